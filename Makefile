@@ -1,0 +1,66 @@
+# trailwarden: everything a developer runs. `make help` lists the targets.
+GO    ?= go
+PKG   ?= ./...
+T     ?= .
+TOOLS ?= $(CURDIR)/.tools
+
+GOLANGCI_VERSION    = v2.15.0
+GOVULNCHECK_VERSION = v1.4.0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/trailwarden
+	$(GO) build -trimpath -o bin/trailwarden ./cmd/trailwarden
+
+.PHONY: demo
+demo: ## the first minute: an intrusion, caught and contained, no account needed
+	$(GO) run ./cmd/trailwarden demo
+
+.PHONY: test
+test: ## all tests, race detector on, shuffled (PKG=./rules T=TestX to narrow)
+	$(GO) test -race -shuffle=on -timeout 15m -run '$(T)' $(PKG)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 10s) each
+	@.ci/fuzz $(or $(FUZZTIME),10s)
+
+.PHONY: bench
+bench: ## benchmarks (T=BenchmarkX to narrow)
+	$(GO) test -run '^$$' -bench '$(T)' -benchmem $(PKG)
+
+.PHONY: lint
+lint: ## gofmt, vet, golangci-lint
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
+	$(GO) vet ./...
+	@if [ -x $(TOOLS)/golangci-lint ]; then $(TOOLS)/golangci-lint run ./...; else echo "golangci-lint not installed: make tools"; fi
+
+.PHONY: tidy
+tidy: ## go.mod and go.sum are exactly what the code needs
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: vuln
+vuln: ## known vulnerabilities, as far as the database is reachable
+	@.ci/vuln $(TOOLS)
+
+.PHONY: licences
+licences: ## only allowed licences among the linked modules
+	@$(GO) test -run TestLicences ./cmd/internal/app
+
+.PHONY: rules
+rules: build ## lint and test the shipped rules
+	bin/trailwarden rules lint
+	bin/trailwarden rules test
+
+.PHONY: tools
+tools: ## install the pinned linters into .tools
+	GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: check
+check: lint tidy test rules licences vuln ## exactly what CI runs

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"time"
+
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// Config is the whole configuration. The zero value of every field is its
+// documented default after Load.
+type Config struct {
+	StateDir    string            `yaml:"state_dir" doc:"where the event store, snapshots and the admin socket live; mode 0700"`
+	Accounts    map[string]string `yaml:"accounts" doc:"account id to the name people use for it"`
+	Credentials Credentials       `yaml:"credentials"`
+	Source      Source            `yaml:"source"`
+	NATS        NATS              `yaml:"nats"`
+	Detect      Detect            `yaml:"detect"`
+	Notify      Notify            `yaml:"notify"`
+	Respond     Respond           `yaml:"respond"`
+	HTTP        HTTP              `yaml:"http"`
+	Log         Log               `yaml:"log"`
+}
+
+// Credentials says where AccessKeys and tokens come from: the official chain,
+// or one named provider, or (for the fake cloud) values by reference.
+type Credentials struct {
+	Provider        string `yaml:"provider" doc:"default (the official chain), env, oidc, profile, ecs or static"`
+	Profile         string `yaml:"profile" doc:"profile of the aliyun CLI, for provider profile"`
+	RoleName        string `yaml:"role_name" doc:"ECS RAM role, for provider ecs; empty asks the metadata service"`
+	AccessKeyID     string `yaml:"access_key_id" doc:"for provider static; a ${ENV} or ${file:…} reference"`
+	AccessKeySecret Secret `yaml:"access_key_secret" doc:"for provider static; a ${ENV} or ${file:…} reference"`
+	SecurityToken   Secret `yaml:"security_token" doc:"for provider static with temporary credentials"`
+}
+
+// Source is where audit records come from.
+type Source struct {
+	SLS []SLS `yaml:"sls"`
+}
+
+// SLS is one logstore that a trail delivers to.
+type SLS struct {
+	Endpoint string `yaml:"endpoint" doc:"https://<region>.log.aliyuncs.com; plain http only to loopback"`
+	Region   string `yaml:"region" doc:"needed for signature version 4"`
+	Project  string `yaml:"project"`
+	Logstore string `yaml:"logstore" doc:"actiontrail_<trail name>"`
+	Group    string `yaml:"consumer_group" doc:"unique in the project"`
+	Consumer string `yaml:"consumer" doc:"unique per process; default host and process id"`
+	Start    string `yaml:"start" doc:"checkpoint (default), begin, end or an RFC 3339 time; used where we hold no position of our own"`
+	AuthV4   bool   `yaml:"auth_v4" doc:"sign with version 4"`
+}
+
+// NATS is the event store: embedded unless a URL is given.
+type NATS struct {
+	URL        string `yaml:"url" doc:"empty: embedded server without a socket; else nats:// or tls:// of a cluster"`
+	Creds      string `yaml:"creds" doc:"credentials file for the cluster"`
+	NKey       string `yaml:"nkey" doc:"nkey seed file for the cluster"`
+	CA         string `yaml:"ca" doc:"CA file for TLS"`
+	Cert       string `yaml:"cert" doc:"client certificate for mutual TLS"`
+	Key        string `yaml:"key" doc:"its key"`
+	Replicas   int    `yaml:"replicas" doc:"copies of every stream: 1 embedded, 3 in a cluster"`
+	Partitions int    `yaml:"partitions" doc:"fixed when the streams are made: 8 embedded, 16 to 32 in a cluster"`
+	MaxBytes   int64  `yaml:"max_bytes" doc:"disk budget of the store in bytes"`
+}
+
+// Detect is what is looked for.
+type Detect struct {
+	Pack       *bool               `yaml:"pack" doc:"load the shipped rules (default true)"`
+	Rules      []string            `yaml:"rules" doc:"folders of further rule files"`
+	Disable    []string            `yaml:"disable" doc:"rule ids to leave out"`
+	Lists      map[string][]string `yaml:"lists" doc:"named lists that rules may ask for (networks or names)"`
+	Grace      Duration            `yaml:"grace" doc:"how long ordered detectors wait for late events; they are never dropped"`
+	DedupFor   Duration            `yaml:"dedup_for" doc:"event time during which a repeated record is recognised"`
+	DedupMax   int                 `yaml:"dedup_max" doc:"records remembered per partition for that"`
+	GeoCountry string              `yaml:"geo_country" doc:"country mmdb file, optional"`
+	GeoASN     string              `yaml:"geo_asn" doc:"ASN mmdb file, optional"`
+}
+
+// Notify is who is told.
+type Notify struct {
+	Slack []Slack `yaml:"slack"`
+}
+
+// Slack is one channel.
+type Slack struct {
+	Name        string   `yaml:"name"`
+	Token       Secret   `yaml:"token" doc:"bot token (xoxb-…), by reference"`
+	AppToken    Secret   `yaml:"app_token" doc:"app-level token (xapp-…) for buttons by Socket Mode; optional"`
+	Channel     string   `yaml:"channel"`
+	Webhook     Secret   `yaml:"webhook" doc:"incoming webhook used when the bot token fails; optional"`
+	APIURL      string   `yaml:"api_url" doc:"only for tests and the fake cloud"`
+	MinSeverity string   `yaml:"min_severity" doc:"info, low, medium (default), high or critical"`
+	Rules       []string `yaml:"rules" doc:"rule ids or globs; empty is all"`
+	Language    string   `yaml:"language" doc:"en (default) or zh"`
+}
+
+// Respond is what may be done about it.
+type Respond struct {
+	RAM       RAM                    `yaml:"ram"`
+	Mode      responders.Mode        `yaml:"mode" doc:"upper bound for every playbook: observe (default), approve or auto"`
+	Guards    responders.GuardConfig `yaml:"guards"`
+	Playbooks []responders.Playbook  `yaml:"playbooks"`
+	Approvers []responders.Approver  `yaml:"approvers"`
+	Undo      Duration               `yaml:"undo_for" doc:"how long an action can be undone"`
+	_         struct{}               `yaml:"-"`
+}
+
+// RAM is how the cloud is reached for containment.
+type RAM struct {
+	Enabled     bool        `yaml:"enabled" doc:"without it nothing in the cloud is ever changed"`
+	Region      string      `yaml:"region"`
+	Endpoint    string      `yaml:"endpoint" doc:"only for tests and the fake cloud; plain http only to loopback"`
+	Credentials Credentials `yaml:"credentials" doc:"a role of its own, apart from the reader's; default the chain"`
+}
+
+// HTTP is the health and metrics listener.
+type HTTP struct {
+	Listen string `yaml:"listen" doc:"loopback address of /livez, /readyz and /metrics; empty turns it off"`
+}
+
+// Log is the program's own log, on stderr.
+type Log struct {
+	Level  string `yaml:"level" doc:"debug, info (default), warn or error"`
+	Format string `yaml:"format" doc:"text on a terminal, json elsewhere; or say which"`
+}
+
+// Secret is a value that is never printed.
+type Secret string
+
+const masked = "****"
+
+// String, GoString and MarshalText print a mask, or nothing when empty.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return masked
+}
+
+// GoString masks the %#v form.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText masks every encoding.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// MarshalYAML masks YAML.
+func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
+
+// Reveal returns the secret for the service it belongs to.
+func (s Secret) Reveal() string { return string(s) }
+
+// Duration is a time span written as Go ("90s", "15m") or with days ("90d").
+type Duration time.Duration
+
+// Std returns it as the standard type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }

@@ -1,0 +1,457 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	yaml "go.yaml.in/yaml/v4"
+)
+
+// EnvPrefix begins the name of every environment variable that overrides a
+// value: TRAILWARDEN_DETECT_GRACE sets detect.grace.
+const EnvPrefix = "TRAILWARDEN_"
+
+// maxFile bounds the configuration file and every file it refers to.
+const maxFile = 1 << 20
+
+// Fault is one thing wrong with a configuration, with its place.
+type Fault struct {
+	File         string
+	Line, Column int // 1-based; 0 when there is no place
+	Field        string
+	Message      string
+	line         string // the source line, for the caret
+}
+
+func (f Fault) Error() string {
+	var b strings.Builder
+	b.WriteString(f.File)
+	if f.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", f.Line, f.Column)
+	}
+	b.WriteString(": ")
+	if f.Field != "" {
+		b.WriteString(f.Field + ": ")
+	}
+	b.WriteString(f.Message)
+	if f.line != "" {
+		pad := strings.Map(func(r rune) rune {
+			if r == '\t' {
+				return r
+			}
+			return ' '
+		}, f.line[:min(max(f.Column-1, 0), len(f.line))])
+		fmt.Fprintf(&b, "\n  %s\n  %s^", f.line, pad)
+	}
+	return b.String()
+}
+
+// Load reads path, resolves references, lays the environment over it, fills
+// in defaults and validates. The error joins every Fault found; nothing of a
+// faulty configuration is returned. Secrets never appear in it.
+func Load(path string, environ []string) (*Config, error) {
+	data, err := readBounded(path)
+	if err != nil {
+		return nil, Fault{File: path, Message: "cannot read the configuration: " + plain(err)}
+	}
+	return Parse(path, data, environ)
+}
+
+// Parse is Load on bytes already read; path is used in messages and as the
+// base of relative paths.
+func Parse(path string, data []byte, environ []string) (*Config, error) {
+	p := &parser{file: path, lines: strings.Split(string(data), "\n"), env: envMap(environ)}
+	var doc yaml.Node
+	if len(strings.TrimSpace(string(data))) > 0 {
+		if err := yaml.Load(data, &doc); err != nil {
+			return nil, p.yamlFaults(err)
+		}
+	}
+	root := &doc
+	if root.Kind == yaml.DocumentNode && len(root.Content) > 0 {
+		root = root.Content[0]
+	}
+	if root.Kind == 0 || root.ShortTag() == "!!null" {
+		*root = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, p.fault(root, "", "the configuration must be a mapping of keys to values")
+	}
+	p.resolve(root, "")
+	p.overlay(root)
+	if len(p.faults) > 0 {
+		return nil, p.err()
+	}
+	c := defaults()
+	if err := root.Load(c, yaml.WithKnownFields()); err != nil {
+		return nil, p.yamlFaults(err)
+	}
+	p.root = root
+	p.validate(c)
+	if len(p.faults) > 0 {
+		return nil, p.err()
+	}
+	return c, nil
+}
+
+type parser struct {
+	file   string
+	lines  []string
+	env    map[string]string
+	root   *yaml.Node
+	faults []Fault
+}
+
+func (p *parser) fault(n *yaml.Node, field, format string, args ...any) Fault {
+	f := Fault{File: p.file, Field: field, Message: fmt.Sprintf(format, args...)}
+	if n != nil && n.Line > 0 {
+		f.Line, f.Column = n.Line, n.Column
+		f.line = p.source(n.Line)
+	}
+	return f
+}
+
+func (p *parser) source(line int) string {
+	if line < 1 || line > len(p.lines) {
+		return ""
+	}
+	l := strings.TrimRight(p.lines[line-1], "\r")
+	// A line may hold a secret written in plain: show only its key.
+	if k, v, ok := strings.Cut(l, ":"); ok && secretKey.MatchString(strings.TrimLeft(k, " -")) && strings.TrimSpace(v) != "" {
+		return k + ": " + masked
+	}
+	return l
+}
+
+var secretKey = regexp.MustCompile(`(?i)(secret|token|webhook|password)`)
+
+func (p *parser) err() error {
+	sort.SliceStable(p.faults, func(i, j int) bool { return p.faults[i].Line < p.faults[j].Line })
+	errs := make([]error, len(p.faults))
+	for i, f := range p.faults {
+		errs[i] = f
+	}
+	return errors.Join(errs...)
+}
+
+var (
+	unknownField = regexp.MustCompile(`^field (\S+) not found in type (\S+)`)
+	wrongType    = regexp.MustCompile(`^cannot construct (\S+) (?:.* )?into (\S+)`)
+)
+
+// yamlFaults turns the decoder's errors into faults that say what to do.
+func (p *parser) yamlFaults(err error) error {
+	var many *yaml.LoadErrors
+	var one *yaml.LoadError
+	switch {
+	case errors.As(err, &many):
+		for _, e := range many.Errors {
+			p.yamlFault(e)
+		}
+	case errors.As(err, &one):
+		p.yamlFault(one)
+	default:
+		p.faults = append(p.faults, Fault{File: p.file, Message: err.Error()})
+	}
+	return p.err()
+}
+
+func (p *parser) yamlFault(e *yaml.LoadError) {
+	f := Fault{File: p.file, Line: e.Mark.Line, Column: e.Mark.Column, Message: e.Message, line: p.source(e.Mark.Line)}
+	if m := unknownField.FindStringSubmatch(e.Message); m != nil {
+		f.Message = fmt.Sprintf("unknown key %q", m[1])
+		if s := nearest(m[1], allKeys()); s != "" {
+			f.Message += fmt.Sprintf("; did you mean %q?", s)
+		}
+	} else if m := wrongType.FindStringSubmatch(e.Message); m != nil {
+		// The decoder quotes the value, which may be a secret: say only the types.
+		f.Message = fmt.Sprintf("wrong kind of value (%s), want %s", strings.TrimPrefix(m[1], "!!"), typeWord(m[2]))
+	}
+	p.faults = append(p.faults, f)
+}
+
+func typeWord(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	case strings.HasPrefix(goType, "map"), strings.Contains(goType, "config."), strings.Contains(goType, "responders."):
+		if strings.HasSuffix(goType, "Duration") {
+			return `a duration such as "90s", "15m" or "7d"`
+		}
+		return "a mapping"
+	case strings.HasPrefix(goType, "int"):
+		return "a whole number"
+	case strings.HasPrefix(goType, "bool"):
+		return "true or false"
+	}
+	return "text"
+}
+
+var reference = regexp.MustCompile(`\$\{([^}]*)\}`)
+
+// resolve replaces ${ENV} and ${file:path} in scalar values below n.
+func (p *parser) resolve(n *yaml.Node, path string) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			p.resolve(n.Content[i+1], join(path, n.Content[i].Value))
+		}
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			p.resolve(c, path+"["+strconv.Itoa(i)+"]")
+		}
+	case yaml.ScalarNode:
+		if !strings.Contains(n.Value, "${") {
+			return
+		}
+		plainStyle := n.Style == 0
+		n.Value = reference.ReplaceAllStringFunc(n.Value, func(m string) string {
+			name := m[2 : len(m)-1]
+			if file, ok := strings.CutPrefix(name, "file:"); ok {
+				if !filepath.IsAbs(file) {
+					file = filepath.Join(filepath.Dir(p.file), file)
+				}
+				b, err := readBounded(file)
+				if err != nil {
+					p.faults = append(p.faults, p.fault(n, path, "cannot read the file it refers to: %s", plain(err)))
+				}
+				return strings.TrimRight(string(b), "\r\n")
+			}
+			v, ok := p.env[name]
+			if !ok {
+				p.faults = append(p.faults, p.fault(n, path, "the environment variable %s is not set; set it or write the value by ${file:…}", name))
+			}
+			return v
+		})
+		if plainStyle {
+			n.Tag = "" // let the resolved text decide whether it is a number
+		}
+	}
+}
+
+// overlay sets the values given as TRAILWARDEN_<PATH>. Lists of plain values
+// are comma-separated; lists of mappings take an index (…_SLACK_0_CHANNEL).
+func (p *parser) overlay(root *yaml.Node) {
+	keys := make([]string, 0, len(p.env))
+	for k := range p.env {
+		if strings.HasPrefix(k, EnvPrefix) && !reserved[k] {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		if err := set(root, reflect.TypeFor[Config](), strings.TrimPrefix(k, EnvPrefix), p.env[k]); err != nil {
+			p.faults = append(p.faults, Fault{File: "environment", Field: k, Message: err.Error()})
+		}
+	}
+}
+
+// reserved variables steer the program or its tests and set no value.
+var reserved = map[string]bool{"TRAILWARDEN_SAMPLES": true, "TRAILWARDEN_CONFIG": true}
+
+// set writes value at the path spelled by rest (upper case, parts joined by
+// "_") below n, whose Go type is t.
+func set(n *yaml.Node, t reflect.Type, rest, value string) error {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return set(n, t.Elem(), rest, value)
+	case t.Kind() == reflect.Struct:
+		if n.Kind != yaml.MappingNode {
+			*n = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+		}
+		for i := range t.NumField() {
+			key := yamlKey(t.Field(i))
+			if key == "" {
+				continue
+			}
+			up := strings.ToUpper(key)
+			if rest == up || strings.HasPrefix(rest, up+"_") {
+				child := mapChild(n, key)
+				return set(child, t.Field(i).Type, strings.TrimPrefix(strings.TrimPrefix(rest, up), "_"), value)
+			}
+		}
+		return fmt.Errorf("sets no known value; the names follow the keys of the file, such as %sDETECT_GRACE", EnvPrefix)
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		idx, tail, _ := strings.Cut(rest, "_")
+		i, err := strconv.Atoi(idx)
+		if err != nil || i < 0 || i > 63 {
+			return errors.New("a list needs an index, such as …_SLACK_0_CHANNEL")
+		}
+		if n.Kind != yaml.SequenceNode {
+			*n = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		}
+		for len(n.Content) <= i {
+			n.Content = append(n.Content, &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"})
+		}
+		return set(n.Content[i], t.Elem(), tail, value)
+	case rest != "":
+		return errors.New("goes deeper than the value it names")
+	case t.Kind() == reflect.Slice:
+		*n = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		for _, v := range strings.Split(value, ",") {
+			if v = strings.TrimSpace(v); v != "" {
+				n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: v})
+			}
+		}
+	case t.Kind() == reflect.Map:
+		return errors.New("a mapping cannot be set from the environment; write it in the file")
+	default:
+		*n = yaml.Node{Kind: yaml.ScalarNode, Value: value}
+		if t.Kind() == reflect.String {
+			n.Tag = "!!str"
+		}
+	}
+	return nil
+}
+
+func mapChild(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	child := &yaml.Node{}
+	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key}, child)
+	return child
+}
+
+func yamlKey(f reflect.StructField) string {
+	k, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	if k == "-" || !f.IsExported() {
+		return ""
+	}
+	return k
+}
+
+// allKeys lists every key of the configuration, for suggestions.
+func allKeys() []string {
+	seen := map[string]bool{}
+	var walk func(t reflect.Type)
+	walk = func(t reflect.Type) {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return
+		}
+		for i := range t.NumField() {
+			if k := yamlKey(t.Field(i)); k != "" {
+				seen[k] = true
+				walk(t.Field(i).Type)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config]())
+	out := make([]string, 0, len(seen))
+	for k := range seen {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// nearest returns the candidate within edit distance 2 of word, or "".
+func nearest(word string, candidates []string) string {
+	best, at := "", 3
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(word), c); d < at {
+			best, at = c, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diag := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diag
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			diag, row[j] = row[j], min(cost, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// UnmarshalYAML reads "90s", "15m", "2h" or "7d".
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := ParseDuration(n.Value)
+	if err != nil {
+		return err
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalYAML writes the form that UnmarshalYAML reads.
+func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
+
+// ParseDuration reads Go's form and, besides, whole days ("90d").
+func ParseDuration(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= 36500 {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v < 0 {
+		return 0, fmt.Errorf("%q is not a duration; write it like 90s, 15m, 2h or 7d", s)
+	}
+	return v, nil
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func envMap(environ []string) map[string]string {
+	m := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			m[k] = v
+		}
+	}
+	return m
+}
+
+func readBounded(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxFile {
+		return nil, fmt.Errorf("larger than %d bytes", maxFile)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	return os.ReadFile(path)
+}
+
+// plain drops the operation and path that os errors repeat.
+func plain(err error) string {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Path + ": " + pe.Err.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,256 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	yaml "go.yaml.in/yaml/v4"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// defaults is the configuration of an empty file.
+func defaults() *Config {
+	yes := true
+	return &Config{
+		StateDir:    "trailwarden-data",
+		Credentials: Credentials{Provider: "default"},
+		NATS:        NATS{MaxBytes: 8 << 30},
+		Detect: Detect{Pack: &yes, Grace: Duration(2 * time.Second),
+			DedupFor: Duration(24 * time.Hour), DedupMax: 200_000},
+		Respond: Respond{Mode: responders.Observe, Undo: Duration(30 * 24 * time.Hour),
+			RAM: RAM{Region: "cn-hangzhou", Credentials: Credentials{Provider: "default"}}},
+		HTTP: HTTP{Listen: "127.0.0.1:8686"},
+		Log:  Log{Level: "info"},
+	}
+}
+
+// at finds the node of a path such as "source.sls[0].endpoint"; where the
+// value is absent, the nearest parent that is there.
+func (p *parser) at(path string) *yaml.Node {
+	n := p.root
+	for _, part := range strings.Split(path, ".") {
+		key, idx, indexed := strings.Cut(strings.TrimSuffix(part, "]"), "[")
+		if n.Kind != yaml.MappingNode {
+			return n
+		}
+		found := false
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				n, found = n.Content[i+1], true
+				break
+			}
+		}
+		if !found {
+			return n
+		}
+		if indexed {
+			i, err := strconv.Atoi(idx)
+			if err != nil || n.Kind != yaml.SequenceNode || i >= len(n.Content) {
+				return n
+			}
+			n = n.Content[i]
+		}
+	}
+	return n
+}
+
+func (p *parser) bad(path, format string, args ...any) {
+	p.faults = append(p.faults, p.fault(p.at(path), path, format, args...))
+}
+
+var (
+	accountID = regexp.MustCompile(`^[0-9]{8,20}$`)
+	slsName   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{1,62}$`)
+)
+
+func (p *parser) validate(c *Config) {
+	if c.StateDir == "" {
+		p.bad("state_dir", "must not be empty: the event store needs a folder")
+	}
+	for id := range c.Accounts {
+		if !accountID.MatchString(id) {
+			p.bad("accounts", "%q is not an account id (digits only; quote it, so that YAML keeps it as text)", id)
+		}
+	}
+	p.credentials("credentials", c.Credentials)
+	p.credentials("respond.ram.credentials", c.Respond.RAM.Credentials)
+	seen := map[string]bool{}
+	for i, s := range c.Source.SLS {
+		at := fmt.Sprintf("source.sls[%d].", i)
+		p.endpoint(at+"endpoint", s.Endpoint, true)
+		for field, v := range map[string]string{"project": s.Project, "logstore": s.Logstore} {
+			if !slsName.MatchString(v) {
+				p.bad(at+field, "%q is not a name of SLS: lower-case letters, digits, - and _, 2 to 63 of them", v)
+			}
+		}
+		if s.Group != "" && !slsName.MatchString(s.Group) {
+			p.bad(at+"consumer_group", "%q is not a name of SLS: lower-case letters, digits, - and _, 2 to 63 of them", s.Group)
+		}
+		if s.AuthV4 && s.Region == "" {
+			p.bad(at+"region", "signature version 4 needs the region, such as cn-hangzhou")
+		}
+		switch s.Start {
+		case "", "checkpoint", "begin", "end":
+		default:
+			if _, err := time.Parse(time.RFC3339, s.Start); err != nil {
+				p.bad(at+"start", "%q: want checkpoint, begin, end or a time like 2026-11-20T00:00:00Z", s.Start)
+			}
+		}
+		id := s.Endpoint + "/" + s.Project + "/" + s.Logstore
+		if seen[id] {
+			p.bad(at+"logstore", "this logstore is listed twice")
+		}
+		seen[id] = true
+	}
+	p.nats(c.NATS)
+	if c.Detect.DedupMax < 1000 {
+		p.bad("detect.dedup_max", "%d is too few to recognise repeats; at least 1000", c.Detect.DedupMax)
+	}
+	for list, entries := range c.Detect.Lists {
+		if list == "" || len(entries) == 0 {
+			p.bad("detect.lists", "list %q is empty", list)
+		}
+	}
+	names := map[string]bool{}
+	for i, s := range c.Notify.Slack {
+		at := fmt.Sprintf("notify.slack[%d].", i)
+		switch {
+		case s.Name == "":
+			p.bad(at+"name", "a destination needs a name")
+		case names[s.Name]:
+			p.bad(at+"name", "the name %q is taken by another destination", s.Name)
+		}
+		names[s.Name] = true
+		if s.Token == "" && s.Webhook == "" {
+			p.bad(at+"token", "needs a bot token (token: ${SLACK_BOT_TOKEN}) or a webhook")
+		}
+		if s.Token != "" && s.Channel == "" {
+			p.bad(at+"channel", "a bot token needs the channel to post to")
+		}
+		if s.Webhook != "" {
+			p.endpoint(at+"webhook", s.Webhook.Reveal(), true)
+		}
+		p.endpoint(at+"api_url", s.APIURL, false)
+		if s.MinSeverity != "" {
+			if _, err := alert.ParseSeverity(s.MinSeverity); err != nil {
+				p.bad(at+"min_severity", "%v", err)
+			}
+		}
+		if s.Language != "" && s.Language != "en" && s.Language != "zh" {
+			p.bad(at+"language", "%q: want en or zh", s.Language)
+		}
+	}
+	switch c.Respond.Mode {
+	case responders.Observe, responders.Approve, responders.Auto:
+	default:
+		p.bad("respond.mode", "%q: want observe, approve or auto", c.Respond.Mode)
+	}
+	p.endpoint("respond.ram.endpoint", c.Respond.RAM.Endpoint, false)
+	for i, pb := range c.Respond.Playbooks {
+		if err := pb.Validate(); err != nil {
+			p.bad(fmt.Sprintf("respond.playbooks[%d]", i), "%v", err)
+		}
+	}
+	if err := c.Respond.Guards.Validate(); err != nil {
+		p.bad("respond.guards", "%v", err)
+	}
+	if c.HTTP.Listen != "" {
+		host, port, err := net.SplitHostPort(c.HTTP.Listen)
+		if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+			p.bad("http.listen", "%q is not host:port", c.HTTP.Listen)
+		} else if !loopback(host) {
+			p.bad("http.listen", "%q is not a loopback address; health and metrics are served to this host only (put a proxy with TLS in front)", c.HTTP.Listen)
+		}
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		p.bad("log.level", "%q: want debug, info, warn or error", c.Log.Level)
+	}
+	switch c.Log.Format {
+	case "", "text", "json":
+	default:
+		p.bad("log.format", "%q: want text or json", c.Log.Format)
+	}
+}
+
+func (p *parser) credentials(at string, c Credentials) {
+	switch c.Provider {
+	case "default", "env", "oidc", "profile", "ecs":
+		if c.AccessKeyID != "" || c.AccessKeySecret != "" {
+			p.bad(at+".provider", "AccessKey values are only used with provider static; the provider here is %q", c.Provider)
+		}
+	case "static":
+		if c.AccessKeyID == "" || c.AccessKeySecret == "" {
+			p.bad(at, "provider static needs access_key_id and access_key_secret, as ${ENV} or ${file:…}")
+		}
+	default:
+		p.bad(at+".provider", "%q: want default, env, oidc, profile, ecs or static", c.Provider)
+	}
+}
+
+func (p *parser) nats(n NATS) {
+	if n.URL != "" {
+		u, err := url.Parse(n.URL)
+		switch {
+		case err != nil || u.Host == "":
+			p.bad("nats.url", "not a URL such as tls://nats.example.com:4222")
+		case u.User != nil:
+			p.bad("nats.url", "must not carry a password; use nats.creds or nats.nkey")
+		case u.Scheme == "nats" && !loopback(u.Hostname()) && n.CA == "" && n.Cert == "":
+			p.bad("nats.url", "plain nats:// is for loopback only; use tls://")
+		case u.Scheme != "nats" && u.Scheme != "tls":
+			p.bad("nats.url", "scheme %q: want tls:// (or nats:// to loopback)", u.Scheme)
+		}
+	}
+	if (n.Cert == "") != (n.Key == "") {
+		p.bad("nats.cert", "a client certificate needs both cert and key")
+	}
+	if n.Replicas != 0 && n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5 {
+		p.bad("nats.replicas", "%d: want 1, 3 or 5", n.Replicas)
+	}
+	if n.Partitions < 0 || n.Partitions > 256 {
+		p.bad("nats.partitions", "%d: want 1 to 256", n.Partitions)
+	}
+	if n.MaxBytes < 64<<20 {
+		p.bad("nats.max_bytes", "%d bytes cannot hold a useful backlog; at least 67108864 (64 MiB)", n.MaxBytes)
+	}
+}
+
+// endpoint checks a URL that is called with credentials: https, or http to
+// loopback. An empty one is fine unless it is needed.
+func (p *parser) endpoint(path, raw string, needed bool) {
+	if raw == "" {
+		if needed {
+			p.bad(path, "is missing; write https://… in full")
+		}
+		return
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" && u.Opaque == "":
+		p.bad(path, "is not a URL; write https://… in full (without a scheme the SDK would use plain http)")
+	case u.Scheme == "https":
+	case u.Scheme == "http" && loopback(u.Hostname()):
+	case u.Scheme == "http":
+		p.bad(path, "plain http would send credentials in clear; use https (http is for loopback only)")
+	default:
+		p.bad(path, "scheme %q: want https", u.Scheme)
+	}
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}

@@ -1,0 +1,69 @@
+package detectors
+
+import (
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// Observation is one event that a rule's match let through, with the keys the
+// rule asks its detector to look at.
+type Observation struct {
+	// Time is the event's time. Observations arrive in (Time, Event.ID)
+	// order, except late ones, which have Late set.
+	Time time.Time
+	// Key is the entity that state belongs to (the rule's `by`), for example
+	// an actor id. Never empty.
+	Key string
+	// Value is what is counted or remembered for detectors that look at one
+	// (distinct, first_seen); empty otherwise.
+	Value string
+	Event *event.Event
+	Late  bool
+}
+
+// Verdict is what a detector found at an observation or at a watermark.
+type Verdict struct {
+	// Reason completes the rule's sentence with the numbers that made it
+	// fire, for example "7 failures in 4 minutes from 3 addresses".
+	Reason string
+	// First and Last are the event times of the evidence.
+	First, Last time.Time
+	// EventIDs is the evidence in (time, id) order, at most MaxEvidence;
+	// Count is how many events there were in all.
+	EventIDs []string
+	Count    int
+	// Details goes under the alert's details, for example "baseline" with
+	// what was usual. Values must be JSON-encodable and deterministic.
+	Details map[string]any
+	// Event is the event the verdict is about: the last evidence.
+	Event *event.Event
+}
+
+// MaxEvidence bounds the event ids a verdict carries.
+const MaxEvidence = 50
+
+// Detector is one stateful decision over many events; one instance per rule
+// and partition. Methods are called from one goroutine. State is bounded:
+// what is evicted is counted, never silently dropped.
+type Detector interface {
+	// Observe takes one observation and appends what it finds to out.
+	Observe(o Observation, out []Verdict) []Verdict
+	// Advance tells that no observation before watermark will come except
+	// late ones; absence and window ends are decided here, and state older
+	// than the detector needs is dropped.
+	Advance(watermark time.Time, out []Verdict) []Verdict
+	// Snapshot returns the whole state in a versioned, deterministic
+	// encoding; Restore replaces the state by one, and refuses a version or
+	// content it does not know, leaving the detector empty.
+	Snapshot() []byte
+	Restore(data []byte) error
+	Stats() Stats
+}
+
+// Stats is what a detector holds.
+type Stats struct {
+	Keys    int    // entities remembered
+	Bytes   int    // estimated size of the state
+	Evicted uint64 // entities dropped to stay within bounds, since start
+}
