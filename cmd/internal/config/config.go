@@ -1,8 +1,6 @@
 package config
 
 import (
-	"time"
-
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -68,8 +66,8 @@ type Detect struct {
 	Rules      []string            `yaml:"rules" doc:"folders of further rule files"`
 	Disable    []string            `yaml:"disable" doc:"rule ids to leave out"`
 	Lists      map[string][]string `yaml:"lists" doc:"named lists that rules may ask for (networks or names)"`
-	Grace      Duration            `yaml:"grace" doc:"how long ordered detectors wait for late events; they are never dropped"`
-	DedupFor   Duration            `yaml:"dedup_for" doc:"event time during which a repeated record is recognised"`
+	Grace      responders.Duration `yaml:"grace" doc:"how long ordered detectors wait for late events; they are never dropped"`
+	DedupFor   responders.Duration `yaml:"dedup_for" doc:"event time during which a repeated record is recognised"`
 	DedupMax   int                 `yaml:"dedup_max" doc:"records remembered per partition for that"`
 	GeoCountry string              `yaml:"geo_country" doc:"country mmdb file, optional"`
 	GeoASN     string              `yaml:"geo_asn" doc:"ASN mmdb file, optional"`
@@ -100,7 +98,7 @@ type Respond struct {
 	Guards    responders.GuardConfig `yaml:"guards"`
 	Playbooks []responders.Playbook  `yaml:"playbooks"`
 	Approvers []responders.Approver  `yaml:"approvers"`
-	Undo      Duration               `yaml:"undo_for" doc:"how long an action can be undone"`
+	Undo      responders.Duration    `yaml:"undo_for" doc:"how long an action can be undone"`
 	_         struct{}               `yaml:"-"`
 }
 
@@ -147,9 +145,3 @@ func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 
 // Reveal returns the secret for the service it belongs to.
 func (s Secret) Reveal() string { return string(s) }
-
-// Duration is a time span written as Go ("90s", "15m") or with days ("90d").
-type Duration time.Duration
-
-// Std returns it as the standard type.
-func (d Duration) Std() time.Duration { return time.Duration(d) }

@@ -10,7 +10,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"time"
 
 	yaml "go.yaml.in/yaml/v4"
 )
@@ -70,7 +69,7 @@ func Load(path string, environ []string) (*Config, error) {
 func Parse(path string, data []byte, environ []string) (*Config, error) {
 	p := &parser{file: path, lines: strings.Split(string(data), "\n"), env: envMap(environ)}
 	var doc yaml.Node
-	if len(strings.TrimSpace(string(data))) > 0 {
+	if !blank(p.lines) {
 		if err := yaml.Load(data, &doc); err != nil {
 			return nil, p.yamlFaults(err)
 		}
@@ -124,14 +123,14 @@ func (p *parser) source(line int) string {
 		return ""
 	}
 	l := strings.TrimRight(p.lines[line-1], "\r")
-	// A line may hold a secret written in plain: show only its key.
-	if k, v, ok := strings.Cut(l, ":"); ok && secretKey.MatchString(strings.TrimLeft(k, " -")) && strings.TrimSpace(v) != "" {
-		return k + ": " + masked
+	// A line may hold a secret written in plain: show nothing after its key.
+	if m := secretValue.FindStringIndex(l); m != nil {
+		l = l[:m[1]] + masked
 	}
 	return l
 }
 
-var secretKey = regexp.MustCompile(`(?i)(secret|token|webhook|password)`)
+var secretValue = regexp.MustCompile(`(?i)(secret|token|webhook|password)\w*["']?\s*:\s*`)
 
 func (p *parser) err() error {
 	sort.SliceStable(p.faults, func(i, j int) bool { return p.faults[i].Line < p.faults[j].Line })
@@ -182,6 +181,8 @@ func typeWord(goType string) string {
 	switch {
 	case strings.HasPrefix(goType, "[]"):
 		return "a list"
+	case strings.HasSuffix(goType, ".Secret"):
+		return "text"
 	case strings.HasPrefix(goType, "map"), strings.Contains(goType, "config."), strings.Contains(goType, "responders."):
 		if strings.HasSuffix(goType, "Duration") {
 			return `a duration such as "90s", "15m" or "7d"`
@@ -389,31 +390,14 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// UnmarshalYAML reads "90s", "15m", "2h" or "7d".
-func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
-	v, err := ParseDuration(n.Value)
-	if err != nil {
-		return err
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalYAML writes the form that UnmarshalYAML reads.
-func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
-
-// ParseDuration reads Go's form and, besides, whole days ("90d").
-func ParseDuration(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= 36500 {
-			return time.Duration(n) * 24 * time.Hour, nil
+// blank says whether there is nothing but comments.
+func blank(lines []string) bool {
+	for _, l := range lines {
+		if l = strings.TrimSpace(l); l != "" && l[0] != '#' {
+			return false
 		}
 	}
-	v, err := time.ParseDuration(s)
-	if err != nil || v < 0 {
-		return 0, fmt.Errorf("%q is not a duration; write it like 90s, 15m, 2h or 7d", s)
-	}
-	return v, nil
+	return true
 }
 
 func join(path, key string) string {

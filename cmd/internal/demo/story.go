@@ -396,3 +396,49 @@ func (w *writer) signIn(t time.Time, p person, ip string, mfa bool, code string)
 	}
 	return e.record(t)
 }
+
+// Thin keeps every act and about one ordinary record in n, the same ones
+// every time, so that a scenario fits into a repository.
+func (s Story) Thin(n int) Story {
+	out := Story{Acts: s.Acts}
+	for i, r := range s.Days {
+		if i%n == 0 {
+			out.Days = append(out.Days, r)
+		}
+	}
+	return out
+}
+
+// Leaked is a short trail: an hour of a CI user's work, then calls with its
+// key that Alibaba Cloud refuses because the key was found in public.
+func Leaked(end time.Time) []Record {
+	end = end.UTC().Truncate(time.Second)
+	w := &writer{rnd: rand.New(rand.NewPCG(7, 7))}
+	var ci person
+	for _, p := range cast() {
+		if p.name == "ci-build" {
+			ci = p
+		}
+	}
+	var out []Record
+	for i := range 60 {
+		t := end.Add(time.Duration(i-61) * time.Minute)
+		e := w.base(t, ci, ci.nets[0])
+		c := ci.work[i%len(ci.work)]
+		e.set(c.service, c.name, c.rw, c.params)
+		out = append(out, e.record(t))
+	}
+	for i, c := range []call{
+		{"Sts", "GetCallerIdentity", "Read", nil},
+		{"Ram", "ListUsers", "Read", nil},
+		{"Ecs", "RunInstances", "Write", map[string]any{"InstanceType": "ecs.gn7-c12g1.3xlarge", "Amount": "20"}},
+	} {
+		t := end.Add(time.Duration(10*i-30) * time.Second)
+		e := w.base(t, ci, attackerVPS)
+		e.set(c.service, c.name, c.rw, c.params)
+		e.UserAgent = "python-requests/2.32"
+		e.ErrorCode, e.ErrorMessage = "Forbidden", "There is a risk of leakage of this AccessKey. For more information, see https://example.com/ak-risk"
+		out = append(out, e.record(t))
+	}
+	return out
+}

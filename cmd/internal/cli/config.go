@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/invopop/jsonschema"
+	"github.com/spf13/cobra"
+	yaml "go.yaml.in/yaml/v4"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+)
+
+// configPath is the --config flag, the variable behind it, or the default.
+func configPath(e *env, flag string) string {
+	if flag != "" {
+		return flag
+	}
+	if v := e.getenv("TRAILWARDEN_CONFIG"); v != "" {
+		return v
+	}
+	return "trailwarden.yaml"
+}
+
+func addConfigFlag(c *cobra.Command, path *string) {
+	c.Flags().StringVarP(path, "config", "c", "", "configuration file (default $TRAILWARDEN_CONFIG or trailwarden.yaml)")
+}
+
+// loadConfig reads the configuration; what is wrong with it is exit 2.
+func loadConfig(e *env, flag string) (*config.Config, error) {
+	c, err := config.Load(configPath(e, flag), e.environ)
+	if err != nil {
+		return nil, exit(exitUsage, fmt.Errorf("the configuration cannot be used:\n%w", err))
+	}
+	return c, nil
+}
+
+func configCmd(e *env) *cobra.Command {
+	root := &cobra.Command{Use: "config", Short: "Check and show the configuration", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+
+	var path string
+	validate := &cobra.Command{Use: "validate", Short: "Check the configuration; every fault at once", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if _, err := loadConfig(e, path); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.out, "%s is fine\n", configPath(e, path))
+			return nil
+		}}
+	addConfigFlag(validate, &path)
+
+	show := &cobra.Command{Use: "show", Short: "Print the configuration in force, defaults and environment included, secrets masked", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			c, err := loadConfig(e, path)
+			if err != nil {
+				return err
+			}
+			b, err := yaml.Dump(c)
+			if err != nil {
+				return err
+			}
+			_, err = e.out.Write(b)
+			return err
+		}}
+	addConfigFlag(show, &path)
+
+	schema := &cobra.Command{Use: "schema", Short: "Print the JSON Schema of the configuration, for editors", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b, err := configSchema()
+			if err != nil {
+				return err
+			}
+			_, err = e.out.Write(b)
+			return err
+		}}
+	root.AddCommand(validate, show, schema)
+	return root
+}
+
+func configSchema() ([]byte, error) {
+	r := &jsonschema.Reflector{FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, DoNotReference: true}
+	s := r.Reflect(&config.Config{})
+	s.Title = "trailwarden configuration"
+	b, err := json.MarshalIndent(s, "", "  ")
+	return append(b, '\n'), err
+}

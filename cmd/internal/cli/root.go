@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitFindings    = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitRefused     = 4
+	exitInterrupted = 130
+)
+
+// exitError carries the exit code of a failure. A nil Err prints nothing more.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+func (e *exitError) Unwrap() error { return e.err }
+
+func exit(code int, err error) error { return &exitError{code, err} }
+
+func usagef(format string, args ...any) error { return exit(exitUsage, fmt.Errorf(format, args...)) }
+
+// env is what a command may touch of the world.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+	environ  []string
+}
+
+// getenv looks up one variable of the environment given to Main.
+func (e *env) getenv(name string) string {
+	for i := len(e.environ) - 1; i >= 0; i-- {
+		if v, ok := strings.CutPrefix(e.environ[i], name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// terminal says whether w is a terminal that wants colour.
+func (e *env) terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
+}
+
+// width of the terminal behind w, 0 when it is none.
+func (e *env) width(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// Main runs one command and returns its exit code.
+func Main(args []string, in io.Reader, out, errw io.Writer, environ []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, args, &env{in, out, errw, environ})
+}
+
+// Run is Main under a context that the caller owns.
+func Run(ctx context.Context, args []string, e *env) int {
+	root := newRoot(e)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var ee *exitError
+	code := exitUsage // what cobra itself refuses is usage
+	if errors.As(err, &ee) {
+		code = ee.code
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return exitInterrupted
+	}
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintf(e.err, "trailwarden: %s\n", msg)
+	}
+	return code
+}
+
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "trailwarden",
+		Short: "Watches Alibaba Cloud's audit log for attacks on identity and permissions, alerts, and contains",
+		Long: `trailwarden tails ActionTrail events from SLS, finds attacks on identity and
+permissions with rules and stateful detectors, tells people in chat, and contains
+what is leaking. It replays history through the very same engine.
+
+No account? Start with:  trailwarden demo`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_ = c.Help() // writes to stdout; a failure there has nowhere to be told
+			return nil
+		},
+	}
+	root.SetIn(e.in)
+	root.SetOut(e.out)
+	root.SetErr(e.err)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usagef("%w\nsee: %s --help", err, c.CommandPath())
+	})
+	root.AddCommand(
+		demoCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), rulesCmd(e), policyCmd(e),
+		alertsCmd(e), actionCmd(e), parkedCmd(e), statusCmd(e), configCmd(e), versionCmd(e),
+	)
+	return root
+}
+
+func versionCmd(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			fmt.Fprintln(e.out, "trailwarden", Version())
+			return nil
+		},
+	}
+}
+
+// Version is the module's version as the build recorded it, "devel" otherwise.
+func Version() string {
+	v, rev, dirty := "devel", "", ""
+	if bi, ok := debug.ReadBuildInfo(); ok {
+		if bi.Main.Version != "" && bi.Main.Version != "(devel)" {
+			v = bi.Main.Version
+		}
+		for _, s := range bi.Settings {
+			switch {
+			case s.Key == "vcs.revision" && len(s.Value) >= 12:
+				rev = " " + s.Value[:12]
+			case s.Key == "vcs.modified" && s.Value == "true":
+				dirty = "+changes"
+			}
+		}
+	}
+	return v + rev + dirty
+}
+
+// noArgs and friends phrase what was wrong for people.
+func args(min, max int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, a []string) error {
+		if len(a) < min || max >= 0 && len(a) > max {
+			return usagef("%s wants %s\nsee: %s --help", c.CommandPath(), what, c.CommandPath())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,151 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	yaml "go.yaml.in/yaml/v4"
+)
+
+const good = `state_dir: /var/lib/trailwarden
+accounts:
+  "1000000000000001": prod
+source:
+  sls:
+    - endpoint: https://cn-hangzhou.log.aliyuncs.com
+      project: my-audit
+      logstore: actiontrail_main
+      start: end
+detect: {grace: 3s, dedup_for: 2d}
+notify:
+  slack:
+    - {name: soc, token: "${SLACK_BOT_TOKEN}", channel: C01, min_severity: medium}
+respond:
+  mode: approve
+  ram: {enabled: true}
+  playbooks:
+    - {name: leaked-key, mode: auto, actions: [{kind: ram.disable_access_key, refusal_is_evidence: true}]}
+`
+
+func TestLoad(t *testing.T) {
+	c, err := Parse("c.yaml", []byte(good), []string{"SLACK_BOT_TOKEN=xoxb-EXAMPLE", "TRAILWARDEN_DETECT_GRACE=7s",
+		"TRAILWARDEN_SOURCE_SLS_0_START=begin", "TRAILWARDEN_DETECT_DISABLE=user.created, policy.auth_churn", "TRAILWARDEN_RESPOND_RAM_ENABLED=false"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Detect.Grace.Std() != 7*time.Second || c.Detect.DedupFor.Std() != 48*time.Hour {
+		t.Errorf("durations: %v %v", c.Detect.Grace, c.Detect.DedupFor)
+	}
+	if c.Source.SLS[0].Start != "begin" || c.Source.SLS[0].Project != "my-audit" {
+		t.Errorf("environment laid over a list: %+v", c.Source.SLS[0])
+	}
+	if got := strings.Join(c.Detect.Disable, "|"); got != "user.created|policy.auth_churn" {
+		t.Errorf("list from the environment: %q", got)
+	}
+	if c.Respond.RAM.Enabled {
+		t.Error("boolean from the environment was not taken")
+	}
+	if c.Notify.Slack[0].Token.Reveal() != "xoxb-EXAMPLE" {
+		t.Error("reference was not resolved")
+	}
+	if *c.Detect.Pack != true || c.HTTP.Listen != "127.0.0.1:8686" {
+		t.Error("defaults are missing")
+	}
+}
+
+func TestEmptyFileIsTheDefault(t *testing.T) {
+	for _, src := range []string{"", "\n", "# nothing\n", "{}"} {
+		if c, err := Parse("c.yaml", []byte(src), nil); err != nil || c.StateDir != "trailwarden-data" {
+			t.Errorf("%q: %v", src, err)
+		}
+	}
+}
+
+// Each fault is told with its place, what is wrong and what to do.
+func TestFaults(t *testing.T) {
+	for _, tc := range []struct{ name, src, want string }{
+		{"unknown key", "detect:\n  grase: 2s\n", "c.yaml:2:3: unknown key \"grase\"; did you mean \"grace\"?\n    grase: 2s\n    ^"},
+		{"wrong type", "nats:\n  partitions: many\n", "c.yaml:2:15: wrong kind of value (str), want a whole number"},
+		{"no such variable", "notify: {slack: [{name: a, channel: c, token: \"${NO_SUCH}\"}]}\n", "the environment variable NO_SUCH is not set"},
+		{"plain http", "source: {sls: [{endpoint: \"http://cn-hangzhou.log.aliyuncs.com\", project: aa, logstore: bb}]}\n", "plain http would send credentials in clear"},
+		{"no scheme", "source: {sls: [{endpoint: cn-hangzhou.log.aliyuncs.com, project: aa, logstore: bb}]}\n", "write https://… in full"},
+		{"bad severity", "notify: {slack: [{name: a, channel: c, token: x, min_severity: loud}]}\n", "want info, low, medium, high or critical"},
+		{"bad mode", "respond: {mode: yolo}\n", "want observe, approve or auto"},
+		{"public listener", "http: {listen: \"0.0.0.0:80\"}\n", "not a loopback address"},
+		{"password in URL", "nats: {url: \"tls://u:p@nats.example.com\"}\n", "must not carry a password"},
+		{"not a mapping", "- a\n- b\n", "must be a mapping"},
+		{"not YAML", "a: [1\n", "c.yaml:"},
+		{"two documents", "a: 1\n---\nb: 2\n", "c.yaml"},
+		{"keys with another provider", "credentials: {provider: ecs, access_key_id: a, access_key_secret: b}\n", "only used with provider static"},
+		{"duplicate key", "log: {level: info}\nlog: {level: info}\n", "c.yaml:2"},
+	} {
+		_, err := Parse("c.yaml", []byte(tc.src), nil)
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s:\n got %v\nwant it to contain %q", tc.name, err, tc.want)
+		}
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	_, err := Parse("c.yaml", []byte("respond: {mode: yolo}\nhttp: {listen: nowhere}\nlog: {level: loud}\n"), nil)
+	for _, want := range []string{"c.yaml:1", "c.yaml:2", "c.yaml:3"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %s in: %v", want, err)
+		}
+	}
+}
+
+func TestUnknownVariableIsRefused(t *testing.T) {
+	_, err := Parse("c.yaml", nil, []string{"TRAILWARDEN_DETECT_GRASE=2s"})
+	if err == nil || !strings.Contains(err.Error(), "TRAILWARDEN_DETECT_GRASE") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A secret stays secret in every form in which a configuration can be shown,
+// and in the errors about the line it stands on.
+func TestSecretsAreNeverShown(t *testing.T) {
+	const secret = "verysecretEXAMPLE"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "tok"), []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse(filepath.Join(dir, "c.yaml"), []byte("notify: {slack: [{name: a, channel: c, token: \"${file:tok}\"}]}\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Notify.Slack[0].Token.Reveal() != secret {
+		t.Fatal("reference to a file was not read")
+	}
+	j, _ := json.Marshal(c)
+	y, _ := yaml.Dump(c)
+	shown := fmt.Sprintf("%v %+v %#v %s %s", c.Notify, c.Notify, c.Notify.Slack[0].Token, j, y)
+	_, err1 := Parse("c.yaml", []byte("notify: {slack: [{name: a, channel: c, token: {x: "+secret+"}}]}\n"), nil)
+	_, err2 := Parse("c.yaml", []byte("notify:\n  slack:\n    - name: a\n      webhook: http://hooks.example.com/"+secret+"\n"), nil)
+	_, err3 := Parse("c.yaml", []byte("notify:\n  slack:\n    - tokn: "+secret+"\n"), nil)
+	for _, s := range []string{shown, fmt.Sprint(err1), fmt.Sprint(err2)} {
+		if strings.Contains(s, secret) {
+			t.Errorf("secret shown in: %s", s)
+		}
+	}
+	if err3 == nil {
+		t.Error("misspelt key was accepted")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("a: &x [*x]\n"))
+	f.Add([]byte("${FOO}: ${file:/dev/null}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("c.yaml", data, []string{"FOO=bar"})
+		if (c == nil) == (err == nil) {
+			t.Fatal("want either a configuration or an error")
+		}
+	})
+}
