@@ -33,6 +33,9 @@ type ActionTarget struct {
 	UserName      string `json:"user_name,omitempty"`
 	RoleName      string `json:"role_name,omitempty"`
 	AccessKeyID   string `json:"access_key_id,omitempty"`
+	// Params are what a kind needs besides: the policy to detach, the trail to
+	// start. Each executor documents its own.
+	Params map[string]string `json:"params,omitempty"`
 }
 
 // Evidence is why: what guards look at before anything is done.

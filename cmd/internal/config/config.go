@@ -19,15 +19,13 @@ type Config struct {
 	Log         Log               `yaml:"log"`
 }
 
-// Credentials says where AccessKeys and tokens come from: the official chain,
-// or one named provider, or (for the fake cloud) values by reference.
+// Credentials says where an AccessKey comes from: the vendor's official chain
+// (environment, OIDC/RRSA, profile of the aliyun CLI, credentials file, ECS
+// role), or values by reference, as for the fake cloud.
 type Credentials struct {
-	Provider        string `yaml:"provider" doc:"default (the official chain), env, oidc, profile, ecs or static"`
-	Profile         string `yaml:"profile" doc:"profile of the aliyun CLI, for provider profile"`
-	RoleName        string `yaml:"role_name" doc:"ECS RAM role, for provider ecs; empty asks the metadata service"`
-	AccessKeyID     string `yaml:"access_key_id" doc:"for provider static; a ${ENV} or ${file:…} reference"`
-	AccessKeySecret Secret `yaml:"access_key_secret" doc:"for provider static; a ${ENV} or ${file:…} reference"`
-	SecurityToken   Secret `yaml:"security_token" doc:"for provider static with temporary credentials"`
+	AccessKeyID     string `yaml:"access_key_id" doc:"empty: the official chain; else a ${ENV} or ${file:…} reference"`
+	AccessKeySecret Secret `yaml:"access_key_secret" doc:"a ${ENV} or ${file:…} reference"`
+	SecurityToken   Secret `yaml:"security_token" doc:"for temporary credentials; a reference"`
 }
 
 // Source is where audit records come from.
@@ -80,15 +78,16 @@ type Notify struct {
 
 // Slack is one channel.
 type Slack struct {
-	Name        string   `yaml:"name"`
-	Token       Secret   `yaml:"token" doc:"bot token (xoxb-…), by reference"`
-	AppToken    Secret   `yaml:"app_token" doc:"app-level token (xapp-…) for buttons by Socket Mode; optional"`
-	Channel     string   `yaml:"channel"`
-	Webhook     Secret   `yaml:"webhook" doc:"incoming webhook used when the bot token fails; optional"`
-	APIURL      string   `yaml:"api_url" doc:"only for tests and the fake cloud"`
-	MinSeverity string   `yaml:"min_severity" doc:"info, low, medium (default), high or critical"`
-	Rules       []string `yaml:"rules" doc:"rule ids or globs; empty is all"`
-	Language    string   `yaml:"language" doc:"en (default) or zh"`
+	Name        string              `yaml:"name"`
+	Token       Secret              `yaml:"token" doc:"bot token (xoxb-…), by reference"`
+	AppToken    Secret              `yaml:"app_token" doc:"app-level token (xapp-…) for buttons by Socket Mode; optional"`
+	Channel     string              `yaml:"channel"`
+	Webhook     Secret              `yaml:"webhook" doc:"incoming webhook used when the bot token fails; optional"`
+	APIURL      string              `yaml:"api_url" doc:"only for tests and the fake cloud"`
+	MinSeverity string              `yaml:"min_severity" doc:"info, low, medium (default), high or critical"`
+	Rules       []string            `yaml:"rules" doc:"rule ids or globs; empty is all"`
+	Language    string              `yaml:"language" doc:"en (default) or zh"`
+	CatchUp     responders.Duration `yaml:"catch_up" doc:"after a long stop, alerts below high on events older than this are only listed in a digest (default 1h)"`
 }
 
 // Respond is what may be done about it.
@@ -107,7 +106,7 @@ type RAM struct {
 	Enabled     bool        `yaml:"enabled" doc:"without it nothing in the cloud is ever changed"`
 	Region      string      `yaml:"region"`
 	Endpoint    string      `yaml:"endpoint" doc:"only for tests and the fake cloud; plain http only to loopback"`
-	Credentials Credentials `yaml:"credentials" doc:"a role of its own, apart from the reader's; default the chain"`
+	Credentials Credentials `yaml:"credentials" doc:"a role of its own, apart from the reader's; default as the reader"`
 }
 
 // HTTP is the health and metrics listener.

@@ -81,7 +81,7 @@ func TestFaults(t *testing.T) {
 		{"not a mapping", "- a\n- b\n", "must be a mapping"},
 		{"not YAML", "a: [1\n", "c.yaml:"},
 		{"two documents", "a: 1\n---\nb: 2\n", "c.yaml"},
-		{"keys with another provider", "credentials: {provider: ecs, access_key_id: a, access_key_secret: b}\n", "only used with provider static"},
+		{"half a key", "credentials: {access_key_id: a}\n", "belong together"},
 		{"duplicate key", "log: {level: info}\nlog: {level: info}\n", "c.yaml:2"},
 	} {
 		_, err := Parse("c.yaml", []byte(tc.src), nil)

@@ -20,13 +20,12 @@ import (
 func defaults() *Config {
 	yes := true
 	return &Config{
-		StateDir:    "trailwarden-data",
-		Credentials: Credentials{Provider: "default"},
-		NATS:        NATS{MaxBytes: 8 << 30},
+		StateDir: "trailwarden-data",
+		NATS:     NATS{MaxBytes: 8 << 30},
 		Detect: Detect{Pack: &yes, Grace: responders.Duration(2 * time.Second),
 			DedupFor: responders.Duration(24 * time.Hour), DedupMax: 200_000},
 		Respond: Respond{Mode: responders.Observe, Undo: responders.Duration(30 * 24 * time.Hour),
-			RAM: RAM{Region: "cn-hangzhou", Credentials: Credentials{Provider: "default"}}},
+			RAM: RAM{Region: "cn-hangzhou"}},
 		HTTP: HTTP{Listen: "127.0.0.1:8686"},
 		Log:  Log{Level: "info"},
 	}
@@ -183,17 +182,8 @@ func (p *parser) validate(c *Config) {
 }
 
 func (p *parser) credentials(at string, c Credentials) {
-	switch c.Provider {
-	case "default", "env", "oidc", "profile", "ecs":
-		if c.AccessKeyID != "" || c.AccessKeySecret != "" {
-			p.bad(at+".provider", "AccessKey values are only used with provider static; the provider here is %q", c.Provider)
-		}
-	case "static":
-		if c.AccessKeyID == "" || c.AccessKeySecret == "" {
-			p.bad(at, "provider static needs access_key_id and access_key_secret, as ${ENV} or ${file:…}")
-		}
-	default:
-		p.bad(at+".provider", "%q: want default, env, oidc, profile, ecs or static", c.Provider)
+	if (c.AccessKeyID == "") != (c.AccessKeySecret == "") {
+		p.bad(at, "access_key_id and access_key_secret belong together, as ${ENV} or ${file:…}; leave both out for the official chain")
 	}
 }
 

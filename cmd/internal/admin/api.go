@@ -1,0 +1,98 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// SocketName is the socket's name in the state folder.
+const SocketName = "admin.sock"
+
+// Backend is what the running program offers.
+type Backend interface {
+	Status(ctx context.Context) (Status, error)
+	Alerts(ctx context.Context, limit int) ([]alert.Alert, error)
+	Alert(ctx context.Context, id string) (alert.Alert, []responders.ActionDetail, error)
+	Actions(ctx context.Context) ([]responders.ActionDetail, error)
+	Action(ctx context.Context, id string) (responders.ActionDetail, error)
+	Approve(ctx context.Context, id, by, hash string) (responders.ActionDetail, error)
+	Deny(ctx context.Context, id, by, reason string) (responders.ActionDetail, error)
+	Undo(ctx context.Context, id, by string) (responders.ActionDetail, error)
+	Freeze(ctx context.Context, on bool, by, reason string) (responders.Freeze, error)
+	Parked(ctx context.Context, limit int) ([]Parked, error)
+}
+
+// Status is the state of a running program, as `trailwarden status` shows it.
+type Status struct {
+	Version      string                        `json:"version"`
+	Started      time.Time                     `json:"started"`
+	Ready        bool                          `json:"ready"`
+	Problems     []string                      `json:"problems,omitempty"`
+	Sources      []SourceStatus                `json:"sources"`
+	Partitions   []PartitionStatus             `json:"partitions"`
+	Parked       map[string]uint64             `json:"parked,omitempty"`
+	Rules        int                           `json:"rules"`
+	Destinations []responders.DestinationStats `json:"destinations,omitempty"`
+	Actions      map[responders.State]int      `json:"actions,omitempty"`
+	Frozen       responders.Freeze             `json:"frozen,omitzero"`
+	Store        StoreStatus                   `json:"store"`
+}
+
+// SourceStatus is one logstore.
+type SourceStatus struct {
+	Name        string    `json:"name"`
+	Credentials string    `json:"credentials,omitempty"` // the provider's name
+	Records     uint64    `json:"records"`
+	LastPull    time.Time `json:"last_pull,omitzero"`
+	// BehindSeconds is how old the newest record was when it was read.
+	BehindSeconds float64 `json:"behind_seconds,omitempty"`
+	Rebuilds      uint64  `json:"rebuilds,omitempty"`
+}
+
+// PartitionStatus is one partition's worker.
+type PartitionStatus struct {
+	Partition  int       `json:"partition"`
+	Evaluated  uint64    `json:"evaluated"`
+	Duplicates uint64    `json:"duplicates"`
+	Late       uint64    `json:"late"`
+	Lag        uint64    `json:"lag"` // frames stored and not yet evaluated
+	Watermark  time.Time `json:"watermark,omitzero"`
+}
+
+// StoreStatus is the event store.
+type StoreStatus struct {
+	Embedded bool    `json:"embedded"`
+	Bytes    uint64  `json:"bytes"`
+	Fraction float64 `json:"fraction"` // of the fullest stream's limit
+}
+
+// Parked is one record that was not evaluated.
+type Parked struct {
+	ID     string    `json:"id"`
+	Reason string    `json:"reason"`
+	Detail string    `json:"detail,omitempty"`
+	Source string    `json:"source,omitempty"`
+	At     time.Time `json:"at"`
+	Size   int       `json:"size"`
+}
+
+// AlertDetail is one alert with its actions.
+type AlertDetail struct {
+	Alert   alert.Alert               `json:"alert"`
+	Actions []responders.ActionDetail `json:"actions,omitempty"`
+}
+
+// change is the body of the calls that change something.
+type change struct {
+	Hash   string `json:"hash,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// apiError is the body of every failure.
+type apiError struct {
+	Error string `json:"error"`
+	Kind  string `json:"kind"` // not_found, not_allowed, bad_request, internal
+}

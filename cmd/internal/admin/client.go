@@ -1,0 +1,152 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// Errors of a Client, for errors.Is.
+var (
+	// ErrNotRunning: nobody listens on the socket.
+	ErrNotRunning = errors.New("trailwarden is not running here")
+	// ErrNotAllowed: the running program refused, by its rules.
+	ErrNotAllowed = errors.New("not allowed")
+	// ErrNotFound: there is no such thing.
+	ErrNotFound = errors.New("not found")
+)
+
+// Client talks to the program whose state folder is dir.
+type Client struct {
+	dir  string
+	http *http.Client
+}
+
+// Dial returns a client; it connects with the first call.
+func Dial(dir string) *Client {
+	path := filepath.Join(dir, SocketName)
+	return &Client{dir, &http.Client{
+		Timeout: 60 * time.Second, // an undo waits for the cloud
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}},
+	}}
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		r = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://trailwarden"+path, r)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op == "dial" {
+			return fmt.Errorf("%w: nobody listens on %s (start `trailwarden run`, or name its configuration with --config)", ErrNotRunning, filepath.Join(c.dir, SocketName))
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e apiError
+		if json.Unmarshal(b, &e) != nil || e.Error == "" {
+			return fmt.Errorf("the running program answered %s", resp.Status)
+		}
+		switch e.Kind {
+		case "not_allowed":
+			return fmt.Errorf("%w: %s", ErrNotAllowed, e.Error)
+		case "not_found":
+			return fmt.Errorf("%w: %s", ErrNotFound, e.Error)
+		}
+		return errors.New(e.Error)
+	}
+	return json.Unmarshal(b, into)
+}
+
+func get[T any](ctx context.Context, c *Client, path string) (v T, err error) {
+	err = c.call(ctx, http.MethodGet, path, nil, &v)
+	return v, err
+}
+
+func post[T any](ctx context.Context, c *Client, path string, body change) (v T, err error) {
+	err = c.call(ctx, http.MethodPost, path, body, &v)
+	return v, err
+}
+
+// Status asks how things are.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return get[Status](ctx, c, "/v1/status")
+}
+
+// Alerts returns the newest alerts.
+func (c *Client) Alerts(ctx context.Context, limit int) ([]alert.Alert, error) {
+	return get[[]alert.Alert](ctx, c, "/v1/alerts?limit="+strconv.Itoa(limit))
+}
+
+// Alert returns one alert with its actions.
+func (c *Client) Alert(ctx context.Context, id string) (AlertDetail, error) {
+	return get[AlertDetail](ctx, c, "/v1/alerts/"+url.PathEscape(id))
+}
+
+// Actions returns the actions, newest first.
+func (c *Client) Actions(ctx context.Context) ([]responders.ActionDetail, error) {
+	return get[[]responders.ActionDetail](ctx, c, "/v1/actions")
+}
+
+// Action returns one action; id may be an unambiguous beginning.
+func (c *Client) Action(ctx context.Context, id string) (responders.ActionDetail, error) {
+	return get[responders.ActionDetail](ctx, c, "/v1/actions/"+url.PathEscape(id))
+}
+
+// Approve says yes to the action with the hash that the person was shown.
+func (c *Client) Approve(ctx context.Context, id, hash string) (responders.ActionDetail, error) {
+	return post[responders.ActionDetail](ctx, c, "/v1/actions/"+url.PathEscape(id)+"/approve", change{Hash: hash})
+}
+
+// Deny says no.
+func (c *Client) Deny(ctx context.Context, id, reason string) (responders.ActionDetail, error) {
+	return post[responders.ActionDetail](ctx, c, "/v1/actions/"+url.PathEscape(id)+"/deny", change{Reason: reason})
+}
+
+// Undo restores the state before an action.
+func (c *Client) Undo(ctx context.Context, id string) (responders.ActionDetail, error) {
+	return post[responders.ActionDetail](ctx, c, "/v1/actions/"+url.PathEscape(id)+"/undo", change{})
+}
+
+// Freeze throws or releases the kill switch.
+func (c *Client) Freeze(ctx context.Context, on bool, reason string) (responders.Freeze, error) {
+	path := "/v1/unfreeze"
+	if on {
+		path = "/v1/freeze"
+	}
+	return post[responders.Freeze](ctx, c, path, change{Reason: reason})
+}
+
+// Parked returns records that were not evaluated.
+func (c *Client) Parked(ctx context.Context, limit int) ([]Parked, error) {
+	return get[[]Parked](ctx, c, "/v1/parked?limit="+strconv.Itoa(limit))
+}

@@ -1,0 +1,186 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// Server serves a Backend.
+type Server struct {
+	ln   net.Listener
+	srv  *http.Server
+	done chan struct{}
+}
+
+type peerKey struct{}
+
+// Serve listens on the socket in dir, which must be the program's own folder
+// (mode 0700). A socket left by a dead process is replaced; the caller holds
+// the folder's lock, so it is nobody else's.
+func Serve(dir string, b Backend) (*Server, error) {
+	path := filepath.Join(dir, SocketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("admin socket %s: %w (the path of a Unix socket is limited to about 100 bytes: choose a shorter state_dir)", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	s := &Server{ln: ln, done: make(chan struct{})}
+	s.srv = &http.Server{
+		Handler:           handler(b),
+		ReadHeaderTimeout: 5 * time.Second,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, peer(c))
+		},
+	}
+	go func() {
+		defer close(s.done)
+		_ = s.srv.Serve(ln) // ends with Close
+	}()
+	return s, nil
+}
+
+// Close stops serving; requests under way get a moment.
+func (s *Server) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if s.srv.Shutdown(ctx) != nil {
+		_ = s.srv.Close()
+	}
+	<-s.done
+}
+
+// caller is who is at the other end, as the kernel says: "cli:<user>".
+func caller(r *http.Request) string {
+	uid, _ := r.Context().Value(peerKey{}).(string)
+	if uid == "" {
+		return "cli:unknown"
+	}
+	if u, err := user.LookupId(uid); err == nil && u.Username != "" {
+		return "cli:" + u.Username
+	}
+	return "cli:uid-" + uid
+}
+
+func handler(b Backend) http.Handler {
+	mux := http.NewServeMux()
+	get := func(pattern string, fn func(r *http.Request) (any, error)) {
+		mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := fn(r)
+			reply(w, v, err)
+		})
+	}
+	post := func(pattern string, fn func(r *http.Request, c change) (any, error)) {
+		mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
+			var c change
+			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&c); err != nil {
+				reply(w, nil, badRequest("body is not the expected JSON"))
+				return
+			}
+			v, err := fn(r, c)
+			reply(w, v, err)
+		})
+	}
+	get("/v1/status", func(r *http.Request) (any, error) { return b.Status(r.Context()) })
+	get("/v1/alerts", func(r *http.Request) (any, error) {
+		n, err := limit(r, 50)
+		if err != nil {
+			return nil, err
+		}
+		as, err := b.Alerts(r.Context(), n)
+		if as == nil {
+			as = []alert.Alert{}
+		}
+		return as, err
+	})
+	get("/v1/alerts/{id}", func(r *http.Request) (any, error) {
+		a, acts, err := b.Alert(r.Context(), r.PathValue("id"))
+		return AlertDetail{a, acts}, err
+	})
+	get("/v1/actions", func(r *http.Request) (any, error) {
+		as, err := b.Actions(r.Context())
+		if as == nil {
+			as = []responders.ActionDetail{}
+		}
+		return as, err
+	})
+	get("/v1/actions/{id}", func(r *http.Request) (any, error) { return b.Action(r.Context(), r.PathValue("id")) })
+	post("/v1/actions/{id}/approve", func(r *http.Request, c change) (any, error) {
+		return b.Approve(r.Context(), r.PathValue("id"), caller(r), c.Hash)
+	})
+	post("/v1/actions/{id}/deny", func(r *http.Request, c change) (any, error) {
+		return b.Deny(r.Context(), r.PathValue("id"), caller(r), c.Reason)
+	})
+	post("/v1/actions/{id}/undo", func(r *http.Request, _ change) (any, error) {
+		return b.Undo(r.Context(), r.PathValue("id"), caller(r))
+	})
+	post("/v1/freeze", func(r *http.Request, c change) (any, error) { return b.Freeze(r.Context(), true, caller(r), c.Reason) })
+	post("/v1/unfreeze", func(r *http.Request, c change) (any, error) {
+		return b.Freeze(r.Context(), false, caller(r), c.Reason)
+	})
+	get("/v1/parked", func(r *http.Request) (any, error) {
+		n, err := limit(r, 100)
+		if err != nil {
+			return nil, err
+		}
+		ps, err := b.Parked(r.Context(), n)
+		if ps == nil {
+			ps = []Parked{}
+		}
+		return ps, err
+	})
+	return mux
+}
+
+type badRequest string
+
+func (e badRequest) Error() string { return string(e) }
+
+func limit(r *http.Request, def int) (int, error) {
+	s := r.URL.Query().Get("limit")
+	if s == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 10_000 {
+		return 0, badRequest("limit: want 1 to 10000")
+	}
+	return n, nil
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err == nil {
+		_ = json.NewEncoder(w).Encode(v) // the client went away
+		return
+	}
+	status, kind := http.StatusInternalServerError, "internal"
+	var bad badRequest
+	switch {
+	case errors.As(err, &bad):
+		status, kind = http.StatusBadRequest, "bad_request"
+	case errors.Is(err, responders.ErrNoAction), errors.Is(err, os.ErrNotExist):
+		status, kind = http.StatusNotFound, "not_found"
+	case errors.Is(err, responders.ErrNotAllowed):
+		status, kind = http.StatusForbidden, "not_allowed"
+	}
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(apiError{err.Error(), kind}) // the client went away
+}

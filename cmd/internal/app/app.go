@@ -1,0 +1,370 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/sls"
+	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/journal"
+	"github.com/trailwarden/trailwarden/responders/slack"
+	"github.com/trailwarden/trailwarden/rules"
+)
+
+// Roles that one process may play.
+const (
+	RoleIngest  = "ingest"
+	RoleDetect  = "detect"
+	RoleRespond = "respond"
+)
+
+// Roles lists every role.
+func Roles() []string { return []string{RoleIngest, RoleDetect, RoleRespond} }
+
+// readerName is under which the responders remember how far they have read.
+const readerName = "responders"
+
+// ErrUnusable marks what the user has to mend in the configuration or the
+// rules; anything else that New returns is a dependency that cannot be reached.
+var ErrUnusable = errors.New("unusable configuration")
+
+// Options of an App.
+type Options struct {
+	Config *config.Config
+	Log    *slog.Logger
+	Roles  []string // all when empty
+	// Destinations are told besides those of the configuration.
+	Destinations []responders.Destination
+	Version      string
+}
+
+// App is the running program.
+type App struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	version string
+	started time.Time
+
+	rules      *rules.Set
+	bus        *bus.Bus
+	pipe       *pipeline.Pipeline
+	machine    *responders.Machine
+	dispatcher *responders.Dispatcher
+	sources    []*sls.Source
+	listeners  []*slack.Listener
+}
+
+// New puts the parts together and opens the store; Run starts them. Rules and
+// configuration are checked before anything is opened.
+func New(ctx context.Context, o Options) (_ *App, err error) {
+	c := o.Config
+	roles := o.Roles
+	if len(roles) == 0 {
+		roles = Roles()
+	}
+	for _, r := range roles {
+		if !slices.Contains(Roles(), r) {
+			return nil, fmt.Errorf("%w: role %q: want ingest, detect or respond", ErrUnusable, r)
+		}
+	}
+	has := func(r string) bool { return slices.Contains(roles, r) }
+	if len(roles) < len(Roles()) && c.NATS.URL == "" {
+		return nil, fmt.Errorf("%w: roles can only be apart with nats.url: the embedded store belongs to one process", ErrUnusable)
+	}
+	if has(RoleIngest) && len(c.Source.SLS) == 0 {
+		return nil, fmt.Errorf("%w: source.sls is empty: there is nothing to read (see the README: Point it at a real trail)", ErrUnusable)
+	}
+	a := &App{cfg: c, log: o.Log, version: o.Version, started: time.Now()}
+	if a.rules, err = RulesOf(c).Load(); err != nil {
+		return nil, fmt.Errorf("%w: the rules cannot be used:\n%w", ErrUnusable, err)
+	}
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: state_dir: %w", ErrUnusable, err)
+	}
+	reader, err := cred.New(credOf(c.Credentials))
+	if err != nil {
+		return nil, fmt.Errorf("%w: credentials: %w", ErrUnusable, err)
+	}
+
+	a.bus, err = bus.Open(ctx, bus.Config{
+		Dir: filepath.Join(c.StateDir, "store"), URL: c.NATS.URL, Creds: c.NATS.Creds, NKey: c.NATS.NKey,
+		CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, Replicas: c.NATS.Replicas,
+		Partitions: c.NATS.Partitions, MaxBytes: c.NATS.MaxBytes, Name: "trailwarden", Logger: a.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("event store: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			a.bus.Close()
+		}
+	}()
+
+	pc := pipeline.Config{Bus: a.bus, Logger: a.log}
+	grace := c.Detect.Grace.Std()
+	if has(RoleIngest) {
+		pc.Ingest = true
+		pc.Ingester.TickAfter = max(grace, time.Second)
+	}
+	if has(RoleDetect) {
+		pc.Detect = true
+		pc.Worker = pipeline.WorkerConfig{
+			NewEngine: pipeline.DetectorEngines(a.rules, func(int) detectors.EngineConfig {
+				return detectors.EngineConfig{Grace: grace, IdleAfter: max(grace, time.Second), DedupHorizon: c.Detect.DedupFor.Std(),
+					DedupMax: c.Detect.DedupMax, Judge: NewJudge(),
+					OnRuleError: func(e detectors.RuleError) { a.log.Error("a rule could not be evaluated", "error", e.Error()) }}
+			}),
+			NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
+			Rules:      a.rules.Hash(),
+			Owner:      owner(),
+		}
+		if !has(RoleRespond) {
+			pc.Worker.Readers = []string{readerName}
+		}
+	}
+	if has(RoleRespond) {
+		if err = a.respond(ctx, o.Destinations); err != nil {
+			return nil, err
+		}
+		pc.Readers = []*pipeline.AlertReader{{Bus: a.bus, Name: readerName, Handle: a.dispatcher.Handle, Logger: a.log}}
+	}
+	if a.pipe, err = pipeline.New(pc); err != nil {
+		return nil, err
+	}
+	if has(RoleIngest) {
+		for _, s := range c.Source.SLS {
+			src, err := a.source(s, reader)
+			if err != nil {
+				return nil, fmt.Errorf("%w: source %s/%s: %w", ErrUnusable, s.Project, s.Logstore, err)
+			}
+			a.sources = append(a.sources, src)
+		}
+	}
+	return a, nil
+}
+
+func credOf(c config.Credentials) cred.Config {
+	return cred.Config{AccessKeyID: c.AccessKeyID, AccessKeySecret: c.AccessKeySecret.Reveal(), SecurityToken: c.SecurityToken.Reveal()}
+}
+
+// owner names this process in records.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
+
+func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
+	cfg := sls.Config{Endpoint: s.Endpoint, Project: s.Project, Logstore: s.Logstore, Group: s.Group, Consumer: s.Consumer, Start: sls.Start(s.Start)}
+	if s.AuthV4 {
+		cfg.Region = s.Region
+	}
+	if t, err := time.Parse(time.RFC3339, s.Start); err == nil {
+		cfg.Start, cfg.StartTime = sls.StartTime, t
+	}
+	return sls.New(cfg, a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader})
+}
+
+// respond makes the machine, the dispatcher and the destinations.
+func (a *App) respond(ctx context.Context, extra []responders.Destination) error {
+	c := a.cfg
+	replicas := max(c.NATS.Replicas, 1)
+	j, err := journal.OpenJetStream(ctx, a.bus.JetStream(), journal.Options{Replicas: replicas})
+	if err != nil {
+		return fmt.Errorf("action journal: %w", err)
+	}
+	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Approvers: c.Respond.Approvers,
+		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
+	if err := a.executors(&mo); err != nil {
+		return fmt.Errorf("%w: respond.ram: %w", ErrUnusable, err)
+	}
+	if a.machine, err = responders.NewMachine(mo); err != nil {
+		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
+	}
+	playbooks := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks)
+	kinds := a.machine.Kinds()
+	if len(kinds) == 0 {
+		kinds = nil // without executors nothing is done, whatever a playbook says
+	}
+	if err := responders.ValidatePlaybooks(playbooks, c.Respond.Approvers, kinds); err != nil {
+		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
+	}
+	dests := slices.Clone(extra)
+	for _, s := range c.Notify.Slack {
+		d, err := a.slack(s)
+		if err != nil {
+			return fmt.Errorf("%w: notify.slack %q: %w", ErrUnusable, s.Name, err)
+		}
+		dests = append(dests, d)
+	}
+	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
+		Destinations: dests, Accounts: c.Accounts, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
+	}
+	return nil
+}
+
+func (a *App) slack(s config.Slack) (responders.Destination, error) {
+	cfg := slack.Config{Name: s.Name, Token: s.Token.Reveal(), AppToken: s.AppToken.Reveal(), Channel: s.Channel,
+		WebhookURL: s.Webhook.Reveal(), Language: slack.Language(s.Language), APIURL: s.APIURL}
+	n, err := slack.New(cfg, a.log)
+	if err != nil {
+		return responders.Destination{}, err
+	}
+	if s.AppToken != "" {
+		l, err := slack.NewListener(cfg, a.click, a.log)
+		if err != nil {
+			return responders.Destination{}, err
+		}
+		a.listeners = append(a.listeners, l)
+	}
+	d := responders.Destination{Notifier: n, Rules: s.Rules, CatchUpAge: s.CatchUp.Std()}
+	if s.MinSeverity != "" {
+		if d.MinSeverity, err = alert.ParseSeverity(s.MinSeverity); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// click is a button in Slack. Who may do what is decided by the machine.
+func (a *App) click(ctx context.Context, c slack.Click) (string, error) {
+	by := "slack:" + c.UserID
+	actions, err := a.machine.ForAlert(ctx, c.AlertID)
+	if err != nil {
+		return "", err
+	}
+	switch c.ActionID {
+	case slack.ActionContain:
+		for _, d := range actions {
+			if d.State == responders.Proposed {
+				d, err := a.machine.Approve(ctx, d.ID, by, d.Hash)
+				if err != nil {
+					return "", err
+				}
+				return fmt.Sprintf("%s: %s", d.Describe, d.State), nil
+			}
+		}
+		return "Nothing waits for approval on this alert.", nil
+	case slack.ActionUndo:
+		for _, d := range actions {
+			if d.Undoable {
+				d, err := a.machine.Undo(ctx, d.ID, by)
+				if err != nil {
+					return "", err
+				}
+				return fmt.Sprintf("%s: %s", d.Describe, d.State), nil
+			}
+		}
+		return "Nothing on this alert can be undone.", nil
+	case slack.ActionAcknowledge:
+		a.log.Info("alert acknowledged", "alert_id", c.AlertID, "by", by)
+		return "Acknowledged.", nil
+	}
+	return "", fmt.Errorf("unknown button %q", c.ActionID)
+}
+
+// Rules is the rule set in force.
+func (a *App) Rules() *rules.Set { return a.rules }
+
+// Machine is the action machine; nil without the role respond.
+func (a *App) Machine() *responders.Machine { return a.machine }
+
+// Run works until ctx ends, then drains: no more pages are taken, what is
+// stored is evaluated and handed on, and everything is closed. An error is a
+// part that could not go on.
+func (a *App) Run(ctx context.Context) error {
+	defer a.bus.Close()
+	// Layers stop one after another, from the source to the responders.
+	srcCtx, stopSources := context.WithCancel(ctx)
+	defer stopSources()
+	lasting := context.WithoutCancel(ctx)
+	pipeCtx, stopPipe := context.WithCancel(lasting)
+	defer stopPipe()
+	respCtx, stopResp := context.WithCancel(lasting)
+	defer stopResp()
+
+	failed := make(chan error, 16)
+	start := func(wg *sync.WaitGroup, name string, fn func() error) {
+		wg.Go(func() {
+			if err := fn(); err != nil && !errors.Is(err, context.Canceled) {
+				select {
+				case failed <- fmt.Errorf("%s: %w", name, err):
+				default: // the first few say enough
+				}
+			}
+		})
+	}
+	adm, err := admin.Serve(a.cfg.StateDir, a)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	web, err := a.serveHTTP()
+	if err != nil {
+		return err
+	}
+	defer web()
+
+	var resp, pipe, src sync.WaitGroup
+	if a.dispatcher != nil {
+		start(&resp, "responders", func() error { return a.dispatcher.Run(respCtx) })
+		start(&resp, "actions", func() error { return a.machine.Run(respCtx) })
+		for _, l := range a.listeners {
+			start(&resp, "slack buttons", func() error {
+				if err := l.Run(respCtx); err != nil {
+					// Alerts still go out, and the command line can approve.
+					a.log.Error("buttons in Slack do not work; approve on the command line", "error", err)
+				}
+				return nil
+			})
+		}
+	}
+	start(&pipe, "pipeline", func() error { return a.pipe.Run(pipeCtx) })
+	for _, s := range a.sources {
+		start(&src, s.Name(), func() error { return s.Run(srcCtx) })
+	}
+	a.log.Info("running", "rules", a.rules.Len(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
+
+	var first error
+	select {
+	case <-ctx.Done():
+	case first = <-failed:
+	}
+	stopSources()
+	src.Wait()
+	drain, cancel := context.WithTimeout(lasting, 10*time.Second)
+	if err := a.pipe.Close(drain); err != nil {
+		a.log.Warn("the pipeline was stopped before it had drained; nothing is lost, the next start goes on there", "error", err)
+	}
+	cancel()
+	stopPipe()
+	pipe.Wait()
+	stopResp()
+	resp.Wait()
+	if first == nil {
+		select {
+		case first = <-failed:
+		default:
+		}
+	}
+	a.log.Info("stopped")
+	return first
+}

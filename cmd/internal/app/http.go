@@ -1,0 +1,142 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// serveHTTP serves /livez, /readyz and /metrics on the configured loopback
+// address. The function it returns stops it.
+func (a *App) serveHTTP() (func(), error) {
+	if a.cfg.HTTP.Listen == "" {
+		return func() {}, nil
+	}
+	ln, err := net.Listen("tcp", a.cfg.HTTP.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("http.listen: %w", err)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{a})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		s, err := a.Status(r.Context())
+		if err != nil || !s.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "not ready")
+		} else {
+			fmt.Fprintln(w, "ready")
+		}
+		for _, p := range s.Problems {
+			fmt.Fprintln(w, "-", p)
+		}
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(ln) // ends with Close
+	}()
+	return func() {
+		_ = srv.Close()
+		<-done
+	}, nil
+}
+
+// collector reads the counters of the parts when it is asked.
+type collector struct{ a *App }
+
+type metric struct {
+	*prometheus.Desc
+	typ prometheus.ValueType
+}
+
+func counter(name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("trailwarden_"+name, help, labels, nil), prometheus.CounterValue}
+}
+
+func gauge(name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("trailwarden_"+name, help, labels, nil), prometheus.GaugeValue}
+}
+
+var (
+	mSourceRecords  = counter("source_records_total", "Audit records read from a source.", "source")
+	mSourcePull     = gauge("source_last_pull_timestamp_seconds", "When a source last answered a read.", "source")
+	mSourceRebuilds = counter("source_rebuilds_total", "Consumers rebuilt because they no longer read.", "source")
+	mSourceRefused  = counter("source_checkpoints_refused_total", "Checkpoints that the service refused.", "source")
+	mEvents         = counter("events_evaluated_total", "Events evaluated.", "partition")
+	mDuplicates     = counter("events_duplicate_total", "Repeated records that were recognised and left out.", "partition")
+	mLate           = counter("events_late_total", "Events that came after the watermark.", "partition")
+	mLag            = gauge("partition_lag_frames", "Frames stored and not yet evaluated.", "partition")
+	mWatermark      = gauge("partition_watermark_timestamp_seconds", "Event time before which everything is decided.", "partition")
+	mParked         = gauge("records_parked", "Records in quarantine.", "reason")
+	mNoticesSent    = counter("notices_sent_total", "New messages shown to people.", "destination")
+	mNoticesWaiting = gauge("notices_waiting", "Messages and edits that wait.", "destination")
+	mNoticesDead    = gauge("notices_dead", "Messages given up.", "destination")
+	mActions        = gauge("actions", "Actions by state.", "state")
+	mStoreFraction  = gauge("store_used_ratio", "Used part of a stream's limit.", "stream")
+	allMetrics      = []metric{mSourceRecords, mSourcePull, mSourceRebuilds, mSourceRefused, mEvents, mDuplicates, mLate,
+		mLag, mWatermark, mParked, mNoticesSent, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction}
+)
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range allMetrics {
+		ch <- m.Desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	put := func(m metric, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(m.Desc, m.typ, v, labels...)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, s := range c.a.sources {
+		st := s.Stats()
+		put(mSourceRecords, float64(st.Records), s.Name())
+		put(mSourceRebuilds, float64(st.Rebuilds), s.Name())
+		put(mSourceRefused, float64(st.CheckpointRefused), s.Name())
+		if !st.LastPull.IsZero() {
+			put(mSourcePull, float64(st.LastPull.UnixMilli())/1000, s.Name())
+		}
+	}
+	ps := c.a.pipe.Stats(ctx)
+	for _, w := range ps.Workers {
+		p := fmt.Sprint(w.Partition)
+		put(mEvents, float64(w.Evaluated), p)
+		put(mDuplicates, float64(w.Duplicates), p)
+		put(mLate, float64(w.Late), p)
+		put(mLag, float64(w.Lag), p)
+		if !w.Watermark.IsZero() {
+			put(mWatermark, float64(w.Watermark.UnixMilli())/1000, p)
+		}
+	}
+	for reason, n := range ps.Parked {
+		put(mParked, float64(n), reason)
+	}
+	for _, u := range ps.Store.Streams {
+		put(mStoreFraction, u.Fraction(), u.Stream)
+	}
+	if c.a.dispatcher == nil {
+		return
+	}
+	for _, d := range c.a.dispatcher.Stats() {
+		put(mNoticesSent, float64(d.Sent), d.Name)
+		put(mNoticesWaiting, float64(d.Waiting), d.Name)
+		put(mNoticesDead, float64(d.Dead), d.Name)
+	}
+	states, _ := c.a.machine.Stats()
+	for s, n := range states {
+		put(mActions, float64(n), string(s))
+	}
+}

@@ -1,0 +1,180 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+var errNoResponders = fmt.Errorf("%w: this process does not play the role respond", responders.ErrNotAllowed)
+
+// blindAfter is how long a source may go without a good pull before the
+// program says that it is blind.
+const blindAfter = time.Minute
+
+// Status implements admin.Backend.
+func (a *App) Status(ctx context.Context) (admin.Status, error) {
+	ps := a.pipe.Stats(ctx)
+	s := admin.Status{Version: a.version, Started: a.started, Rules: a.rules.Len(), Parked: ps.Parked, Sources: []admin.SourceStatus{}, Partitions: []admin.PartitionStatus{}}
+	s.Store.Embedded = a.bus.Embedded()
+	for _, u := range ps.Store.Streams {
+		s.Store.Bytes += u.Bytes
+		s.Store.Fraction = max(s.Store.Fraction, u.Fraction())
+	}
+	s.Problems = append(s.Problems, ps.Store.Problems...)
+	ready := ps.Store.OK
+	for _, src := range a.sources {
+		st := src.Stats()
+		x := admin.SourceStatus{Name: src.Name(), Credentials: st.Provider, Records: st.Records, LastPull: st.LastPull, Rebuilds: st.Rebuilds}
+		for _, sh := range st.Shards {
+			x.BehindSeconds = max(x.BehindSeconds, sh.Behind.Seconds())
+		}
+		if st.LastPull.IsZero() || time.Since(st.LastPull) > blindAfter {
+			ready = false
+			s.Problems = append(s.Problems, fmt.Sprintf("%s: no good read since %s (%s); nothing is seen of it now", src.Name(), since(st.LastPull), st.State))
+		}
+		s.Sources = append(s.Sources, x)
+	}
+	for _, w := range ps.Workers {
+		s.Partitions = append(s.Partitions, admin.PartitionStatus{Partition: w.Partition, Evaluated: w.Evaluated, Duplicates: w.Duplicates,
+			Late: w.Late, Lag: w.Lag, Watermark: w.Watermark})
+		if w.State == "failed" || w.State == "fenced" {
+			ready = false
+			s.Problems = append(s.Problems, fmt.Sprintf("partition %d is %s: %s", w.Partition, w.State, w.LastCommitError))
+		}
+	}
+	for _, r := range ps.Readers {
+		if r.LastError != "" {
+			s.Problems = append(s.Problems, fmt.Sprintf("alerts wait for the responders: %s", r.LastError))
+		}
+	}
+	if a.dispatcher != nil {
+		s.Destinations = a.dispatcher.Stats()
+		s.Actions, _ = a.machine.Stats()
+		if f, err := a.machine.Frozen(ctx); err == nil {
+			s.Frozen = f
+		}
+		for _, d := range s.Destinations {
+			if d.Dead > 0 {
+				s.Problems = append(s.Problems, fmt.Sprintf("%d notices to %s could not be delivered: %s", d.Dead, d.Name, d.LastErr))
+			}
+		}
+	}
+	s.Ready = ready
+	return s, nil
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return "the start"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// Alerts implements admin.Backend.
+func (a *App) Alerts(ctx context.Context, limit int) ([]alert.Alert, error) {
+	if a.dispatcher == nil {
+		return nil, errNoResponders
+	}
+	return a.dispatcher.Alerts(ctx, limit)
+}
+
+// Alert implements admin.Backend; id may be an unambiguous beginning.
+func (a *App) Alert(ctx context.Context, id string) (alert.Alert, []responders.ActionDetail, error) {
+	if a.dispatcher == nil {
+		return alert.Alert{}, nil, errNoResponders
+	}
+	all, err := a.dispatcher.Alerts(ctx, 10_000)
+	if err != nil {
+		return alert.Alert{}, nil, err
+	}
+	full := ""
+	for _, x := range all {
+		if strings.HasPrefix(x.ID, id) {
+			if full != "" && full != x.ID {
+				return alert.Alert{}, nil, fmt.Errorf("more than one alert begins with %q: %w", id, os.ErrNotExist)
+			}
+			full = x.ID
+		}
+	}
+	if full == "" {
+		return alert.Alert{}, nil, fmt.Errorf("no alert %q: %w", id, os.ErrNotExist)
+	}
+	return a.dispatcher.Alert(ctx, full)
+}
+
+// Actions implements admin.Backend.
+func (a *App) Actions(ctx context.Context) ([]responders.ActionDetail, error) {
+	if a.machine == nil {
+		return nil, errNoResponders
+	}
+	return a.machine.List(ctx, responders.ListFilter{})
+}
+
+// Action implements admin.Backend.
+func (a *App) Action(ctx context.Context, id string) (responders.ActionDetail, error) {
+	if a.machine == nil {
+		return responders.ActionDetail{}, errNoResponders
+	}
+	return a.machine.Show(ctx, id)
+}
+
+// Approve implements admin.Backend.
+func (a *App) Approve(ctx context.Context, id, by, hash string) (responders.ActionDetail, error) {
+	if a.machine == nil {
+		return responders.ActionDetail{}, errNoResponders
+	}
+	return a.machine.Approve(ctx, id, by, hash)
+}
+
+// Deny implements admin.Backend.
+func (a *App) Deny(ctx context.Context, id, by, reason string) (responders.ActionDetail, error) {
+	if a.machine == nil {
+		return responders.ActionDetail{}, errNoResponders
+	}
+	return a.machine.Deny(ctx, id, by, reason)
+}
+
+// Undo implements admin.Backend.
+func (a *App) Undo(ctx context.Context, id, by string) (responders.ActionDetail, error) {
+	if a.machine == nil {
+		return responders.ActionDetail{}, errNoResponders
+	}
+	d, err := a.machine.Show(ctx, id) // resolves a beginning
+	if err != nil {
+		return d, err
+	}
+	return a.machine.Undo(ctx, d.ID, by)
+}
+
+// Freeze implements admin.Backend.
+func (a *App) Freeze(ctx context.Context, on bool, by, reason string) (responders.Freeze, error) {
+	if a.machine == nil {
+		return responders.Freeze{}, errNoResponders
+	}
+	do := a.machine.Unfreeze
+	if on {
+		do = a.machine.Freeze
+	}
+	if err := do(ctx, by, reason); err != nil {
+		return responders.Freeze{}, err
+	}
+	return a.machine.Frozen(ctx)
+}
+
+// Parked implements admin.Backend.
+func (a *App) Parked(ctx context.Context, limit int) ([]admin.Parked, error) {
+	var out []admin.Parked
+	err := a.bus.EachParked(ctx, func(p bus.Parked) bool {
+		out = append(out, admin.Parked{ID: p.ID, Reason: p.Reason, Detail: p.Message, Source: p.Source, At: p.Received, Size: p.Size})
+		return len(out) < limit
+	})
+	return out, err
+}

@@ -1,0 +1,398 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	gptext "github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/text"
+)
+
+// operation makes a command that talks to the running program.
+func operation(e *env, use, short string, a cobra.PositionalArgs, run func(ctx context.Context, c *admin.Client, args []string) error) *cobra.Command {
+	var path, state string
+	cmd := &cobra.Command{Use: use, Short: short, Args: a,
+		RunE: func(c *cobra.Command, args []string) error {
+			if state == "" {
+				cfg, err := config.Load(configPath(e, path), e.environ)
+				if err != nil {
+					return exit(exitUsage, fmt.Errorf("the configuration (which names the state folder) cannot be used; or give --state:\n%w", err))
+				}
+				state = cfg.StateDir
+			}
+			return operationError(run(c.Context(), admin.Dial(state), args))
+		}}
+	addConfigFlag(cmd, &path)
+	cmd.Flags().StringVar(&state, "state", "", "state folder of the running program (default: as the configuration says)")
+	return cmd
+}
+
+func operationError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, admin.ErrNotRunning):
+		return exit(exitUnreachable, err)
+	case errors.Is(err, admin.ErrNotAllowed):
+		return exit(exitRefused, err)
+	case errors.Is(err, admin.ErrNotFound):
+		return exit(exitUsage, err)
+	}
+	var ee *exitError
+	if errors.As(err, &ee) {
+		return err
+	}
+	return exit(exitUnreachable, err)
+}
+
+func addOutput(c *cobra.Command, o *string, forms string) {
+	c.Flags().StringVarP(o, "output", "o", "table", "output: "+forms)
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// printTable writes rows that a terminal can show safely.
+func printTable(e *env, header table.Row, rows []table.Row) {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.OptionsNoBordersAndSeparators
+	t.Style().Format.Header = gptext.FormatUpper
+	t.AppendHeader(header)
+	for _, r := range rows {
+		for i, c := range r {
+			if s, ok := c.(string); ok {
+				r[i] = text.Terminal(s)
+			}
+		}
+		t.AppendRow(r)
+	}
+	fmt.Fprintln(e.out, t.Render())
+}
+
+func short(id string) string { return id[:min(12, len(id))] }
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return text.Dash
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+func alertsCmd(e *env) *cobra.Command {
+	root := &cobra.Command{Use: "alerts", Short: "Alerts of the running program", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	var out string
+	var limit int
+	ls := operation(e, "ls", "List the newest alerts", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		as, err := c.Alerts(ctx, limit)
+		if err != nil {
+			return err
+		}
+		switch out {
+		case "json":
+			return printJSON(e.out, as)
+		case "jsonl":
+			for _, a := range as {
+				if err := json.NewEncoder(e.out).Encode(a); err != nil {
+					return err
+				}
+			}
+			return nil
+		case "table":
+		default:
+			return usagef("output %q: want table, json or jsonl", out)
+		}
+		var rows []table.Row
+		for _, a := range as {
+			rows = append(rows, table.Row{short(a.ID), stamp(a.LastAt), a.Severity.String(), a.Rule, text.Cut(a.Actor.Name, 24), a.Count, text.Cut(a.Reason, 90)})
+		}
+		printTable(e, table.Row{"id", "last", "severity", "rule", "who", "n", "why"}, rows)
+		return nil
+	})
+	addOutput(ls, &out, "table, json, jsonl")
+	ls.Flags().IntVar(&limit, "limit", 50, "how many")
+	show := operation(e, "show ID", "Show one alert with its actions, as JSON", args(1, 1, "the id of an alert"), func(ctx context.Context, c *admin.Client, a []string) error {
+		d, err := c.Alert(ctx, a[0])
+		if err != nil {
+			return err
+		}
+		return printJSON(e.out, d)
+	})
+	root.AddCommand(ls, show)
+	return root
+}
+
+func actionCmd(e *env) *cobra.Command {
+	root := &cobra.Command{Use: "action", Short: "Containment: what was done, what waits, and taking it back", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+
+	var out string
+	ls := operation(e, "ls", "List actions, newest first", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		as, err := c.Actions(ctx)
+		if err != nil {
+			return err
+		}
+		if out == "json" {
+			return printJSON(e.out, as)
+		}
+		var rows []table.Row
+		for _, a := range as {
+			rows = append(rows, table.Row{short(a.ID), stamp(a.At), string(a.State), a.Kind, text.Cut(a.Action.Target.UserName, 24), text.MaskKey(a.Action.Target.AccessKeyID), a.Action.Rule, text.Cut(a.Reason, 70)})
+		}
+		printTable(e, table.Row{"id", "since", "state", "kind", "user", "key", "rule", "reason"}, rows)
+		return nil
+	})
+	addOutput(ls, &out, "table, json")
+
+	var showOut string
+	show := operation(e, "show ID", "Show one action: the exact call, its history, state before and after", args(1, 1, "the id of an action (its beginning is enough)"), func(ctx context.Context, c *admin.Client, a []string) error {
+		d, err := c.Action(ctx, a[0])
+		if err != nil {
+			return err
+		}
+		if showOut == "json" {
+			return printJSON(e.out, d)
+		}
+		printAction(e, d)
+		return nil
+	})
+	addOutput(show, &showOut, "table, json")
+
+	var yes, dry bool
+	var reason, hash string
+	approve := operation(e, "approve ID", "Approve exactly what `action show` shows", args(1, 1, "the id of an action"), func(ctx context.Context, c *admin.Client, a []string) error {
+		d, err := c.Action(ctx, a[0])
+		if err != nil {
+			return err
+		}
+		if hash == "" {
+			printAction(e, d)
+			if err := confirm(e, yes, dry, "approve this"); err != nil {
+				return err
+			}
+			hash = d.Hash
+		}
+		if d, err = c.Approve(ctx, d.ID, hash); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s %s\n", short(d.ID), d.State)
+		return nil
+	})
+	approve.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	approve.Flags().BoolVar(&dry, "dry-run", false, "show what would be approved and stop")
+	approve.Flags().StringVar(&hash, "hash", "", "approve only if the action still has this hash")
+
+	deny := operation(e, "deny ID", "Deny a proposed action", args(1, 1, "the id of an action"), func(ctx context.Context, c *admin.Client, a []string) error {
+		d, err := c.Deny(ctx, a[0], reason)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s %s\n", short(d.ID), d.State)
+		return nil
+	})
+	deny.Flags().StringVar(&reason, "reason", "", "why, for the record")
+
+	var uyes, udry bool
+	undo := operation(e, "undo ID", "Restore the state before an action", args(1, 1, "the id of an action"), func(ctx context.Context, c *admin.Client, a []string) error {
+		d, err := c.Action(ctx, a[0])
+		if err != nil {
+			return err
+		}
+		printAction(e, d)
+		if err := confirm(e, uyes, udry, "undo this"); err != nil {
+			return err
+		}
+		if d, err = c.Undo(ctx, d.ID); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s %s\n", short(d.ID), d.State)
+		if d.State != responders.Undone {
+			return exit(exitFindings, fmt.Errorf("not undone: %s", text.Terminal(d.Reason)))
+		}
+		return nil
+	})
+	undo.Flags().BoolVar(&uyes, "yes", false, "do not ask")
+	undo.Flags().BoolVar(&udry, "dry-run", false, "show what would be undone and stop")
+
+	root.AddCommand(ls, show, approve, deny, undo)
+	for _, on := range []bool{true, false} {
+		use, shortText := "freeze", "Kill switch: no action is begun until unfreeze (undo stays possible)"
+		if !on {
+			use, shortText = "unfreeze", "Release the kill switch"
+		}
+		var why string
+		cmd := operation(e, use, shortText, cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+			f, err := c.Freeze(ctx, on, why)
+			if err != nil {
+				return err
+			}
+			word := "released"
+			if f.Frozen {
+				word = "frozen"
+			}
+			fmt.Fprintf(e.out, "%s by %s\n", word, text.Terminal(f.By))
+			return nil
+		})
+		cmd.Flags().StringVar(&why, "reason", "", "why, for the record")
+		root.AddCommand(cmd)
+	}
+	return root
+}
+
+func printAction(e *env, d responders.ActionDetail) {
+	t := d.Action.Target
+	line := func(k, v string) {
+		if v != "" {
+			fmt.Fprintf(e.out, "%-10s %s\n", k, text.Terminal(v))
+		}
+	}
+	line("action", d.ID)
+	line("does", d.Describe)
+	line("state", string(d.State)+" since "+stamp(d.At)+by(d.By))
+	line("reason", d.Reason)
+	line("next", d.Next)
+	line("target", fmt.Sprintf("%s %s of account %s, key %s", t.PrincipalType, t.UserName+t.RoleName, t.AccountID, t.AccessKeyID))
+	line("because", fmt.Sprintf("rule %s, alert %s, %d events, last %s", d.Action.Rule, short(d.Action.AlertID), len(d.Action.Evidence.EventIDs), stamp(d.Action.Evidence.Time)))
+	line("before", string(d.Prior))
+	if d.Result != nil {
+		line("after", string(d.Result.After))
+	}
+	if !d.UndoUntil.IsZero() {
+		line("undo", "until "+stamp(d.UndoUntil))
+	}
+	for _, h := range d.History {
+		line("·", fmt.Sprintf("%s  %-10s%s  %s", stamp(h.At), h.State, by(h.By), h.Reason))
+	}
+}
+
+func by(who string) string {
+	if who == "" {
+		return ""
+	}
+	return " by " + who
+}
+
+// confirm asks on a terminal; elsewhere it needs yes.
+func confirm(e *env, yes, dry bool, what string) error {
+	if dry {
+		return exit(exitOK, nil)
+	}
+	if yes {
+		return nil
+	}
+	if !e.terminal(e.out) {
+		return exit(exitRefused, errors.New("not a terminal: say --yes to "+what))
+	}
+	fmt.Fprintf(e.err, "%s? [y/N] ", what)
+	s, _ := bufio.NewReader(e.in).ReadString('\n') // no answer is no
+	if a := strings.ToLower(strings.TrimSpace(s)); a != "y" && a != "yes" {
+		return exit(exitRefused, errors.New("not done"))
+	}
+	return nil
+}
+
+func parkedCmd(e *env) *cobra.Command {
+	root := &cobra.Command{Use: "parked", Short: "Records that could not be evaluated", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	var out string
+	var limit int
+	ls := operation(e, "ls", "List parked records with their reasons", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		ps, err := c.Parked(ctx, limit)
+		if err != nil {
+			return err
+		}
+		if out == "json" {
+			return printJSON(e.out, ps)
+		}
+		var rows []table.Row
+		for _, p := range ps {
+			rows = append(rows, table.Row{p.ID, stamp(p.At), p.Reason, p.Size, text.Cut(p.Source, 40), text.Cut(p.Detail, 70)})
+		}
+		printTable(e, table.Row{"id", "at", "reason", "bytes", "source", "detail"}, rows)
+		return nil
+	})
+	addOutput(ls, &out, "table, json")
+	ls.Flags().IntVar(&limit, "limit", 100, "how many")
+	root.AddCommand(ls)
+	return root
+}
+
+func statusCmd(e *env) *cobra.Command {
+	var out string
+	cmd := operation(e, "status", "How the running program is doing", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		s, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if out == "json" {
+			if err := printJSON(e.out, s); err != nil {
+				return err
+			}
+		} else {
+			printStatus(e, s)
+		}
+		if !s.Ready {
+			return exit(exitFindings, nil)
+		}
+		return nil
+	})
+	addOutput(cmd, &out, "table, json")
+	return cmd
+}
+
+func printStatus(e *env, s admin.Status) {
+	word := "ready"
+	if !s.Ready {
+		word = "NOT READY"
+	}
+	fmt.Fprintf(e.out, "trailwarden %s  %s  up since %s  %d rules\n", s.Version, word, stamp(s.Started), s.Rules)
+	for _, p := range s.Problems {
+		fmt.Fprintf(e.out, "  ! %s\n", text.Terminal(p))
+	}
+	if s.Frozen.Frozen {
+		fmt.Fprintf(e.out, "  ! containment is frozen by %s since %s: %s\n", text.Terminal(s.Frozen.By), stamp(s.Frozen.At), text.Terminal(s.Frozen.Reason))
+	}
+	var rows []table.Row
+	for _, x := range s.Sources {
+		rows = append(rows, table.Row{x.Name, x.Records, stamp(x.LastPull), fmt.Sprintf("%.0fs", x.BehindSeconds), x.Credentials, x.Rebuilds})
+	}
+	printTable(e, table.Row{"source", "records", "last pull", "behind", "credentials", "rebuilds"}, rows)
+	rows = nil
+	for _, p := range s.Partitions {
+		if p.Evaluated > 0 || p.Lag > 0 {
+			rows = append(rows, table.Row{p.Partition, p.Evaluated, p.Duplicates, p.Late, p.Lag, stamp(p.Watermark)})
+		}
+	}
+	fmt.Fprintln(e.out)
+	printTable(e, table.Row{"partition", "evaluated", "duplicate", "late", "lag", "watermark"}, rows)
+	if len(s.Destinations) > 0 {
+		rows = nil
+		for _, d := range s.Destinations {
+			rows = append(rows, table.Row{d.Name, d.Sent, d.Edited, d.Waiting, d.Dead, stamp(d.LastOK), text.Cut(d.LastErr, 60)})
+		}
+		fmt.Fprintln(e.out)
+		printTable(e, table.Row{"destination", "sent", "edited", "waiting", "dead", "last ok", "last error"}, rows)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(s.Parked)) {
+		fmt.Fprintf(e.out, "parked: %d %s (see: trailwarden parked ls)\n", s.Parked[reason], text.Terminal(reason))
+	}
+	fmt.Fprintf(e.out, "store: %d MB, fullest stream at %.0f%%\n", s.Store.Bytes>>20, 100*s.Store.Fraction)
+}

@@ -1,0 +1,300 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/responders/text"
+)
+
+func replayCmd(e *env) *cobra.Command {
+	var (
+		rf                         ruleFlags
+		from, to, entity, out      string
+		outFile, statsFile, failOn string
+		minSev, grace              string
+		quiet, signals             bool
+		workers                    int
+	)
+	c := &cobra.Command{Use: "replay [flags] SOURCE...", Short: "Put recorded events through the same engine; nothing can be acted on",
+		Long: `replay reads recorded ActionTrail events and runs the live engine over them.
+
+SOURCE is a file, a folder or - for standard input: JSON arrays or objects, JSON lines,
+each also as .gz or .zst, LookupEvents answers, SLS exports with an event field, and
+folders as a trail delivers them to OSS. What a file holds is decided by its bytes.
+
+Alerts come out ordered by time, rule and id, the same for the same input.
+A replay has no way to act: it does not link the code that could.`,
+		Example: `  trailwarden replay archive/
+  trailwarden replay --from 2026-11-20 --to 2026-11-22 -o jsonl archive/ > alerts.jsonl
+  zcat events.gz | trailwarden replay --entity LTAI5tEXAMPLEkey0001 -`,
+		Args: args(1, -1, "at least one file or folder (or - for standard input)"),
+		RunE: func(c *cobra.Command, sources []string) error {
+			write, ok := map[string]func(io.Writer, *env, []alert.Alert) error{"table": alertTable, "jsonl": alertLines, "csv": alertCSV}[out]
+			if !ok {
+				return usagef("output %q: want table, jsonl or csv", out)
+			}
+			var failAt, least alert.Severity
+			var err error
+			if failOn != "" {
+				if failAt, err = alert.ParseSeverity(failOn); err != nil {
+					return usagef("--fail-on: %w", err)
+				}
+			}
+			if minSev != "" {
+				if least, err = alert.ParseSeverity(minSev); err != nil {
+					return usagef("--min-severity: %w", err)
+				}
+			}
+			cfg := replay.RunConfig{Entity: entity, Workers: workers, Options: replay.Options{Stdin: e.in}}
+			now := time.Now()
+			if cfg.From, err = parseWhen(from, now); err != nil {
+				return usagef("--from: %w", err)
+			}
+			if cfg.To, err = parseWhen(to, now); err != nil {
+				return usagef("--to: %w", err)
+			}
+			if !cfg.From.IsZero() && !cfg.To.IsZero() && !cfg.From.Before(cfg.To) {
+				return usagef("--from %s is not before --to %s: nothing would be read", stamp(cfg.From), stamp(cfg.To))
+			}
+			set, err := rf.load(e)
+			if err != nil {
+				return err
+			}
+			cfg.Rules = set
+			cfg.Engine = detectors.EngineConfig{Judge: app.NewJudge(), DedupHorizon: 24 * time.Hour, Grace: 15 * time.Minute}
+			if grace != "" {
+				if cfg.Engine.Grace, err = time.ParseDuration(grace); err != nil || cfg.Engine.Grace < 0 {
+					return usagef("--grace %q: want a duration such as 2s or 15m", grace)
+				}
+			}
+			if !quiet && e.terminal(e.err) {
+				cfg.OnProgress = progressLine(e, now)
+			}
+			res, runErr := replay.Run(c.Context(), sources, cfg)
+			if cfg.OnProgress != nil {
+				fmt.Fprint(e.err, "\r\x1b[K")
+			}
+			if runErr != nil && !errors.Is(runErr, context.Canceled) {
+				return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
+			}
+			shown := res.Alerts[:0:0]
+			worst := alert.Severity(0)
+			for _, a := range res.Alerts {
+				if a.Severity < least || a.Signal && !signals && out == "table" {
+					continue
+				}
+				shown = append(shown, a)
+				worst = max(worst, a.Severity)
+			}
+			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, e, shown) }); err != nil {
+				return err
+			}
+			if statsFile != "" {
+				if err := toFile(e, statsFile, func(w io.Writer) error { _, err := w.Write(res.Stats.JSON()); return err }); err != nil {
+					return err
+				}
+			}
+			if !quiet {
+				summarize(e, res, len(res.Alerts)-len(shown))
+			}
+			if runErr != nil {
+				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then")
+				return exit(exitInterrupted, nil)
+			}
+			if failAt != 0 && worst >= failAt {
+				return exit(exitFindings, nil)
+			}
+			return nil
+		}}
+	rf.add(c)
+	c.Flags().StringVar(&from, "from", "", "first event time (2026-11-20, RFC 3339, 24h, 90d, yesterday)")
+	c.Flags().StringVar(&to, "to", "", "event time to stop before")
+	c.Flags().StringVar(&entity, "entity", "", "only events about this key, user, role, address or request id")
+	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, jsonl, csv")
+	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
+	c.Flags().StringVar(&statsFile, "stats", "", "file for the statistics, as JSON")
+	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe")
+	c.Flags().StringVar(&minSev, "min-severity", "", "show alerts from this severity on")
+	c.Flags().BoolVar(&signals, "signals", false, "show signals in the table too (rules that only feed others)")
+	c.Flags().StringVar(&grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
+	c.Flags().IntVarP(&workers, "workers", "j", 0, "parallel decoders (default: all cores); the result does not depend on it")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no summary")
+	return c
+}
+
+// toFile writes to path, or to stdout when it is empty. A file appears whole
+// or not at all.
+func toFile(e *env, path string, write func(io.Writer) error) error {
+	if path == "" {
+		b := bufio.NewWriter(e.out)
+		if err := write(b); err != nil {
+			return err
+		}
+		return b.Flush()
+	}
+	tmp, err := os.CreateTemp(dirOf(path), ".trailwarden-*")
+	if err != nil {
+		return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+	}
+	b := bufio.NewWriter(tmp)
+	err = write(b)
+	err = errors.Join(err, b.Flush(), tmp.Chmod(0o644), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name()) // ours, and useless
+		return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+	}
+	return nil
+}
+
+func dirOf(path string) string {
+	if i := strings.LastIndexByte(path, os.PathSeparator); i >= 0 {
+		return path[:i+1]
+	}
+	return "."
+}
+
+func alertLines(w io.Writer, _ *env, as []alert.Alert) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for i := range as {
+		if err := enc.Encode(&as[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func alertCSV(w io.Writer, _ *env, as []alert.Alert) error {
+	c := csv.NewWriter(w)
+	_ = c.Write([]string{"time", "severity", "rule", "outcome", "title", "reason", "account", "actor_type", "actor", "access_key_id", "source_ip", "target_type", "target", "count", "first_at", "last_at", "attack", "id"}) // Error is checked at the end
+	for _, a := range as {
+		tt, tn := "", ""
+		if a.Target != nil {
+			tt, tn = a.Target.Type, a.Target.Name
+		}
+		row := []string{a.Time.Format(time.RFC3339), a.Severity.String(), a.Rule, a.Outcome, a.Title, a.Reason, a.AccountID, a.Actor.Type, a.Actor.Name, a.Actor.AccessKeyID,
+			a.SourceIP, tt, tn, strconv.Itoa(a.Count), a.FirstAt.Format(time.RFC3339), a.LastAt.Format(time.RFC3339), strings.Join(a.Attack, " "), a.ID}
+		for i := range row {
+			row[i] = text.CSV(row[i])
+		}
+		_ = c.Write(row) // Error is checked at the end
+	}
+	c.Flush()
+	return c.Error()
+}
+
+func alertTable(w io.Writer, e *env, as []alert.Alert) error {
+	if len(as) == 0 {
+		_, err := fmt.Fprintln(w, "no alerts")
+		return err
+	}
+	width := e.width(e.out)
+	if width == 0 {
+		width = 160
+	}
+	te := &env{in: e.in, out: w, err: e.err, environ: e.environ}
+	var rows []table.Row
+	for _, a := range as {
+		what := text.Cut(text.Terminal(a.Reason), max(40, width-72))
+		if a.Outcome == "attempt" {
+			what = "(attempt) " + what
+		}
+		n := ""
+		if a.Count > 1 {
+			n = "×" + strconv.Itoa(a.Count)
+		}
+		rows = append(rows, table.Row{stamp(a.Time), strings.ToUpper(a.Severity.String()), a.Rule, n, what})
+	}
+	printTable(te, table.Row{"time", "severity", "rule", "n", "why"}, rows)
+	return nil
+}
+
+func summarize(e *env, res replay.Result, hidden int) {
+	s := res.Stats
+	var span string
+	if s.FirstEvent != nil {
+		span = fmt.Sprintf(" from %s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent))
+	}
+	rate := ""
+	if s.Seconds > 0 {
+		rate = fmt.Sprintf(" in %.1f s (%.0f events/s)", s.Seconds, float64(s.Records)/s.Seconds)
+	}
+	fmt.Fprintf(e.err, "read %d of %d files, %d records%s%s\n", s.FilesRead, s.FilesRead+int64(len(s.FilesFailed)), s.Records, span, rate)
+	fmt.Fprintf(e.err, "evaluated %d events; %d duplicates, %d parked, %d late", s.Events, s.Duplicates, s.Parked, s.Late)
+	if s.Filtered > 0 {
+		fmt.Fprintf(e.err, ", %d outside the filter", s.Filtered)
+	}
+	if s.RuleErrors > 0 {
+		fmt.Fprintf(e.err, ", %d rule errors (not evaluated)", s.RuleErrors)
+	}
+	fmt.Fprintf(e.err, "\n%d alerts", s.Alerts)
+	sep := ": "
+	for i := alert.Critical; i >= alert.Info; i-- {
+		if n := s.BySeverity[i.String()]; n > 0 {
+			fmt.Fprintf(e.err, "%s%d %s", sep, n, i)
+			sep = ", "
+		}
+	}
+	if hidden > 0 {
+		fmt.Fprintf(e.err, " (%d not shown: signals or below --min-severity)", hidden)
+	}
+	fmt.Fprintf(e.err, "\n%s", strings.TrimPrefix(failures(s), "\n"))
+	if len(s.FilesFailed) > 0 {
+		fmt.Fprintln(e.err)
+	}
+}
+
+// failures lists what was not read, cut after a few.
+func failures(s replay.Stats) string {
+	var b strings.Builder
+	for i, f := range s.FilesFailed {
+		if i == 10 {
+			fmt.Fprintf(&b, "\n  and %d more, see --stats", len(s.FilesFailed)-i)
+			break
+		}
+		fmt.Fprintf(&b, "\n  not read to its end: %s: %s", text.Terminal(f.Path), text.Terminal(f.Error))
+	}
+	return b.String()
+}
+
+// progressLine draws one line that overwrites itself.
+func progressLine(e *env, start time.Time) func(replay.Progress) {
+	last := time.Time{}
+	return func(p replay.Progress) {
+		now := time.Now()
+		if now.Sub(last) < 200*time.Millisecond {
+			return
+		}
+		last = now
+		sec := now.Sub(start).Seconds()
+		line := fmt.Sprintf("%d records, %.0f/s, %.0f MB/s", p.Records, float64(p.Records)/sec, float64(p.BytesRead)/1e6/sec)
+		if p.BytesTotal > 0 && p.BytesRead > 0 {
+			part := float64(p.BytesRead) / float64(p.BytesTotal)
+			line += fmt.Sprintf(", %.0f%%, %s left", 100*part, (time.Duration((1-part)/part*sec) * time.Second).Round(time.Second))
+		}
+		if !p.EventTime.IsZero() {
+			line += ", at " + p.EventTime.UTC().Format("2006-01-02 15:04Z")
+		}
+		fmt.Fprintf(e.err, "\r\x1b[K%s", line)
+	}
+}

@@ -1,0 +1,293 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/responders/text"
+	"github.com/trailwarden/trailwarden/rules"
+)
+
+// ruleFlags are the flags that say which rules are meant.
+type ruleFlags struct {
+	dirs   []string
+	config string
+	noPack bool
+	strict bool
+}
+
+func (f *ruleFlags) add(c *cobra.Command) {
+	c.Flags().StringSliceVar(&f.dirs, "rules", nil, "folder of further rule files, or one file (repeatable)")
+	c.Flags().BoolVar(&f.noPack, "no-pack", false, "without the shipped rules")
+	addConfigFlag(c, &f.config)
+}
+
+// load compiles the rules. A configuration is read only when one is named or
+// the default file is there, so that rule work needs none.
+func (f *ruleFlags) load(e *env) (*rules.Set, error) {
+	r := app.Rules{Pack: !f.noPack, Dirs: f.dirs, AllowFewTests: !f.strict}
+	if path := configPath(e, f.config); f.config != "" || exists(path) {
+		cfg, err := loadConfig(e, f.config)
+		if err != nil {
+			return nil, err
+		}
+		r = app.RulesOf(cfg)
+		r.Pack = r.Pack && !f.noPack
+		r.Dirs = append(r.Dirs, f.dirs...)
+		r.AllowFewTests = !f.strict
+	}
+	set, err := r.Load()
+	if err != nil {
+		return nil, exit(exitUsage, fmt.Errorf("the rules cannot be used:\n%w", err))
+	}
+	return set, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func rulesCmd(e *env) *cobra.Command {
+	root := &cobra.Command{Use: "rules", Short: "List, show, check and test rules", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	root.AddCommand(rulesList(e), rulesShow(e), rulesLint(e), rulesTest(e), rulesFields(e), rulesExplain(e))
+	return root
+}
+
+func rulesList(e *env) *cobra.Command {
+	var f ruleFlags
+	var out string
+	var verbose bool
+	c := &cobra.Command{Use: "list", Short: "List the rules", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		set, err := f.load(e)
+		if err != nil {
+			return err
+		}
+		infos := set.List()
+		switch out {
+		case "json":
+			return printJSON(e.out, infos)
+		case "name":
+			for _, r := range infos {
+				fmt.Fprintln(e.out, r.ID)
+			}
+			return nil
+		case "table":
+		default:
+			return usagef("output %q: want table, json or name", out)
+		}
+		head := table.Row{"rule", "v", "severity", "status", "needs", "att&ck", "title"}
+		if verbose {
+			head = append(head, "indexed by")
+		}
+		var rows []table.Row
+		for _, r := range infos {
+			sev := r.Severity
+			if strings.ContainsAny(sev, " ?") {
+				sev = "varies"
+			}
+			needs := r.Detector
+			if needs == "" && r.Ordered {
+				needs = "policy"
+			}
+			status := r.Status
+			if r.Signal {
+				status += " signal"
+			}
+			row := table.Row{r.ID, r.Version, sev, status, needs, strings.Join(r.Attack, " "), text.Cut(r.Title, 60)}
+			if verbose {
+				row = append(row, text.Cut(r.Index, 80))
+			}
+			rows = append(rows, row)
+		}
+		printTable(e, head, rows)
+		fmt.Fprintf(e.err, "%d rules; next: trailwarden rules show <id>\n", len(infos))
+		return nil
+	}}
+	f.add(c)
+	addOutput(c, &out, "table, json, name")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "also how each rule is found by the dispatch index")
+	return c
+}
+
+func rulesShow(e *env) *cobra.Command {
+	var f ruleFlags
+	var out string
+	c := &cobra.Command{Use: "show RULE", Short: "Show one rule with its runbook", Args: args(1, 1, "the id of a rule"), RunE: func(_ *cobra.Command, a []string) error {
+		set, err := f.load(e)
+		if err != nil {
+			return err
+		}
+		for _, r := range set.List() {
+			if r.ID != a[0] {
+				continue
+			}
+			if out == "json" {
+				return printJSON(e.out, r)
+			}
+			fmt.Fprintf(e.out, "%s v%d  %s\n%s\n\n", r.ID, r.Version, r.Status, r.Title)
+			fmt.Fprintf(e.out, "%s\n\n", strings.TrimSpace(r.Description))
+			fmt.Fprintf(e.out, "severity  %s\nATT&CK    %s\nmatch     %s\n", r.Severity, strings.Join(r.Attack, " "), strings.TrimSpace(r.Match))
+			if r.Detector != "" {
+				fmt.Fprintf(e.out, "detector  %s\n", r.Detector)
+			}
+			fmt.Fprintf(e.out, "index     %s\ntests     %d\n", r.Index, r.Tests)
+			if r.Runbook.EN != "" {
+				fmt.Fprintf(e.out, "\nWhat to do now:\n%s\n", indent(r.Runbook.EN))
+			}
+			if r.Runbook.ZH != "" {
+				fmt.Fprintf(e.out, "\n处置步骤:\n%s\n", indent(r.Runbook.ZH))
+			}
+			return nil
+		}
+		return usagef("no rule %q; see: trailwarden rules list", a[0])
+	}}
+	f.add(c)
+	addOutput(c, &out, "table, json")
+	return c
+}
+
+func indent(s string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n  ")
+}
+
+func rulesLint(e *env) *cobra.Command {
+	f := ruleFlags{strict: true}
+	c := &cobra.Command{Use: "lint [FILE|DIR]...", Short: "Check rule files: every fault with its place", RunE: func(_ *cobra.Command, a []string) error {
+		f.dirs = append(f.dirs, a...)
+		set, err := f.load(e)
+		if err != nil {
+			return err
+		}
+		warnings := rules.Lint(set)
+		for _, w := range warnings {
+			fmt.Fprintln(e.out, w.Error())
+		}
+		fmt.Fprintf(e.err, "%d rules are fine, %d warnings\n", len(set.List()), len(warnings))
+		return nil
+	}}
+	f.add(c)
+	return c
+}
+
+func rulesTest(e *env) *cobra.Command {
+	var f ruleFlags
+	var out string
+	var files []string
+	c := &cobra.Command{Use: "test [RULE|GLOB]...", Short: "Run the tests that rules carry", RunE: func(_ *cobra.Command, a []string) error {
+		f.dirs = append(f.dirs, files...)
+		set, err := f.load(e)
+		if err != nil {
+			return err
+		}
+		results := rules.Test(set, a...)
+		if len(results) == 0 {
+			return usagef("no rule matches %s; see: trailwarden rules list", strings.Join(a, " "))
+		}
+		failed := 0
+		for _, r := range results {
+			if !r.Pass {
+				failed++
+			}
+		}
+		if out == "json" {
+			if err := printJSON(e.out, results); err != nil {
+				return err
+			}
+		} else {
+			for _, r := range results {
+				if r.Pass {
+					continue
+				}
+				fmt.Fprintf(e.out, "FAIL %s: %s\n     %s:%d\n", r.Rule, r.Test, r.File, r.Line)
+				for _, m := range append(r.Failures, r.Why...) {
+					fmt.Fprintf(e.out, "     %s\n", text.Block(m))
+				}
+			}
+			fmt.Fprintf(e.out, "%d passed, %d failed\n", len(results)-failed, failed)
+		}
+		if failed > 0 {
+			return exit(exitFindings, nil)
+		}
+		return nil
+	}}
+	f.add(c)
+	addOutput(c, &out, "table, json")
+	c.Flags().StringSliceVar(&files, "file", nil, "rule file under work (repeatable)")
+	return c
+}
+
+func rulesFields(e *env) *cobra.Command {
+	var out string
+	c := &cobra.Command{Use: "fields", Short: "The fields and functions that expressions may use", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		if out == "json" {
+			return printJSON(e.out, rules.Fields())
+		}
+		var rows []table.Row
+		for _, f := range rules.Fields() {
+			doc := f.Doc
+			if len(f.Words) > 0 {
+				doc += " [" + strings.Join(f.Words, " ") + "]"
+			}
+			rows = append(rows, table.Row{f.Name, f.Type, text.Cut(doc, 110)})
+		}
+		printTable(e, table.Row{"field", "type", "what"}, rows)
+		return nil
+	}}
+	addOutput(c, &out, "table, json")
+	return c
+}
+
+func rulesExplain(e *env) *cobra.Command {
+	var f ruleFlags
+	c := &cobra.Command{Use: "explain RULE EVENT.json", Short: "Say part by part why a rule matches an event, or does not (EVENT may be -)",
+		Args: args(2, 2, "the id of a rule and a file with one record"), RunE: func(_ *cobra.Command, a []string) error {
+			set, err := f.load(e)
+			if err != nil {
+				return err
+			}
+			var b []byte
+			if a[1] == "-" {
+				b, err = io.ReadAll(io.LimitReader(e.in, event.MaxRecord+1))
+			} else {
+				b, err = os.ReadFile(a[1])
+			}
+			if err != nil {
+				return exit(exitUsage, err)
+			}
+			var first error
+			if err := event.Unwrap(b, func(one []byte) bool {
+				ev, err := event.Parse(one)
+				if err != nil {
+					first = err
+					return false
+				}
+				lines, err := set.Explain(a[0], ev)
+				if err != nil {
+					first = err
+					return false
+				}
+				fmt.Fprintf(e.out, "%s %s:%s\n", text.Terminal(ev.ID), text.Terminal(ev.Service), text.Terminal(ev.Name))
+				for _, l := range lines {
+					fmt.Fprintf(e.out, "  %s\n", text.Block(l))
+				}
+				return true
+			}); err != nil {
+				return exit(exitUsage, err)
+			}
+			if first != nil {
+				return exit(exitUsage, first)
+			}
+			return nil
+		}}
+	f.add(c)
+	return c
+}

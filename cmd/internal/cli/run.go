@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+)
+
+// logger writes the program's own log to stderr: text on a terminal, JSON
+// elsewhere, unless the configuration says which.
+func logger(e *env, c config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was validated
+	format := c.Format
+	if format == "" {
+		format = "json"
+		if e.terminal(e.err) {
+			format = "text"
+		}
+	}
+	if format == "text" {
+		return slog.New(tint.NewHandler(e.err, &tint.Options{Level: level, NoColor: !e.terminal(e.err), TimeFormat: "15:04:05.000"}))
+	}
+	return slog.New(slog.NewJSONHandler(e.err, &slog.HandlerOptions{Level: level}))
+}
+
+func runCmd(e *env) *cobra.Command {
+	var path string
+	var roles []string
+	c := &cobra.Command{Use: "run", Short: "Run the live pipeline: read, detect, alert, respond", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(e, path)
+			if err != nil {
+				return err
+			}
+			log := logger(e, cfg.Log)
+			a, err := app.New(c.Context(), app.Options{Config: cfg, Log: log, Roles: roles, Version: Version()})
+			if err != nil {
+				if errors.Is(err, app.ErrUnusable) {
+					return exit(exitUsage, err)
+				}
+				return exit(exitUnreachable, err)
+			}
+			if err := a.Run(c.Context()); err != nil {
+				return exit(exitUnreachable, err)
+			}
+			return nil
+		}}
+	addConfigFlag(c, &path)
+	c.Flags().StringSliceVar(&roles, "role", nil, "ingest, detect, respond (default all); apart only with nats.url")
+	return c
+}
+
+func fakecloudCmd(e *env) *cobra.Command {
+	var o fakecloud.Options
+	var events []string
+	var journal string
+	var rate float64
+	c := &cobra.Command{Use: "fakecloud", Short: "Serve SLS, RAM, STS, ActionTrail and Slack on loopback, fed from files",
+		Long: `fakecloud emulates the cloud and the chat on one loopback address, feeds the records
+of --events into its logstore, and prints one line of JSON with its endpoints and the path
+of a configuration for "trailwarden run". Every request it receives is written to --journal
+as one line of JSON. It serves until it is interrupted.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if rate < 0 {
+				return usagef("--rate %v: want records a second, 0 for as fast as it goes", rate)
+			}
+			if journal != "" {
+				f, err := os.OpenFile(journal, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+				if err != nil {
+					return exit(exitUsage, fmt.Errorf("--journal: %w", err))
+				}
+				defer f.Close()
+				o.Journal = f
+			}
+			if o.Dir != "" {
+				if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+					return exit(exitUsage, err)
+				}
+			}
+			// All of them first: the users and keys they name exist before they act.
+			var seed [][]byte
+			if len(events) > 0 {
+				in, err := replay.Open(events, replay.Options{Stdin: e.in})
+				if err != nil {
+					return exit(exitUsage, fmt.Errorf("--events: %w", err))
+				}
+				for _, r := range in.Records(c.Context()) {
+					seed = append(seed, append([]byte(nil), r...))
+				}
+				for _, f := range in.Failed() {
+					return exit(exitUsage, fmt.Errorf("--events: %w", f))
+				}
+			}
+			cloud, err := fakecloud.Start(o, fakecloud.Accounts(seed))
+			if err != nil {
+				return exit(exitUsage, err)
+			}
+			defer func() { err = errors.Join(err, cloud.Close()) }()
+			for _, r := range seed {
+				cloud.Seed(r)
+			}
+			if err := printLine(e, cloud.Endpoints()); err != nil {
+				return err
+			}
+			i := 0
+			n, err := cloud.Feed(c.Context(), func() ([]byte, error) {
+				if i == len(seed) {
+					return nil, nil
+				}
+				i++
+				return seed[i-1], nil
+			}, rate)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				return err
+			}
+			fmt.Fprintf(e.err, "fakecloud: %d records are in the logstore; serving until interrupted\n", n)
+			<-c.Context().Done()
+			return nil
+		}}
+	c.Flags().StringSliceVar(&events, "events", nil, "file or folder of records, any form that replay reads (repeatable)")
+	c.Flags().Float64Var(&rate, "rate", 0, "records a second (0: as fast as it goes)")
+	c.Flags().StringVar(&journal, "journal", "", "file that gets one JSON line for every request")
+	c.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:0", "loopback host:port")
+	c.Flags().StringVar(&o.Dir, "dir", "", "folder for the written configuration and state (default: a temporary one, removed at the end)")
+	return c
+}
+
+// printLine writes v as one line of JSON.
+func printLine(e *env, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.out, "%s\n", b)
+	return err
+}

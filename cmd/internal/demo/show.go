@@ -1,0 +1,317 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/chattest"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+	"github.com/trailwarden/trailwarden/responders/text"
+)
+
+// Options of the show.
+type Options struct {
+	Out    io.Writer
+	Colour bool
+	Width  int
+	// Dir keeps everything (store, log, journal); empty uses a temporary
+	// folder that is removed at the end.
+	Dir string
+	// Beat is the pause between acts, default 1.2 s; for tests it may be short.
+	Beat time.Duration
+	// Ask is called before the undo with a question and says whether to go
+	// on; nil goes on without asking.
+	Ask func(question string) bool
+	// Now is when the story ends.
+	Now time.Time
+}
+
+// Outcome is what the show came to.
+type Outcome struct {
+	Events     int
+	Alerts     []alert.Alert
+	FirstAlert time.Duration // from the start
+	Contained  bool          // the stolen key went inactive
+	Undone     bool          // and was active again after the undo
+	Messages   int           // in the fake chat
+	Took       time.Duration
+}
+
+const (
+	firstDays = 8 // steps in which the ordinary days are shown
+	patience  = 20 * time.Second
+)
+
+// Play runs the show. An error means that the story did not happen as told.
+func Play(ctx context.Context, o Options) (out Outcome, err error) {
+	started := time.Now()
+	if o.Beat == 0 {
+		o.Beat = 1200 * time.Millisecond
+	}
+	dir := o.Dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "trailwarden-demo-"); err != nil {
+			return out, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return out, err
+	}
+	logFile, err := os.OpenFile(filepath.Join(dir, "trailwarden.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return out, err
+	}
+	defer logFile.Close()
+	journal, err := os.OpenFile(filepath.Join(dir, "cloud-journal.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return out, err
+	}
+	defer journal.Close()
+
+	cloud, err := fakecloud.Start(fakecloud.Options{Dir: filepath.Join(dir, "cloud"), Journal: journal, ChatRate: -1}, []string{Account})
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, cloud.Close()) }()
+	cloud.RAM.AddTrail(Account, ramtest.Trail{Name: trailName, HomeRegion: "cn-hangzhou", EventRW: "All", TrailRegion: "All", Logging: true})
+
+	story := Write(o.Now)
+	out.Events = story.Events()
+	for _, r := range story.All() {
+		cloud.Seed(r.JSON)
+	}
+
+	var mu sync.Mutex
+	first := make(chan struct{})
+	term := NewTerminal(o.Out, o.Colour, o.Width, func(alert.Alert) {
+		mu.Lock()
+		defer mu.Unlock()
+		if out.FirstAlert == 0 {
+			out.FirstAlert = time.Since(started)
+			close(first)
+		}
+	})
+	cfg, err := config.Load(cloud.Config, nil)
+	if err != nil {
+		return out, err
+	}
+	cfg.Accounts = map[string]string{Account: AccountName}
+	cfg.Detect.Grace = responders.Duration(time.Second)
+	// One key is enough for a story: the new key is only watched, and cut off
+	// when it is used from where its user never was.
+	for i := range cfg.Respond.Playbooks {
+		if cfg.Respond.Playbooks[i].Name == "new-key-for-other" {
+			cfg.Respond.Playbooks[i].Mode = responders.Observe
+		}
+	}
+	a, err := app.New(ctx, app.Options{Config: cfg, Log: slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Version:      "demo",
+		Destinations: []responders.Destination{{Notifier: term, MinSeverity: alert.Medium, StormAt: -1, CatchUpAge: -1}}})
+	if err != nil {
+		return out, err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(running) }()
+	stopped := false
+	shut := func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		stop()
+		return <-ended
+	}
+	defer func() { err = errors.Join(err, shut()) }()
+
+	fails := func(what string) error {
+		select {
+		case e := <-ended:
+			stopped = true
+			return fmt.Errorf("the pipeline stopped: %w", e)
+		default:
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%s did not happen within %s; the log is in %s (keep it with --dir)", what, patience, logFile.Name())
+	}
+
+	term.Print("%s", "")
+	term.Say("  trailwarden demo: an invented company, %d audit events of 30 identities over three days,", out.Events)
+	term.Say("  read from an emulated cloud on this machine through the real SDKs. Nothing leaves this machine.")
+	term.Print("%s", "")
+
+	// Ordinary life, played fast.
+	step := (len(story.Days) + firstDays - 1) / firstDays
+	for i := 0; i < len(story.Days); i += step {
+		part := story.Days[i:min(i+step, len(story.Days))]
+		cloud.Append(raws(part)...)
+		term.Say("  %s  %5d events of ordinary work", part[len(part)-1].Time.Format("Mon 15:04Z"), min(i+step, len(story.Days)))
+		if !pause(ctx, o.Beat/4) {
+			return out, ctx.Err()
+		}
+	}
+	evaluated := func(n int) bool {
+		s, err := a.Status(ctx)
+		if err != nil {
+			return false
+		}
+		var sum uint64
+		for _, p := range s.Partitions {
+			sum += p.Evaluated
+		}
+		return sum >= uint64(n)
+	}
+	if !until(ctx, patience, func() bool { return evaluated(len(story.Days)) }) {
+		return out, fails("reading the ordinary days")
+	}
+	term.Say("  %s  all quiet: %d events evaluated, nobody was disturbed", story.Days[len(story.Days)-1].Time.Format("Mon 15:04Z"), len(story.Days))
+	term.Print("%s", "")
+
+	seen := len(story.Days)
+	for _, act := range story.Acts {
+		if act.Caption != "" {
+			term.Say("  ▸ %s", act.Caption)
+		}
+		cloud.Append(raws(act.Records)...)
+		seen += len(act.Records)
+		if !until(ctx, patience, func() bool { return evaluated(seen) }) {
+			return out, fails("reading the intrusion")
+		}
+		if !pause(ctx, o.Beat) {
+			return out, ctx.Err()
+		}
+	}
+	if out.Contained = until(ctx, patience, func() bool { return cloud.RAM.KeyStatus(BackdoorKey) == ramtest.Inactive }); !out.Contained {
+		return out, fails("disabling the key")
+	}
+	var done responders.ActionDetail
+	if !until(ctx, patience, func() bool {
+		ds, err := a.Actions(ctx)
+		if err != nil {
+			return false
+		}
+		for _, d := range ds {
+			if d.State == responders.Done && d.Action.Target.AccessKeyID == BackdoorKey {
+				done = d
+				return true
+			}
+		}
+		return false
+	}) {
+		return out, fails("recording the outcome")
+	}
+	select {
+	case <-first:
+	case <-time.After(patience):
+		return out, fails("the first alert")
+	}
+	if !pause(ctx, o.Beat) {
+		return out, ctx.Err()
+	}
+	term.Print("%s", "")
+	term.Say("  The key %s is %s in the cloud now. Was it a mistake? Every action can be taken back:", text.MaskKey(BackdoorKey), cloud.RAM.KeyStatus(BackdoorKey))
+	if o.Ask == nil || o.Ask("  undo it (it goes back to Active; this is a fake cloud)?") {
+		term.Say("  $ trailwarden action undo %s --yes", done.ID[:12])
+		if _, err := a.Undo(ctx, done.ID, "cli:demo"); err != nil {
+			return out, fmt.Errorf("undo: %w", err)
+		}
+		if out.Undone = until(ctx, patience, func() bool { return cloud.RAM.KeyStatus(BackdoorKey) == ramtest.Active }); !out.Undone {
+			return out, fails("the undo")
+		}
+		if !pause(ctx, o.Beat) {
+			return out, ctx.Err()
+		}
+	}
+	if out.Alerts, err = a.Alerts(ctx, 10_000); err != nil {
+		return out, err
+	}
+	out.Messages = len(cloud.Chat.Messages(chattest.DefaultChannel))
+	if err := shut(); err != nil {
+		return out, err
+	}
+	out.Took = time.Since(started)
+	mu.Lock()
+	defer mu.Unlock()
+	summary(term, out)
+	return out, nil
+}
+
+func summary(t *Terminal, out Outcome) {
+	n := map[alert.Severity]int{}
+	for _, a := range out.Alerts {
+		n[a.Severity]++
+	}
+	var parts []string
+	for s := alert.Critical; s >= alert.Info; s-- {
+		if n[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[s], s))
+		}
+	}
+	t.Print("%s", "")
+	t.Print("  %s", t.paint(bold, "What happened"))
+	t.Print("  %d events, %d alerts (%s), the first after %.1f s", out.Events, len(out.Alerts), strings.Join(parts, ", "), out.FirstAlert.Seconds())
+	t.Print("  %d messages in the team's channel: one for each incident, edited as it grew", out.Messages)
+	if out.Undone {
+		t.Print("  1 key contained (intent journalled, called, read back) and the containment undone")
+	} else {
+		t.Print("  1 key contained (intent journalled, called, read back)")
+	}
+	t.Print("  %.0f s, no account, nothing sent anywhere", out.Took.Seconds())
+	t.Print("%s", "")
+	t.Print("  %s", t.paint(bold, "Next"))
+	t.Print("  trailwarden rules list                     what it looks for")
+	t.Print("  trailwarden replay <your ActionTrail files>  what it finds in your own history; cannot act")
+	t.Print("  trailwarden fakecloud --help               the same cloud, fed with your files, for `trailwarden run`")
+}
+
+func raws(rs []Record) [][]byte {
+	out := make([][]byte, len(rs))
+	for i, r := range rs {
+		out[i] = r.JSON
+	}
+	return out
+}
+
+// pause waits for d; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// until polls cond for at most d.
+func until(ctx context.Context, d time.Duration, cond func() bool) bool {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(d)
+	for {
+		if cond() {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-end:
+			return cond()
+		case <-tick.C:
+		}
+	}
+}

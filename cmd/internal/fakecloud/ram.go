@@ -1,0 +1,59 @@
+package fakecloud
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+)
+
+// defaultAccount is whose user trailwarden is when no event names an account.
+const defaultAccount = "1000000000000001"
+
+// newRAM makes the identity services. The user that the written configuration
+// signs with belongs to the first account.
+func (c *Cloud) newRAM(accounts []string) {
+	c.RAM = ramtest.New(ramtest.Options{
+		Journal:  func(e ramtest.Entry) { c.journal.write("ram", e) },
+		OnChange: c.record,
+	})
+	account := defaultAccount
+	if len(accounts) > 0 {
+		account = accounts[0]
+	}
+	c.RAM.AddAccount(account, "")
+	c.RAM.AddUser(account, userName)
+	// The account was made just now, so nobody has the id yet.
+	_ = c.RAM.AddKey(account, userName, ramtest.Key{ID: keyID, Secret: keySecret})
+}
+
+// record puts a change of the cloud into the audit log, as ActionTrail does:
+// what trailwarden does comes back to it as an event.
+func (c *Cloud) record(ch ramtest.Change) {
+	type identity struct {
+		Type      string `json:"type"`
+		Account   string `json:"accountId"`
+		Principal string `json:"principalId"`
+		Name      string `json:"userName"`
+		Key       string `json:"accessKeyId,omitempty"`
+	}
+	name := ch.Caller.Name
+	if ch.Caller.Session != "" {
+		name += ":" + ch.Caller.Session
+	}
+	params, err := json.Marshal(ch.Params)
+	if err != nil {
+		return
+	}
+	b, err := json.Marshal(map[string]any{
+		"eventId": ch.RequestID, "requestId": ch.RequestID, "eventVersion": 1, "eventType": "ApiCall", "eventCategory": "Management", "eventRW": "Write",
+		"eventName": ch.Action, "serviceName": string(ch.API), "apiVersion": ch.Version, "acsRegion": "cn-hangzhou", "isGlobal": true,
+		"eventSource": strings.ToLower(string(ch.API)) + ".aliyuncs.com", "eventTime": ch.Time.UTC().Format("2006-01-02T15:04:05Z"),
+		"sourceIpAddress": ch.SourceIP, "userAgent": ch.UserAgent, "recipientAccountId": ch.Caller.Account,
+		"userIdentity":      identity{ch.Caller.Type, ch.Caller.Account, ch.Caller.PrincipalID, name, ch.Caller.AccessKeyID},
+		"requestParameters": ch.Params, "requestParameterJson": string(params), "responseElements": ch.Response,
+	})
+	if err == nil {
+		c.Append(b)
+	}
+}

@@ -1,0 +1,161 @@
+package detectors
+
+import (
+	"sort"
+	"time"
+)
+
+// seen remembers which events have been applied, by event time in buckets, so
+// that old ones are forgotten a bucket at a time. A repeated record has the
+// same event time as the first, so one bucket decides.
+type seen struct {
+	horizon time.Duration
+	width   time.Duration
+	max     int
+	buckets map[int64]map[[16]byte]struct{}
+	size    int
+	newest  int64 // the newest bucket forgotten: nothing older is remembered
+	lost    uint64
+}
+
+const seenBuckets = 24
+
+func newSeen(horizon time.Duration, max int) *seen {
+	return &seen{
+		horizon: horizon,
+		width:   horizon/seenBuckets + 1,
+		max:     max,
+		buckets: make(map[int64]map[[16]byte]struct{}),
+		newest:  -1 << 62,
+	}
+}
+
+func (s *seen) bucket(at time.Time) int64 {
+	n := at.UnixNano()
+	b := n / int64(s.width)
+	if n < 0 {
+		b--
+	}
+	return b
+}
+
+// add remembers a key and says whether it was known. An event older than what
+// is remembered cannot be recognised: it is taken as new and counted.
+func (s *seen) add(key [16]byte, at time.Time) bool {
+	b := s.bucket(at)
+	set := s.buckets[b]
+	if _, dup := set[key]; dup {
+		return true
+	}
+	if b <= s.newest {
+		s.lost++
+		return false
+	}
+	for s.size >= s.max && len(s.buckets) > 0 {
+		oldest := s.oldest()
+		if oldest == b && len(s.buckets) == 1 {
+			break // one bucket alone is over the bound: forget it below
+		}
+		s.forget(oldest)
+		if oldest >= b {
+			s.lost++
+			return false
+		}
+	}
+	if s.size >= s.max {
+		s.forget(b)
+		s.newest = b - 1
+	}
+	if set = s.buckets[b]; set == nil {
+		set = make(map[[16]byte]struct{})
+		s.buckets[b] = set
+	}
+	set[key] = struct{}{}
+	s.size++
+	return false
+}
+
+func (s *seen) oldest() int64 {
+	first := true
+	var min int64
+	for b := range s.buckets {
+		if first || b < min {
+			min, first = b, false
+		}
+	}
+	return min
+}
+
+func (s *seen) forget(b int64) {
+	s.size -= len(s.buckets[b])
+	delete(s.buckets, b)
+	if b > s.newest {
+		s.newest = b
+	}
+}
+
+// advance forgets what is older than the horizon before the watermark.
+func (s *seen) advance(watermark time.Time) {
+	limit := s.bucket(watermark.Add(-s.horizon)) - 1
+	if limit <= s.newest {
+		return
+	}
+	for b := range s.buckets {
+		if b <= limit {
+			s.size -= len(s.buckets[b])
+			delete(s.buckets, b)
+		}
+	}
+	s.newest = limit
+}
+
+func (s *seen) snapshot(e *encoder) {
+	e.varint(int64(s.width))
+	e.varint(s.newest)
+	e.uvarint(s.lost)
+	starts := make([]int64, 0, len(s.buckets))
+	for b := range s.buckets {
+		starts = append(starts, b)
+	}
+	sort.Slice(starts, func(i, j int) bool { return starts[i] < starts[j] })
+	e.uvarint(uint64(len(starts)))
+	for _, b := range starts {
+		keys := make([][16]byte, 0, len(s.buckets[b]))
+		for k := range s.buckets[b] {
+			keys = append(keys, k)
+		}
+		sort.Slice(keys, func(i, j int) bool { return string(keys[i][:]) < string(keys[j][:]) })
+		e.varint(b)
+		e.uvarint(uint64(len(keys)))
+		for _, k := range keys {
+			e.b = append(e.b, k[:]...)
+		}
+	}
+}
+
+// restore reads a snapshot. Buckets keep the width that they were made with,
+// so a horizon that was configured differently takes effect without losing
+// what is remembered.
+func (s *seen) restore(d *decoder) {
+	width := time.Duration(d.varint())
+	s.newest = d.varint()
+	s.lost = d.uvarint()
+	if width <= 0 {
+		d.fail("duplicate horizon has no width")
+		return
+	}
+	s.width = width
+	for range d.count(1) {
+		b := d.varint()
+		n := d.count(16)
+		set := make(map[[16]byte]struct{}, n)
+		for range n {
+			set[[16]byte(d.take(16))] = struct{}{}
+		}
+		if d.err != nil {
+			return
+		}
+		s.size += len(set) - len(s.buckets[b])
+		s.buckets[b] = set
+	}
+}

@@ -1,0 +1,389 @@
+package distinct
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/window"
+)
+
+// Config is the settings of a distinct count in a rule file.
+type Config struct {
+	// Count is how many different values make an episode, Window the time
+	// they must fall into.
+	Count  int           `yaml:"count"`
+	Window time.Duration `yaml:"window"`
+	// Noun says in the reason what the values are, in the plural, for
+	// example "users".
+	Noun string `yaml:"noun"`
+	// MaxValues is the most values kept for one entity.
+	MaxValues int `yaml:"max_values"`
+	// MaxKeys and MaxBytes bound the entities remembered.
+	MaxKeys  int `yaml:"max_keys"`
+	MaxBytes int `yaml:"max_bytes"`
+}
+
+// Defaults are the settings that a rule does not give.
+func Defaults() Config {
+	return Config{Noun: "values", MaxValues: 10_000, MaxKeys: 50_000, MaxBytes: 64 << 20}
+}
+
+// Validate returns a *window.FieldError for the first unusable setting.
+func (c Config) Validate() error {
+	if err := window.CheckRange("count", c.Count, 2, 10_000); err != nil {
+		return err
+	}
+	if err := window.CheckWindow("window", c.Window, 31*24*time.Hour); err != nil {
+		return err
+	}
+	if err := window.CheckRange("max_values", c.MaxValues, c.Count, 10_000); err != nil {
+		return err
+	}
+	if c.Noun == "" {
+		return window.Bad("noun", "must not be empty")
+	}
+	return window.CheckBounds(c.MaxKeys, c.MaxBytes)
+}
+
+// Factory makes the detector from a rule's settings.
+var Factory = window.Factory(Defaults, func(c Config) detectors.Detector { return New(c) })
+
+// Detector implements detectors.Detector.
+type Detector struct {
+	cfg   Config
+	width int64
+	table *window.Table[state]
+	floor int64 // nothing older counts: the watermark less a window
+}
+
+// value is one value of an entity, by its newest observation. The list is in
+// the order of (time, value).
+type value struct {
+	text       string
+	at         int64
+	id         string
+	reported   bool
+	prev, next *value
+}
+
+type state struct {
+	values map[string]*value
+	root   value // root.next is the oldest
+	bytes  int
+	cut    bool // values were dropped for lack of room in this episode
+
+	episode  bool
+	first    int64  // of the oldest value when it began
+	events   uint64 // observations of the episode
+	told     uint64 // of these, reported
+	reported int    // values in the window at the last report
+	fresh    int    // values in the window that were not reported
+	lastAt   int64  // of the last report
+	since    int64  // time of the oldest observation not reported
+}
+
+// The estimated sizes of a value without its texts, and of an entity besides
+// what the table counts.
+const (
+	valueCost = 136
+	stateCost = 270
+)
+
+// New returns an empty detector; the configuration must be valid.
+func New(c Config) *Detector {
+	d := &Detector{cfg: c, width: int64(c.Window)}
+	d.reset()
+	return d
+}
+
+func (d *Detector) reset() {
+	d.table = window.NewTable[state](window.Limits{Keys: d.cfg.MaxKeys, Bytes: d.cfg.MaxBytes})
+	d.floor = window.Nanos(time.Time{})
+}
+
+func (s *state) init() {
+	if s.values == nil {
+		s.values = make(map[string]*value)
+		s.root.prev, s.root.next = &s.root, &s.root
+	}
+}
+
+func (s *state) newest() int64 { return s.root.prev.at }
+
+func (s *state) remove(v *value) {
+	v.prev.next, v.next.prev = v.next, v.prev
+	delete(s.values, v.text)
+	s.bytes -= valueCost + len(v.text) + len(v.id)
+	if s.episode && !v.reported {
+		s.fresh--
+	}
+}
+
+// put places v by its time; equal times are ordered by text.
+func (s *state) put(v *value) {
+	after := s.root.prev
+	for after != &s.root && (after.at > v.at || after.at == v.at && after.text > v.text) {
+		after = after.prev
+	}
+	v.prev, v.next = after, after.next
+	after.next.prev, after.next = v, v
+}
+
+// Observe implements detectors.Detector. An empty value is no value.
+func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []detectors.Verdict {
+	at := window.Nanos(o.Time)
+	if o.Value == "" || at < d.floor {
+		return out
+	}
+	e, _ := d.table.Touch(window.Bound(o.Key))
+	s := &e.State
+	s.init()
+	newest := at
+	if len(s.values) > 0 {
+		newest = max(newest, s.newest())
+	}
+	from := max(newest-d.width, d.floor)
+	if at < from {
+		return out // late, and older than the window
+	}
+	for v := s.root.next; v != &s.root && v.at < from; v = s.root.next {
+		s.remove(v)
+	}
+	if s.episode && len(s.values) < (d.cfg.Count+1)/2 {
+		s.end()
+	}
+	text := window.BoundValue(o.Value)
+	v := s.values[text]
+	switch {
+	case v == nil:
+		v = &value{text: text, at: at, id: window.ID(&o)}
+		s.bytes += valueCost + len(v.text) + len(v.id)
+		s.values[text] = v
+		s.put(v)
+		if s.episode {
+			s.fresh++
+		}
+		if len(s.values) > d.cfg.MaxValues {
+			old := s.root.next
+			if old == v {
+				old = v.next
+			}
+			s.remove(old)
+			s.cut = true
+		}
+	case at >= v.at:
+		v.prev.next, v.next.prev = v.next, v.prev
+		id := window.ID(&o)
+		s.bytes += len(id) - len(v.id)
+		v.at, v.id = at, id
+		s.put(v)
+	}
+	full := len(s.values) >= d.cfg.Count
+	switch {
+	case s.episode:
+		if s.events == s.told || at < s.since {
+			s.since = at
+		}
+		s.events++
+		if full && s.fresh > 0 && (len(s.values) >= 2*s.reported || newest-s.lastAt >= d.width) {
+			out = append(out, d.verdict(s, &o))
+			s.report(newest)
+		}
+	case full:
+		s.episode = true
+		s.first, s.since = s.root.next.at, s.root.next.at
+		s.events, s.fresh = uint64(len(s.values)), len(s.values)
+		out = append(out, d.verdict(s, &o))
+		s.report(newest)
+	}
+	d.table.Resize(e, stateCost+s.bytes, nil)
+	return out
+}
+
+func (s *state) end() {
+	s.episode, s.cut, s.first, s.events, s.told, s.reported, s.fresh, s.lastAt, s.since = false, false, 0, 0, 0, 0, 0, 0, 0
+	for v := s.root.next; v != &s.root; v = v.next {
+		v.reported = false
+	}
+}
+
+func (s *state) report(at int64) {
+	s.reported, s.told, s.lastAt, s.fresh = len(s.values), s.events, at, 0
+	for v := s.root.prev; v != &s.root; v = v.prev {
+		v.reported = true
+	}
+}
+
+// shown is how many values a verdict names.
+const shown = 20
+
+func (d *Detector) verdict(s *state, o *detectors.Observation) detectors.Verdict {
+	var fresh []*value
+	for v := s.root.next; v != &s.root; v = v.next {
+		if !v.reported {
+			fresh = append(fresh, v)
+		}
+	}
+	if len(fresh) > detectors.MaxEvidence {
+		fresh = fresh[len(fresh)-detectors.MaxEvidence:]
+	}
+	ids := make([]string, 0, len(fresh))
+	var marks []window.Mark
+	for _, v := range fresh {
+		marks = window.Insert(marks, window.Mark{At: v.at, ID: v.id})
+	}
+	for _, m := range marks {
+		if m.ID != "" && (len(ids) == 0 || ids[len(ids)-1] != m.ID) {
+			ids = append(ids, m.ID)
+		}
+	}
+	if len(fresh) > shown {
+		fresh = fresh[len(fresh)-shown:]
+	}
+	names := make([]any, len(fresh))
+	words := make([]string, len(fresh))
+	for i, v := range fresh {
+		names[i], words[i] = v.text, window.Show(v.text)
+	}
+	last := s.newest()
+	atLeast := ""
+	if s.cut {
+		atLeast = "at least "
+	}
+	reason := fmt.Sprintf("%s%s different %s %s", atLeast, window.Count(len(s.values)), d.cfg.Noun, window.In(time.Duration(last-s.root.next.at)))
+	if s.reported > 0 {
+		reason += fmt.Sprintf(", %s new since the last report", window.Count(s.fresh))
+	}
+	if len(words) > 5 {
+		words = words[:5]
+		reason += ", for example " + window.List(words, 0)
+	} else {
+		reason += " (" + window.List(words, 0) + ")"
+	}
+	return detectors.Verdict{
+		Reason:   reason,
+		First:    window.Time(s.since),
+		Last:     window.Time(last),
+		EventIDs: ids,
+		Count:    max(int(s.events-s.told), len(ids)),
+		Details: map[string]any{"distinct": map[string]any{
+			"count": d.cfg.Count, "window_seconds": int64(d.cfg.Window / time.Second), "total": len(s.values),
+			"new_values": names, "since": window.RFC3339(s.first), "exact": !s.cut,
+		}},
+		Event: o.Event,
+	}
+}
+
+// Advance implements detectors.Detector: entities whose window is empty are
+// forgotten.
+func (d *Detector) Advance(watermark time.Time, out []detectors.Verdict) []detectors.Verdict {
+	d.floor = max(d.floor, window.Nanos(watermark)-d.width)
+	for e := d.table.Oldest(); e != nil && e.State.newest() < d.floor; e = d.table.Oldest() {
+		d.table.Remove(e)
+	}
+	return out
+}
+
+// Stats implements detectors.Detector.
+func (d *Detector) Stats() detectors.Stats {
+	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted()}
+}
+
+const magic = "TWDISTINCT1\n"
+
+// Snapshot implements detectors.Detector.
+func (d *Detector) Snapshot() []byte {
+	enc := window.NewEncoder(magic)
+	enc.Int(d.floor)
+	enc.Uint(d.table.Evicted())
+	enc.Uint(uint64(d.table.Len()))
+	for e := range d.table.All() {
+		s := &e.State
+		enc.String(e.Key)
+		enc.Bool(s.cut)
+		enc.Uint(uint64(len(s.values)))
+		for v := s.root.next; v != &s.root; v = v.next {
+			enc.String(v.text)
+			enc.Int(v.at)
+			enc.String(v.id)
+			enc.Bool(v.reported)
+		}
+		enc.Bool(s.episode)
+		if s.episode {
+			enc.Int(s.first)
+			enc.Uint(s.events)
+			enc.Uint(s.told)
+			enc.Uint(uint64(s.reported))
+			enc.Int(s.lastAt)
+			enc.Int(s.since)
+		}
+	}
+	return enc.Seal()
+}
+
+// Restore implements detectors.Detector.
+func (d *Detector) Restore(data []byte) error {
+	d.reset()
+	if err := d.restore(data); err != nil {
+		d.reset()
+		return fmt.Errorf("distinct: %w", err)
+	}
+	return nil
+}
+
+func (d *Detector) restore(data []byte) error {
+	dec, err := window.Open(data, magic)
+	if err != nil {
+		return err
+	}
+	d.floor = dec.Int()
+	evicted := dec.Uint()
+	for range dec.Count(4) {
+		e, isNew := d.table.Touch(window.Bound(dec.String()))
+		if !isNew && dec.Err() == nil {
+			dec.Fail("two states of one key")
+		}
+		s := &e.State
+		s.init()
+		s.cut = dec.Bool()
+		n := dec.Count(4)
+		if n > d.cfg.MaxValues || n == 0 {
+			dec.Fail("%d values of one entity", n)
+		}
+		for range n {
+			v := &value{text: dec.String(), at: dec.Int(), id: dec.String(), reported: dec.Bool()}
+			if dec.Err() != nil {
+				break
+			}
+			last := s.root.prev
+			if _, dup := s.values[v.text]; dup || v.text == "" || last != &s.root && (last.at > v.at || last.at == v.at && last.text > v.text) {
+				dec.Fail("values twice or out of order")
+				break
+			}
+			s.bytes += valueCost + len(v.text) + len(v.id)
+			s.values[v.text] = v
+			s.put(v)
+			if !v.reported {
+				s.fresh++
+			}
+		}
+		if s.episode = dec.Bool(); s.episode {
+			s.first, s.events, s.told = dec.Int(), dec.Uint(), dec.Uint()
+			reported := dec.Uint()
+			s.lastAt, s.since = dec.Int(), dec.Int()
+			if reported > uint64(d.cfg.MaxValues) || s.told > s.events || s.events > 1<<62 {
+				dec.Fail("an episode reported more than it has")
+			}
+			s.reported = int(reported)
+		} else {
+			s.fresh = 0
+		}
+		if dec.Err() != nil {
+			break
+		}
+		d.table.Resize(e, stateCost+s.bytes, nil)
+	}
+	d.table.SetEvicted(d.table.Evicted() + evicted)
+	return dec.End()
+}

@@ -1,0 +1,565 @@
+package detectors
+
+import (
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// EngineConfig bounds an engine. The zero value of a field is its default.
+type EngineConfig struct {
+	// Grace is how long, in event time, ordered work waits for events that
+	// come late (default 2 s).
+	Grace time.Duration
+	// DedupHorizon is the event time during which a repeated record is
+	// recognised (default 24 h), DedupMax the most records remembered for
+	// that (default 1,000,000, about 30 bytes each).
+	DedupHorizon time.Duration
+	DedupMax     int
+	// ReorderMax is the most events that wait for the watermark (default
+	// 32,768). When there are more, the oldest are decided early.
+	ReorderMax int
+	// IdleAfter is the ingest time after which a shard that sent nothing no
+	// longer holds the watermark back (default 5 s).
+	IdleAfter time.Duration
+	// MaxLag is how far behind the ingest clock the watermark may stay when
+	// no shard sends anything, so that absences are noticed (default 10 min:
+	// the cloud delivers later than it happens).
+	MaxLag time.Duration
+	// FutureLimit is how far ahead of the ingest clock an event's time may
+	// be before it is taken for a bad clock and cut there (default 5 min).
+	// Without ticks there is no clock to compare with.
+	FutureLimit time.Duration
+	// Judge knows what permission changes mean; nil leaves policy facts
+	// unknown. The engine calls it from one goroutine.
+	Judge PolicyJudge
+	// Except may withhold a detection, as an exception file says; it returns
+	// the reason. Withheld detections are counted.
+	Except func(ev *event.Event, d *alert.Detection) (reason string, withhold bool)
+	// IncludeShadow makes detections of shadow rules too, for backtests.
+	IncludeShadow bool
+	// OnRuleError is told of each rule that could not be evaluated.
+	OnRuleError func(RuleError)
+}
+
+func (c *EngineConfig) defaults() {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&c.Grace, 2*time.Second)
+	set(&c.DedupHorizon, 24*time.Hour)
+	set(&c.IdleAfter, 5*time.Second)
+	set(&c.MaxLag, 10*time.Minute)
+	set(&c.FutureLimit, 5*time.Minute)
+	if c.DedupMax <= 0 {
+		c.DedupMax = 1_000_000
+	}
+	if c.ReorderMax <= 0 {
+		c.ReorderMax = 32_768
+	}
+}
+
+// EngineStats counts what an engine did, since it was made or since the start
+// that its restored snapshot goes back to.
+type EngineStats struct {
+	Events     uint64 // applied, duplicates not counted
+	Duplicates uint64 // dropped: the same record was applied before
+	Late       uint64 // older than the watermark, or decided early for lack of room
+	Spilled    uint64 // of these, decided early
+	Forgotten  uint64 // events outside what the duplicate horizon can hold
+	Future     uint64 // event time cut because it lay ahead of the ingest clock
+	RuleErrors uint64 // rules not evaluated for an event
+	Excepted   uint64 // detections withheld by an exception
+	Detections uint64
+	StateLost  uint64 // detectors whose state a restore could not take over
+	Pending    int    // events waiting for the watermark
+	Remembered int    // records in the duplicate horizon
+	Watermark  time.Time
+	ByRule     map[string]RuleStats
+}
+
+// RuleStats counts one rule. Rules that did nothing are left out.
+type RuleStats struct {
+	Matches  uint64 // detections, shadow ones included
+	Errors   uint64
+	Detector Stats
+}
+
+// advanceStep is the event time between two calls of Detector.Advance: fine
+// enough for absence, coarse enough to cost nothing.
+const advanceStep = 10 * time.Second
+
+// Engine is the ordered part of detection, one per partition: it drops
+// duplicates, keeps the watermark, and runs the detectors. Its results depend
+// on the events, their shards and the ticks alone. Methods are called from
+// one goroutine.
+type Engine struct {
+	cfg     EngineConfig
+	set     RuleSet
+	rules   []Rule
+	session Session
+	dets    []Detector // by rule number; nil without state
+
+	seen    *seen
+	shards  map[string]*shard
+	now     time.Time // newest ingest stamp
+	mark    time.Time // watermark
+	stepped time.Time // last Advance
+	pending reorder
+	out     []alert.Detection
+	verdict []Verdict
+	pairs   []Pair
+
+	stats  EngineStats
+	counts []RuleStats
+}
+
+type shard struct {
+	max    time.Time // newest event time
+	active time.Time // ingest stamp of its last event
+	idle   bool
+}
+
+// NewEngine returns an engine with empty state.
+func NewEngine(set RuleSet, cfg EngineConfig) *Engine {
+	cfg.defaults()
+	e := &Engine{cfg: cfg, set: set, rules: set.Rules(), session: set.NewSession()}
+	e.reset()
+	return e
+}
+
+func (e *Engine) reset() {
+	e.seen = newSeen(e.cfg.DedupHorizon, e.cfg.DedupMax)
+	e.shards = make(map[string]*shard)
+	e.now, e.mark, e.stepped = time.Time{}, time.Time{}, time.Time{}
+	e.pending = reorder{}
+	e.out = nil
+	e.stats = EngineStats{}
+	e.counts = make([]RuleStats, len(e.rules))
+	e.dets = make([]Detector, len(e.rules))
+	for i := range e.rules {
+		if e.rules[i].New != nil {
+			e.dets[i] = e.rules[i].New()
+		}
+	}
+}
+
+// Apply takes an evaluated event in arrival order. Detections of rules
+// without state are there at once; ordered work waits for the watermark. The
+// shard is the sequence the event came in (an SLS shard, a file).
+func (e *Engine) Apply(v Evaluated, shardName string) {
+	ev := v.Event
+	at := ev.Time
+	if !e.now.IsZero() {
+		if limit := e.now.Add(e.cfg.FutureLimit); at.After(limit) {
+			at = limit
+			e.stats.Future++
+		}
+	}
+	// A repeated record also shows that the shard is alive and how far it
+	// is, so it moves the watermark like any other.
+	if e.seen.add(v.key, ev.Time) {
+		e.stats.Duplicates++
+		e.progress(shardName, at)
+		return
+	}
+	e.stats.Events++
+	late := at.Before(e.mark)
+	if late {
+		e.stats.Late++
+	}
+	for i := range v.errs {
+		e.fault(v.errs[i])
+	}
+	for i := range v.found {
+		f := &v.found[i]
+		f.det.Late = late
+		e.emit(f.rule, ev, f.det)
+	}
+	if v.Keeps() {
+		p := pending{at: at, ev: ev, work: v.work, judge: v.judge}
+		if late {
+			e.process(&p, true)
+		} else {
+			e.pending.push(p)
+			for e.pending.len() > e.cfg.ReorderMax {
+				spilled := e.pending.pop()
+				e.stats.Late++
+				e.stats.Spilled++
+				// What is decided early is in order with what was
+				// decided before; only what is still to come may be
+				// older.
+				e.raise(spilled.at)
+				e.process(&spilled, false)
+			}
+		}
+	}
+	e.progress(shardName, at)
+}
+
+// progress notes that a shard has come to an event time.
+func (e *Engine) progress(name string, at time.Time) {
+	s := e.shards[name]
+	if s == nil {
+		s = &shard{max: at}
+		e.shards[strings.Clone(name)] = s
+	}
+	s.active, s.idle = e.now, false
+	if at.After(s.max) {
+		s.max = at
+	}
+	low, _ := e.slowest()
+	e.release(low.Add(-e.cfg.Grace))
+}
+
+// slowest returns the least event time of the shards that are not idle, if
+// there are any.
+func (e *Engine) slowest() (low time.Time, live bool) {
+	for _, s := range e.shards {
+		if !s.idle && (!live || s.max.Before(low)) {
+			low, live = s.max, true
+		}
+	}
+	return low, live
+}
+
+// Tick tells the ingest clock. Shards that have sent nothing for a while no
+// longer hold the watermark back; when no shard sends, everything pending is
+// decided.
+func (e *Engine) Tick(now time.Time) {
+	if !now.After(e.now) {
+		return
+	}
+	e.now = now
+	var high time.Time
+	for _, s := range e.shards {
+		if s.active.IsZero() {
+			s.active = now
+		}
+		if now.Sub(s.active) >= e.cfg.IdleAfter {
+			s.idle = true
+		}
+		if s.max.After(high) {
+			high = s.max
+		}
+	}
+	if low, live := e.slowest(); live {
+		e.release(low.Add(-e.cfg.Grace))
+		return
+	}
+	if !high.IsZero() {
+		e.release(high.Add(1))
+	}
+	e.release(now.Add(-e.cfg.MaxLag))
+}
+
+// CloseShard says that a shard has ended: it no longer holds the watermark
+// back.
+func (e *Engine) CloseShard(name string) {
+	if e.shards[name] == nil {
+		return
+	}
+	delete(e.shards, name)
+	// When it was the last, the watermark stays: shards to come may join
+	// what it brought.
+	if low, live := e.slowest(); live {
+		e.release(low.Add(-e.cfg.Grace))
+	}
+}
+
+// Close says that no event will come any more: everything pending is decided.
+func (e *Engine) Close() {
+	high := e.mark
+	for _, s := range e.shards {
+		if s.max.After(high) {
+			high = s.max
+		}
+	}
+	if n := e.pending.len(); n > 0 {
+		for _, p := range e.pending.items {
+			if p.at.After(high) {
+				high = p.at
+			}
+		}
+	}
+	if !high.IsZero() {
+		e.release(high.Add(1))
+		e.advance(e.mark)
+	}
+}
+
+// release moves the watermark and decides what is older.
+func (e *Engine) release(mark time.Time) {
+	if !mark.After(e.mark) {
+		return
+	}
+	for e.pending.len() > 0 && e.pending.items[0].at.Before(mark) {
+		p := e.pending.pop()
+		e.raise(p.at)
+		e.process(&p, false)
+	}
+	e.raise(mark)
+	e.seen.advance(e.mark)
+}
+
+// raise moves the watermark and, when it enters a new step, tells the
+// detectors. It is called before each event in order, so that what a detector
+// sees does not depend on how the events arrived.
+func (e *Engine) raise(mark time.Time) {
+	if mark.After(e.mark) {
+		e.mark = mark
+	}
+	if step := e.mark.Truncate(advanceStep); step.After(e.stepped) {
+		e.advance(step)
+	}
+}
+
+func (e *Engine) advance(to time.Time) {
+	e.stepped = to
+	for i, d := range e.dets {
+		if d == nil {
+			continue
+		}
+		verdicts, err := advanceOne(d, to, e.verdict[:0])
+		if err != nil {
+			e.fault(RuleError{Rule: e.rules[i].ID, Err: err})
+			continue
+		}
+		e.verdicts(int32(i), verdicts, nil, false)
+	}
+}
+
+func advanceOne(d Detector, to time.Time, out []Verdict) (_ []Verdict, err error) {
+	defer guard(&err)
+	return d.Advance(to, out), nil
+}
+
+func observeOne(d Detector, o Observation, out []Verdict) (_ []Verdict, err error) {
+	defer guard(&err)
+	return d.Observe(o, out), nil
+}
+
+// process does the ordered work of one event.
+func (e *Engine) process(p *pending, late bool) {
+	var facts PolicyFacts
+	if p.judge && e.cfg.Judge != nil {
+		var err error
+		if facts, err = judgeOne(e.cfg.Judge, p.ev); err != nil {
+			e.fault(RuleError{Rule: "policy judge", EventID: p.ev.ID, Err: err})
+		}
+	}
+	begun := false
+	for i := range p.work {
+		w := &p.work[i]
+		if !w.deferred {
+			e.observe(w.rule, p, w.pair, late)
+			begun = false // building a detection moves the session
+			continue
+		}
+		if !begun {
+			e.session.Begin(p.ev)
+			e.session.SetPolicy(facts)
+			begun = true
+		}
+		begun = e.deferred(w.rule, p, late)
+	}
+}
+
+// deferred evaluates a policy rule on the event of the session; it reports
+// whether the session still speaks of it.
+func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
+	r := &e.rules[rule]
+	ok, err := matchOne(e.session, int(rule))
+	if err == nil && !ok {
+		return true
+	}
+	if err == nil && r.New == nil {
+		var d alert.Detection
+		if d, err = detectOne(e.session, int(rule), nil); err == nil {
+			d.Late = late
+			e.emit(rule, p.ev, d)
+			return true
+		}
+	}
+	if err == nil {
+		e.pairs, err = pairsOne(e.session, int(rule), e.pairs[:0])
+		if err == nil {
+			for _, pair := range e.pairs {
+				e.observe(rule, p, pair, late)
+			}
+			return false
+		}
+	}
+	e.fault(RuleError{Rule: r.ID, EventID: p.ev.ID, Err: err})
+	return true
+}
+
+func judgeOne(j PolicyJudge, ev *event.Event) (f PolicyFacts, err error) {
+	defer guard(&err)
+	return j.Judge(ev), nil
+}
+
+func (e *Engine) observe(rule int32, p *pending, pair Pair, late bool) {
+	o := Observation{Time: p.at, Key: pair.Key, Value: pair.Value, Event: p.ev, Late: late}
+	verdicts, err := observeOne(e.dets[rule], o, e.verdict[:0])
+	if err != nil {
+		e.fault(RuleError{Rule: e.rules[rule].ID, EventID: p.ev.ID, Err: err})
+		return
+	}
+	e.verdicts(rule, verdicts, p.ev, late)
+}
+
+// verdicts turns what a detector found into detections.
+func (e *Engine) verdicts(rule int32, found []Verdict, ev *event.Event, late bool) {
+	e.verdict = found[:0]
+	for i := range found {
+		v := &found[i]
+		about := v.Event
+		if about == nil {
+			about = ev
+		}
+		e.session.Begin(about)
+		d, err := detectOne(e.session, int(rule), v)
+		if err != nil {
+			id := ""
+			if about != nil {
+				id = about.ID
+			}
+			e.fault(RuleError{Rule: e.rules[rule].ID, EventID: id, Err: err})
+			continue
+		}
+		d.Late = late
+		e.emit(rule, about, d)
+		*v = Verdict{} // do not keep its event alive in the scratch space
+	}
+}
+
+func (e *Engine) emit(rule int32, ev *event.Event, d alert.Detection) {
+	e.counts[rule].Matches++
+	if e.rules[rule].Shadow && !e.cfg.IncludeShadow {
+		return
+	}
+	if e.cfg.Except != nil {
+		if _, withhold := e.cfg.Except(ev, &d); withhold {
+			e.stats.Excepted++
+			return
+		}
+	}
+	e.stats.Detections++
+	e.out = append(e.out, d)
+}
+
+func (e *Engine) fault(err RuleError) {
+	e.stats.RuleErrors++
+	for i := range e.rules {
+		if e.rules[i].ID == err.Rule {
+			e.counts[i].Errors++
+			break
+		}
+	}
+	if e.cfg.OnRuleError != nil {
+		e.cfg.OnRuleError(err)
+	}
+}
+
+// Take returns the detections made since the last call: in arrival order for
+// rules without state, in event-time order for the others.
+func (e *Engine) Take() []alert.Detection {
+	out := e.out
+	e.out = nil
+	return out
+}
+
+// Watermark is the event time before which everything is decided.
+func (e *Engine) Watermark() time.Time { return e.mark }
+
+// Stats returns counters and sizes.
+func (e *Engine) Stats() EngineStats {
+	s := e.stats
+	s.Pending = e.pending.len()
+	s.Remembered = e.seen.size
+	s.Forgotten = e.seen.lost
+	s.Watermark = e.mark
+	s.ByRule = make(map[string]RuleStats)
+	for i, c := range e.counts {
+		if d := e.dets[i]; d != nil {
+			c.Detector = d.Stats()
+		}
+		if c != (RuleStats{}) {
+			s.ByRule[e.rules[i].ID] = c
+		}
+	}
+	return s
+}
+
+// pending is an event whose ordered work waits.
+type pending struct {
+	at    time.Time
+	ev    *event.Event
+	work  []work
+	judge bool
+}
+
+// reorder is a heap of pending events by (time, event id, recipient).
+type reorder struct{ items []pending }
+
+func (r *reorder) len() int { return len(r.items) }
+
+func (r *reorder) less(i, j int) bool {
+	a, b := &r.items[i], &r.items[j]
+	if !a.at.Equal(b.at) {
+		return a.at.Before(b.at)
+	}
+	if a.ev.ID != b.ev.ID {
+		return a.ev.ID < b.ev.ID
+	}
+	return a.ev.Recipient < b.ev.Recipient
+}
+
+func (r *reorder) push(p pending) {
+	r.items = append(r.items, p)
+	i := len(r.items) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !r.less(i, up) {
+			return
+		}
+		r.items[i], r.items[up] = r.items[up], r.items[i]
+		i = up
+	}
+}
+
+func (r *reorder) pop() pending {
+	top := r.items[0]
+	last := len(r.items) - 1
+	r.items[0] = r.items[last]
+	r.items[last] = pending{}
+	r.items = r.items[:last]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= last {
+			break
+		}
+		if right := child + 1; right < last && r.less(right, child) {
+			child = right
+		}
+		if !r.less(child, i) {
+			break
+		}
+		r.items[i], r.items[child] = r.items[child], r.items[i]
+		i = child
+	}
+	return top
+}
+
+// sorted returns the pending events in order, without removing them.
+func (r *reorder) sorted() []pending {
+	c := reorder{items: append([]pending(nil), r.items...)}
+	sort.Slice(c.items, c.less)
+	return c.items
+}

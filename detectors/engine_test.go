@@ -1,0 +1,542 @@
+package detectors_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/rules"
+)
+
+// mixed is a set with a rule of every kind.
+func mixed(t testing.TB) *rules.Set {
+	return load(t, rules.LoadOptions{}, map[string][]byte{
+		"plain":  ruleFile("plain", `event.name == "CreateUser"`, ""),
+		"burst":  ruleFile("burst", `outcome == "attempt"`, "detector: {type: counter, by: actor.id, count: 3, window: 60s}\n"),
+		"silent": ruleFile("silent", `actor.kind != "service"`, "detector: {type: counter, by: event.account, absence: true, window: 120s}\n"),
+		"policy": ruleFile("policy", `action == "iam.policy.attach" && policy.expands`, "dedup: {by: [event.id]}\n"),
+		"shadow": ruleFile("shadow", `event.name == "CreateUser"`, "status: shadow\n"),
+	})
+}
+
+type item struct {
+	raw   []byte
+	shard string
+}
+
+// drive runs records through an engine and returns the final alerts as JSON.
+func drive(t testing.TB, set *rules.Set, cfg detectors.EngineConfig, items []item) (string, detectors.EngineStats) {
+	t.Helper()
+	e, eval, g := detectors.NewEngine(set, cfg), set.NewEvaluator(), alert.NewGrouper(alert.GrouperConfig{})
+	for _, it := range items {
+		apply(t, e, eval, it)
+	}
+	e.Close()
+	for _, d := range e.Take() {
+		g.Add(d)
+	}
+	return alerts(t, g), e.Stats()
+}
+
+func apply(t testing.TB, e *detectors.Engine, eval *detectors.Evaluator, it item) {
+	t.Helper()
+	x, err := event.Parse(it.raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Apply(eval.Evaluate(x), it.shard)
+}
+
+func alerts(t testing.TB, g *alert.Grouper) string {
+	t.Helper()
+	var b strings.Builder
+	for _, a := range g.All() {
+		a.Revision = 0
+		line, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(append(line, '\n'))
+	}
+	return b.String()
+}
+
+// story draws records in event-time order, over several minutes and shards.
+func story(r *rand.Rand, n int) []item {
+	var out []item
+	at := t0
+	for i := range n {
+		at = at.Add(time.Duration(r.IntN(20)) * time.Second)
+		over := user([]string{"alice", "bob", "carol"}[r.IntN(3)])
+		switch r.IntN(4) {
+		case 0:
+			over["eventName"], over["serviceName"] = "CreateUser", "Ram"
+			over["requestParameters"] = map[string]any{"UserName": "dave"}
+		case 1:
+			over["errorCode"] = "NoPermission"
+		case 2:
+			over["eventName"], over["serviceName"] = "AttachPolicyToUser", "Ram"
+			over["requestParameters"] = map[string]any{"UserName": "dave", "PolicyName": "P", "PolicyType": "Custom"}
+		}
+		out = append(out, item{rec(fmt.Sprintf("id-%04d", i), at, over), fmt.Sprintf("shard%d", r.IntN(3))})
+	}
+	return out
+}
+
+// The alerts do not depend on how events within the grace arrive.
+func TestArrivalWithinGraceChangesNothing(t *testing.T) {
+	set := mixed(t)
+	const grace = 2 * time.Minute
+	rapid.Check(t, func(rt *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		items := story(r, rapid.IntRange(1, 60).Draw(rt, "n"))
+		newConfig := func() detectors.EngineConfig {
+			return detectors.EngineConfig{Grace: grace, Judge: &judge{}}
+		}
+		want, wantStats := drive(t, set, newConfig(), items)
+
+		// Each event is delayed by less than the grace; a stable sort by
+		// arrival gives the new order. Some are sent twice.
+		type arrival struct {
+			item
+			at time.Time
+		}
+		var arrivals []arrival
+		for _, it := range items {
+			x, err := event.Parse(it.raw)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			at := x.Time.Add(time.Duration(r.Int64N(int64(grace))))
+			arrivals = append(arrivals, arrival{it, at})
+			if r.IntN(5) == 0 {
+				arrivals = append(arrivals, arrival{item{it.raw, "again"}, at.Add(time.Second)})
+			}
+		}
+		slices.SortStableFunc(arrivals, func(a, b arrival) int { return a.at.Compare(b.at) })
+		var shuffled []item
+		for _, a := range arrivals {
+			shuffled = append(shuffled, a.item)
+		}
+		got, stats := drive(t, set, newConfig(), shuffled)
+		if got != want {
+			rt.Fatalf("alerts differ (-in order +shuffled):\n%s", cmp.Diff(want, got))
+		}
+		if stats.Late != 0 || stats.Events != wantStats.Events || stats.Duplicates != uint64(len(shuffled)-len(items)) {
+			rt.Fatalf("late %d, events %d of %d, duplicates %d of %d", stats.Late, stats.Events, wantStats.Events, stats.Duplicates, len(shuffled)-len(items))
+		}
+	})
+}
+
+// A restart anywhere changes nothing, and a snapshot is the same bytes when
+// it is taken again.
+func TestSnapshotAnywhere(t *testing.T) {
+	set := mixed(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 2))
+		items := story(r, rapid.IntRange(1, 50).Draw(rt, "n"))
+		cut := rapid.IntRange(0, len(items)).Draw(rt, "cut")
+		cfg := func() detectors.EngineConfig { return detectors.EngineConfig{Grace: 30 * time.Second, Judge: &judge{}} }
+		want, wantStats := drive(t, set, cfg(), items)
+
+		g := alert.NewGrouper(alert.GrouperConfig{})
+		add := func(e *detectors.Engine) {
+			for _, d := range e.Take() {
+				g.Add(d)
+			}
+		}
+		first, eval := detectors.NewEngine(set, cfg()), set.NewEvaluator()
+		for _, it := range items[:cut] {
+			apply(t, first, eval, it)
+		}
+		add(first)
+		snap := first.Snapshot()
+		second := detectors.NewEngine(set, cfg())
+		if err := second.Restore(snap); err != nil {
+			rt.Fatal(err)
+		}
+		if again := second.Snapshot(); !bytes.Equal(snap, again) {
+			rt.Fatalf("snapshot of %d bytes, again %d bytes, differ", len(snap), len(again))
+		}
+		for _, it := range items[cut:] {
+			apply(t, second, eval, it)
+		}
+		second.Close()
+		add(second)
+		if got := alerts(t, g); got != want {
+			rt.Fatalf("alerts differ after a restart at %d of %d:\n%s", cut, len(items), cmp.Diff(want, got))
+		}
+		got := second.Stats()
+		for _, s := range []*detectors.EngineStats{&got, &wantStats} {
+			s.ByRule = nil
+		}
+		if d := cmp.Diff(wantStats, got); d != "" {
+			rt.Fatalf("statistics differ after a restart:\n%s", d)
+		}
+	})
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	set := mixed(t)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Judge: &judge{}}), set.NewEvaluator()
+	for _, it := range story(rand.New(rand.NewPCG(1, 1)), 40) {
+		apply(t, e, eval, it)
+	}
+	good := e.Snapshot()
+	fresh := func() *detectors.Engine { return detectors.NewEngine(set, detectors.EngineConfig{Judge: &judge{}}) }
+	refused := func(name string, data []byte) {
+		t.Helper()
+		f := fresh()
+		if err := f.Restore(data); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+		if s := f.Stats(); s.Events != 0 || s.Pending != 0 || s.Remembered != 0 {
+			t.Errorf("%s left state behind: %+v", name, s)
+		}
+	}
+	refused("nothing", nil)
+	for i := 0; i < len(good); i += 7 {
+		refused(fmt.Sprintf("a cut at %d", i), good[:i])
+		bad := bytes.Clone(good)
+		bad[i] ^= 0x40
+		refused(fmt.Sprintf("a flipped bit at %d", i), bad)
+	}
+	// Even with a right checksum, content that is not understood is refused
+	// and never panics.
+	reseal := func(b []byte) []byte {
+		return binary.LittleEndian.AppendUint32(bytes.Clone(b), crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+	}
+	body := good[:len(good)-4]
+	refused("another version", reseal(bytes.Replace(body, []byte("TWENGINE1"), []byte("TWENGINE2"), 1)))
+	for i := 12; i < len(body); i += 11 {
+		refused("a short body", reseal(body[:i]))
+		bad := bytes.Clone(body)
+		bad[i] ^= 0xff
+		fresh().Restore(reseal(bad)) // may be accepted: it must not panic
+	}
+	refused("more than the whole", reseal(append(bytes.Clone(body), 0)))
+}
+
+// State of a rule whose detector is set differently starts anew; the others'
+// state stays.
+func TestRestoreAfterRuleChange(t *testing.T) {
+	file := func(count int) map[string][]byte {
+		return map[string][]byte{
+			"a": ruleFile("a", `outcome == "attempt"`, fmt.Sprintf("detector: {type: counter, by: actor.id, count: %d}\n", count)),
+			"b": ruleFile("b", `outcome == "attempt"`, "detector: {type: counter, by: actor.id, count: 3}\n"),
+		}
+	}
+	one, two := load(t, rules.LoadOptions{}, file(3)), load(t, rules.LoadOptions{}, file(2))
+	if one.Hash() == two.Hash() {
+		t.Error("a changed rule has the same hash")
+	}
+	e, eval := detectors.NewEngine(one, detectors.EngineConfig{}), one.NewEvaluator()
+	denied := map[string]any{"errorCode": "NoPermission"}
+	for i := range 2 {
+		e.Apply(eval.Evaluate(ev(t, fmt.Sprint(i), t0.Add(time.Duration(i)*time.Second), denied)), "s")
+	}
+	e.Tick(t0)
+	e.Tick(t0.Add(time.Minute))
+	next := detectors.NewEngine(two, detectors.EngineConfig{})
+	if err := next.Restore(e.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	if s := next.Stats(); s.StateLost != 1 || s.ByRule["b"].Detector.Keys != 1 || s.ByRule["a"].Detector.Keys != 0 {
+		t.Errorf("after the change: %+v", s)
+	}
+	next.Apply(two.NewEvaluator().Evaluate(ev(t, "2", t0.Add(2*time.Minute), denied)), "s")
+	next.Close()
+	if got := next.Take(); len(got) != 1 || got[0].Rule != "b" || got[0].Count != 3 {
+		t.Errorf("detections %+v", got)
+	}
+}
+
+func TestDuplicates(t *testing.T) {
+	set := load(t, rules.LoadOptions{}, map[string][]byte{"r": ruleFile("r", `true`, "")})
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{DedupHorizon: time.Hour, DedupMax: 100, Grace: time.Second}), set.NewEvaluator()
+	send := func(id string, at time.Time, over map[string]any) int {
+		e.Apply(eval.Evaluate(ev(t, id, at, over)), "s")
+		return len(e.Take())
+	}
+	if send("a", t0, nil) != 1 || send("a", t0, nil) != 0 {
+		t.Error("a repeated record counts twice")
+	}
+	if send("a", t0, map[string]any{"recipientAccountId": "1000000000000002"}) != 1 {
+		t.Error("the same id in another account is another event")
+	}
+	if send("b", t0.Add(30*time.Minute), nil) != 1 || send("a", t0, nil) != 0 {
+		t.Error("forgotten within the horizon")
+	}
+	if send("c", t0.Add(2*time.Hour), nil) != 1 || send("b", t0.Add(30*time.Minute), nil) != 1 {
+		t.Error("remembered past the horizon")
+	}
+	if s := e.Stats(); s.Duplicates != 2 || s.Forgotten == 0 {
+		t.Errorf("statistics %+v", s)
+	}
+	// The bound on entries holds, oldest first.
+	for i := range 1000 {
+		send(fmt.Sprintf("n%d", i), t0.Add(2*time.Hour+time.Duration(i)*time.Second), nil)
+	}
+	if n := e.Stats().Remembered; n > 100 {
+		t.Errorf("%d remembered, at most 100 are allowed", n)
+	}
+	if send("n999", t0.Add(2*time.Hour+999*time.Second), nil) != 0 {
+		t.Error("the newest was forgotten")
+	}
+}
+
+func TestLateEvents(t *testing.T) {
+	set := mixed(t)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 10 * time.Second}), set.NewEvaluator()
+	send := func(id string, at time.Time, over map[string]any) {
+		e.Apply(eval.Evaluate(ev(t, id, at, over)), "s")
+	}
+	send("a", t0, nil)
+	send("b", t0.Add(time.Hour), nil)
+	send("late", t0.Add(time.Minute), map[string]any{"eventName": "CreateUser", "serviceName": "Ram"})
+	for i := range 3 {
+		send(fmt.Sprintf("d%d", i), t0.Add(2*time.Minute+time.Duration(i)), map[string]any{"errorCode": "NoPermission"})
+	}
+	got := e.Take()
+	byRule := map[string]int{}
+	for _, d := range got {
+		byRule[d.Rule]++
+		if d.Rule != "silent" && !d.Late {
+			t.Errorf("%s is not marked late", d.Rule)
+		}
+	}
+	if byRule["plain"] != 1 || byRule["burst"] != 1 {
+		t.Errorf("late events were not evaluated: %v", byRule)
+	}
+	if s := e.Stats(); s.Late != 4 {
+		t.Errorf("%d late, want 4", s.Late)
+	}
+}
+
+func TestWatermarkWaitsForTheSlowestShard(t *testing.T) {
+	set := mixed(t)
+	cfg := detectors.EngineConfig{Grace: 10 * time.Second, IdleAfter: 30 * time.Second, MaxLag: time.Hour}
+	e, eval := detectors.NewEngine(set, cfg), set.NewEvaluator()
+	now := t0.Add(time.Minute)
+	e.Tick(now)
+	send := func(id string, at time.Time, shard string) {
+		e.Apply(eval.Evaluate(ev(t, id, at, nil)), shard)
+	}
+	send("a", t0, "one")
+	send("b", t0.Add(50*time.Second), "two")
+	if w := e.Watermark(); !w.Equal(t0.Add(-10 * time.Second)) {
+		t.Errorf("watermark %s: the slower shard is at %s", w, t0)
+	}
+	// Shard one falls silent; after a while it no longer holds.
+	now = now.Add(20 * time.Second)
+	e.Tick(now)
+	send("c", t0.Add(55*time.Second), "two")
+	now = now.Add(15 * time.Second)
+	e.Tick(now)
+	if w := e.Watermark(); !w.Equal(t0.Add(45 * time.Second)) {
+		t.Errorf("watermark %s, want %s: shard one is idle", w, t0.Add(45*time.Second))
+	}
+	if n := e.Stats().Pending; n != 2 {
+		t.Errorf("%d pending, want the two events after the watermark", n)
+	}
+	// When all are silent, everything is decided.
+	now = now.Add(40 * time.Second)
+	e.Tick(now)
+	if s := e.Stats(); s.Pending != 0 {
+		t.Errorf("%d pending though no shard sends", s.Pending)
+	}
+	// And with time, absences are noticed.
+	if len(e.Take()) != 0 {
+		t.Error("an absence before its time")
+	}
+	e.Tick(now.Add(2 * time.Hour))
+	if got := e.Take(); len(got) != 1 || got[0].Rule != "silent" {
+		t.Errorf("detections %v, want the absence", got)
+	}
+	// A clock that goes back changes nothing.
+	w := e.Watermark()
+	e.Tick(t0)
+	if !e.Watermark().Equal(w) {
+		t.Error("the watermark went back")
+	}
+}
+
+func TestBadClockCannotMoveTheWatermark(t *testing.T) {
+	set := mixed(t)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 10 * time.Second}), set.NewEvaluator()
+	e.Tick(t0)
+	e.Apply(eval.Evaluate(ev(t, "future", t0.AddDate(73, 0, 0), nil)), "s")
+	if w := e.Watermark(); w.After(t0.Add(5 * time.Minute)) {
+		t.Errorf("watermark %s: one bad clock moved it past %s", w, t0.Add(5*time.Minute))
+	}
+	if s := e.Stats(); s.Future != 1 {
+		t.Errorf("%d events with a bad clock, want 1", s.Future)
+	}
+	// Nor does it stay waiting for seventy years.
+	e.Tick(t0.Add(10 * time.Minute))
+	if n := e.Stats().Pending; n != 0 {
+		t.Errorf("%d pending", n)
+	}
+}
+
+func TestReorderBufferIsBounded(t *testing.T) {
+	set := mixed(t)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 24 * time.Hour, ReorderMax: 50}), set.NewEvaluator()
+	for i := range 500 {
+		e.Apply(eval.Evaluate(ev(t, fmt.Sprintf("%04d", i), t0.Add(time.Duration(i)*time.Millisecond), map[string]any{"errorCode": "NoPermission"})), "s")
+		if n := e.Stats().Pending; n > 50 {
+			t.Fatalf("%d wait, at most 50 are allowed", n)
+		}
+	}
+	s := e.Stats()
+	if s.Spilled != 450 || s.Late < s.Spilled {
+		t.Errorf("spilled %d, late %d; want 450 decided early and counted", s.Spilled, s.Late)
+	}
+	e.Close()
+	if got := e.Stats().ByRule["burst"].Matches; got != 166 {
+		t.Errorf("%d bursts of 3 in 500 events, want 166", got)
+	}
+}
+
+func TestCloseShardLetsTheOthersGoOn(t *testing.T) {
+	set := mixed(t)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: time.Second}), set.NewEvaluator()
+	e.Apply(eval.Evaluate(ev(t, "a", t0, nil)), "ended")
+	e.Apply(eval.Evaluate(ev(t, "b", t0.Add(time.Minute), nil)), "live")
+	e.CloseShard("ended")
+	e.CloseShard("never seen")
+	if w := e.Watermark(); !w.Equal(t0.Add(59 * time.Second)) {
+		t.Errorf("watermark %s still waits for a shard that ended", w)
+	}
+}
+
+// A rule that panics is counted and reported; the others go on.
+func TestPanicsAreContained(t *testing.T) {
+	set := load(t, rules.LoadOptions{}, map[string][]byte{
+		"boom":   ruleFile("boom", `true`, "detector: {type: counter, by: event.account, value: 'actor.name == \"boom\" ? \"boom\" : \"\"', count: 1}\n"),
+		"fine":   ruleFile("fine", `true`, "detector: {type: counter, by: event.account, count: 1}\n"),
+		"policy": ruleFile("policy", `action == "iam.policy.attach" && policy.known`, ""),
+	})
+	var faults []detectors.RuleError
+	e := detectors.NewEngine(set, detectors.EngineConfig{Judge: &judge{}, OnRuleError: func(f detectors.RuleError) { faults = append(faults, f) }})
+	over := user("boom")
+	over["eventName"], over["serviceName"] = "AttachPolicyToUser", "Ram"
+	e.Apply(set.NewEvaluator().Evaluate(ev(t, "x", t0, over)), "s")
+	e.Close()
+	got := e.Take()
+	if len(got) != 1 || got[0].Rule != "fine" {
+		t.Errorf("detections %v, want the rule beside the broken one", got)
+	}
+	if s := e.Stats(); s.RuleErrors != 2 || s.ByRule["boom"].Errors != 1 || len(faults) != 2 {
+		t.Errorf("%d errors, hook told of %v", s.RuleErrors, faults)
+	}
+	for _, f := range faults {
+		if f.EventID != "x" || !strings.Contains(f.Error(), "panic") || errors.Unwrap(f) == nil {
+			t.Errorf("error %v", f)
+		}
+	}
+}
+
+func TestPolicyFactsInOrder(t *testing.T) {
+	set := mixed(t)
+	j := &judge{}
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: time.Minute, Judge: j}), set.NewEvaluator()
+	attach := map[string]any{"eventName": "AttachPolicyToUser", "serviceName": "Ram", "requestParameters": map[string]any{"UserName": "x", "PolicyName": "P"}}
+	group := map[string]any{"eventName": "CreateGroup", "serviceName": "Ram", "requestParameters": map[string]any{"GroupName": "g"}}
+	for _, x := range []struct {
+		id   string
+		at   int
+		over map[string]any
+	}{{"second", 20, attach}, {"first", 10, group}, {"third", 30, attach}, {"other", 15, nil}} {
+		e.Apply(eval.Evaluate(ev(t, x.id, t0.Add(time.Duration(x.at)*time.Second), x.over)), "s")
+	}
+	e.Close()
+	if want := []string{"first", "second", "third"}; !slices.Equal(j.seen, want) {
+		t.Errorf("the judge saw %v, want %v: every policy act in order, and no other", j.seen, want)
+	}
+	var got []string
+	for _, d := range e.Take() {
+		if d.Rule == "policy" {
+			got = append(got, fmt.Sprint(d.EventIDs, d.Details["policy"]))
+		}
+	}
+	if want := []string{"[second] map[n:2]", "[third] map[n:3]"}; !slices.Equal(got, want) {
+		t.Errorf("detections %v, want %v", got, want)
+	}
+	// Without a judge nothing is known, and nothing is claimed.
+	e = detectors.NewEngine(set, detectors.EngineConfig{})
+	e.Apply(eval.Evaluate(ev(t, "z", t0, attach)), "s")
+	e.Close()
+	for _, d := range e.Take() {
+		if d.Rule == "policy" {
+			t.Error("a policy rule matched without facts")
+		}
+	}
+}
+
+func TestShadowAndExceptions(t *testing.T) {
+	set := mixed(t)
+	create := map[string]any{"eventName": "CreateUser", "serviceName": "Ram"}
+	run := func(cfg detectors.EngineConfig) ([]string, detectors.EngineStats) {
+		e := detectors.NewEngine(set, cfg)
+		e.Apply(set.NewEvaluator().Evaluate(ev(t, "x", t0, create)), "s")
+		var got []string
+		for _, d := range e.Take() {
+			got = append(got, d.Rule)
+		}
+		return got, e.Stats()
+	}
+	got, s := run(detectors.EngineConfig{})
+	if !slices.Equal(got, []string{"plain"}) || s.ByRule["shadow"].Matches != 1 || s.Detections != 1 {
+		t.Errorf("%v, %+v: a shadow rule is counted and says nothing", got, s)
+	}
+	if got, _ = run(detectors.EngineConfig{IncludeShadow: true}); !slices.Equal(got, []string{"plain", "shadow"}) {
+		t.Errorf("%v: backtests see shadow rules", got)
+	}
+	got, s = run(detectors.EngineConfig{Except: func(e *event.Event, d *alert.Detection) (string, bool) {
+		return "known", d.Rule == "plain" && e.Actor.Name == "alice"
+	}})
+	if len(got) != 0 || s.Excepted != 1 {
+		t.Errorf("%v, %+v: the exception was not applied or not counted", got, s)
+	}
+}
+
+func FuzzRestore(f *testing.F) {
+	set := mixed(f)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Judge: &judge{}}), set.NewEvaluator()
+	for _, it := range story(rand.New(rand.NewPCG(1, 1)), 5) {
+		apply(f, e, eval, it)
+	}
+	good := e.Snapshot()
+	const magic = "TWENGINE1\n"
+	f.Add(good[len(magic) : len(good)-4])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		data := append([]byte(magic), body...)
+		data = binary.LittleEndian.AppendUint32(data, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
+		e := detectors.NewEngine(set, detectors.EngineConfig{Judge: &judge{}, ReorderMax: 10})
+		if e.Restore(data) != nil {
+			return
+		}
+		// What was accepted can be worked with.
+		e.Apply(eval.Evaluate(ev(t, "x", t0, nil)), "s")
+		e.Tick(t0)
+		e.Close()
+		e.Take()
+		e.Stats()
+		e.Snapshot()
+	})
+}

@@ -1,0 +1,50 @@
+package detectors
+
+import "github.com/trailwarden/trailwarden/pipeline/event"
+
+// PolicyFacts is what the meaning of a permission change is, in the words
+// that rules read under `policy.`. The zero value says nothing is known.
+type PolicyFacts struct {
+	// Known says that the change could be judged. When false the other
+	// facts say nothing: neither that it expands nor that it does not.
+	Known bool
+	// Verdict is expands, contracts, changes (both), equivalent or unknown.
+	Verdict string
+	// Expands: somebody can do more than before.
+	Expands bool
+	// AdminEquivalent: the grant amounts to full control of the account.
+	AdminEquivalent bool
+	// Privileged: less than that, but a known way to it or to much damage.
+	Privileged bool
+	// Staged: the document is stored but not in force yet.
+	Staged bool
+	// ExternalTrust and PublicTrust: a role can be assumed from another
+	// account, or by anybody.
+	ExternalTrust, PublicTrust bool
+	// DenyRemoved: a Deny statement or a guard rail was in force and is not.
+	DenyRemoved bool
+	// Self: who gains is who acted.
+	Self bool
+	// Severity is the judge's proposal, one of the severity words, or "".
+	Severity string
+	// Sentence says what changed in one sentence; Summary in a few words.
+	Sentence, Summary string
+	// Details goes under the alert's details as `policy`; JSON-encodable
+	// and deterministic.
+	Details map[string]any
+}
+
+// PolicyJudge turns policy events into facts. It keeps the account's policy
+// history, so it is called once for each policy event (see PolicyAction), in
+// (time, id) order except for late ones, from one goroutine. A judge that
+// also implements Snapshotter has its state kept in the engine's snapshot.
+type PolicyJudge interface {
+	Judge(ev *event.Event) PolicyFacts
+}
+
+// Snapshotter is state that survives a restart: the encoding is versioned
+// and deterministic, and Restore refuses what it does not know.
+type Snapshotter interface {
+	Snapshot() []byte
+	Restore(data []byte) error
+}

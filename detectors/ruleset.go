@@ -1,0 +1,104 @@
+package detectors
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// Rule is what the engine needs to know of one compiled rule. What the rule
+// says (its texts, its keys) comes from a Session.
+type Rule struct {
+	ID      string
+	Version int
+	// Shadow rules are evaluated and counted and make no detection.
+	Shadow bool
+	// Policy rules read policy facts: their match is decided in order.
+	Policy bool
+	// New makes the rule's detector; nil for a rule without state.
+	New func() Detector
+	// State identifies what the detector's state depends on: its type, its
+	// settings and its keys. After a restart, state is taken over only where
+	// it is the same.
+	State string
+	// Cond is for the index.
+	Cond Cond
+}
+
+// Ordered says that the rule sees events in event-time order.
+func (r *Rule) Ordered() bool { return r.Policy || r.New != nil }
+
+// RuleSet is a compiled, immutable set of rules; safe for concurrent use. The
+// number of a rule is its place in Rules.
+type RuleSet interface {
+	Rules() []Rule
+	Index() *Index
+	// NewSession returns what evaluates the rules' expressions, for use by
+	// one goroutine.
+	NewSession() Session
+	// Hash identifies rules and settings; equal sets have equal hashes.
+	Hash() string
+}
+
+// Pair is one observation's key and value.
+type Pair struct{ Key, Value string }
+
+// Session evaluates expressions of a rule set on one event at a time.
+type Session interface {
+	// Begin makes ev the event that the other methods speak of, without
+	// policy facts. A nil event has no fact at all.
+	Begin(ev *event.Event)
+	// SetPolicy adds policy facts to it.
+	SetPolicy(facts PolicyFacts)
+	// Match evaluates the rule's condition.
+	Match(rule int) (bool, error)
+	// Pairs appends the observations that the rule's detector is to make of
+	// an event that matched. Keys and values do not share memory with the
+	// event's record.
+	Pairs(rule int, out []Pair) ([]Pair, error)
+	// Detection says what the rule has to say: about the event of Begin, or
+	// about the verdict of its detector.
+	Detection(rule int, v *Verdict) (alert.Detection, error)
+}
+
+// RuleError says that a rule could not be evaluated for an event. Other rules
+// are not affected.
+type RuleError struct {
+	Rule    string
+	EventID string // empty when the error is not about one event
+	Err     error
+}
+
+func (e RuleError) Error() string {
+	if e.EventID == "" {
+		return fmt.Sprintf("rule %s: %v", e.Rule, e.Err)
+	}
+	return fmt.Sprintf("rule %s not evaluated for event %s: %v", e.Rule, e.EventID, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e RuleError) Unwrap() error { return e.Err }
+
+// PolicyAction says whether an act changes what somebody may do, so that the
+// policy judge must see it.
+func PolicyAction(a event.Action) bool {
+	s := string(a)
+	switch {
+	case strings.HasPrefix(s, "iam."):
+		s = s[len("iam."):]
+		return strings.HasPrefix(s, "policy.") || strings.HasPrefix(s, "policy_version.") ||
+			strings.HasPrefix(s, "role.") || strings.HasPrefix(s, "group.")
+	case strings.HasPrefix(s, "org.control_policy."), strings.HasPrefix(s, "sso."):
+		return true
+	}
+	return false
+}
+
+// guard turns a panic in a rule or detector into an error.
+func guard(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panic: %v", r)
+	}
+}

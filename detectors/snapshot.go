@@ -1,0 +1,167 @@
+package detectors
+
+import (
+	"bytes"
+	"fmt"
+	"sort"
+
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// snapshotMagic names the encoding; a change of the encoding changes it.
+const snapshotMagic = "TWENGINE1\n"
+
+// Snapshot returns the whole state: duplicate horizon, watermark and shards,
+// waiting events, every detector and the policy judge. It is deterministic
+// and has a checksum. Detections that were not taken are not part of it: call
+// Take first.
+func (e *Engine) Snapshot() []byte {
+	enc := &encoder{b: []byte(snapshotMagic)}
+	enc.time(e.now)
+	enc.time(e.mark)
+	enc.time(e.stepped)
+
+	s := &e.stats
+	for _, n := range []uint64{s.Events, s.Duplicates, s.Late, s.Spilled, s.Future, s.RuleErrors, s.Excepted, s.Detections, s.StateLost} {
+		enc.uvarint(n)
+	}
+
+	names := make([]string, 0, len(e.shards))
+	for n := range e.shards {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	enc.uvarint(uint64(len(names)))
+	for _, n := range names {
+		sh := e.shards[n]
+		enc.string(n)
+		enc.time(sh.max)
+		enc.time(sh.active)
+		enc.bool(sh.idle)
+	}
+
+	e.seen.snapshot(enc)
+
+	waiting := e.pending.sorted()
+	enc.uvarint(uint64(len(waiting)))
+	for i := range waiting {
+		enc.time(waiting[i].at)
+		enc.bytes(waiting[i].ev.Raw())
+	}
+
+	enc.uvarint(uint64(len(e.rules)))
+	for i := range e.rules {
+		r := &e.rules[i]
+		enc.string(r.ID)
+		enc.uvarint(e.counts[i].Matches)
+		enc.uvarint(e.counts[i].Errors)
+		enc.bool(e.dets[i] != nil)
+		if e.dets[i] != nil {
+			enc.string(r.State)
+			enc.bytes(e.dets[i].Snapshot())
+		}
+	}
+
+	j, ok := e.cfg.Judge.(Snapshotter)
+	enc.bool(ok)
+	if ok {
+		enc.bytes(j.Snapshot())
+	}
+	return enc.seal()
+}
+
+// Restore replaces the state by a snapshot. A snapshot that is damaged or of
+// an unknown version is refused and leaves the engine empty. State of rules
+// that are gone or whose detector is set differently now is dropped and
+// counted in Stats.StateLost.
+func (e *Engine) Restore(data []byte) error {
+	e.reset()
+	if err := e.restore(data); err != nil {
+		e.reset()
+		return fmt.Errorf("restore detection state: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) restore(data []byte) error {
+	d, err := unseal(data, snapshotMagic)
+	if err != nil {
+		return err
+	}
+	e.now, e.mark, e.stepped = d.time(), d.time(), d.time()
+	s := &e.stats
+	for _, n := range []*uint64{&s.Events, &s.Duplicates, &s.Late, &s.Spilled, &s.Future, &s.RuleErrors, &s.Excepted, &s.Detections, &s.StateLost} {
+		*n = d.uvarint()
+	}
+	for range d.count(1) {
+		name := d.string()
+		e.shards[name] = &shard{max: d.time(), active: d.time(), idle: d.bool()}
+	}
+	e.seen.restore(d)
+
+	// What the waiting events have to do is found out again: the rules may
+	// have changed. What rules without state said was said before.
+	eval := NewEvaluator(e.set)
+	for range d.count(1) {
+		at, raw := d.time(), d.bytes()
+		if d.err != nil {
+			break
+		}
+		ev, err := event.Parse(bytes.Clone(raw))
+		if err != nil {
+			return fmt.Errorf("waiting event: %w", err)
+		}
+		if v := eval.Evaluate(ev); v.Keeps() {
+			e.pending.push(pending{at: at, ev: ev, work: v.work, judge: v.judge})
+		}
+	}
+
+	number := make(map[string]int, len(e.rules))
+	for i := range e.rules {
+		number[e.rules[i].ID] = i
+	}
+	for range d.count(1) {
+		id := d.string()
+		matches, errors, has := d.uvarint(), d.uvarint(), d.bool()
+		var state string
+		var snap []byte
+		if has {
+			state, snap = d.string(), d.bytes()
+		}
+		if d.err != nil {
+			break
+		}
+		i, ok := number[id]
+		if ok {
+			e.counts[i].Matches, e.counts[i].Errors = matches, errors
+		}
+		if !has {
+			continue
+		}
+		if !ok || e.dets[i] == nil || e.rules[i].State != state {
+			e.stats.StateLost++
+			continue
+		}
+		if err := restoreOne(e.dets[i], snap); err != nil {
+			return fmt.Errorf("rule %s: %w", id, err)
+		}
+	}
+
+	if d.bool() {
+		snap := d.bytes()
+		if j, ok := e.cfg.Judge.(Snapshotter); ok && d.err == nil {
+			if err := j.Restore(snap); err != nil {
+				return fmt.Errorf("policy judge: %w", err)
+			}
+		}
+	}
+	if d.err == nil && len(d.b) > 0 {
+		d.fail("%d bytes follow the snapshot", len(d.b))
+	}
+	return d.err
+}
+
+func restoreOne(d Detector, data []byte) (err error) {
+	defer guard(&err)
+	return d.Restore(data)
+}

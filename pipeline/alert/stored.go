@@ -1,0 +1,136 @@
+package alert
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"sort"
+	"time"
+)
+
+// stored is an alert with the fields that its public form does not show.
+type stored struct {
+	Alert     Alert  `json:"alert"`
+	TargetKey string `json:"target_key,omitempty"`
+	Playbook  string `json:"playbook,omitempty"`
+	Signal    bool   `json:"signal,omitempty"`
+	Revision  int    `json:"revision"`
+}
+
+// MarshalStored encodes an alert with its internal fields, for the bus. The
+// encoding is deterministic.
+func MarshalStored(a *Alert) ([]byte, error) {
+	return json.Marshal(stored{Alert: *a, TargetKey: a.TargetKey, Playbook: a.Playbook, Signal: a.Signal, Revision: a.Revision})
+}
+
+// UnmarshalStored reads what MarshalStored wrote. Numbers in details come
+// back as json.Number, so that nothing is rounded.
+func UnmarshalStored(data []byte) (Alert, error) {
+	var s stored
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := dec.Decode(&s); err != nil {
+		return Alert{}, fmt.Errorf("stored alert: %w", err)
+	}
+	if s.Alert.Schema != Schema {
+		return Alert{}, fmt.Errorf("stored alert: schema %q, want %q", s.Alert.Schema, Schema)
+	}
+	a := s.Alert
+	a.TargetKey, a.Playbook, a.Signal, a.Revision = s.TargetKey, s.Playbook, s.Signal, s.Revision
+	return a, nil
+}
+
+// snapshotMagic names the encoding; a change of the encoding changes it.
+const snapshotMagic = "TWGROUP1\n"
+
+type groupState struct {
+	Alert    json.RawMessage     `json:"alert"`
+	Lead     lead                `json:"lead"`
+	End      time.Time           `json:"end"`
+	Evidence [][2]string         `json:"evidence,omitempty"` // time, id
+	Seen     map[string][]string `json:"seen,omitempty"`
+}
+
+type grouperState struct {
+	Mark   time.Time    `json:"mark"`
+	Closed uint64       `json:"closed"`
+	Open   []groupState `json:"open"`
+}
+
+// Snapshot returns the whole state in a deterministic encoding with a
+// checksum.
+func (g *Grouper) Snapshot() []byte {
+	st := grouperState{Mark: g.mark, Closed: g.closed}
+	ids := make([]string, 0, len(g.open))
+	for id := range g.open {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	for _, id := range ids {
+		a := g.open[id]
+		raw, err := MarshalStored(&a.alert)
+		if err != nil {
+			// Details that JSON does not have (a broken detector): the
+			// alert goes on without them.
+			x := a.alert
+			x.Details = nil
+			raw, _ = MarshalStored(&x)
+		}
+		s := groupState{Alert: raw, Lead: a.lead, End: a.end, Seen: a.seen}
+		for _, e := range a.evidence {
+			s.Evidence = append(s.Evidence, [2]string{e.at.Format(time.RFC3339Nano), e.id})
+		}
+		st.Open = append(st.Open, s)
+	}
+	body, _ := json.Marshal(st)
+	out := append([]byte(snapshotMagic), body...)
+	return binary.LittleEndian.AppendUint32(out, crc32.Checksum(out, castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Restore replaces the state by a snapshot. One that is damaged or of an
+// unknown version is refused and leaves the grouper empty.
+func (g *Grouper) Restore(data []byte) error {
+	g.open, g.closed, g.mark = make(map[string]*group), 0, time.Time{}
+	if len(data) < len(snapshotMagic)+4 || string(data[:len(snapshotMagic)]) != snapshotMagic {
+		return errors.New("restore alerts: not a snapshot of alerts, or of a version that is not known")
+	}
+	body := data[:len(data)-4]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(data[len(body):]) {
+		return errors.New("restore alerts: the checksum does not match, the snapshot is damaged")
+	}
+	var st grouperState
+	if err := json.Unmarshal(body[len(snapshotMagic):], &st); err != nil {
+		return fmt.Errorf("restore alerts: %w", err)
+	}
+	open := make(map[string]*group, len(st.Open))
+	for _, s := range st.Open {
+		x, err := UnmarshalStored(s.Alert)
+		if err != nil {
+			return fmt.Errorf("restore alerts: %w", err)
+		}
+		x.EventIDs = nil
+		a := &group{alert: x, lead: s.Lead, end: s.End, seen: s.Seen}
+		for _, e := range s.Evidence {
+			at, err := time.Parse(time.RFC3339Nano, e[0])
+			if err != nil {
+				return fmt.Errorf("restore alerts: evidence of %s: %w", x.ID, err)
+			}
+			a.evidence = append(a.evidence, evidence{at: at, id: e[1]})
+		}
+		// JSON replaces what is not valid UTF-8, which can change the order.
+		sort.Slice(a.evidence, func(i, j int) bool { return a.evidence[i].before(a.evidence[j]) })
+		for kind := range a.seen {
+			slices.Sort(a.seen[kind])
+			a.seen[kind] = slices.Compact(a.seen[kind])
+		}
+		open[x.ID] = a
+	}
+	g.open, g.closed, g.mark = open, st.Closed, st.Mark
+	return nil
+}

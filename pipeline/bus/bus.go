@@ -1,0 +1,318 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Bus is an open store. Safe for concurrent use.
+type Bus struct {
+	cfg        Config
+	log        *slog.Logger
+	partitions int
+	budget     int64
+
+	srv     *server.Server // nil on a cluster
+	release func()
+	nc      *nats.Conn // publishes and requests
+	rc      *nats.Conn // deliveries, so that acknowledgements do not queue behind frames
+	js      jetstream.JetStream
+	rjs     jetstream.JetStream
+
+	streams sync.Map // name to jetstream.Stream
+
+	closed atomic.Bool
+	once   sync.Once
+
+	// full holds, per stream, when it last refused a message for its limits
+	// (unix nanoseconds).
+	full sync.Map
+	// silent counts publishes that ran out of time since the last answer.
+	silent atomic.Int64
+	// denied is what the server last said about a missing permission.
+	denied atomic.Pointer[string]
+}
+
+func (b *Bus) noteDenied(err error) {
+	text := err.Error()
+	b.denied.Store(&text)
+}
+
+// forbidden says whether the server has refused this subject to us.
+func (b *Bus) forbidden(subject string) error {
+	if text := b.denied.Load(); text != nil && strings.Contains(*text, `"`+subject+`"`) {
+		return fmt.Errorf("%w: %s", ErrDenied, *text)
+	}
+	return nil
+}
+
+// Open starts the embedded server on cfg.Dir, or connects to cfg.URL, and makes
+// or verifies the streams. It refuses, with an error that says what to do: a
+// directory that another process holds (ErrLocked), a store of which streams
+// are missing (ErrDamaged), streams with other settings or another partition
+// count (ErrDrift).
+func Open(ctx context.Context, cfg Config) (_ *Bus, err error) {
+	cfg, err = cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	b := &Bus{cfg: cfg, log: cfg.Logger}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	var mark *marker
+	if cfg.URL == "" {
+		if mark, err = b.openEmbedded(); err != nil {
+			return nil, err
+		}
+	} else if err = b.connectExternal(); err != nil {
+		return nil, err
+	}
+	if b.js, err = jetstream.New(b.nc); err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	if b.rjs, err = jetstream.New(b.rc); err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	if b.partitions, err = b.ensureStreams(ctx, mark, b.budget); err != nil {
+		return nil, err
+	}
+	if cfg.URL == "" && mark == nil {
+		if err = writeMarker(cfg.Dir, marker{Layout: layout, Partitions: b.partitions, Streams: streamOrder, Made: time.Now().UTC()}); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func (b *Bus) openEmbedded() (*marker, error) {
+	release, err := lockDir(b.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	b.release = release
+	mark, err := readMarker(b.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	room := freeBytes(b.cfg.Dir)
+	if room >= 0 {
+		room += diskUse(b.cfg.Dir)
+	}
+	if b.budget, err = b.cfg.budget(room); err != nil {
+		return nil, err
+	}
+	if b.srv, err = startServer(b.cfg.Dir, max(room, b.budget), b.log); err != nil {
+		return nil, err
+	}
+	for _, c := range []**nats.Conn{&b.nc, &b.rc} {
+		*c, err = nats.Connect("", append(b.cfg.clientOptions(b.noteDenied), nats.InProcessServer(b.srv))...)
+		if err != nil {
+			return nil, fmt.Errorf("bus: connecting in process: %w", err)
+		}
+	}
+	return mark, nil
+}
+
+func (b *Bus) connectExternal() error {
+	b.budget = b.cfg.MaxBytes
+	if b.budget == 0 {
+		b.budget = defaultBudget
+	}
+	opts, err := b.cfg.externalOptions(b.noteDenied)
+	if err != nil {
+		return err
+	}
+	for _, c := range []**nats.Conn{&b.nc, &b.rc} {
+		if *c, err = nats.Connect(b.cfg.URL, opts...); err != nil {
+			return fmt.Errorf("bus: connecting to nats.url: %w", err)
+		}
+	}
+	if p := b.nc.MaxPayload(); p < maxPayload {
+		return fmt.Errorf("bus: %w: max_payload of %s is %d bytes, frames need %d: raise max_payload on every server of the cluster", ErrTooLarge, b.nc.ConnectedServerName(), p, maxPayload)
+	}
+	return nil
+}
+
+// Partitions is the count fixed when the streams were made.
+func (b *Bus) Partitions() int { return b.partitions }
+
+// Embedded says whether the server runs in this process.
+func (b *Bus) Embedded() bool { return b.srv != nil }
+
+// JetStream is for packages that keep records of their own in a stream made
+// here (the journal in ACTIONS). Use Publish for what must be fenced.
+func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Logger is the one given in Config.
+func (b *Bus) Logger() *slog.Logger { return b.log }
+
+// Close ends connections and the embedded server, and gives the directory
+// free. Everything acknowledged is already on the disk; callers stop first.
+func (b *Bus) Close() {
+	b.once.Do(func() {
+		b.closed.Store(true)
+		for _, c := range []*nats.Conn{b.rc, b.nc} {
+			if c != nil {
+				c.Close()
+			}
+		}
+		if b.srv != nil {
+			b.srv.Shutdown()
+			b.srv.WaitForShutdown()
+		}
+		if b.release != nil {
+			b.release()
+		}
+	})
+}
+
+// Message is one stored message.
+type Message struct {
+	Subject string
+	Seq     uint64
+	ID      string // Nats-Msg-Id
+	Time    time.Time
+	Data    []byte
+}
+
+func fromRaw(m *jetstream.RawStreamMsg) Message {
+	return Message{Subject: m.Subject, Seq: m.Sequence, ID: m.Header.Get(nats.MsgIdHdr), Time: m.Time, Data: m.Data}
+}
+
+// Last returns the last message on a subject, or ErrNotFound.
+func (b *Bus) Last(ctx context.Context, stream, subject string) (Message, error) {
+	return b.get(ctx, stream, subject, 0)
+}
+
+// At returns the message with a sequence, or ErrNotFound.
+func (b *Bus) At(ctx context.Context, stream string, seq uint64) (Message, error) {
+	return b.get(ctx, stream, "", seq)
+}
+
+// get asks the leader; a lost answer is asked for again until ctx ends.
+func (b *Bus) get(ctx context.Context, stream, subject string, seq uint64) (Message, error) {
+	var m *jetstream.RawStreamMsg
+	err := b.retry(ctx, func(ctx context.Context) error {
+		s, err := b.handle(ctx, stream)
+		if err != nil {
+			return err
+		}
+		if subject != "" {
+			m, err = s.GetLastMsgForSubject(ctx, subject)
+		} else {
+			m, err = s.GetMsg(ctx, seq)
+		}
+		return err
+	})
+	if err != nil {
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return Message{}, fmt.Errorf("%s %s%d: %w", stream, subject, seq, ErrNotFound)
+		}
+		return Message{}, wrap("bus: reading "+stream, err)
+	}
+	return fromRaw(m), nil
+}
+
+// handle returns the handle of a stream, looked up once.
+func (b *Bus) handle(ctx context.Context, stream string) (jetstream.Stream, error) {
+	if v, ok := b.streams.Load(stream); ok {
+		return v.(jetstream.Stream), nil
+	}
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	b.streams.Store(stream, s)
+	return s, nil
+}
+
+// State is what a stream holds.
+type State struct {
+	Msgs, Bytes, MaxBytes, First, Last uint64
+}
+
+// State asks the server for a stream's state.
+func (b *Bus) State(ctx context.Context, stream string) (State, error) {
+	var info *jetstream.StreamInfo
+	err := b.retry(ctx, func(ctx context.Context) error {
+		s, err := b.js.Stream(ctx, stream)
+		if err == nil {
+			info = s.CachedInfo()
+		}
+		return err
+	})
+	if err != nil {
+		return State{}, wrap("bus: state of "+stream, err)
+	}
+	return State{
+		Msgs: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: uint64(max(info.Config.MaxBytes, 0)),
+		First: info.State.FirstSeq, Last: info.State.LastSeq,
+	}, nil
+}
+
+// PurgeSubject removes the messages of one subject below seq.
+func (b *Bus) PurgeSubject(ctx context.Context, stream, subject string, seq uint64) error {
+	if seq <= 1 {
+		return nil
+	}
+	err := b.retry(ctx, func(ctx context.Context) error {
+		s, err := b.handle(ctx, stream)
+		if err != nil {
+			return err
+		}
+		return s.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(seq))
+	})
+	return wrap("bus: purging "+stream, err)
+}
+
+// retry repeats a request whose answer was lost. The request must be safe to
+// repeat.
+func (b *Bus) retry(ctx context.Context, do func(context.Context) error) error {
+	wait := 50 * time.Millisecond
+	for {
+		try, cancel := context.WithTimeout(ctx, b.cfg.PublishTimeout)
+		err := do(try)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if b.closed.Load() {
+			return ErrClosed
+		}
+		if _, again := classify(err); !again {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(wait*2, 2*time.Second)
+	}
+}
+
+// sleep waits or ends with ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,114 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Usage is how full one stream is.
+type Usage struct {
+	Stream string
+	Msgs   uint64
+	Bytes  uint64
+	Max    uint64 // bytes; 0 when the stream has no limit
+	Last   uint64 // last sequence
+	// Refusing is set when a message was refused for the limit within the
+	// last 30 s.
+	Refusing bool
+}
+
+// Fraction is Bytes of Max, 0 when there is no limit.
+func (u Usage) Fraction() float64 {
+	if u.Max == 0 {
+		return 0
+	}
+	return float64(u.Bytes) / float64(u.Max)
+}
+
+// Levels of Usage.Fraction at which Health speaks up.
+const (
+	WarnAt = 0.80
+	FullAt = 0.95
+)
+
+// Health is the store's condition.
+type Health struct {
+	// OK means that messages can be stored now.
+	OK bool
+	// Frozen means that the embedded server stopped writing after a disk
+	// error. Nothing but a restart of the process helps: exit.
+	Frozen    bool
+	Connected bool
+	Streams   []Usage
+	// Problems are sentences for people, most serious first.
+	Problems []string
+}
+
+// Health asks the server for its own opinion and compares streams with their
+// limits. It takes as long as the server takes, at most until ctx ends.
+func (b *Bus) Health(ctx context.Context) Health {
+	if b.closed.Load() {
+		return Health{Problems: []string{"the store is closed"}}
+	}
+	h := Health{OK: true, Connected: b.nc.Status() == nats.CONNECTED}
+	problem := func(fatal bool, format string, args ...any) {
+		h.OK = h.OK && !fatal
+		h.Problems = append(h.Problems, fmt.Sprintf(format, args...))
+	}
+	if b.srv != nil {
+		if ok, text := serverHealth(b.srv); !ok {
+			h.Frozen = true
+			problem(true, "the embedded server reports %q: it stores nothing until this process restarts; check the disk first", text)
+		}
+	}
+	if !h.Connected {
+		problem(true, "no connection to the server (%v)", b.nc.Status())
+	}
+	if n := b.silent.Load(); n >= 3 {
+		problem(true, "the last %d attempts to store a message got no answer", n)
+	}
+	if text := b.denied.Load(); text != nil {
+		problem(true, "the server refuses us something: %s", *text)
+	}
+	if !h.Connected {
+		return h
+	}
+	now := time.Now()
+	for _, name := range streamOrder {
+		s, err := b.js.Stream(ctx, name)
+		if err != nil {
+			problem(true, "stream %s: %v", name, wrap("lookup", err))
+			if _, again := classify(err); again {
+				break // the others would not answer either
+			}
+			continue
+		}
+		info := s.CachedInfo()
+		u := Usage{Stream: name, Msgs: info.State.Msgs, Bytes: info.State.Bytes, Max: uint64(max(info.Config.MaxBytes, 0)), Last: info.State.LastSeq}
+		if v, ok := b.full.Load(name); ok {
+			u.Refusing = now.Sub(time.Unix(0, v.(int64))) < 30*time.Second
+		}
+		h.Streams = append(h.Streams, u)
+		f := u.Fraction()
+		switch {
+		case name == StreamQuar && f >= WarnAt:
+			problem(false, "QUAR is %.0f %% full: when it is full the oldest parked records are dropped; look at them and clear them", f*100)
+		case u.Refusing || f >= FullAt:
+			problem(name != StreamQuar, "%s is full (%.0f %% of %d MiB): %s", name, f*100, u.Max>>20, whenFull[name])
+		case f >= WarnAt:
+			problem(false, "%s is %.0f %% full (of %d MiB): %s", name, f*100, u.Max>>20, whenFull[name])
+		}
+	}
+	return h
+}
+
+var whenFull = map[string]string{
+	StreamEvents:  "reading from the source stops until detection has caught up; the source keeps the rest",
+	StreamCommits: "detection stops until the responders have caught up",
+	StreamActions: "notices and containment cannot be journalled and stop; raise nats.max_bytes",
+	StreamSnap:    "snapshots fail, so starts take longer and EVENTS is not cleared; raise nats.max_bytes",
+	StreamQuar:    "the oldest parked records are dropped",
+}

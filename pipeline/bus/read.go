@@ -1,0 +1,116 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Delivery is one message that a Reader hands out.
+type Delivery struct {
+	Message
+	// Pending is how many more messages match the reader's filter.
+	Pending uint64
+}
+
+// Reader reads a stream in order from a sequence, over reconnects and leader
+// changes, without acknowledgements. For one goroutine.
+type Reader struct {
+	b       *Bus
+	stream  string
+	filter  []string
+	next    uint64
+	batch   int
+	iter    jetstream.MessagesContext
+	waiting time.Duration
+}
+
+// NewReader reads messages with a sequence of at least from that match one of
+// the subject filters. batch bounds how many are in flight towards us.
+func (b *Bus) NewReader(stream string, from uint64, batch int, filter ...string) *Reader {
+	return &Reader{b: b, stream: stream, filter: filter, next: max(from, 1), batch: max(batch, 1)}
+}
+
+// Next waits for the next message until ctx ends. Lost connections, deleted
+// consumers and leader changes are waited out; the sequence goes on where it
+// was. Errors other than ctx's mean that reading cannot go on (ErrClosed,
+// ErrDamaged).
+func (r *Reader) Next(ctx context.Context) (Delivery, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return Delivery{}, err
+		}
+		if r.b.closed.Load() {
+			return Delivery{}, ErrClosed
+		}
+		if r.iter == nil {
+			if err := r.open(ctx); err != nil {
+				return Delivery{}, err
+			}
+		}
+		m, err := r.iter.Next(jetstream.NextContext(ctx))
+		if err == nil {
+			var meta *jetstream.MsgMetadata
+			if meta, err = m.Metadata(); err == nil {
+				r.waiting = 0
+				if meta.Sequence.Stream < r.next {
+					continue // an old consumer's message; ours go up
+				}
+				r.next = meta.Sequence.Stream + 1
+				return Delivery{
+					Message: Message{Subject: m.Subject(), Seq: meta.Sequence.Stream, ID: m.Headers().Get(jetstream.MsgIDHeader), Time: meta.Timestamp, Data: m.Data()},
+					Pending: meta.NumPending,
+				}, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return Delivery{}, ctx.Err()
+		}
+		if r.b.closed.Load() {
+			return Delivery{}, ErrClosed
+		}
+		r.Stop()
+		r.waiting = min(max(r.waiting*2, 50*time.Millisecond), 2*time.Second)
+		r.b.log.Debug("reading is set up again", "stream", r.stream, "from", r.next, "error", err)
+		if err := sleep(ctx, r.waiting); err != nil {
+			return Delivery{}, err
+		}
+	}
+}
+
+func (r *Reader) open(ctx context.Context) error {
+	err := r.b.retry(ctx, func(ctx context.Context) error {
+		// A new consumer at our own position instead of the library's
+		// resets: these give up in some states, and this loop does not.
+		c, err := r.b.rjs.OrderedConsumer(ctx, r.stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects:    r.filter,
+			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+			OptStartSeq:       r.next,
+			InactiveThreshold: time.Minute,
+			MaxResetAttempts:  3,
+		})
+		if err != nil {
+			return err
+		}
+		r.iter, err = c.Messages(jetstream.PullMaxMessages(r.batch), jetstream.PullExpiry(30*time.Second))
+		return err
+	})
+	if err != nil {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return wrap(fmt.Sprintf("bus: reading %s from %d", r.stream, r.next), err)
+	}
+	return nil
+}
+
+// Stop ends the reader; Next would set it up again.
+func (r *Reader) Stop() {
+	if r.iter != nil {
+		r.iter.Stop()
+		r.iter = nil
+	}
+}

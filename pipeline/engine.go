@@ -1,0 +1,68 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// Engine is the evaluation of one partition as the worker needs it. It must be
+// deterministic: equal calls give equal detections and equal state, or recovery
+// gives other alerts than the first run. Called from one goroutine.
+type Engine interface {
+	// Tick tells the ingest clock. It is called with each frame's stamp,
+	// before the frame's events, and with stamps that only grow.
+	Tick(now time.Time)
+	// Apply evaluates one event. The engine may keep the event.
+	Apply(ev *event.Event, shard string)
+	// Take returns the detections since the last Take, in a fixed order.
+	Take() []alert.Detection
+	// Watermark is the event time before which everything is decided.
+	Watermark() time.Time
+	// Snapshot and Restore carry the whole state. Restore refuses what it
+	// does not know.
+	Snapshot() []byte
+	Restore([]byte) error
+	Stats() EngineStats
+}
+
+// EngineStats are totals that survive restarts because they are part of the
+// engine's state.
+type EngineStats struct {
+	Events, Duplicates, Late, RuleErrors uint64
+	Pending                              int // events that wait for the watermark
+}
+
+// Grouper folds detections into alerts; deterministic like the engine.
+type Grouper interface {
+	// Add returns the alert that changed, or nil when nothing did.
+	Add(alert.Detection) *alert.Alert
+	Advance(watermark time.Time)
+	Snapshot() []byte
+	Restore([]byte) error
+}
+
+// DetectorEngines returns the maker of real engines for Config.NewEngine.
+func DetectorEngines(set detectors.RuleSet, cfg func(partition int) detectors.EngineConfig) func(partition int) Engine {
+	return func(p int) Engine {
+		return &detectorEngine{e: detectors.NewEngine(set, cfg(p)), eval: detectors.NewEvaluator(set)}
+	}
+}
+
+type detectorEngine struct {
+	e    *detectors.Engine
+	eval *detectors.Evaluator
+}
+
+func (d *detectorEngine) Tick(now time.Time)                  { d.e.Tick(now) }
+func (d *detectorEngine) Apply(ev *event.Event, shard string) { d.e.Apply(d.eval.Evaluate(ev), shard) }
+func (d *detectorEngine) Take() []alert.Detection             { return d.e.Take() }
+func (d *detectorEngine) Watermark() time.Time                { return d.e.Watermark() }
+func (d *detectorEngine) Snapshot() []byte                    { return d.e.Snapshot() }
+func (d *detectorEngine) Restore(b []byte) error              { return d.e.Restore(b) }
+func (d *detectorEngine) Stats() EngineStats {
+	s := d.e.Stats()
+	return EngineStats{Events: s.Events, Duplicates: s.Duplicates, Late: s.Late, RuleErrors: s.RuleErrors, Pending: s.Pending}
+}

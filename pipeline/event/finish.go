@@ -1,0 +1,185 @@
+package event
+
+import (
+	"strings"
+	"time"
+)
+
+// finish derives what the record says in other words.
+func (w *walk) finish(start int) error {
+	ev := w.ev
+	if isInner(ev.Type, w.inner) {
+		return &ParseError{ReasonNotEvent, start, "a platform-side operation log, not an audit record"}
+	}
+	if ev.Name == "" {
+		if ev.subs.insight.to == 0 && !strings.EqualFold(ev.Category, "Insight") && !strings.EqualFold(ev.Type, "ActionTrailInsight") {
+			return &ParseError{ReasonNotEvent, start, "no eventName, and not an Insight"}
+		}
+		ev.Category = "Insight"
+	}
+	if w.time != "" && !isNull(w.time) {
+		t, ok := parseTime(w.time)
+		if !ok {
+			return &ParseError{ReasonBadTime, start, "eventTime is not a time"}
+		}
+		ev.Time = t
+	}
+	if isNull(w.recipient) {
+		w.recipient = ""
+	}
+	if isNull(ev.Actor.Account) {
+		ev.Actor.Account = ""
+	}
+
+	name, service := lookupName(ev.Name), lookupService(ev.Service)
+	if ev.NameFold = name.fold; ev.NameFold == "" {
+		ev.NameFold = w.lower(ev.Name)
+	}
+	if ev.ServiceFold = service.fold; ev.ServiceFold == "" {
+		ev.ServiceFold = w.lower(ev.Service)
+	}
+	switch {
+	case strings.EqualFold(w.rw, "Read"):
+		ev.RW = Read
+	case strings.EqualFold(w.rw, "Write"):
+		ev.RW = Write
+	}
+	ev.Global = parseTruth(w.global) == Yes
+	ev.Sensitive = parseTruth(w.sensitive) == Yes
+	ev.ErrorCode, ev.ErrorMessage = cleanError(w.errCode), cleanError(w.errMessage)
+	if ev.ErrorCode != "" || ev.ErrorMessage != "" {
+		ev.Outcome = Attempt
+	}
+
+	if p := ev.subs.params; (p.to == 0 || ev.raw[p.from] != '{') && (p.to != 0 || ev.subs.paramJSON.to != 0) {
+		// The object was not walked: the parameters are text.
+		w.playerUID, w.clientIP, w.ssoMFA = w.param("stsTokenPlayerUid"), w.param("UserClientIp"), w.param("MFAAuthenticated")
+	}
+	w.resolveAddress()
+	entry := name.entry(service, ev.Service, ev.Source)
+	if entry != nil {
+		ev.Action = entry.action
+	}
+	w.resolveActor()
+	if ev.Recipient = w.recipient; ev.Recipient == "" {
+		ev.Recipient = ev.Actor.Account
+	}
+	w.resolveMFA()
+	w.resolveKind()
+	if entry != nil {
+		w.resolveTarget(entry)
+	}
+	return nil
+}
+
+// isInner recognises the platform-side operation logs of Alibaba's own staff.
+func isInner(eventType string, marks uint8) bool {
+	return marks&markEmployee != 0 || marks&markProduct != 0 && marks&markIdentity == 0 ||
+		hasPrefixFold(eventType, "CUSTOMER_INITIATED_") || hasPrefixFold(eventType, "ALIYUN_INITIATED_")
+}
+
+// cleanError returns "" for the many ways of saying that there was no error,
+// and the text without surrounding spaces and quotes otherwise.
+func cleanError(s string) string {
+	if s == "" {
+		return ""
+	}
+	s = strings.Trim(s, " \t\r\n\"'")
+	switch len(s) {
+	case 2:
+		if strings.EqualFold(s, "ok") {
+			return ""
+		}
+	case 3:
+		if s == "200" {
+			return ""
+		}
+	case 4:
+		if isNull(s) {
+			return ""
+		}
+	case 7:
+		if strings.EqualFold(s, "success") {
+			return ""
+		}
+	}
+	return s
+}
+
+// parseTime reads eventTime: "2021-08-05T06:59:52Z", and the forms with a
+// fraction of a second and a numeric offset that some products write.
+func parseTime(s string) (time.Time, bool) {
+	if len(s) < 20 || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' && s[10] != ' ' || s[13] != ':' || s[16] != ':' {
+		return time.Time{}, false
+	}
+	num := func(from, to int) int {
+		n := 0
+		for _, c := range []byte(s[from:to]) {
+			if c-'0' > 9 {
+				return -1
+			}
+			n = n*10 + int(c-'0')
+		}
+		return n
+	}
+	year, month, day := num(0, 4), num(5, 7), num(8, 10)
+	hour, minute, second := num(11, 13), num(14, 16), num(17, 19)
+	if year < 1 || month < 1 || month > 12 || day < 1 || day > daysIn(month, year) || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 {
+		return time.Time{}, false
+	}
+	i, nanos := 19, 0
+	if s[i] == '.' || s[i] == ',' {
+		unit := 100_000_000
+		digits := i + 1
+		for i++; i < len(s) && s[i]-'0' < 10; i++ {
+			nanos += int(s[i]-'0') * unit
+			unit /= 10
+		}
+		if i == digits {
+			return time.Time{}, false
+		}
+	}
+	offset := 0
+	switch zone := s[i:]; {
+	case zone == "Z" || zone == "z":
+	case len(zone) == 5 || len(zone) == 6 && zone[3] == ':':
+		h, m := num(i+1, i+3), num(len(s)-2, len(s))
+		if zone[0] != '+' && zone[0] != '-' || h < 0 || h > 23 || m < 0 || m > 59 {
+			return time.Time{}, false
+		}
+		if offset = h*3600 + m*60; zone[0] == '-' {
+			offset = -offset
+		}
+	default:
+		return time.Time{}, false
+	}
+	secs := int64(daysSinceEpoch(year, month, day))*86400 + int64(hour*3600+minute*60+second-offset)
+	return time.Unix(secs, int64(nanos)).UTC(), true
+}
+
+func daysIn(month, year int) int {
+	switch month {
+	case 4, 6, 9, 11:
+		return 30
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	}
+	return 31
+}
+
+// daysSinceEpoch counts days of the Gregorian calendar from 1970-01-01, with
+// the year taken to begin in March so that the leap day is the last.
+func daysSinceEpoch(y, m, d int) int {
+	if m <= 2 {
+		y--
+		m += 12
+	}
+	era := y / 400
+	yoe := y - era*400
+	doy := (153*(m-3)+2)/5 + d - 1
+	doe := yoe*365 + yoe/4 - yoe/100 + doy
+	return era*146097 + doe - 719468
+}

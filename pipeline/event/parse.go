@@ -1,0 +1,518 @@
+package event
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxRecord is the largest record that Parse accepts, in bytes.
+const MaxRecord = 5 << 20
+
+// Reason says in one word why a record is not an event. Reasons are also the
+// names under which records are parked in quarantine.
+type Reason string
+
+// The reasons.
+const (
+	ReasonEmpty     Reason = "empty"        // nothing but white space
+	ReasonTooLarge  Reason = "too-large"    // more than MaxRecord bytes
+	ReasonTooDeep   Reason = "too-deep"     // nested deeper than 64 levels
+	ReasonBinary    Reason = "binary"       // not JSON, and not text either
+	ReasonTruncated Reason = "truncated"    // the JSON ends inside a value
+	ReasonNotJSON   Reason = "not-json"     // not JSON
+	ReasonNotEvent  Reason = "not-an-event" // JSON, but not an audit record
+	ReasonBadTime   Reason = "bad-time"     // eventTime is there and cannot be read
+)
+
+// Reasons lists all of them in a fixed order.
+func Reasons() []Reason {
+	return []Reason{ReasonEmpty, ReasonTooLarge, ReasonTooDeep, ReasonBinary, ReasonTruncated, ReasonNotJSON, ReasonNotEvent, ReasonBadTime}
+}
+
+// ParseError says why a record is not an event.
+type ParseError struct {
+	Reason Reason
+	Offset int    // byte offset in the record where it showed
+	Msg    string // one sentence without the record's own text
+}
+
+func (e *ParseError) Error() string {
+	return fmt.Sprintf("record is %s at byte %d: %s", e.Reason, e.Offset, e.Msg)
+}
+
+// Parser parses records into a reused Event. The zero value is ready. A
+// Parser may be used by one goroutine at a time.
+type Parser struct {
+	w walk
+}
+
+// Parse parses one record into *ev, replacing all it held. The record must be
+// the JSON object of one audit entry: containers go through Unwrap first.
+//
+// Strings of ev share memory with record and with ev's own buffer: they are
+// valid until record changes or ev is parsed into again. Copies of ev share
+// that fate; use Clone to keep one. On an error ev holds nothing useful. The
+// error is always a *ParseError.
+//
+// Text policy: JSON strings that are not valid UTF-8 are accepted, and the
+// offending bytes read as U+FFFD, as encoding/json does; Raw keeps the bytes.
+// A record that is no JSON and holds a NUL or is not UTF-8 is "binary".
+func (p *Parser) Parse(record []byte, ev *Event) error {
+	buf := ev.subs.buf[:0]
+	*ev = Event{}
+	ev.subs.buf = buf
+	w := &p.w
+	*w = walk{scanner: scanner{b: record}, ev: ev}
+	return w.parse()
+}
+
+// Parse parses one record into a new Event, as Parser.Parse does. The event
+// shares the record's memory: the record must not change while it lives.
+func Parse(record []byte) (*Event, error) {
+	ev := new(Event)
+	ev.subs.buf = make([]byte, 0, 192)
+	w := walk{scanner: scanner{b: record}, ev: ev}
+	if err := w.parse(); err != nil {
+		return nil, err
+	}
+	return ev, nil
+}
+
+// Clone returns an event that shares no memory with e or its record.
+func (e *Event) Clone() *Event {
+	c := new(Event)
+	var p Parser
+	if err := p.Parse([]byte(string(e.raw)), c); err != nil {
+		// Only an Event that was never parsed gets here.
+		*c = *e
+	}
+	return c
+}
+
+// walk is one parse: the scanner, and what has been read that does not go
+// into the Event as it is.
+type walk struct {
+	scanner
+	ev *Event
+
+	time, recipient, global, address, errCode, errMessage, rw string
+	identity, user, key, sessionMFA                           string
+	signinMFA, rootMFA, ssoMFA                                string // mfaChecked, isMFAChecked, MFAAuthenticated
+	playerUID, clientIP, sensitive                            string
+	inner                                                     uint8 // marks of a platform-side log
+	start                                                     int   // of the object in the record
+}
+
+// span is a value inside the record; zero when absent.
+type span struct{ from, to int32 }
+
+func (s span) of(b []byte) []byte { return b[s.from:s.to] }
+
+// subdocs are the spans of what is decoded on demand, and the event's own
+// buffer for strings that the record does not contain as such.
+type subdocs struct {
+	params, paramJSON, response, extra, extraMisspelt, resources, insight, attributes span
+	resourceType, resourceName                                                        string
+	buf                                                                               []byte
+}
+
+// level is which object a member belongs to.
+type level uint8
+
+const (
+	inNothing level = iota
+	inRecord
+	inIdentity
+	inSession
+	inAttributes
+	inExtra
+	inParams
+	inMarks
+	inInsight
+)
+
+func (w *walk) parse() error {
+	b := w.b
+	if len(b) > MaxRecord {
+		return &ParseError{ReasonTooLarge, MaxRecord, fmt.Sprintf("%d bytes, the cap is %d", len(b), MaxRecord)}
+	}
+	i := skipSpace(b, 0)
+	if i == len(b) {
+		return &ParseError{ReasonEmpty, 0, "nothing but white space"}
+	}
+	start := i
+	w.start = start
+	if b[i] != '{' {
+		if i = w.value(i, 0); i < 0 {
+			return w.malformed()
+		}
+		if i = skipSpace(b, i); i < len(b) {
+			w.fail(i)
+			return w.malformed()
+		}
+		return &ParseError{ReasonNotEvent, start, "JSON, but not an object"}
+	}
+	i = w.object(i, 0, inRecord)
+	if i < 0 {
+		return w.malformed()
+	}
+	w.ev.raw = b[start:i:i]
+	if i = skipSpace(b, i); i < len(b) {
+		w.fail(i)
+		return w.malformed()
+	}
+	return w.finish(start)
+}
+
+// malformed turns the scanner's fault into a ParseError.
+func (w *walk) malformed() error {
+	switch {
+	case w.why == faultDepth:
+		return &ParseError{ReasonTooDeep, w.at, fmt.Sprintf("nested deeper than %d levels", maxDepth)}
+	case w.why == faultEnd:
+		return &ParseError{ReasonTruncated, w.at, "the text ends inside a value"}
+	case !isText(w.b):
+		return &ParseError{ReasonBinary, w.at, "neither JSON nor text"}
+	}
+	return &ParseError{ReasonNotJSON, w.at, "unexpected byte " + quoteByte(w.b[w.at])}
+}
+
+func isText(b []byte) bool {
+	for _, c := range b {
+		if c == 0 {
+			return false
+		}
+	}
+	return utf8.Valid(b)
+}
+
+func quoteByte(c byte) string { return fmt.Sprintf("0x%02x", c) }
+
+// object walks the object at i, taking the members that level knows, and
+// returns the index after it.
+func (w *walk) object(i, depth int, lv level) int {
+	depth++
+	if depth > maxDepth {
+		w.at, w.why = i, faultDepth
+		return -1
+	}
+	b := w.b
+	i++
+	if i < len(b) && b[i] <= ' ' {
+		i = skipSpace(b, i)
+	}
+	if i < len(b) && b[i] == '}' {
+		return i + 1
+	}
+	for {
+		if i >= len(b) || b[i] != '"' {
+			return w.fail(i)
+		}
+		e, fl := w.str(i + 1)
+		if e < 0 {
+			return -1
+		}
+		key := b[i+1 : e]
+		if fl&hasEscape != 0 {
+			key = bytesOf(text(key, fl))
+		}
+		if e+1 < len(b) && b[e+1] == ':' && e+2 < len(b) && b[e+2] > ' ' {
+			i = e + 2
+		} else if i = w.colon(e + 1); i < 0 {
+			return -1
+		}
+		if i >= len(b) {
+			return w.fail(i)
+		}
+		from := i
+		dst, sub, next := w.field(lv, key)
+		switch c := b[i]; {
+		case c == '"':
+			e, fl := w.str(i + 1)
+			if e < 0 {
+				return -1
+			}
+			i = e + 1
+			if dst != nil {
+				*dst = w.text(b[from+1:e], fl)
+			} else if next != inNothing && next != inParams {
+				w.embedded(b[from+1:e], fl, next)
+			}
+		case c == '{' && next != inNothing:
+			if i = w.object(i, depth, next); i < 0 {
+				return -1
+			}
+		default:
+			if i = w.value(i, depth); i < 0 {
+				return -1
+			}
+			if dst != nil {
+				// Numbers and booleans are kept as text, digit by digit:
+				// ids beyond 2^53 must not pass through a float.
+				*dst = ""
+				if c != 'n' && c != '{' && c != '[' {
+					*dst = view(b[from:i])
+				}
+			}
+		}
+		if sub != nil {
+			*sub = span{int32(from - w.start), int32(i - w.start)}
+		}
+		if i < len(b) && b[i] == ',' {
+			i++
+			if i < len(b) && b[i] <= ' ' {
+				i = skipSpace(b, i)
+			}
+			continue
+		}
+		var more bool
+		if i, more = w.next(i, '}'); i < 0 || !more {
+			return i
+		}
+	}
+}
+
+// text decodes a string's content; what has to be unescaped goes into the
+// event's buffer.
+func (w *walk) text(content []byte, flags uint8) string {
+	if flags == 0 || flags == hasHigh && utf8.Valid(content) {
+		return view(content)
+	}
+	buf := w.ev.subs.buf
+	n := len(buf)
+	buf = appendUnescaped(buf, content, flags)
+	w.ev.subs.buf = buf
+	return view(buf[n:len(buf):len(buf)])
+}
+
+// embedded reads a sub-document that a shipper delivered as JSON text in a
+// string. What is no JSON object is left alone.
+func (w *walk) embedded(content []byte, flags uint8, lv level) {
+	if !mayHoldJSON(content) {
+		return
+	}
+	doc := bytesOf(w.text(content, flags))
+	if i := skipSpace(doc, 0); i == len(doc) || doc[i] != '{' || !valid(doc) {
+		return
+	}
+	outer := w.scanner
+	w.scanner = scanner{b: doc}
+	w.object(skipSpace(doc, 0), 0, lv)
+	w.scanner = outer
+}
+
+// field says where a member's value goes: a string, a span, a level to walk
+// its object at, or nowhere.
+func (w *walk) field(lv level, key []byte) (dst *string, sub *span, next level) {
+	dst, sub, next, known := w.exactField(lv, key)
+	if !known && len(key) <= maxFoldedKey {
+		var lower [maxFoldedKey]byte
+		if k, ok := foldedKeys[string(appendLower(lower[:0], key))]; ok && k != string(key) {
+			dst, sub, next, _ = w.exactField(lv, bytesOf(k))
+		}
+	}
+	return dst, sub, next
+}
+
+// foldedKeys maps the lower-case form of each key that some level takes to
+// its usual spelling: product pages and collectors write keys in other cases.
+var foldedKeys = func() map[string]string {
+	m := map[string]string{}
+	for _, k := range []string{
+		"eventId", "eventName", "eventType", "eventTime", "eventSource", "serviceName", "acsRegion", "requestId", "sourceIpAddress", "userAgent",
+		"userIdentity", "apiVersion", "errorCode", "errorMessage", "requestParameters", "requestParameterJson", "responseElements", "referencedResources",
+		"resourceType", "resourceName", "eventRW", "eventCategory", "eventAttributes", "recipientAccountId", "isGlobal", "additionalEventData",
+		"addionalEventData", "vpcId", "insightDetails", "EmployeeID", "EventProduct",
+		"type", "accountId", "principalId", "userName", "accessKeyId", "sessionContext", "attributes", "sessionAttributes", "mfaAuthenticated",
+		"mfaChecked", "isMFAChecked", "SensitiveAction", "insightType", "stsTokenPlayerUid", "UserClientIp", "MFAAuthenticated",
+	} {
+		m[strings.ToLower(k)] = k
+	}
+	// Of the two keys that differ by case only, the session's is the one
+	// written in other cases; the parameter is looked up again by target.go.
+	m["mfaauthenticated"] = "mfaAuthenticated"
+	return m
+}()
+
+const maxFoldedKey = 24
+
+// Marks of a platform-side log (operations of Alibaba's own staff), which has
+// an event name and an event id but is no audit record.
+const (
+	markEmployee = 1 << iota
+	markProduct
+	markIdentity
+)
+
+func (w *walk) exactField(lv level, key []byte) (dst *string, sub *span, next level, known bool) {
+	ev := w.ev
+	known = true
+	switch lv {
+	case inRecord:
+		switch string(key) {
+		case "eventId":
+			dst = &ev.ID
+		case "eventName":
+			dst = &ev.Name
+		case "eventType":
+			dst = &ev.Type
+		case "eventTime":
+			dst = &w.time
+		case "eventSource":
+			dst = &ev.Source
+		case "serviceName":
+			dst = &ev.Service
+		case "acsRegion":
+			dst = &ev.Region
+		case "requestId":
+			dst = &ev.RequestID
+		case "sourceIpAddress":
+			dst = &w.address
+		case "userAgent":
+			dst = &ev.UserAgent
+		case "apiVersion":
+			dst = &ev.APIVersion
+		case "errorCode":
+			dst = &w.errCode
+		case "errorMessage":
+			dst = &w.errMessage
+		case "eventRW":
+			dst = &w.rw
+		case "eventCategory":
+			dst = &ev.Category
+		case "recipientAccountId":
+			dst = &w.recipient
+		case "isGlobal":
+			dst = &w.global
+		case "vpcId":
+			dst = &ev.VPCID
+		case "resourceType":
+			dst = &ev.subs.resourceType
+		case "resourceName":
+			dst = &ev.subs.resourceName
+		case "userIdentity":
+			w.inner |= markIdentity
+			next = inIdentity
+		case "requestParameters":
+			sub, next = &ev.subs.params, inParams
+		case "requestParameterJson":
+			sub = &ev.subs.paramJSON
+		case "responseElements":
+			sub = &ev.subs.response
+		case "additionalEventData":
+			sub, next = &ev.subs.extra, inExtra
+		case "addionalEventData": // copies made by the Log Audit Service
+			sub, next = &ev.subs.extraMisspelt, inExtra
+		case "referencedResources":
+			sub = &ev.subs.resources
+		case "eventAttributes":
+			sub, next = &ev.subs.attributes, inMarks
+		case "insightDetails":
+			sub, next = &ev.subs.insight, inInsight
+		case "EmployeeID":
+			w.inner |= markEmployee
+		case "EventProduct":
+			w.inner |= markProduct
+		case "eventVersion", "extend", "sharedEventId", "__expanded":
+			// Known, and reachable through Field only.
+		default:
+			known = false
+		}
+	case inIdentity:
+		a := &ev.Actor
+		switch string(key) {
+		case "type":
+			dst = &w.identity
+		case "accountId":
+			dst = &a.Account
+		case "principalId":
+			dst = &a.Principal
+		case "userName":
+			dst = &w.user
+		case "accessKeyId":
+			dst = &w.key
+		case "sessionContext":
+			next = inSession
+		default:
+			known = false
+		}
+	case inSession:
+		switch string(key) {
+		case "attributes", "sessionAttributes":
+			next = inAttributes
+		default:
+			known = false
+		}
+	case inAttributes:
+		switch string(key) {
+		case "mfaAuthenticated":
+			dst = &w.sessionMFA
+		case "creationDate":
+		default:
+			known = false
+		}
+	case inExtra:
+		switch string(key) {
+		case "mfaChecked":
+			dst = &w.signinMFA
+		case "isMFAChecked":
+			dst = &w.rootMFA
+		case "Scheme", "CallerBid":
+		default:
+			known = false
+		}
+	case inParams:
+		// Few of many keys are taken here: no folding, the rest goes by
+		// length and first letter.
+		switch {
+		case len(key) == 17 && string(key) == "stsTokenPlayerUid":
+			dst = &w.playerUID
+		case len(key) == 12 && string(key) == "UserClientIp":
+			dst = &w.clientIP
+		case len(key) == 16 && string(key) == "MFAAuthenticated":
+			dst = &w.ssoMFA
+		}
+	case inMarks:
+		if known = string(key) == "SensitiveAction"; known {
+			dst = &w.sensitive
+		}
+	case inInsight:
+		if known = string(key) == "insightType"; known {
+			dst = &ev.InsightType
+		}
+	}
+	return dst, sub, next, known
+}
+
+// appendLower appends b with ASCII letters in lower case.
+func appendLower[T []byte | string](dst []byte, b T) []byte {
+	for i := 0; i < len(b); i++ {
+		c := b[i]
+		if c-'A' < 26 {
+			c |= 0x20
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// isLower reports that lower-casing would change nothing.
+func isLower(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i]-'A' < 26 {
+			return false
+		}
+	}
+	return true
+}
+
+// lower returns s in lower case, from the event's buffer if need be.
+func (w *walk) lower(s string) string {
+	if isLower(s) {
+		return s
+	}
+	n := len(w.ev.subs.buf)
+	w.ev.subs.buf = appendLower(w.ev.subs.buf, s)
+	return view(w.ev.subs.buf[n:])
+}

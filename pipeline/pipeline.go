@@ -1,0 +1,332 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+)
+
+// Config is the live loop of one process. Which parts run is decided by what
+// is given: Ingest, NewEngine (detect), Readers (respond).
+type Config struct {
+	Bus *bus.Bus
+	// Ingest makes an ingester.
+	Ingest   bool
+	Ingester IngesterConfig // Bus and Logger are filled in
+	// Detect evaluates Partitions (all when nil) with NewEngine and
+	// NewGrouper of Worker.
+	Detect     bool
+	Partitions []int
+	Worker     WorkerConfig // Bus, Partition and Logger are filled in
+	// Readers get the alerts. Their names, and those in Worker.Readers that
+	// run elsewhere, keep commit records from being removed.
+	Readers []*AlertReader
+	// HealthEvery is how often the store is looked at (default 2 s),
+	// TickEvery how often ticks are considered (default 500 ms).
+	HealthEvery, TickEvery time.Duration
+	Logger                 *slog.Logger
+}
+
+// Pipeline owns an ingester, workers and readers.
+type Pipeline struct {
+	cfg      Config
+	b        *bus.Bus
+	log      *slog.Logger
+	ingester *Ingester
+	workers  []*Worker
+
+	health  atomic.Pointer[bus.Health]
+	started atomic.Bool
+	closing chan struct{}
+	once    sync.Once
+	done    chan struct{}
+}
+
+// Stats is the condition of the whole loop.
+type Stats struct {
+	Ingest  IngestStats
+	Workers []WorkerStats
+	Readers []ReaderStats
+	Store   bus.Health
+	Parked  map[string]uint64 // records in quarantine by reason; nil when unknown
+}
+
+// New puts the parts together; Run starts them.
+func New(cfg Config) (*Pipeline, error) {
+	if cfg.Bus == nil {
+		return nil, errors.New("pipeline: no bus")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = cfg.Bus.Logger()
+	}
+	if cfg.HealthEvery <= 0 {
+		cfg.HealthEvery = 2 * time.Second
+	}
+	if cfg.TickEvery <= 0 {
+		cfg.TickEvery = 500 * time.Millisecond
+	}
+	p := &Pipeline{cfg: cfg, b: cfg.Bus, log: cfg.Logger, closing: make(chan struct{}), done: make(chan struct{})}
+	if cfg.Ingest {
+		ic := cfg.Ingester
+		ic.Bus, ic.Logger = cfg.Bus, cfg.Logger
+		p.ingester = NewIngester(ic)
+	}
+	if cfg.Detect {
+		if cfg.Worker.NewEngine == nil || cfg.Worker.NewGrouper == nil {
+			return nil, errors.New("pipeline: detection needs NewEngine and NewGrouper")
+		}
+		names := append([]string(nil), cfg.Worker.Readers...)
+		for _, r := range cfg.Readers {
+			names = append(names, r.Name)
+		}
+		parts := cfg.Partitions
+		if parts == nil {
+			for i := range cfg.Bus.Partitions() {
+				parts = append(parts, i)
+			}
+		}
+		for _, part := range parts {
+			if part < 0 || part >= cfg.Bus.Partitions() {
+				return nil, fmt.Errorf("pipeline: partition %d of %d", part, cfg.Bus.Partitions())
+			}
+			wc := cfg.Worker
+			wc.Bus, wc.Partition, wc.Logger, wc.Readers = cfg.Bus, part, cfg.Logger, names
+			p.workers = append(p.workers, NewWorker(wc))
+		}
+	}
+	for _, r := range cfg.Readers {
+		if r.Bus == nil {
+			r.Bus = cfg.Bus
+		}
+		if r.Logger == nil {
+			r.Logger = cfg.Logger
+		}
+	}
+	return p, nil
+}
+
+// Sink is where sources store pages; nil without Ingest.
+func (p *Pipeline) Sink() *Ingester { return p.ingester }
+
+// Run works until ctx ends (everything stops as in a crash), Close was called
+// (nil, after the drain), or a part cannot go on: bus.ErrFenced when another
+// process took a partition over, bus.ErrFrozen when the disk failed and only a
+// restart helps.
+func (p *Pipeline) Run(ctx context.Context) error {
+	if !p.started.CompareAndSwap(false, true) {
+		return errors.New("pipeline: Run is called once")
+	}
+	defer close(p.done)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var workers, rest sync.WaitGroup
+	for _, w := range p.workers {
+		workers.Go(func() {
+			if err := w.Run(ctx); err != nil && ctx.Err() == nil {
+				p.log.Error("a partition stopped", "error", err)
+				cancel(err)
+			}
+		})
+	}
+	rctx, stopReaders := context.WithCancel(ctx)
+	defer stopReaders()
+	var readers sync.WaitGroup
+	for _, r := range p.cfg.Readers {
+		readers.Go(func() {
+			if err := r.Run(rctx); err != nil && ctx.Err() == nil {
+				p.log.Error("a reader of alerts stopped", "error", err)
+				cancel(err)
+			}
+		})
+	}
+	hctx, stopHouse := context.WithCancel(ctx)
+	defer stopHouse()
+	rest.Go(func() {
+		if err := p.watch(hctx); err != nil {
+			cancel(err)
+		}
+	})
+	if p.ingester != nil {
+		rest.Go(func() { p.tick(hctx) })
+	}
+
+	var err error
+	select {
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-p.closing:
+		// Stop what comes in, let what is in come out, then stop the rest.
+		if p.ingester != nil {
+			p.ingester.Close()
+		}
+		for _, w := range p.workers {
+			w.Drain()
+		}
+		workers.Wait()
+		if derr := p.drainReaders(ctx); derr != nil && ctx.Err() == nil {
+			p.log.Warn("readers did not reach the end; they go on at the next start", "error", derr)
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}
+	stopReaders()
+	stopHouse()
+	if err != nil {
+		cancel(err)
+	}
+	workers.Wait()
+	readers.Wait()
+	rest.Wait()
+	return err
+}
+
+// drainReaders waits until every reader has handled the last commit record.
+func (p *Pipeline) drainReaders(ctx context.Context) error {
+	if len(p.cfg.Readers) == 0 || len(p.workers) == 0 {
+		return nil
+	}
+	want := map[int]uint64{}
+	for _, w := range p.workers {
+		s := w.Stats()
+		want[s.Partition] = s.Commit
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		behind := false
+		for _, r := range p.cfg.Readers {
+			seen := r.Stats().Seq
+			for part, seq := range want {
+				behind = behind || seen[part] < seq
+			}
+		}
+		if !behind {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// Close drains: no more pages are taken, what is stored is evaluated, committed
+// and handed on, a snapshot is made. It returns when Run has ended, or with
+// ctx's error; Run's ctx is then the way to stop at once. A Pipeline that never
+// ran is closed at once.
+func (p *Pipeline) Close(ctx context.Context) error {
+	p.once.Do(func() { close(p.closing) })
+	if !p.started.Load() {
+		return nil
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// tick gives partitions that wait a clock.
+func (p *Pipeline) tick(ctx context.Context) {
+	t := time.NewTicker(p.cfg.TickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if err := p.ingester.TickAll(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				p.log.Debug("tick not written", "error", err)
+			}
+		}
+	}
+}
+
+// purgeAt is how full EVENTS may become before workers are asked for snapshots
+// so that frames can be removed.
+const purgeAt = 0.5
+
+// watch looks at the store: stops ingest before the limit bites, asks for
+// snapshots before that, and ends the process when the store is frozen.
+func (p *Pipeline) watch(ctx context.Context) error {
+	t := time.NewTicker(p.cfg.HealthEvery)
+	defer t.Stop()
+	frozen := 0
+	said := map[string]time.Time{}
+	for {
+		hctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		h := p.b.Health(hctx)
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		p.health.Store(&h)
+		for _, text := range h.Problems {
+			if time.Since(said[text]) > time.Minute {
+				said[text] = time.Now()
+				p.log.Warn("store: " + text)
+			}
+		}
+		if len(said) > 100 {
+			clear(said)
+		}
+		for _, u := range h.Streams {
+			if u.Stream != bus.StreamEvents {
+				continue
+			}
+			f := u.Fraction()
+			if p.ingester != nil {
+				// Leave a little between stopping and going on.
+				held := p.ingester.hold.Load()
+				p.ingester.hold.Store(f >= bus.FullAt || held && f >= bus.FullAt-0.05)
+			}
+			if f >= purgeAt || u.Refusing {
+				for _, w := range p.workers {
+					w.RequestSnapshot()
+				}
+			}
+		}
+		if h.Frozen {
+			// Twice, so that a moment's unhealth is not taken for a freeze.
+			if frozen++; frozen >= 2 {
+				return fmt.Errorf("%w: %v", bus.ErrFrozen, h.Problems)
+			}
+		} else {
+			frozen = 0
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// Stats returns the condition of every part. It asks the store for the
+// quarantine counts and takes as long as that.
+func (p *Pipeline) Stats(ctx context.Context) Stats {
+	var s Stats
+	if p.ingester != nil {
+		s.Ingest = p.ingester.Stats()
+	}
+	for _, w := range p.workers {
+		s.Workers = append(s.Workers, w.Stats())
+	}
+	for _, r := range p.cfg.Readers {
+		s.Readers = append(s.Readers, r.Stats())
+	}
+	if h := p.health.Load(); h != nil {
+		s.Store = *h
+	} else {
+		s.Store = p.b.Health(ctx)
+	}
+	s.Parked, _ = p.b.ParkedCounts(ctx)
+	return s
+}

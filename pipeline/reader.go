@@ -1,0 +1,218 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+)
+
+// HandleAlerts takes the alerts of one commit record, in their order. It must
+// be durable when it returns nil, and safe to repeat: after a crash, or when a
+// partition is evaluated again, it sees the same alert ids with the same or
+// later revisions.
+type HandleAlerts func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert) error
+
+// ReadAlerts hands every commit record with alerts to fn, in the order of the
+// stream, beginning in each partition after the sequence in from (from the
+// start where it has none). It follows new records until ctx ends; it returns
+// ctx's error, fn's, or one of the bus. Records that cannot be read are logged
+// and left out: their alerts are made again when the partition is evaluated from
+// its snapshot, and the ids are the same.
+func ReadAlerts(ctx context.Context, b *bus.Bus, from map[int]uint64, fn HandleAlerts) error {
+	return readCommits(ctx, b, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, _ uint64) error {
+		if len(alerts) == 0 {
+			return nil
+		}
+		return fn(ctx, partition, seq, alerts)
+	})
+}
+
+// readCommits is ReadAlerts for all records, with how many are waiting.
+func readCommits(ctx context.Context, b *bus.Bus, from map[int]uint64, fn func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, pending uint64) error) error {
+	start := uint64(0)
+	for p := range b.Partitions() {
+		if s, ok := from[p]; !ok || s == 0 {
+			start = 0
+			break
+		} else if start == 0 || s < start {
+			start = s
+		}
+	}
+	r := b.NewReader(bus.StreamCommits, start+1, 64, "cm.*")
+	defer r.Stop()
+	for {
+		d, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := bus.DecodeCommit(d.Data)
+		if err != nil {
+			b.Logger().Error("a commit record cannot be read; its alerts are missing here", "seq", d.Seq, "subject", d.Subject, "error", err)
+			continue
+		}
+		if d.Seq <= from[c.Partition] {
+			continue
+		}
+		alerts := make([]alert.Alert, 0, len(c.Alerts))
+		for _, raw := range c.Alerts {
+			a, err := alert.UnmarshalStored(raw)
+			if err != nil {
+				b.Logger().Error("an alert in a commit record cannot be read", "seq", d.Seq, "error", err)
+				continue
+			}
+			alerts = append(alerts, a)
+		}
+		if err := fn(ctx, c.Partition, d.Seq, alerts, d.Pending); err != nil {
+			return err
+		}
+	}
+}
+
+// AlertReader is a named reader of the alerts of all partitions that remembers
+// how far it has got. One process at a time runs a name.
+type AlertReader struct {
+	Bus *bus.Bus
+	// Name is under which the cursor is kept: small letters, digits, - and _.
+	Name   string
+	Handle HandleAlerts
+	// SaveEvery is the longest time between saving a cursor that has moved
+	// (default 2 s). Records since the last save are handed out again after
+	// a crash.
+	SaveEvery time.Duration
+	Logger    *slog.Logger
+
+	mu    sync.Mutex
+	stats ReaderStats
+}
+
+// ReaderStats is a reader's condition.
+type ReaderStats struct {
+	Name      string
+	Alerts    uint64         // handed out since the start
+	Lag       uint64         // commit records waiting
+	Seq       map[int]uint64 // last record handled, by partition
+	LastError string         // of a record that is being tried again; empty when all is well
+}
+
+// Stats returns a copy. Safe from any goroutine.
+func (a *AlertReader) Stats() ReaderStats {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.stats
+	s.Name = a.Name
+	s.Seq = map[int]uint64{}
+	for p, q := range a.stats.Seq {
+		s.Seq[p] = q
+	}
+	return s
+}
+
+// Run reads until ctx ends, then saves its cursors and returns nil. A record
+// that Handle refuses is tried again, with growing pauses, for as long as it
+// takes: nothing is skipped.
+func (a *AlertReader) Run(ctx context.Context) error {
+	if a.SaveEvery <= 0 {
+		a.SaveEvery = 2 * time.Second
+	}
+	log := a.Logger
+	if log == nil {
+		log = a.Bus.Logger()
+	}
+	log = log.With("reader", a.Name)
+	from := map[int]uint64{}
+	for p := range a.Bus.Partitions() {
+		seq, err := a.Bus.LoadCursor(ctx, a.Name, p)
+		if errors.Is(err, bus.ErrCorrupt) {
+			log.Error("a cursor cannot be read; all kept records are handed out again", "partition", p, "error", err)
+			seq, err = 0, nil
+		}
+		if err != nil {
+			return fmt.Errorf("reader %s: %w", a.Name, err)
+		}
+		if seq > 0 {
+			from[p] = seq
+		}
+	}
+	saved := map[int]uint64{}
+	for p, s := range from {
+		saved[p] = s
+	}
+	a.mu.Lock()
+	a.stats.Seq = map[int]uint64{}
+	for p, s := range from {
+		a.stats.Seq[p] = s
+	}
+	a.mu.Unlock()
+	save := func(ctx context.Context) {
+		for p, s := range a.Stats().Seq {
+			if saved[p] == s {
+				continue
+			}
+			if err := a.Bus.SaveCursor(ctx, a.Name, p, s); err != nil {
+				log.Warn("cursor not saved; records may be handed out again", "partition", p, "error", err)
+				continue
+			}
+			saved[p] = s
+		}
+	}
+	// Saving has a goroutine of its own: the last records before a quiet
+	// time must be saved too, or they are kept for ever.
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		t := time.NewTicker(a.SaveEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				save(ctx)
+			case <-stop:
+				return
+			}
+		}
+	})
+	err := readCommits(ctx, a.Bus, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, pending uint64) error {
+		wait := 100 * time.Millisecond
+		for len(alerts) > 0 {
+			err := a.Handle(ctx, partition, seq, alerts)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			log.Warn("alerts could not be handed on, trying again", "partition", partition, "seq", seq, "error", err)
+			a.note(func(s *ReaderStats) { s.LastError = err.Error() })
+			if err := pause(ctx, wait); err != nil {
+				return err
+			}
+			wait = min(wait*2, 10*time.Second)
+		}
+		a.note(func(s *ReaderStats) {
+			s.Alerts += uint64(len(alerts))
+			s.Seq[partition], s.Lag, s.LastError = seq, pending, ""
+		})
+		return nil
+	})
+	close(stop)
+	wg.Wait()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	save(end)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("reader %s: %w", a.Name, err)
+}
+
+func (a *AlertReader) note(f func(*ReaderStats)) {
+	a.mu.Lock()
+	f(&a.stats)
+	a.mu.Unlock()
+}

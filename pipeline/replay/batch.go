@@ -1,0 +1,226 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// Parked is a record that is no event.
+type Parked struct {
+	Path   string
+	Record int64 // its number in the file, from 1
+	Reason event.Reason
+	Offset int    // in the record, where it showed
+	Raw    []byte // the record, cut to its first 4 KiB; valid during the call
+	Err    error
+}
+
+// batch is a chunk on its way: cut by a reader, evaluated by a worker,
+// applied in order.
+type batch struct {
+	chunk
+	done chan struct{} // one value when a worker is done with it
+	end  error         // set instead of content when the file has ended
+
+	results  []result
+	parked   []parked
+	records  int64 // found, whatever became of them
+	filtered int64
+
+	slabs [][]event.Event // memory for events, used up to slab[used]
+	slab  int
+	used  int
+	kept  int // results whose events the engine may keep
+}
+
+type result struct {
+	at time.Time // event time, or of the event before where there is none
+	v  detectors.Evaluated
+}
+
+type parked struct {
+	index int64 // in the batch, from 1
+	err   *event.ParseError
+	raw   []byte
+}
+
+const slabSize = 64
+
+func newBatch() *batch { return &batch{done: make(chan struct{}, 1)} }
+
+// event returns the next free event; its address is stable.
+func (b *batch) event() *event.Event {
+	if b.slab == len(b.slabs) {
+		b.slabs = append(b.slabs, make([]event.Event, slabSize))
+	}
+	ev := &b.slabs[b.slab][b.used]
+	if b.used++; b.used == slabSize {
+		b.slab, b.used = b.slab+1, 0
+	}
+	return ev
+}
+
+// undo gives the last event back.
+func (b *batch) undo() {
+	if b.used--; b.used < 0 {
+		b.slab, b.used = b.slab-1, slabSize-1
+	}
+}
+
+// reset makes the batch ready for the next chunk. What the engine may have
+// kept is left to it.
+func (b *batch) reset(release bool) {
+	if !release {
+		b.buf, b.slabs = nil, nil
+	}
+	clear(b.results) // let go of what evaluation allocated
+	b.results, b.parked = b.results[:0], b.parked[:0]
+	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
+}
+
+// worker parses and evaluates batches. One per goroutine.
+type worker struct {
+	eval      *detectors.Evaluator
+	parser    event.Parser
+	filter    filter
+	maxRecord int
+
+	b    *batch
+	last time.Time
+	one  func([]byte) bool // w.record, bound once
+}
+
+func newWorker(set detectors.RuleSet, f filter, maxRecord int) *worker {
+	w := &worker{eval: detectors.NewEvaluator(set), filter: f, maxRecord: maxRecord}
+	w.one = w.record
+	return w
+}
+
+func (w *worker) process(b *batch) {
+	w.b, w.last = b, time.Time{}
+	if b.lines {
+		buf := b.buf
+		for len(buf) > 0 {
+			line := buf
+			if n := bytes.IndexByte(buf, '\n'); n >= 0 {
+				line, buf = buf[:n], buf[n+1:]
+			} else {
+				buf = nil
+			}
+			if line = bytes.TrimRight(line, " \t\r"); len(bytes.TrimLeft(line, " \t")) > 0 {
+				w.delivered(line)
+			}
+		}
+	}
+	for _, s := range b.recs {
+		raw := b.buf[s.from:s.to]
+		if s.tooLarge {
+			b.records++
+			w.park(&event.ParseError{Reason: event.ReasonTooLarge, Msg: "larger than the cap for one record"}, raw)
+			continue
+		}
+		w.delivered(raw)
+	}
+	w.detach()
+	b.done <- struct{}{}
+}
+
+// delivered takes what the source delivered as one: a record, or a container
+// of records.
+func (w *worker) delivered(raw []byte) {
+	if len(raw) > w.maxRecord {
+		w.b.records++
+		w.park(&event.ParseError{Reason: event.ReasonTooLarge, Msg: "larger than the cap for one record"}, raw)
+		return
+	}
+	if err := event.Unwrap(raw, w.one); err != nil {
+		w.b.records++
+		w.park(err, raw)
+	}
+}
+
+// record takes one record.
+func (w *worker) record(raw []byte) bool {
+	b := w.b
+	b.records++
+	ev := b.event()
+	if err := w.parser.Parse(raw, ev); err != nil {
+		b.undo()
+		w.park(err, raw)
+		return true
+	}
+	if !w.filter.wants(ev) {
+		b.undo()
+		b.filtered++
+		return true
+	}
+	at := ev.Time
+	if at.IsZero() {
+		at = w.last
+	}
+	w.last = at
+	r := result{at, w.eval.Evaluate(ev)}
+	if r.v.Keeps() {
+		b.kept++
+	}
+	b.results = append(b.results, r)
+	return true
+}
+
+func (w *worker) park(err error, raw []byte) {
+	var pe *event.ParseError
+	if !errors.As(err, &pe) {
+		pe = &event.ParseError{Reason: event.ReasonNotJSON, Msg: err.Error()}
+	}
+	w.b.parked = append(w.b.parked, parked{w.b.records, pe, raw[:min(len(raw), sampleSize)]})
+}
+
+// detach copies the few events that the engine may keep out of the batch's
+// memory: one event must not hold a whole block while it waits.
+func (w *worker) detach() {
+	b := w.b
+	if b.kept == 0 || b.kept*4 >= len(b.results) {
+		return
+	}
+	for i := range b.results {
+		if v := &b.results[i].v; v.Keeps() {
+			v.Event = v.Event.Clone()
+		}
+	}
+	b.kept = 0
+}
+
+// filter is what a run leaves out.
+type filter struct {
+	from, to time.Time // zero: no bound; to is exclusive
+	entity   string    // lower case
+}
+
+func newFilter(cfg *RunConfig) filter {
+	return filter{cfg.From, cfg.To, strings.ToLower(strings.TrimSpace(cfg.Entity))}
+}
+
+func (f *filter) wants(ev *event.Event) bool {
+	if !f.from.IsZero() && ev.Time.Before(f.from) || !f.to.IsZero() && !ev.Time.Before(f.to) {
+		return false
+	}
+	return f.entity == "" || concerns(ev, f.entity)
+}
+
+// concerns reports whether an event is about an entity: an id as alerts show
+// it, a user or role name, an AccessKey id, a principal id, an account or an
+// address, as actor or as target; or the one event or request with that id.
+func concerns(ev *event.Event, entity string) bool {
+	a, t := &ev.Actor, &ev.Target
+	for _, s := range [...]string{a.ID, a.Name, a.Display, a.Principal, a.Key, a.Account, a.CallerAccount, t.ID, t.Name, t.Key, ev.Recipient, ev.Address.Text, ev.ID, ev.RequestID} {
+		if len(s) == len(entity) && strings.EqualFold(s, entity) {
+			return true
+		}
+	}
+	return ev.Address.IP.IsValid() && ev.Address.IP.String() == entity
+}

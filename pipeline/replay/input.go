@@ -1,0 +1,400 @@
+package replay
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Options say what is read and within which bounds. The zero value of a field
+// is its default.
+type Options struct {
+	// Stdin is read for the path "-" (default: os.Stdin).
+	Stdin io.Reader
+	// MaxRecord is the largest record in bytes (default 8 MiB); larger ones
+	// are parked as "too-large".
+	MaxRecord int
+	// MaxRatio is how many times larger than its archive unpacked data may
+	// be, once more than RatioFloor bytes came out of it (default 200, above
+	// 64 MiB).
+	MaxRatio   int
+	RatioFloor int64
+	// MaxDecoded is the most that may come out of one run's archives and
+	// files together, in bytes (default 1 TiB).
+	MaxDecoded int64
+	// MaxWindow is the largest window of a zstd archive in bytes (default
+	// 128 MiB, what "zstd --long" writes).
+	MaxWindow uint64
+	// MaxOpen is how many files may be open at once (default 64). When more
+	// overlap in time, some are read later than their time.
+	MaxOpen int
+	// BlockSize is how much a worker gets at a time, in bytes (default 256 KiB).
+	BlockSize int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Stdin == nil {
+		o.Stdin = os.Stdin
+	}
+	set(&o.MaxRecord, 8<<20)
+	set(&o.MaxRatio, 200)
+	set(&o.RatioFloor, 64<<20)
+	set(&o.MaxDecoded, 1<<40)
+	set(&o.MaxWindow, 128<<20)
+	set(&o.MaxOpen, 64)
+	set(&o.BlockSize, 256<<10)
+	return o
+}
+
+func set[T int | int64 | uint64](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// FileError is a file that was not read, or not to its end.
+type FileError struct {
+	Path string
+	Err  error
+}
+
+func (e FileError) Error() string { return e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e FileError) Unwrap() error { return e.Err }
+
+// Reasons for refusing a file, for errors.Is.
+var (
+	ErrNotRegular = errors.New("not a regular file")
+	ErrBomb       = errors.New("unpacks to more than allowed")
+	ErrTruncated  = errors.New("breaks off")
+	ErrCount      = errors.New("does not hold what its name says")
+)
+
+// extensions are the names that count in a folder; a file named on the
+// command line is read whatever it is called.
+var extensions = []string{".json", ".jsonl", ".ndjson"}
+
+func wanted(name string) bool {
+	name = strings.ToLower(name)
+	for _, packed := range []string{".gz", ".zst"} {
+		if s, ok := strings.CutSuffix(name, packed); ok {
+			// Object-store deliveries are called <something>.gz alone.
+			return !strings.HasPrefix(name, ".") && !strings.HasSuffix(s, ".tar")
+		}
+	}
+	return !strings.HasPrefix(name, ".") && slices.ContainsFunc(extensions, func(e string) bool { return strings.HasSuffix(name, e) })
+}
+
+// input is one file to read, or standard input.
+type input struct {
+	path string // as shown; "-" for standard input
+	size int64  // in bytes as stored; -1 when not known
+	want int    // events that the name says it holds; -1 when it does not
+}
+
+// expand lists the files at paths: files themselves, and every wanted file
+// below folders in the order of their names. Nothing is followed.
+func expand(paths []string) (in []input, failed []FileError) {
+	seen := map[string]bool{}
+	add := func(path string, size int64) {
+		if !seen[path] {
+			seen[path] = true
+			in = append(in, input{path: path, size: size, want: nameCount(path)})
+		}
+	}
+	for _, p := range paths {
+		if p == "-" {
+			add("-", -1)
+			continue
+		}
+		p = filepath.Clean(p)
+		st, err := os.Lstat(p)
+		switch {
+		case err != nil:
+			failed = append(failed, FileError{p, plain(err)})
+		case st.Mode().IsRegular():
+			add(p, st.Size())
+		case !st.IsDir():
+			failed = append(failed, FileError{p, notRegular(st.Mode())})
+		default:
+			// WalkDir goes in the order of names and does not follow links,
+			// so that it cannot go round in circles.
+			_ = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+				switch {
+				case err != nil:
+					failed = append(failed, FileError{path, plain(err)})
+					if d != nil && d.IsDir() {
+						return fs.SkipDir
+					}
+				case d.IsDir():
+					if path != p && strings.HasPrefix(d.Name(), ".") {
+						return fs.SkipDir
+					}
+				case !wanted(d.Name()):
+				case !d.Type().IsRegular():
+					failed = append(failed, FileError{path, notRegular(d.Type())})
+				default:
+					size := int64(-1)
+					if st, err := d.Info(); err == nil {
+						size = st.Size()
+					}
+					add(path, size)
+				}
+				return nil
+			})
+		}
+	}
+	return in, failed
+}
+
+// plain drops the path that FileError repeats.
+func plain(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func notRegular(m fs.FileMode) error {
+	kind := "a special file"
+	switch {
+	case m&fs.ModeSymlink != 0:
+		kind = "a symbolic link: name the file it points to"
+	case m&fs.ModeNamedPipe != 0:
+		kind = `a pipe: read it as standard input, with "-"`
+	case m&fs.ModeSocket != 0:
+		kind = "a socket"
+	case m&fs.ModeDevice != 0:
+		kind = "a device"
+	case m.IsDir():
+		kind = "a folder"
+	}
+	return fmt.Errorf("%w but %s", ErrNotRegular, kind)
+}
+
+// nameCount reads how many events an object-store delivery holds from its
+// name, Actiontrail_<region>_<time>_1002_<events>_<size>_<md5>.gz; -1 when the
+// name is another.
+func nameCount(path string) int {
+	name := strings.ToLower(filepath.Base(path))
+	if !strings.HasPrefix(name, "actiontrail") || !strings.HasSuffix(name, ".gz") {
+		return -1
+	}
+	part := strings.Split(strings.TrimSuffix(name, ".gz"), "_")
+	if len(part) != 7 || len(part[2]) != 14 || len(part[6]) != 32 {
+		return -1
+	}
+	n, err := strconv.Atoi(part[4])
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// counters are what a run has read so far.
+type counters struct {
+	read, decoded atomic.Int64
+}
+
+// file is an open input: what comes out of it is unpacked.
+type file struct {
+	io.Reader
+	close func()
+}
+
+// open opens an input and looks at its first bytes for a packing. Bytes are
+// added to c, and to the decoded total of the run, unless c is nil.
+func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, error) {
+	var raw io.Reader
+	closers := []func(){}
+	shut := func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			closers[i]()
+		}
+	}
+	if in.path == "-" {
+		raw = &patient{r: o.Stdin, ctx: ctx}
+	} else {
+		f, err := os.OpenFile(in.path, os.O_RDONLY|openFlags, 0)
+		if err != nil {
+			return nil, plain(err)
+		}
+		closers = append(closers, func() { _ = f.Close() })
+		// What was looked at may have been replaced since.
+		if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+			shut()
+			if err != nil {
+				return nil, plain(err)
+			}
+			return nil, notRegular(st.Mode())
+		}
+		raw = f
+	}
+	if c == nil {
+		c = new(counters)
+	}
+	packed := &counting{r: raw, ctx: ctx, total: &c.read}
+	br := bufio.NewReaderSize(packed, 64<<10)
+	head, err := br.Peek(4)
+	if err != nil && err != io.EOF {
+		shut()
+		return nil, plain(err)
+	}
+	out := io.Reader(br)
+	switch packing(head) {
+	case "gzip":
+		z, err := gzip.NewReader(br)
+		if err != nil {
+			shut()
+			return nil, broken("gzip", err)
+		}
+		out = faults{"gzip", z}
+	case "zstd":
+		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(o.MaxWindow), zstd.WithDecoderMaxMemory(o.MaxWindow))
+		if err != nil {
+			shut()
+			return nil, broken("zstd", err)
+		}
+		closers = append(closers, z.Close)
+		out = faults{"zstd", z}
+	}
+	b := &bounded{r: out, o: o, total: &c.decoded}
+	if out != io.Reader(br) {
+		b.packed = packed
+	}
+	return &file{b, shut}, nil
+}
+
+// packing recognises an archive by its first bytes.
+func packing(head []byte) string {
+	switch {
+	case len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b:
+		return "gzip"
+	case len(head) >= 4 && string(head[:4]) == "\x28\xb5\x2f\xfd":
+		return "zstd"
+	}
+	return ""
+}
+
+// counting counts what is read and stops when the run is cancelled.
+type counting struct {
+	r     io.Reader
+	ctx   context.Context
+	n     int64
+	total *atomic.Int64
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	c.total.Add(int64(n))
+	return n, err
+}
+
+// faults names the packing in its errors and tells a truncated archive from a
+// damaged one.
+type faults struct {
+	kind string
+	r    io.Reader
+}
+
+func (f faults) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = broken(f.kind, err)
+	}
+	return n, err
+}
+
+func broken(kind string, err error) error {
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		return fmt.Errorf("%s archive %w", kind, ErrTruncated)
+	case errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return fmt.Errorf("%s archive %w: its window is larger than the cap", kind, ErrBomb)
+	}
+	return fmt.Errorf("%s archive is damaged: %w", kind, err)
+}
+
+// bounded caps what comes out of a file.
+type bounded struct {
+	r      io.Reader
+	o      *Options
+	packed *counting // nil when the file is not packed
+	n      int64
+	total  *atomic.Int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.n += int64(n)
+	if b.total.Add(int64(n)) > b.o.MaxDecoded {
+		return 0, fmt.Errorf("%w: the run's total is over %d bytes", ErrBomb, b.o.MaxDecoded)
+	}
+	if b.packed != nil && b.n > b.o.RatioFloor && b.n/int64(b.o.MaxRatio) > b.packed.n {
+		return 0, fmt.Errorf("%w: more than %d times its packed size", ErrBomb, b.o.MaxRatio)
+	}
+	return n, err
+}
+
+// patient lets a run be cancelled while it waits for standard input, which
+// cannot be interrupted: the read goes on by itself and is given up.
+type patient struct {
+	r    io.Reader
+	ctx  context.Context
+	got  chan int // bytes read into buf; nil while no read is under way
+	buf  []byte
+	rest []byte
+	err  error
+}
+
+func (p *patient) Read(out []byte) (int, error) {
+	if len(p.rest) == 0 {
+		if p.err != nil {
+			return 0, p.err
+		}
+		if p.got == nil {
+			if p.buf == nil {
+				p.buf = make([]byte, 64<<10)
+			}
+			p.got = make(chan int, 1)
+			go func() {
+				n, err := p.r.Read(p.buf)
+				p.err = err
+				p.got <- n
+			}()
+		}
+		select {
+		case <-p.ctx.Done():
+			return 0, p.ctx.Err()
+		case n := <-p.got:
+			p.got, p.rest = nil, p.buf[:n]
+		}
+		if len(p.rest) == 0 {
+			return 0, p.err
+		}
+	}
+	n := copy(out, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}

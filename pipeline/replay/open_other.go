@@ -1,0 +1,5 @@
+//go:build !unix
+
+package replay
+
+const openFlags = 0

@@ -1,0 +1,493 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+func ids(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%s-%05d", prefix, i)
+	}
+	return out
+}
+
+// TestShapes: the same events come out of every shape that a file can have.
+func TestShapes(t *testing.T) {
+	r := recs("e", 0, 300)
+	pretty := func(s string) string {
+		var b bytes.Buffer
+		if err := json.Indent(&b, []byte(s), "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	sls := make([]string, len(r))
+	for i := range r {
+		q, err := json.Marshal(r[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		sls[i] = `{"__topic__":"actiontrail_audit_event","__time__":1,"event":` + string(q) + `}`
+	}
+	lookup := `{"RequestId":"R","NextToken":"x","Events":` + array(r) + `,"StartTime":"a {]","EndTime":"b"}`
+	reversed := slices.Clone(r)
+	slices.Reverse(reversed)
+	var each []string
+	for _, x := range r {
+		each = append(each, pretty(x))
+	}
+	want := ids("e", 300)
+	for name, files := range map[string]map[string]string{
+		"lines":                 {"a.ndjson": lines(r)},
+		"lines, no end":         {"a.jsonl": strings.TrimSuffix(lines(r), "\n")},
+		"lines, CRLF, gaps":     {"a.jsonl": "\r\n\r\n" + strings.ReplaceAll(lines(r), "\n", "\r\n \r\n")},
+		"lines, BOM":            {"a.jsonl": "\xef\xbb\xbf" + lines(r)},
+		"array":                 {"a.json": array(r)},
+		"array, pretty, BOM":    {"a.json": "\xef\xbb\xbf\n" + pretty(array(r))},
+		"array after array":     {"a.json": array(r[:100]) + "\n" + array(r[100:])},
+		"pretty objects":        {"a.json": strings.Join(each, "\n")},
+		"lookup":                {"a.json": lookup},
+		"lookup, pretty":        {"a.json": pretty(lookup)},
+		"lookup after lookup":   {"a.json": `{"Events":` + array(r[:50]) + `}` + "\n" + `{"Events":` + array(r[50:]) + `,"NextToken":"{"}`},
+		"lookup, lines":         {"a.json": `{"Events":` + array(r[:50]) + "}\n" + `{"Events":` + array(r[50:]) + "}\n"},
+		"lookup, newest first":  {"a.json": `{"Events":` + array(reversed) + `}`},
+		"lines, newest first":   {"a.jsonl": lines(reversed)},
+		"sls lines":             {"a.jsonl": lines(sls)},
+		"sls array":             {"a.json": array(sls)},
+		"mixed containers":      {"a.jsonl": r[0] + "\n" + array(r[1:50]) + "\n" + `{"Events":` + array(r[50:100]) + "}\n" + lines(sls[100:])},
+		"gzip lines":            {"a.jsonl.gz": packGzip(t, lines(r))},
+		"gzip in two members":   {"a.jsonl.gz": packGzip(t, lines(r[:7])) + packGzip(t, lines(r[7:]))},
+		"zstd array":            {"a.json.zst": packZstd(t, array(r))},
+		"packing by content":    {"a.json": packZstd(t, lines(r))},
+		"names do not count":    {"a.jsonl": array(r)},
+		"two halves":            {"b.json": array(r[:150]), "a.json": array(r[150:])},
+		"odd and even":          {"a.json": array(odd(r, 0)), "x/b.jsonl.gz": packGzip(t, lines(odd(r, 1)))},
+		"a region each":         {"AliyunLogs/Actiontrail/cn-beijing/2026/01/05/a.gz": packGzip(t, array(odd(r, 0))), "AliyunLogs/Actiontrail/cn-hangzhou/2026/01/05/a.gz": packGzip(t, array(odd(r, 1)))},
+		"pages, newest first":   {"p1.json": `{"Events":` + array(reversed[:100]) + `}`, "p2.json": `{"Events":` + array(reversed[100:200]) + `}`, "p3.json": `{"Events":` + array(reversed[200:]) + `}`},
+		"with an empty file":    {"a.json": array(r), "b.json": "", "c.jsonl": "\n\n", "d.json": "[]"},
+		"other files in folder": {"a.json": array(r), "README.md": "hello", "x.tar.gz": "no", ".hidden.json": "no", ".git/x.json": "no"},
+	} {
+		for _, block := range []int{512, 64 << 10} {
+			dir := write(t, files)
+			res, parked, order := play(t, RunConfig{Engine: detectors.EngineConfig{Grace: time.Second}, Options: Options{BlockSize: block}}, dir)
+			if s := res.Stats; s.Records != 300 || s.Events != 300 || s.Late != 0 || s.Duplicates != 0 || len(s.FilesFailed) != 0 || s.ByRule["user.created"] != 30 || s.ByRule["order"] != 6 {
+				t.Errorf("%s, block %d: %+v", name, block, s)
+			}
+			if len(parked) > 0 {
+				t.Errorf("%s, block %d: parked %v", name, block, parked)
+			}
+			if !slices.Equal(order, want) {
+				t.Errorf("%s, block %d: order is wrong, begins %v", name, block, order[:min(5, len(order))])
+			}
+		}
+	}
+}
+
+func odd(r []string, rest int) (out []string) {
+	for i, s := range r {
+		if i%2 == rest {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// TestDeterminism: the result does not depend on workers, processors or
+// block sizes.
+func TestDeterminism(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	files := map[string]string{"bad.jsonl": "{\"a\n" + lines(recs("z", 100, 20))}
+	for i := range 9 {
+		r := recs(fmt.Sprintf("f%d", i), i*37, 200)
+		slices.SortFunc(r[50:60], func(a, b string) int { return strings.Compare(b, a) }) // a little out of order
+		files[fmt.Sprintf("f%d.jsonl.gz", i)] = packGzip(t, lines(r))
+	}
+	files["dup.jsonl"] = lines(recs("f3", 3*37, 200))
+	dir := write(t, files)
+	var want string
+	for _, procs := range []int{1, 2, 4} {
+		runtime.GOMAXPROCS(procs)
+		for _, workers := range []int{1, 3, 8} {
+			for _, block := range []int{700, 4096, 256 << 10} {
+				res, parked, order := play(t, RunConfig{Workers: workers, Options: Options{BlockSize: block}, Engine: detectors.EngineConfig{Grace: time.Second}}, dir)
+				res.Stats.Seconds, res.Stats.PeakRSSBytes = 0, 0
+				res.Stats.BytesRead, res.Stats.BytesDecoded = 0, 0
+				b, err := json.Marshal([]any{res, parked, order})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want == "" {
+					want = string(b)
+					if res.Stats.Events != 9*200+20 || res.Stats.Duplicates != 200 || res.Stats.Parked != 1 {
+						t.Fatalf("%+v", res.Stats)
+					}
+				} else if string(b) != want {
+					t.Fatalf("%d processors, %d workers, blocks of %d: another result\n%.400s\n%.400s", procs, workers, block, b, want)
+				}
+			}
+		}
+	}
+}
+
+func TestParked(t *testing.T) {
+	good := recs("e", 0, 4)
+	big := `{"eventName":"x","pad":"` + strings.Repeat("y", 10<<20) + `"}`
+	for name, c := range map[string]struct {
+		file   string
+		parked []string
+		events int64
+		failed string
+	}{
+		"rubbish lines": {good[0] + "\nhello \"world\n{\"a\":\n\x00\x01\x02\n[1]\n" + lines(good[1:]),
+			[]string{"a#2 not-json", "a#3 truncated", "a#4 binary", "a#5 not-an-event"}, 4, ""},
+		"rubbish first":    {"hello\n" + lines(good), []string{"a#1 not-json"}, 4, ""},
+		"cut first line":   {`{"eventId":"1","eventNa` + "\n" + lines(good), []string{"a#1 truncated"}, 4, ""},
+		"cut at a value":   {`{"eventId":"1","n":12` + "\n" + lines(good), []string{"a#1 truncated"}, 4, ""},
+		"rubbish in array": {"[" + good[0] + `,12,"x, y",nonsense,` + good[1] + "," + good[2] + `,{"eventName":"x","eventTime":"never"},` + good[3] + "]", []string{"a#2 not-an-event", "a#3 not-an-event", "a#4 not-json", "a#7 bad-time"}, 4, ""},
+		"10 MB line":       {good[0] + "\n" + big + "\n" + lines(good[1:]), []string{"a#2 too-large"}, 4, ""},
+		"10 MB last line":  {lines(good) + big, []string{"a#5 too-large"}, 4, ""},
+		"10 MB element":    {"[" + good[0] + "," + big + "," + strings.Join(good[1:], ",") + "]", []string{"a#2 too-large"}, 4, ""},
+		"6 MB element":     {"[" + good[0] + "," + big[:6<<20] + `"},` + strings.Join(good[1:], ",") + "]", []string{"a#2 too-large"}, 4, ""},
+		"broken array":     {"[" + good[0] + "," + good[1] + `,{"eventName":"CreateUs`, []string{"a#3 truncated"}, 2, "breaks off"},
+		"array, no end":    {"[" + good[0] + "," + good[1] + ",", nil, 2, "breaks off"},
+		"never-ending":     {`[` + good[0] + `,{"a":[` + strings.Repeat("[", 9<<20), []string{"a#2 too-large"}, 1, "breaks off"},
+		"half a line":      {lines(good) + `{"eventName":`, []string{"a#5 truncated"}, 4, ""},
+		"deep":             {lines(good) + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + "\n", []string{"a#5 too-deep"}, 4, ""},
+		"UTF-16":           {"\xff\xfe{\x00", nil, 0, "UTF-16"},
+		"archive twice":    {packGzip(t, packGzip(t, lines(good))), nil, 0, "inside an archive"},
+		"cut gzip":         {packGzip(t, lines(recs("e", 0, 2000)))[:9000], nil, -1, "breaks off"},
+		"cut zstd":         {packZstd(t, lines(recs("e", 0, 20000)))[:60000], nil, -1, "breaks off"},
+		"damaged gzip":     {flip(packGzip(t, lines(recs("e", 0, 2000))), 5000), nil, -1, "damaged"},
+		"gzip header only": {"\x1f\x8b", nil, 0, "breaks off"},
+	} {
+		dir := write(t, map[string]string{"a": c.file, "b": rec("last", 999, "GetUser")})
+		res, parked, _ := play(t, RunConfig{}, filepath.Join(dir, "a"), filepath.Join(dir, "b"))
+		s := res.Stats
+		if c.events >= 0 && !slices.Equal(parked, c.parked) || int(s.Parked) != len(parked) {
+			t.Errorf("%s: parked %v, want %v", name, parked, c.parked)
+		}
+		if c.events >= 0 && s.Events != c.events+1 || c.events < 0 && s.Events < 50 {
+			t.Errorf("%s: %d events", name, s.Events)
+		}
+		if s.Records != s.Events+s.Duplicates+s.Parked {
+			t.Errorf("%s: the sum is wrong: %+v", name, s)
+		}
+		failed := ""
+		for _, f := range s.FilesFailed {
+			failed += f.Error
+		}
+		if (failed != "") != (c.failed != "") || !strings.Contains(failed, c.failed) {
+			t.Errorf("%s: failed %q, want %q", name, failed, c.failed)
+		}
+	}
+}
+
+func flip(s string, at int) string {
+	b := []byte(s)
+	for i := range 40 {
+		b[at+i] ^= 0xff
+	}
+	return string(b)
+}
+
+func TestDeliveryNames(t *testing.T) {
+	r := recs("e", 0, 12)
+	name := func(n int) string {
+		return fmt.Sprintf("Actiontrail_cn-hangzhou_20260105080500_1002_%d_4567_0123456789abcdef0123456789abcdef.gz", n)
+	}
+	dir := write(t, map[string]string{
+		"AliyunLogs/Actiontrail/cn-hangzhou/2026/01/05/" + name(12): packGzip(t, array(r)),
+		"AliyunLogs/Actiontrail/cn-beijing/2026/01/05/" + name(13):  packGzip(t, array(recs("f", 5, 12))),
+	})
+	res, _, _ := play(t, RunConfig{}, dir)
+	if s := res.Stats; s.Events != 24 || s.FilesRead != 2 || len(s.FilesFailed) != 1 || !strings.Contains(s.FilesFailed[0].Error, "13 events by name, 12 inside") ||
+		!strings.Contains(s.FilesFailed[0].Path, "cn-beijing") {
+		t.Errorf("%+v", s)
+	}
+	for name, want := range map[string]int{
+		name(0): 0, "x/" + name(7): 7, "Actiontrail_cn-hangzhou_20260105080500_1002_x_4567_0123456789abcdef0123456789abcdef.gz": -1, "a.gz": -1, "Actiontrail.json": -1,
+	} {
+		if got := nameCount(name); got != want {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+}
+
+// TestBombs: what unpacks to far more than it is packed is refused early.
+func TestBombs(t *testing.T) {
+	spaces := strings.Repeat(" ", 8<<20)
+	for name, data := range map[string]string{"gzip": packGzip(t, lines(recs("e", 0, 20))+spaces), "zstd": packZstd(t, lines(recs("e", 0, 20))+spaces)} {
+		dir := write(t, map[string]string{"a": data, "b": rec("b", 0, "GetUser")})
+		res, _, _ := play(t, RunConfig{Options: Options{RatioFloor: 1 << 20}}, filepath.Join(dir, "a"), filepath.Join(dir, "b"))
+		s := res.Stats
+		if len(s.FilesFailed) != 1 || !strings.Contains(s.FilesFailed[0].Error, "200 times") || s.BytesDecoded > 4<<20 {
+			t.Errorf("%s: %+v", name, s)
+		}
+		// Above the floor only: small files may be as regular as they like.
+		if res, _, _ := play(t, RunConfig{}, filepath.Join(dir, "a")); len(res.Stats.FilesFailed) != 0 || res.Stats.Events != 20 {
+			t.Errorf("%s: %+v", name, res.Stats)
+		}
+	}
+	dir := write(t, map[string]string{"a": lines(recs("e", 0, 2000))})
+	res, _, _ := play(t, RunConfig{Options: Options{MaxDecoded: 100 << 10, BlockSize: 4096}}, filepath.Join(dir, "a"))
+	if s := res.Stats; len(s.FilesFailed) != 1 || !strings.Contains(s.FilesFailed[0].Error, "total") || s.Events == 0 || s.Events > 400 {
+		t.Errorf("total: %+v", s)
+	}
+	// A window that would need 1 GiB, from its header alone.
+	window := "\x28\xb5\x2f\xfd\x00\xa0" + strings.Repeat("\x00", 40)
+	dir = write(t, map[string]string{"a": window, "b": rec("b", 0, "GetUser")})
+	res, _, _ = play(t, RunConfig{}, dir+"/a", dir+"/b")
+	if s := res.Stats; len(s.FilesFailed) != 1 || !strings.Contains(s.FilesFailed[0].Error, "window") {
+		t.Errorf("window: %+v", s.FilesFailed)
+	}
+}
+
+func TestNothing(t *testing.T) {
+	dir := write(t, map[string]string{"README.md": "x"})
+	for _, paths := range [][]string{{}, {dir}, {filepath.Join(dir, "none")}} {
+		res, err := Run(context.Background(), paths, RunConfig{Rules: newTestSet()})
+		if !errors.Is(err, ErrNothing) || res.Stats.Schema != StatsSchema {
+			t.Errorf("%v: %v", paths, err)
+		}
+	}
+	if _, err := Run(context.Background(), []string{filepath.Join(dir, "none")}, RunConfig{Rules: newTestSet()}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the cause is lost: %v", err)
+	}
+}
+
+func TestStdin(t *testing.T) {
+	in := packGzip(t, lines(recs("e", 0, 5)))
+	res, _, _ := play(t, RunConfig{Options: Options{Stdin: strings.NewReader(in)}}, "-")
+	if s := res.Stats; s.Events != 5 || s.BytesRead != int64(len(in)) || s.FilesRead != 1 {
+		t.Errorf("%+v", s)
+	}
+	// A run that waits for input can be cancelled.
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		_, err := Run(ctx, []string{"-"}, RunConfig{Rules: newTestSet(), Options: Options{Stdin: r}})
+		done <- err
+	}()
+	if _, err := w.Write([]byte(rec("x", 0, "GetUser") + "\n")); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	_ = w.Close() // lets the reader that was given up end
+}
+
+func TestCancel(t *testing.T) {
+	dir := write(t, map[string]string{"a.jsonl": lines(recs("e", 0, 5000)), "b.jsonl": lines(recs("f", 0, 5000))})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	set := newTestSet()
+	_, err := Run(ctx, []string{dir}, RunConfig{Rules: set, Options: Options{BlockSize: 2048}, OnAlert: func(*alert.Alert) { cancel() }})
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestFilters(t *testing.T) {
+	dir := write(t, map[string]string{"a.jsonl": lines(recs("e", 0, 70))})
+	at := func(sec int) time.Time { return t0.Add(time.Duration(sec) * time.Second) }
+	for i, c := range []struct {
+		cfg  RunConfig
+		want int64
+	}{
+		{RunConfig{}, 70}, {RunConfig{From: at(60)}, 10}, {RunConfig{To: at(60)}, 60}, {RunConfig{From: at(10), To: at(20)}, 10},
+		{RunConfig{Entity: "user3"}, 10}, {RunConfig{Entity: "user/" + acct + "/USER3"}, 10}, {RunConfig{Entity: acct}, 70}, {RunConfig{Entity: "203.0.113.5"}, 1},
+		{RunConfig{Entity: " nobody "}, 0}, {RunConfig{Entity: "x"}, 7}, {RunConfig{Entity: "e-00004"}, 1},
+	} {
+		res, _, _ := play(t, c.cfg, dir)
+		if s := res.Stats; s.Events != c.want || s.Records != 70 || s.Filtered != 70-c.want {
+			t.Errorf("%d: %d events, want %d: %+v", i, s.Events, c.want, s)
+		}
+	}
+}
+
+// TestStats: the JSON is the contract of the design, section 5.3.
+func TestStats(t *testing.T) {
+	text := lines(recs("e", 0, 100)) + "junk\n" + lines(recs("e", 0, 1))
+	dir := write(t, map[string]string{"a.jsonl.gz": packGzip(t, text)})
+	begun := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	calls := 0
+	var progress []Progress
+	res, _, _ := play(t, RunConfig{Now: func() time.Time { calls++; return begun.Add(time.Duration(calls) * 1500 * time.Millisecond) },
+		OnProgress: func(p Progress) { progress = append(progress, p) }}, dir)
+	var got map[string]any
+	if err := json.Unmarshal(res.Stats.JSON(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"schema", "records", "events", "parked", "duplicates", "late", "bytes_read", "bytes_decoded", "detections", "alerts", "by_rule", "by_severity",
+		"files_read", "files_failed", "first_event", "last_event", "seconds", "peak_rss_bytes"} {
+		if _, ok := got[key]; !ok {
+			t.Errorf("no %s", key)
+		}
+	}
+	st, err := os.Stat(filepath.Join(dir, "a.jsonl.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{"schema": "trailwarden.stats/v1", "records": 102.0, "events": 100.0, "parked": 1.0, "duplicates": 1.0, "bytes_read": float64(st.Size()),
+		"bytes_decoded": float64(len(text)), "detections": 12.0, "alerts": 12.0, "by_rule": map[string]any{"user.created": 10.0, "order": 2.0}, "by_severity": map[string]any{"low": 10.0, "high": 2.0},
+		"files_read": 1.0, "files_failed": []any{}, "first_event": "2026-01-05T08:00:00Z", "last_event": "2026-01-05T08:01:39Z", "seconds": 1.5, "parked_by_reason": map[string]any{"not-json": 1.0}} {
+		if !reflect.DeepEqual(got[key], want) {
+			t.Errorf("%s: %v, want %v", key, got[key], want)
+		}
+	}
+	if res.Stats.PeakRSSBytes < 1<<20 {
+		t.Errorf("peak RSS %d", res.Stats.PeakRSSBytes)
+	}
+	if n := len(progress); n == 0 || progress[n-1].BytesRead != st.Size() || progress[n-1].BytesTotal != st.Size() || progress[n-1].Records != 102 {
+		t.Errorf("%+v", progress)
+	}
+	for i := 1; i < len(res.Alerts); i++ {
+		a, b := &res.Alerts[i-1], &res.Alerts[i]
+		if a.Time.After(b.Time) || a.Time.Equal(b.Time) && (a.Rule > b.Rule || a.Rule == b.Rule && a.ID >= b.ID) {
+			t.Errorf("alerts %d and %d are not in order", i-1, i)
+		}
+	}
+}
+
+// TestManyOpen: more files overlap than may be open; nothing is lost.
+func TestManyOpen(t *testing.T) {
+	files := map[string]string{}
+	for i := range 30 {
+		files[fmt.Sprintf("f%02d.jsonl", i)] = lines(recs(fmt.Sprintf("f%02d", i), i, 40))
+	}
+	dir := write(t, files)
+	res, _, order := play(t, RunConfig{Options: Options{MaxOpen: 4, BlockSize: 1024}}, dir)
+	if s := res.Stats; s.Events != 1200 || len(order) != 1200 || s.FilesRead != 30 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestReversedTooLong(t *testing.T) {
+	r := recs("e", 0, 3000)
+	slices.Reverse(r)
+	dir := write(t, map[string]string{"a.jsonl": lines(r)})
+	defer func(n int) { maxReversed = n }(maxReversed)
+	maxReversed = 1000
+	res, _, _ := play(t, RunConfig{Options: Options{BlockSize: 4096}, Engine: detectors.EngineConfig{Grace: time.Second}}, dir)
+	if s := res.Stats; s.Events != 3000 || len(s.FilesFailed) != 1 || !strings.Contains(s.FilesFailed[0].Error, "newest first") {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestRecords(t *testing.T) {
+	dir := write(t, map[string]string{"a.json": `{"Events":` + array(recs("a", 0, 3)) + `}`, "b.jsonl.gz": packGzip(t, lines(recs("b", 0, 3)))[:60], "c.jsonl": lines(recs("c", 0, 3)) + "junk"})
+	r, err := Open([]string{dir, filepath.Join(dir, "none")}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Paths()) != 3 {
+		t.Error(r.Paths())
+	}
+	var got []string
+	for path, raw := range r.Records(context.Background()) {
+		id := "?"
+		if ev, err := event.Parse(raw); err == nil {
+			id = ev.ID
+		}
+		got = append(got, filepath.Base(path)+" "+id)
+	}
+	if s := strings.Join(got, ","); s != "a.json a-00000,a.json a-00001,a.json a-00002,c.jsonl c-00000,c.jsonl c-00001,c.jsonl c-00002,c.jsonl ?" {
+		t.Error(s)
+	}
+	if f := r.Failed(); len(f) != 2 || !errors.Is(f[0], os.ErrNotExist) || !errors.Is(f[1], ErrTruncated) {
+		t.Error(f)
+	}
+	for range r.Records(context.Background()) {
+		break
+	}
+}
+
+// TestCannotAct: no package that can act is linked in, even indirectly.
+func TestCannotAct(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dep := range strings.Fields(string(out)) {
+		for _, bad := range []string{"trailwarden/responders", "trailwarden/pipeline/sls", "trailwarden/pipeline/bus", "alibaba-cloud-sdk-go", "aliyun-log-go-sdk", "nats", "net/http"} {
+			if strings.Contains(dep, bad) {
+				t.Errorf("replay imports %s", dep)
+			}
+		}
+	}
+}
+
+// endless writes records one a second, without a file.
+type endless struct {
+	n, max int
+	rest   []byte
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if len(e.rest) == 0 {
+		if e.n == e.max {
+			return 0, io.EOF
+		}
+		sep := ","
+		if e.n == 0 {
+			sep = "["
+		}
+		e.rest = []byte(sep + rec(fmt.Sprintf("m-%d", e.n), e.n, "GetUser"))
+		e.n++
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// TestMemory: memory does not grow with the input, even where every event is
+// held back by the engine, and an array is one value of any length.
+func TestMemory(t *testing.T) {
+	peak := func(n int) (most uint64) {
+		set := newTestSet()
+		set.order.forget = true
+		runtime.GC()
+		sample := func() {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			most = max(most, m.HeapInuse)
+		}
+		set.order.every = func(i int) {
+			if i%4000 == 0 {
+				sample()
+			}
+		}
+		res, err := Run(context.Background(), []string{"-"}, RunConfig{Rules: set, Options: Options{Stdin: &endless{max: n}}, Engine: detectors.EngineConfig{DedupHorizon: time.Hour}})
+		if err != nil || res.Stats.Events != int64(n) || len(res.Stats.FilesFailed) != 1 {
+			t.Fatalf("%+v %v", res.Stats, err)
+		}
+		return most
+	}
+	small, large := peak(20_000), peak(120_000)
+	if large > 2*small+(16<<20) {
+		t.Errorf("peak heap %d KB for 20,000 events, %d KB for 120,000", small>>10, large>>10)
+	}
+	t.Logf("peak heap %d KB, %d KB", small>>10, large>>10)
+}

@@ -1,0 +1,483 @@
+package replay
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// RunConfig is one replay. Only Rules must be given.
+type RunConfig struct {
+	// Rules are evaluated on every event.
+	Rules detectors.RuleSet
+	// Engine bounds the engine. Where Grace is zero it is 2 minutes: files
+	// are less in order than a shard.
+	Engine detectors.EngineConfig
+	// From and To bound the events' time; To is exclusive. Entity keeps
+	// events about one actor, key, account, address or target.
+	From, To time.Time
+	Entity   string
+	// Workers decode and evaluate (default GOMAXPROCS). The result does not
+	// depend on their number.
+	Workers int
+	Options Options
+	// Prepare is called with the engine before the first event, for a state
+	// learned earlier; Finish after the last, to keep what was learned.
+	Prepare, Finish func(*detectors.Engine) error
+	// OnAlert sees every change of an alert as it happens, OnParked every
+	// record that is no event, OnProgress now and then how far the run is;
+	// all from one goroutine, in an order that depends on the input alone.
+	OnAlert    func(*alert.Alert)
+	OnParked   func(Parked)
+	OnProgress func(Progress)
+	// Now is read twice, to tell how long the run took (default time.Now).
+	Now func() time.Time
+}
+
+// Result is what a run found.
+type Result struct {
+	// Alerts are sorted by (time, rule, id).
+	Alerts []alert.Alert
+	Stats  Stats
+}
+
+// ErrNothing says that not one of the sources could be read.
+var ErrNothing = errors.New("nothing could be read")
+
+// Reader is a set of inputs, found but not yet read.
+type Reader struct {
+	inputs []input
+	failed []FileError
+	opts   Options
+}
+
+// Open finds the files at paths: files, folders (every wanted file below them,
+// by name) and "-" for standard input. A path that cannot be read is no error
+// here, it is in Failed; an error says that there is nothing to read at all.
+func Open(paths []string, opts Options) (*Reader, error) {
+	r := &Reader{opts: opts.withDefaults()}
+	r.inputs, r.failed = expand(paths)
+	if len(r.inputs) == 0 {
+		err := ErrNothing
+		if len(r.failed) > 0 {
+			err = fmt.Errorf("%w: %w", ErrNothing, r.failed[0])
+		} else if len(paths) > 0 {
+			err = fmt.Errorf("%w: no .json, .jsonl, .ndjson, .gz or .zst file in %s", ErrNothing, strings.Join(paths, ", "))
+		}
+		return r, err
+	}
+	return r, nil
+}
+
+// Paths lists the files to be read, in the order they were found.
+func (r *Reader) Paths() []string {
+	paths := make([]string, len(r.inputs))
+	for i := range r.inputs {
+		paths[i] = r.inputs[i].path
+	}
+	return paths
+}
+
+// Failed lists what was not read, or not to its end, so far.
+func (r *Reader) Failed() []FileError { return slices.Clone(r.failed) }
+
+// Records reads all inputs one after the other and yields every single record
+// with the path it came from, whether it is an event or not. Records are valid
+// during the iteration step only. What goes wrong with a file is in Failed.
+func (r *Reader) Records(ctx context.Context) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		c := new(counters)
+		for i := range r.inputs {
+			in := &r.inputs[i]
+			if ctx.Err() != nil || !r.file(ctx, in, c, yield) {
+				return
+			}
+		}
+	}
+}
+
+// file yields one input's records; false when yield said so.
+func (r *Reader) file(ctx context.Context, in *input, c *counters, yield func(string, []byte) bool) bool {
+	f, err := in.open(ctx, &r.opts, c)
+	if err != nil {
+		r.failed = append(r.failed, FileError{in.path, err})
+		return true
+	}
+	defer f.close()
+	s := newSplitter(f, &r.opts)
+	var ch chunk
+	goOn := true
+	for goOn {
+		if err := s.next(&ch); err != nil {
+			if err != io.EOF {
+				r.failed = append(r.failed, FileError{in.path, err})
+			}
+			return true
+		}
+		for raw := range ch.records() {
+			_ = event.Unwrap(raw, func(rec []byte) bool { // what is wrong with a record is for its parser
+				goOn = yield(in.path, rec)
+				return goOn
+			})
+			if !goOn {
+				break
+			}
+		}
+	}
+	return false
+}
+
+// records yields what the chunk holds, lines or values.
+func (c *chunk) records() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if c.lines {
+			for line := range bytes.SplitSeq(c.buf, []byte("\n")) {
+				if line = bytes.TrimSpace(line); len(line) > 0 && !yield(line) {
+					return
+				}
+			}
+		}
+		for _, s := range c.recs {
+			if !s.tooLarge && !yield(c.buf[s.from:s.to]) {
+				return
+			}
+		}
+	}
+}
+
+// run is a replay in progress. Everything but the channels, the pool and
+// bytes belongs to the goroutine that applies.
+type run struct {
+	cfg   RunConfig
+	opts  Options
+	bytes counters
+	jobs  chan *batch
+	pool  sync.Pool
+
+	engine  *detectors.Engine
+	before  detectors.EngineStats // counts that a restored state brought along
+	grouper *alert.Grouper
+	alerts  map[string]*alert.Alert
+	stats   Stats
+	total   int64
+	first   time.Time
+	last    time.Time
+	steps   int
+}
+
+func (r *run) get() *batch {
+	if b, ok := r.pool.Get().(*batch); ok {
+		return b
+	}
+	return newBatch()
+}
+
+// put takes a batch back; release says that nothing refers to its memory.
+func (r *run) put(b *batch, release bool) {
+	b.reset(release)
+	r.pool.Put(b)
+}
+
+// Run replays the sources through the rules. The error is the context's, or
+// that no source could be read, or of Prepare and Finish; what is wrong with
+// single files and records is in the statistics. The result is the same for
+// the same input, whatever the number of workers and processors.
+func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	begun := cfg.Now()
+	set(&cfg.Workers, runtime.GOMAXPROCS(0))
+	if cfg.Engine.Grace <= 0 {
+		cfg.Engine.Grace = 2 * time.Minute
+	}
+	reader, err := Open(paths, cfg.Options)
+	r := &run{cfg: cfg, opts: cfg.Options.withDefaults(), alerts: map[string]*alert.Alert{}, grouper: alert.NewGrouper(alert.GrouperConfig{Max: math.MaxInt, Keep: math.MaxInt64})}
+	r.stats = Stats{Schema: StatsSchema, ByRule: map[string]int64{}, BySeverity: map[string]int64{}, FilesFailed: []FailedFile{}}
+	failed := reader.Failed()
+	if err == nil {
+		r.engine = detectors.NewEngine(cfg.Rules, cfg.Engine)
+		if cfg.Prepare != nil {
+			if err := cfg.Prepare(r.engine); err != nil {
+				return Result{}, err
+			}
+		}
+		r.before = r.engine.Stats()
+		var more []FileError
+		more, err = r.replay(ctx, reader.inputs)
+		failed = append(failed, more...)
+		if err == nil && cfg.Finish != nil {
+			err = cfg.Finish(r.engine)
+		}
+		if err == nil && r.stats.FilesRead == 0 {
+			err = fmt.Errorf("%w: %w", ErrNothing, failed[0])
+		}
+	}
+	for _, f := range failed {
+		r.stats.FilesFailed = append(r.stats.FilesFailed, FailedFile{f.Path, f.Err.Error()})
+	}
+	return r.result(cfg.Now().Sub(begun)), err
+}
+
+func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var workers, readers sync.WaitGroup
+	r.jobs = make(chan *batch, r.cfg.Workers)
+	for range r.cfg.Workers {
+		w := newWorker(r.cfg.Rules, newFilter(&r.cfg), r.opts.MaxRecord)
+		workers.Go(func() {
+			for b := range r.jobs {
+				w.process(b)
+			}
+		})
+	}
+	defer func() {
+		cancel()
+		readers.Wait()
+		close(r.jobs)
+		workers.Wait()
+	}()
+
+	streams := make([]*stream, len(inputs))
+	for i := range inputs {
+		streams[i] = &stream{in: inputs[i], index: i}
+		if inputs[i].size < 0 || r.total < 0 {
+			r.total = -1
+		} else {
+			r.total += inputs[i].size
+		}
+	}
+	m := &merge{run: r, readers: &readers, depth: 3}
+	if len(streams) == 1 {
+		m.depth = 2*r.cfg.Workers + 2
+	}
+	peekAll(ctx, streams, r.opts, r.cfg.Workers)
+	if err := m.all(ctx, streams); err != nil {
+		return nil, err
+	}
+	r.engine.Close()
+	r.collect()
+	r.progress(r.last)
+	for _, st := range streams {
+		if st.opened {
+			r.stats.FilesRead++
+		}
+		if st.err != nil {
+			failed = append(failed, FileError{st.in.path, st.err})
+		}
+	}
+	return failed, nil
+}
+
+// apply gives one event to the engine.
+func (r *run) apply(res *result) {
+	ev := res.v.Event
+	if t := ev.Time; !t.IsZero() {
+		if r.first.IsZero() || t.Before(r.first) {
+			r.first = t
+		}
+		if t.After(r.last) {
+			r.last = t
+		}
+	}
+	r.engine.Apply(res.v, "replay")
+	if r.steps++; r.steps%1024 == 0 {
+		r.collect()
+		if r.steps%(64*1024) == 0 {
+			r.progress(ev.Time)
+		}
+	}
+}
+
+func (r *run) progress(at time.Time) {
+	if r.cfg.OnProgress != nil {
+		r.cfg.OnProgress(Progress{BytesRead: r.bytes.read.Load(), BytesTotal: r.total, Records: r.stats.Records, Detections: r.stats.Detections, EventTime: at})
+	}
+}
+
+// collect folds the engine's new detections into alerts.
+func (r *run) collect() {
+	for _, d := range r.engine.Take() {
+		r.stats.Detections++
+		r.stats.ByRule[d.Rule]++
+		if a := r.grouper.Add(d); a != nil {
+			r.alerts[a.ID] = a
+			if r.cfg.OnAlert != nil {
+				r.cfg.OnAlert(a)
+			}
+		}
+	}
+}
+
+func (r *run) park(p Parked) {
+	r.stats.Parked++
+	if r.stats.ByReason == nil {
+		r.stats.ByReason = map[event.Reason]int64{}
+	}
+	r.stats.ByReason[p.Reason]++
+	if r.cfg.OnParked != nil {
+		r.cfg.OnParked(p)
+	}
+}
+
+func (r *run) result(took time.Duration) Result {
+	res := Result{Stats: r.stats}
+	for _, a := range r.alerts {
+		res.Alerts = append(res.Alerts, *a)
+		res.Stats.BySeverity[a.Severity.String()]++
+	}
+	slices.SortFunc(res.Alerts, func(a, b alert.Alert) int {
+		if c := a.Time.Compare(b.Time); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.Rule, b.Rule); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	s := &res.Stats
+	s.Alerts = int64(len(res.Alerts))
+	if r.engine != nil {
+		es := r.engine.Stats()
+		s.Events, s.Duplicates = int64(es.Events-r.before.Events), int64(es.Duplicates-r.before.Duplicates)
+		s.Late, s.RuleErrors, s.Excepted = int64(es.Late-r.before.Late), int64(es.RuleErrors-r.before.RuleErrors), int64(es.Excepted-r.before.Excepted)
+	}
+	s.BytesRead, s.BytesDecoded = r.bytes.read.Load(), r.bytes.decoded.Load()
+	if !r.first.IsZero() {
+		s.FirstEvent, s.LastEvent = &r.first, &r.last
+	}
+	s.Seconds = took.Seconds()
+	s.PeakRSSBytes = peakRSS()
+	return res
+}
+
+// merge applies the streams' events in the order of (time, input), as far as
+// the streams themselves are in order.
+type merge struct {
+	run     *run
+	readers *sync.WaitGroup
+	unread  []*stream // not yet open, by (start, index)
+	heads   headHeap  // open, with a current event
+	depth   int       // batches of one stream that may be under way
+}
+
+type head struct {
+	at time.Time
+	st *stream
+}
+
+func (m *merge) all(ctx context.Context, streams []*stream) error {
+	m.unread = slices.Clone(streams)
+	slices.SortStableFunc(m.unread, func(a, b *stream) int { return a.start.Compare(b.start) })
+	// While one file is applied, the next ones are being read.
+	prefetch := max(2, m.run.cfg.Workers)
+	for {
+		// Open every stream that may begin before the first open one goes
+		// on; when too many are open, the rest waits for one to end.
+		for len(m.unread) > 0 && len(m.heads) < m.run.opts.MaxOpen && (len(m.heads) == 0 || !m.unread[0].start.After(m.heads[0].at)) {
+			st := m.unread[0]
+			m.unread = m.unread[1:]
+			m.start(ctx, st)
+			for _, ahead := range m.unread[:min(prefetch, len(m.unread))] {
+				m.start(ctx, ahead)
+			}
+			if err := m.push(ctx, st); err != nil {
+				return err
+			}
+		}
+		if len(m.heads) == 0 {
+			if len(m.unread) == 0 {
+				return ctx.Err()
+			}
+			continue
+		}
+		// Apply from the first stream until another one is first.
+		st := m.heads[0].st
+		until, bounded := m.bound()
+		for {
+			res := st.take()
+			m.run.apply(&res)
+			at, ok, err := m.run.load(ctx, st)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				heap.Pop(&m.heads)
+				break
+			}
+			if bounded && (at.After(until.at) || at.Equal(until.at) && st.index > until.st.index) {
+				m.heads[0].at = at
+				heap.Fix(&m.heads, 0)
+				break
+			}
+		}
+	}
+}
+
+// bound returns what comes after the first stream: the second open one, or
+// the next to be opened.
+func (m *merge) bound() (h head, ok bool) {
+	for i := 1; i <= 2 && i < len(m.heads); i++ {
+		if !ok || m.heads[i].before(h) {
+			h, ok = m.heads[i], true
+		}
+	}
+	if len(m.unread) > 0 && len(m.heads) < m.run.opts.MaxOpen {
+		if u := (head{m.unread[0].start, m.unread[0]}); !ok || u.before(h) {
+			h, ok = u, true
+		}
+	}
+	return h, ok
+}
+
+// start begins to read a stream; to start it again is nothing.
+func (m *merge) start(ctx context.Context, st *stream) {
+	if st.ready != nil {
+		return
+	}
+	st.ready = make(chan *batch, m.depth)
+	m.readers.Go(func() { m.run.pump(ctx, st) })
+}
+
+func (m *merge) push(ctx context.Context, st *stream) error {
+	at, ok, err := m.run.load(ctx, st)
+	if err != nil || !ok {
+		return err
+	}
+	heap.Push(&m.heads, head{at, st})
+	return nil
+}
+
+func (h head) before(o head) bool {
+	if c := h.at.Compare(o.at); c != 0 {
+		return c < 0
+	}
+	return h.st.index < o.st.index
+}
+
+type headHeap []head
+
+func (h headHeap) Len() int           { return len(h) }
+func (h headHeap) Less(i, j int) bool { return h[i].before(h[j]) }
+func (h headHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *headHeap) Push(x any)        { *h = append(*h, x.(head)) }
+func (h *headHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}

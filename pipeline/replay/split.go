@@ -1,0 +1,484 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"strings"
+)
+
+// span is a record's place in a block.
+type span struct {
+	from, to int
+	tooLarge bool // only the beginning of a record that is over the cap
+}
+
+// chunk is a block of input that holds whole records only.
+type chunk struct {
+	buf []byte
+	// lines says that buf is text whose lines are records; otherwise recs
+	// tells where they are.
+	lines bool
+	recs  []span
+}
+
+// splitter cuts a stream into chunks of whole records, of any length, in
+// memory bounded by the block size and the largest record.
+type splitter struct {
+	r         io.Reader
+	block     int
+	maxRecord int
+
+	rest []byte // what the last chunk left over
+	err  error  // of r, once it came
+	mode splitMode
+	// In value mode: the array that elements are taken from, the object
+	// around it, and the record that is being skipped.
+	inArray bool
+	around  bool // the array is a member of an object
+	skip    *skipper
+	skipEOL bool // the rest of an over-long line is being skipped
+	started bool
+}
+
+type splitMode uint8
+
+const (
+	modeUnknown splitMode = iota
+	modeLines
+	modeValues
+)
+
+// sampleSize is how much of a record over the cap is kept to show.
+const sampleSize = 4 << 10
+
+var errUTF16 = errors.New("text is UTF-16: convert it to UTF-8")
+
+func newSplitter(r io.Reader, o *Options) *splitter {
+	return &splitter{r: r, block: o.BlockSize, maxRecord: o.MaxRecord}
+}
+
+// next fills c with the next records; c's buffer is used if it has room. It
+// returns io.EOF when nothing is left and any other error after the records
+// before it.
+func (s *splitter) next(c *chunk) error {
+	c.recs, c.lines = c.recs[:0], false
+	if cap(c.buf) < s.block {
+		c.buf = make([]byte, 0, s.block)
+	}
+	buf := append(c.buf[:0], s.rest...)
+	s.rest = s.rest[:0]
+	for {
+		for s.err == nil && len(buf) < cap(buf) {
+			var n int
+			n, s.err = s.r.Read(buf[len(buf):cap(buf)])
+			buf = buf[:len(buf)+n]
+		}
+		if !s.started && len(buf) > 0 {
+			s.started = true
+			buf = bytes.TrimPrefix(buf, []byte("\xef\xbb\xbf"))
+			if bytes.HasPrefix(buf, []byte("\xff\xfe")) || bytes.HasPrefix(buf, []byte("\xfe\xff")) {
+				return errUTF16
+			}
+			if kind := packing(buf); kind != "" {
+				return fmt.Errorf("%s archive inside an archive: unpack it once", kind)
+			}
+		}
+		if s.mode == modeUnknown {
+			s.mode = sniffMode(buf)
+		}
+		used := 0
+		switch s.mode {
+		case modeUnknown:
+			used = len(buf) // nothing but white space
+		case modeLines:
+			used = s.cutLines(c, buf)
+		case modeValues:
+			used = s.cutValues(c, buf)
+		}
+		if c.lines || len(c.recs) > 0 || s.err != nil && used == 0 {
+			c.buf = buf
+			s.rest = append(s.rest, buf[used:]...)
+			if c.lines {
+				c.buf = buf[:used]
+			}
+			return s.finish(c)
+		}
+		// No whole record yet: drop what was white space or skipped, and
+		// make room.
+		if used > 0 {
+			buf = append(buf[:0], buf[used:]...)
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, make([]byte, cap(buf))...)[:len(buf)]
+		}
+	}
+}
+
+// finish decides, once the input has ended, what becomes of the unfinished
+// record at its end.
+func (s *splitter) finish(c *chunk) error {
+	if s.err == nil || c.lines || len(c.recs) > 0 {
+		return nil // the end comes with the next call
+	}
+	rest := bytes.TrimSpace(s.rest)
+	s.rest = s.rest[:0]
+	if s.err != io.EOF {
+		return s.err // of the archive; half a record is its consequence
+	}
+	if len(rest) > 0 {
+		// A plain file that ends inside a record: the record is parked.
+		c.buf = append(c.buf[:0], rest...)
+		c.recs = append(c.recs, span{0, len(c.buf), false})
+		return nil
+	}
+	if s.inArray || s.skip != nil {
+		s.inArray, s.skip = false, nil
+		return ErrTruncated
+	}
+	return io.EOF
+}
+
+// sniffMode tells lines of JSON from everything else by the beginning.
+func sniffMode(b []byte) splitMode {
+	i := space(b, 0)
+	if i == len(b) {
+		return modeUnknown
+	}
+	switch b[i] {
+	case '[':
+		return modeValues
+	case '{':
+		first, rest, ok := bytes.Cut(b[i:], []byte("\n"))
+		if !ok {
+			return modeValues
+		}
+		first = bytes.TrimRight(first, " \t\r")
+		if valueEnd(first, 0) == len(first) || endsInString(first) {
+			// No line ends inside a string in JSON that was only laid out
+			// over lines: this one is a record, if a broken one.
+			return modeLines
+		}
+		switch first[len(first)-1] {
+		case '{', '[', ',', ':':
+			return modeValues
+		}
+		if second, _, _ := bytes.Cut(rest, []byte("\n")); len(second) > 0 && second[0] == '{' {
+			return modeLines
+		}
+		return modeValues
+	}
+	return modeLines
+}
+
+// endsInString reports that a string is open at the end of b.
+func endsInString(b []byte) bool {
+	for i := bytes.IndexByte(b, '"'); i >= 0 && i < len(b); {
+		e := stringEnd(b, i+1)
+		if e < 0 {
+			return true
+		}
+		n := bytes.IndexByte(b[e+1:], '"')
+		if n < 0 {
+			return false
+		}
+		i = e + 1 + n
+	}
+	return false
+}
+
+// cutLines takes whole lines.
+func (s *splitter) cutLines(c *chunk, buf []byte) (used int) {
+	if s.skipEOL {
+		n := bytes.IndexByte(buf, '\n')
+		if n < 0 {
+			return len(buf)
+		}
+		s.skipEOL = false
+		return n + 1 // the lines after it come with the next round
+	}
+	if used = bytes.LastIndexByte(buf, '\n') + 1; used > 0 {
+		c.lines = true
+		return used
+	}
+	if s.err != nil {
+		if len(bytes.TrimSpace(buf)) > 0 && s.err == io.EOF {
+			c.lines = true // the last line has no end
+			return len(buf)
+		}
+		return 0
+	}
+	if len(buf) > s.maxRecord {
+		c.recs = append(c.recs, span{0, min(sampleSize, len(buf)), true})
+		s.skipEOL = true
+		return len(buf)
+	}
+	return 0
+}
+
+// cutValues takes whole JSON values: the elements of arrays, and what stands
+// on its own. It is lenient about commas; the records themselves are checked
+// when they are parsed.
+func (s *splitter) cutValues(c *chunk, buf []byte) (used int) {
+	i := 0
+	for {
+		if s.skip != nil {
+			n, done := s.skip.walk(buf[i:])
+			i += n
+			if !done {
+				return i
+			}
+			s.skip = nil
+		}
+		for i < len(buf) && (buf[i] <= ' ' || buf[i] == ',' && s.inArray) {
+			i++
+		}
+		if i == len(buf) {
+			return i
+		}
+		switch ch := buf[i]; {
+		case s.inArray && ch == ']':
+			s.inArray = false
+			i++
+			if s.around {
+				// Behind LookupEvents' list: skip to the end of its object.
+				s.around = false
+				s.skip = &skipper{depth: 1}
+			}
+		case !s.inArray && ch == '[':
+			s.inArray = true
+			i++
+		case ch == '{' || ch == '[':
+			if ch == '{' && !s.inArray {
+				n, more := listStart(buf[i:])
+				if more && s.err == nil && len(buf)-i < sniffSize {
+					return i
+				}
+				if n > 0 {
+					s.inArray, s.around = true, true
+					i += n
+					continue
+				}
+			}
+			end := valueEnd(buf, i)
+			if end < 0 {
+				if len(buf)-i > s.maxRecord {
+					c.recs = append(c.recs, span{i, i + min(sampleSize, len(buf)-i), true})
+					s.skip = new(skipper)
+					continue
+				}
+				return i
+			}
+			if end-i > s.maxRecord {
+				c.recs = append(c.recs, span{i, i + sampleSize, true})
+			} else {
+				c.recs = append(c.recs, span{i, end, false})
+			}
+			i = end
+		default:
+			end := looseEnd(buf, i, s.inArray)
+			if end < 0 {
+				if s.err == nil && len(buf)-i <= s.maxRecord {
+					return i
+				}
+				end = len(buf)
+			}
+			c.recs = append(c.recs, span{i, min(end, i+s.maxRecord), end-i > s.maxRecord})
+			i = end
+		}
+	}
+}
+
+// looseEnd ends what is no object or array: with the line, or with the
+// element inside an array. It returns -1 when that does not come.
+func looseEnd(b []byte, i int, inArray bool) int {
+	for ; i < len(b); i++ {
+		switch b[i] {
+		case '\n':
+			return i
+		case ',', ']':
+			if inArray {
+				return i
+			}
+		case '"':
+			if inArray {
+				if i = stringEnd(b, i+1); i < 0 {
+					return -1
+				}
+			}
+		}
+	}
+	return -1
+}
+
+// sniffSize is how far into an object its list of events is looked for.
+const sniffSize = 64 << 10
+
+// listStart finds the list of events of a LookupEvents answer, so that answers
+// joined to one of any length are streamed: it returns the index after the
+// list's bracket, 0 when the object is none, and more when what is there does
+// not tell yet.
+func listStart(b []byte) (n int, more bool) {
+	i := space(b, 1)
+	for {
+		if i >= len(b) {
+			return 0, true
+		}
+		if b[i] != '"' {
+			return 0, false
+		}
+		e := stringEnd(b, i+1)
+		if e < 0 {
+			return 0, true
+		}
+		key := string(b[i+1 : e])
+		if i = space(b, e+1); i >= len(b) {
+			return 0, true
+		}
+		if b[i] != ':' {
+			return 0, false
+		}
+		if i = space(b, i+1); i >= len(b) {
+			return 0, true
+		}
+		if strings.EqualFold(key, "Events") {
+			if b[i] == '[' {
+				return i + 1, false
+			}
+			return 0, false
+		}
+		// Only the short values that stand around the list may come first.
+		if b[i] == '{' || b[i] == '[' || !answerKey(key) {
+			return 0, false
+		}
+		if i = valueEnd(b, i); i < 0 {
+			return 0, true
+		}
+		if i = space(b, i); i < len(b) && b[i] == ',' {
+			i = space(b, i+1)
+		}
+	}
+}
+
+func answerKey(key string) bool {
+	for _, k := range []string{"RequestId", "NextToken", "StartTime", "EndTime", "HttpStatusCode", "Success"} {
+		if strings.EqualFold(key, k) {
+			return true
+		}
+	}
+	return false
+}
+
+func space(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+const (
+	lsb = 0x0101010101010101
+	msb = 0x8080808080808080
+)
+
+// stringEnd returns the index of the quote that ends the string whose first
+// content byte is at i, or -1.
+func stringEnd(b []byte, i int) int {
+	for i < len(b) {
+		if i+8 <= len(b) {
+			x := binary.LittleEndian.Uint64(b[i:])
+			q, e := x^lsb*'"', x^lsb*'\\'
+			m := ((q-lsb)&^q | (e-lsb)&^e) & msb
+			if m == 0 {
+				i += 8
+				continue
+			}
+			i += bits.TrailingZeros64(m) >> 3
+		}
+		switch b[i] {
+		case '"':
+			return i
+		case '\\':
+			i++
+		}
+		i++
+	}
+	return -1
+}
+
+// valueEnd returns the index after the value at i, by its brackets and
+// quotes alone, or -1 when it does not end in b.
+func valueEnd(b []byte, i int) int {
+	if i >= len(b) {
+		return -1
+	}
+	switch b[i] {
+	case '"':
+		e := stringEnd(b, i+1)
+		if e < 0 {
+			return -1
+		}
+		return e + 1
+	case '{', '[':
+		depth := 0
+		for i < len(b) {
+			switch b[i] {
+			case '"':
+				if i = stringEnd(b, i+1); i < 0 {
+					return -1
+				}
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			}
+			i++
+		}
+		return -1
+	}
+	for i < len(b) {
+		switch b[i] {
+		case ',', '}', ']', ' ', '\n', '\r', '\t':
+			return i
+		}
+		i++
+	}
+	return -1
+}
+
+// skipper walks over a value that is not kept, across blocks.
+type skipper struct {
+	depth         int
+	inString, esc bool
+}
+
+// walk returns how many bytes of b belong to the value, and whether it ended.
+func (k *skipper) walk(b []byte) (n int, done bool) {
+	for i, c := range b {
+		switch {
+		case k.esc:
+			k.esc = false
+		case k.inString:
+			switch c {
+			case '\\':
+				k.esc = true
+			case '"':
+				k.inString = false
+			}
+		case c == '"':
+			k.inString = true
+		case c == '{' || c == '[':
+			k.depth++
+		case c == '}' || c == ']':
+			if k.depth--; k.depth <= 0 {
+				return i + 1, true
+			}
+		}
+	}
+	return len(b), false
+}

@@ -1,0 +1,68 @@
+package replay
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// StatsSchema is the value of a Stats' schema field.
+const StatsSchema = "trailwarden.stats/v1"
+
+// Stats is what a run read and found. Its JSON form is a contract.
+//
+// Records are events + duplicates + parked, plus those that a filter left out.
+type Stats struct {
+	Schema     string `json:"schema"`
+	Records    int64  `json:"records"`
+	Events     int64  `json:"events"`     // evaluated, each once
+	Parked     int64  `json:"parked"`     // records that are no events
+	Duplicates int64  `json:"duplicates"` // events met again
+	// Late events came so far out of order that detectors could not put them
+	// in their place; they are among Events.
+	Late         int64            `json:"late"`
+	BytesRead    int64            `json:"bytes_read"`    // as stored, packed
+	BytesDecoded int64            `json:"bytes_decoded"` // unpacked
+	Detections   int64            `json:"detections"`
+	Alerts       int64            `json:"alerts"`
+	ByRule       map[string]int64 `json:"by_rule"`     // detections
+	BySeverity   map[string]int64 `json:"by_severity"` // alerts
+	FilesRead    int64            `json:"files_read"`
+	FilesFailed  []FailedFile     `json:"files_failed"`
+	FirstEvent   *time.Time       `json:"first_event"` // null when there was none
+	LastEvent    *time.Time       `json:"last_event"`
+	Seconds      float64          `json:"seconds"`
+	PeakRSSBytes int64            `json:"peak_rss_bytes"`
+
+	// Beyond the contract, left out when empty.
+	Filtered   int64                  `json:"filtered,omitempty"` // outside --from, --to or --entity
+	ByReason   map[event.Reason]int64 `json:"parked_by_reason,omitempty"`
+	RuleErrors int64                  `json:"rule_errors,omitempty"`
+	Excepted   int64                  `json:"excepted,omitempty"` // detections withheld by an exception
+}
+
+// FailedFile is a file that was not read, or not to its end.
+type FailedFile struct {
+	Path  string `json:"path"`
+	Error string `json:"error"`
+}
+
+// JSON returns the statistics as one indented JSON object and a line end.
+func (s *Stats) JSON() []byte {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		// Numbers, texts and times only: nothing here can fail to encode.
+		return []byte("{}\n")
+	}
+	return append(b, '\n')
+}
+
+// Progress is how far a run has come.
+type Progress struct {
+	BytesRead  int64 // as stored
+	BytesTotal int64 // -1 when not known (standard input)
+	Records    int64
+	Detections int64
+	EventTime  time.Time // of the events being applied
+}

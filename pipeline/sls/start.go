@@ -1,0 +1,203 @@
+package sls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	sdk "github.com/aliyun/aliyun-log-go-sdk"
+)
+
+// resolve decides for every shard where reading starts and writes that as its
+// checkpoint, from which the SDK's consumer then starts. The SDK's own start
+// options are not used: it ignores a failed look-up of a time and never
+// recovers from an expired checkpoint.
+func (s *Source) resolve(ctx context.Context) error {
+	c := s.client(ctx)
+	project, store, group := s.cfg.Project, s.cfg.Logstore, s.cfg.Group
+	shards, err := c.ListShards(project, store)
+	if err != nil {
+		return fmt.Errorf("listing the shards: %w", describe(err))
+	}
+	if len(shards) == 0 {
+		return errors.New("the logstore has no shards")
+	}
+	if err := s.ensureGroup(c); err != nil {
+		return err
+	}
+	saved, err := s.savedCheckpoints(c)
+	if err != nil {
+		return err
+	}
+	written := map[int]string{}
+	for _, shard := range shards {
+		sh := s.shard(shard.ShardID)
+		cursor, err := s.startOf(ctx, c, sh, saved[sh.id])
+		if err != nil {
+			return fmt.Errorf("shard %d: %w", sh.id, err)
+		}
+		if cursor != saved[sh.id] {
+			// No consumer is named: the service demands force then.
+			if err := c.UpdateCheckpoint(project, store, group, "", sh.id, cursor, true); err != nil {
+				return fmt.Errorf("shard %d: writing its start as checkpoint: %w", sh.id, describe(err))
+			}
+			written[sh.id] = cursor
+		}
+		sh.setPosition(cursor)
+	}
+	if len(written) == 0 {
+		return nil
+	}
+	// The SDK starts from what the server has, so look at that.
+	saved, err = s.savedCheckpoints(c)
+	if err != nil {
+		return err
+	}
+	for id, cursor := range written {
+		// A consumer of the group that reads the shard now may have moved it
+		// on meanwhile; behind our start it must not be.
+		have, ok1 := cursorValue(saved[id])
+		want, ok2 := cursorValue(cursor)
+		if saved[id] != cursor && (!ok1 || !ok2 || have < want) {
+			return fmt.Errorf("shard %d: the checkpoint %s was accepted but the server has %q", id, cursor, clip(saved[id]))
+		}
+	}
+	return nil
+}
+
+// ensureGroup makes the consumer group, or sets its time-out right: the SDK
+// does both as well but only logs a failure.
+func (s *Source) ensureGroup(c sdk.ClientInterface) error {
+	want := sdk.ConsumerGroup{ConsumerGroupName: s.cfg.Group, Timeout: int(s.cfg.HeartbeatTimeout / time.Second)}
+	groups, err := c.ListConsumerGroup(s.cfg.Project, s.cfg.Logstore)
+	if err != nil {
+		return fmt.Errorf("listing the consumer groups: %w", describe(err))
+	}
+	for _, g := range groups {
+		if g.ConsumerGroupName != want.ConsumerGroupName {
+			continue
+		}
+		s.hadGroup = true
+		if *g == want {
+			return nil
+		}
+		if err := c.UpdateConsumerGroup(s.cfg.Project, s.cfg.Logstore, want); err != nil {
+			return fmt.Errorf("updating the consumer group: %w", describe(err))
+		}
+		return nil
+	}
+	err = c.CreateConsumerGroup(s.cfg.Project, s.cfg.Logstore, want)
+	var e *sdk.Error
+	if err != nil && (!errors.As(err, &e) || e.Code != "ConsumerGroupAlreadyExist") {
+		return fmt.Errorf("creating the consumer group: %w", describe(err))
+	}
+	if s.hadGroup {
+		s.n.groups.Add(1)
+		s.alarm(Alarm{Kind: AlarmGroupMissing, Shard: -1,
+			Message: fmt.Sprintf("the consumer group %s had been deleted; it was made again, and reading goes on from the stored positions", s.cfg.Group)})
+	}
+	s.hadGroup = true
+	return nil
+}
+
+func (s *Source) savedCheckpoints(c sdk.ClientInterface) (map[int]string, error) {
+	list, err := c.GetCheckpoint(s.cfg.Project, s.cfg.Logstore, s.cfg.Group)
+	if err != nil {
+		return nil, fmt.Errorf("reading the checkpoints: %w", describe(err))
+	}
+	saved := map[int]string{}
+	for _, cp := range list {
+		if cp != nil {
+			saved[cp.ShardID] = cp.CheckPoint
+		}
+	}
+	return saved, nil
+}
+
+// startOf is the cursor a shard starts at: the sink's position, else the one
+// this process was at, else what the configuration says. A cursor that the
+// shard does not have any more (or never had: a logstore made anew) becomes
+// the beginning, loudly.
+func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardState, saved string) (string, error) {
+	look := func(from string) (string, error) {
+		cursor, err := c.GetCursor(s.cfg.Project, s.cfg.Logstore, sh.id, from)
+		if err != nil {
+			return "", fmt.Errorf("looking up the cursor of %q: %w", from, describe(err))
+		}
+		if cursor == "" {
+			return "", fmt.Errorf("looking up the cursor of %q: the service gave an empty one", from)
+		}
+		return cursor, nil
+	}
+	begin, err := look("begin")
+	if err != nil {
+		return "", err
+	}
+	end, err := look("end")
+	if err != nil {
+		return "", err
+	}
+	sh.mu.Lock()
+	memory, invalid, floor, hasFloor := sh.position, sh.invalid, sh.floor, sh.hasFloor
+	sh.mu.Unlock()
+
+	cursor, why := "", ""
+	pos, err := s.sink.Position(ctx, s.name, sh.id)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("asking for the stored position: %w", err)
+	case pos != "":
+		cursor, why = pos, "stored position"
+		if n, ok := cursorValue(pos); ok && hasFloor && n < floor {
+			// Already given up on; nothing was stored since.
+			cursor, why = memory, "start after an expired position"
+		}
+	case memory != "":
+		cursor, why = memory, "position of this process"
+	default:
+		switch s.cfg.Start {
+		case StartBegin:
+			cursor = begin
+		case StartTime:
+			if cursor, err = look(strconv.FormatInt(s.cfg.StartTime.Unix(), 10)); err != nil {
+				return "", err
+			}
+		case StartEnd:
+			if cursor = saved; cursor == "" {
+				cursor = end
+			}
+		default:
+			if cursor = saved; cursor == "" {
+				cursor = begin
+			}
+		}
+		why = "start: " + string(s.cfg.Start)
+	}
+
+	at, ok := cursorValue(cursor)
+	first, ok1 := cursorValue(begin)
+	last, ok2 := cursorValue(end)
+	lost := cursor == invalid
+	if ok && ok1 && ok2 {
+		lost = at < first || at > last
+	}
+	if lost {
+		s.n.resets.Add(1)
+		msg := fmt.Sprintf("the position of shard %d (%s) is not in the logstore any more; reading goes on at its beginning", sh.id, why)
+		if ok && ok1 && at < first {
+			msg += fmt.Sprintf(": %d log groups were lost to retention", first-at)
+		}
+		s.alarm(Alarm{Kind: AlarmCursorExpired, Shard: sh.id, From: cursor, To: begin, Message: msg})
+		cursor = begin
+		sh.mu.Lock()
+		sh.floor, sh.hasFloor = first, ok1
+		sh.mu.Unlock()
+	}
+	sh.mu.Lock()
+	sh.invalid = ""
+	sh.mu.Unlock()
+	s.log.Info("sls: shard starts", "shard", sh.id, "cursor", cursor, "why", why, "checkpoint", saved)
+	return cursor, nil
+}

@@ -1,0 +1,993 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// WorkerConfig is how a partition is evaluated. Bus, NewEngine and NewGrouper
+// are needed; the zero value of the rest is its default.
+type WorkerConfig struct {
+	Bus        *bus.Bus
+	Partition  int
+	NewEngine  func(partition int) Engine
+	NewGrouper func() Grouper
+	// Rules is the hash of the rule set in force.
+	Rules string
+	// Owner names this process in commit records. Epoch is the one a lease
+	// was granted for; 0 takes the next.
+	Owner string
+	Epoch uint64
+	// A step is committed after at most CommitFrames frames (default 64) or
+	// CommitEvery (default 1 s); one with alerts when no further frame is at
+	// hand, or after BatchFrames (default 16).
+	CommitFrames, BatchFrames int
+	CommitEvery               time.Duration
+	// A snapshot is made every SnapshotFrames (default 4096) or when
+	// SnapshotBytes of records were evaluated since (default 64 MiB).
+	SnapshotFrames int
+	SnapshotBytes  int64
+	// Readers are the names of those who read COMMITS: records are kept
+	// until all of them have seen them.
+	Readers []string
+	Logger  *slog.Logger
+}
+
+func (c *WorkerConfig) defaults() {
+	set := func(n *int, v int) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	set(&c.CommitFrames, 64)
+	set(&c.BatchFrames, 16)
+	set(&c.SnapshotFrames, 4096)
+	if c.CommitEvery <= 0 {
+		c.CommitEvery = time.Second
+	}
+	if c.SnapshotBytes <= 0 {
+		c.SnapshotBytes = 64 << 20
+	}
+	if c.Logger == nil {
+		c.Logger = c.Bus.Logger()
+	}
+}
+
+// purgeCommitsEvery is how many commits pass between looking for ones that
+// nobody needs.
+const purgeCommitsEvery = 256
+
+// Worker evaluates one partition. Run is called once.
+type Worker struct {
+	cfg WorkerConfig
+	b   *bus.Bus
+	log *slog.Logger
+
+	eng Engine
+	grp Grouper
+
+	epoch     uint64
+	head      uint64      // sequence of the last commit of the chain
+	last      *bus.Commit // what it says
+	committed uint64      // input sequence up to which output is out
+	input     uint64      // input sequence evaluated
+	inputID   string      // message id of that frame
+	shards    map[shardKey]*shardPos
+	watermark time.Time
+	stamp     time.Time
+	base      bus.Counters // what the engine does not count itself
+	quiet     bool         // re-evaluation: output is already out
+
+	changed map[string]*alert.Alert
+	order   []string
+	frames  int // since the last commit
+	batch   int // since the first changed alert
+	oldest  time.Time
+
+	sinceSnap      int
+	sinceSnapBytes int64
+	snapInput      uint64 // input of the last snapshot
+	olderInput     uint64 // of the older kept one
+	sinceCommits   int
+
+	snapReq chan struct{}
+	drain   chan struct{}
+	once    sync.Once
+
+	mu    sync.Mutex
+	stats WorkerStats
+	lat   latencies
+}
+
+type shardKey struct {
+	source string
+	shard  int
+}
+
+type shardPos struct {
+	bus.ShardPosition
+	name  string // as the engine knows it
+	dirty bool
+}
+
+// WorkerStats is a partition's condition.
+type WorkerStats struct {
+	Partition int
+	State     string // "starting", "recovering", "running", "draining", "stopped", "fenced", "failed"
+	Epoch     uint64
+	Input     uint64 // last stream sequence evaluated
+	Committed uint64 // last stream sequence committed
+	Commit    uint64 // sequence of the last commit record
+	Lag       uint64 // frames waiting
+	Watermark time.Time
+	Stamp     time.Time // ingest stamp of the last frame evaluated
+	Pending   int       // events that wait for the watermark
+	bus.Counters
+	Snapshots       uint64 // made since the start
+	SnapshotInput   uint64
+	SnapshotBytes   int
+	Refused         uint64 // snapshots that could not be used
+	Recovered       uint64 // frames evaluated again at the start
+	Rebuilt         bool   // no snapshot was usable and the history was not whole
+	CommitP50       time.Duration
+	CommitP99       time.Duration // from the frame's ingest stamp to its commit, over the last ones
+	LastCommitError string
+}
+
+// NewWorker returns a worker; Run starts it.
+func NewWorker(cfg WorkerConfig) *Worker {
+	cfg.defaults()
+	w := &Worker{cfg: cfg, b: cfg.Bus, log: cfg.Logger.With("partition", cfg.Partition), drain: make(chan struct{}), snapReq: make(chan struct{}, 1)}
+	w.stats.Partition, w.stats.State = cfg.Partition, "starting"
+	return w
+}
+
+// Stats returns a copy of the worker's condition. Safe from any goroutine.
+func (w *Worker) Stats() WorkerStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.stats
+	s.CommitP50, s.CommitP99 = w.lat.quantiles()
+	return s
+}
+
+func (w *Worker) note(f func(*WorkerStats)) {
+	w.mu.Lock()
+	f(&w.stats)
+	w.mu.Unlock()
+}
+
+// Drain asks Run to evaluate what is stored now, commit, make a snapshot and
+// return nil.
+func (w *Worker) Drain() { w.once.Do(func() { close(w.drain) }) }
+
+// RequestSnapshot asks for a snapshot soon, to make room in EVENTS. A worker
+// that stands still makes its two snapshots of one state then, so that
+// everything evaluated can be removed: a full store must not wait for the
+// events that it has no room for.
+func (w *Worker) RequestSnapshot() {
+	select {
+	case w.snapReq <- struct{}{}:
+	default:
+	}
+}
+
+// Run evaluates the partition until ctx ends (it returns ctx's error and
+// leaves everything as a crash would), Drain was asked (nil), or another
+// worker took over (bus.ErrFenced). The state is dropped in every case.
+func (w *Worker) Run(ctx context.Context) (err error) {
+	defer func() {
+		state := "stopped"
+		switch {
+		case errors.Is(err, bus.ErrFenced):
+			state = "fenced"
+		case err != nil && ctx.Err() == nil:
+			state = "failed"
+		}
+		w.note(func(s *WorkerStats) { s.State = state })
+		w.eng, w.grp, w.changed = nil, nil, nil
+	}()
+	if err := w.takeOver(ctx); err != nil {
+		return fmt.Errorf("partition %d: taking over: %w", w.cfg.Partition, err)
+	}
+	if err := w.restore(ctx); err != nil {
+		return fmt.Errorf("partition %d: restoring: %w", w.cfg.Partition, err)
+	}
+	if err := w.loop(ctx); err != nil {
+		return fmt.Errorf("partition %d: %w", w.cfg.Partition, err)
+	}
+	return nil
+}
+
+// takeOver reads the end of the commit chain and appends a fence record: from
+// then on nobody else can append.
+func (w *Worker) takeOver(ctx context.Context) error {
+	subject := bus.CommitSubject(w.cfg.Partition)
+	for {
+		m, err := w.b.Last(ctx, bus.StreamCommits, subject)
+		switch {
+		case errors.Is(err, bus.ErrNotFound):
+			w.last, w.head = &bus.Commit{}, 0
+		case err != nil:
+			return err
+		default:
+			if w.last, err = w.readCommit(ctx, m); err != nil {
+				return err
+			}
+			w.head = m.Seq
+		}
+		w.epoch = w.cfg.Epoch
+		if w.epoch == 0 {
+			w.epoch = w.last.Epoch + 1
+		}
+		if w.epoch <= w.last.Epoch {
+			return fmt.Errorf("epoch %d is over, %q holds epoch %d: %w", w.epoch, w.last.Owner, w.last.Epoch, bus.ErrFenced)
+		}
+		err = w.append(ctx, &bus.Commit{
+			Fence: true, Input: w.last.Input, InputID: w.last.InputID, Watermark: w.last.Watermark, Stamp: w.last.Stamp, Counters: w.last.Counters,
+		})
+		if err == nil {
+			break
+		}
+		// Somebody appended between the look and the fence. With an epoch
+		// of our own choice, look again.
+		if !errors.Is(err, bus.ErrFenced) || w.cfg.Epoch != 0 {
+			return err
+		}
+	}
+	w.committed = w.last.Input
+	w.note(func(s *WorkerStats) { s.Epoch, s.Commit, s.Committed = w.epoch, w.head, w.committed })
+	return nil
+}
+
+// readCommit decodes the last commit, or finds the last one that can be.
+func (w *Worker) readCommit(ctx context.Context, m bus.Message) (*bus.Commit, error) {
+	c, err := bus.DecodeCommit(m.Data)
+	if err == nil {
+		return c, nil
+	}
+	if errors.Is(err, bus.ErrVersion) {
+		return nil, fmt.Errorf("commit %d: %w: start the newer version again", m.Seq, err)
+	}
+	w.log.Error("the last commit record cannot be read; going back to the one before", "seq", m.Seq, "error", err)
+	r := w.b.NewReader(bus.StreamCommits, 1, 64, bus.CommitSubject(w.cfg.Partition))
+	defer r.Stop()
+	c = &bus.Commit{}
+	for {
+		d, err := r.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if g, err := bus.DecodeCommit(d.Data); err == nil {
+			c = g
+		}
+		if d.Seq >= m.Seq {
+			// The unreadable one may have had the next epoch.
+			c.Epoch++
+			return c, nil
+		}
+	}
+}
+
+// append writes a commit record at the end of the chain, for as long as it
+// takes: an unknown outcome is tried again with the same bytes, a full stream
+// is waited for. It fails when fenced or when ctx ends.
+func (w *Worker) append(ctx context.Context, c *bus.Commit) error {
+	c.Partition, c.Epoch, c.Owner, c.Prev, c.Rules = w.cfg.Partition, w.epoch, w.cfg.Owner, w.head, w.cfg.Rules
+	data, err := bus.EncodeCommit(c)
+	if err != nil {
+		return err
+	}
+	wait := 100 * time.Millisecond
+	for {
+		seq, err := w.b.Publish(ctx, bus.Publish{
+			Stream: bus.StreamCommits, Subject: bus.CommitSubject(w.cfg.Partition),
+			ID: c.ID(data), Data: data, Fenced: true, Expect: w.head,
+		})
+		if err == nil {
+			w.head = seq
+			w.note(func(s *WorkerStats) { s.Commit, s.LastCommitError = seq, "" })
+			return nil
+		}
+		if errors.Is(err, bus.ErrFenced) || errors.Is(err, bus.ErrClosed) || errors.Is(err, bus.ErrDamaged) || ctx.Err() != nil {
+			return err
+		}
+		w.note(func(s *WorkerStats) { s.LastCommitError = err.Error() })
+		w.log.Warn("commit not stored yet, trying again", "error", err, "wait", wait)
+		if errors.Is(err, bus.ErrBackpressure) {
+			if perr := w.purgeCommits(ctx); perr != nil && ctx.Err() == nil {
+				w.log.Warn("old commit records could not be removed", "error", perr)
+			}
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(wait*2, 5*time.Second)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// restore loads the newest usable snapshot, or begins with nothing.
+func (w *Worker) restore(ctx context.Context) error {
+	w.note(func(s *WorkerStats) { s.State = "recovering" })
+	strange, err := w.strangeStream(ctx)
+	if err != nil {
+		return err
+	}
+	if strange {
+		// Sequence numbers mean nothing any more. Everything that is stored
+		// is applied to the state as new; the engine drops by event id what
+		// it has seen, and alerts keep their ids.
+		w.log.Error("EVENTS does not hold the frame that was committed last: the store has lost its end or was made anew; all stored frames are evaluated again",
+			"committed", w.committed)
+		w.committed = 0
+	}
+	ok, refused, err := w.b.LoadSnapshot(ctx, w.cfg.Partition, func(s *bus.Snapshot) error {
+		if s.Input > w.last.Input {
+			return fmt.Errorf("it includes input %d, the last commit only %d: %w", s.Input, w.last.Input, bus.ErrDamaged)
+		}
+		w.reset()
+		if err := w.eng.Restore(s.Engine); err != nil {
+			return fmt.Errorf("engine: %w", err)
+		}
+		if err := w.grp.Restore(s.Grouper); err != nil {
+			return fmt.Errorf("grouper: %w", err)
+		}
+		if s.Rules != w.cfg.Rules {
+			w.log.Info("the rules have changed since the snapshot; detectors whose settings are the same keep their state", "snapshot", s.Rules, "now", w.cfg.Rules)
+		}
+		w.input, w.watermark, w.stamp, w.snapInput = s.Input, s.Watermark, s.Stamp, s.Input
+		if strange {
+			w.input, w.snapInput = 0, 0
+		}
+		w.base = s.Counters
+		// What the engine counts itself is in its own state.
+		w.base.Evaluated, w.base.Duplicates, w.base.Late = 0, 0, 0
+		for _, p := range s.Positions {
+			w.shards[shardKey{p.Source, p.Shard}] = &shardPos{ShardPosition: p, name: shardName(p.Source, p.Shard)}
+		}
+		return nil
+	})
+	for _, r := range refused {
+		w.log.Error("a snapshot cannot be used", "input", r.Input, "reason", r.Reason)
+		w.note(func(s *WorkerStats) { s.Refused++ })
+	}
+	if err != nil {
+		return err
+	}
+	if !ok {
+		w.reset()
+		if w.last.Input > 0 {
+			w.log.Warn("no usable snapshot: the state is rebuilt from the stored frames", "committed", w.last.Input)
+		}
+	}
+	if strange {
+		w.base.Gaps++
+	}
+	w.quiet = w.input < w.committed
+	counters, es := w.counters()
+	w.note(func(s *WorkerStats) {
+		s.Input, s.SnapshotInput, s.Watermark, s.Stamp, s.Counters, s.Pending = w.input, w.snapInput, w.watermark, w.stamp, counters, es.Pending
+	})
+	return nil
+}
+
+// strangeStream says whether EVENTS is another stream than the one that the
+// last commit is about. The frame it names is always kept: frames are removed
+// only below what two later snapshots include.
+func (w *Worker) strangeStream(ctx context.Context) (bool, error) {
+	if w.committed == 0 {
+		return false, nil
+	}
+	m, err := w.b.At(ctx, bus.StreamEvents, w.committed)
+	if errors.Is(err, bus.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && m.ID != w.last.InputID, err
+}
+
+// reset begins with nothing.
+func (w *Worker) reset() {
+	w.eng, w.grp = w.cfg.NewEngine(w.cfg.Partition), w.cfg.NewGrouper()
+	w.shards = map[shardKey]*shardPos{}
+	w.changed, w.order = map[string]*alert.Alert{}, nil
+	w.input, w.watermark, w.stamp, w.base = 0, time.Time{}, time.Time{}, bus.Counters{}
+}
+
+func shardName(src string, shard int) string { return src + "/" + strconv.Itoa(shard) }
+
+// item is a frame on its way from the stream, decoded and parsed.
+type item struct {
+	seq     uint64
+	id      string
+	pending uint64
+	frame   *bus.Frame
+	events  []event.Event
+	faults  []error // per record, nil when parsed; nil slice when all are
+	bytes   int
+	err     error // the frame cannot be read, or reading cannot go on
+	fatal   bool
+	raw     []byte // of an unreadable frame
+}
+
+// read decodes and parses ahead of the evaluation. It is the stage that runs
+// beside it; parsing takes most of the time.
+func (w *Worker) read(ctx context.Context, from uint64, out chan<- item) {
+	r := w.b.NewReader(bus.StreamEvents, from, 16, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
+	defer r.Stop()
+	for {
+		var it item
+		d, err := r.Next(ctx)
+		if err != nil {
+			it = item{err: err, fatal: true}
+		} else {
+			it = decodeItem(d)
+		}
+		select {
+		case out <- it:
+		case <-ctx.Done():
+			return
+		}
+		if it.fatal {
+			return
+		}
+	}
+}
+
+func decodeItem(d bus.Delivery) item {
+	it := item{seq: d.Seq, id: d.ID, pending: d.Pending}
+	it.frame, it.err = bus.DecodeFrame(d.Data)
+	if it.err != nil {
+		it.raw = d.Data
+		it.fatal = errors.Is(it.err, bus.ErrVersion)
+		return it
+	}
+	it.events = make([]event.Event, len(it.frame.Records))
+	var p event.Parser
+	for i, rec := range it.frame.Records {
+		it.bytes += len(rec)
+		if err := parseOne(&p, rec, &it.events[i]); err != nil {
+			if it.faults == nil {
+				it.faults = make([]error, len(it.events))
+			}
+			it.faults[i] = err
+		}
+	}
+	return it
+}
+
+// panicError is a panic made an error.
+type panicError struct {
+	value any
+	stack string
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+func parseOne(p *event.Parser, rec []byte, ev *event.Event) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &panicError{r, string(debug.Stack())}
+		}
+	}()
+	return p.Parse(rec, ev)
+}
+
+// loop evaluates and commits.
+func (w *Worker) loop(ctx context.Context) error {
+	rctx, cancel := context.WithCancel(ctx)
+	items := make(chan item, 4)
+	var wg sync.WaitGroup
+	wg.Go(func() { w.read(rctx, w.input+1, items) })
+	defer wg.Wait()
+	defer cancel()
+	if !w.quiet {
+		w.note(func(s *WorkerStats) { s.State = "running" })
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	drain := w.drain
+	target, draining := uint64(0), false
+	for {
+		if draining && w.input >= target {
+			// Still quiet means that committed frames are not there any
+			// more; there is nothing to wait for.
+			return w.finish(ctx)
+		}
+		var it item
+		got := false
+		if len(w.order) > 0 {
+			// Alerts wait: take only what is at hand.
+			select {
+			case it = <-items:
+				got = true
+			default:
+				if err := w.commit(ctx); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if !got {
+			select {
+			case it = <-items:
+			case <-timer.C:
+				if err := w.commit(ctx); err != nil {
+					return err
+				}
+				continue
+			case <-w.snapReq:
+				if err := w.makeRoom(ctx); err != nil {
+					return err
+				}
+				continue
+			case <-drain:
+				drain = nil
+				m, err := w.b.Last(ctx, bus.StreamEvents, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
+				if err != nil && !errors.Is(err, bus.ErrNotFound) {
+					return err
+				}
+				target, draining = m.Seq, true
+				w.note(func(s *WorkerStats) { s.State = "draining" })
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if it.fatal {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return it.err
+		}
+		if err := w.evaluate(ctx, &it); err != nil {
+			return err
+		}
+		if w.quiet {
+			continue
+		}
+		if w.frames == 1 {
+			timer.Reset(w.cfg.CommitEvery)
+		}
+		if w.frames >= w.cfg.CommitFrames || len(w.order) > 0 && w.batch >= w.cfg.BatchFrames {
+			if err := w.commit(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// evaluate applies one frame.
+func (w *Worker) evaluate(ctx context.Context, it *item) error {
+	quiet := it.seq <= w.committed
+	if w.quiet && !quiet {
+		w.recovered()
+	}
+	if it.err != nil {
+		// The gap in the numbers shows with the next frame.
+		w.base.Parked++
+		w.log.Error("a stored frame cannot be read; its records are lost to detection here and still at the source", "seq", it.seq, "error", it.err)
+		if !quiet {
+			if err := w.park(ctx, it, -1, "bad-frame", it.err, it.raw); err != nil {
+				return err
+			}
+		}
+	} else {
+		pos := w.chain(it)
+		w.guard(it, "tick", func() { w.eng.Tick(it.frame.Received) })
+		for i := range it.events {
+			var err error
+			if it.faults != nil {
+				err = it.faults[i]
+			}
+			if err == nil {
+				err = w.apply(&it.events[i], pos.name)
+			}
+			if err == nil {
+				continue
+			}
+			w.base.Parked++
+			reason, _ := reasonOf(err)
+			if pe := (*panicError)(nil); errors.As(err, &pe) {
+				reason = "panic"
+			}
+			w.log.Error("an event could not be evaluated and is parked", "seq", it.seq, "index", i, "reason", reason, "error", err)
+			if !quiet {
+				if err := w.park(ctx, it, i, reason, err, it.frame.Records[i]); err != nil {
+					return err
+				}
+			}
+		}
+		w.guard(it, "grouping", w.group)
+		if it.frame.Received.After(w.stamp) {
+			w.stamp = it.frame.Received
+		}
+	}
+	w.input, w.inputID = it.seq, it.id
+	w.base.Frames++
+	w.sinceSnap++
+	w.sinceSnapBytes += int64(it.bytes)
+	if quiet {
+		w.changed, w.order = map[string]*alert.Alert{}, nil
+		w.note(func(s *WorkerStats) { s.Recovered++; s.Input = w.input })
+		if w.input >= w.committed {
+			w.recovered()
+		}
+		return nil
+	}
+	w.frames++
+	if len(w.order) > 0 {
+		w.batch++
+	}
+	if w.oldest.IsZero() && it.frame != nil {
+		w.oldest = it.frame.Received
+	}
+	w.note(func(s *WorkerStats) { s.Input, s.Lag = w.input, it.pending })
+	return nil
+}
+
+// recovered ends the re-evaluation: from here on output counts.
+func (w *Worker) recovered() {
+	w.quiet = false
+	for _, p := range w.shards {
+		p.dirty = false
+	}
+	w.note(func(s *WorkerStats) { s.State = "running" })
+}
+
+// apply evaluates one event. A panic is that event's, and the same events make
+// it panic again in a re-evaluation, so state stays a function of the input.
+func (w *Worker) apply(ev *event.Event, shard string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &panicError{r, string(debug.Stack())}
+		}
+	}()
+	w.eng.Apply(ev, shard)
+	return nil
+}
+
+// guard keeps a panic that belongs to no event from ending the partition.
+func (w *Worker) guard(it *item, what string, do func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.log.Error("panic in "+what, "seq", it.seq, "panic", r, "stack", string(debug.Stack()))
+		}
+	}()
+	do()
+}
+
+// group folds what the engine found.
+func (w *Worker) group() {
+	for _, d := range w.eng.Take() {
+		w.base.Detections++
+		a := w.grp.Add(d)
+		if a == nil {
+			continue
+		}
+		if _, ok := w.changed[a.ID]; !ok {
+			w.order = append(w.order, a.ID)
+		}
+		w.changed[a.ID] = a
+	}
+	if m := w.eng.Watermark(); m.After(w.watermark) {
+		w.watermark = m
+		w.grp.Advance(m)
+	}
+}
+
+// chain follows the numbering of the frame's shard. The stream's own order and
+// the expected sequence of every publish mean that a frame is never there
+// twice; a number that is missing is data that was lost.
+func (w *Worker) chain(it *item) *shardPos {
+	f := it.frame
+	k := shardKey{f.Source, f.Shard}
+	p := w.shards[k]
+	if p == nil {
+		p = &shardPos{ShardPosition: bus.ShardPosition{Source: f.Source, Shard: f.Shard}, name: shardName(f.Source, f.Shard)}
+		w.shards[k] = p
+		if f.Counter > 1 {
+			// Frames before it were purged, and no snapshot holds what they
+			// left behind.
+			w.log.Error("the state is rebuilt from a history that is not whole: what detectors had learned before is lost", "source", f.Source, "shard", f.Shard, "first_frame", f.Counter)
+			w.base.Gaps++
+			w.note(func(s *WorkerStats) { s.Rebuilt = true })
+		}
+	} else if f.Counter > p.Counter+1 {
+		lost := f.Counter - p.Counter - 1
+		w.base.Gaps += lost
+		w.log.Error("frames are missing from the store", "source", f.Source, "shard", f.Shard, "frames", lost, "after", p.To, "before", f.From)
+	} else if f.Counter <= p.Counter {
+		w.log.Error("frames are numbered again: the store had lost its end", "source", f.Source, "shard", f.Shard, "was", p.Counter, "is", f.Counter)
+	}
+	if p.Span == 0 || p.From != f.From && !later(f.Reach, f.To) {
+		p.Span = it.seq
+	}
+	p.Counter, p.From, p.To, p.Seq, p.dirty = f.Counter, f.From, f.To, it.seq, true
+	return p
+}
+
+// park puts a record into quarantine; it is durable before the step commits.
+func (w *Worker) park(ctx context.Context, it *item, index int, reason string, cause error, raw []byte) error {
+	p := bus.Parked{Reason: reason, Partition: w.cfg.Partition, Message: cause.Error(), Raw: raw}
+	var pe *panicError
+	if errors.As(cause, &pe) {
+		p.Stack = pe.stack
+	}
+	if f := it.frame; f != nil {
+		p.Source, p.Shard, p.From, p.To, p.Received = f.Source, f.Shard, f.From, f.To, f.Received
+	} else {
+		p.Source, p.Shard = bus.StreamEvents, 0
+		p.From = strconv.FormatUint(it.seq, 10)
+	}
+	wait := 100 * time.Millisecond
+	for {
+		_, err := w.b.Park(ctx, p)
+		if err == nil || ctx.Err() != nil || errors.Is(err, bus.ErrClosed) {
+			return err
+		}
+		if errors.Is(err, bus.ErrTooLarge) {
+			w.log.Error("a parked record does not fit and is dropped", "seq", it.seq, "index", index, "error", err)
+			return nil
+		}
+		w.log.Warn("record not parked yet, trying again", "error", err)
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(wait*2, 5*time.Second)
+	}
+}
+
+// counters joins what the engine counts with what the worker counts.
+func (w *Worker) counters() (bus.Counters, EngineStats) {
+	c, s := w.base, w.eng.Stats()
+	c.Evaluated, c.Duplicates, c.Late = s.Events, s.Duplicates, s.Late
+	return c, s
+}
+
+// commit appends the step: in one record, or in several of which the last one
+// moves the input. Alerts of a step that was cut short are written again by
+// whoever evaluates it next, with the same ids.
+func (w *Worker) commit(ctx context.Context) error {
+	if w.frames == 0 && len(w.order) == 0 {
+		return nil
+	}
+	counters, es := w.counters()
+	var alerts [][]byte
+	for _, id := range w.order {
+		b, err := w.storeAlert(w.changed[id])
+		if err != nil {
+			return err
+		}
+		alerts = append(alerts, b)
+	}
+	c := &bus.Commit{Input: w.input, InputID: w.inputID, Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Positions: w.moved()}
+	parts := cutAlerts(alerts)
+	for _, part := range parts[:len(parts)-1] {
+		if err := w.appendCut(ctx, &bus.Commit{Part: true, Input: w.last.Input, InputID: w.last.InputID, Watermark: w.last.Watermark, Stamp: w.last.Stamp, Counters: w.last.Counters}, part); err != nil {
+			return err
+		}
+	}
+	if err := w.appendCut(ctx, c, parts[len(parts)-1]); err != nil {
+		return err
+	}
+	w.last, w.committed = c, w.input
+	now := time.Now()
+	w.note(func(s *WorkerStats) {
+		s.Committed, s.Watermark, s.Stamp, s.Counters, s.Pending = w.committed, w.watermark, w.stamp, counters, es.Pending
+		if !w.oldest.IsZero() {
+			w.lat.add(now.Sub(w.oldest))
+		}
+	})
+	w.changed, w.order = map[string]*alert.Alert{}, nil
+	w.frames, w.batch, w.oldest = 0, 0, time.Time{}
+	for _, p := range w.shards {
+		p.dirty = false
+	}
+	if w.sinceCommits++; w.sinceCommits >= purgeCommitsEvery {
+		w.sinceCommits = 0
+		if err := w.purgeCommits(ctx); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			w.log.Warn("old commit records could not be removed", "error", err)
+		}
+	}
+	if w.sinceSnap >= w.cfg.SnapshotFrames || w.sinceSnapBytes >= w.cfg.SnapshotBytes {
+		return w.snapshot(ctx)
+	}
+	return nil
+}
+
+// appendCut appends c with alerts, in halves when they do not fit even
+// compressed. All but the last half go as parts.
+func (w *Worker) appendCut(ctx context.Context, c *bus.Commit, alerts [][]byte) error {
+	c.Alerts = alerts
+	err := w.append(ctx, c)
+	if !errors.Is(err, bus.ErrTooLarge) || len(alerts) < 2 {
+		return err
+	}
+	half := len(alerts) / 2
+	first := &bus.Commit{Part: true, Input: w.last.Input, InputID: w.last.InputID, Watermark: w.last.Watermark, Stamp: w.last.Stamp, Counters: w.last.Counters}
+	if err := w.appendCut(ctx, first, alerts[:half]); err != nil {
+		return err
+	}
+	return w.appendCut(ctx, c, alerts[half:])
+}
+
+// cutAlerts divides alerts by what one record may carry; there is always one
+// part.
+func cutAlerts(alerts [][]byte) [][][]byte {
+	var out [][][]byte
+	size, from := 0, 0
+	for i, a := range alerts {
+		if i > from && (size+len(a) > bus.MaxAlertBytes || i-from >= bus.MaxAlerts) {
+			out = append(out, alerts[from:i])
+			size, from = 0, i
+		}
+		size += len(a)
+	}
+	return append(out, alerts[from:])
+}
+
+// maxStoredAlert is what one alert may take before its details are left out;
+// it fits a record whatever compression does.
+const maxStoredAlert = 512 << 10
+
+func (w *Worker) storeAlert(a *alert.Alert) ([]byte, error) {
+	b, err := alert.MarshalStored(a)
+	if err == nil && len(b) <= maxStoredAlert {
+		return b, nil
+	}
+	// Details that cannot be written must not stop the alert.
+	short := *a
+	short.Details = map[string]any{"omitted": "the details do not fit or cannot be encoded"}
+	w.log.Error("details of an alert are left out", "alert", a.ID, "rule", a.Rule, "bytes", len(b), "error", err)
+	return alert.MarshalStored(&short)
+}
+
+// moved lists the positions that changed since the last commit.
+func (w *Worker) moved() []bus.ShardPosition {
+	var out []bus.ShardPosition
+	for _, p := range w.shards {
+		if p.dirty {
+			out = append(out, p.ShardPosition)
+		}
+	}
+	sortPositions(out)
+	return out
+}
+
+func sortPositions(ps []bus.ShardPosition) {
+	slices.SortFunc(ps, func(a, b bus.ShardPosition) int {
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Shard, b.Shard))
+	})
+}
+
+// snapshot saves the state, which is exactly what the last commit covers, and
+// removes the frames that neither kept snapshot needs. A failure costs a
+// longer start, not more; only a fence ends the worker.
+func (w *Worker) snapshot(ctx context.Context) error {
+	w.sinceSnap, w.sinceSnapBytes = 0, 0
+	counters, _ := w.counters()
+	s := &bus.Snapshot{
+		Partition: w.cfg.Partition, Epoch: w.epoch, Input: w.input, Commit: w.head, Rules: w.cfg.Rules, Made: time.Now().UTC(),
+		Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Engine: w.eng.Snapshot(), Grouper: w.grp.Snapshot(),
+	}
+	for _, p := range w.shards {
+		s.Positions = append(s.Positions, p.ShardPosition)
+	}
+	sortPositions(s.Positions)
+	older, err := w.b.SaveSnapshot(ctx, s)
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, bus.ErrFenced) || errors.Is(err, bus.ErrClosed) {
+			return err
+		}
+		w.log.Error("no snapshot could be made; the next start takes longer", "error", err)
+		return nil
+	}
+	w.snapInput, w.olderInput = s.Input, older
+	w.note(func(st *WorkerStats) {
+		st.Snapshots++
+		st.SnapshotInput, st.SnapshotBytes = s.Input, len(s.Engine)+len(s.Grouper)
+	})
+	if older == 0 {
+		return nil
+	}
+	for _, p := range s.Positions {
+		// The last page of every shard stays: it holds the position, and
+		// what an interrupted page has stored so far.
+		floor := min(older+1, p.Span)
+		if err := w.b.PurgeSubject(ctx, bus.StreamEvents, bus.EventsSubject(w.cfg.Partition, bus.ShardToken(p.Source, p.Shard)), floor); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			w.log.Warn("old frames could not be removed", "error", err)
+			break
+		}
+	}
+	return nil
+}
+
+// makeRoom answers RequestSnapshot.
+func (w *Worker) makeRoom(ctx context.Context) error {
+	if w.quiet || w.input == 0 {
+		return nil
+	}
+	if err := w.commit(ctx); err != nil {
+		return err
+	}
+	if w.olderInput >= w.input {
+		return nil // nothing to gain
+	}
+	return w.snapshot(ctx)
+}
+
+// purgeCommits removes commit records that every reader has seen, never the
+// last one.
+func (w *Worker) purgeCommits(ctx context.Context) error {
+	floor := w.head
+	for _, name := range w.cfg.Readers {
+		seen, err := w.b.LoadCursor(ctx, name, w.cfg.Partition)
+		if err != nil {
+			return err
+		}
+		floor = min(floor, seen+1)
+	}
+	return w.b.PurgeSubject(ctx, bus.StreamCommits, bus.CommitSubject(w.cfg.Partition), floor)
+}
+
+// finish is the clean end: commit, snapshot, so that the next start has
+// nothing to do.
+func (w *Worker) finish(ctx context.Context) error {
+	if err := w.commit(ctx); err != nil {
+		return err
+	}
+	if w.input == w.snapInput {
+		return nil
+	}
+	return w.snapshot(ctx)
+}
+
+// latencies keeps the last ones for quantiles.
+type latencies struct {
+	ring [512]time.Duration
+	n    int
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.ring[l.n%len(l.ring)] = d
+	l.n++
+}
+
+func (l *latencies) quantiles() (p50, p99 time.Duration) {
+	k := min(l.n, len(l.ring))
+	if k == 0 {
+		return 0, 0
+	}
+	s := slices.Clone(l.ring[:k])
+	slices.Sort(s)
+	return s[k/2], s[k*99/100]
+}

@@ -1,0 +1,1184 @@
+package responders_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	. "github.com/trailwarden/trailwarden/responders"
+)
+
+// chat is a platform with its messages, and the notifier that writes to it.
+type chat struct {
+	w    *world
+	name string
+
+	mu       sync.Mutex
+	messages []*message
+	calls    []call
+	next     []fault // for the next posts
+	nextEdit []fault
+	nextFind []fault
+	always   fault // for every call
+	noFind   bool
+	panics   bool
+}
+
+type message struct {
+	ref    string
+	at     time.Time
+	first  Notice
+	last   Notice
+	thread []string
+}
+
+type call struct {
+	what  string
+	alert string
+	at    time.Time
+}
+
+const hang fault = "hang"
+
+func (c *chat) Name() string { return c.name }
+
+func (c *chat) begin(what, alertID string) error {
+	if c.w.isDead() {
+		return errDead
+	}
+	c.calls = append(c.calls, call{what, alertID, c.w.clock.Now()})
+	return nil
+}
+
+func (c *chat) fail(ctx context.Context, f fault) (done bool, err error) {
+	switch f {
+	case none:
+		return true, nil
+	case dieBefore:
+		c.w.die()
+		return false, errDead
+	case dieAfter:
+		c.w.die()
+		return true, errDead
+	case lostBefore:
+		return false, fmt.Errorf("time-out: %w", ErrInDoubt)
+	case lostAfter:
+		return true, fmt.Errorf("time-out: %w", ErrInDoubt)
+	case throttled:
+		return false, &RetryAfterError{After: 30 * time.Second, Err: errors.New("ratelimited")}
+	case errBefore:
+		return false, fmt.Errorf("503: %w", ErrRetry)
+	case hang:
+		c.mu.Unlock()
+		<-ctx.Done()
+		c.mu.Lock()
+		return false, ctx.Err()
+	case panicAfter:
+		return true, errors.New("panic")
+	}
+	return false, errors.New("invalid_auth")
+}
+
+func (c *chat) pick(list *[]fault) fault {
+	if c.always != none {
+		return c.always
+	}
+	return pop(list)
+}
+
+func (c *chat) Post(ctx context.Context, n Notice) (MessageRef, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.begin("post", n.Alert.ID); err != nil {
+		return MessageRef{}, err
+	}
+	f := c.pick(&c.next)
+	done, err := c.fail(ctx, f)
+	m := &message{ref: fmt.Sprintf("%s.%d", c.name, len(c.messages)), at: c.w.clock.Now(), first: n, last: n, thread: slices.Clone(n.Thread)}
+	if done {
+		c.messages = append(c.messages, m)
+	}
+	if f == panicAfter {
+		panic("blocks too long")
+	}
+	return MessageRef{Channel: c.name, ID: m.ref}, err
+}
+
+func (c *chat) Update(ctx context.Context, ref MessageRef, n Notice) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.begin("edit", n.Alert.ID); err != nil {
+		return err
+	}
+	done, err := c.fail(ctx, c.pick(&c.nextEdit))
+	if !done {
+		return err
+	}
+	for _, m := range c.messages {
+		if m.ref == ref.ID {
+			m.last = n
+			m.thread = append(m.thread, n.Thread...)
+			return err
+		}
+	}
+	return errors.New("message_not_found")
+}
+
+func (c *chat) Find(ctx context.Context, alertID string, since time.Time) (MessageRef, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.begin("find", alertID); err != nil {
+		return MessageRef{}, false, err
+	}
+	if c.noFind {
+		return MessageRef{}, false, errors.ErrUnsupported
+	}
+	if _, err := c.fail(ctx, c.pick(&c.nextFind)); err != nil {
+		return MessageRef{}, false, err
+	}
+	for _, m := range c.messages {
+		if m.first.Alert.ID == alertID && !m.at.Before(since) {
+			return MessageRef{Channel: c.name, ID: m.ref}, true, nil
+		}
+	}
+	return MessageRef{}, false, nil
+}
+
+func (c *chat) of(alertID string) []*message {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*message
+	for _, m := range c.messages {
+		if m.first.Alert.ID == alertID {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (c *chat) byRule(rule string) []*message {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*message
+	for _, m := range c.messages {
+		if m.first.Alert.Rule == rule {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (c *chat) made(what string) []call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []call
+	for _, x := range c.calls {
+		if x.what == what {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (c *chat) set(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+}
+
+// process is one life of the responder.
+type process struct {
+	*Dispatcher
+	m    *Machine
+	stop func()
+}
+
+func autoPlaybooks() []Playbook {
+	return MergePlaybooks(DefaultPlaybooks(), []Playbook{{Name: "leaked-key", Mode: Auto}})
+}
+
+func (w *world) start(dests []Destination, edit ...func(*DispatcherOptions)) *process {
+	w.t.Helper()
+	m, err := NewMachine(w.options())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o := DispatcherOptions{
+		Journal: w.journal(), Machine: m, Playbooks: autoPlaybooks(), Destinations: dests,
+		Accounts: map[string]string{account: "prod"}, Now: w.clock.Now,
+	}
+	for _, f := range edit {
+		f(&o)
+	}
+	d, err := NewDispatcher(o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := d.Run(ctx); err != nil && !w.isDead() {
+			w.t.Error(err)
+		}
+	})
+	return &process{d, m, func() { cancel(); wg.Wait() }}
+}
+
+// bubble runs a test in virtual time.
+func bubble(t *testing.T, f func(t *testing.T, w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.clock.fn = time.Now
+		f(t, w)
+	})
+}
+
+func (w *world) chat(name string) *chat { return &chat{w: w, name: name} }
+
+func (w *world) leaked(id string) alert.Alert {
+	return leakedAlert(id, aliceAK, "alice", w.clock.Now().Add(-time.Minute))
+}
+
+// plain is an alert that no playbook cares for.
+func (w *world) plain(id, rule string, sev alert.Severity) alert.Alert {
+	a := w.leaked(id)
+	a.Rule, a.Severity, a.Outcome = rule, sev, "success"
+	return a
+}
+
+func (p *process) give(t testing.TB, seq uint64, alerts ...alert.Alert) {
+	t.Helper()
+	if err := p.Handle(context.Background(), 0, seq, alerts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLeakedKeyFromAlertToInactive(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.plain3 = true
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		began := time.Now()
+		p.give(t, 1, w.leaked("a1"))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Inactive" {
+			t.Fatal("not contained")
+		}
+		ms := slack.of("a1")
+		if len(ms) != 1 || len(slack.messages) != 1 {
+			t.Fatalf("%d messages, %d in all", len(ms), len(slack.messages))
+		}
+		m := ms[0]
+		if m.at.Sub(began) > time.Second {
+			t.Fatalf("the message came after %s", m.at.Sub(began))
+		}
+		if len(m.first.Actions) != 1 || m.first.Account != "prod" {
+			t.Fatalf("the first message does not show the action: %+v", m.first)
+		}
+		if v := m.last.Actions[0]; v.State != Done || !v.Undoable || !strings.Contains(v.Describe, aliceAK) {
+			t.Fatalf("the message ends with %+v", v)
+		}
+		x, err := p.m.Undo(ctxb, m.last.Actions[0].ID, "dave")
+		if err != nil || x.State != Undone {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if v := m.last.Actions[0]; v.State != Undone || v.By != "dave" || v.Undoable {
+			t.Fatalf("after the undo it shows %+v", v)
+		}
+		if s := strings.Join(m.thread, "\n"); !strings.Contains(s, "undone by dave") {
+			t.Fatalf("thread: %s", s)
+		}
+	})
+}
+
+func TestRepeatsEditOneMessage(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		a := w.plain("a1", "root.login", alert.High)
+		p.give(t, 1, a)
+		synctest.Wait()
+		const n = 10_000
+		for i := 2; i <= n; i++ {
+			a.Revision, a.Count, a.LastAt = i, i, a.LastAt.Add(time.Second)
+			if i == 5000 {
+				a.SourceIP = "198.51.100.9"
+			}
+			p.give(t, uint64(i), a)
+			if i%100 == 0 {
+				time.Sleep(time.Second)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		ms := slack.of("a1")
+		if len(ms) != 1 {
+			t.Fatalf("%d messages", len(ms))
+		}
+		if ms[0].last.Alert.Count != n {
+			t.Fatalf("the message ends at ×%d", ms[0].last.Alert.Count)
+		}
+		edits := len(slack.made("edit"))
+		if edits == 0 || edits > 25 {
+			t.Fatalf("%d edits for %d repeats", edits, n)
+		}
+		if s := strings.Join(ms[0].thread, "\n"); !strings.Contains(s, "new source address: 198.51.100.9") || len(ms[0].thread) > 60 {
+			t.Fatalf("%d lines: %s", len(ms[0].thread), s)
+		}
+		t.Logf("%d equal alerts: 1 message, %d edits, %d thread lines", n, edits, len(ms[0].thread))
+	})
+}
+
+func TestFilters(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		all, some, ops := w.chat("all"), w.chat("some"), w.chat("ops")
+		p := w.start([]Destination{
+			{Notifier: all, MinSeverity: alert.Info},
+			{Notifier: some},
+			{Notifier: ops, MinSeverity: alert.Low, Rules: []string{"trail.*"}},
+		})
+		defer p.stop()
+		sig := w.plain("signal", "net.new", alert.Low)
+		sig.Signal = true
+		p.give(t, 1,
+			sig,
+			w.plain("low", "net.new", alert.Low),
+			w.plain("high", "net.new", alert.High),
+			w.plain("trail", "trail.stopped", alert.Critical),
+		)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for c, want := range map[*chat][]string{all: {"high", "low", "trail"}, some: {"high", "trail"}, ops: {"trail"}} {
+			var got []string
+			for _, m := range c.messages {
+				got = append(got, m.first.Alert.ID)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s shows %v, want %v", c.name, got, want)
+			}
+		}
+	})
+}
+
+// A severity that rises over the threshold later brings the message then.
+func TestSeverityRises(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack, MinSeverity: alert.High}})
+		defer p.stop()
+		a := w.plain("a1", "r", alert.Low)
+		p.give(t, 1, a)
+		synctest.Wait()
+		a.Revision, a.Severity = 2, alert.High
+		p.give(t, 2, a)
+		synctest.Wait()
+		if len(slack.of("a1")) != 1 {
+			t.Fatalf("%d messages", len(slack.of("a1")))
+		}
+	})
+}
+
+// Every way in which a post can end leaves one message.
+func TestPostOutcomes(t *testing.T) {
+	for _, f := range []fault{lostBefore, lostAfter, throttled, errBefore, panicAfter, hang} {
+		t.Run(string(f), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				slack.next = []fault{f, f}
+				p := w.start([]Destination{{Notifier: slack}})
+				defer p.stop()
+				p.give(t, 1, w.plain("a1", "r", alert.High))
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				if n := len(slack.of("a1")); n != 1 {
+					t.Fatalf("%d messages; %v", n, slack.calls)
+				}
+				if s := p.Stats()[0]; s.Waiting != 0 || s.Dead != 0 {
+					t.Fatalf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
+func TestLookingUpFails(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		slack.next = []fault{lostAfter}
+		slack.nextFind = []fault{errBefore, lostBefore, throttled, final}
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		p.give(t, 1, w.plain("a1", "r", alert.High))
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := len(slack.of("a1")); n != 1 || len(slack.made("post")) != 1 {
+			t.Fatalf("%d messages; %v", n, slack.calls)
+		}
+	})
+}
+
+// Where nothing can be looked up, one more attempt at a time is made, marked
+// as a possible repeat, and it ends.
+func TestWebhookThatNeverAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		hook, slack := w.chat("hook"), w.chat("slack")
+		hook.noFind = true
+		hook.next = []fault{lostAfter}
+		p := w.start([]Destination{{Notifier: hook}, {Notifier: slack}})
+		defer p.stop()
+		p.give(t, 1, w.plain("a1", "r", alert.High))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		ms := hook.of("a1")
+		if len(ms) != 2 || len(ms[0].first.Thread) != 0 || !strings.Contains(strings.Join(ms[1].first.Thread, " "), "possible repeat") {
+			t.Fatalf("%d messages", len(ms))
+		}
+		hook.set(func() { hook.always = lostBefore })
+		p.give(t, 2, w.plain("a2", "r", alert.High))
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if n := len(hook.made("post")); n > 2+4 {
+			t.Fatalf("%d posts", n)
+		}
+		if len(slack.byRule(RuleUndelivered)) != 1 {
+			t.Fatal("nobody was told")
+		}
+	})
+}
+
+// F1: a destination that asks for a pause gets it; others do not notice.
+func TestRetryAfter(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack, other := w.chat("slack"), w.chat("other")
+		slack.next = []fault{throttled}
+		p := w.start([]Destination{{Notifier: slack}, {Notifier: other}})
+		defer p.stop()
+		began := time.Now()
+		p.give(t, 1, w.plain("a1", "r1", alert.High), w.plain("a2", "r2", alert.Critical), w.plain("a3", "r3", alert.High))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(other.messages) != 3 || len(slack.messages) != 0 || len(slack.calls) != 1 {
+			t.Fatalf("after a second: %d and %d messages, %v", len(other.messages), len(slack.messages), slack.calls)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(slack.messages) != 3 || slack.messages[0].first.Alert.ID != "a2" || slack.messages[1].first.Alert.ID != "a1" {
+			t.Fatalf("%d messages, or out of order", len(slack.messages))
+		}
+		if at := slack.calls[1].at.Sub(began); at < 30*time.Second {
+			t.Fatalf("called again after %s", at)
+		}
+	})
+}
+
+// A destination that hangs slows neither Handle nor the others.
+func TestHungDestination(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		dead, live := w.chat("dead"), w.chat("live")
+		dead.always = hang
+		p := w.start([]Destination{{Notifier: dead}, {Notifier: live, StormAt: -1}})
+		defer p.stop()
+		began := time.Now()
+		for i := range 200 {
+			p.give(t, uint64(i+1), w.plain(fmt.Sprint("a", i), "r", alert.High))
+		}
+		synctest.Wait()
+		if took := time.Since(began); took > 0 {
+			t.Fatalf("virtual time passed: %s", took)
+		}
+		if len(live.messages) != 200 {
+			t.Fatalf("%d messages", len(live.messages))
+		}
+		if c, err := p.Cursor(ctxb, 0); err != nil || c != 200 {
+			t.Fatalf("cursor %d %v", c, err)
+		}
+	})
+}
+
+// F4: a destination that refuses for good: the others hear of it, and after
+// the mending nothing is lost.
+func TestDeadLetterAndRequeue(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		broken, other := w.chat("broken"), w.chat("other")
+		broken.always = final
+		p := w.start([]Destination{{Notifier: broken}, {Notifier: other}})
+		defer p.stop()
+		for i := range 5 {
+			p.give(t, uint64(i+1), w.plain(fmt.Sprint("a", i), "r", alert.High))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := p.Stats()[0]; s.Dead != 5 || s.LastErr == "" {
+			t.Fatalf("%+v", s)
+		}
+		told := other.byRule(RuleUndelivered)
+		if len(told) != 1 || !strings.Contains(told[0].first.Alert.Title, "broken") {
+			t.Fatalf("%d alerts about it", len(told))
+		}
+		broken.set(func() { broken.always = none })
+		n, err := p.Requeue(ctxb, "broken")
+		if err != nil || n != 5 {
+			t.Fatalf("%d %v", n, err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(broken.messages) != 5 {
+			t.Fatalf("%d messages after the mending", len(broken.messages))
+		}
+		if _, err := p.Requeue(ctxb, "nobody"); err == nil {
+			t.Fatal("a destination that is not there")
+		}
+	})
+}
+
+// A message that was deleted is written anew, once.
+func TestMessageGone(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		a := w.plain("a1", "r", alert.High)
+		p.give(t, 1, a)
+		synctest.Wait()
+		slack.set(func() { slack.messages = nil })
+		a.Revision, a.Count = 2, 2
+		p.give(t, 2, a)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if ms := slack.of("a1"); len(ms) != 1 || ms[0].last.Alert.Count != 2 {
+			t.Fatalf("%d messages", len(ms))
+		}
+	})
+}
+
+// J1: a storm of many alerts over many rules.
+func TestStorm(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack, Gap: time.Second}})
+		defer p.stop()
+		const n, rules = 3000, 20
+		began := time.Now()
+		var batch []alert.Alert
+		for i := range n {
+			batch = append(batch, w.plain(fmt.Sprintf("storm-%d", i), fmt.Sprint("rule", i%rules), alert.High))
+		}
+		p.give(t, 1, batch...)
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		posts := slack.made("post")
+		for i := 1; i < len(posts); i++ {
+			if gap := posts[i].at.Sub(posts[i-1].at); gap < time.Second {
+				t.Fatalf("two posts within %s", gap)
+			}
+		}
+		seen, covered := map[string]bool{}, 0
+		for _, m := range slack.messages {
+			if m.first.Alert.Rule == RuleDigest {
+				covered += m.first.Alert.Count
+			} else {
+				seen[m.first.Alert.Rule] = true
+				covered++
+			}
+		}
+		if len(seen) != rules {
+			t.Fatalf("%d rules of %d have a message of their own", len(seen), rules)
+		}
+		if covered != n {
+			t.Fatalf("%d incidents are shown of %d", covered, n)
+		}
+		if len(slack.messages) > 60 {
+			t.Fatalf("%d messages", len(slack.messages))
+		}
+		last := slack.messages[len(slack.messages)-1].at.Sub(began)
+		t.Logf("%d incidents, %d rules: %d messages (%d digests) in %s", n, rules, len(slack.messages), len(slack.byRule(RuleDigest)), last)
+		// Calm again: an alert goes by itself at once.
+		p.give(t, 2, w.plain("after", "rule0", alert.High))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if len(slack.of("after")) != 1 {
+			t.Fatal("after the storm an alert does not go by itself")
+		}
+		// One that was only digested grows worse: now it goes by itself.
+		var folded string
+		for i := range n {
+			if id := fmt.Sprintf("storm-%d", i); len(slack.of(id)) == 0 {
+				folded = id
+				break
+			}
+		}
+		a := w.plain(folded, "rule1", alert.Critical)
+		a.Revision = 2
+		p.give(t, 3, a)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if len(slack.of(folded)) != 1 {
+			t.Fatal("a digested incident that grew worse stays hidden")
+		}
+	})
+}
+
+// F5: down for two hours with thousands of alerts: none is lost, and what
+// comes on return is a digest.
+func TestDownForHours(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		slack.always = errBefore
+		p := w.start([]Destination{{Notifier: slack, Gap: time.Second}})
+		defer p.stop()
+		const n = 2000
+		for i := range n {
+			p.give(t, uint64(i+1), w.plain(fmt.Sprint("a", i), fmt.Sprint("r", i%5), alert.High))
+			time.Sleep(2 * time.Hour / n)
+		}
+		calls := len(slack.calls)
+		if calls > 100 {
+			t.Fatalf("%d calls to a platform that is down", calls)
+		}
+		slack.set(func() { slack.always = none })
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		covered := 0
+		for _, m := range slack.messages {
+			if m.first.Alert.Rule == RuleDigest {
+				covered += m.first.Alert.Count
+			} else {
+				covered++
+			}
+		}
+		if covered != n || len(slack.messages) > 40 {
+			t.Fatalf("%d of %d incidents in %d messages", covered, n, len(slack.messages))
+		}
+		t.Logf("down for 2 h, %d incidents: %d calls meanwhile, %d messages after", n, calls, len(slack.messages))
+	})
+}
+
+// Row 23: after a long stop, old alerts come as a list; high ones by themselves.
+func TestCatchUp(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		old := func(id string, sev alert.Severity) alert.Alert {
+			a := w.plain(id, "r-"+id, sev)
+			a.Time = w.clock.Now().Add(-5 * time.Hour)
+			a.LastAt = a.Time
+			return a
+		}
+		p.give(t, 1, old("m1", alert.Medium), old("m2", alert.Medium), old("h1", alert.High), w.plain("now", "r", alert.Medium))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		d := slack.byRule(RuleDigest)
+		if len(slack.messages) != 3 || len(d) != 1 || d[0].first.Alert.Count != 2 || !strings.Contains(d[0].first.Alert.Title, "older") {
+			t.Fatalf("%d messages, %d digests", len(slack.messages), len(d))
+		}
+	})
+}
+
+// E9: what comes from a replay is shown, and never acted on.
+func TestReplayNeverActs(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		if err := p.HandleFrom(ctxb, Replayed, 0, 1, []alert.Alert{w.leaked("a1")}); err != nil {
+			t.Fatal(err)
+		}
+		weekOld := w.leaked("a2")
+		weekOld.Time = weekOld.Time.Add(-7 * 24 * time.Hour)
+		p.give(t, 2, weekOld)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(w.cloud.calls) != 0 {
+			t.Fatalf("calls: %v", w.cloud.calls)
+		}
+		if len(slack.of("a1")) != 1 || slack.of("a1")[0].last.Actions[0].State != Refused {
+			t.Fatal("not shown, or not refused")
+		}
+	})
+}
+
+// Row 34: a containment that fails is itself an alert with the next step.
+func TestFailurePages(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		w.cloud.next = []fault{final}
+		p := w.start([]Destination{{Notifier: slack, Rules: []string{"ak.*"}}})
+		defer p.stop()
+		p.give(t, 1, w.leaked("a1"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		pages := slack.byRule(RuleActionFailed)
+		if len(pages) != 1 || pages[0].first.Alert.Severity != alert.Critical || !strings.Contains(pages[0].first.Alert.Reason, "do it by hand") {
+			t.Fatalf("%d pages", len(pages))
+		}
+		if v := slack.of("a1")[0].last.Actions[0]; v.State != Failed || !strings.Contains(v.Reason, "EntityNotExist") {
+			t.Fatalf("%+v", v)
+		}
+	})
+}
+
+// A person switching the key on again is heard through the alerts themselves.
+func TestReactivationIsHeard(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.start(nil)
+		defer p.stop()
+		p.give(t, 1, w.leaked("a1"))
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Inactive" {
+			t.Fatal("not contained")
+		}
+		w.cloud.set(aliceAK, "Active")
+		r := w.plain("a2", "ak.reactivated", alert.Medium)
+		r.TargetKey, r.Time = aliceAK, w.clock.Now()
+		r.Target = &alert.Target{Type: "user", ID: "user/" + account + "/alice", Name: "alice"}
+		p.give(t, 2, r)
+		p.give(t, 3, w.leaked("a3"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Active" {
+			t.Fatal("it acted against somebody's decision by itself")
+		}
+		l, err := p.m.List(ctxb, ListFilter{AlertID: "a3"})
+		if err != nil || len(l) != 1 || l[0].State != Proposed || !l[0].NeedsPerson {
+			t.Fatalf("%+v %v", l, err)
+		}
+	})
+}
+
+func TestCursorAndRedelivery(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		a := w.plain("a1", "r", alert.High)
+		p.give(t, 7, a)
+		p.give(t, 7, a)
+		p.give(t, 3, w.plain("never", "r", alert.High)) // behind the cursor: was handled
+		synctest.Wait()
+		if len(slack.messages) != 1 {
+			t.Fatalf("%d messages", len(slack.messages))
+		}
+		fail := true
+		w.onAppend = func(_ int, kind string) fault {
+			if fail && kind == "notice" {
+				return errBefore
+			}
+			return none
+		}
+		if err := p.Handle(ctxb, 0, 8, []alert.Alert{w.plain("a2", "r", alert.High)}); err == nil {
+			t.Fatal("durable without a journal")
+		}
+		if c, _ := p.Cursor(ctxb, 0); c != 7 {
+			t.Fatalf("cursor %d after a failure", c)
+		}
+		fail = false
+		p.give(t, 8, w.plain("a2", "r", alert.High))
+		if c, _ := p.Cursor(ctxb, 1); c != 0 {
+			t.Fatalf("another partition: %d", c)
+		}
+		synctest.Wait()
+		p.stop()
+		p = w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		if c, err := p.Cursor(ctxb, 0); err != nil || c != 8 {
+			t.Fatalf("cursor %d %v after a restart", c, err)
+		}
+		synctest.Wait()
+		if len(slack.messages) != 2 {
+			t.Fatalf("%d messages", len(slack.messages))
+		}
+	})
+}
+
+// A10: death or an error at every append, and in every call, of the whole way
+// from an alert to the message and the contained key: one message, showing
+// the end, one containment.
+func TestDispatchCrashEverywhere(t *testing.T) {
+	story := func(t *testing.T, w *world, slack *chat) *process {
+		var p *process
+		give := func(seq uint64, a alert.Alert) {
+			for range 20 {
+				if p == nil || w.isDead() {
+					if p != nil {
+						p.stop()
+						w.revive()
+					}
+					p = w.start([]Destination{{Notifier: slack}})
+					synctest.Wait()
+				}
+				if err := p.Handle(ctxb, 0, seq, []alert.Alert{a}); err == nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+			t.Fatal("the alert is never taken")
+		}
+		a := w.leaked("a1")
+		give(1, a)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		a.Revision, a.Count = 2, 2
+		give(2, a)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if w.isDead() {
+			p.stop()
+			w.revive()
+			p = w.start([]Destination{{Notifier: slack}})
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+		}
+		return p
+	}
+	check := func(t *testing.T, w *world, slack *chat, p *process, what string) {
+		t.Helper()
+		ms := slack.of("a1")
+		if len(ms) != 1 || len(slack.messages) != 1 {
+			t.Fatalf("%s: %d messages, %d in all: %v", what, len(ms), len(slack.messages), slack.calls)
+		}
+		last := ms[0].last
+		if last.Alert.Count != 2 || len(last.Actions) != 1 || last.Actions[0].State != Done {
+			t.Fatalf("%s: the message ends with ×%d, %+v", what, last.Alert.Count, last.Actions)
+		}
+		if n := w.cloud.totalEffects("Execute"); n != 1 || w.cloud.status(aliceAK) != "Inactive" {
+			t.Fatalf("%s: %d effects", what, n)
+		}
+		w.legal(last.Actions[0].ID, what)
+		if c, err := p.Cursor(ctxb, 0); err != nil || c != 2 {
+			t.Fatalf("%s: cursor %d %v", what, c, err)
+		}
+		if s := p.Stats()[0]; s.Waiting != 0 {
+			t.Fatalf("%s: %d still wait", what, s.Waiting)
+		}
+		if r, err := w.mem.Verify(ctxb); err != nil || !r.OK() {
+			t.Fatalf("%s: %+v %v", what, r, err)
+		}
+	}
+	for _, f := range []fault{dieBefore, dieAfter, errBefore, errAfter} {
+		t.Run(string(f), func(t *testing.T) {
+			for n := 1; n < 60; n++ {
+				hit := false
+				bubble(t, func(t *testing.T, w *world) {
+					slack := w.chat("slack")
+					w.onAppend = func(i int, _ string) fault {
+						if i == n {
+							hit = true
+							return f
+						}
+						return none
+					}
+					p := story(t, w, slack)
+					defer p.stop()
+					check(t, w, slack, p, fmt.Sprintf("append %d", n))
+				})
+				if !hit {
+					if n < 15 {
+						t.Fatalf("only %d appends", n-1)
+					}
+					return
+				}
+			}
+			t.Fatal("never a run without a fault")
+		})
+	}
+	for _, f := range []fault{dieBefore, dieAfter, lostBefore, lostAfter} {
+		t.Run("chat "+string(f), func(t *testing.T) {
+			for n := range 3 {
+				for _, what := range []string{"post", "edit"} {
+					bubble(t, func(t *testing.T, w *world) {
+						slack := w.chat("slack")
+						list := append(make([]fault, n), f)
+						if what == "post" {
+							slack.next = list
+						} else {
+							slack.nextEdit = list
+						}
+						p := story(t, w, slack)
+						defer p.stop()
+						check(t, w, slack, p, fmt.Sprintf("%s %d", what, n))
+					})
+				}
+			}
+		})
+	}
+}
+
+// Death at every append of a digest: every incident is shown, and a digest
+// carries each folded one exactly once.
+func TestDigestCrashEverywhere(t *testing.T) {
+	for _, f := range []fault{dieBefore, dieAfter} {
+		for n := 1; ; n++ {
+			hit := false
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				dest := []Destination{{Notifier: slack, StormAt: 2, Gap: time.Second}}
+				p := w.start(dest)
+				const alerts = 8
+				var batch []alert.Alert
+				for i := range alerts {
+					batch = append(batch, w.plain(fmt.Sprint("a", i), "r", alert.High))
+				}
+				slack.set(func() { slack.always = errBefore })
+				p.give(t, 1, batch...)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				slack.set(func() { slack.always = none })
+				w.mu.Lock()
+				w.appends = 0
+				w.onAppend = func(i int, _ string) fault {
+					if i == n {
+						hit = true
+						return f
+					}
+					return none
+				}
+				w.mu.Unlock()
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				if w.isDead() {
+					p.stop()
+					w.revive()
+					p = w.start(dest)
+					time.Sleep(5 * time.Minute)
+					synctest.Wait()
+				}
+				defer p.stop()
+				covered := 0
+				for _, m := range slack.messages {
+					if m.first.Alert.Rule == RuleDigest {
+						covered += m.first.Alert.Count
+					} else {
+						covered++
+					}
+				}
+				if covered != alerts {
+					t.Fatalf("%s at %d: %d incidents shown of %d; %v", f, n, covered, alerts, slack.calls)
+				}
+			})
+			if t.Failed() {
+				return
+			}
+			if !hit {
+				if n < 8 {
+					t.Fatalf("only %d appends", n-1)
+				}
+				break
+			}
+		}
+	}
+}
+
+// A stop in the middle of the call leaves its doubt on record, not only the intent.
+func TestStopRecordsDoubt(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.cloud.slow = make(chan struct{})
+		p := w.start(nil)
+		p.give(t, 1, w.leaked("a1"))
+		synctest.Wait()
+		p.stop()
+		l, err := w.machine().List(ctxb, ListFilter{})
+		if err != nil || len(l) != 1 || l[0].State != InDoubt {
+			t.Fatalf("%+v %v", l, err)
+		}
+	})
+}
+
+// What an action became just before the end is shown by the next process.
+func TestActionChangeIsShownAfterCrash(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		w.cloud.slow = make(chan struct{})
+		slack.nextEdit = many(dieBefore, 1)
+		dest := []Destination{{Notifier: slack}}
+		p := w.start(dest)
+		p.give(t, 1, w.leaked("a1"))
+		synctest.Wait() // posted; the edits that follow kill the process
+		close(w.cloud.slow)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !w.isDead() {
+			t.Fatal("still alive")
+		}
+		p.stop()
+		w.revive()
+		p = w.start(dest)
+		defer p.stop()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if ms := slack.of("a1"); len(ms) != 1 || ms[0].last.Actions[0].State != Done {
+			t.Fatalf("%d messages", len(ms))
+		}
+	})
+}
+
+// A failure that was recorded but not yet raised is raised by the next process.
+func TestFailureIsRaisedAfterCrash(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		w.cloud.next = []fault{final}
+		alerts := 0
+		w.onAppend = func(_ int, kind string) fault {
+			if kind == "alert" {
+				if alerts++; alerts == 2 {
+					return dieBefore
+				}
+			}
+			return none
+		}
+		dest := []Destination{{Notifier: slack}}
+		p := w.start(dest)
+		p.give(t, 1, w.leaked("a1"))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !w.isDead() {
+			t.Fatal("still alive")
+		}
+		p.stop()
+		w.revive()
+		p = w.start(dest)
+		defer p.stop()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(slack.byRule(RuleActionFailed)); n != 1 {
+			t.Fatalf("%d pages", n)
+		}
+	})
+}
+
+// What memory has no room for waits in the journal and is shown all the same.
+func TestQueueOverflow(t *testing.T) {
+	defer SetMaxItems(10)()
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		slack.always = errBefore
+		p := w.start([]Destination{{Notifier: slack, StormAt: -1}})
+		defer p.stop()
+		const n = 100
+		for i := range n {
+			p.give(t, uint64(i+1), w.plain(fmt.Sprint("a", i), "r", alert.High))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := p.Stats()[0]; s.Waiting > 10 || s.Overflow == 0 {
+			t.Fatalf("%+v", s)
+		}
+		slack.set(func() { slack.always = none })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(slack.messages) != n {
+			t.Fatalf("%d messages of %d", len(slack.messages), n)
+		}
+	})
+}
+
+// Two processes that both know of everything show each alert once.
+func TestTwoDispatchers(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		dest := []Destination{{Notifier: slack, StormAt: -1}}
+		p1 := w.start(dest)
+		defer p1.stop()
+		p2 := w.start(dest)
+		defer p2.stop()
+		for i := range 30 {
+			a := w.plain(fmt.Sprint("a", i), "r", alert.High)
+			var wg sync.WaitGroup
+			for k, p := range []*process{p1, p2} {
+				wg.Go(func() {
+					if err := p.Handle(ctxb, k, uint64(i+1), []alert.Alert{a}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if len(slack.messages) != 30 {
+			t.Fatalf("%d messages", len(slack.messages))
+		}
+	})
+}
+
+// An approval in one process is acted on by another that holds the proposal.
+func TestApprovalInAnotherProcess(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}}, func(o *DispatcherOptions) {
+			o.Playbooks = MergePlaybooks(DefaultPlaybooks(), []Playbook{{Name: "leaked-key", Mode: Approve}})
+		})
+		defer p.stop()
+		p.give(t, 1, w.leaked("a1"))
+		time.Sleep(time.Second)
+		cli := w.machine() // the command line, for one click
+		l, err := cli.List(ctxb, ListFilter{States: []State{Proposed}})
+		if err != nil || len(l) != 1 {
+			t.Fatalf("%d %v", len(l), err)
+		}
+		if _, err := cli.Approve(ctxb, l[0].ID, "dave", l[0].Hash); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Inactive" || slack.of("a1")[0].last.Actions[0].State != Done {
+			t.Fatalf("key %s, shown %s", w.cloud.status(aliceAK), slack.of("a1")[0].last.Actions[0].State)
+		}
+	})
+}
+
+func TestHostileAlert(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		nasty := "x\x00\xff<!channel>.*> \u202e" + strings.Repeat("A", 5000)
+		a := w.leaked(nasty)
+		a.Actor.Name, a.Actor.ID, a.Title, a.Actor.AccessKeyID = nasty, "user/"+account+"/"+nasty, nasty, nasty
+		a.Details = map[string]any{"big": strings.Repeat("B", 1<<20), "id": json.Number("12345678901234567890")}
+		p.give(t, 1, a)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(slack.messages) != 1 {
+			t.Fatalf("%d messages", len(slack.messages))
+		}
+		if len(w.cloud.calls) != 0 {
+			t.Fatal("acted on it")
+		}
+		for _, id := range []string{nasty, "", strings.Repeat("a", 61), "a/b", "a.b"} {
+			if j := JournalID(id); len(j) > 60 || strings.ContainsAny(j, "/. *>") || j == "" {
+				t.Errorf("%.20q becomes %q", id, j)
+			}
+		}
+	})
+}
+
+func TestNewDispatcherRefuses(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	for name, o := range map[string]DispatcherOptions{
+		"journal":  {Machine: m},
+		"machine":  {Journal: faulty{w}},
+		"notifier": {Machine: m, Journal: faulty{w}, Destinations: []Destination{{}}},
+		"twice":    {Machine: m, Journal: faulty{w}, Destinations: []Destination{{Notifier: w.chat("a")}, {Notifier: w.chat("a")}}},
+		"name":     {Machine: m, Journal: faulty{w}, Destinations: []Destination{{Notifier: w.chat("a/b")}}},
+	} {
+		if _, err := NewDispatcher(o); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

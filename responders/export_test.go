@@ -1,0 +1,29 @@
+package responders
+
+import "time"
+
+// NextDue lets tests with a clock of their own go on to what happens next.
+func (m *Machine) NextDue() (time.Duration, bool) { return m.nextDue() }
+
+// Glob and MayFollow are tested on their own.
+var (
+	Glob      = glob
+	MayFollow = mayFollow
+	Backoff   = backoff
+)
+
+// Plan is what a playbook asks for.
+var Plan = Playbook.plan
+
+// JournalID and its limit are tested against hostile alert ids.
+var JournalID = journalID
+
+// SetMaxItems changes how many incidents wait in memory until restore is called.
+func SetMaxItems(n int) (restore func()) {
+	old := maxItems
+	maxItems = n
+	return func() { maxItems = old }
+}
+
+// Settled is State.settled.
+func (s State) Settled() bool { return s.settled() }

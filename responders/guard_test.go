@@ -1,0 +1,290 @@
+package responders_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	. "github.com/trailwarden/trailwarden/responders"
+)
+
+// fine is an action and an environment that every guard lets pass.
+func fine() (Action, *Env) {
+	a := Action{
+		Kind:     kind,
+		Target:   ActionTarget{AccountID: account, PrincipalType: "ram-user", UserName: "alice", AccessKeyID: aliceAK},
+		Evidence: Evidence{EventIDs: []string{"E1"}, Time: t0.Add(-time.Minute), Outcome: "success"},
+	}
+	return a, &Env{
+		Now: t0, Asked: t0, Origin: Live, Kinds: []string{kind},
+		Config: GuardConfig{MaxEvidenceAge: Duration(30 * time.Minute), PerHour: 10, PerAccountHour: 3, PerAccountDay: 10},
+		Self:   []Identity{{AccountID: account, UserName: "warden", RoleName: "warden-role", AccessKeyID: "LTAI5tEXAMPLEwarden001"}},
+	}
+}
+
+func judge(a Action, env *Env) (Verdict, string) {
+	var out Verdict
+	for _, g := range DefaultGuards() {
+		if v := g.Check(a, env); v.Decision != Pass {
+			if out.Decision == Pass || v.Decision == Refuse && out.Decision != Refuse {
+				out = v
+				out.Guard = g.Name()
+			}
+		}
+	}
+	return out, out.Guard
+}
+
+func TestGuardsLetPass(t *testing.T) {
+	a, env := fine()
+	if v, g := judge(a, env); v.Decision != Pass {
+		t.Fatalf("%s: %s", g, v.Reason)
+	}
+}
+
+func TestGuards(t *testing.T) {
+	execs := func(n int, account string, age time.Duration) (out []Execution) {
+		for i := range n {
+			out = append(out, Execution{ActionID: fmt.Sprint(i), At: t0.Add(-age), Target: ActionTarget{AccountID: account, AccessKeyID: fmt.Sprint("k", i)}})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name  string
+		edit  func(a *Action, e *Env)
+		guard string
+		want  Decision
+	}{
+		{"replay", func(_ *Action, e *Env) { e.Origin = Replayed }, "origin", Refuse},
+		{"backfill", func(_ *Action, e *Env) { e.Origin = Backfill }, "origin", Refuse},
+		{"unknown origin", func(_ *Action, e *Env) { e.Origin = "" }, "origin", Refuse},
+		{"no executor", func(_ *Action, e *Env) { e.Kinds = nil }, "kind", Refuse},
+		{"kind not allowed", func(_ *Action, e *Env) { e.Config.Kinds = []string{"ram.other"} }, "kind", Refuse},
+		{"root by type", func(a *Action, _ *Env) { a.Target.PrincipalType, a.Target.UserName = "root-account", "" }, "root", Refuse},
+		{"root by name", func(a *Action, _ *Env) { a.Target.UserName = "Root" }, "root", Refuse},
+		{"root as Alibaba writes it", func(a *Action, _ *Env) { a.Target.UserName = "<root>" }, "root", Refuse},
+		{"empty user", func(a *Action, _ *Env) { a.Target.UserName = "" }, "target", Refuse},
+		{"blank user", func(a *Action, _ *Env) { a.Target.UserName = " " }, "target", Refuse},
+		{"glob for a user", func(a *Action, _ *Env) { a.Target.UserName = "*" }, "target", Refuse},
+		{"no account", func(a *Action, _ *Env) { a.Target.AccountID = "" }, "target", Refuse},
+		{"strange account", func(a *Action, _ *Env) { a.Target.AccountID = "acme" }, "target", Refuse},
+		{"no type", func(a *Action, _ *Env) { a.Target.PrincipalType = "" }, "target", Refuse},
+		{"role", func(a *Action, _ *Env) {
+			a.Target.PrincipalType, a.Target.UserName, a.Target.RoleName = "assumed-role", "", "deployer"
+		}, "target", Refuse},
+		{"saml user", func(a *Action, _ *Env) { a.Target.PrincipalType = "saml-user" }, "target", Refuse},
+		{"no key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "" }, "key", Refuse},
+		{"session token", func(a *Action, _ *Env) { a.Target.AccessKeyID = "STS.EXAMPLEtoken000000001" }, "key", Refuse},
+		{"session token, other case", func(a *Action, _ *Env) { a.Target.AccessKeyID = "sts.EXAMPLEtoken000000001" }, "key", Refuse},
+		{"console session", func(a *Action, _ *Env) { a.Target.AccessKeyID = "TMP.EXAMPLEtoken000000001" }, "key", Refuse},
+		{"masked key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAI5t***EXAMPLE" }, "key", Refuse},
+		{"not a key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "NULL" }, "key", Refuse},
+		{"key with a blank", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAI5tEXAMPLE 00000001" }, "key", Refuse},
+		{"protected user", func(_ *Action, e *Env) { e.Config.Protected.Users = []string{"ALICE"} }, "protected", Refuse},
+		{"protected glob", func(_ *Action, e *Env) { e.Config.Protected.Users = []string{"al*"} }, "protected", Refuse},
+		{"protected in this account", func(_ *Action, e *Env) { e.Config.Protected.Users = []string{account + "/alice"} }, "protected", Refuse},
+		{"protected by the name before @", func(a *Action, e *Env) {
+			a.Target.UserName = "alice@" + account + ".onaliyun.com"
+			e.Config.Protected.Users = []string{"alice"}
+		}, "protected", Refuse},
+		{"protected account", func(_ *Action, e *Env) { e.Config.Protected.Accounts = []string{account} }, "protected", Refuse},
+		{"protected key", func(_ *Action, e *Env) { e.Config.Protected.Keys = []string{strings.ToLower(aliceAK)} }, "protected", Refuse},
+		{"own key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "ltai5texamplewarden001" }, "self", Refuse},
+		{"own user", func(a *Action, _ *Env) { a.Target.UserName = "Warden" }, "self", Refuse},
+		{"own user as UPN", func(a *Action, _ *Env) { a.Target.UserName = "warden@x.onaliyun.com" }, "self", Refuse},
+		{"own identity unknown", func(_ *Action, e *Env) { e.Self = nil }, "self", Refuse},
+		{"own identity unreadable", func(_ *Action, e *Env) { e.SelfErr = errors.New("STS is down") }, "self", Wait},
+		{"no evidence", func(a *Action, _ *Env) { a.Evidence.EventIDs = nil }, "evidence", Refuse},
+		{"refused call", func(a *Action, _ *Env) { a.Evidence.Outcome = "attempt" }, "evidence", Refuse},
+		{"unknown outcome", func(a *Action, _ *Env) { a.Evidence.Outcome = "" }, "evidence", Refuse},
+		{"unknown outcome, refusal is evidence", func(a *Action, _ *Env) { a.Evidence.Outcome, a.Evidence.RefusalIsEvidence = "?", true }, "evidence", Refuse},
+		{"refusal as evidence", func(a *Action, _ *Env) { a.Evidence.Outcome, a.Evidence.RefusalIsEvidence = "attempt", true }, "", Pass},
+		{"at the age limit", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(-30 * time.Minute) }, "", Pass},
+		{"over the age limit", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(-30*time.Minute - time.Second) }, "fresh", Refuse},
+		{"from the future", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(6 * time.Minute) }, "fresh", Refuse},
+		{"a little ahead", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(4 * time.Minute) }, "", Pass},
+		{"no time", func(a *Action, _ *Env) { a.Evidence.Time = time.Time{} }, "fresh", Refuse},
+		{"approved while it was fresh", func(a *Action, e *Env) { e.Person, e.Now = true, t0.Add(29*time.Minute) }, "", Pass},
+		{"stale when asked", func(a *Action, e *Env) { e.Person, a.Evidence.Time = true, t0.Add(-time.Hour) }, "fresh", Refuse},
+		{"switched on again", func(_ *Action, e *Env) { e.HandsOn.At = t0 }, "hands-off", Ask},
+		{"switched on again, person", func(_ *Action, e *Env) { e.HandsOn.At, e.Person = t0, true }, "", Pass},
+		{"hands unreadable", func(_ *Action, e *Env) { e.HandsOnErr, e.Person = errors.New("x"), true }, "hands-off", Refuse},
+		{"frozen", func(_ *Action, e *Env) { e.Freeze.Frozen = true }, "freeze", Ask},
+		{"frozen, person", func(_ *Action, e *Env) { e.Freeze.Frozen, e.Person = true, true }, "freeze", Ask},
+		{"freeze unreadable", func(_ *Action, e *Env) { e.FreezeErr = errors.New("x") }, "freeze", Refuse},
+		{"another in work", func(_ *Action, e *Env) { e.InWork = []string{"0123456789abcdef"} }, "conflict", Wait},
+		{"work unreadable", func(_ *Action, e *Env) { e.InWorkErr = errors.New("x") }, "conflict", Refuse},
+		{"under the cap", func(_ *Action, e *Env) { e.Executions = execs(2, account, 0) }, "", Pass},
+		{"account's hour", func(_ *Action, e *Env) { e.Executions = execs(3, account, 59*time.Minute) }, "cap", Ask},
+		{"an hour ago", func(_ *Action, e *Env) { e.Executions = execs(3, account, time.Hour) }, "", Pass},
+		{"all accounts' hour", func(_ *Action, e *Env) { e.Executions = execs(10, "1000000000000002", 0) }, "cap", Ask},
+		{"account's day", func(_ *Action, e *Env) { e.Executions = execs(10, account, 23*time.Hour) }, "cap", Ask},
+		{"caps do not bind a person", func(_ *Action, e *Env) { e.Executions, e.Person = execs(50, account, 0), true }, "", Pass},
+		{"executions unreadable, person", func(_ *Action, e *Env) { e.ExecutionsErr, e.Person = errors.New("x"), true }, "cap", Refuse},
+		{"share", func(_ *Action, e *Env) {
+			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(2, account, 0)
+		}, "share", Ask},
+		{"share of few is at least one", func(_ *Action, e *Env) { e.Config.KeyShare, e.KnownKeys = 0.1, 2 }, "", Pass},
+		{"share of nobody knows", func(_ *Action, e *Env) { e.Config.KeyShare = 0.5 }, "share", Refuse},
+		{"share unreadable", func(_ *Action, e *Env) { e.Config.KeyShare, e.KnownKeysErr = 0.5, errors.New("x") }, "share", Wait},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, env := fine()
+			c.edit(&a, env)
+			v, g := judge(a, env)
+			if v.Decision != c.want || g != c.guard {
+				t.Fatalf("%s by %q (%s), want %s by %q", v.Decision, g, v.Reason, c.want, c.guard)
+			}
+			if v.Decision != Pass && (v.Reason == "" || v.Next == "") {
+				t.Fatalf("no reason or no next step: %+v", v)
+			}
+		})
+	}
+}
+
+// Alibaba's own roles are never touched, also by kinds that are about roles.
+func TestServiceLinkedRole(t *testing.T) {
+	a, env := fine()
+	a.Kind, env.Kinds = "ram.deny_role", []string{"ram.deny_role"}
+	a.Target = ActionTarget{AccountID: account, PrincipalType: "assumed-role", RoleName: "deployer"}
+	if v, _ := judge(a, env); v.Decision != Pass {
+		t.Fatalf("an ordinary role: %s", v.Reason)
+	}
+	for _, role := range []string{"AliyunServiceRoleForECS", "aliyunserviceroleforsls"} {
+		a.Target.RoleName = role
+		if _, g := judge(a, env); g != "protected" {
+			t.Fatalf("%s: %q", role, g)
+		}
+	}
+	a.Target.RoleName = "Warden-Role"
+	if _, g := judge(a, env); g != "self" {
+		t.Fatalf("our own role: %q", g)
+	}
+}
+
+// The zero environment, where nothing is known, lets nothing pass.
+func TestGuardsFailClosed(t *testing.T) {
+	a, _ := fine()
+	if v, _ := judge(a, &Env{}); v.Decision != Refuse {
+		t.Fatal(v)
+	}
+	if v, _ := judge(Action{}, &Env{}); v.Decision != Refuse {
+		t.Fatal(v)
+	}
+}
+
+// panicky is a guard with a bug.
+type panicky struct{}
+
+func (panicky) Name() string               { return "panicky" }
+func (panicky) Check(Action, *Env) Verdict { panic("nil map") }
+
+func TestGuardThatPanicsRefuses(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(o *MachineOptions) { o.GuardList = append(DefaultGuards(), panicky{}) })
+	d := w.propose(m, Auto)
+	if d.State != Refused || !strings.Contains(d.Reason, "panicky") {
+		t.Fatalf("%+v", d.ActionView)
+	}
+	w.drive(m, time.Minute)
+	if w.cloud.count("Execute") != 0 {
+		t.Fatal("done")
+	}
+}
+
+// Whatever a refused action is, it is refused in every mode, and says why.
+func TestRefusedWhateverTheMode(t *testing.T) {
+	w := newWorld(t)
+	for _, mode := range []Mode{Observe, Approve, Auto} {
+		m := w.machine()
+		d := w.propose(m, mode, func(p *Proposal) {
+			p.Action.AlertID = string(mode)
+			p.Action.Target = ActionTarget{AccountID: account, PrincipalType: "root-account", AccessKeyID: aliceAK}
+		})
+		if d.State != Refused || !strings.Contains(d.Reason, "page a person") || d.Undoable {
+			t.Fatalf("%s: %+v", mode, d.ActionView)
+		}
+		if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); !errors.Is(err, ErrNotAllowed) {
+			t.Fatal(err)
+		}
+	}
+	if len(w.cloud.calls) != 0 {
+		t.Fatalf("the cloud was called about root: %v", w.cloud.calls)
+	}
+}
+
+// The playbook's own limits hold, and what it protects is protected besides.
+func TestPlaybookOverrides(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(o *MachineOptions) { o.Guards.Protected.Users = []string{"bob"} })
+	for name, c := range map[string]struct {
+		edit func(p *Proposal)
+		want string
+	}{
+		"age":       {func(p *Proposal) { p.Guards.MaxEvidenceAge = Duration(30 * time.Second) }, "fresh"},
+		"protected": {func(p *Proposal) { p.Guards.Protected.Users = []string{"alice"} }, "protected"},
+		"global stays": {func(p *Proposal) {
+			p.Guards.Protected.Users = []string{"carol"}
+			p.Action.Target.UserName, p.Action.Target.AccessKeyID = "bob", bobAK
+		}, "protected"},
+	} {
+		d := w.propose(m, Auto, func(p *Proposal) { p.Action.AlertID = name }, c.edit)
+		if d.State != Refused || !strings.HasPrefix(d.Reason, c.want) {
+			t.Errorf("%s: %+v", name, d.ActionView)
+		}
+	}
+}
+
+func TestGuardConfigValidate(t *testing.T) {
+	for field, c := range map[string]GuardConfig{
+		"guards.per_hour":              {PerHour: -1},
+		"guards.per_account_day":       {PerAccountDay: -1},
+		"guards.key_share":             {KeyShare: 1.5},
+		"guards.protected.users[1]":    {Protected: Protected{Users: []string{"a", " b"}}},
+		"guards.protected.accounts[0]": {Protected: Protected{Accounts: []string{"prod"}}},
+	} {
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	if err := (GuardConfig{KeyShare: 0.3, Protected: Protected{Accounts: []string{"1000*"}}}).Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGlob(t *testing.T) {
+	for _, c := range []struct {
+		p, s string
+		want bool
+	}{
+		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "anything", true}, {"a*", "A", true}, {"a*c", "abbbc", true},
+		{"a*c", "abbbd", false}, {"?", "", false}, {"?", "x", true}, {"ak.*", "ak.created", true}, {"ak.*", "akx", false},
+		{"*a*b*", "xxaxxbxx", true}, {"*a*b", "xxaxxbxx", false}, {"**", "x", true}, {"[a]", "a", false}, {"\\*", "*", false},
+	} {
+		if got := Glob(c.p, c.s); got != c.want {
+			t.Errorf("%q on %q: %v", c.p, c.s, got)
+		}
+	}
+	// Against an obvious, slow matcher.
+	var slow func(p, s string) bool
+	slow = func(p, s string) bool {
+		if p == "" {
+			return s == ""
+		}
+		if p[0] == '*' {
+			return slow(p[1:], s) || s != "" && slow(p, s[1:])
+		}
+		return s != "" && (p[0] == '?' || p[0] == s[0]) && slow(p[1:], s[1:])
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := rapid.StringMatching(`[ab*?]{0,8}`).Draw(t, "p")
+		s := rapid.StringMatching(`[ab]{0,10}`).Draw(t, "s")
+		if Glob(p, s) != slow(p, s) {
+			t.Fatalf("%q on %q: %v", p, s, Glob(p, s))
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package responders
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// ledger is one record for the whole installation: what was begun lately and
+// what is still open. One compare-and-swap on it decides caps and conflicts
+// for all processes at once, where counting the histories of actions would
+// let two processes both take the last place.
+type ledger struct {
+	Executions []Execution `json:"executions"`
+}
+
+// ledgerKeep is how long an entry stays: longer than the longest window and
+// than the longest doubt.
+const ledgerKeep = 25 * time.Hour
+
+// reserve takes a place for an action. The same action keeps its place, so
+// that a step repeated after a crash is not counted twice.
+func (m *Machine) reserve(ctx context.Context, r *record) (Verdict, error) {
+	guards := slices.DeleteFunc(slices.Clone(m.guards), func(g Guard) bool {
+		return g.Name() != conflictGuard{}.Name() && g.Name() != capGuard{}.Name() && g.Name() != shareGuard{}.Name()
+	})
+	for {
+		env := m.gather(ctx, r)
+		if err := env.journalErr(); err != nil {
+			return Verdict{}, err
+		}
+		if v := checkAll(guards, r.Action, env); v.Decision != Pass {
+			return v, nil
+		}
+		if !env.ledger.open(r.Action, env.Now) {
+			return Verdict{}, nil
+		}
+		_, err := appendJSON(ctx, m.j, kindLedger, onlyID, env.ledger, env.ledgerSeq)
+		if !errors.Is(err, ErrConflict) {
+			return Verdict{}, err
+		}
+		if err := ctx.Err(); err != nil {
+			return Verdict{}, err
+		}
+	}
+}
+
+// open enters an action or opens its entry again; false when it is open already.
+func (l *ledger) open(a Action, now time.Time) bool {
+	l.Executions = slices.DeleteFunc(slices.Clone(l.Executions), func(e Execution) bool {
+		return e.ActionID != a.ID && now.Sub(e.At) > ledgerKeep
+	})
+	for i := range l.Executions {
+		if e := &l.Executions[i]; e.ActionID == a.ID {
+			if e.Open {
+				return false
+			}
+			e.Open = true // At stays: an undo or a new try is not one more action
+			return true
+		}
+	}
+	l.Executions = append(l.Executions, Execution{ActionID: a.ID, Target: a.Target, At: now, Open: true})
+	return true
+}
+
+// release closes an action's entry. When that fails the entry stays open and
+// inWork looks at the action itself, so nothing is blocked.
+func (m *Machine) release(ctx context.Context, id string) {
+	err := change(ctx, m.j, kindLedger, onlyID, func(l *ledger) bool {
+		for i := range l.Executions {
+			if e := &l.Executions[i]; e.ActionID == id && e.Open {
+				e.Open = false
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		m.log.Warn("the ledger still says that an action is open", "action_id", id, "err", err)
+	}
+}
+
+// inWork lists other actions on the same target whose effect is not settled.
+func (m *Machine) inWork(ctx context.Context, a Action, others []Execution) ([]string, error) {
+	var out []string
+	for _, e := range others {
+		if !e.Open || !sameTarget(e.Target, a.Target) {
+			continue
+		}
+		r, seq, err := m.load(ctx, e.ActionID)
+		if err != nil {
+			return nil, err
+		}
+		if seq > 0 && !r.State.settled() && r.State != Proposed {
+			out = append(out, e.ActionID)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,162 @@
+package responders
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+)
+
+// noticeState is where the showing of one alert at one destination stands.
+type noticeState string
+
+const (
+	noticePending  noticeState = "pending"  // to be sent, at once or at RetryAt
+	noticeStarted  noticeState = "started"  // the call may be on its way
+	noticeSent     noticeState = "sent"     // Ref finds it; later revisions edit it
+	noticeDead     noticeState = "dead"     // cannot be sent; Requeue tries again
+	noticeDigested noticeState = "digested" // a digest carries it
+)
+
+// notice is the newest record of one alert at one destination. It does not
+// hold the alert, so that a scan over all notices stays cheap.
+type notice struct {
+	V        int            `json:"v"`
+	Dest     string         `json:"dest"`
+	Alert    string         `json:"alert"`
+	Rule     string         `json:"rule"`
+	Severity alert.Severity `json:"severity"`
+	EventAt  time.Time      `json:"event_at"`
+	State    noticeState    `json:"state"`
+	At       time.Time      `json:"at"` // of this record
+	Owner    string         `json:"owner,omitempty"`
+	Deadline time.Time      `json:"deadline,omitzero"`
+	Retries  int            `json:"retries,omitempty"` // certainly not sent
+	Doubts   int            `json:"doubts,omitempty"`  // perhaps sent
+	Repeat   bool           `json:"repeat,omitempty"`  // the next post may be a second one
+	Reposted bool           `json:"reposted,omitempty"`
+	RetryAt  time.Time      `json:"retry_at,omitzero"`
+	Ref      MessageRef     `json:"ref"`
+	Shown    shown          `json:"shown"`
+	Edits    int            `json:"edits,omitempty"`
+	Threads  int            `json:"threads,omitempty"` // lines put into the thread
+	Reason   string         `json:"reason,omitempty"`
+	Digest   string         `json:"digest,omitempty"` // alert id of the digest
+	// LeftDigest is the digest that it grew out of by getting worse.
+	LeftDigest string `json:"left_digest,omitempty"`
+}
+
+// shown says what a message was last made of.
+type shown struct {
+	Rev     int               `json:"rev"`
+	Views   string            `json:"views"` // hash of the action views
+	Actions map[string]uint64 `json:"actions,omitempty"`
+	Facts   facts             `json:"facts"`
+}
+
+// facts are the parts of an alert whose change is worth a line in the thread.
+type facts struct {
+	Severity alert.Severity `json:"severity,omitzero"`
+	Count    int            `json:"count,omitempty"`
+	SourceIP string         `json:"source_ip,omitempty"`
+	Key      string         `json:"key,omitempty"`
+	Target   string         `json:"target,omitempty"`
+	Reason   string         `json:"reason,omitempty"` // its hash: reasons are long
+}
+
+func factsOf(a alert.Alert) facts {
+	f := facts{Severity: a.Severity, Count: a.Count, SourceIP: clip(a.SourceIP, 200), Key: clip(a.Actor.AccessKeyID, 200), Reason: hashJSON(a.Reason)}
+	if a.Target != nil {
+		f.Target = clip(a.Target.Name, 200)
+	}
+	return f
+}
+
+func (s shown) same(t shown) bool { return s.Rev == t.Rev && s.Views == t.Views }
+
+// storedAlert is an alert with the fields that its public form leaves out.
+type storedAlert struct {
+	V         int         `json:"v"`
+	Alert     alert.Alert `json:"alert"`
+	TargetKey string      `json:"target_key,omitempty"`
+	Playbook  string      `json:"playbook,omitempty"`
+	Revision  int         `json:"revision"`
+	At        time.Time   `json:"at"` // when this revision reached us
+}
+
+// maxStoredAlert bounds an alert in the journal; details that make it larger
+// are left out, and the alert says so.
+const maxStoredAlert = 256 << 10
+
+func storeAlert(a alert.Alert, now time.Time) storedAlert {
+	s := storedAlert{V: recordVersion, Alert: a, TargetKey: a.TargetKey, Playbook: a.Playbook, Revision: a.Revision, At: now}
+	const keepIDs = 256
+	if len(a.EventIDs) > keepIDs {
+		s.Alert.EventIDs = slices.Clone(a.EventIDs[len(a.EventIDs)-keepIDs:])
+	}
+	if b, err := json.Marshal(s); err != nil || len(b) > maxStoredAlert {
+		s.Alert.Details = map[string]any{"left_out": "the details are too large to be kept here; find them by the event ids"}
+	}
+	return s
+}
+
+func (s storedAlert) restore() alert.Alert {
+	a := s.Alert
+	a.TargetKey, a.Playbook, a.Revision = s.TargetKey, s.Playbook, s.Revision
+	return a
+}
+
+// journalID makes an alert id fit the journal. Ours are hex; what is longer or
+// stranger is hashed.
+func journalID(id string) string {
+	ok := id != "" && len(id) <= 60
+	for i := 0; ok && i < len(id); i++ {
+		c := id[i]
+		ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-'
+	}
+	if ok {
+		return id
+	}
+	h := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(h[:16])
+}
+
+func noticeID(dest, alertID string) string { return dest + "/" + journalID(alertID) }
+
+func hashJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:8])
+}
+
+// grown says in lines what became new since a message was last made.
+func grown(old facts, a alert.Alert) []string {
+	var out []string
+	now := factsOf(a)
+	if now.Severity != old.Severity {
+		out = append(out, fmt.Sprintf("severity %s → %s", old.Severity, now.Severity))
+	}
+	if now.SourceIP != old.SourceIP && now.SourceIP != "" {
+		out = append(out, "new source address: "+now.SourceIP)
+	}
+	if now.Key != old.Key && now.Key != "" {
+		out = append(out, "new AccessKey: "+now.Key)
+	}
+	if now.Target != old.Target && now.Target != "" {
+		out = append(out, "new target: "+now.Target)
+	}
+	if now.Reason != old.Reason {
+		out = append(out, clip(a.Reason, maxReason))
+	}
+	if now.Count != old.Count {
+		out = append(out, fmt.Sprintf("×%d, last %s", a.Count, a.LastAt.UTC().Format(time.RFC3339)))
+	}
+	return out
+}

@@ -1,0 +1,809 @@
+package responders
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+)
+
+// outlet is one destination at work: a queue in memory over notices in the
+// journal, and one goroutine that empties it.
+type outlet struct {
+	d    *Dispatcher
+	dst  Destination
+	name string
+
+	mu         sync.Mutex
+	items      map[string]*item // by alert id
+	order      uint64
+	overflow   bool // notices wait in the journal that memory has no room for
+	paused     time.Time
+	fails      int
+	nextCall   time.Time
+	lastDigest time.Time
+	firsts     map[string]time.Time // by rule: when one was last posted by itself
+	stats      DestinationStats
+	wake       chan struct{}
+}
+
+type item struct {
+	alert    string
+	rule     string
+	severity alert.Severity
+	fresh    bool // never sent
+	old      bool // too old to go by itself
+	urgent   bool // an edit about an action
+	due      time.Time
+	added    time.Time
+	order    uint64
+}
+
+const (
+	maxDigest     = 500              // incidents in one digest
+	digestTop     = 10               // of them described
+	digestGather  = 2 * time.Second  // between the first old alert and its digest
+	firstsFor     = 10 * time.Minute // a rule silent for so long goes by itself again
+	findDelay     = 2 * time.Second  // before looking for a message whose answer was lost
+	findBefore    = time.Minute      // clocks differ
+	maxNoFind     = 3                // lost answers where nothing can be looked up
+	maxFindErrs   = 8
+	maxThread     = 60 // lines in one thread
+	maxThreadEdit = 10 // lines in one edit
+	maxBackoff    = 5 * time.Minute
+)
+
+// maxItems is how many incidents wait in memory for one destination; the rest
+// waits in the journal. Only tests change it.
+var maxItems = 10_000
+
+func newOutlet(d *Dispatcher, dst Destination) *outlet {
+	if dst.MinSeverity == 0 {
+		dst.MinSeverity = alert.Medium
+	}
+	if dst.StormAt == 0 {
+		dst.StormAt = 10
+	}
+	if dst.DigestEvery <= 0 {
+		dst.DigestEvery = 30 * time.Second
+	}
+	if dst.CatchUpAge == 0 {
+		dst.CatchUpAge = time.Hour
+	}
+	if dst.Timeout <= 0 {
+		dst.Timeout = 20 * time.Second
+	}
+	return &outlet{
+		d: d, dst: dst, name: dst.Notifier.Name(), items: map[string]*item{}, firsts: map[string]time.Time{},
+		wake: make(chan struct{}, 1), stats: DestinationStats{Name: dst.Notifier.Name()},
+	}
+}
+
+// wants says whether an alert is shown here at all.
+func (o *outlet) wants(a *alert.Alert) bool {
+	if a.Severity < o.dst.MinSeverity {
+		return false
+	}
+	// What the tool says of itself is for everybody: a filter by rule must
+	// not hide that a containment failed.
+	return len(o.dst.Rules) == 0 || strings.HasPrefix(a.Rule, "self.") || globAny(o.dst.Rules, a.Rule)
+}
+
+func (o *outlet) item(n notice) item {
+	now := o.d.now()
+	return item{
+		alert: n.Alert, rule: n.Rule, severity: n.Severity, due: n.RetryAt,
+		// One that was begun is finished by itself, in no digest, however old.
+		fresh: n.State == noticePending,
+		old:   n.State == noticePending && o.dst.CatchUpAge > 0 && n.Severity < alert.High && n.Rule != RuleDigest && now.Sub(n.EventAt) > o.dst.CatchUpAge,
+	}
+}
+
+// add queues an item, or joins it with the one that is there: the latest state
+// is read when its turn comes, so there is never more than one for an alert.
+func (o *outlet) add(it item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if have := o.items[it.alert]; have != nil {
+		worse := it.rule != "" && it.severity > have.severity
+		if worse {
+			have.severity = it.severity
+		}
+		// One more repeat does not bring forward what has its time already.
+		if (worse || it.urgent) && it.due.Before(have.due) {
+			have.due = it.due
+		}
+	} else if len(o.items) >= maxItems {
+		o.overflow = true
+		o.stats.Overflow++
+	} else {
+		o.order++
+		it.order, it.added = o.order, o.d.now()
+		o.items[it.alert] = &it
+	}
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// pick chooses what to do next: one item, several for a digest, or nothing
+// until a time (zero: until something is added). What it returns is taken out
+// of the queue.
+func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sooner := func(t time.Time) {
+		if until.IsZero() || t.Before(until) {
+			until = t
+		}
+	}
+	if hold := later(o.paused, o.nextCall); now.Before(hold) {
+		return nil, nil, hold
+	}
+	var fresh, olds, edits []*item
+	for _, it := range o.items {
+		if now.Before(it.due) {
+			sooner(it.due)
+			continue
+		}
+		switch {
+		case it.old:
+			olds = append(olds, it)
+		case it.fresh:
+			fresh = append(fresh, it)
+		default:
+			edits = append(edits, it)
+		}
+	}
+	first := func(list []*item, ok func(*item) bool) *item {
+		var best *item
+		for _, it := range list {
+			if ok(it) && (best == nil || before(it, best)) {
+				best = it
+			}
+		}
+		return best
+	}
+	any := func(*item) bool { return true }
+	mayDigest := o.lastDigest.Add(o.dst.DigestEvery)
+	if o.dst.StormAt >= 0 && len(fresh) > o.dst.StormAt {
+		one = first(fresh, func(it *item) bool {
+			at, seen := o.firsts[it.rule]
+			return it.rule == RuleDigest || !seen || now.Sub(at) > firstsFor
+		})
+		if one == nil && !now.Before(mayDigest) {
+			digest = fresh
+		}
+		if one == nil && digest == nil {
+			sooner(mayDigest) // hold them; edits go on
+		}
+	} else {
+		one = first(fresh, any)
+	}
+	if one == nil && digest == nil && len(olds) > 0 {
+		ready := mayDigest
+		for _, it := range olds {
+			ready = later(ready, it.added.Add(digestGather))
+		}
+		// The newest addition must not put it off for ever.
+		if len(olds) >= maxDigest {
+			ready = mayDigest
+		}
+		if !now.Before(ready) {
+			digest = olds
+		} else {
+			sooner(ready)
+		}
+	}
+	if one == nil && digest == nil {
+		one = first(edits, any)
+	}
+	if one != nil {
+		delete(o.items, one.alert)
+		return one, nil, time.Time{}
+	}
+	if digest != nil {
+		sort.Slice(digest, func(i, k int) bool { return before(digest[i], digest[k]) })
+		digest = digest[:min(len(digest), maxDigest)]
+		for _, it := range digest {
+			delete(o.items, it.alert)
+		}
+		return nil, digest, time.Time{}
+	}
+	return nil, nil, until
+}
+
+// before orders by urgency: the more severe, then who came first.
+func before(a, b *item) bool {
+	if a.severity != b.severity {
+		return a.severity > b.severity
+	}
+	return a.order < b.order
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (o *outlet) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		one, digest, until := o.pick(o.d.now())
+		switch {
+		case one != nil:
+			o.work(ctx, one)
+			continue
+		case digest != nil:
+			if err := o.digest(ctx, digest); err != nil && ctx.Err() == nil {
+				o.d.log.Error("a digest could not be made and is tried again", "destination", o.name, "err", err)
+				for _, it := range digest {
+					it.due = o.d.now().Add(5 * time.Second)
+					o.add(*it)
+				}
+			}
+			continue
+		}
+		if o.refill(ctx) {
+			continue
+		}
+		var tick <-chan time.Time
+		var timer *time.Timer
+		if !until.IsZero() {
+			timer = time.NewTimer(max(until.Sub(o.d.now()), 0))
+			tick = timer.C
+		}
+		select {
+		case <-ctx.Done():
+		case <-o.wake:
+		case <-tick:
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+// refill looks in the journal for what memory had no room for.
+func (o *outlet) refill(ctx context.Context) bool {
+	o.mu.Lock()
+	need := o.overflow && len(o.items) < maxItems/2
+	o.overflow = o.overflow && !need
+	o.mu.Unlock()
+	if !need {
+		return false
+	}
+	err := eachLast(ctx, o.d.j, kindNotice, func(_ string, e Entry) error {
+		var n notice
+		if err := unmarshal(e.Data, &n); err != nil || n.Dest != o.name {
+			return nil
+		}
+		switch n.State {
+		case noticePending, noticeStarted:
+			o.add(o.item(n))
+		case noticeSent:
+			var s storedAlert
+			if _, err := readLast(ctx, o.d.j, kindAlert, journalID(n.Alert), &s); err != nil {
+				return err
+			}
+			if s.Revision > n.Shown.Rev || o.d.m.newerThan(n.Alert, n.Shown.Actions) {
+				o.add(o.item(n))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		o.mu.Lock()
+		o.overflow = true
+		o.nextCall = o.d.now().Add(5 * time.Second)
+		o.mu.Unlock()
+		if ctx.Err() == nil {
+			o.d.log.Error("waiting notices could not be read from the journal", "destination", o.name, "err", err)
+		}
+	}
+	return err == nil
+}
+
+// work does what one item needs now, and queues it again when more is to come.
+func (o *outlet) work(ctx context.Context, it *item) {
+	again, err := o.deliver(ctx, it)
+	if err != nil {
+		if ctx.Err() != nil {
+			return // the journal has it
+		}
+		if !errors.Is(err, ErrConflict) {
+			o.d.log.Error("a notice could not be carried on and is tried again", "destination", o.name, "alert", it.alert, "err", err)
+			it.due = o.d.now().Add(2 * time.Second)
+		} else {
+			it.due = o.d.now().Add(100 * time.Millisecond) // another process is at it
+		}
+		o.add(*it)
+		return
+	}
+	if !again.IsZero() {
+		it.due = again
+		o.add(*it)
+	}
+}
+
+// deliver carries one notice as far as it goes now; again is when to come back.
+func (o *outlet) deliver(ctx context.Context, it *item) (again time.Time, err error) {
+	d := o.d
+	var n notice
+	seq, err := readLast(ctx, d.j, kindNotice, noticeID(o.name, it.alert), &n)
+	if err != nil || seq == 0 {
+		return time.Time{}, err // 0: not shown here
+	}
+	now := d.now()
+	if now.Before(n.RetryAt) {
+		return n.RetryAt, nil
+	}
+	switch n.State {
+	case noticePending:
+		return o.post(ctx, it, n, seq)
+	case noticeStarted:
+		if until := n.Deadline.Add(takeOverAfter); n.Owner != d.owner && now.Before(until) {
+			return until, nil
+		}
+		return o.find(ctx, it, n, seq)
+	case noticeSent:
+		return o.edit(ctx, it, n, seq)
+	case noticeDigested:
+		a, err := o.alert(ctx, n.Alert)
+		if err != nil || a.Severity <= n.Severity {
+			return time.Time{}, err
+		}
+		// It grew worse than what the digest said of it.
+		n.State, n.At, n.Severity, n.LeftDigest, n.Digest = noticePending, now, a.Severity, n.Digest, ""
+		if _, err := o.put(ctx, n, seq); err != nil {
+			return time.Time{}, err
+		}
+		*it = o.item(n)
+		return now, nil
+	}
+	return time.Time{}, nil
+}
+
+func (o *outlet) put(ctx context.Context, n notice, seq uint64) (uint64, error) {
+	n.Reason = clip(n.Reason, maxReason)
+	return appendJSON(ctx, o.d.j, kindNotice, noticeID(o.name, n.Alert), n, seq)
+}
+
+func (o *outlet) alert(ctx context.Context, id string) (alert.Alert, error) {
+	var s storedAlert
+	seq, err := readLast(ctx, o.d.j, kindAlert, journalID(id), &s)
+	if err == nil && seq == 0 {
+		err = fmt.Errorf("alert %s is not in the journal", id)
+	}
+	return s.restore(), err
+}
+
+// compose builds what is to be shown now.
+func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
+	a, err := o.alert(ctx, n.Alert)
+	if err != nil {
+		return Notice{}, shown{}, err
+	}
+	actions, err := o.d.m.ForAlert(ctx, a.ID)
+	if err != nil {
+		return Notice{}, shown{}, err
+	}
+	out := Notice{Alert: a, Account: o.d.opts.Accounts[a.AccountID]}
+	s := shown{Rev: a.Revision, Actions: map[string]uint64{}, Facts: factsOf(a)}
+	for _, x := range actions {
+		out.Actions = append(out.Actions, x.ActionView)
+		s.Actions[x.ID] = x.Seq
+	}
+	s.Views = hashJSON(out.Actions)
+	return out, s, nil
+}
+
+func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
+	d := o.d
+	msg, s, err := o.compose(ctx, n)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if n.Repeat {
+		msg.Thread = append(msg.Thread, "possible repeat: an earlier attempt was never answered")
+	}
+	now := d.now()
+	n.State, n.At, n.Owner, n.Deadline, n.RetryAt, n.Shown = noticeStarted, now, d.owner, now.Add(o.dst.Timeout), time.Time{}, s
+	if seq, err = o.put(ctx, n, seq); err != nil {
+		return time.Time{}, err
+	}
+	var ref MessageRef
+	err = o.call(ctx, func(ctx context.Context) (err error) {
+		ref, err = o.dst.Notifier.Post(ctx, msg)
+		return err
+	})
+	octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	switch {
+	case err == nil:
+		o.ok(func(s *DestinationStats) { s.Sent++ })
+		o.mu.Lock()
+		o.firsts[n.Rule] = now
+		o.mu.Unlock()
+		return o.sent(octx, it, n, seq, ref)
+	case inDoubt(err):
+		o.failed(err)
+		n.At, n.Doubts, n.Reason = d.now(), n.Doubts+1, "no answer: "+err.Error()
+		n.RetryAt = d.now().Add(findDelay)
+		it.fresh = false
+		_, perr := o.put(octx, n, seq)
+		return n.RetryAt, perr
+	case errors.Is(err, ErrRetry):
+		n.State, n.At, n.Retries, n.Reason = noticePending, d.now(), n.Retries+1, err.Error()
+		n.RetryAt = o.pause(err)
+		_, perr := o.put(octx, n, seq)
+		return n.RetryAt, perr
+	}
+	return time.Time{}, o.dead(octx, n, seq, err.Error())
+}
+
+// sent records success and comes back at once when things changed meanwhile.
+func (o *outlet) sent(ctx context.Context, it *item, n notice, seq uint64, ref MessageRef) (time.Time, error) {
+	n.State, n.At, n.Ref, n.Reason, n.Retries, n.RetryAt = noticeSent, o.d.now(), ref, "", 0, time.Time{}
+	it.fresh, it.old, it.urgent = false, false, false
+	if _, err := o.put(ctx, n, seq); err != nil {
+		return time.Time{}, err
+	}
+	return o.d.now(), nil // one more look costs a read, and misses nothing
+}
+
+// find reconciles a post whose answer was lost by reading the platform.
+func (o *outlet) find(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
+	d := o.d
+	var ref MessageRef
+	var found bool
+	err := o.call(ctx, func(ctx context.Context) (err error) {
+		ref, found, err = o.dst.Notifier.Find(ctx, n.Alert, n.Deadline.Add(-o.dst.Timeout-findBefore))
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		return time.Time{}, ctx.Err()
+	}
+	now := d.now()
+	switch {
+	case err == nil && found:
+		o.ok(func(s *DestinationStats) { s.Found++ })
+		return o.sent(ctx, it, n, seq, ref)
+	case err == nil:
+		it.fresh = true
+		n.State, n.At, n.RetryAt, n.Reason = noticePending, now, time.Time{}, "the platform does not have it"
+		_, err := o.put(ctx, n, seq)
+		return now, err
+	case errors.Is(err, errors.ErrUnsupported):
+		if n.Doubts >= maxNoFind {
+			return time.Time{}, o.dead(ctx, n, seq, fmt.Sprintf("%d attempts had no answer, and the platform cannot be read back", n.Doubts))
+		}
+		n.State, n.At, n.Repeat, n.Reason = noticePending, now, true, "no answer, and the platform cannot be read back"
+		n.RetryAt = now.Add(backoff(n.Alert, n.Doubts+1, findDelay, maxBackoff))
+		_, err := o.put(ctx, n, seq)
+		return n.RetryAt, err
+	}
+	o.failed(err)
+	if n.Retries++; n.Retries > maxFindErrs && !errors.Is(err, ErrRetry) && !inDoubt(err) {
+		return time.Time{}, o.dead(ctx, n, seq, "no answer, and looking for the message failed: "+err.Error())
+	}
+	n.At, n.Reason = now, "looking for the message failed: "+err.Error()
+	n.RetryAt = o.pause(err)
+	_, perr := o.put(ctx, n, seq)
+	return n.RetryAt, perr
+}
+
+// editGap spaces edits of one message: the first follow at once, a message
+// that never rests is edited ever less often.
+func editGap(edits int) time.Duration {
+	switch {
+	case edits < 10:
+		return 3 * time.Second
+	case edits < 50:
+		return 30 * time.Second
+	}
+	return 5 * time.Minute
+}
+
+func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
+	d := o.d
+	msg, s, err := o.compose(ctx, n)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if s.same(n.Shown) {
+		return time.Time{}, nil
+	}
+	if free := n.At.Add(editGap(n.Edits)); s.Views == n.Shown.Views && s.Facts.Severity == n.Shown.Facts.Severity && d.now().Before(free) {
+		return free, nil // actions and severity go at once, repeats in their time
+	}
+	if msg.Thread, err = o.thread(ctx, n, msg); err != nil {
+		return time.Time{}, err
+	}
+	err = o.call(ctx, func(ctx context.Context) error { return o.dst.Notifier.Update(ctx, n.Ref, msg) })
+	octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	switch {
+	case err == nil:
+		o.ok(func(s *DestinationStats) { s.Edited++ })
+		n.At, n.Shown, n.Edits, n.Threads, n.Retries, n.RetryAt, n.Reason = d.now(), s, n.Edits+1, n.Threads+len(msg.Thread), 0, time.Time{}, ""
+		it.urgent = false
+		_, perr := o.put(octx, n, seq)
+		return time.Time{}, perr
+	case inDoubt(err), errors.Is(err, ErrRetry):
+		// An edit says what is true now, so it can be made again.
+		if ctx.Err() != nil {
+			return time.Time{}, ctx.Err()
+		}
+		return o.pause(err), nil
+	}
+	o.failed(err)
+	if n.Reposted {
+		return time.Time{}, o.dead(octx, n, seq, "the message cannot be edited: "+err.Error())
+	}
+	// The message is gone. People must still hear what changed: once, as a
+	// new message.
+	n.State, n.At, n.Reposted, n.Ref, n.Reason = noticePending, d.now(), true, MessageRef{}, "the message cannot be edited: "+err.Error()
+	if _, err := o.put(octx, n, seq); err != nil {
+		return time.Time{}, err
+	}
+	*it = o.item(n)
+	it.old = false
+	return d.now(), nil
+}
+
+// thread lists what has grown since the message was last made.
+func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, error) {
+	room := min(maxThread-n.Threads, maxThreadEdit)
+	if room <= 0 {
+		return nil, nil
+	}
+	var out []string
+	if msg.Alert.Revision > n.Shown.Rev && n.Shown.Rev > 0 {
+		out = append(out, grown(n.Shown.Facts, msg.Alert)...)
+	}
+	for _, v := range msg.Actions {
+		h, err := o.d.j.History(ctx, kindAction, v.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range h {
+			var r record
+			if e.Seq <= n.Shown.Actions[v.ID] || unmarshal(e.Data, &r) != nil {
+				continue
+			}
+			line := fmt.Sprintf("%s: %s by %s", v.Describe, r.State, r.By)
+			if r.Reason != "" {
+				line += ": " + r.Reason
+			}
+			out = append(out, clip(line, maxReason))
+		}
+	}
+	if len(out) > room {
+		out = out[len(out)-room:] // the newest say where things stand
+	}
+	return out, nil
+}
+
+// dead gives a notice up and tells the others.
+func (o *outlet) dead(ctx context.Context, n notice, seq uint64, reason string) error {
+	n.State, n.At, n.RetryAt, n.Reason = noticeDead, o.d.now(), time.Time{}, reason
+	if _, err := o.put(ctx, n, seq); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.stats.Dead++
+	o.stats.LastErr = clip(reason, maxReason)
+	o.mu.Unlock()
+	o.d.log.Error("a notice cannot be delivered; requeue it when the cause is mended", "destination", o.name, "alert", n.Alert, "reason", reason)
+	if n.Rule == RuleUndelivered {
+		return nil // or two dead destinations would tell each other for ever
+	}
+	return o.d.raise(ctx, RuleUndelivered, o.name+"\n"+o.d.now().Format("2006-01-02T15"), "Alerts do not reach "+o.name,
+		"a notice could not be delivered: "+reason+"; next: mend it, then trailwarden notify requeue "+o.name, alert.Critical, nil, o.name)
+}
+
+// pause stops the whole destination after an answer that concerns all of it
+// (too many, or down), and returns until when.
+func (o *outlet) pause(err error) time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fails++
+	o.stats.Retried++
+	o.stats.LastErr = clip(err.Error(), maxReason)
+	until := o.d.now().Add(backoff(o.name, o.fails, time.Second, maxBackoff))
+	var ra *RetryAfterError
+	if errors.As(err, &ra) && ra.After > 0 {
+		until = o.d.now().Add(ra.After)
+	}
+	o.paused = later(o.paused, until)
+	return o.paused
+}
+
+func (o *outlet) ok(count func(*DestinationStats)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fails = 0
+	o.stats.LastOK, o.stats.LastErr = o.d.now(), ""
+	count(&o.stats)
+}
+
+func (o *outlet) failed(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stats.LastErr = clip(err.Error(), maxReason)
+}
+
+// call runs one method of the notifier, bounded in time, paced, and safe from
+// panics.
+func (o *outlet) call(ctx context.Context, fn func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, o.dst.Timeout)
+	defer cancel()
+	defer func() {
+		if o.dst.Gap > 0 {
+			o.mu.Lock()
+			o.nextCall = o.d.now().Add(o.dst.Gap)
+			o.mu.Unlock()
+		}
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the notifier of %s panicked: %v: %w", o.name, p, ErrInDoubt)
+		}
+	}()
+	return fn(ctx)
+}
+
+// digestRecord is the intent of a digest: durable before any incident is
+// marked as carried by it, so that none is lost between the two.
+type digestRecord struct {
+	V       int         `json:"v"`
+	Dest    string      `json:"dest"`
+	Alert   storedAlert `json:"alert"`
+	Members []string    `json:"members"` // alert ids
+}
+
+// digest folds waiting incidents into one message.
+func (o *outlet) digest(ctx context.Context, items []*item) error {
+	d := o.d
+	ids := make([]string, 0, len(items))
+	rules := map[string]int{}
+	top := []any{}
+	worst, caught := alert.Info, true
+	for _, it := range items {
+		var n notice
+		if _, err := readLast(ctx, d.j, kindNotice, noticeID(o.name, it.alert), &n); err != nil {
+			return err
+		}
+		if n.State != noticePending {
+			// Another process sent it, or began to: it has its own message.
+			it.fresh, it.old = false, false
+			o.add(*it)
+			continue
+		}
+		ids = append(ids, it.alert)
+		rules[it.rule]++
+		worst = max(worst, it.severity)
+		caught = caught && it.old
+		if len(top) < digestTop {
+			a, err := o.alert(ctx, it.alert)
+			if err != nil {
+				return err
+			}
+			top = append(top, fmt.Sprintf("%s · %s · %s · %s", a.Severity, clip(a.Title, 200), a.LastAt.UTC().Format(time.RFC3339), short(a.ID)))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	names := make([]string, 0, len(rules))
+	for r := range rules {
+		names = append(names, r)
+	}
+	sort.Slice(names, func(i, k int) bool {
+		if rules[names[i]] != rules[names[k]] {
+			return rules[names[i]] > rules[names[k]]
+		}
+		return names[i] < names[k]
+	})
+	var parts []string
+	for i, r := range names {
+		if i == digestTop {
+			parts = append(parts, fmt.Sprintf("%d more rules", len(names)-i))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%d × %s", rules[r], r))
+	}
+	sorted := slices.Sorted(slices.Values(ids))
+	h := sha256.Sum256([]byte("trailwarden.digest/v1\n" + o.name + "\n" + strings.Join(sorted, "\n")))
+	now := d.now()
+	a := alert.Alert{
+		Schema: alert.Schema, ID: hex.EncodeToString(h[:16]), Rule: RuleDigest, RuleVersion: 1,
+		Title:    fmt.Sprintf("%d more incidents", len(ids)),
+		Reason:   strings.Join(parts, ", ") + ": too many at once to show each; all are kept (trailwarden alerts ls)",
+		Severity: worst, Outcome: "success", Time: now, FirstAt: now, LastAt: now, Count: len(ids), EventIDs: []string{}, Revision: 1,
+		Details: map[string]any{"top": top, "left_out": len(ids) - len(top)},
+	}
+	if caught {
+		a.Title = fmt.Sprintf("%d older incidents", len(ids))
+		a.Reason = strings.Join(parts, ", ") + ": caught up after a stop; all are kept (trailwarden alerts ls)"
+	}
+	rec := digestRecord{V: recordVersion, Dest: o.name, Alert: storeAlert(a, now), Members: ids}
+	if _, err := appendJSON(ctx, d.j, kindDigest, noticeID(o.name, a.ID), rec, 0); err != nil && !errors.Is(err, ErrConflict) {
+		return err
+	}
+	o.mu.Lock()
+	o.lastDigest = now
+	o.mu.Unlock()
+	return o.finishDigest(ctx, rec)
+}
+
+// finishDigest makes the digest's own notice, then marks its members. It may
+// be repeated.
+func (o *outlet) finishDigest(ctx context.Context, rec digestRecord) error {
+	d := o.d
+	a := rec.Alert.restore()
+	if _, err := d.save(ctx, a); err != nil {
+		return err
+	}
+	n := notice{V: recordVersion, Dest: o.name, Alert: a.ID, Rule: RuleDigest, Severity: a.Severity, EventAt: a.LastAt, State: noticePending, At: d.now()}
+	if _, err := appendJSON(ctx, d.j, kindNotice, noticeID(o.name, a.ID), n, 0); err != nil && !errors.Is(err, ErrConflict) {
+		return err
+	}
+	for _, id := range rec.Members {
+		var m notice
+		seq, err := readLast(ctx, d.j, kindNotice, noticeID(o.name, id), &m)
+		if err != nil {
+			return err
+		}
+		if seq == 0 || m.State != noticePending || m.LeftDigest == a.ID {
+			continue
+		}
+		m.State, m.At, m.Digest, m.RetryAt = noticeDigested, d.now(), a.ID, time.Time{}
+		if _, err := o.put(ctx, m, seq); err != nil && !errors.Is(err, ErrConflict) {
+			return err
+		}
+		o.mu.Lock()
+		o.stats.Digested++
+		o.mu.Unlock()
+	}
+	o.add(o.item(n))
+	return nil
+}
+
+// recoverDigests finishes what was begun: digests without a notice, and
+// incidents that wait although a digest carries them.
+func (d *Dispatcher) recoverDigests(ctx context.Context, byName map[string]*outlet, open, have map[string]bool) error {
+	var todo []digestRecord
+	err := eachLast(ctx, d.j, kindDigest, func(id string, e Entry) error {
+		var r digestRecord
+		if err := unmarshal(e.Data, &r); err != nil {
+			d.log.Error("a digest in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
+			return nil
+		}
+		if byName[r.Dest] == nil {
+			return nil
+		}
+		if !have[id] || slices.ContainsFunc(r.Members, func(m string) bool { return open[noticeID(r.Dest, m)] }) {
+			todo = append(todo, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range todo {
+		if err := byName[r.Dest].finishDigest(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,300 @@
+package ram
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// errGone says that what was to be changed does not exist any more, which
+// contains it too.
+var errGone = errors.New("it does not exist (any more)")
+
+// change is one kind of change: a state that is read, and one call that sets
+// it to an absolute value. S is that state; its JSON is the prior state that
+// the machine keeps. All executors are this type, so that all keep the same
+// promises.
+type change[S any] struct {
+	c     *Client
+	kind  string
+	perms []string
+	needs needs
+	// check refuses parameters that make no sense; optional.
+	check func(t *target) error
+	// describe names the exact call that sets to.
+	describe func(t target) string
+	// read returns the present state. errGone: nothing there to change.
+	read func(ctx context.Context, sc scope, t target) (S, error)
+	// veto says why the change must not be made although the target may be
+	// acted on; optional. prior is what read returned.
+	veto func(ctx context.Context, sc scope, t target, prior S) error
+	// want is the state to come from prior, inForce whether it is there.
+	want    func(t target, prior S) S
+	inForce func(t target, s S) bool
+	same    func(a, b S) bool
+	// write makes the one call that leads from one state to the other.
+	write func(ctx context.Context, sc scope, t target, from, to S) (requestID string, err error)
+	// already says that a refusal of write means that to is there already.
+	already func(err error) bool
+	// owner says that a prior state is of this target.
+	owner func(t target, s S) bool
+	// words describes a state to people.
+	words func(s S) string
+}
+
+// Kind names the change, as in "ram.disable_access_key".
+func (x *change[S]) Kind() string { return x.kind }
+
+// Permissions lists the RAM actions needed, undo included.
+func (x *change[S]) Permissions() []string { return append([]string(nil), x.perms...) }
+
+// Describe says what Execute would call.
+func (x *change[S]) Describe(a responders.Action) string {
+	t, err := x.target(a)
+	if err != nil {
+		return x.kind + ": " + clean(err.Error(), 300)
+	}
+	return clean(x.describe(t), 300) + " in account " + t.account
+}
+
+func (x *change[S]) target(a responders.Action) (target, error) {
+	if a.Kind != x.kind {
+		return target{}, refuse("an action of kind %q came to %s", clean(a.Kind, 60), x.kind)
+	}
+	n := x.needs
+	if n == aUserOrRole && a.Target.Params["group"] != "" {
+		n = 0 // it is about a group, whoever the actor was
+	}
+	t, err := checkTarget(a, n)
+	if err == nil && x.check != nil {
+		err = x.check(&t)
+	}
+	return t, err
+}
+
+func (x *change[S]) decode(t target, prior json.RawMessage) (S, error) {
+	var s S
+	d := json.NewDecoder(bytes.NewReader(prior))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return s, refuse("the state before, as recorded, cannot be read (%v)", err)
+	}
+	if !x.owner(t, s) {
+		return s, refuse("the state before, as recorded, is of another target")
+	}
+	return s, nil
+}
+
+func encode[S any](s S) json.RawMessage {
+	b, err := json.Marshal(s)
+	if err != nil { // states are structs of strings and booleans
+		return nil
+	}
+	return b
+}
+
+// Read returns the present state as JSON, or says why nothing is to be done.
+func (x *change[S]) Read(ctx context.Context, a responders.Action) (json.RawMessage, error) {
+	t, err := x.target(a)
+	if err != nil {
+		return nil, err
+	}
+	sc, err := x.c.in(ctx, t.account)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.c.spared(ctx, t); err != nil {
+		return nil, err
+	}
+	s, err := x.read(ctx, sc, t)
+	switch {
+	case errors.Is(err, errGone):
+		return nil, settled("nothing to do, %w", err)
+	case err != nil:
+		return nil, err
+	case x.inForce(t, s):
+		return nil, settled("nothing to do, it is %s", x.words(s))
+	}
+	if x.veto != nil {
+		if err := x.veto(ctx, sc, t, s); err != nil {
+			return nil, err
+		}
+	}
+	return encode(s), nil
+}
+
+// Execute makes the change and reads it back.
+func (x *change[S]) Execute(ctx context.Context, a responders.Action, prior json.RawMessage) (responders.Result, error) {
+	t, err := x.target(a)
+	if err != nil {
+		return responders.Result{}, err
+	}
+	before, err := x.decode(t, prior)
+	if err != nil {
+		return responders.Result{}, err
+	}
+	if x.inForce(t, before) {
+		return responders.Result{}, settled("nothing to do, it was %s", x.words(before))
+	}
+	sc, err := x.c.in(ctx, t.account)
+	if err != nil {
+		return responders.Result{}, notSent(err)
+	}
+	if err := x.c.spared(ctx, t); err != nil {
+		return responders.Result{}, notSent(err)
+	}
+	if x.veto != nil {
+		if err := x.veto(ctx, sc, t, before); err != nil {
+			return responders.Result{}, notSent(err)
+		}
+	}
+	id, err := x.write(ctx, sc, t, before, x.want(t, before))
+	switch {
+	case err != nil && x.already(err):
+		return responders.Result{}, settled("nothing to do: %s", code(err))
+	case err != nil:
+		return responders.Result{}, err
+	}
+	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s S) bool { return x.inForce(t, s) })
+	r := responders.Result{Changed: true, Prior: prior, RequestID: id}
+	switch {
+	case errors.Is(err, errGone):
+		r.Note = "changed, and deleted by somebody right after"
+		return r, nil
+	case err != nil:
+		return responders.Result{}, fmt.Errorf("the cloud accepted it (request %s), but it could not be read back (%w): %w", id, plain{err}, responders.ErrInDoubt)
+	case !ok:
+		return responders.Result{}, fmt.Errorf("the cloud accepted it (request %s), but after %s it still reads %s: %w", id, x.c.cfg.ReadBack, x.words(after), responders.ErrInDoubt)
+	}
+	r.After = encode(after)
+	return r, nil
+}
+
+// notSent keeps the class of an error of a read that came before the write:
+// whatever it was, the write did not happen.
+func notSent(err error) error {
+	if errors.Is(err, responders.ErrRetry) || errors.Is(err, responders.ErrRefused) || errors.Is(err, responders.ErrSettled) {
+		return err
+	}
+	return fmt.Errorf("nothing was changed: %w: %w", err, responders.ErrRetry)
+}
+
+// plain shows an error and hides its class: a failed read after a write is
+// neither a retry nor a refusal of the write.
+type plain struct{ err error }
+
+func (p plain) Error() string { return p.err.Error() }
+
+// verifyFor is how long Verify and Undo give a lagging read.
+const verifyFor = 2 * time.Second
+
+// Verify reads whether the change is in force. A target that is gone counts as
+// contained.
+func (x *change[S]) Verify(ctx context.Context, a responders.Action) (bool, json.RawMessage, error) {
+	t, err := x.target(a)
+	if err != nil {
+		return false, nil, err
+	}
+	sc, err := x.c.in(ctx, t.account)
+	if err != nil {
+		return false, nil, err
+	}
+	s, ok, err := x.wait(ctx, sc, t, verifyFor, func(s S) bool { return x.inForce(t, s) })
+	switch {
+	case errors.Is(err, errGone):
+		return true, json.RawMessage(`{"gone":true}`), nil
+	case err != nil:
+		return false, nil, err
+	}
+	return ok, encode(s), nil
+}
+
+// Undo restores prior if what Execute left is still there.
+func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.RawMessage) (responders.Result, error) {
+	t, err := x.target(a)
+	if err != nil {
+		return responders.Result{}, err
+	}
+	before, err := x.decode(t, prior)
+	if err != nil {
+		return responders.Result{}, err
+	}
+	if x.inForce(t, before) {
+		return responders.Result{}, refuse("it was %s before already, so there is nothing of ours to undo", x.words(before))
+	}
+	left := x.want(t, before)
+	// Who is protected now was not when this was done; giving back what was
+	// taken is right for them too, so only the account is checked.
+	sc, err := x.c.in(ctx, t.account)
+	if err != nil {
+		return responders.Result{}, notSent(err)
+	}
+	present, ok, err := x.wait(ctx, sc, t, verifyFor, func(s S) bool { return x.same(s, left) })
+	switch {
+	case errors.Is(err, errGone):
+		return responders.Result{}, drift("it was deleted since, and cannot be given back")
+	case err != nil:
+		return responders.Result{}, notSent(err)
+	case !ok && x.same(present, before):
+		return responders.Result{}, settled("nothing to undo, it is %s again", x.words(present))
+	case !ok:
+		return responders.Result{}, drift("somebody changed it since: it is %s, and we left it %s", x.words(present), x.words(left))
+	}
+	id, err := x.write(ctx, sc, t, left, before)
+	switch {
+	case err != nil && x.already(err):
+		return responders.Result{}, settled("nothing to undo: %s", code(err))
+	case err != nil:
+		return responders.Result{}, err
+	}
+	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s S) bool { return x.same(s, before) })
+	switch {
+	case errors.Is(err, errGone):
+		return responders.Result{}, drift("it was deleted right after it was restored")
+	case err != nil:
+		return responders.Result{}, fmt.Errorf("the cloud accepted the undo (request %s), but it could not be read back (%w): %w", id, plain{err}, responders.ErrInDoubt)
+	case !ok:
+		return responders.Result{}, fmt.Errorf("the cloud accepted the undo (request %s), but after %s it still reads %s: %w", id, x.c.cfg.ReadBack, x.words(after), responders.ErrInDoubt)
+	}
+	return responders.Result{Changed: true, Prior: encode(left), After: encode(after), RequestID: id}, nil
+}
+
+// wait reads until good, for at most long: what was just changed may not show
+// at once. The last state read is returned either way.
+func (x *change[S]) wait(ctx context.Context, sc scope, t target, long time.Duration, good func(S) bool) (S, bool, error) {
+	var spent time.Duration
+	for n := 0; ; n++ {
+		s, err := x.read(ctx, sc, t)
+		if err != nil {
+			return s, false, err
+		}
+		if good(s) {
+			return s, true, nil
+		}
+		pause := backoff(n)
+		if spent += pause; spent > long {
+			return s, false, nil
+		}
+		if dl, ok := ctx.Deadline(); ok && time.Until(dl) < pause+time.Second {
+			return s, false, nil // the next read would not end in time
+		}
+		if x.c.cfg.Sleep(ctx, pause) != nil {
+			return s, false, nil
+		}
+	}
+}
+
+func equal[S comparable](a, b S) bool { return a == b }
+
+// Executors lists every kind of change, in a fixed order.
+func (c *Client) Executors() []responders.Executor {
+	return []responders.Executor{
+		c.disableAccessKey(), c.fenceKey(), c.blockConsole(), c.quarantineUser(),
+		c.detachPolicy(), c.setDefaultPolicyVersion(), c.removeFromGroup(), c.startLogging(),
+	}
+}

@@ -1,0 +1,229 @@
+package ram
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+func TestEveryKindExecutesAndUndoes(t *testing.T) {
+	for _, a := range cases() {
+		t.Run(a.Kind+"/"+a.Target.PrincipalType+a.Target.Params["group"], func(t *testing.T) {
+			r := newRig(t)
+			e := r.exec(a.Kind)
+			ctx := t.Context()
+			before := r.cloud.State()
+
+			if in, _, err := e.Verify(ctx, a); err != nil || in {
+				t.Fatalf("before: in force %v, %v", in, err)
+			}
+			prior, err := e.Read(ctx, a)
+			if err != nil {
+				t.Fatalf("read: %v", err)
+			}
+			sameState(t, before, r.cloud.State())
+			res, err := e.Execute(ctx, a, prior)
+			if err != nil {
+				t.Fatalf("execute: %v", err)
+			}
+			if !res.Changed || res.RequestID == "" || string(res.Prior) != string(prior) || len(res.After) == 0 {
+				t.Fatalf("result: %+v", res)
+			}
+			if string(r.cloud.State()) == string(before) {
+				t.Fatal("nothing changed")
+			}
+			if in, after, err := e.Verify(ctx, a); err != nil || !in || string(after) != string(res.After) {
+				t.Fatalf("after: in force %v, %s, %v", in, after, err)
+			}
+			if _, err := e.Read(ctx, a); !errors.Is(err, responders.ErrSettled) {
+				t.Fatalf("read again: %v, want settled", err)
+			}
+			undo, err := e.Undo(ctx, a, prior)
+			if err != nil || !undo.Changed {
+				t.Fatalf("undo: %+v, %v", undo, err)
+			}
+			sameState(t, before, r.cloud.State())
+			if _, err := e.Undo(ctx, a, prior); !errors.Is(err, responders.ErrSettled) {
+				t.Fatalf("undo again: %v, want settled", err)
+			}
+			sameState(t, before, r.cloud.State())
+		})
+	}
+}
+
+// Reads that lag behind writes must not be taken for failure or for drift.
+func TestEveryKindToleratesStaleReads(t *testing.T) {
+	for _, a := range cases() {
+		t.Run(a.Kind, func(t *testing.T) {
+			r := newRig(t)
+			r.cloud.SetStaleReads(6)
+			e := r.exec(a.Kind)
+			ctx := t.Context()
+			before := r.cloud.State()
+			prior, err := e.Read(ctx, a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Execute(ctx, a, prior); err != nil {
+				t.Fatalf("execute: %v", err)
+			}
+			if _, err := e.Undo(ctx, a, prior); err != nil {
+				t.Fatalf("undo: %v", err)
+			}
+			sameState(t, before, r.cloud.State())
+		})
+	}
+}
+
+func TestDescribeNamesTheCall(t *testing.T) {
+	r := newRig(t)
+	want := map[string]string{
+		"ram.disable_access_key":         "ram UpdateAccessKey{UserName: alice, UserAccessKeyId: " + aliceKey + ", Status: Inactive} in account " + acct,
+		"ram.fence_key":                  "SetAccessKeyPolicy{",
+		"ram.block_console":              "UpdateLoginProfile{UserPrincipalName: alice@…, Status: Inactive}",
+		"ram.quarantine_user":            "AttachPolicyToUser{PolicyType: Custom, PolicyName: zz-quarantine-deny-all, UserName: alice}",
+		"ram.detach_policy":              "DetachPolicyFrom",
+		"ram.set_default_policy_version": "SetDefaultPolicyVersion{PolicyName: deploy, VersionId: v1}",
+		"ram.remove_from_group":          "RemoveUserFromGroup{GroupName: admins, UserName: alice}",
+		"actiontrail.start_logging":      "StartLogging{Name: main-trail}",
+	}
+	for _, a := range cases() {
+		if got := r.exec(a.Kind).Describe(a); !strings.Contains(got, want[a.Kind]) || strings.Contains(got, "\n") {
+			t.Errorf("%s: %q, want %q in one line", a.Kind, got, want[a.Kind])
+		}
+	}
+	bad := action("ram.disable_access_key", func(t *responders.ActionTarget) { t.UserName = "x\n\x1b[31m" })
+	if got := r.exec(bad.Kind).Describe(bad); strings.ContainsAny(got, "\n\x1b") {
+		t.Errorf("hostile name shown as it is: %q", got)
+	}
+}
+
+// A recorded state that is broken, or of another target, is never acted on.
+func TestForeignPriorIsRefused(t *testing.T) {
+	r := newRig(t)
+	for _, a := range cases() {
+		e := r.exec(a.Kind)
+		prior, err := e.Read(t.Context(), a)
+		if err != nil {
+			t.Fatal(a.Kind, err)
+		}
+		var m map[string]any
+		if err := json.Unmarshal(prior, &m); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range []string{"user_name", "holder", "policy_name", "name"} {
+			if _, ok := m[k]; ok {
+				m[k] = "somebody-else"
+			}
+		}
+		before := r.cloud.State()
+		for _, p := range []json.RawMessage{mustJSON(t, m), nil, json.RawMessage(`{"x":1}`), json.RawMessage(`null`), json.RawMessage(`[`)} {
+			if _, err := e.Execute(t.Context(), a, p); !errors.Is(err, responders.ErrRefused) {
+				t.Errorf("%s execute on %s: %v, want refused", a.Kind, p, err)
+			}
+			if _, err := e.Undo(t.Context(), a, p); !errors.Is(err, responders.ErrRefused) {
+				t.Errorf("%s undo to %s: %v, want refused", a.Kind, p, err)
+			}
+		}
+		sameState(t, before, r.cloud.State())
+	}
+}
+
+func TestWrongKindIsRefused(t *testing.T) {
+	r := newRig(t)
+	a := action("ram.block_console")
+	if _, err := r.exec("ram.disable_access_key").Read(t.Context(), a); !errors.Is(err, responders.ErrRefused) {
+		t.Fatal(err)
+	}
+}
+
+func TestVetoes(t *testing.T) {
+	r := newRig(t)
+	r.cloud.AddPolicy(other, "unused", denyAll)
+	hollow := newRig(t)
+	hollow.cloud.AddPolicy(acct, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
+	for _, c := range []struct {
+		name string
+		r    *rig
+		a    responders.Action
+		want string
+	}{
+		{"the quarantine policy was turned around", hollow, action("ram.quarantine_user"), "does not deny everything any more"},
+		{"a guardrail is not detached", r, action("ram.detach_policy", with("policy_type", "Custom"), with("policy_name", "guardrail"), func(t *responders.ActionTarget) { t.UserName = "bob" }), "would grant"},
+		{"a group that denies is not left", r, action("ram.remove_from_group", with("group", "fenced")), "would grant"},
+		{"a version that is gone", r, action("ram.set_default_policy_version", with("policy_name", "deploy"), with("version_id", "v9")), "no version v9"},
+		{"the quarantine is not loosened", r, action("ram.set_default_policy_version", with("policy_name", "zz-quarantine-deny-all"), with("version_id", "v1")), "quarantine itself"},
+		{"a trail that is gone", r, action("actiontrail.start_logging", with("trail", "no-such-trail")), "made again by hand"},
+		{"a fence around nothing", r, action("ram.fence_key"), "no address is allowed"},
+		{"a fence around everything", r, action("ram.fence_key", with("allow", "0.0.0.0/0")), "fences nothing"},
+		{"a fence that is none", r, action("ram.fence_key", with("allow", "198.51.100.1/24")), "bits beyond"},
+		{"a role of Alibaba's", r, action("ram.detach_policy", with("policy_type", "System"), with("policy_name", "AliyunOSSFullAccess"), func(t *responders.ActionTarget) {
+			t.PrincipalType, t.RoleName = "assumed-role", "AliyunServiceRoleForX"
+		}), "own services"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := c.r.cloud.State()
+			_, err := c.r.exec(c.a.Kind).Read(t.Context(), c.a)
+			if !errors.Is(err, responders.ErrRefused) || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("%v, want a refusal with %q", err, c.want)
+			}
+			sameState(t, before, c.r.cloud.State())
+		})
+	}
+	// What changed between Read and Execute is seen too.
+	a := action("ram.quarantine_user")
+	prior, err := r.exec(a.Kind).Read(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.cloud.AddPolicy(acct, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
+	before := r.cloud.State()
+	if _, err := r.exec(a.Kind).Execute(t.Context(), a, prior); !errors.Is(err, responders.ErrRefused) {
+		t.Fatal(err)
+	}
+	sameState(t, before, r.cloud.State())
+}
+
+// Undo of what somebody else changed since changes nothing.
+func TestUndoSeesDrift(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	do := func(a responders.Action) json.RawMessage {
+		t.Helper()
+		prior, err := r.exec(a.Kind).Read(ctx, a)
+		if err == nil {
+			_, err = r.exec(a.Kind).Execute(ctx, a, prior)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return prior
+	}
+	// The default version is a third one by now.
+	v := action("ram.set_default_policy_version", with("policy_name", "deploy"), with("version_id", "v1"))
+	prior := do(v)
+	r.cloud.AddPolicy(acct, "deploy", denyAll)
+	before := r.cloud.State()
+	if _, err := r.exec(v.Kind).Undo(ctx, v, prior); !errors.Is(err, responders.ErrDrift) {
+		t.Fatalf("%v, want drift", err)
+	}
+	sameState(t, before, r.cloud.State())
+
+	// The key is gone.
+	k := action("ram.disable_access_key")
+	prior = do(k)
+	r.cloud.RemoveKey(aliceKey)
+	before = r.cloud.State()
+	_, err := r.exec(k.Kind).Undo(ctx, k, prior)
+	if !errors.Is(err, responders.ErrDrift) || !strings.Contains(err.Error(), "deleted") {
+		t.Fatalf("%v, want drift with words", err)
+	}
+	sameState(t, before, r.cloud.State())
+	if in, after, err := r.exec(k.Kind).Verify(ctx, k); err != nil || !in || !strings.Contains(string(after), "gone") {
+		t.Fatalf("verify of a deleted key: %v %s %v", in, after, err)
+	}
+}

@@ -1,0 +1,173 @@
+package slack
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Language is the language of a destination.
+type Language string
+
+// The languages.
+const (
+	English Language = "en"
+	Chinese Language = "zh"
+)
+
+// Config is one Slack destination. It prints without its secrets.
+type Config struct {
+	// Name is the destination's name in the configuration.
+	Name string
+	// Token is the bot token (xoxb-…). Empty: webhook only.
+	Token string
+	// AppToken (xapp-…) switches the buttons on; they need a Listener.
+	AppToken string
+	// Channel is the channel's id, such as C0123456789; names cannot be read
+	// back and may be renamed.
+	Channel string
+	// WebhookURL is where messages go when the token fails for good.
+	WebhookURL string
+	// Language is English when empty.
+	Language Language
+	// APIURL is the Web API, Slack's own when empty. HTTPS, or plaintext to
+	// loopback alone.
+	APIURL string
+	// Timeout bounds each request (10 s when zero).
+	Timeout time.Duration
+	// Rate is messages per second (1 when zero) and Burst how many may go at
+	// once after a pause (4 when zero).
+	Rate  float64
+	Burst int
+	// MaxWait is how long a call may wait for its turn before it returns a
+	// RetryAfterError instead (2 s when zero).
+	MaxWait time.Duration
+	// ThreadCap is the number of replies in a thread before the rest is only
+	// counted (20 when zero).
+	ThreadCap int
+}
+
+// DefaultAPIURL is Slack's Web API.
+const DefaultAPIURL = "https://slack.com/api/"
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = "slack"
+	}
+	if c.Language == "" {
+		c.Language = English
+	}
+	if c.APIURL == "" {
+		c.APIURL = DefaultAPIURL
+	}
+	if !strings.HasSuffix(c.APIURL, "/") {
+		c.APIURL += "/"
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.Rate <= 0 {
+		c.Rate = 1
+	}
+	if c.Burst <= 0 {
+		c.Burst = 4
+	}
+	if c.MaxWait <= 0 {
+		c.MaxWait = 2 * time.Second
+	}
+	if c.ThreadCap <= 0 {
+		c.ThreadCap = 20
+	}
+	return c
+}
+
+var channelID = regexp.MustCompile(`^[CGD][A-Z0-9]{6,}$`)
+
+// Validate says everything that is wrong with c, or nil.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("slack destination %q: "+format, append([]any{c.Name}, args...)...))
+	}
+	switch {
+	case c.Token == "" && c.WebhookURL == "":
+		bad("neither token nor webhook_url: create an app with the scope chat:write, install it, and give its bot token")
+	case c.Token != "" && !strings.HasPrefix(c.Token, "xoxb-"):
+		bad("token is not a bot token: want the one that begins with xoxb-")
+	}
+	if c.Token != "" && !channelID.MatchString(c.Channel) {
+		bad("channel %q: want the channel's id, such as C0123456789 (at the bottom of the channel's details), not its name", c.Channel)
+	}
+	if c.AppToken != "" {
+		if !strings.HasPrefix(c.AppToken, "xapp-") {
+			bad("app_token is not an app-level token: want the one that begins with xapp-")
+		}
+		if c.Token == "" {
+			bad("app_token without token: buttons need a message that can be edited")
+		}
+	}
+	if c.Language != English && c.Language != Chinese {
+		bad("language %q: want en or zh", c.Language)
+	}
+	if err := checkURL(c.APIURL); err != nil {
+		bad("api_url: %v", err)
+	}
+	if c.WebhookURL != "" {
+		if err := checkURL(c.WebhookURL); err != nil {
+			bad("webhook_url: %v", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkURL wants HTTPS, or plaintext to loopback. The address itself may be a
+// secret and is not in the error.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "":
+		return errors.New("not an address: want https://host/path")
+	case u.User != nil:
+		return errors.New("credentials in an address are not supported")
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && loopback(u.Hostname()):
+		return nil
+	case u.Scheme == "http":
+		return fmt.Errorf("plaintext to %s refused: use https (http is for loopback)", u.Hostname())
+	}
+	return fmt.Errorf("scheme %q: use https", u.Scheme)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// String leaves the secrets out.
+func (c Config) String() string {
+	return fmt.Sprintf("slack %s channel=%s token=%s app_token=%s webhook_url=%s language=%s", c.Name, c.Channel,
+		masked(c.Token), masked(c.AppToken), masked(c.WebhookURL), c.Language)
+}
+
+// GoString leaves the secrets out.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue leaves the secrets out.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+func masked(secret string) string {
+	if secret == "" {
+		return "-"
+	}
+	return "****"
+}

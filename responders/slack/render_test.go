@@ -1,0 +1,329 @@
+package slack
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"pgregory.net/rapid"
+
+	slackapi "github.com/slack-go/slack"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/chattest"
+)
+
+// payloadOf is a message as it goes over the wire, readable.
+func payloadOf(t interface{ Fatalf(string, ...any) }, m message) ([]byte, chattest.Content) {
+	marshal := func(v any) json.RawMessage {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		return b
+	}
+	c := chattest.Content{Text: m.text, Blocks: marshal(m.blocks), Attachments: marshal(m.attachments)}
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	var raw struct {
+		Text        string
+		Blocks      any
+		Attachments any
+	}
+	raw.Text = c.Text
+	_ = json.Unmarshal(c.Blocks, &raw.Blocks)
+	_ = json.Unmarshal(c.Attachments, &raw.Attachments)
+	if err := e.Encode(raw); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return out.Bytes(), c
+}
+
+func TestGolden(t *testing.T) {
+	full := sample()
+	done := sample()
+	done.Actions = []responders.ActionView{
+		{ID: "act-1", Kind: "ram.disable_access_key", Describe: "UpdateAccessKey UserName=ci-deployer Status=Inactive", State: responders.Done, By: "alice", At: eventTime.Add(30 * time.Second), Undoable: true},
+		{ID: "act-2", Kind: "ram.disable_access_key", Describe: "UpdateAccessKey UserName=break-glass Status=Inactive", State: responders.Refused, Reason: "protected principal"},
+		{ID: "act-3", Kind: "ram.fence", Describe: "AttachPolicyToUser DenyAll", State: responders.Observed},
+	}
+	bare := responders.Notice{Alert: alert.Alert{ID: "00ff", Rule: "r", RuleVersion: 1, Title: "Root login", Severity: alert.Critical, EventIDs: []string{"e"}, Count: 1}}
+	for _, c := range []struct {
+		name   string
+		r      renderer
+		notice responders.Notice
+	}{
+		{"full.en.json", renderer{w: catalogue[English], buttons: true}, full},
+		{"full.zh.json", renderer{w: catalogue[Chinese], buttons: true}, full},
+		{"done.en.json", renderer{w: catalogue[English], buttons: true}, done},
+		{"nobuttons.en.json", renderer{w: catalogue[English]}, full},
+		{"bare.en.json", renderer{w: catalogue[English], buttons: true}, bare},
+		{"hostile.en.json", renderer{w: catalogue[English], buttons: true, inline: true}, hostileNotice()},
+		{"hostile.zh.json", renderer{w: catalogue[Chinese], buttons: true}, hostileNotice()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := c.r.render(c.notice)
+			out, content := payloadOf(t, m)
+			golden(t, c.name, out)
+			if err := chattest.Check(content.Text, content.Blocks, content.Attachments); err != nil {
+				t.Error(err)
+			}
+			checkInert(t, content)
+		})
+	}
+}
+
+// hostileNotice has in every field what an attacker would put there.
+func hostileNotice() responders.Notice {
+	evil := func(s string) string {
+		return s + " <!channel> <@U0EXAMPLE1> <http://evil.example|console> @here &lt; `*_~ :ram: \u202egnp.exe\u2066 a\u200bb \x1b[31m\x00 =1+1\r\n> q"
+	}
+	return responders.Notice{
+		Account: evil("acct"),
+		Alert: alert.Alert{
+			ID: evil("id"), Rule: evil("rule"), RuleVersion: 1, Title: evil("title"), Reason: evil("reason"), Severity: alert.High, Outcome: evil("attempt"),
+			Time: eventTime, FirstAt: eventTime, LastAt: eventTime.Add(-time.Hour), Count: 3, AccountID: evil("1"),
+			Actor:    alert.Actor{Type: evil("type"), ID: evil("id"), Name: evil("name"), AccessKeyID: evil("LTAI"), Role: evil("role"), Session: evil("session")},
+			SourceIP: evil("ip"), Target: &alert.Target{Type: evil("t"), ID: evil("tid"), Name: evil("tname")}, Attack: []string{evil("T1")},
+			Details: map[string]any{"event": evil("event"), "region": evil("region"), "country": evil("NL"), "asn": evil("1"), "as_org": evil("org"), "mfa": evil("no"), "key_age_days": evil("2")},
+			Runbook: alert.Runbook{EN: evil("runbook")}, TargetKey: evil("LTAJ"),
+		},
+		Actions: []responders.ActionView{
+			{ID: evil("a"), Kind: evil("kind"), Describe: evil("describe"), State: responders.State(evil("state")), Reason: evil("why"), By: evil("by"), At: eventTime},
+			{ID: evil("a"), Describe: evil("d"), State: responders.Done, Undoable: true},
+			{ID: evil("a"), Describe: evil("d"), State: responders.Proposed},
+		},
+		Thread: []string{evil("line")},
+	}
+}
+
+var dateToken = regexp.MustCompile(`^<!date\^\d+\^\{date_short_pretty\} \{time_secs\}\|[0-9: -]+ (UTC|北京时间)>$`)
+
+// checkInert: nothing in a message mentions, links, formats or hides.
+func checkInert(t interface{ Fatalf(string, ...any) }, c chattest.Content) {
+	for _, m := range c.Live() {
+		if !dateToken.MatchString(m) {
+			t.Fatalf("live markup %q", m)
+		}
+	}
+	for _, line := range append(c.Lines(), c.Text) {
+		if strings.Contains(line, "://") {
+			t.Fatalf("link in %q", line)
+		}
+		for _, r := range line {
+			if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+				t.Fatalf("%U in %q", r, line)
+			}
+		}
+	}
+}
+
+func TestFieldsAreSixAndUnknownIsADash(t *testing.T) {
+	r := renderer{w: catalogue[English]}
+	fields := r.fields(responders.Notice{})
+	if len(fields) != 6 {
+		t.Fatalf("%d fields, want 6", len(fields))
+	}
+	for i, f := range fields {
+		if want := "*" + r.w.fields[i] + "*\n—"; f.Text != want {
+			t.Errorf("field %d = %q, want %q", i, f.Text, want)
+		}
+		if !f.Verbatim {
+			t.Errorf("field %d may make links", i)
+		}
+	}
+}
+
+func TestButtonsFollowState(t *testing.T) {
+	r := renderer{w: catalogue[English], buttons: true}
+	for _, c := range []struct {
+		state responders.State
+		undo  bool
+		want  string
+	}{
+		{"", false, ActionAcknowledge},
+		{responders.Proposed, false, ActionAcknowledge + " " + ActionContain},
+		{responders.Observed, false, ActionAcknowledge + " " + ActionContain},
+		{responders.Executing, false, ActionAcknowledge},
+		{responders.Done, false, ActionAcknowledge},
+		{responders.Done, true, ActionAcknowledge + " " + ActionUndo},
+		{responders.Refused, false, ActionAcknowledge},
+		{responders.Undoing, true, ActionAcknowledge},
+		{responders.Undone, false, ActionAcknowledge + " " + ActionContain},
+	} {
+		n := sample()
+		n.Actions = nil
+		if c.state != "" {
+			n.Actions = []responders.ActionView{{ID: "a", Describe: "d", State: c.state, Undoable: c.undo}}
+		}
+		_, content := payloadOf(t, r.render(n))
+		var got []string
+		for _, b := range content.Buttons() {
+			got = append(got, b.ActionID)
+			if b.Value != n.Alert.ID {
+				t.Errorf("%s: button %s holds %q, want the alert id alone", c.state, b.ActionID, b.Value)
+			}
+			if danger := b.Style == "danger"; danger != (b.ActionID == ActionContain) {
+				t.Errorf("%s: button %s has style %q", c.state, b.ActionID, b.Style)
+			}
+			if b.Confirm == (b.ActionID == ActionAcknowledge) {
+				t.Errorf("%s: button %s: confirm %v", c.state, b.ActionID, b.Confirm)
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("state %q undoable %v: buttons %q, want %q", c.state, c.undo, s, c.want)
+		}
+	}
+	if _, content := payloadOf(t, renderer{w: catalogue[English]}.render(sample())); len(content.Buttons()) != 0 {
+		t.Error("buttons without interactive mode")
+	}
+}
+
+func TestTitleKeepsSeverityAndPlace(t *testing.T) {
+	n := sample()
+	n.Alert.Title = strings.Repeat("很长的标题 ", 100)
+	got := renderer{w: catalogue[English]}.title(n)
+	if !strings.HasPrefix(got, "HIGH · 很长") || !strings.HasSuffix(got, "… · ci-deployer · prod (1000…0001)") {
+		t.Errorf("title %q", got)
+	}
+	if strings.Contains(got, n.Alert.Rule) {
+		t.Error("the title names the rule id")
+	}
+}
+
+func TestKeysAreMasked(t *testing.T) {
+	n := sample()
+	n.Alert.TargetKey = "LTAI5tEXAMPLEbackup0001"
+	n.Alert.Target = &alert.Target{Type: "accesskey", ID: "LTAI5tEXAMPLEbackup0001"}
+	out, _ := payloadOf(t, renderer{w: catalogue[English], buttons: true}.render(n))
+	for _, key := range []string{n.Alert.TargetKey, n.Alert.Actor.AccessKeyID} {
+		if bytes.Contains(out, []byte(key)) {
+			t.Errorf("the message shows %s whole", key)
+		}
+	}
+	if !bytes.Contains(out, []byte("LTAI…001")) {
+		t.Error("the target key is not shown")
+	}
+}
+
+func TestCatalogueComplete(t *testing.T) {
+	states := []responders.State{
+		responders.Proposed, responders.Approved, responders.Executing, responders.Done, responders.Failed, responders.InDoubt, responders.Refused,
+		responders.Observed, responders.Denied, responders.Expired, responders.Undoing, responders.Undone,
+	}
+	for lang, w := range catalogue {
+		for _, s := range states {
+			if w.state[s] == "" {
+				t.Errorf("%s: no words for state %s", lang, s)
+			}
+		}
+		for i := range alert.Severities() {
+			if w.severity[alert.Severity(i+1)] == "" {
+				t.Errorf("%s: no word for severity %d", lang, i+1)
+			}
+		}
+		for typ := range catalogue[English].types {
+			if w.types[typ] == "" {
+				t.Errorf("%s: no word for %s", lang, typ)
+			}
+		}
+		for _, s := range []string{
+			w.account, w.session, w.target, w.rule, w.incident, w.runbook, w.events, w.span, w.more, w.undo, w.threadMore, w.attempt, w.daysOld,
+			w.zoneName, w.ack, w.contain, w.undoButton, w.containTitle, w.undoTitle, w.areSure, w.yes, w.no, w.clickFailed, w.unavailable,
+		} {
+			if s == "" {
+				t.Errorf("%s: a word is missing", lang)
+			}
+		}
+	}
+}
+
+func drawText(t *rapid.T, name string) string {
+	if rapid.IntRange(0, 9).Draw(t, name+"?") == 0 {
+		return strings.Repeat(rapid.StringN(0, 8, -1).Draw(t, name+" part"), rapid.IntRange(0, 3000).Draw(t, name+" times"))
+	}
+	return strings.Join(rapid.SliceOfN(rapid.OneOf(
+		rapid.SampledFrom([]string{"<!channel>", "<http://x|y>", "&", "<", ">", "`", "@here", "\n", "\u202e", "🦊", "\xff", ":ram:", "运维", " "}), rapid.String()), 0, 6).Draw(t, name), "")
+}
+
+func drawNotice(t *rapid.T) responders.Notice {
+	s := func(name string) string { return drawText(t, name) }
+	tm := func(name string) time.Time {
+		return time.Unix(rapid.Int64Range(-1<<40, 1<<40).Draw(t, name), 0).UTC()
+	}
+	n := responders.Notice{Account: s("account"), Alert: alert.Alert{
+		ID: s("id"), Rule: s("rule"), RuleVersion: rapid.Int().Draw(t, "v"), Title: s("title"), Reason: s("reason"),
+		Severity: alert.Severity(rapid.IntRange(0, 7).Draw(t, "sev")), Outcome: rapid.SampledFrom([]string{"", "success", "attempt"}).Draw(t, "outcome"),
+		Time: tm("time"), FirstAt: tm("first"), LastAt: tm("last"), Count: rapid.Int().Draw(t, "count"), AccountID: s("acct"),
+		Actor:    alert.Actor{Type: s("type"), ID: s("aid"), Name: s("name"), AccessKeyID: s("key"), Role: s("role"), Session: s("session")},
+		SourceIP: s("ip"), TargetKey: s("tkey"), Attack: rapid.SliceOfN(rapid.String(), 0, 9).Draw(t, "attack"), Runbook: alert.Runbook{EN: s("en"), ZH: s("zh")},
+		Details: map[string]any{
+			"event": s("event"), "region": s("region"), "country": s("country"), "asn": rapid.Float64().Draw(t, "asn"), "as_org": s("org"),
+			"mfa": rapid.Bool().Draw(t, "mfa"), "key_age_days": rapid.Int().Draw(t, "age"),
+		},
+	}}
+	if rapid.Bool().Draw(t, "target") {
+		n.Alert.Target = &alert.Target{Type: s("ttype"), ID: s("tid"), Name: s("tname")}
+	}
+	for range rapid.IntRange(0, 15).Draw(t, "actions") {
+		n.Actions = append(n.Actions, responders.ActionView{
+			ID: s("act"), Kind: s("kind"), Describe: s("describe"), Reason: s("why"), By: s("by"), At: tm("at"), Undoable: rapid.Bool().Draw(t, "undoable"),
+			State: rapid.SampledFrom([]responders.State{responders.Proposed, responders.Done, responders.Refused, responders.Observed, "?", ""}).Draw(t, "state"),
+		})
+	}
+	for range rapid.IntRange(0, 40).Draw(t, "lines") {
+		n.Thread = append(n.Thread, s("line"))
+	}
+	return n
+}
+
+// checkMessage: within the limits, inert, with a fallback, whatever the input.
+func checkMessage(t interface{ Fatalf(string, ...any) }, r renderer, n responders.Notice) {
+	_, c := payloadOf(t, r.render(n))
+	if err := chattest.Check(c.Text, c.Blocks, c.Attachments); err != nil {
+		t.Fatalf("%v", err)
+	}
+	if strings.TrimSpace(c.Text) == "" {
+		t.Fatalf("no fallback text")
+	}
+	checkInert(t, c)
+	for _, b := range batches(n.Alert.Revision, n.Thread) {
+		fallback, blocks := r.reply(b.lines)
+		_, c := payloadOf(t, message{text: fallback, blocks: blocks, attachments: []slackapi.Attachment{}})
+		if err := chattest.Check(c.Text, c.Blocks, nil); err != nil || c.Text == "" {
+			t.Fatalf("reply %q: %v", c.Text, err)
+		}
+		checkInert(t, c)
+	}
+}
+
+func TestAnyNoticeFits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lang := rapid.SampledFrom([]Language{English, Chinese}).Draw(t, "lang")
+		checkMessage(t, renderer{w: catalogue[lang], buttons: rapid.Bool().Draw(t, "buttons"), inline: rapid.Bool().Draw(t, "inline")}, drawNotice(t))
+	})
+}
+
+func FuzzRender(f *testing.F) {
+	f.Add("title", "<!channel>", "alice", "ram:CreateAccessKey", uint8(3))
+	f.Add("\u202e", "\xff\x00", "`<@U1>`", "http://x", uint8(200))
+	f.Fuzz(func(t *testing.T, title, reason, name, event string, n uint8) {
+		notice := sample()
+		notice.Alert.Title, notice.Alert.Reason, notice.Alert.Actor.Name, notice.Account = title, reason, name, name
+		notice.Alert.Details["event"], notice.Alert.Details["region"] = event, reason
+		notice.Alert.ID = title
+		for i := range int(n) {
+			notice.Actions = append(notice.Actions, responders.ActionView{ID: fmt.Sprint(i), Describe: event, Reason: reason, By: name, State: responders.Done, Undoable: true})
+			notice.Thread = append(notice.Thread, reason)
+		}
+		checkMessage(t, renderer{w: catalogue[English], buttons: true, inline: true}, notice)
+	})
+}

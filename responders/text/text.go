@@ -1,0 +1,429 @@
+package text
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Dash is what is shown where a fact is unknown.
+const Dash = "—"
+
+// ellipsis ends a text that was cut.
+const ellipsis = "…"
+
+// maxMarks is how many combining marks may stand on one letter. Real scripts
+// use up to four; hundreds ("zalgo") paint over the lines around.
+const maxMarks = 4
+
+// kind is what becomes of a rune.
+type kind uint8
+
+const (
+	keep kind = iota
+	drop
+	space   // becomes one space
+	newline // becomes a line break in Block, a space in Line
+	replace // becomes U+FFFD
+)
+
+func classify(r rune) kind {
+	switch {
+	case r >= 0x20 && r < 0x7f:
+		return keep
+	case r == '\n' || r == '\r' || r == '\v' || r == '\f' || r == 0x85 || r == 0x2028 || r == 0x2029:
+		return newline
+	case r == '\t':
+		return space
+	case r < 0x20 || r >= 0x7f && r < 0xa0: // C0 with ESC, DEL, C1
+		return drop
+	case r == utf8.RuneError || unicode.Is(unicode.Co, r): // broken bytes, private glyphs
+		return replace
+	case unicode.Is(unicode.Cf, r), // bidi controls, zero-width, BOM, soft hyphen, tags
+		unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r), // fillers, U+034F
+		unicode.Is(unicode.Variation_Selector, r),                 // can smuggle bytes
+		r == 0x2800: // braille blank
+		return drop
+	case unicode.Is(unicode.Zs, r):
+		return space
+	}
+	return keep
+}
+
+// clean copies s without what is invisible. Runs of blanks become one space,
+// blanks at the ends of lines go. Line breaks stay when breaks is set, at most
+// two in a row; otherwise they are blanks.
+func clean(s string, breaks bool) string {
+	if isClean(s) {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(min(len(s), 1<<16))
+	var pendingSpace bool
+	var pendingBreaks, marks int
+	var last rune
+	for _, r := range s {
+		k := classify(r)
+		if last == '\r' && r == '\n' { // one break, not two
+			last = r
+			continue
+		}
+		last = r
+		switch k {
+		case drop:
+			continue
+		case newline:
+			if breaks {
+				pendingBreaks++
+				pendingSpace = false
+			} else {
+				pendingSpace = true
+			}
+			continue
+		case space:
+			pendingSpace = true
+			continue
+		case replace:
+			r = utf8.RuneError
+		case keep:
+			if r == ' ' {
+				pendingSpace = true
+				continue
+			}
+		}
+		if unicode.Is(unicode.M, r) {
+			if marks++; marks > maxMarks {
+				continue
+			}
+		} else {
+			marks = 0
+		}
+		if b.Len() > 0 {
+			switch {
+			case pendingBreaks > 0:
+				b.WriteString("\n\n"[:min(pendingBreaks, 2)])
+			case pendingSpace:
+				b.WriteByte(' ')
+			}
+		}
+		pendingBreaks, pendingSpace = 0, false
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// isClean is the fast path: printable ASCII without double or outer blanks.
+func isClean(s string) bool {
+	blank := true // a leading blank is not clean
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c < 0x20 || c >= 0x7f {
+			return false
+		}
+		if c == ' ' {
+			if blank {
+				return false
+			}
+			blank = true
+		} else {
+			blank = false
+		}
+	}
+	return s == "" || !blank
+}
+
+// Line returns s as one line of visible text: no control or invisible
+// characters, line breaks and runs of blanks as one space, nothing at the ends.
+func Line(s string) string { return clean(s, false) }
+
+// Block is Line for text of several lines: line breaks ("\n") are kept, at
+// most one empty line in a row.
+func Block(s string) string { return clean(s, true) }
+
+// Terminal returns s safe to print on a terminal or in a log line: Line.
+// It is a name of its own so that callers say what they show it on.
+func Terminal(s string) string { return Line(s) }
+
+// CSV returns s as the content of one spreadsheet cell: one line, with an
+// apostrophe before anything that a spreadsheet would take for a formula.
+// Quoting is left to encoding/csv.
+func CSV(s string) string {
+	s = Line(s)
+	first, _ := utf8.DecodeRuneInString(s)
+	switch first {
+	case '=', '+', '-', '@', '|', '%', '＝', '＋', '－', '＠':
+		return "'" + s
+	}
+	return s
+}
+
+// Cut shortens s to at most max runes, the last being an ellipsis when
+// something was cut. A letter keeps the marks that stand on it or goes with
+// them. A max below 1 gives "".
+func Cut(s string, max int) string {
+	return cut(s, max, func(rune) int { return 1 })
+}
+
+// CutUTF16 is Cut counted in UTF-16 units, the strictest way in which a chat
+// platform may count "characters": the result is within max either way.
+func CutUTF16(s string, max int) string {
+	return cut(s, max, utf16.RuneLen)
+}
+
+// LenUTF16 is the length of s in UTF-16 units; invalid bytes count one each.
+func LenUTF16(s string) int {
+	n := 0
+	for _, r := range s {
+		n += utf16.RuneLen(r)
+	}
+	return n
+}
+
+func cut(s string, max int, width func(rune) int) string {
+	if max < 1 {
+		return ""
+	}
+	n, end := 0, 0 // end: where the cut would be, before the ellipsis
+	for i, r := range s {
+		if n <= max-1 && !unicode.Is(unicode.M, r) {
+			end = i
+		}
+		if n += width(r); n > max {
+			return strings.TrimRight(s[:end], " \n") + ellipsis
+		}
+	}
+	return s
+}
+
+// SlackPlain returns s for a Slack plain_text object of at most max
+// characters (UTF-16 units), line breaks kept. plain_text has no markup; angle
+// brackets still become ‹ ›, @here and its like lose their at sign and links
+// are defanged, so that the text stays inert if it is ever rendered by
+// something that does know markup.
+func SlackPlain(s string, max int) string {
+	s = Defang(Block(s))
+	if strings.ContainsAny(s, "<>@") {
+		rs := []rune(s)
+		for i, r := range rs {
+			switch {
+			case r == '<':
+				rs[i] = '‹'
+			case r == '>':
+				rs[i] = '›'
+			case r == '@' && broadcastAhead(rs[i+1:]):
+				rs[i] = '＠'
+			}
+		}
+		s = string(rs)
+	}
+	return CutUTF16(s, max)
+}
+
+// Mrkdwn returns s as one line for a Slack mrkdwn text of at most max
+// characters after escaping: & < > are entities (no <!channel>, no <@user>, no
+// <link|label>), @here and its like lose their at sign, links are defanged,
+// and formatting and emoji characters are replaced by look-alikes. An entity
+// is never cut in half. Show values that people copy with Code instead.
+func Mrkdwn(s string, max int) string {
+	s = Defang(Line(s))
+	rs := []rune(s)
+	var b strings.Builder
+	at := func(i int) rune {
+		if i < 0 || i >= len(rs) {
+			return ' '
+		}
+		return rs[i]
+	}
+	f := fitter{max: max, b: &b}
+	for i, r := range rs {
+		switch r {
+		case '&':
+			f.add("&amp;")
+		case '<':
+			f.add("&lt;")
+		case '>':
+			f.add("&gt;")
+		case '*':
+			f.add("∗")
+		case '~':
+			f.add("∼")
+		case '`':
+			f.add("ˋ")
+		case '_': // only where it could open or close italics
+			if wordRune(at(i-1)) && wordRune(at(i+1)) {
+				f.add("_")
+			} else {
+				f.add("＿")
+			}
+		case ':': // :ram: is an emoji, and acs:ram::… contains it
+			if emojiAhead(rs[i+1:]) {
+				f.add("꞉")
+			} else {
+				f.add(":")
+			}
+		case '@':
+			if broadcastAhead(rs[i+1:]) {
+				f.add("＠")
+			} else {
+				f.add("@")
+			}
+		default:
+			f.add(string(r))
+		}
+	}
+	return f.done()
+}
+
+// Code returns s as a Slack mrkdwn code span of at most max characters after
+// escaping, the backticks included: text that people may copy, in which Slack
+// makes no emoji and no formatting; links are defanged all the same. Unknown
+// ("") is Dash, unquoted.
+func Code(s string, max int) string {
+	s = Defang(Line(s))
+	if s == "" {
+		return Dash
+	}
+	if max < 3 {
+		return ""
+	}
+	var b strings.Builder
+	f := fitter{max: max - 2, b: &b}
+	for _, r := range s {
+		switch r {
+		case '&':
+			f.add("&amp;")
+		case '<':
+			f.add("&lt;")
+		case '>':
+			f.add("&gt;")
+		case '`':
+			f.add("ˋ")
+		default:
+			f.add(string(r))
+		}
+	}
+	return "`" + f.done() + "`"
+}
+
+// fitter appends indivisible pieces up to max UTF-16 units.
+type fitter struct {
+	max, n int
+	end    int // bytes of b that leave room for the ellipsis
+	over   bool
+	b      *strings.Builder
+}
+
+func (f *fitter) add(piece string) {
+	if f.over {
+		return
+	}
+	if f.n <= f.max-1 {
+		f.end = f.b.Len()
+	}
+	if f.n += LenUTF16(piece); f.n > f.max {
+		f.over = true
+		return
+	}
+	f.b.WriteString(piece)
+}
+
+func (f *fitter) done() string {
+	switch {
+	case !f.over:
+		return f.b.String()
+	case f.max < 1:
+		return ""
+	}
+	return strings.TrimRight(f.b.String()[:f.end], " ") + ellipsis
+}
+
+func wordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+// emojiAhead says that rs goes on like the inside and end of an emoji name.
+func emojiAhead(rs []rune) bool {
+	for i, r := range rs {
+		switch {
+		case r == ':':
+			return i > 0
+		case i > 64:
+			return false
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '+', r == '-', r == '\'', r >= 0x80:
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+var broadcasts = []string{"here", "channel", "everyone", "group"}
+
+func broadcastAhead(rs []rune) bool {
+	for _, w := range broadcasts {
+		if len(rs) >= len(w) && strings.EqualFold(string(rs[:len(w)]), w) && (len(rs) == len(w) || !wordRune(rs[len(w)])) {
+			return true
+		}
+	}
+	return false
+}
+
+// Defang writes the addresses in s so that nothing makes a link of them and a
+// person still reads them: "https://x" becomes "https[:]//x", "mailto:" and
+// "tel:" likewise.
+func Defang(s string) string {
+	if !strings.Contains(s, ":") {
+		return s
+	}
+	s = strings.ReplaceAll(s, "://", "[:]//")
+	for _, scheme := range [...]string{"mailto", "tel", "javascript", "data"} {
+		s = defangScheme(s, scheme)
+	}
+	return s
+}
+
+func defangScheme(s, scheme string) string {
+	for from := 0; ; {
+		i := strings.IndexByte(s[from:], ':')
+		if i < 0 {
+			return s
+		}
+		i += from
+		from = i + 1
+		if start := i - len(scheme); start >= 0 && strings.EqualFold(s[start:i], scheme) &&
+			(start == 0 || !wordByte(s[start-1])) && i+1 < len(s) && s[i+1] != ' ' {
+			s = s[:i] + "[:]" + s[i+1:]
+			from = i + 3
+		}
+	}
+}
+
+func wordByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
+}
+
+// MaskKey shortens an AccessKey id for display: "LTAI…Xy9". Ids too short to
+// keep anything hidden are shown as "…" with their last three characters; ""
+// stays "". Masked ids of the record ("LTAI***") keep their own form.
+func MaskKey(id string) string {
+	id = Line(id)
+	if strings.Contains(id, "***") {
+		return Cut(id, 24)
+	}
+	return mask(id, 4, 3)
+}
+
+// MaskAccount shortens an account id for display: "1234…7890".
+func MaskAccount(id string) string { return mask(Line(id), 4, 4) }
+
+func mask(id string, head, tail int) string {
+	rs := []rune(id)
+	switch {
+	case len(rs) == 0:
+		return ""
+	case len(rs) <= tail:
+		return ellipsis
+	case len(rs) < head+tail+4:
+		return ellipsis + string(rs[len(rs)-tail:])
+	}
+	return string(rs[:head]) + ellipsis + string(rs[len(rs)-tail:])
+}

@@ -1,0 +1,247 @@
+package text
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+func TestLine(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"plain", "alice", "alice"},
+		{"empty", "", ""},
+		{"blanks", "  a \t\n b  ", "a b"},
+		{"escape sequence", "a\x1b[31mred\x1b]0;t\a", "a[31mred]0;t"},
+		{"c1", "a\u009b31mb\u0085c", "a31mb c"},
+		{"nul", "a\x00b", "ab"},
+		{"bidi", "user\u202egpj.exe\u2066x\u2069", "usergpj.exex"},
+		{"zero width", "ad\u200bm\u200din\ufeff\u2060", "admin"},
+		{"tags", "a\U000e0041\U000e0042b", "ab"},
+		{"variation selectors", "a\ufe0fb\U000e0100c", "abc"},
+		{"fillers", "a\u3164\u115f\u034f\u2800b", "ab"},
+		{"soft hyphen", "ad\u00admin", "admin"},
+		{"separators", "a\u2028b\u2029c", "a b c"},
+		{"other spaces", "a\u00a0\u3000b", "a b"},
+		{"invalid", "a\xff\xfeb", "a\ufffd\ufffdb"},
+		{"private", "a\ue000b", "a\ufffdb"},
+		{"zalgo", "a" + strings.Repeat("\u0301", 50) + "b", "a" + strings.Repeat("\u0301", 4) + "b"},
+		{"chinese", "运维，张三", "运维，张三"},
+		{"emoji", "🦊 x", "🦊 x"},
+	} {
+		if got := Line(c.in); got != c.want {
+			t.Errorf("%s: Line(%q) = %q, want %q", c.name, c.in, got, c.want)
+		}
+	}
+}
+
+func TestBlock(t *testing.T) {
+	if got, want := Block("\n a \r\n b\n\n\n\n c\x1b\u2028d \n"), "a\nb\n\nc\nd"; got != want {
+		t.Errorf("Block = %q, want %q", got, want)
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		max  int
+		want string
+	}{
+		{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"abcd", 1, "…"}, {"abcd", 0, ""}, {"abcd", -4, ""}, {"", 3, ""},
+		{"你好世界", 3, "你好…"}, {"ab cd", 4, "ab…"},
+		{"ae\u0301\u0301zz", 4, "a…"}, // the letter goes with its marks
+		{"🦊🦊🦊", 3, "🦊🦊🦊"},
+	} {
+		if got := Cut(c.in, c.max); got != c.want {
+			t.Errorf("Cut(%q, %d) = %q, want %q", c.in, c.max, got, c.want)
+		}
+	}
+	if got := CutUTF16("🦊🦊🦊", 5); got != "🦊🦊…" {
+		t.Errorf("CutUTF16 = %q", got)
+	}
+	if got := CutUTF16("🦊🦊🦊", 6); got != "🦊🦊🦊" {
+		t.Errorf("CutUTF16 whole = %q", got)
+	}
+}
+
+func TestMrkdwn(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"<!channel> hi", "&lt;!channel&gt; hi"},
+		{"<@U123> <#C1> <http://evil.example|console>", "&lt;@U123&gt; &lt;#C1&gt; &lt;http[:]//evil.example|console&gt;"},
+		{"@here @Channel @EVERYONE @bob @heretic", "＠here ＠Channel ＠EVERYONE @bob @heretic"},
+		{"&lt;!here&gt;", "&amp;lt;!here&amp;gt;"},
+		{"*b* _i_ a_b ~s~ `c`", "∗b∗ ＿i＿ a_b ∼s∼ ˋcˋ"},
+		{"acs:ram::1:user/x", "acs꞉ram:꞉1:user/x"},
+		{"ram:CreateAccessKey", "ram:CreateAccessKey"},
+		{"mailto:a@b.example MAILTO:x", "mailto[:]a@b.example MAILTO[:]x"},
+		{"line\n> quote", "line &gt; quote"},
+	} {
+		if got := Mrkdwn(c.in, 300); got != c.want {
+			t.Errorf("Mrkdwn(%q)\n got %q\nwant %q", c.in, got, c.want)
+		}
+	}
+	if got := Mrkdwn("a&&&&", 8); got != "a&amp;…" {
+		t.Errorf("an entity was cut: %q", got)
+	}
+	if got := Mrkdwn("ab", 0); got != "" {
+		t.Errorf("max 0: %q", got)
+	}
+}
+
+func TestCode(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		max  int
+		want string
+	}{
+		{"", 10, Dash}, {"\u200b", 10, Dash}, {"a`b", 10, "`aˋb`"}, {"<!here>", 40, "`&lt;!here&gt;`"},
+		{"abcdef", 6, "`abc…`"}, {"abc", 2, ""}, {"acs:ram::1", 40, "`acs:ram::1`"},
+	} {
+		if got := Code(c.in, c.max); got != c.want {
+			t.Errorf("Code(%q, %d) = %q, want %q", c.in, c.max, got, c.want)
+		}
+	}
+}
+
+func TestSlackPlain(t *testing.T) {
+	if got, want := SlackPlain("<!channel> @here\nhttps://e.example\x1b", 100), "‹!channel› ＠here\nhttps[:]//e.example"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestCSV(t *testing.T) {
+	for in, want := range map[string]string{
+		"=1+1": "'=1+1", "+x": "'+x", "-x": "'-x", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'=1", "\u200b=1": "'=1",
+		"a=1": "a=1", "": "", "＝1": "'＝1", "a\r\nb": "a b",
+	} {
+		if got := CSV(in); got != want {
+			t.Errorf("CSV(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestMask(t *testing.T) {
+	for in, want := range map[string]string{
+		"LTAI5tEXAMPLEalice0Xy9": "LTAI…Xy9", "": "", "ab": "…", "abcdefgh": "…fgh", "STS.EXAMPLEabc": "STS.…abc",
+		"LTAI***": "LTAI***", "LTAI\u202e5tEXAMPLEalice00001": "LTAI…001",
+	} {
+		if got := MaskKey(in); got != want {
+			t.Errorf("MaskKey(%q) = %q, want %q", in, got, want)
+		}
+	}
+	if got := MaskAccount("1000000000000001"); got != "1000…0001" {
+		t.Errorf("MaskAccount = %q", got)
+	}
+}
+
+func TestDefang(t *testing.T) {
+	for in, want := range map[string]string{
+		"see HTTP://x.example/a": "see HTTP[:]//x.example/a", "data: none": "data: none", "metadata:x": "metadata:x",
+		"tel:123": "tel[:]123", "a:b": "a:b", "mailto:mailto:x": "mailto[:]mailto[:]x",
+	} {
+		if got := Defang(in); got != want {
+			t.Errorf("Defang(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+var (
+	live    = regexp.MustCompile(`[<>]|://`)
+	notAmp  = regexp.MustCompile(`&(amp;|lt;|gt;)?`)
+	mention = regexp.MustCompile(`(?i)@(here|channel|everyone|group)([^\pL\p{Nd}]|$)`)
+)
+
+// check holds what every output must be, whatever the input.
+func check(t interface{ Fatalf(string, ...any) }, s string, max int) {
+	visible := func(name, out string, breaks bool) {
+		if !utf8.ValidString(out) {
+			t.Fatalf("%s(%q): invalid UTF-8 %q", name, s, out)
+		}
+		for _, r := range out {
+			if r == '\n' && breaks {
+				continue
+			}
+			if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == 0x2028 || r == 0x2029 {
+				t.Fatalf("%s(%q) = %q lets %U through", name, s, out, r)
+			}
+		}
+	}
+	line := Line(s)
+	visible("Line", line, false)
+	if Line(line) != line {
+		t.Fatalf("Line is not stable: %q → %q → %q", s, line, Line(line))
+	}
+	block := Block(s)
+	visible("Block", block, true)
+	if Block(block) != block {
+		t.Fatalf("Block is not stable: %q → %q → %q", s, block, Block(block))
+	}
+	visible("CSV", CSV(s), false)
+	if c := CSV(s); c != "" && strings.ContainsRune("=+-@", rune(c[0])) {
+		t.Fatalf("CSV(%q) = %q is a formula", s, c)
+	}
+	for name, out := range map[string]string{"Mrkdwn": Mrkdwn(s, max), "Code": Code(s, max)} {
+		visible(name, out, false)
+		if n := LenUTF16(out); n > max && out != Dash {
+			t.Fatalf("%s(%q, %d) has %d units: %q", name, s, max, n, out)
+		}
+		for _, m := range notAmp.FindAllString(out, -1) {
+			if m == "&" {
+				t.Fatalf("%s(%q, %d) = %q: bare or cut entity", name, s, max, out)
+			}
+		}
+		if strings.ContainsAny(out, "<>") {
+			t.Fatalf("%s(%q) = %q: live markup", name, s, out)
+		}
+	}
+	if out := Mrkdwn(s, max); live.MatchString(out) || mention.MatchString(out) || strings.ContainsAny(out, "*~`") {
+		t.Fatalf("Mrkdwn(%q) = %q: live", s, out)
+	}
+	if out := Code(s, max); strings.Contains(out, "://") || strings.Count(out, "`") != 0 && (strings.Count(out, "`") != 2 || out[0] != '`' || out[len(out)-1] != '`') {
+		t.Fatalf("Code(%q) = %q: leaves its span", s, out)
+	}
+	plain := SlackPlain(s, max)
+	visible("SlackPlain", plain, true)
+	if n := LenUTF16(plain); n > max || live.MatchString(plain) || mention.MatchString(plain) {
+		t.Fatalf("SlackPlain(%q, %d) = %q (%d units)", s, max, plain, n)
+	}
+	if out := Cut(s, max); utf8.RuneCountInString(out) > max {
+		t.Fatalf("Cut(%q, %d) = %q", s, max, out)
+	}
+	if utf8.RuneCountInString(s) <= max && utf8.ValidString(s) && Cut(s, max) != s {
+		t.Fatalf("Cut changed a short text %q", s)
+	}
+	if out := MaskKey(s); len([]rune(line)) > 7 && !strings.Contains(line, "***") && strings.Contains(out, line) {
+		t.Fatalf("MaskKey(%q) shows all", s)
+	}
+}
+
+func hostile(t *rapid.T, name string) string {
+	parts := rapid.SliceOfN(rapid.OneOf(
+		rapid.SampledFrom([]string{"<!channel>", "<@U1>", "@here", "http://", "&lt;", "&", "`", "*", ":ram:", "\x1b[2J", "\u202e", "\u200d",
+			"=1", "\n", "\r\n", " ", "\xff", "🦊", "e\u0301\u0301\u0301\u0301\u0301", "\u2028", "mailto:", "运维"}),
+		rapid.String(),
+	), 0, 12).Draw(t, name)
+	return strings.Join(parts, "")
+}
+
+func TestProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		check(t, hostile(t, "s"), rapid.IntRange(1, 60).Draw(t, "max"))
+	})
+}
+
+func FuzzText(f *testing.F) {
+	for _, s := range []string{"", "alice", "<!channel>", "\u202e@here", "\x1b]8;;http://x\a", "a\u0301\u0301", "\xf0\x28", "=cmd|' /C calc'!A0", "\n>x\n", "`_*~:ram:"} {
+		f.Add(s, 20)
+	}
+	f.Fuzz(func(t *testing.T, s string, max int) {
+		if max < 1 || max > 1<<16 {
+			max = 30
+		}
+		check(t, s, max)
+	})
+}

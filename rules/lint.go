@@ -1,0 +1,141 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/parser"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// Lint says what is allowed but probably not meant, for every rule, in order
+// of file and position. What is wrong for certain was refused by Load.
+func Lint(set *Set) []*Error {
+	out := Errors(slices.Clone(set.warns))
+	number := make(map[string]int, len(set.rules))
+	for i, r := range set.rules {
+		number[r.id()] = i
+	}
+	for _, r := range set.all {
+		l := &linter{r: r}
+		l.rule()
+		if i, ok := number[r.id()]; ok && set.index.Never(i) {
+			l.warn(r.doc.Match.node, "look at the and/or of the match", "no event can match this rule")
+		}
+		out = append(out, l.out...)
+	}
+	out.sort()
+	return out
+}
+
+type linter struct {
+	r   *rule
+	out Errors
+}
+
+func (l *linter) warn(n *yaml.Node, hint, format string, args ...any) {
+	line, column := 1, 1
+	if n != nil {
+		line, column = n.Line, n.Column
+	}
+	l.out = append(l.out, l.r.file.fault(line, column, hint, format, args...))
+}
+
+func (l *linter) rule() {
+	r, d := l.r, &l.r.doc
+	if len(r.attack) == 0 {
+		l.warn(d.ID.node, "", "no ATT&CK id: coverage does not count the rule")
+	}
+	if !r.signal && (r.runbook.EN == "" || r.runbook.ZH == "") {
+		l.warn(d.ID.node, "", "no runbook in English and Chinese: who is paged must know what to do")
+	}
+	if n := len([]rune(d.Title.value)); n > 120 {
+		l.warn(d.Title.node, "", "the title has %d characters: chats cut it at about 120", n)
+	}
+	if len(r.tests) < PackTests {
+		l.warn(d.ID.node, "a match, a near miss, and a failed attempt or odd encoding", "%d tests: good rules have %d", len(r.tests), PackTests)
+	}
+	hit, miss := false, false
+	for _, t := range r.tests {
+		if t.Expect.Alerts != nil && *t.Expect.Alerts > 0 {
+			hit = true
+		} else {
+			miss = true
+		}
+	}
+	if len(r.tests) > 0 && !hit {
+		l.warn(r.tests[0].Name.node, "", "no test expects an alert")
+	}
+	if len(r.tests) > 0 && !miss {
+		l.warn(r.tests[0].Name.node, "the same event, harmless", "no test expects silence")
+	}
+	if r.match != nil {
+		l.events(d.Match, r.match.src)
+	}
+	if r.by != nil && slices.Contains(namesIn(r.by.src), "actor.key") && r.cond.Overall("actor.key_kind", "sts") {
+		l.warn(child(d.Detector, "by"), `add actor.key_kind == "long-term" to the match, or use actor.id`,
+			"temporary keys change with every session: state by actor.key never learns them")
+	}
+	if r.policy() && !slices.ContainsFunc(actions, func(a string) bool {
+		return detectors.PolicyAction(event.Action(a)) && r.cond.Possible("", a, "")
+	}) {
+		l.warn(d.Match.node, "narrow the match to actions like iam.policy.attach", "policy facts exist only for changes of permissions, which this rule does not match")
+	}
+}
+
+// events warns where event names are matched one service at a time although
+// one action covers the twins.
+func (l *linter) events(t text, src string) {
+	tree, err := parser.Parse(src)
+	if err != nil {
+		return
+	}
+	var where []place
+	v := &literalLister{}
+	ast.Walk(&tree.Node, v)
+	for _, lit := range v.names {
+		for _, a := range actions {
+			if !slices.ContainsFunc(event.EventNames(event.Action(a)), func(n string) bool { return strings.EqualFold(n, lit.Value) }) {
+				continue
+			}
+			if len(event.Services(event.Action(a))) < 2 {
+				continue
+			}
+			if where == nil {
+				where = l.r.file.places(t.node)
+			}
+			p := where[min(lit.Location().From, len(where)-1)]
+			l.out = append(l.out, l.r.file.fault(p.line, p.column, fmt.Sprintf("compare action with %q", a),
+				"%s is one of several names of one act: twin services are missed", lit.Value))
+			break
+		}
+	}
+}
+
+type literalLister struct{ names []*ast.StringNode }
+
+// Visit implements ast.Visitor.
+func (v *literalLister) Visit(node *ast.Node) {
+	b, ok := (*node).(*ast.BinaryNode)
+	if !ok || b.Operator != "==" && b.Operator != "in" {
+		return
+	}
+	if name, ok := path(b.Left); ok && name == "event.name" {
+		if lits, ok := literals(b.Right); ok {
+			v.names = append(v.names, lits...)
+		}
+	}
+}
+
+func namesIn(src string) []string {
+	tree, err := parser.Parse(src)
+	if err != nil {
+		return nil
+	}
+	return fieldsIn(tree.Node)
+}

@@ -1,0 +1,457 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+//go:embed pack
+var packFS embed.FS
+
+// PackTests is how many tests a shipped rule must have.
+const PackTests = 3
+
+// LoadOptions says which rules to load and what they may rely on.
+type LoadOptions struct {
+	// Pack loads the shipped rules.
+	Pack bool
+	// Dirs are folders of further rule files (*.yaml, sub-folders included),
+	// or single files. A rule with the id of a shipped one replaces it.
+	Dirs []string
+	// Files are further rule files by path, for tests and editors.
+	Files map[string][]byte
+	// Disable leaves rules out by id, or by a pattern like "signin.*".
+	Disable []string
+	// Lists are the named lists of the configuration.
+	Lists map[string][]string
+	// Factories makes detectors by their type word.
+	Factories map[string]detectors.Factory
+	// Geo says where addresses are; nil is nowhere.
+	Geo detectors.Geo
+	// Judge makes the policy judge for tests of rules; nil leaves policy
+	// facts unknown in them.
+	Judge func() detectors.PolicyJudge
+	// Clock times each expression once on sample events and refuses what
+	// takes more than a millisecond. nil leaves that out.
+	Clock func() time.Time
+	// AllowFewTests lets a folder's rules have no tests, while they are
+	// being written. The shipped pack always needs PackTests.
+	AllowFewTests bool
+}
+
+// Set is a compiled set of rules. It is immutable and safe for concurrent
+// use, and implements detectors.RuleSet.
+type Set struct {
+	rules  []*rule
+	all    []*rule // those that are off too
+	meta   []detectors.Rule
+	index  *detectors.Index
+	lists  map[string]*list
+	geo    detectors.Geo
+	judge  func() detectors.PolicyJudge
+	tables *tables
+	hash   string
+	warns  []*Error
+}
+
+var _ detectors.RuleSet = (*Set)(nil)
+
+// Load reads, checks and compiles rules. With any fault there is no set: the
+// error is an Errors with every fault of every file.
+func Load(opts LoadOptions) (*Set, error) {
+	l := &loader{opts: opts, c: &compiler{tables: &tables{}, cache: make(map[string]*program)}}
+	if opts.Pack {
+		l.readFS(packFS, "pack", "rules/pack", "pack")
+	}
+	for _, dir := range opts.Dirs {
+		l.readDir(dir)
+	}
+	paths := make([]string, 0, len(opts.Files))
+	for p := range opts.Files {
+		paths = append(paths, p)
+	}
+	sort.Strings(paths)
+	for _, p := range paths {
+		l.add(p, opts.Files[p], "files")
+	}
+	return l.finish()
+}
+
+type loader struct {
+	opts  LoadOptions
+	c     *compiler
+	rules map[string]*rule
+	errs  Errors
+	ids   map[string]string // id to file, of broken rules too
+	sum   []string
+}
+
+func (l *loader) fail(path, hint, format string, args ...any) {
+	l.errs = append(l.errs, &Error{File: path, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+func (l *loader) readFS(fsys fs.FS, root, shown, from string) {
+	err := fs.WalkDir(fsys, root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if !isRuleFile(p) {
+			return nil
+		}
+		data, err := fs.ReadFile(fsys, p)
+		if err != nil {
+			return err
+		}
+		l.add(filepath.ToSlash(filepath.Join(shown, strings.TrimPrefix(p, root))), data, from)
+		return nil
+	})
+	if err != nil {
+		l.fail(shown, "", "cannot be read: %v", err)
+	}
+}
+
+func (l *loader) readDir(dir string) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		l.fail(dir, "", "cannot be read: %v", errors.Unwrap(err))
+		return
+	}
+	if info.IsDir() {
+		l.readFS(os.DirFS(dir), ".", dir, dir)
+		return
+	}
+	if info.Size() > maxFile {
+		l.fail(dir, "", "the file has %d bytes: a rule may have %d", info.Size(), maxFile)
+		return
+	}
+	data, err := os.ReadFile(dir)
+	if err != nil {
+		l.fail(dir, "", "cannot be read: %v", errors.Unwrap(err))
+		return
+	}
+	l.add(dir, data, filepath.Dir(dir))
+}
+
+func isRuleFile(p string) bool {
+	base := filepath.Base(p)
+	ext := filepath.Ext(base)
+	return (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(base, ".") && !strings.HasPrefix(base, "_")
+}
+
+// add reads one file.
+func (l *loader) add(path string, data []byte, from string) {
+	if l.rules == nil {
+		l.rules, l.ids = make(map[string]*rule), make(map[string]string)
+	}
+	f := newFile(path, data)
+	root := f.parse(data)
+	var r *rule
+	if root != nil {
+		r = l.c.read(f, root, l.opts.Factories)
+		want := 1
+		if from == "pack" {
+			want = PackTests
+		} else if l.opts.AllowFewTests {
+			want = 0
+		}
+		tests := child(root, "tests")
+		if n := 0; tests == nil || len(tests.Content) < want {
+			if tests != nil {
+				n = len(tests.Content)
+			} else {
+				tests = root
+			}
+			if n < want {
+				f.node(tests, "a match, a near miss, and a failed attempt or odd encoding", "the rule has %d tests: at least %d are needed", n, want)
+			}
+		}
+	}
+	if len(f.errs) > 0 {
+		l.errs = append(l.errs, f.errs...)
+		if id := child(root, "id"); id != nil {
+			l.ids[id.Value] = path
+		}
+		return
+	}
+	r.from = from
+	if old := l.rules[r.id()]; old != nil && (old.from == from || old.from != "pack") {
+		f.node(r.doc.ID.node, "", "rule %q stands in %s already", r.id(), old.file.path)
+		l.errs = append(l.errs, f.errs...)
+		return
+	}
+	l.rules[r.id()], l.ids[r.id()] = r, path
+	l.sum = append(l.sum, from+"\x00"+r.id()+"\x00"+hash(string(data)))
+}
+
+func (l *loader) finish() (*Set, error) {
+	for _, pattern := range l.opts.Disable {
+		hit := false
+		for id := range l.ids {
+			if globID(pattern, id) {
+				hit = true
+				if r := l.rules[id]; r != nil {
+					r.off = true
+				}
+			}
+		}
+		if !hit {
+			known := make([]string, 0, len(l.ids))
+			for id := range l.ids {
+				known = append(known, id)
+			}
+			sort.Strings(known)
+			l.fail("disable", didYouMean(pattern, known), "there is no rule %q to leave out", pattern)
+		}
+	}
+	s := &Set{tables: l.c.tables, lists: make(map[string]*list), geo: l.opts.Geo, judge: l.opts.Judge}
+	for name, entries := range l.opts.Lists {
+		if len(entries) > 0 {
+			s.lists[name] = newList(entries)
+		}
+	}
+	for _, r := range l.rules {
+		s.all = append(s.all, r)
+	}
+	sort.Slice(s.all, func(i, j int) bool { return s.all[i].id() < s.all[j].id() })
+	for _, r := range s.all {
+		if !r.off {
+			s.rules = append(s.rules, r)
+		}
+	}
+	s.build()
+	if len(l.errs) == 0 && l.opts.Clock != nil {
+		l.errs = append(l.errs, s.tooSlow(l.opts.Clock)...)
+	}
+	if len(l.errs) > 0 {
+		l.errs.sort()
+		return nil, l.errs
+	}
+	for _, w := range l.c.warns {
+		s.warns = append(s.warns, w.err)
+	}
+
+	sort.Strings(l.sum)
+	var b strings.Builder
+	b.WriteString("trailwarden rules 1\n")
+	for _, x := range l.sum {
+		b.WriteString(x + "\n")
+	}
+	for _, r := range s.all {
+		if r.off {
+			b.WriteString("off " + r.id() + "\n")
+		}
+	}
+	for _, name := range sortedLists(l.opts.Lists) {
+		fmt.Fprintf(&b, "list %q %q\n", name, l.opts.Lists[name])
+	}
+	s.hash = hash(b.String())
+	return s, nil
+}
+
+// globID matches an id with a pattern in which * stands for any text.
+func globID(pattern, id string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == id
+	}
+	if !strings.HasPrefix(id, parts[0]) {
+		return false
+	}
+	id = id[len(parts[0]):]
+	for _, p := range parts[1 : len(parts)-1] {
+		i := strings.Index(id, p)
+		if i < 0 {
+			return false
+		}
+		id = id[i+len(p):]
+	}
+	return strings.HasSuffix(id, parts[len(parts)-1])
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}
+
+// build makes what the engine reads from the rules.
+func (s *Set) build() {
+	conds := make([]detectors.Cond, len(s.rules))
+	s.meta = make([]detectors.Rule, len(s.rules))
+	for i, r := range s.rules {
+		conds[i] = r.cond
+		s.meta[i] = detectors.Rule{
+			ID: r.id(), Version: r.doc.Version, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: r.cond,
+		}
+	}
+	s.index = detectors.NewIndex(conds)
+}
+
+// Rules implements detectors.RuleSet.
+func (s *Set) Rules() []detectors.Rule { return s.meta }
+
+// Index implements detectors.RuleSet.
+func (s *Set) Index() *detectors.Index { return s.index }
+
+// NewSession implements detectors.RuleSet.
+func (s *Set) NewSession() detectors.Session { return newSession(s) }
+
+// NewEvaluator returns the part of detection that needs no state, for one
+// goroutine.
+func (s *Set) NewEvaluator() *detectors.Evaluator { return detectors.NewEvaluator(s) }
+
+// Hash implements detectors.RuleSet: it identifies the files, what is left
+// out, and the lists.
+func (s *Set) Hash() string { return s.hash }
+
+// Len is the number of rules that are evaluated.
+func (s *Set) Len() int { return len(s.rules) }
+
+// Match implements detectors.Session.
+func (s *session) Match(n int) (bool, error) {
+	r := s.set.rules[n]
+	if r.match == nil {
+		// Steps alone decide; Pairs says which.
+		return true, nil
+	}
+	return s.holds(r.match)
+}
+
+// holds evaluates a condition, natively as far as it has a native form.
+func (s *session) holds(p *program) (bool, error) {
+	if s.ev != nil {
+		if p.native.all != nil {
+			return p.native.all(s), nil
+		}
+		for _, t := range p.native.some {
+			if !t(s) {
+				return false, nil
+			}
+		}
+	}
+	return s.truth(p.code)
+}
+
+// Pairs implements detectors.Session.
+func (s *session) Pairs(n int, out []detectors.Pair) ([]detectors.Pair, error) {
+	return s.observations(s.set.rules[n], out)
+}
+
+// Detection implements detectors.Session.
+func (s *session) Detection(n int, v *detectors.Verdict) (alert.Detection, error) {
+	return s.detection(s.set.rules[n], v)
+}
+
+// maxTime is what one expression may take on one event.
+const maxTime = time.Millisecond
+
+// tooSlow runs each expression on sample events and reports the slow ones.
+// The best of several runs counts: a machine that is busy must not refuse a
+// rule.
+func (s *Set) tooSlow(clock func() time.Time) Errors {
+	var errs Errors
+	samples := sampleEvents()
+	sess := newSession(s)
+	for _, r := range s.rules {
+		done := make(map[*program]bool)
+		for _, p := range r.programs {
+			if p == nil || done[p] {
+				continue
+			}
+			done[p] = true
+			for _, ev := range samples {
+				sess.Begin(ev)
+				best := time.Duration(1<<63 - 1)
+				for try := 0; try < 20 && best > maxTime; try++ {
+					start := clock()
+					sess.run(p.code)
+					best = min(best, clock().Sub(start))
+				}
+				if best > maxTime {
+					errs = append(errs, &Error{File: r.file.path, Message: fmt.Sprintf("the expression %q takes %s on a sample event, more than %s", tame(p.src, 60), best.Round(10*time.Microsecond), maxTime), Hint: "narrow the list or the pattern"})
+					break
+				}
+			}
+		}
+	}
+	return errs
+}
+
+// sampleEvents are a usual event and one of unusual size.
+func sampleEvents() []*event.Event {
+	small := record(map[string]any{"eventName": "CreateAccessKey", "serviceName": "Ram"})
+	big := record(map[string]any{"eventName": "RunCommand", "serviceName": "Ecs", "userAgent": strings.Repeat("agent ", 1000),
+		"requestParameters": map[string]any{"CommandContent": strings.Repeat("echo x; ", 4000), "InstanceId.1": "i-example"}})
+	var out []*event.Event
+	for _, raw := range [][]byte{small, big} {
+		if ev, err := event.Parse(raw); err == nil {
+			out = append(out, ev)
+		}
+	}
+	return out
+}
+
+// Info describes a loaded rule.
+type Info struct {
+	ID          string        `json:"id"`
+	Version     int           `json:"version"`
+	Title       string        `json:"title"` // the template as written
+	Description string        `json:"description"`
+	Severity    string        `json:"severity"` // word, or the expression
+	Status      string        `json:"status"`   // on, shadow or off
+	Attack      []string      `json:"attack,omitempty"`
+	References  []string      `json:"references,omitempty"`
+	Match       string        `json:"match,omitempty"`
+	Detector    string        `json:"detector,omitempty"` // its type
+	Playbook    string        `json:"playbook,omitempty"`
+	Signal      bool          `json:"signal,omitempty"`
+	Ordered     bool          `json:"ordered"` // evaluated in event-time order
+	Index       string        `json:"index,omitempty"`
+	Tests       int           `json:"tests"`
+	File        string        `json:"file"`
+	Runbook     alert.Runbook `json:"runbook,omitzero"`
+}
+
+// List describes every rule, those that are off too, by id.
+func (s *Set) List() []Info {
+	number := make(map[string]int, len(s.rules))
+	for i, r := range s.rules {
+		number[r.id()] = i
+	}
+	out := make([]Info, len(s.all))
+	for i, r := range s.all {
+		in := Info{
+			ID: r.id(), Version: r.doc.Version, Title: r.doc.Title.value, Description: strings.TrimSpace(r.doc.Description.value),
+			Severity: r.doc.Severity.value, Status: "on", Attack: slices.Clone(r.attack), Match: strings.TrimSpace(r.doc.Match.value), Detector: r.detType,
+			Playbook: r.doc.Respond.value, Signal: r.signal, Ordered: r.newDet != nil || r.policy(), Tests: len(r.tests),
+			File: r.file.path, Runbook: r.runbook,
+		}
+		for _, u := range r.doc.References {
+			in.References = append(in.References, u.value)
+		}
+		switch {
+		case r.off:
+			in.Status = "off"
+		case r.shadow:
+			in.Status = "shadow"
+		}
+		if n, ok := number[r.id()]; ok {
+			in.Index = s.index.Describe(n)
+		}
+		out[i] = in
+	}
+	return out
+}

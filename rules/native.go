@@ -1,0 +1,616 @@
+package rules
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// Most conditions are comparisons of fields with constants. Those are
+// compiled into Go functions, which cost a few nanoseconds instead of the
+// expression machine's hundred, and need no environment. What has no native
+// form runs on the machine; a test and a fuzz target hold the two to the same
+// answers.
+
+// test is a native condition on the session's event, which is not nil.
+type test func(s *session) bool
+
+// textOf reads a text of the session's event.
+type textOf func(s *session) string
+
+// native is the native form of a condition.
+type native struct {
+	// all is set when the whole condition has a native form.
+	all test
+	// some are the parts of a conjunction that have one: all of them must
+	// hold, the rest is for the machine.
+	some []test
+}
+
+// compileNative finds the native form of an analysed condition. Tables are
+// those of the set.
+func compileNative(n ast.Node) native {
+	c := nativeCompiler{}
+	if t, ok := c.cond(n, nil); ok {
+		return native{all: t}
+	}
+	var out native
+	for _, part := range chain(n, "all of") {
+		if t, ok := c.cond(part, nil); ok {
+			out.some = append(out.some, t)
+		}
+	}
+	return out
+}
+
+type nativeCompiler struct{}
+
+// cond compiles a condition. element is what # stands for, if anything.
+func (c nativeCompiler) cond(n ast.Node, element *ast.StringNode) (test, bool) {
+	switch n := n.(type) {
+	case *ast.ChainNode:
+		return c.cond(n.Node, element)
+	case *ast.BoolNode:
+		v := n.Value
+		return func(*session) bool { return v }, true
+	case *ast.UnaryNode:
+		if n.Operator != "!" && n.Operator != "not" {
+			return nil, false
+		}
+		t, ok := c.cond(n.Node, element)
+		if !ok {
+			return nil, false
+		}
+		return func(s *session) bool { return !t(s) }, true
+	case *ast.ConditionalNode:
+		cond, ok1 := c.cond(n.Cond, element)
+		a, ok2 := c.cond(n.Exp1, element)
+		b, ok3 := c.cond(n.Exp2, element)
+		if !ok1 || !ok2 || !ok3 {
+			return nil, false
+		}
+		return func(s *session) bool {
+			if cond(s) {
+				return a(s)
+			}
+			return b(s)
+		}, true
+	case *ast.MemberNode:
+		name, _ := path(n)
+		return truthOf(name)
+	case *ast.BinaryNode:
+		return c.binary(n, element)
+	case *ast.CallNode:
+		return c.call(n, element)
+	case *ast.BuiltinNode:
+		return c.quantifier(n, element)
+	}
+	return nil, false
+}
+
+// truthOf reads a field that is true or false.
+func truthOf(name string) (test, bool) {
+	switch name {
+	case "event.sensitive":
+		return func(s *session) bool { return s.ev.Sensitive }, true
+	case "event.global":
+		return func(s *session) bool { return s.ev.Global }, true
+	case "actor.root":
+		return func(s *session) bool { return s.ev.Actor.Type == event.RootAccount }, true
+	case "actor.service_linked":
+		return func(s *session) bool { return s.ev.Actor.ServiceLinked }, true
+	case "target.self":
+		return func(s *session) bool { return detectors.TargetsSelf(s.ev) }, true
+	}
+	return nil, false
+}
+
+// fieldText reads a field that is a text. With folded, comparisons ignore
+// letter case and the text is in lower case.
+func fieldText(name string) (get textOf, fold bool, ok bool) {
+	switch name {
+	case "action":
+		return func(s *session) string { return string(s.ev.Action) }, true, true
+	case "event.name":
+		return func(s *session) string { return s.ev.NameFold }, true, true
+	case "event.service":
+		return func(s *session) string { return s.ev.ServiceFold }, true, true
+	case "event.error_code":
+		return func(s *session) string { return s.errCode() }, true, true
+	case "event.region":
+		return func(s *session) string { return strings.ToLower(s.ev.Region) }, true, true
+	case "outcome":
+		get = func(s *session) string { return s.ev.Outcome.String() }
+	case "mfa":
+		get = func(s *session) string { return s.ev.MFA.String() }
+	case "event.id":
+		get = func(s *session) string { return s.ev.ID }
+	case "event.type":
+		get = func(s *session) string { return canonical(s.ev.Type, eventTypes) }
+	case "event.category":
+		get = func(s *session) string { return canonical(s.ev.Category, eventCategories) }
+	case "event.rw":
+		get = func(s *session) string { return s.ev.RW.String() }
+	case "event.source":
+		get = func(s *session) string { return s.ev.Source }
+	case "event.error_message":
+		get = func(s *session) string { return s.ev.ErrorMessage }
+	case "event.user_agent":
+		get = func(s *session) string { return s.ev.UserAgent }
+	case "event.request_id":
+		get = func(s *session) string { return s.ev.RequestID }
+	case "event.account":
+		get = func(s *session) string { return s.ev.Recipient }
+	case "event.vpc":
+		get = func(s *session) string { return s.ev.VPCID }
+	case "event.api_version":
+		get = func(s *session) string { return s.ev.APIVersion }
+	case "event.insight_type":
+		get = func(s *session) string { return s.ev.InsightType }
+	case "actor.type":
+		get = func(s *session) string { return s.ev.Actor.Type.String() }
+	case "actor.kind":
+		get = func(s *session) string { return s.ev.Actor.Kind.String() }
+	case "actor.id":
+		get = func(s *session) string { return s.ev.Actor.ID }
+	case "actor.name":
+		get = func(s *session) string { return s.ev.Actor.Name }
+	case "actor.display":
+		get = func(s *session) string { return s.ev.Actor.Display }
+	case "actor.account":
+		get = func(s *session) string { return s.ev.Actor.Account }
+	case "actor.principal":
+		get = func(s *session) string { return s.ev.Actor.Principal }
+	case "actor.key":
+		get = func(s *session) string { return s.ev.Actor.Key }
+	case "actor.key_kind":
+		get = func(s *session) string { return s.ev.Actor.KeyKind.String() }
+	case "actor.role":
+		get = func(s *session) string { return s.ev.Actor.Role }
+	case "actor.session":
+		get = func(s *session) string { return s.ev.Actor.Session }
+	case "actor.caller_account":
+		get = func(s *session) string { return s.ev.Actor.CallerAccount }
+	case "actor.session_mfa":
+		get = func(s *session) string { return s.ev.Actor.SessionMFA.String() }
+	case "source.ip":
+		get = func(s *session) string { return s.ip() }
+	case "source.text":
+		get = func(s *session) string { return s.ev.Address.Text }
+	case "source.kind":
+		get = func(s *session) string { return s.ev.Address.Kind.String() }
+	case "source.network":
+		get = func(s *session) string { return s.network() }
+	case "source.place":
+		get = func(s *session) string { return s.place() }
+	case "source.country":
+		get = func(s *session) string { s.locate(); return s.lazy.country }
+	case "source.org":
+		get = func(s *session) string { s.locate(); return s.lazy.org }
+	case "target.type":
+		get = func(s *session) string { return s.ev.Target.Type }
+	case "target.id":
+		get = func(s *session) string { return s.ev.Target.ID }
+	case "target.name":
+		get = func(s *session) string { return s.ev.Target.Name }
+	case "target.key":
+		get = func(s *session) string { return s.ev.Target.Key }
+	}
+	return get, false, get != nil
+}
+
+// plainText compiles an expression that is one text as a whole: a key, where
+// fields without letter case are lowered, or part of a shown text, where they
+// are as written.
+func plainText(n ast.Node, key bool) textOf {
+	get, folded, field, ok := nativeCompiler{}.text(n, nil)
+	if !ok {
+		return nil
+	}
+	if folded && !key {
+		switch field {
+		case "event.name":
+			return func(s *session) string { return s.ev.Name }
+		case "event.service":
+			return func(s *session) string { return s.ev.Service }
+		case "event.error_code":
+			return func(s *session) string { return s.ev.ErrorCode }
+		}
+	}
+	return get
+}
+
+// text compiles what gives a text: a field, a look-up by constant key, #, or
+// lower() of one of these.
+func (c nativeCompiler) text(n ast.Node, element *ast.StringNode) (get textOf, fold bool, name string, ok bool) {
+	switch n := n.(type) {
+	case *ast.ChainNode:
+		return c.text(n.Node, element)
+	case *ast.IdentifierNode, *ast.MemberNode:
+		name, _ = path(n)
+		get, fold, ok = fieldText(name)
+		return get, fold, name, ok
+	case *ast.CallNode:
+		id, isName := n.Callee.(*ast.IdentifierNode)
+		if !isName || len(n.Arguments) != 1 {
+			return nil, false, "", false
+		}
+		key, isConst := c.constant(n.Arguments[0], element)
+		if !isConst {
+			return nil, false, "", false
+		}
+		switch id.Value {
+		case "param":
+			return func(s *session) string { return s.param(key) }, false, "", true
+		case "resp":
+			return func(s *session) string { return s.resp(key) }, false, "", true
+		case "extra":
+			return func(s *session) string { return s.extra(key) }, false, "", true
+		case "field":
+			return func(s *session) string { return s.field(key) }, false, "", true
+		case "resource":
+			return func(s *session) string { return s.resource(key) }, false, "", true
+		}
+	case *ast.BuiltinNode:
+		if n.Name != "lower" || len(n.Arguments) != 1 {
+			break
+		}
+		inner, folded, field, ok := c.text(n.Arguments[0], element)
+		if !ok {
+			break
+		}
+		if folded {
+			// lower() is about the field as written.
+			switch field {
+			case "event.name":
+				inner = func(s *session) string { return s.ev.Name }
+			case "event.service":
+				inner = func(s *session) string { return s.ev.Service }
+			case "event.error_code":
+				inner = func(s *session) string { return s.ev.ErrorCode }
+			}
+		}
+		return func(s *session) string { return strings.ToLower(inner(s)) }, false, "", true
+	}
+	return nil, false, "", false
+}
+
+// constant is a constant text, or what # stands for.
+func (c nativeCompiler) constant(n ast.Node, element *ast.StringNode) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.PointerNode:
+		if element != nil && n.Name == "" {
+			return element.Value, true
+		}
+	}
+	return "", false
+}
+
+func (c nativeCompiler) constants(n ast.Node, element *ast.StringNode) ([]string, bool) {
+	if a, ok := n.(*ast.ArrayNode); ok {
+		out := make([]string, 0, len(a.Nodes))
+		for _, x := range a.Nodes {
+			v, ok := c.constant(x, element)
+			if !ok {
+				return nil, false
+			}
+			out = append(out, v)
+		}
+		return out, true
+	}
+	v, ok := c.constant(n, element)
+	return []string{v}, ok
+}
+
+// spell gives constants the spelling of the field that they are compared
+// with, as the rewriter does.
+func spell(name string, fold bool, values []string) []string {
+	values = slices.Clone(values)
+	var words []string
+	switch name {
+	case "event.type":
+		words = eventTypes
+	case "event.category":
+		words = eventCategories
+	default:
+		if f, ok := detectors.ClosedField(name); ok && f.Words[0] != "false" {
+			words = f.Words
+		}
+	}
+	for i := range values {
+		if fold {
+			values[i] = strings.ToLower(values[i])
+		} else if words != nil {
+			values[i] = canonical(values[i], words)
+		}
+	}
+	return values
+}
+
+func (c nativeCompiler) binary(n *ast.BinaryNode, element *ast.StringNode) (test, bool) {
+	switch n.Operator {
+	case "and", "&&", "or", "||":
+		a, ok1 := c.cond(n.Left, element)
+		b, ok2 := c.cond(n.Right, element)
+		if !ok1 || !ok2 {
+			return nil, false
+		}
+		if n.Operator == "and" || n.Operator == "&&" {
+			return func(s *session) bool { return a(s) && b(s) }, true
+		}
+		return func(s *session) bool { return a(s) || b(s) }, true
+	case "==", "!=":
+		t, ok := c.equal(n.Left, n.Right, element)
+		if !ok {
+			if t, ok = c.equal(n.Right, n.Left, element); !ok {
+				return nil, false
+			}
+		}
+		if n.Operator == "!=" {
+			return func(s *session) bool { return !t(s) }, true
+		}
+		return t, true
+	case "in":
+		if _, list := n.Right.(*ast.ArrayNode); !list {
+			return nil, false
+		}
+		return c.among(n.Left, n.Right, element)
+	case "contains", "startsWith", "endsWith":
+		get, fold, name, ok := c.text(n.Left, element)
+		v, ok2 := c.constant(n.Right, element)
+		if !ok || !ok2 {
+			return nil, false
+		}
+		v = spell(name, fold, []string{v})[0]
+		switch n.Operator {
+		case "contains":
+			return func(s *session) bool { return strings.Contains(get(s), v) }, true
+		case "startsWith":
+			return func(s *session) bool { return strings.HasPrefix(get(s), v) }, true
+		default:
+			return func(s *session) bool { return strings.HasSuffix(get(s), v) }, true
+		}
+	case "matches":
+		get, fold, _, ok := c.text(n.Left, element)
+		lit, ok2 := n.Right.(*ast.StringNode)
+		if !ok || !ok2 {
+			return nil, false
+		}
+		pattern := lit.Value
+		if fold {
+			pattern = "(?i:" + pattern + ")"
+		}
+		re, err := regexp.Compile(pattern)
+		if err != nil {
+			return nil, false
+		}
+		return func(s *session) bool { return re.MatchString(get(s)) }, true
+	case "<", "<=", ">", ">=":
+		get, ok := c.number(n.Left)
+		v, ok2 := number(n.Right)
+		if !ok || !ok2 {
+			return nil, false
+		}
+		switch n.Operator {
+		case "<":
+			return func(s *session) bool { return get(s) < v }, true
+		case "<=":
+			return func(s *session) bool { return get(s) <= v }, true
+		case ">":
+			return func(s *session) bool { return get(s) > v }, true
+		default:
+			return func(s *session) bool { return get(s) >= v }, true
+		}
+	}
+	return nil, false
+}
+
+// number compiles what gives a number.
+func (c nativeCompiler) number(n ast.Node) (func(*session) float64, bool) {
+	if name, ok := path(n); ok {
+		switch name {
+		case "event.hour":
+			return func(s *session) float64 { return float64(s.ev.Time.Hour()) }, true
+		case "event.weekday":
+			return func(s *session) float64 { return float64(s.ev.Time.Weekday()) }, true
+		case "source.asn":
+			return func(s *session) float64 { s.locate(); return float64(s.lazy.asn) }, true
+		}
+	}
+	if call, ok := n.(*ast.CallNode); ok && len(call.Arguments) == 2 {
+		id, ok1 := call.Callee.(*ast.IdentifierNode)
+		name, ok2 := call.Arguments[0].(*ast.StringNode)
+		def, ok3 := number(call.Arguments[1])
+		if ok1 && ok2 && ok3 && id.Value == "param_num" {
+			key := name.Value
+			return func(s *session) float64 { return s.paramNum(key, def) }, true
+		}
+	}
+	return nil, false
+}
+
+// equal compiles left == right where right is constant.
+func (c nativeCompiler) equal(left, right ast.Node, element *ast.StringNode) (test, bool) {
+	if b, ok := right.(*ast.BoolNode); ok {
+		t, ok := c.cond(left, element)
+		if !ok || b.Value {
+			return t, ok
+		}
+		return func(s *session) bool { return !t(s) }, true
+	}
+	if v, ok := number(right); ok {
+		get, ok := c.number(left)
+		if !ok {
+			return nil, false
+		}
+		return func(s *session) bool { return get(s) == v }, true
+	}
+	if _, list := right.(*ast.ArrayNode); list {
+		return nil, false
+	}
+	return c.among(left, right, element)
+}
+
+// among compiles a text compared with constants.
+func (c nativeCompiler) among(left, right ast.Node, element *ast.StringNode) (test, bool) {
+	get, fold, name, ok := c.text(left, element)
+	values, ok2 := c.constants(right, element)
+	if !ok || !ok2 {
+		return nil, false
+	}
+	values = spell(name, fold, values)
+	switch {
+	case len(values) == 1:
+		v := values[0]
+		return func(s *session) bool { return get(s) == v }, true
+	case len(values) <= 8:
+		return func(s *session) bool { return slices.Contains(values, get(s)) }, true
+	}
+	set := make(map[string]bool, len(values))
+	for _, v := range values {
+		set[v] = true
+	}
+	return func(s *session) bool { return set[get(s)] }, true
+}
+
+func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bool) {
+	id, ok := n.Callee.(*ast.IdentifierNode)
+	if !ok {
+		return nil, false
+	}
+	args := n.Arguments
+	key := func(i int) (string, bool) {
+		if i >= len(args) {
+			return "", false
+		}
+		return c.constant(args[i], element)
+	}
+	switch id.Value {
+	case "has_param":
+		if k, ok := key(0); ok && len(args) == 1 {
+			return func(s *session) bool { return s.hasParam(k) }, true
+		}
+	case "param_is":
+		k, ok1 := key(0)
+		v, ok2 := key(1)
+		if ok1 && ok2 && len(args) == 2 {
+			return func(s *session) bool { return strings.EqualFold(s.param(k), v) }, true
+		}
+	case "params_contain":
+		if v, ok := key(0); ok && len(args) == 1 {
+			return func(s *session) bool { return s.paramsContain(v) }, true
+		}
+	case "param_any":
+		p, ok1 := key(0)
+		x, ok2 := key(1)
+		if !ok1 || !ok2 || len(args) != 3 {
+			return nil, false
+		}
+		values, ok := c.constants(args[2], element)
+		if _, list := args[2].(*ast.ArrayNode); ok && list {
+			a := anyParam{prefix: p, suffix: x, values: values}
+			return func(s *session) bool { return s.paramAny(&a) }, true
+		}
+	case "contains_any":
+		if len(args) != 2 {
+			return nil, false
+		}
+		words, ok := c.constants(args[1], element)
+		if _, list := args[1].(*ast.ArrayNode); !ok || !list {
+			return nil, false
+		}
+		for i := range words {
+			words[i] = strings.ToLower(words[i])
+		}
+		return c.words(args[0], words)
+	case "has_list":
+		if k, ok := key(0); ok && len(args) == 1 {
+			return func(s *session) bool { return s.set.lists[k] != nil }, true
+		}
+	case "one_of_list":
+		if len(args) != 2 {
+			return nil, false
+		}
+		k, ok1 := key(0)
+		get, _, name, ok2 := c.text(args[1], element)
+		if !ok1 || !ok2 {
+			return nil, false
+		}
+		if name == "source.ip" {
+			return func(s *session) bool { return s.set.lists[k].has(s.ip(), s.ev.Address.IP) }, true
+		}
+		return func(s *session) bool { v := get(s); return s.set.lists[k].has(v, s.address(v)) }, true
+	case "in_cidr":
+		if len(args) < 2 {
+			return nil, false
+		}
+		get, _, name, ok := c.text(args[0], element)
+		if !ok {
+			return nil, false
+		}
+		var set netset
+		for _, a := range args[1:] {
+			v, ok := c.constant(a, nil)
+			if !ok {
+				return nil, false
+			}
+			p, ok := parseNetwork(v)
+			if !ok {
+				return nil, false
+			}
+			set.add(p)
+		}
+		if name == "source.ip" {
+			return func(s *session) bool { a := s.ev.Address.IP; return a.IsValid() && set.contains(a) }, true
+		}
+		return func(s *session) bool { a := s.address(get(s)); return a.IsValid() && set.contains(a) }, true
+	}
+	return nil, false
+}
+
+// words compiles a search for words without letter case.
+func (c nativeCompiler) words(text ast.Node, words []string) (test, bool) {
+	get, _, _, ok := c.text(text, nil)
+	if !ok {
+		return nil, false
+	}
+	list := &wordList{words: words}
+	return func(s *session) bool { return s.hasWords(get(s), list) }, true
+}
+
+// quantifier unrolls any, all and none over constant texts.
+func (c nativeCompiler) quantifier(n *ast.BuiltinNode, element *ast.StringNode) (test, bool) {
+	if element != nil || len(n.Arguments) != 2 || n.Name != "any" && n.Name != "all" && n.Name != "none" {
+		return nil, false
+	}
+	lits, ok := literals(n.Arguments[0])
+	p, ok2 := n.Arguments[1].(*ast.PredicateNode)
+	if _, list := n.Arguments[0].(*ast.ArrayNode); !ok || !ok2 || !list {
+		return nil, false
+	}
+	if text, words, ok := wordSearch(n); ok {
+		return c.words(text, words)
+	}
+	tests := make([]test, len(lits))
+	for i, l := range lits {
+		if tests[i], ok = c.cond(p.Node, l); !ok {
+			return nil, false
+		}
+	}
+	stopAt, result := n.Name != "all", n.Name == "any"
+	return func(s *session) bool {
+		for _, t := range tests {
+			if t(s) == stopAt {
+				return result
+			}
+		}
+		return !result
+	}, true
+}

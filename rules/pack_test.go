@@ -1,0 +1,34 @@
+package rules_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/baseline"
+	"github.com/trailwarden/trailwarden/detectors/distinct"
+	"github.com/trailwarden/trailwarden/detectors/lastseen"
+	"github.com/trailwarden/trailwarden/detectors/sequence"
+	"github.com/trailwarden/trailwarden/detectors/threshold"
+	"github.com/trailwarden/trailwarden/rules"
+)
+
+var factories = map[string]detectors.Factory{
+	"threshold": threshold.Factory, "distinct": distinct.Factory, "first_seen": baseline.Factory, "sequence": sequence.Factory, "last_seen": lastseen.Factory,
+}
+
+// TestPack holds every shipped rule to its own tests.
+func TestPack(t *testing.T) {
+	set, err := rules.Load(rules.LoadOptions{Pack: true, Factories: factories, Judge: newJudge, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules.Test(set) {
+		t.Run(r.Rule+"/"+strings.ReplaceAll(r.Test, " ", "_"), func(t *testing.T) {
+			if !r.Pass {
+				t.Errorf("%s:%d: %s\n%s", r.File, r.Line, strings.Join(r.Failures, "\n"), strings.Join(r.Why, "\n"))
+			}
+		})
+	}
+}

@@ -1,0 +1,615 @@
+package rules
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// document is a rule file as written. The doc tags become the published JSON
+// schema.
+type document struct {
+	ID          text       `yaml:"id" required:"true" doc:"Equal to the file's name without .yaml. Lower case letters, digits, _ and dots."`
+	Version     int        `yaml:"version" required:"true" doc:"Raised by one with each change of meaning. Stamped on every alert."`
+	Title       text       `yaml:"title" required:"true" doc:"What happened, short. A template: {actor.name} is replaced by its value."`
+	Description text       `yaml:"description" required:"true" doc:"What the rule is about, and which facts about the records are not certain."`
+	Severity    text       `yaml:"severity" required:"true" doc:"info, low, medium, high or critical, or an expression that gives one of these words."`
+	Status      string     `yaml:"status" enum:"on,shadow,off" doc:"on (default), shadow (evaluated and counted, no alert) or off."`
+	Attack      []text     `yaml:"attack" doc:"MITRE ATT&CK technique or tactic ids."`
+	References  []text     `yaml:"references" doc:"Links."`
+	Runbook     runbookDoc `yaml:"runbook" doc:"What to do now."`
+	Match       text       `yaml:"match" doc:"An expression that gives true or false. Optional only when every step of the detector has its own."`
+	Detector    *yaml.Node `yaml:"detector" doc:"A decision over many events: type, by, value and the settings of the type."`
+	Reason      text       `yaml:"reason" required:"true" doc:"One sentence a person understands. A template."`
+	Dedup       dedupDoc   `yaml:"dedup" doc:"Which detections are one alert."`
+	Respond     text       `yaml:"respond" doc:"Name of the playbook that answers the alert."`
+	Signal      *bool      `yaml:"signal" doc:"True for rules that only feed chains and never page alone. Default: true when the severity is the word info or low."`
+	Tests       []testDoc  `yaml:"tests" doc:"At least a match, a near miss, and a failed attempt or an odd encoding."`
+}
+
+type runbookDoc struct {
+	EN string `yaml:"en" doc:"In English."`
+	ZH string `yaml:"zh" doc:"In Chinese."`
+}
+
+type dedupDoc struct {
+	By     []text        `yaml:"by" doc:"Expressions whose values make detections the same alert. Default: account, actor and target; the detector's key for rules with a detector."`
+	Window time.Duration `yaml:"window" doc:"How long detections with one key fold into one alert. Default 1h."`
+}
+
+// detectorDoc is what the loader reads of a detector; the rest is the
+// settings of its type.
+type detectorDoc struct {
+	Type  text
+	By    text
+	Value text
+}
+
+// rule is a compiled rule.
+type rule struct {
+	doc      document
+	file     *file
+	from     string // "pack" or the folder
+	shadow   bool
+	off      bool
+	severity *program
+	fixed    alert.Severity // when severity is a word
+	match    *program
+	title    *template
+	reason   *template
+	dedup    []*program
+	window   time.Duration
+	attack   []string
+	runbook  alert.Runbook
+	signal   bool
+	steps    []step
+	by       *program
+	value    *program
+	newDet   func() detectors.Detector
+	detType  string
+	state    string
+	cond     detectors.Cond
+	tests    []testDoc
+	programs []*program // all of them, to be timed
+}
+
+type step struct {
+	name  string
+	match *program
+	by    *program
+}
+
+func (r *rule) id() string { return r.doc.ID.value }
+
+func (r *rule) policy() bool {
+	if r.match != nil && r.match.policy {
+		return true
+	}
+	for _, s := range r.steps {
+		if s.match != nil && s.match.policy || s.by != nil && s.by.policy {
+			return true
+		}
+	}
+	if r.by != nil && r.by.policy || r.value != nil && r.value.policy || r.severity != nil && r.severity.policy {
+		return true
+	}
+	return r.title.policy || r.reason.policy || slices.ContainsFunc(r.dedup, func(p *program) bool { return p.policy })
+}
+
+var (
+	idPattern     = regexp.MustCompile(`^[a-z0-9][a-z0-9_]*(\.[a-z0-9_]+)*$`)
+	attackPattern = regexp.MustCompile(`^(T\d{4}(\.\d{3})?|TA\d{4})$`)
+	namePattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]*$`)
+)
+
+// defaultWindow is how long detections with one key fold together.
+const defaultWindow = time.Hour
+
+// maxWindow bounds it: the grouper keeps a window until it has passed.
+const maxWindow = 31 * 24 * time.Hour
+
+// read checks and compiles one file. Faults go to the file.
+func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors.Factory) *rule {
+	r := &rule{file: f}
+	d := &r.doc
+	f.structure(root, reflectOf(d))
+
+	name := strings.TrimSuffix(filepath.Base(f.path), filepath.Ext(f.path))
+	if d.ID.set() {
+		switch {
+		case !idPattern.MatchString(d.ID.value):
+			f.node(d.ID.node, "lower case letters, digits, _ and dots: ak.created_for_other", "%q is not a rule id", d.ID.value)
+		case d.ID.value != name:
+			f.node(d.ID.node, fmt.Sprintf("call the file %s.yaml", d.ID.value), "the id is not the file's name %q", name)
+		}
+	}
+	if n := child(root, "version"); n != nil && n.ShortTag() == "!!int" && d.Version < 1 {
+		f.node(n, "start with 1", "the version must be at least 1")
+	}
+	for _, t := range []text{d.Title, d.Description, d.Reason} {
+		if t.set() && strings.TrimSpace(t.value) == "" {
+			f.node(t.node, "", "this text is empty")
+		}
+	}
+	for _, a := range d.Attack {
+		if !attackPattern.MatchString(a.value) {
+			f.node(a.node, "T1098, T1098.001 or TA0004", "%q is not an ATT&CK id", clean(a.value))
+		}
+		r.attack = append(r.attack, a.value)
+	}
+	for _, u := range d.References {
+		if !strings.HasPrefix(u.value, "https://") && !strings.HasPrefix(u.value, "http://") {
+			f.node(u.node, "", "a reference must be a link")
+		}
+	}
+	if d.Respond.set() && !namePattern.MatchString(d.Respond.value) {
+		f.node(d.Respond.node, "lower case letters, digits, - and _", "%q is not a playbook name", d.Respond.value)
+	}
+	r.runbook = alert.Runbook{EN: strings.TrimSpace(d.Runbook.EN), ZH: strings.TrimSpace(d.Runbook.ZH)}
+	r.shadow, r.off = d.Status == "shadow", d.Status == "off"
+
+	detector := d.Detector != nil
+	keys := allowed{policy: true}
+	texts := allowed{policy: true, verdict: detector}
+	if d.Match.set() {
+		r.match = c.expression(f, d.Match, d.Match.value, 0, useMatch, allowed{policy: true})
+	}
+	if detector {
+		c.detector(f, r, factories, keys)
+	} else if !d.Match.set() {
+		f.node(root, "", "key %q is missing", "match")
+	}
+	if d.Title.set() {
+		r.title = c.template(f, d.Title, texts)
+	}
+	if d.Reason.set() {
+		r.reason = c.template(f, d.Reason, texts)
+	}
+	if d.Severity.set() {
+		c.severity(f, r, texts)
+	}
+	for _, t := range d.Dedup.By {
+		r.dedup = append(r.dedup, c.expression(f, t, t.value, 0, useKey, keys))
+	}
+	r.window = d.Dedup.Window
+	if n := child(child(root, "dedup"), "window"); n == nil {
+		r.window = defaultWindow
+	} else if _, err := ParseDuration(n.Value); err == nil && (r.window < time.Second || r.window > maxWindow) {
+		f.node(n, "", "a window must be from 1s to 31d")
+	}
+	if d.Signal != nil {
+		r.signal = *d.Signal
+	} else {
+		r.signal = r.fixed == alert.Info || r.fixed == alert.Low
+	}
+	r.tests = d.Tests
+	checkTests(f, r)
+	if len(f.errs) > 0 {
+		return nil
+	}
+
+	if r.match != nil {
+		r.cond = r.match.cond
+	} else {
+		r.cond = detectors.Const(true)
+	}
+	var any []detectors.Cond
+	for _, s := range r.steps {
+		any = append(any, s.match.cond)
+	}
+	if len(any) > 0 {
+		r.cond = detectors.And(r.cond, detectors.Or(any...))
+	}
+	for _, p := range []*program{r.match, r.severity, r.by, r.value} {
+		if p != nil {
+			r.programs = append(r.programs, p)
+		}
+	}
+	r.programs = append(r.programs, r.dedup...)
+	for _, t := range []*template{r.title, r.reason} {
+		for _, p := range t.parts {
+			if p.code != nil {
+				r.programs = append(r.programs, p.code)
+			}
+		}
+	}
+	for _, s := range r.steps {
+		r.programs = append(r.programs, s.match, s.by)
+	}
+	return r
+}
+
+func (c *compiler) severity(f *file, r *rule, may allowed) {
+	t := r.doc.Severity
+	if sev, err := alert.ParseSeverity(t.value); err == nil {
+		r.fixed = sev
+		return
+	}
+	if regexp.MustCompile(`^[A-Za-z]+$`).MatchString(t.value) {
+		f.node(t.node, didYouMean(t.value, alert.Severities()), "severity %q: want info, low, medium, high or critical, or an expression", t.value)
+		return
+	}
+	p := c.expression(f, t, t.value, 0, useText, may)
+	if p == nil {
+		return
+	}
+	for _, w := range p.consts {
+		if _, err := alert.ParseSeverity(w); err != nil {
+			f.node(t.node, didYouMean(w, alert.Severities()), "the expression can give %q, which is no severity", w)
+		}
+	}
+	if p.kind.String() != "string" {
+		f.node(t.node, "", "a severity expression must give a word, this gives a %s", p.kind)
+	}
+	r.severity = p
+}
+
+// detector reads the detector of a rule and makes its factory.
+func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Factory, may allowed) {
+	n := r.doc.Detector
+	if n.Kind != yaml.MappingNode {
+		f.node(n, "", "a detector is a mapping, this is %s", kindOf(n))
+		return
+	}
+	d := detectorDoc{}
+	settings := &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column, Tag: "!!map"}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, val := n.Content[i], n.Content[i+1]
+		switch key.Value {
+		case "type", "by", "value":
+			var t text
+			before := len(f.errs)
+			f.value(val, reflectOf(&t), "")
+			if len(f.errs) > before {
+				continue
+			}
+			switch key.Value {
+			case "type":
+				d.Type = t
+			case "by":
+				d.By = t
+			default:
+				d.Value = t
+			}
+		case "steps":
+			settings.Content = append(settings.Content, key, c.steps(f, r, val, may))
+		default:
+			settings.Content = append(settings.Content, key, val)
+		}
+	}
+	if d.By.set() {
+		r.by = c.expression(f, d.By, d.By.value, 0, useKey, may)
+	}
+	if d.Value.set() {
+		r.value = c.expression(f, d.Value, d.Value.value, 0, useKey, may)
+	}
+	needBy := len(r.steps) == 0
+	for i := range r.steps {
+		if r.steps[i].by == nil {
+			r.steps[i].by = r.by
+			needBy = true
+		}
+	}
+	if needBy && !d.By.set() {
+		f.node(n, "for example by: actor.id", "the detector needs %q: what its state belongs to", "by")
+	}
+	if r.match == nil && len(r.steps) == 0 && !r.doc.Match.set() {
+		f.node(n, "", "the rule has neither a match nor steps")
+	}
+	if !d.Type.set() {
+		if child(n, "type") == nil {
+			f.node(n, "", "the detector needs a type")
+		}
+		return
+	}
+	factory := factories[d.Type.value]
+	if factory == nil {
+		known := make([]string, 0, len(factories))
+		for k := range factories {
+			known = append(known, k)
+		}
+		slices.Sort(known)
+		hint := didYouMean(d.Type.value, known)
+		if hint == "" {
+			hint = "known types: " + strings.Join(known, ", ")
+		}
+		f.node(d.Type.node, hint, "unknown detector type %q", d.Type.value)
+		return
+	}
+	s := &settingsNode{file: f, node: settings}
+	newDet, err := makeDetector(factory, s)
+	switch {
+	case err != nil:
+		f.adopt(n, err)
+	case newDet == nil:
+		f.node(d.Type.node, "", "detector type %q gave no detector", d.Type.value)
+	}
+	r.newDet, r.detType = newDet, d.Type.value
+	r.state = stateOf(n)
+}
+
+// makeDetector keeps a factory's panic from ending the load.
+func makeDetector(factory detectors.Factory, s detectors.Settings) (fn func() detectors.Detector, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the settings cannot be used: %v", r)
+		}
+	}()
+	return factory(s)
+}
+
+// steps compiles the match and by of each step, and returns the steps
+// without them, for the factory.
+func (c *compiler) steps(f *file, r *rule, n *yaml.Node, may allowed) *yaml.Node {
+	if n.Kind != yaml.SequenceNode {
+		f.node(n, "", "steps must be a list, this is %s", kindOf(n))
+		return n
+	}
+	out := *n
+	out.Content = nil
+	names := map[string]bool{}
+	for _, sn := range n.Content {
+		if sn.Kind != yaml.MappingNode {
+			f.node(sn, "{name: …, match: …}", "a step is a mapping, this is %s", kindOf(sn))
+			continue
+		}
+		rest := *sn
+		rest.Content = nil
+		var st step
+		for i := 0; i+1 < len(sn.Content); i += 2 {
+			key, val := sn.Content[i], sn.Content[i+1]
+			var t text
+			switch key.Value {
+			case "match", "by":
+				before := len(f.errs)
+				f.value(val, reflectOf(&t), "")
+				if len(f.errs) > before {
+					continue
+				}
+				if key.Value == "match" {
+					st.match = c.expression(f, t, t.value, 0, useMatch, may)
+				} else {
+					st.by = c.expression(f, t, t.value, 0, useKey, may)
+				}
+			case "name":
+				st.name = val.Value
+				rest.Content = append(rest.Content, key, val)
+			default:
+				rest.Content = append(rest.Content, key, val)
+			}
+		}
+		if child(sn, "match") == nil {
+			f.node(sn, "", "the step needs a match")
+		}
+		if st.name == "" {
+			f.node(sn, "", "the step needs a name")
+		} else if names[st.name] {
+			f.node(child(sn, "name"), "", "two steps are named %q", st.name)
+		}
+		names[st.name] = true
+		r.steps = append(r.steps, st)
+		out.Content = append(out.Content, &rest)
+	}
+	return &out
+}
+
+// stateOf is a stable text of everything a detector's state depends on.
+func stateOf(n *yaml.Node) string {
+	var b strings.Builder
+	var walk func(n *yaml.Node)
+	walk = func(n *yaml.Node) {
+		switch n.Kind {
+		case yaml.ScalarNode:
+			fmt.Fprintf(&b, "%q", strings.Join(strings.Fields(n.Value), " "))
+		default:
+			b.WriteByte('(')
+			for _, c := range n.Content {
+				walk(c)
+				b.WriteByte(' ')
+			}
+			b.WriteByte(')')
+		}
+	}
+	walk(n)
+	return hash(b.String())
+}
+
+// detection says what rule r has to say about the current event.
+func (s *session) detection(r *rule, v *detectors.Verdict) (alert.Detection, error) {
+	d := alert.Detection{
+		Rule: r.id(), RuleVersion: r.doc.Version, Attack: r.attack, Runbook: r.runbook, Window: r.window,
+		Playbook: r.doc.Respond.value, Signal: r.signal, Severity: r.fixed,
+	}
+	ev := s.ev
+	if v != nil {
+		key := ""
+		var value string
+		if ev != nil {
+			var err error
+			if s.pairs, err = s.observations(r, s.pairs[:0]); err != nil {
+				return d, err
+			}
+			if len(s.pairs) > 0 {
+				key, value = s.pairs[0].Key, s.pairs[0].Value
+			}
+		}
+		if !s.filled {
+			s.fill()
+		}
+		s.env.Verdict = envVerdict{Reason: v.Reason, Count: v.Count, Key: key, Value: value, Span: span(v.First, v.Last)}
+		s.box = nil
+		d.Time, d.FirstAt, d.EventIDs, d.Count = v.Last, v.First, v.EventIDs, v.Count
+		d.Details = v.Details
+		defer func() { s.env.Verdict, s.box = envVerdict{}, nil }()
+	}
+	if ev != nil {
+		if v == nil {
+			d.Time, d.FirstAt, d.EventIDs, d.Count = ev.Time, ev.Time, []string{strings.Clone(ev.ID)}, 1
+		}
+		s.who(&d, ev)
+	}
+	d.Count = max(d.Count, len(d.EventIDs))
+	if r.policy() && len(s.details) > 0 {
+		details := make(map[string]any, len(d.Details)+1)
+		for k, x := range d.Details {
+			details[k] = x
+		}
+		details["policy"] = s.details
+		d.Details = details
+	}
+	var err error
+	if r.severity != nil {
+		word, err := s.scalar(r.severity)
+		if err != nil {
+			return d, fmt.Errorf("severity: %w", err)
+		}
+		if d.Severity, err = alert.ParseSeverity(word); err != nil {
+			// A wrong word must not lose the alert.
+			d.Severity = alert.High
+		}
+	}
+	if d.Title, err = s.render(r.title, maxTitle); err != nil {
+		return d, fmt.Errorf("title: %w", err)
+	}
+	if d.Reason, err = s.render(r.reason, maxReason); err != nil {
+		return d, fmt.Errorf("reason: %w", err)
+	}
+	if v != nil && !r.reason.verdict && v.Reason != "" {
+		d.Reason = tame(strings.TrimSuffix(d.Reason, ".")+": "+v.Reason, maxReason)
+	}
+	d.Key, err = s.dedupKey(r)
+	return d, err
+}
+
+// who copies what the event says about actor, target and place. Strings are
+// copied because a detection outlives the event's record.
+func (s *session) who(d *alert.Detection, ev *event.Event) {
+	a := &ev.Actor
+	d.Outcome = ev.Outcome
+	d.AccountID = strings.Clone(ev.Recipient)
+	d.Actor = alert.Actor{
+		Type: a.Type.String(), ID: strings.Clone(a.ID), Name: tame(strings.Clone(a.Name), maxValue), AccessKeyID: strings.Clone(a.Key),
+		Role: tame(strings.Clone(a.Role), maxValue), Session: tame(strings.Clone(a.Session), maxValue),
+	}
+	if a.Type == event.IdentityUnknown {
+		d.Actor.Type = ""
+	}
+	if d.SourceIP = strings.Clone(s.ip()); d.SourceIP == "" {
+		d.SourceIP = tame(strings.Clone(ev.Address.Text), maxValue)
+	}
+	t := &ev.Target
+	d.Target = alert.Target{Type: strings.Clone(t.Type), ID: strings.Clone(t.ID), Name: tame(strings.Clone(t.Name), maxValue)}
+	d.TargetKey = strings.Clone(t.Key)
+}
+
+// dedupKey builds what makes detections one alert: the rule's id and the
+// values of its dedup expressions, separated by a character that is taken
+// out of the values.
+func (s *session) dedupKey(r *rule) (string, error) {
+	var b strings.Builder
+	b.WriteString(r.id())
+	add := func(v string) {
+		b.WriteByte(0x1f)
+		b.WriteString(strings.ReplaceAll(v, "\x1f", " "))
+	}
+	switch {
+	case len(r.dedup) > 0:
+		for _, p := range r.dedup {
+			v, err := s.scalar(p)
+			if err != nil {
+				return "", fmt.Errorf("dedup: %w", err)
+			}
+			add(v)
+		}
+	case r.newDet != nil:
+		add(s.account())
+		add(s.env.Verdict.Key)
+	default:
+		add(s.account())
+		if s.ev != nil {
+			add(s.ev.Actor.ID)
+			add(s.ev.Target.ID)
+		}
+	}
+	return b.String(), nil
+}
+
+func (s *session) account() string {
+	if s.ev == nil {
+		return ""
+	}
+	return s.ev.Recipient
+}
+
+// observations appends what the rule's detector is to observe.
+func (s *session) observations(r *rule, out []detectors.Pair) ([]detectors.Pair, error) {
+	value := ""
+	if r.value != nil {
+		v, err := s.scalar(r.value)
+		if err != nil {
+			return out, fmt.Errorf("value: %w", err)
+		}
+		value = s.words.keep(v)
+	}
+	if len(r.steps) == 0 {
+		key, err := s.scalar(r.by)
+		if err != nil {
+			return out, fmt.Errorf("by: %w", err)
+		}
+		if key == "" {
+			return out, nil // nothing that state could belong to
+		}
+		return append(out, detectors.Pair{Key: s.words.keep(key), Value: value}), nil
+	}
+	for i := range r.steps {
+		st := &r.steps[i]
+		ok, err := s.holds(st.match)
+		if err != nil {
+			return out, fmt.Errorf("step %s: %w", st.name, err)
+		}
+		if !ok {
+			continue
+		}
+		key, err := s.scalar(st.by)
+		if err != nil {
+			return out, fmt.Errorf("by of step %s: %w", st.name, err)
+		}
+		if key != "" {
+			out = append(out, detectors.Pair{Key: s.words.keep(key), Value: st.name})
+		}
+	}
+	return out, nil
+}
+
+// span words a stretch of time.
+func span(first, last time.Time) string {
+	d := last.Sub(first)
+	if first.IsZero() || d < 0 {
+		return ""
+	}
+	unit := func(n time.Duration, word string) string {
+		if n == 1 {
+			return "1 " + word
+		}
+		return fmt.Sprintf("%d %ss", n, word)
+	}
+	switch {
+	case d < 2*time.Minute:
+		return unit(d/time.Second, "second")
+	case d < 2*time.Hour:
+		return unit(d/time.Minute, "minute")
+	case d < 48*time.Hour:
+		return unit(d/time.Hour, "hour")
+	default:
+		return unit(d/(24*time.Hour), "day")
+	}
+}

@@ -1,0 +1,529 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+func TestRulesTestThemselves(t *testing.T) {
+	set := load(t, LoadOptions{Clock: time.Now}, rule1, rule2)
+	results := Test(set)
+	if len(results) != 6 {
+		t.Fatalf("%d results, want 6", len(results))
+	}
+	for _, r := range results {
+		if !r.Pass {
+			t.Errorf("%s %q: %s\n%s", r.Rule, r.Test, r.Failures, strings.Join(r.Why, "\n"))
+		}
+	}
+	if got := Test(set, "test.b*"); len(got) != 3 {
+		t.Errorf("%d results for a pattern, want 3", len(got))
+	}
+}
+
+// A failing test says what there was and why each event did not match.
+func TestFailingTestExplains(t *testing.T) {
+	set := load(t, LoadOptions{}, []byte(strings.Replace(string(rule1), "expect: {alerts: 0}", "expect: {alerts: 1}", 1)))
+	var failed []TestResult
+	for _, r := range Test(set) {
+		if !r.Pass {
+			failed = append(failed, r)
+		}
+	}
+	if len(failed) != 1 || failed[0].Test != "oneself" || failed[0].Line != 14 {
+		t.Fatalf("failed: %+v", failed)
+	}
+	why := strings.Join(failed[0].Why, "\n")
+	for _, want := range []string{`✗ all of`, `✓ action == "iam.accesskey.create"`, `✗ !target.self  (target.self = true)`} {
+		if !strings.Contains(why, want) {
+			t.Errorf("explanation lacks %q:\n%s", want, why)
+		}
+	}
+	if !slices.Contains(failed[0].Failures, "0 alerts, want 1") {
+		t.Errorf("failures %q", failed[0].Failures)
+	}
+}
+
+func TestExpectationsAreChecked(t *testing.T) {
+	base := string(rule1)
+	for _, bad := range []string{
+		"alerts: 1, severity: low", "alerts: 1, outcome: attempt", "alerts: 1, actor: bob", "alerts: 1, target: alice", "alerts: 1, source_ip: 198.51.100.1",
+		"alerts: 1, count: 2", "alerts: 1, title_contains: xyz", "alerts: 1, reason_contains: [bob, xyz]", "alerts: 1, reason_lacks: bob", "alerts: 1, details: [policy]", "alerts: 2", "alerts: 1, target_key: x",
+	} {
+		set := load(t, LoadOptions{}, []byte(strings.Replace(base, "alerts: 1, severity: high, target: bob, outcome: success", bad, 1)))
+		if r := Test(set)[0]; r.Pass {
+			t.Errorf("{%s} passed", bad)
+		}
+	}
+}
+
+func TestExpressions(t *testing.T) {
+	over := map[string]any{
+		"eventName": "createuser", "serviceName": "RAM", "errorCode": "Forbidden.RAM", "eventType": "apicall", "acsRegion": "CN-Hangzhou", "userAgent": "Kali Linux curl/8",
+		"requestParameters":   map[string]any{"UserName": "Bob", "MFABindRequired": false, "MaxPasswordAge": 90, "Permissions.1.SourceCidrIp": "0.0.0.0/0", "Deep": map[string]any{"A": 1}},
+		"responseElements":    map[string]any{"User": map[string]any{"UserId": "2001"}},
+		"additionalEventData": map[string]any{"loginType": "sso"},
+		"referencedResources": map[string]any{"ACS::RAM::User": []string{"bob"}},
+		"sourceIpAddress":     "203.0.113.77",
+	}
+	for expr, want := range map[string]bool{
+		`event.name == "CreateUser"`:                                true,
+		`event.name != "CREATEUSER"`:                                false,
+		`"CreateUser" == event.name`:                                true,
+		`event.name in ["DeleteUser", "CreateUser"]`:                true,
+		`event.name not in ["CreateUser"]`:                          false,
+		`event.name startsWith "Create"`:                            true,
+		`event.name endsWith "USER"`:                                true,
+		`event.name contains "teUs"`:                                true,
+		`event.name matches "^Create(User|Group)$"`:                 true,
+		`event.name == event.name`:                                  true,
+		`event.name == param("UserName")`:                           false,
+		`event.service == "Ram"`:                                    true,
+		`event.service in ["ram"]`:                                  true,
+		`event.error_code == "forbidden.ram"`:                       true,
+		`event.error_code startsWith "Forbidden"`:                   true,
+		`event.error_code in ["NoPermission", "Forbidden.RAM"]`:     true,
+		`event.type == "ApiCall"`:                                   true,
+		`event.region == "cn-HANGZHOU"`:                             true,
+		`event.rw == "write"`:                                       true,
+		`outcome == "ATTEMPT"`:                                      true,
+		`action == "IAM.user.create"`:                               true,
+		`action startsWith "iam.user."`:                             true,
+		`param("UserName") == "Bob"`:                                true,
+		`param("username") == "Bob"`:                                true,
+		`param("UserName") != "Bob"`:                                false,
+		`param("UserName") in ["x", "Bob"]`:                         true,
+		`param("Nothing") == ""`:                                    true,
+		`param("UserName") == "bob"`:                                false,
+		`param_is("UserName", "bob")`:                               true,
+		`param_is("MFABindRequired", "False")`:                      true,
+		`has_param("UserName") && !has_param("Nothing")`:            true,
+		`param_num("MaxPasswordAge", -1) == 90`:                     true,
+		`param_num("Nothing", -1) < 0`:                              true,
+		`param_num("UserName", 7) == 7`:                             true,
+		`params_contain("0.0.0.0/0")`:                               true,
+		`params_contain("10.0.0.0")`:                                false,
+		`param_any("permissions.", ".sourcecidrip", ["0.0.0.0/0"])`: true,
+		`param_any("Permissions.", ".PortRange", ["0.0.0.0/0"])`:    false,
+		`resp("User.UserId") == "2001"`:                             true,
+		`extra("LoginType") == "sso"`:                               true,
+		`field("userIdentity.userName") == "alice"`:                 true,
+		`resource("ACS::RAM::User") == "bob"`:                       true,
+		`resource("ACS::ECS::Disk") == ""`:                          true,
+		`in_cidr(source.ip, "203.0.113.0/24")`:                      true,
+		`in_cidr(source.ip, "198.51.100.0/24", "203.0.113.77")`:     true,
+		`!in_cidr(source.ip, "198.51.100.0/24", "2001:db8::/32")`:   true,
+		`in_cidr("not an address", "0.0.0.0/0")`:                    false,
+		`source.network == "203.0.113.0/24"`:                        true,
+		`source.country == "NL" && source.asn == 64500`:             true,
+		`source.place == "203.0.113.77|64500|NL"`:                   true,
+		`one_of_list("office_networks", source.ip)`:                 true,
+		`one_of_list("breakglass_users", actor.name)`:               true,
+		`one_of_list("vpn_networks", source.ip)`:                    false,
+		`has_list("office_networks") && !has_list("vpn_networks")`:  true,
+		`contains_any(event.user_agent, ["pacu", "KALI"])`:          true,
+		`contains_any(event.user_agent, ["pacu"])`:                  false,
+		`any(["pacu", "kali"], lower(event.user_agent) contains #)`: true,
+		`any(["Kali"], lower(event.user_agent) contains #)`:         false,
+		`any(["UserName", "Name"], param(#) == "Bob")`:              true,
+		`event.hour == 10 && event.weekday == 1`:                    true,
+		`actor.type == "ram-user" && actor.kind != "service"`:       true,
+		`actor.root`:                 false,
+		`target.self ? false : true`: true,
+		`not any(["x"], event.source contains #) && all(["a", "l"], actor.name contains #) && none(["q"], actor.name contains #)`: true,
+		`lower(event.name) == "createuser" && lower(event.region) startsWith "cn-h" && lower(event.name) != "CreateUser"`:         true,
+		`event.sensitive == false && (actor.root != true)`:                                                                        true,
+		`event.hour > 9.5 && event.weekday >= 1 && event.hour < 11 && event.hour <= 10`:                                           true,
+		`len(param("Deep")) > 0`: true,
+		`policy.known`:           false,
+		`policy.verdict == ""`:   true,
+	} {
+		set := load(t, LoadOptions{
+			Lists: map[string][]string{"office_networks": {"203.0.113.0/24"}, "breakglass_users": {"Alice"}, "vpn_networks": {}},
+			Geo:   newTestGeo(map[string]geoDoc{"203.0.113.0/24": {Country: "NL", ASN: 64500}}),
+		}, makeRule("x", expr, ""))
+		s := set.NewSession()
+		s.Begin(parse(t, over))
+		got, err := s.Match(0)
+		if slow, err := s.(*session).truth(set.rules[0].match.code); err != nil || slow != got {
+			t.Errorf("%s is %t, on the machine %t, %v", expr, got, slow, err)
+		}
+		if n := set.rules[0].match.native; n.all == nil && !strings.Contains(expr, "policy") && !strings.Contains(expr, "len(") && !strings.Contains(expr, "event.name == ") && !strings.Contains(expr, "not an address") {
+			t.Errorf("%s has no native form", expr)
+		}
+		if err != nil || got != want {
+			t.Errorf("%s is %t, %v; want %t", expr, got, err, want)
+		}
+		// No event at all must not be harder than any other.
+		s.Begin(nil)
+		if _, err := s.Match(0); err != nil {
+			t.Errorf("%s without an event: %v", expr, err)
+		}
+	}
+}
+
+// Texts come out safe, whatever the record holds.
+func TestTemplates(t *testing.T) {
+	set := load(t, LoadOptions{}, []byte("id: x\nversion: 1\ntitle: '{{{actor.name}}} {event.name} {event.hour} {actor.root}'\ndescription: d\nseverity: low\n"+
+		"reason: \"{actor.name} at {source.ip} {'a}b'} {event.name == 'getuser' ? 'same' : 'other'}\"\nmatch: 'true'\n"))
+	for _, c := range []struct{ user, ip, title, reason string }{
+		{"alice", "203.0.113.1", "{alice} GetUser 10 false", "alice at 203.0.113.1 a}b same"},
+		{"a\x1b[31m\u202eb\nc", "ecs.aliyuncs.com", "{a\uFFFD[31m\uFFFDb c} GetUser 10 false", "a\uFFFD[31m\uFFFDb c at unknown a}b same"},
+		{strings.Repeat("长", 500), "", "{" + strings.Repeat("长", 127) + "…} GetUser 10 false", strings.Repeat("长", 127) + "… at unknown a}b same"},
+	} {
+		e := detectors.NewEngine(set, detectors.EngineConfig{})
+		e.Apply(set.NewEvaluator().Evaluate(parse(t, map[string]any{"sourceIpAddress": c.ip,
+			"userIdentity": map[string]any{"type": "ram-user", "accountId": baseAccount, "principalId": "2", "userName": c.user}})), "s")
+		got := e.Take()
+		if len(got) != 1 || got[0].Title != c.title || got[0].Reason != c.reason {
+			t.Errorf("%q %q\nwant %q %q", got[0].Title, got[0].Reason, c.title, c.reason)
+		}
+	}
+}
+
+func TestDedupKeys(t *testing.T) {
+	key := func(dedup string, over map[string]any) string {
+		set := load(t, LoadOptions{}, makeRule("x", "true", dedup))
+		e := detectors.NewEngine(set, detectors.EngineConfig{})
+		e.Apply(set.NewEvaluator().Evaluate(parse(t, over)), "s")
+		return e.Take()[0].Key
+	}
+	a, b := key("", nil), key("", map[string]any{"eventId": "other", "eventName": "ListUsers"})
+	if a != b {
+		t.Errorf("default keys %q and %q: same actor, same target", a, b)
+	}
+	if c := key("", map[string]any{"recipientAccountId": "1000000000000002"}); c == a {
+		t.Error("another account has the same key")
+	}
+	by := "dedup: {by: [event.name, event.service], window: 5m}\n"
+	if x, y := key(by, map[string]any{"eventName": "GETUSER"}), key(by, map[string]any{"eventName": "GetUser"}); x != y || x != "x\x1fgetuser\x1fram" {
+		t.Errorf("keys %q and %q: letter case must not matter", x, y)
+	}
+	// A value cannot pretend to be two.
+	if x := key("dedup: {by: [event.user_agent, event.vpc]}\n", map[string]any{"userAgent": "a\x1fb"}); strings.Count(x, "\x1f") != 2 {
+		t.Errorf("key %q", x)
+	}
+}
+
+func TestSeverityExpressionThatGoesWrong(t *testing.T) {
+	set := load(t, LoadOptions{}, []byte("id: x\nversion: 1\ntitle: t\ndescription: d\nseverity: actor.name\nreason: r\nmatch: 'true'\n"))
+	e := detectors.NewEngine(set, detectors.EngineConfig{})
+	e.Apply(set.NewEvaluator().Evaluate(parse(t, nil)), "s")
+	if got := e.Take(); len(got) != 1 || got[0].Severity.String() != "high" {
+		t.Errorf("%v: a severity that is no word must not lose the alert", got)
+	}
+}
+
+func TestLoadOptions(t *testing.T) {
+	lint := func(opts LoadOptions) error {
+		opts.Factories = testFactories
+		opts.AllowFewTests = true
+		_, err := Load(opts)
+		return err
+	}
+	if err := lint(LoadOptions{Files: map[string][]byte{"a/x.yaml": makeRule("x", "true", "")}, Disable: []string{"y"}}); err == nil || !strings.Contains(err.Error(), `no rule "y"`) {
+		t.Errorf("an unknown id to disable: %v", err)
+	}
+	if err := lint(LoadOptions{Dirs: []string{"testdata/absent"}}); err == nil || !strings.Contains(err.Error(), "absent") {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+	set := load(t, LoadOptions{Disable: []string{"x.*"}}, makeRule("x.a", "true", ""), makeRule("x.b", "true", ""), makeRule("y", "true", "status: off\n"), makeRule("z", "true", "status: shadow\n"))
+	if set.Len() != 1 || len(set.List()) != 4 {
+		t.Errorf("%d rules run of %d", set.Len(), len(set.List()))
+	}
+	for _, in := range set.List() {
+		want := map[string]string{"x.a": "off", "x.b": "off", "y": "off", "z": "shadow"}[in.ID]
+		if in.Status != want {
+			t.Errorf("%s is %s, want %s", in.ID, in.Status, want)
+		}
+	}
+	again := load(t, LoadOptions{Disable: []string{"x.*"}}, makeRule("x.a", "true", ""), makeRule("x.b", "true", ""), makeRule("y", "true", "status: off\n"), makeRule("z", "true", "status: shadow\n"))
+	if set.Hash() != again.Hash() {
+		t.Error("the same rules have two hashes")
+	}
+	for name, other := range map[string]*Set{
+		"a changed rule": load(t, LoadOptions{}, makeRule("z", "false", "")),
+		"a list":         load(t, LoadOptions{Lists: map[string][]string{"a": {"b"}}}, makeRule("z", "true", "")),
+		"plain":          load(t, LoadOptions{}, makeRule("z", "true", "")),
+	} {
+		if other.Hash() == set.Hash() {
+			t.Errorf("%s does not change the hash", name)
+		}
+	}
+}
+
+// The pack's files have at least three tests; folders need one.
+func TestTooFewTests(t *testing.T) {
+	_, err := Load(LoadOptions{Files: map[string][]byte{"x.yaml": makeRule("x", "true", "")}})
+	if err == nil || !strings.Contains(err.Error(), "at least 1") {
+		t.Errorf("no tests at all: %v", err)
+	}
+}
+
+// An expression that takes long is refused where a clock is given.
+func TestSlowExpressionIsRefused(t *testing.T) {
+	now := time.Unix(0, 0)
+	slow := func() time.Time { now = now.Add(2 * time.Millisecond); return now }
+	_, err := Load(LoadOptions{Files: map[string][]byte{"x.yaml": makeRule("x", "true", "")}, AllowFewTests: true, Clock: slow})
+	if err == nil || !strings.Contains(err.Error(), "more than 1ms") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestLint(t *testing.T) {
+	set := load(t, LoadOptions{},
+		makeRule("a", `event.name == "CreateAccessKey" && param("UsrName") == "x"`, ""),
+		makeRule("b", `outcome == "success" && outcome == "attempt"`, "attack: [T1098]\n"),
+		makeRule("c", `outcome == "success"`, "detector: {type: counter, by: actor.key, count: 1}\n"),
+		makeRule("d", `policy.expands && event.name == "RunInstances"`, ""),
+		makeRule("e", `one_of_list("offce_networks", source.ip) || event.service == "Nirgendwo"`, ""),
+		rule1, rule2,
+	)
+	var all []string
+	for _, w := range Lint(set) {
+		first, _, _ := strings.Cut(w.Error(), "\n")
+		all = append(all, first)
+	}
+	text := strings.Join(all, "\n")
+	for _, want := range []string{
+		`a.yaml:8:17: CreateAccessKey is one of several names`, `compare action with "iam.accesskey.create"`, `parameter "UsrName" is not in the catalogue; did you mean "UserName"?`,
+		`rules/a.yaml:1:5: no ATT&CK id`, `rules/a.yaml:1:5: 0 tests`, `rules/b.yaml:7:8: no event can match`, `temporary keys change with every session`,
+		`rules/d.yaml:7:8: policy facts exist only`, `list "offce_networks" has no meaning of its own: it works only where it is configured; did you mean "office_networks"?`, `service "Nirgendwo"`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lint lacks %q", want)
+		}
+	}
+	if strings.Contains(text, "test.created") || strings.Contains(text, "test.burst") {
+		t.Errorf("lint complains about good rules:\n%s", text)
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+func TestFields(t *testing.T) {
+	fields := Fields()
+	byName := map[string]Field{}
+	for _, f := range fields {
+		if f.Doc == "" || f.Example == "" || f.Type == "" {
+			t.Errorf("%s has no doc, type or example", f.Name)
+		}
+		if strings.Contains(f.Name, "__") {
+			t.Errorf("%s is internal", f.Name)
+		}
+		byName[f.Name] = f
+	}
+	if w := byName["actor.type"].Words; !slices.Contains(w, "root-account") {
+		t.Errorf("words of actor.type: %v", w)
+	}
+	// Every example of a function compiles.
+	for _, f := range fields {
+		if f.Type != "function" {
+			continue
+		}
+		c := &compiler{tables: &tables{}, cache: map[string]*program{}}
+		if p, faults := c.compile(f.Example, useText, allowed{}); p == nil {
+			t.Errorf("example %s: %v", f.Example, faults)
+		}
+	}
+}
+
+// Rules that do not match cost no allocation. Where a condition needs the
+// expression machine, the event is boxed for it once, whatever the number of
+// rules.
+func TestNoAllocationForRulesThatDoNotMatch(t *testing.T) {
+	ev := parse(t, map[string]any{"eventName": "AttachPolicyToUser", "requestParameters": map[string]any{"PolicyName": "ReadOnly", "UserName": "bob"}})
+	other := parse(t, map[string]any{"eventName": "ListUsers"})
+	count := func(n int, ev *event.Event, matches ...string) float64 {
+		t.Helper()
+		var docs [][]byte
+		for i := range n {
+			docs = append(docs, makeRule(fmt.Sprintf("r%03d", i), matches[i%len(matches)], ""))
+		}
+		eval := load(t, LoadOptions{}, docs...).NewEvaluator()
+		if v := eval.Evaluate(ev); v.Matches() > 0 {
+			t.Fatal("a rule matches")
+		}
+		return testing.AllocsPerRun(200, func() { eval.Evaluate(ev) })
+	}
+	usual := []string{
+		`action == "iam.policy.attach" && param("PolicyName") in ["AdministratorAccess", "Other"]`,
+		`action == "iam.policy.attach" && actor.name == "nobody" && event.user_agent contains "x"`,
+		`event.name == "AttachPolicyToUser" && (event.region startsWith "us-" || event.hour > 22)`,
+		`event.service == "Ram" && event.rw == "Write" && actor.id endsWith "/mallory"`,
+		`event.name matches "^Attach" && contains_any(event.user_agent, ["pacu", "kali"])`,
+	}
+	if got := count(100, other, usual...); got != 0 {
+		t.Errorf("%v allocations for an event that no rule is about", got)
+	}
+	if got := count(100, ev, usual...); got != 0 {
+		t.Errorf("%v allocations for 100 rules that do not match", got)
+	}
+	machine := `len(event.user_agent) > 1000 && event.service == "Ram"`
+	if one, hundred := count(1, ev, machine), count(100, ev, machine); one != 1 || hundred != 1 {
+		t.Errorf("%v allocations for one condition on the machine, %v for 100; want the event's own, once", one, hundred)
+	}
+}
+
+// Keys and texts that are one field have a native form, which says the same
+// as the machine.
+func TestNativeTexts(t *testing.T) {
+	ev := parse(t, map[string]any{"eventName": "CreateUser", "serviceName": "RAM", "errorCode": "Forbidden.RAM", "eventType": "apicall", "acsRegion": "CN-Hangzhou",
+		"requestParameters": map[string]any{"UserName": "Bob"}, "additionalEventData": map[string]any{"loginType": "sso"}})
+	exprs := []string{`param("UserName")`, `resp("x")`, `extra("loginType")`, `field("eventId")`, `resource("x")`, `lower(param("UserName"))`, `lower(event.name)`, `lower(event.service)`, `lower(event.error_code)`}
+	for _, f := range Fields() {
+		if f.Type == "string" && !strings.HasPrefix(f.Name, "policy.") && !strings.HasPrefix(f.Name, "verdict.") {
+			exprs = append(exprs, f.Name)
+		}
+	}
+	for _, u := range []use{useKey, useText} {
+		for _, src := range exprs {
+			c := &compiler{tables: &tables{}, cache: map[string]*program{}}
+			p, faults := c.compile(src, u, allowed{})
+			if p == nil {
+				t.Fatal(src, faults)
+			}
+			s := newSession(&Set{tables: c.tables})
+			s.Begin(ev)
+			want, err := s.slowScalar(p.code)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.text == nil {
+				t.Errorf("%s has no native form", src)
+			} else if got := p.text(s); got != want {
+				t.Errorf("%s as %d is %q natively and %q on the machine", src, u, got, want)
+			}
+		}
+	}
+}
+
+// Evaluators of one set work side by side.
+func TestEvaluatorsInParallel(t *testing.T) {
+	set := load(t, LoadOptions{}, rule1, rule2)
+	done := make(chan int)
+	for range 4 {
+		go func() {
+			eval, n := set.NewEvaluator(), 0
+			for range 200 {
+				ev, err := event.Parse(record(map[string]any{"eventName": "CreateAccessKey", "requestParameters": map[string]any{"UserName": "bob"}}))
+				if err == nil {
+					v := eval.Evaluate(ev)
+					n += v.Matches()
+				}
+			}
+			done <- n
+		}()
+	}
+	for range 4 {
+		if n := <-done; n != 200 {
+			t.Errorf("%d matches, want 200", n)
+		}
+	}
+}
+
+// Whatever conditions are joined, the native form and the machine agree.
+func TestNativeEqualsMachine(t *testing.T) {
+	leaves := []string{
+		`event.name == "CreateUser"`, `event.name matches "^(create|get)"`, `event.service in ["Ram", "ims"]`, `event.error_code != ""`, `event.error_code in ["", "nopermission"]`,
+		`action startsWith "iam."`, `actor.root`, `target.self`, `actor.kind == "human"`, `source.kind != "public"`, `in_cidr(source.ip, "203.0.113.0/25", "2001:db8::/32")`,
+		`param("UserName") in ["bob", "alice"]`, `param("UserName") == ""`, `param_is("username", "BOB")`, `has_param("UserName")`, `param_num("N", 5) > 4`, `params_contain("o")`,
+		`contains_any(event.user_agent, ["Console", "x"])`, `any(["x", "console"], lower(event.user_agent) contains #)`, `any(["UserName", "N"], param(#) == "bob")`, `len(actor.name) > 3`,
+		`policy.known`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `true`,
+	}
+	lists := map[string][]string{"office_networks": {"203.0.113.0/24"}, "own_principals": {"ALICE"}}
+	rapid.Check(t, func(rt *rapid.T) {
+		var draw func(depth int) string
+		draw = func(depth int) string {
+			leaf := rapid.SampledFrom(leaves)
+			if depth == 0 {
+				return leaf.Draw(rt, "leaf")
+			}
+			a, b := draw(depth-1), draw(depth-1)
+			return rapid.SampledFrom([]string{"(" + a + " && " + b + ")", "(" + a + " || " + b + ")", "!(" + a + ")", "(" + a + " ? " + b + " : " + leaf.Draw(rt, "else") + ")"}).Draw(rt, "op")
+		}
+		src := draw(rapid.IntRange(0, 3).Draw(rt, "depth"))
+		set := load(t, LoadOptions{Lists: lists}, makeRule("x", src, ""))
+		s := newSession(set)
+		for range 5 {
+			pick := func(of ...any) any { return rapid.SampledFrom(of).Draw(rt, "value") }
+			ev := parse(t, map[string]any{
+				"eventName": pick("CreateUser", "GETUSER", "RunInstances"), "serviceName": pick("Ram", "IMS", "Ecs", ""), "errorCode": pick("", "NoPermission", "X"),
+				"sourceIpAddress": pick("203.0.113.5", "203.0.113.200", "10.0.0.1", "ecs.aliyuncs.com", "2001:db8::1", nil), "acsRegion": pick("cn-hangzhou", "CN-Hangzhou", nil),
+				"requestParameters": pick(nil, map[string]any{"UserName": "bob"}, map[string]any{"UserName": "alice", "N": "3"}, map[string]any{"N": "x"}), "userAgent": pick("AliyunConsole", "curl", nil),
+				"eventType": pick("ApiCall", "APICALL", "Other"),
+			})
+			s.Begin(ev)
+			fast, err1 := s.Match(0)
+			slow, err2 := s.truth(set.rules[0].match.code)
+			if err1 != nil || err2 != nil || fast != slow {
+				rt.Fatalf("%s is %t (%v) natively and %t (%v) on the machine for\n%s", src, fast, err1, slow, err2, ev.Raw())
+			}
+		}
+	})
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(rule1)
+	f.Add(rule2)
+	f.Add(makeRule("x", `any([1], any([2], true)) || event.name in ["a"]`, ""))
+	f.Add([]byte("id: [a, {b: c}]\nversion: {}\n? x\n: y\ndetector: {type: counter, steps: [1, {name: a, match: 'true'}], by: x}\n"))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("id: x\ntitle: '{'\nreason: '{a{b}c}'\nmatch: \"\\u0000\\x41\"\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := Load(LoadOptions{Files: map[string][]byte{"x.yaml": data}, Factories: testFactories})
+		if (set == nil) == (err == nil) {
+			t.Fatal("neither a set nor an error, or both")
+		}
+		if err != nil {
+			if err.Error() == "" {
+				t.Fatal("an empty error")
+			}
+			return
+		}
+		Lint(set)
+		Test(set)
+	})
+}
+
+func FuzzExpression(f *testing.F) {
+	for _, s := range []string{`event.name == "x"`, `a ? b : c`, `param("x") in [1]`, `let x = 1; x`, `in_cidr(source.ip, "::/0")`, `#`, `not (actor.root and (1 == 1))`, `"a" matches "("`, `policy.known`, `-1 .. 2`} {
+		f.Add(s)
+	}
+	ev, err := event.Parse(record(nil))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, src string) {
+		c := &compiler{tables: &tables{}, cache: map[string]*program{}}
+		p, faults := c.compile(src, useMatch, allowed{policy: true})
+		if p == nil {
+			if len(faults) == 0 {
+				t.Fatal("refused without a reason")
+			}
+			return
+		}
+		s := newSession(&Set{tables: c.tables})
+		s.Begin(ev)
+		got, err := s.truth(p.code)
+		if err != nil {
+			return
+		}
+		if fast, err := s.holds(p); err != nil || fast != got {
+			t.Fatalf("%q is %t on the machine and %t (%v) natively", src, got, fast, err)
+		}
+		// What is derived for the index is never stronger than the expression.
+		if got && !p.cond.Possible(ev.NameFold, string(ev.Action), ev.ServiceFold) {
+			t.Fatalf("%q is true for an event that the index leaves out", src)
+		}
+	})
+}
