@@ -18,7 +18,8 @@ type seen struct {
 	lost    uint64
 }
 
-const seenBuckets = 24
+// seenBuckets is how finely the horizon is cut: what is forgotten is a bucket.
+const seenBuckets = 288
 
 func newSeen(horizon time.Duration, max int) *seen {
 	return &seen{

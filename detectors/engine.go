@@ -25,9 +25,10 @@ type EngineConfig struct {
 	// IdleAfter is the ingest time after which a shard that sent nothing no
 	// longer holds the watermark back (default 5 s).
 	IdleAfter time.Duration
-	// MaxLag is how far behind the ingest clock the watermark may stay when
-	// no shard sends anything, so that absences are noticed (default 10 min:
-	// the cloud delivers later than it happens).
+	// MaxLag is how long silence is taken for slow delivery (default 10 min).
+	// When no shard has sent anything for longer, event time is taken to go
+	// on at the pace of the ingest clock, MaxLag behind, so that absences are
+	// noticed. A backlog that pauses is not silence: its time stands still.
 	MaxLag time.Duration
 	// FutureLimit is how far ahead of the ingest clock an event's time may
 	// be before it is taken for a bad clock and cut there (default 5 min).
@@ -236,7 +237,7 @@ func (e *Engine) Tick(now time.Time) {
 		return
 	}
 	e.now = now
-	var high time.Time
+	var high, active time.Time
 	for _, s := range e.shards {
 		if s.active.IsZero() {
 			s.active = now
@@ -247,6 +248,9 @@ func (e *Engine) Tick(now time.Time) {
 		if s.max.After(high) {
 			high = s.max
 		}
+		if s.active.After(active) {
+			active = s.active
+		}
 	}
 	if low, live := e.slowest(); live {
 		e.release(low.Add(-e.cfg.Grace))
@@ -254,8 +258,8 @@ func (e *Engine) Tick(now time.Time) {
 	}
 	if !high.IsZero() {
 		e.release(high.Add(1))
+		e.release(high.Add(now.Sub(active) - e.cfg.MaxLag))
 	}
-	e.release(now.Add(-e.cfg.MaxLag))
 }
 
 // CloseShard says that a shard has ended: it no longer holds the watermark
@@ -330,7 +334,7 @@ func (e *Engine) advance(to time.Time) {
 			e.fault(RuleError{Rule: e.rules[i].ID, Err: err})
 			continue
 		}
-		e.verdicts(int32(i), verdicts, nil, false)
+		e.verdicts(int32(i), verdicts, nil, Pair{}, false)
 	}
 }
 
@@ -380,7 +384,7 @@ func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
 	}
 	if err == nil && r.New == nil {
 		var d alert.Detection
-		if d, err = detectOne(e.session, int(rule), nil); err == nil {
+		if d, err = detectOne(e.session, int(rule), nil, Pair{}); err == nil {
 			d.Late = late
 			e.emit(rule, p.ev, d)
 			return true
@@ -411,11 +415,11 @@ func (e *Engine) observe(rule int32, p *pending, pair Pair, late bool) {
 		e.fault(RuleError{Rule: e.rules[rule].ID, EventID: p.ev.ID, Err: err})
 		return
 	}
-	e.verdicts(rule, verdicts, p.ev, late)
+	e.verdicts(rule, verdicts, p.ev, pair, late)
 }
 
 // verdicts turns what a detector found into detections.
-func (e *Engine) verdicts(rule int32, found []Verdict, ev *event.Event, late bool) {
+func (e *Engine) verdicts(rule int32, found []Verdict, ev *event.Event, on Pair, late bool) {
 	e.verdict = found[:0]
 	for i := range found {
 		v := &found[i]
@@ -424,7 +428,7 @@ func (e *Engine) verdicts(rule int32, found []Verdict, ev *event.Event, late boo
 			about = ev
 		}
 		e.session.Begin(about)
-		d, err := detectOne(e.session, int(rule), v)
+		d, err := detectOne(e.session, int(rule), v, on)
 		if err != nil {
 			id := ""
 			if about != nil {

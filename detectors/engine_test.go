@@ -375,6 +375,29 @@ func TestWatermarkWaitsForTheSlowestShard(t *testing.T) {
 	}
 }
 
+// A source that starts with old records, or pauses among them, does not make
+// them late: time does not run ahead of what was delivered.
+func TestBacklogIsNotLate(t *testing.T) {
+	set := mixed(t)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 10 * time.Second}), set.NewEvaluator()
+	now := t0.AddDate(0, 0, 7)
+	e.Tick(now)
+	for i := range 20 {
+		e.Apply(eval.Evaluate(ev(t, fmt.Sprint(i), t0.Add(time.Duration(i)*time.Minute), nil)), "s")
+		now = now.Add(time.Minute) // a pause longer than IdleAfter
+		e.Tick(now)
+	}
+	if s := e.Stats(); s.Late != 0 || s.Pending != 0 {
+		t.Errorf("%d late, %d pending of a backlog in order", s.Late, s.Pending)
+	}
+	e.Take()
+	// Silence for hours is silence.
+	e.Tick(now.Add(3 * time.Hour))
+	if got := e.Take(); len(got) != 1 || got[0].Rule != "silent" {
+		t.Errorf("detections %v, want the absence", got)
+	}
+}
+
 func TestBadClockCannotMoveTheWatermark(t *testing.T) {
 	set := mixed(t)
 	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 10 * time.Second}), set.NewEvaluator()

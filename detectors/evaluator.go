@@ -92,7 +92,7 @@ func (e *Evaluator) one(v *Evaluated, rule int32, r *Rule) {
 		return
 	case err == nil && r.New == nil:
 		var d alert.Detection
-		if d, err = detectOne(e.session, int(rule), nil); err == nil {
+		if d, err = detectOne(e.session, int(rule), nil, Pair{}); err == nil {
 			v.found = append(v.found, found{rule: rule, det: d})
 		}
 	case err == nil:
@@ -118,7 +118,7 @@ func pairsOne(s Session, rule int, out []Pair) (_ []Pair, err error) {
 	return s.Pairs(rule, out)
 }
 
-func detectOne(s Session, rule int, v *Verdict) (d alert.Detection, err error) {
+func detectOne(s Session, rule int, v *Verdict, on Pair) (d alert.Detection, err error) {
 	defer guard(&err)
-	return s.Detection(rule, v)
+	return s.Detection(rule, v, on)
 }

@@ -1,7 +1,6 @@
 package detectors
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -94,14 +93,6 @@ func (ix *Index) Describe(rule int) string { return ix.how[rule] }
 func (ix *Index) Never(rule int) bool {
 	d, ok := ix.conds[rule].demands()
 	return ok && len(d) == 0 || ix.conds[rule].overall().normal() == 0
-}
-
-// Always counts the rules that are filed under no field.
-func (ix *Index) Always() int { return len(ix.always) }
-
-func (ix *Index) String() string {
-	return fmt.Sprintf("%d rules: %d names, %d actions, %d services, %d always",
-		len(ix.conds), len(ix.by[ByName]), len(ix.by[ByAction]), len(ix.by[ByService]), len(ix.always))
 }
 
 // candidate is a rule that events of one kind can match if they have one of

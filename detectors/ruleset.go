@@ -27,9 +27,6 @@ type Rule struct {
 	Cond Cond
 }
 
-// Ordered says that the rule sees events in event-time order.
-func (r *Rule) Ordered() bool { return r.Policy || r.New != nil }
-
 // RuleSet is a compiled, immutable set of rules; safe for concurrent use. The
 // number of a rule is its place in Rules.
 type RuleSet interface {
@@ -59,8 +56,9 @@ type Session interface {
 	// event's record.
 	Pairs(rule int, out []Pair) ([]Pair, error)
 	// Detection says what the rule has to say: about the event of Begin, or
-	// about the verdict of its detector.
-	Detection(rule int, v *Verdict) (alert.Detection, error)
+	// about the verdict of its detector on an observation. The pair is empty
+	// for a verdict that came with the watermark.
+	Detection(rule int, v *Verdict, on Pair) (alert.Detection, error)
 }
 
 // RuleError says that a rule could not be evaluated for an event. Other rules

@@ -1086,6 +1086,47 @@ func TestQueueOverflow(t *testing.T) {
 	})
 }
 
+// An incident that grew worse than its digest, and then met a restart, is
+// still shown by itself.
+func TestLeftDigestSurvivesRestart(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		dest := []Destination{{Notifier: slack, StormAt: 1, Gap: time.Second}}
+		p := w.start(dest)
+		var batch []alert.Alert
+		for i := range 6 {
+			batch = append(batch, w.plain(fmt.Sprint("a", i), "r", alert.High))
+		}
+		p.give(t, 1, batch...)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		folded := ""
+		for _, a := range batch {
+			if len(slack.of(a.ID)) == 0 {
+				folded = a.ID
+			}
+		}
+		if folded == "" {
+			t.Fatal("nothing was digested")
+		}
+		slack.set(func() { slack.always = errBefore })
+		a := w.plain(folded, "r", alert.Critical)
+		a.Revision = 2
+		p.give(t, 2, a)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		p.stop()
+		slack.set(func() { slack.always = none })
+		p = w.start(dest)
+		defer p.stop()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if len(slack.of(folded)) != 1 {
+			t.Fatal("it went back into the digest")
+		}
+	})
+}
+
 // Two processes that both know of everything show each alert once.
 func TestTwoDispatchers(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

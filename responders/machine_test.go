@@ -40,7 +40,7 @@ func TestAutoContainsAndUndoes(t *testing.T) {
 	}
 	l, err := w.mem.History(ctxb, "ledger", "all")
 	if err != nil || len(l) != 2 || !strings.Contains(string(l[0].Data), `"open":true`) || strings.Contains(string(l[1].Data), `"open":true`) {
-		t.Fatalf("the ledger is not opened and closed: %q %v", l, err)
+		t.Fatalf("the ledger is not opened and closed: %d records, %v", len(l), err)
 	}
 	u, err := m.Undo(ctxb, d.ID[:8], "cli:dave")
 	if err != nil || u.State != Undone || w.cloud.status(aliceAK) != "Active" {
@@ -733,4 +733,76 @@ func TestNewMachineRefuses(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+// hooked is a journal that lets a test step in between a read or an append and
+// what comes after it.
+type hooked struct {
+	lasting
+	beforeAppend func(kind string)
+	afterLast    func(kind string)
+}
+
+func (h *hooked) Append(ctx context.Context, kind, id string, data []byte, expect uint64) (uint64, error) {
+	if h.beforeAppend != nil {
+		h.beforeAppend(kind)
+	}
+	return h.lasting.Append(ctx, kind, id, data, expect)
+}
+
+func (h *hooked) Last(ctx context.Context, kind, id string) (Entry, bool, error) {
+	e, ok, err := h.lasting.Last(ctx, kind, id)
+	if h.afterLast != nil {
+		h.afterLast(kind)
+	}
+	return e, ok, err
+}
+
+// The last place under a cap is taken once, however the two interleave.
+func TestCapIsExactBetweenProcesses(t *testing.T) {
+	w := newWorld(t)
+	one := func(o *MachineOptions) { o.Guards.PerAccountHour = 1 }
+	other := w.machine(one)
+	h := &hooked{lasting: lasting{faulty{w}}}
+	m := w.machine(one, func(o *MachineOptions) { o.Journal = h })
+	mine := w.propose(m, Auto)
+	theirs := w.propose(other, Auto, func(p *Proposal) {
+		p.Action.AlertID, p.Action.Target.UserName, p.Action.Target.AccessKeyID = "a2", "bob", bobAK
+	})
+	h.beforeAppend = func(kind string) {
+		if kind == "ledger" {
+			h.beforeAppend = nil
+			if _, err := other.Sweep(ctxb); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := m.Sweep(ctxb); err != nil {
+		t.Fatal(err)
+	}
+	w.want(m, theirs.ID, Done)
+	if x := w.want(m, mine.ID, Proposed); !strings.Contains(x.Reason, "cap") {
+		t.Fatal(x.Reason)
+	}
+}
+
+// A click that comes while the machine is looking at the very action is
+// followed at once, not at the next poll.
+func TestClickDuringStep(t *testing.T) {
+	w := newWorld(t)
+	h := &hooked{lasting: lasting{faulty{w}}}
+	m := w.machine(func(o *MachineOptions) { o.Journal = h })
+	d := w.propose(m, Approve)
+	h.afterLast = func(kind string) {
+		if kind == "action" {
+			h.afterLast = nil
+			if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := m.Sweep(ctxb); err != nil {
+		t.Fatal(err)
+	}
+	w.want(m, d.ID, Done)
 }

@@ -60,6 +60,13 @@ func parseNetwork(s string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
+// looksLikeNetwork says that an entry was meant as a network: as a plain word
+// it would never match anything.
+func looksLikeNetwork(s string) bool {
+	addr, bits, ok := strings.Cut(strings.TrimSpace(s), "/")
+	return ok && addr != "" && strings.Trim(addr, "0123456789abcdefABCDEF.:") == "" && strings.Trim(bits, "0123456789") == "" && strings.ContainsAny(addr, ".:")
+}
+
 // netset holds networks by their length, so that a look-up costs one map
 // access for each length in use, however many networks there are.
 type netset struct {

@@ -218,7 +218,13 @@ func (l *loader) finish() (*Set, error) {
 		}
 	}
 	s := &Set{tables: l.c.tables, lists: make(map[string]*list), geo: l.opts.Geo, judge: l.opts.Judge}
-	for name, entries := range l.opts.Lists {
+	for _, name := range sortedLists(l.opts.Lists) {
+		entries := l.opts.Lists[name]
+		for _, e := range entries {
+			if _, ok := parseNetwork(e); !ok && looksLikeNetwork(e) {
+				l.fail("list "+name, `write "203.0.113.0/24" or "2001:db8::/32"`, "%q is not a network", tame(e, 60))
+			}
+		}
 		if len(entries) > 0 {
 			s.lists[name] = newList(entries)
 		}
@@ -351,8 +357,8 @@ func (s *session) Pairs(n int, out []detectors.Pair) ([]detectors.Pair, error) {
 }
 
 // Detection implements detectors.Session.
-func (s *session) Detection(n int, v *detectors.Verdict) (alert.Detection, error) {
-	return s.detection(s.set.rules[n], v)
+func (s *session) Detection(n int, v *detectors.Verdict, on detectors.Pair) (alert.Detection, error) {
+	return s.detection(s.set.rules[n], v, on)
 }
 
 // maxTime is what one expression may take on one event.

@@ -84,6 +84,7 @@ type rule struct {
 
 type step struct {
 	name  string
+	src   text
 	match *program
 	by    *program
 }
@@ -197,18 +198,7 @@ func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors
 		return nil
 	}
 
-	if r.match != nil {
-		r.cond = r.match.cond
-	} else {
-		r.cond = detectors.Const(true)
-	}
-	var any []detectors.Cond
-	for _, s := range r.steps {
-		any = append(any, s.match.cond)
-	}
-	if len(any) > 0 {
-		r.cond = detectors.And(r.cond, detectors.Or(any...))
-	}
+	r.cond = r.condition()
 	for _, p := range []*program{r.match, r.severity, r.by, r.value} {
 		if p != nil {
 			r.programs = append(r.programs, p)
@@ -376,6 +366,7 @@ func (c *compiler) steps(f *file, r *rule, n *yaml.Node, may allowed) *yaml.Node
 					continue
 				}
 				if key.Value == "match" {
+					st.src = t
 					st.match = c.expression(f, t, t.value, 0, useMatch, may)
 				} else {
 					st.by = c.expression(f, t, t.value, 0, useKey, may)
@@ -424,28 +415,27 @@ func stateOf(n *yaml.Node) string {
 }
 
 // detection says what rule r has to say about the current event.
-func (s *session) detection(r *rule, v *detectors.Verdict) (alert.Detection, error) {
+func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (alert.Detection, error) {
 	d := alert.Detection{
 		Rule: r.id(), RuleVersion: r.doc.Version, Attack: r.attack, Runbook: r.runbook, Window: r.window,
 		Playbook: r.doc.Respond.value, Signal: r.signal, Severity: r.fixed,
 	}
 	ev := s.ev
 	if v != nil {
-		key := ""
-		var value string
-		if ev != nil {
+		if on.Key == "" && ev != nil {
+			// The verdict came with the watermark: its event's own key.
 			var err error
 			if s.pairs, err = s.observations(r, s.pairs[:0]); err != nil {
 				return d, err
 			}
 			if len(s.pairs) > 0 {
-				key, value = s.pairs[0].Key, s.pairs[0].Value
+				on = s.pairs[0]
 			}
 		}
 		if !s.filled {
 			s.fill()
 		}
-		s.env.Verdict = envVerdict{Reason: v.Reason, Count: v.Count, Key: key, Value: value, Span: span(v.First, v.Last)}
+		s.env.Verdict = envVerdict{Reason: v.Reason, Count: v.Count, Key: on.Key, Value: on.Value, Span: span(v.First, v.Last)}
 		s.box = nil
 		d.Time, d.FirstAt, d.EventIDs, d.Count = v.Last, v.First, v.EventIDs, v.Count
 		d.Details = v.Details

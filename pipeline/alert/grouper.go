@@ -28,8 +28,8 @@ const seenKey = "seen"
 // GrouperConfig bounds a Grouper. The zero value of a field is its default.
 type GrouperConfig struct {
 	// Max is the most alerts that are still open to further detections
-	// (default 100,000). When there are more, those whose window is oldest
-	// are closed first.
+	// (default 20,000, from 1 to 8 kB each). When there are more, those
+	// whose window is oldest are closed first.
 	Max int
 	// Keep is the event time after its window's end during which an alert
 	// still takes late detections (default 24 h).
@@ -84,7 +84,7 @@ func (e evidence) before(f evidence) bool {
 // NewGrouper returns an empty grouper.
 func NewGrouper(cfg GrouperConfig) *Grouper {
 	if cfg.Max <= 0 {
-		cfg.Max = 100_000
+		cfg.Max = 20_000
 	}
 	if cfg.Keep <= 0 {
 		cfg.Keep = 24 * time.Hour

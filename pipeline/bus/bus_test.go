@@ -69,6 +69,9 @@ func TestOpenMakesAPrivateStoreAndReopensIt(t *testing.T) {
 	if addr := b.srv.Addr(); addr != nil {
 		t.Errorf("the embedded server listens on %v", addr)
 	}
+	if c := b.srv.JetStreamConfig(); !c.SyncAlways {
+		t.Error("an acknowledged message is not on the disk: SyncAlways is off")
+	}
 	seq := mustPublish(t, b, Publish{Stream: StreamEvents, Subject: "ev.0.aa", ID: "1", Data: []byte("x")})
 	h := b.Health(t.Context())
 	if !h.OK || h.Frozen || len(h.Streams) != 5 || len(h.Problems) != 0 {

@@ -283,6 +283,19 @@ type worker struct {
 	closeReads, closeWrites, endStore context.CancelFunc
 
 	troubled chan string // first reason why this worker must go
+
+	// See transport.saved.
+	first    chan struct{}
+	warmed   chan struct{}
+	warmOnce sync.Once
+}
+
+func newWorker(s *Source) *worker {
+	w := &worker{s: s, troubled: make(chan string, 1), first: make(chan struct{}, 1), warmed: make(chan struct{})}
+	w.reads, w.closeReads = context.WithCancel(context.Background())
+	w.writes, w.closeWrites = context.WithCancel(context.Background())
+	w.store, w.endStore = context.WithCancel(context.Background())
+	return w
 }
 
 // trouble says that this worker will not recover by itself.
@@ -294,10 +307,7 @@ func (w *worker) trouble(format string, args ...any) {
 }
 
 func (s *Source) build() *worker {
-	w := &worker{s: s, troubled: make(chan string, 1)}
-	w.reads, w.closeReads = context.WithCancel(context.Background())
-	w.writes, w.closeWrites = context.WithCancel(context.Background())
-	w.store, w.endStore = context.WithCancel(context.Background())
+	w := newWorker(s)
 	compress := sdk.Compress_LZ4
 	if s.cfg.Compression == "zstd" {
 		compress = sdk.Compress_ZSTD

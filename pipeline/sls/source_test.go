@@ -139,10 +139,9 @@ func TestCallbacksNeverPanic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &worker{s: src, troubled: make(chan string, 1)}
-	w.reads, w.closeReads = context.WithCancel(context.Background())
-	w.store, w.endStore = context.WithCancel(context.Background())
+	w := newWorker(src)
 	defer w.closeReads()
+	defer w.closeWrites()
 	defer w.endStore()
 	p := &processor{s: src, w: w}
 	if err := p.Shutdown(brokenTracker{}); err != nil {

@@ -28,6 +28,7 @@ const (
 	kindCursor
 	kindHeartbeat
 	kindCheckpoint
+	kindSaved // look-up of the saved checkpoints
 )
 
 // classify says what a request of the SDK is, and of which shard (-1 none).
@@ -49,6 +50,8 @@ func classify(r *http.Request) (kind, int) {
 		return kindHeartbeat, -1
 	case r.Method == http.MethodPost && q.Get("type") == "checkpoint":
 		return kindCheckpoint, -1
+	case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path[:max(i, 0)], "/consumergroups"):
+		return kindSaved, -1
 	}
 	return kindOther, -1
 }
@@ -115,8 +118,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch k {
 	case kindPull:
+		t.w.warm()
 		return t.pull(req, gate, t.s.shard(id)), nil
+	case kindSaved:
+		return t.saved(req, gate), nil
 	case kindCursor:
+		t.w.warm()
 		return t.cursor(req, gate, t.s.shard(id)), nil
 	case kindHeartbeat:
 		return t.heartbeat(req, gate), nil
@@ -350,6 +357,33 @@ func clip(s string) string {
 	}
 	return s
 }
+
+// saved is the look-up every shard begins with. The SDK's client fills in its
+// time-outs at the first pull, without a lock, so that shards that begin
+// together race: only one at a time gets past here until that has happened.
+func (t *transport) saved(req *http.Request, gate context.Context) *http.Response {
+	const patience = 3 * time.Second // the first shard may be taken from us before it pulls
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	first := false
+	select {
+	case <-t.w.warmed:
+	case t.w.first <- struct{}{}:
+		first = true
+	case <-timer.C:
+	case <-gate.Done():
+		return t.stopping(req, kindSaved)
+	}
+	r, body, err := t.fetch(req, gate, quickTimeout)
+	resp := t.settle(req, kindSaved, gate, r, body, err)
+	if code, _ := codeOf(resp); code != "" && first {
+		<-t.w.first // it will ask again; so may others
+	}
+	return resp
+}
+
+// warm says that the SDK's client has filled in its time-outs.
+func (w *worker) warm() { w.warmOnce.Do(func() { close(w.warmed) }) }
 
 // cursor guards the look-ups of a worker.
 func (t *transport) cursor(req *http.Request, gate context.Context, sh *shardState) *http.Response {

@@ -28,7 +28,7 @@ func TestClassify(t *testing.T) {
 		{"GET", "/logstores/l/shards", kindOther, -1},
 		{"POST", "/logstores/l/consumergroups/cg?type=heartbeat&consumer=c", kindHeartbeat, -1},
 		{"POST", "/logstores/l/consumergroups/cg?type=checkpoint&consumer=c", kindCheckpoint, -1},
-		{"GET", "/logstores/l/consumergroups/cg", kindOther, -1},
+		{"GET", "/logstores/l/consumergroups/cg", kindSaved, -1},
 		{"POST", "/logstores/l/consumergroups", kindOther, -1},
 		{"GET", "/", kindOther, -1},
 	} {
@@ -51,7 +51,7 @@ func testTransport(t testing.TB, base http.RoundTripper) *transport {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &worker{s: s, troubled: make(chan string, 1), reads: context.Background(), writes: context.Background(), store: context.Background()}
+	w := newWorker(s)
 	return &transport{s: s, base: base, reads: w.reads, writes: w.writes, w: w}
 }
 

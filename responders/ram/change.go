@@ -276,7 +276,7 @@ func (x *change[S]) wait(ctx context.Context, sc scope, t target, long time.Dura
 		if good(s) {
 			return s, true, nil
 		}
-		pause := backoff(n)
+		pause := min(backoff(n), time.Second)
 		if spent += pause; spent > long {
 			return s, false, nil
 		}

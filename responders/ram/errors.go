@@ -148,13 +148,19 @@ func denied(d map[string]any, secrets []string) string {
 	var parts []string
 	for _, k := range []string{"AuthAction", "NoPermissionType", "PolicyType", "AuthPrincipalType", "AuthPrincipalDisplayName"} {
 		if s, ok := d[k].(string); ok && s != "" {
-			parts = append(parts, k+"="+clean(s, 120))
+			parts = append(parts, k+" "+clean(s, 120))
 		}
 	}
 	if len(parts) == 0 {
 		return ""
 	}
-	return " [" + scrub(strings.Join(parts, " "), secrets) + "]"
+	out := strings.Join(parts, ", ")
+	for _, s := range secrets { // the words are the vendor's: long, but no keys
+		if len(s) >= 6 {
+			out = strings.ReplaceAll(out, s, "[redacted]")
+		}
+	}
+	return " [" + out + "]"
 }
 
 // reason is the transport's error without the URL, which holds the signature

@@ -401,6 +401,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(rp.body)))
 		w.WriteHeader(rp.status)
 		_, _ = w.Write(rp.body[:len(rp.body)/2])
+		_ = http.NewResponseController(w).Flush()
 		drop()
 	default:
 		send(rp)

@@ -66,6 +66,7 @@ type App struct {
 	dispatcher *responders.Dispatcher
 	sources    []*sls.Source
 	listeners  []*slack.Listener
+	closers    []func()
 }
 
 // New puts the parts together and opens the store; Run starts them. Rules and
@@ -292,6 +293,9 @@ func (a *App) Machine() *responders.Machine { return a.machine }
 // part that could not go on.
 func (a *App) Run(ctx context.Context) error {
 	defer a.bus.Close()
+	for _, c := range a.closers {
+		defer c()
+	}
 	// Layers stop one after another, from the source to the responders.
 	srcCtx, stopSources := context.WithCancel(ctx)
 	defer stopSources()

@@ -1,5 +1,41 @@
 package app
 
-import "github.com/trailwarden/trailwarden/responders"
+import (
+	"context"
 
-func (a *App) executors(mo *responders.MachineOptions) error { return nil }
+	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/ram"
+)
+
+// executors gives the machine the ways in which it may change the cloud. With
+// respond.ram switched off it gets none.
+func (a *App) executors(mo *responders.MachineOptions) error {
+	c := a.cfg.Respond.RAM
+	if !c.Enabled {
+		return nil
+	}
+	own := c.Credentials
+	if own.AccessKeyID == "" {
+		own = a.cfg.Credentials
+	}
+	p, err := cred.New(credOf(own))
+	if err != nil {
+		return err
+	}
+	client, err := ram.New(ram.Config{
+		Region: c.Region, Endpoint: c.Endpoint, AssumeRole: c.AssumeRole, Protected: a.cfg.Respond.Guards.Protected,
+		Credentials: func(ctx context.Context) (id, secret, token string, err error) {
+			id, secret, token, _, err = p.Get(ctx)
+			return id, secret, token, err
+		},
+		Invalidate: p.Invalidate,
+	})
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, client.Close)
+	mo.Executors = client.Executors()
+	mo.Self = client.Self
+	return nil
+}

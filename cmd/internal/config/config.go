@@ -106,6 +106,7 @@ type RAM struct {
 	Enabled     bool        `yaml:"enabled" doc:"without it nothing in the cloud is ever changed"`
 	Region      string      `yaml:"region"`
 	Endpoint    string      `yaml:"endpoint" doc:"only for tests and the fake cloud; plain http only to loopback"`
+	AssumeRole  string      `yaml:"assume_role" doc:"role assumed in an account before anything is done there, such as acs:ram::{account}:role/trailwarden-responder; empty acts in the credentials' own account only"`
 	Credentials Credentials `yaml:"credentials" doc:"a role of its own, apart from the reader's; default as the reader"`
 }
 

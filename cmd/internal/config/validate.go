@@ -153,7 +153,9 @@ func (p *parser) validate(c *Config) {
 		p.bad("respond.mode", "%q: want observe, approve or auto", c.Respond.Mode)
 	}
 	p.endpoint("respond.ram.endpoint", c.Respond.RAM.Endpoint, false)
-	for i, pb := range c.Respond.Playbooks {
+	// A built-in playbook named again inherits what is left out.
+	merged := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks)
+	for i, pb := range merged[:len(c.Respond.Playbooks)] {
 		if err := pb.Validate(); err != nil {
 			p.bad(fmt.Sprintf("respond.playbooks[%d]", i), "%v", err)
 		}

@@ -1,0 +1,170 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+)
+
+var update = flag.Bool("update", false, "write want.jsonl of every scenario anew")
+
+// A scenario is a folder of recorded events and want.jsonl, the alerts that
+// the shipped rules must raise on them, and no others. A new one needs no Go.
+func scenarios(t *testing.T) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(root(t), "testdata", "scenarios", "*"))
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	return dirs
+}
+
+func events(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "events*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s has no events: %v", dir, err)
+	}
+	return files
+}
+
+func play(t *testing.T, files []string, workers int) []alert.Alert {
+	t.Helper()
+	set, err := Rules{Pack: true}.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := replay.Run(context.Background(), files, replay.RunConfig{Rules: set, Workers: workers,
+		Engine: detectors.EngineConfig{Judge: NewJudge(), Grace: 15 * time.Minute}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Stats.FilesFailed) > 0 || res.Stats.Parked > 0 || res.Stats.RuleErrors > 0 {
+		t.Fatalf("not everything was evaluated: %s", res.Stats.JSON())
+	}
+	return res.Alerts
+}
+
+func lines(t *testing.T, as []alert.Alert) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	for i := range as {
+		if err := enc.Encode(&as[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+func TestScenariosInReplay(t *testing.T) {
+	for _, dir := range scenarios(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			got := lines(t, play(t, events(t, dir), 1))
+			if more := lines(t, play(t, events(t, dir), 4)); !bytes.Equal(got, more) {
+				t.Errorf("the alerts depend on the number of workers")
+			}
+			path := filepath.Join(dir, "want.jsonl")
+			if *update {
+				if err := os.WriteFile(path, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("alerts changed; look at the difference after -update\n got: %s\nwant: %s", got, want)
+			}
+		})
+	}
+}
+
+var errEqual = errors.New("live and replay agree")
+
+// The live pipeline, from the wire of SLS to the journal of notices, raises
+// the alerts that a replay of the same records raises: same ids, same counts.
+func TestLiveEqualsReplay(t *testing.T) {
+	for _, dir := range scenarios(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			in, err := replay.Open(events(t, dir), replay.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var records [][]byte
+			for _, r := range in.Records(context.Background()) {
+				records = append(records, bytes.Clone(r))
+			}
+			cloud, err := fakecloud.Start(fakecloud.Options{Dir: t.TempDir(), ChatRate: -1}, fakecloud.Accounts(records))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cloud.Close()
+			for _, r := range records {
+				cloud.Seed(r)
+			}
+			cfg, err := config.Load(cloud.Config, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What we do ourselves comes back as events, which the recording
+			// does not have: only watch.
+			cfg.Respond.Mode = "observe"
+			cfg.Detect.Grace = 0
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			defer cancel()
+			a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			running, stop := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			go func() { ended <- a.Run(running) }()
+			defer func() {
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}()
+			// One record after another, so that both see the same order.
+			cloud.SLS.Append(0, records...)
+
+			want := map[string]int{}
+			for _, x := range play(t, events(t, dir), 2) {
+				want[x.ID] = x.Count
+			}
+			// What was committed, signals included; the highest revision counts.
+			got := map[string]int{}
+			err = pipeline.ReadAlerts(ctx, a.bus, nil, func(_ context.Context, _ int, _ uint64, as []alert.Alert) error {
+				for _, x := range as {
+					got[x.ID] = max(got[x.ID], x.Count)
+				}
+				if maps.Equal(got, want) {
+					return errEqual
+				}
+				return nil
+			})
+			if !errors.Is(err, errEqual) {
+				t.Fatalf("%v\nlive: %d alerts %v\nreplay: %d alerts %v", err, len(got), slices.Sorted(maps.Keys(got)), len(want), slices.Sorted(maps.Keys(want)))
+			}
+		})
+	}
+}

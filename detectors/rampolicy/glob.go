@@ -1,0 +1,76 @@
+package rampolicy
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// Match says whether a pattern with '*' (any run of characters, also none)
+// and '?' (one character) matches the whole of a text. Letter case counts.
+func Match(pattern, text string) bool {
+	p, t := 0, 0
+	star, mark := -1, 0
+	for t < len(text) {
+		if p < len(pattern) && pattern[p] == '*' {
+			star, mark = p, t
+			p++
+			continue
+		}
+		if p < len(pattern) {
+			pr, pn := utf8.DecodeRuneInString(pattern[p:])
+			tr, tn := utf8.DecodeRuneInString(text[t:])
+			if pr == '?' || pr == tr && (pr != utf8.RuneError || pattern[p] == text[t]) {
+				p, t = p+pn, t+tn
+				continue
+			}
+		}
+		if star < 0 {
+			return false
+		}
+		_, n := utf8.DecodeRuneInString(text[mark:])
+		mark += n
+		p, t = star+1, mark
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+// token is one element of a glob.
+type token struct {
+	kind byte // 'l' a letter, 'f' a letter in either case, '?' any one, '*' any run
+	r    rune
+}
+
+// tokens splits a pattern; runs of '*' are one. A literal has no wildcards, and
+// a folded one matches in either letter case.
+func tokens(pattern string, literal, fold bool) []token {
+	out := make([]token, 0, len(pattern))
+	for _, r := range pattern {
+		switch {
+		case !literal && r == '*':
+			if n := len(out); n == 0 || out[n-1].kind != '*' {
+				out = append(out, token{kind: '*'})
+			}
+		case !literal && r == '?':
+			out = append(out, token{kind: '?'})
+		case fold && (unicode.ToLower(r) != r || unicode.ToUpper(r) != r):
+			out = append(out, token{kind: 'f', r: unicode.ToLower(r)})
+		default:
+			out = append(out, token{kind: 'l', r: r})
+		}
+	}
+	return out
+}
+
+// accepts says whether a token that is not '*' reads the character.
+func (t token) accepts(r rune) bool {
+	switch t.kind {
+	case 'l':
+		return t.r == r
+	case 'f':
+		return t.r == unicode.ToLower(r)
+	}
+	return true
+}

@@ -1,0 +1,293 @@
+package ram
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+)
+
+// policyFiles says which kinds of action a shipped policy is for.
+var policyFiles = map[string][]string{
+	"responder-disable-key.json": {"ram.disable_access_key"},
+	"responder-contain.json":     {"ram.disable_access_key", "ram.fence_key", "ram.block_console", "ram.quarantine_user"},
+	"responder-policies.json":    {"ram.detach_policy", "ram.set_default_policy_version", "ram.remove_from_group", "actiontrail.start_logging"},
+}
+
+func policyFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "deploy", "ram", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := string(b)
+	for word, v := range map[string]string{"ACCOUNT_ID": acct, "BREAK_GLASS_USER": "break-glass", "PIPELINE_USER": "pipeline"} {
+		s = strings.ReplaceAll(s, word, v)
+	}
+	var small bytes.Buffer
+	if err := json.Compact(&small, []byte(s)); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if small.Len() > 2048 {
+		t.Errorf("%s: %d bytes, RAM takes 2048", name, small.Len())
+	}
+	return small.String()
+}
+
+// The allowed actions of each file are exactly those that the code declares.
+func TestPoliciesAllowWhatIsDeclared(t *testing.T) {
+	r := newRig(t)
+	covered := map[string]bool{}
+	for file, kinds := range policyFiles {
+		var doc struct {
+			Statement []struct {
+				Effect    string
+				Action    any
+				NotAction any
+			}
+		}
+		if err := json.Unmarshal([]byte(policyFile(t, file)), &doc); err != nil {
+			t.Fatal(file, err)
+		}
+		allowed := map[string]bool{}
+		for _, st := range doc.Statement {
+			if st.Effect != "Allow" {
+				continue
+			}
+			switch a := st.Action.(type) {
+			case string:
+				allowed[a] = true
+			case []any:
+				for _, x := range a {
+					allowed[x.(string)] = true
+				}
+			default:
+				t.Fatalf("%s: an Allow without Action", file)
+			}
+		}
+		declared := map[string]bool{}
+		for _, k := range kinds {
+			covered[k] = true
+			perms := r.exec(k).Permissions()
+			if !slices.IsSorted(perms) {
+				t.Errorf("%s: permissions are not sorted", k)
+			}
+			for _, p := range perms {
+				declared[p] = true
+			}
+		}
+		if got, want := slices.Sorted(maps.Keys(allowed)), slices.Sorted(maps.Keys(declared)); !slices.Equal(got, want) {
+			t.Errorf("%s allows\n %v\nand the code declares\n %v", file, got, want)
+		}
+	}
+	for _, e := range r.c.Executors() {
+		if !covered[e.Kind()] {
+			t.Errorf("no policy file covers %s", e.Kind())
+		}
+	}
+}
+
+// Every kind works, undo included, under nothing but its policy, and the
+// policy stops what it must stop.
+func TestPoliciesAreEnough(t *testing.T) {
+	for file, kinds := range policyFiles {
+		t.Run(file, func(t *testing.T) {
+			r := newRig(t, func(o *ramtest.Options, _ *Config) { o.Enforce = true })
+			r.cloud.AddPolicy(acct, "responder", policyFile(t, file))
+			if err := r.cloud.Attach(acct, "Custom", "responder", "role", "trailwarden-responder"); err != nil {
+				t.Fatal(err)
+			}
+			before := r.cloud.State()
+			n := 0
+			for _, a := range cases() {
+				e := r.exec(a.Kind)
+				prior, err := e.Read(t.Context(), a)
+				if file == "responder-policies.json" && a.Kind == "ram.quarantine_user" {
+					continue // who may attach any policy may attach this one
+				}
+				if !slices.Contains(kinds, a.Kind) {
+					if err == nil {
+						_, err = e.Execute(t.Context(), a, prior)
+					}
+					if !errors.Is(err, responders.ErrRefused) {
+						t.Errorf("%s is possible: %v", a.Kind, err)
+					}
+					continue
+				}
+				n++
+				if err == nil {
+					_, err = e.Execute(t.Context(), a, prior)
+				}
+				if err == nil {
+					_, err = e.Undo(t.Context(), a, prior)
+				}
+				if err != nil {
+					t.Errorf("%s: %v", a.Kind, err)
+				}
+			}
+			if n < len(kinds) {
+				t.Fatalf("%d of %d kinds tried", n, len(kinds))
+			}
+			sameState(t, before, r.cloud.State())
+
+			// Protected users are out of reach even if our own lists are empty.
+			for _, u := range []string{"break-glass", "pipeline"} {
+				if err := r.cloud.AddKey(acct, u, ramtest.Key{ID: "LTAI5tEXAMPLE" + strings.ReplaceAll(u, "-", "") + "0001"}); err != nil {
+					t.Fatal(err)
+				}
+				r.cloud.AddLogin(acct, u, ramtest.Active, true)
+				r.cloud.AddGroup(acct, "admins", u)
+				if err := r.cloud.Attach(acct, "System", "AdministratorAccess", "user", u); err != nil {
+					t.Fatal(err)
+				}
+				before := r.cloud.State()
+				for _, a := range cases() {
+					if a.Target.UserName != "alice" || a.Target.Params["group"] != "" && a.Kind == "ram.detach_policy" || len(a.Target.Params) > 0 && a.Target.Params["trail"]+a.Target.Params["version_id"] != "" || !slices.Contains(kinds, a.Kind) {
+						continue
+					}
+					a.Target.UserName, a.Target.AccessKeyID = u, "LTAI5tEXAMPLE"+strings.ReplaceAll(u, "-", "")+"0001"
+					e := r.exec(a.Kind)
+					prior, err := e.Read(t.Context(), a)
+					if err == nil {
+						_, err = e.Execute(t.Context(), a, prior)
+					}
+					if !errors.Is(err, responders.ErrRefused) || code(err) != "NoPermission" {
+						t.Errorf("%s on %s: %v", a.Kind, u, err)
+					}
+				}
+				sameState(t, before, r.cloud.State())
+			}
+		})
+	}
+}
+
+// The disable-only role stays what it is even when somebody attaches more.
+func TestDisableKeyPolicyIsAFence(t *testing.T) {
+	r := newRig(t, func(o *ramtest.Options, _ *Config) { o.Enforce = true })
+	r.cloud.AddPolicy(acct, "responder", policyFile(t, "responder-disable-key.json"))
+	for _, p := range [][2]string{{"Custom", "responder"}, {"System", "AdministratorAccess"}} {
+		if err := r.cloud.Attach(acct, p[0], p[1], "role", "trailwarden-responder"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := r.cloud.State()
+	for _, a := range cases() {
+		if a.Kind == kind {
+			continue
+		}
+		if _, err := r.exec(a.Kind).Read(t.Context(), a); !errors.Is(err, responders.ErrRefused) {
+			t.Errorf("%s: %v", a.Kind, err)
+		}
+	}
+	sameState(t, before, r.cloud.State())
+	if _, err := r.exec(kind).Read(t.Context(), action(kind)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Containment contains: under enforced policies the attacker's key stops
+// working, by each way that is meant to stop it.
+func TestContainmentContains(t *testing.T) {
+	for _, k := range []string{"ram.disable_access_key", "ram.quarantine_user", "ram.fence_key"} {
+		t.Run(k, func(t *testing.T) {
+			r := newRig(t, func(o *ramtest.Options, _ *Config) { o.Enforce = true })
+			if err := r.cloud.Attach(acct, "System", "AdministratorAccess", "role", "trailwarden-responder"); err != nil {
+				t.Fatal(err)
+			}
+			attacker := r.attacker(t)
+			if err := attacker(); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			a := action(k, with("allow", "198.51.100.7"))
+			e := r.exec(k)
+			prior, err := e.Read(t.Context(), a)
+			if err == nil {
+				_, err = e.Execute(t.Context(), a, prior)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := attacker(); err == nil {
+				t.Fatal("the key still works")
+			}
+			if _, err := e.Undo(t.Context(), a, prior); err != nil {
+				t.Fatal(err)
+			}
+			if err := attacker(); err != nil {
+				t.Fatalf("after the undo: %v", err)
+			}
+		})
+	}
+}
+
+// attacker makes a call with alice's key.
+func (r *rig) attacker(t *testing.T) func() error {
+	cfg := r.c.cfg
+	cfg.Credentials = func(context.Context) (string, string, string, error) {
+		return aliceKey, "EXAMPLEsecretOf" + aliceKey, "", nil
+	}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error {
+		_, err := c.listKeys(t.Context(), scope{acct, own{}}, "bob")
+		return err
+	}
+}
+
+func TestQuarantineFileDeniesAll(t *testing.T) {
+	if !deniesAll(policyFile(t, "quarantine-deny-all.json")) {
+		t.Fatal("it does not")
+	}
+	for _, doc := range []string{
+		``, `{}`, `{"Statement":[]}`,
+		`{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`,
+		`{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"},{"Effect":"Allow","Action":"ram:*","Resource":"*"}]}`,
+		`{"Version":"1","Statement":[{"Effect":"Deny","Action":"ram:*","Resource":"*"}]}`,
+		`{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"acs:oss:*"}]}`,
+		`{"Version":"1","Statement":[{"Effect":"Deny","NotAction":"oss:*","Resource":"*"}]}`,
+		`{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"IpAddress":{"acs:SourceIp":"198.51.100.1"}}}]}`,
+	} {
+		if deniesAll(doc) {
+			t.Errorf("%s passes for a quarantine", doc)
+		}
+	}
+	if !deniesAll(`{"Version":"1","Statement":{"Effect":"deny","Action":["*"],"Resource":["*"],"Condition":{}}}`) {
+		t.Error("an equal form does not pass")
+	}
+}
+
+func TestReaderPolicyReadsOnly(t *testing.T) {
+	var doc struct {
+		Statement []struct {
+			Effect string
+			Action []string
+		}
+	}
+	if err := json.Unmarshal([]byte(policyFile(t, "reader.json")), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, st := range doc.Statement {
+		if st.Effect != "Allow" {
+			t.Fatalf("%+v", st)
+		}
+		got = append(got, st.Action...)
+	}
+	slices.Sort(got)
+	want := []string{"log:ConsumerGroupHeartBeat", "log:ConsumerGroupUpdateCheckPoint", "log:CreateConsumerGroup", "log:GetConsumerGroupCheckPoint",
+		"log:GetCursorOrData", "log:ListConsumerGroup", "log:ListShards", "log:UpdateConsumerGroup"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("allows %v, the consumer library calls %v", got, want)
+	}
+}
