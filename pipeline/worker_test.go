@@ -650,3 +650,54 @@ func latest(t testing.TB, b *bus.Bus) (map[string]alert.Alert, int) {
 	}
 	return got, n
 }
+
+// A shard that is silent while frames are removed, with a page that was
+// interrupted, keeps its position, and what it stored of the page is still
+// recognised.
+func TestSilentShardKeepsItsPlace(t *testing.T) {
+	b := openBus(t, t.TempDir())
+	in := newIngester(b)
+	all := trail(600)
+	silentShard := 5
+	at := func(from, to int) source.Page {
+		p := page(all, from, to)
+		p.Shard = silentShard
+		return p
+	}
+	if err := in.Store(t.Context(), at(0, 100)); err != nil {
+		t.Fatal(err)
+	}
+	interrupted(t, in, at(100, 200), 2)
+	for from := 0; from < 400; from += 100 {
+		if err := in.Store(t.Context(), page(all, from, from+100)); err != nil {
+			t.Fatal(err)
+		}
+		drainAll(t, b, nil)
+	}
+	if st, _ := b.State(t.Context(), bus.StreamEvents); st.Msgs > 4*partitions {
+		t.Fatalf("%d frames are kept: nothing was removed", st.Msgs)
+	}
+	in = newIngester(b)
+	if pos, err := in.Position(t.Context(), src, silentShard); err != nil || number(t, pos) != 100 {
+		t.Fatalf("position %q, %v", pos, err)
+	}
+	if err := in.Store(t.Context(), at(100, 250)); err != nil {
+		t.Fatal(err)
+	}
+	if s := in.Stats(); s.Records+s.Repeated != 150 || s.Repeated == 0 {
+		t.Errorf("stats %+v", s)
+	}
+	stats := drainAll(t, b, nil)
+	var events, dups uint64
+	for _, s := range stats {
+		events += s.Evaluated
+		dups += s.Duplicates
+		if s.Gaps != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	}
+	// The fake engine sees the ids of the silent shard in the other one too.
+	if events != 400 || dups != 250 {
+		t.Errorf("%d events, %d repeated", events, dups)
+	}
+}

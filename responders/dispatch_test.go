@@ -152,40 +152,36 @@ func (c *chat) Find(ctx context.Context, alertID string, since time.Time) (Messa
 	return MessageRef{}, false, nil
 }
 
-func (c *chat) of(alertID string) []*message {
+// all is a copy of the messages as they are now.
+func (c *chat) all() []*message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []*message
 	for _, m := range c.messages {
-		if m.first.Alert.ID == alertID {
-			out = append(out, m)
-		}
+		x := *m
+		x.thread = slices.Clone(m.thread)
+		out = append(out, &x)
 	}
 	return out
+}
+
+// log is a copy of the calls so far.
+func (c *chat) log() []call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.calls)
+}
+
+func (c *chat) of(alertID string) []*message {
+	return slices.DeleteFunc(c.all(), func(m *message) bool { return m.first.Alert.ID != alertID })
 }
 
 func (c *chat) byRule(rule string) []*message {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var out []*message
-	for _, m := range c.messages {
-		if m.first.Alert.Rule == rule {
-			out = append(out, m)
-		}
-	}
-	return out
+	return slices.DeleteFunc(c.all(), func(m *message) bool { return m.first.Alert.Rule != rule })
 }
 
 func (c *chat) made(what string) []call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var out []call
-	for _, x := range c.calls {
-		if x.what == what {
-			out = append(out, x)
-		}
-	}
-	return out
+	return slices.DeleteFunc(c.log(), func(x call) bool { return x.what != what })
 }
 
 func (c *chat) set(f func()) {
@@ -275,8 +271,8 @@ func TestLeakedKeyFromAlertToInactive(t *testing.T) {
 			t.Fatal("not contained")
 		}
 		ms := slack.of("a1")
-		if len(ms) != 1 || len(slack.messages) != 1 {
-			t.Fatalf("%d messages, %d in all", len(ms), len(slack.messages))
+		if len(ms) != 1 || len(slack.all()) != 1 {
+			t.Fatalf("%d messages, %d in all", len(ms), len(slack.all()))
 		}
 		m := ms[0]
 		if m.at.Sub(began) > time.Second {
@@ -294,6 +290,7 @@ func TestLeakedKeyFromAlertToInactive(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
+		m = slack.of("a1")[0]
 		if v := m.last.Actions[0]; v.State != Undone || v.By != "dave" || v.Undoable {
 			t.Fatalf("after the undo it shows %+v", v)
 		}
@@ -363,13 +360,32 @@ func TestFilters(t *testing.T) {
 		synctest.Wait()
 		for c, want := range map[*chat][]string{all: {"high", "low", "trail"}, some: {"high", "trail"}, ops: {"trail"}} {
 			var got []string
-			for _, m := range c.messages {
+			for _, m := range c.all() {
 				got = append(got, m.first.Alert.ID)
 			}
 			slices.Sort(got)
 			if !slices.Equal(got, want) {
 				t.Errorf("%s shows %v, want %v", c.name, got, want)
 			}
+		}
+	})
+}
+
+// An older revision that comes late does not take the message back.
+func TestStaleRevision(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}})
+		defer p.stop()
+		a := w.plain("a1", "r", alert.High)
+		a.Revision, a.Count = 3, 3
+		p.give(t, 1, a)
+		a.Revision, a.Count = 2, 2
+		p.give(t, 2, a)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if ms := slack.of("a1"); len(ms) != 1 || ms[0].last.Alert.Count != 3 {
+			t.Fatalf("%d messages, the last says ×%d", len(ms), ms[0].last.Alert.Count)
 		}
 	})
 }
@@ -405,7 +421,7 @@ func TestPostOutcomes(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				synctest.Wait()
 				if n := len(slack.of("a1")); n != 1 {
-					t.Fatalf("%d messages; %v", n, slack.calls)
+					t.Fatalf("%d messages; %v", n, slack.log())
 				}
 				if s := p.Stats()[0]; s.Waiting != 0 || s.Dead != 0 {
 					t.Fatalf("%+v", s)
@@ -426,7 +442,7 @@ func TestLookingUpFails(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if n := len(slack.of("a1")); n != 1 || len(slack.made("post")) != 1 {
-			t.Fatalf("%d messages; %v", n, slack.calls)
+			t.Fatalf("%d messages; %v", n, slack.log())
 		}
 	})
 }
@@ -471,15 +487,15 @@ func TestRetryAfter(t *testing.T) {
 		p.give(t, 1, w.plain("a1", "r1", alert.High), w.plain("a2", "r2", alert.Critical), w.plain("a3", "r3", alert.High))
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(other.messages) != 3 || len(slack.messages) != 0 || len(slack.calls) != 1 {
-			t.Fatalf("after a second: %d and %d messages, %v", len(other.messages), len(slack.messages), slack.calls)
+		if len(other.all()) != 3 || len(slack.all()) != 0 || len(slack.log()) != 1 {
+			t.Fatalf("after a second: %d and %d messages, %v", len(other.all()), len(slack.all()), slack.log())
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(slack.messages) != 3 || slack.messages[0].first.Alert.ID != "a2" || slack.messages[1].first.Alert.ID != "a1" {
-			t.Fatalf("%d messages, or out of order", len(slack.messages))
+		if len(slack.all()) != 3 || slack.all()[0].first.Alert.ID != "a2" || slack.all()[1].first.Alert.ID != "a1" {
+			t.Fatalf("%d messages, or out of order", len(slack.all()))
 		}
-		if at := slack.calls[1].at.Sub(began); at < 30*time.Second {
+		if at := slack.log()[1].at.Sub(began); at < 30*time.Second {
 			t.Fatalf("called again after %s", at)
 		}
 	})
@@ -500,8 +516,8 @@ func TestHungDestination(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Fatalf("virtual time passed: %s", took)
 		}
-		if len(live.messages) != 200 {
-			t.Fatalf("%d messages", len(live.messages))
+		if len(live.all()) != 200 {
+			t.Fatalf("%d messages", len(live.all()))
 		}
 		if c, err := p.Cursor(ctxb, 0); err != nil || c != 200 {
 			t.Fatalf("cursor %d %v", c, err)
@@ -536,8 +552,8 @@ func TestDeadLetterAndRequeue(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(broken.messages) != 5 {
-			t.Fatalf("%d messages after the mending", len(broken.messages))
+		if len(broken.all()) != 5 {
+			t.Fatalf("%d messages after the mending", len(broken.all()))
 		}
 		if _, err := p.Requeue(ctxb, "nobody"); err == nil {
 			t.Fatal("a destination that is not there")
@@ -587,7 +603,7 @@ func TestStorm(t *testing.T) {
 			}
 		}
 		seen, covered := map[string]bool{}, 0
-		for _, m := range slack.messages {
+		for _, m := range slack.all() {
 			if m.first.Alert.Rule == RuleDigest {
 				covered += m.first.Alert.Count
 			} else {
@@ -601,11 +617,11 @@ func TestStorm(t *testing.T) {
 		if covered != n {
 			t.Fatalf("%d incidents are shown of %d", covered, n)
 		}
-		if len(slack.messages) > 60 {
-			t.Fatalf("%d messages", len(slack.messages))
+		if len(slack.all()) > 60 {
+			t.Fatalf("%d messages", len(slack.all()))
 		}
-		last := slack.messages[len(slack.messages)-1].at.Sub(began)
-		t.Logf("%d incidents, %d rules: %d messages (%d digests) in %s", n, rules, len(slack.messages), len(slack.byRule(RuleDigest)), last)
+		last := slack.all()[len(slack.all())-1].at.Sub(began)
+		t.Logf("%d incidents, %d rules: %d messages (%d digests) in %s", n, rules, len(slack.all()), len(slack.byRule(RuleDigest)), last)
 		// Calm again: an alert goes by itself at once.
 		p.give(t, 2, w.plain("after", "rule0", alert.High))
 		time.Sleep(2 * time.Second)
@@ -645,7 +661,7 @@ func TestDownForHours(t *testing.T) {
 			p.give(t, uint64(i+1), w.plain(fmt.Sprint("a", i), fmt.Sprint("r", i%5), alert.High))
 			time.Sleep(2 * time.Hour / n)
 		}
-		calls := len(slack.calls)
+		calls := len(slack.log())
 		if calls > 100 {
 			t.Fatalf("%d calls to a platform that is down", calls)
 		}
@@ -653,17 +669,17 @@ func TestDownForHours(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		synctest.Wait()
 		covered := 0
-		for _, m := range slack.messages {
+		for _, m := range slack.all() {
 			if m.first.Alert.Rule == RuleDigest {
 				covered += m.first.Alert.Count
 			} else {
 				covered++
 			}
 		}
-		if covered != n || len(slack.messages) > 40 {
-			t.Fatalf("%d of %d incidents in %d messages", covered, n, len(slack.messages))
+		if covered != n || len(slack.all()) > 40 {
+			t.Fatalf("%d of %d incidents in %d messages", covered, n, len(slack.all()))
 		}
-		t.Logf("down for 2 h, %d incidents: %d calls meanwhile, %d messages after", n, calls, len(slack.messages))
+		t.Logf("down for 2 h, %d incidents: %d calls meanwhile, %d messages after", n, calls, len(slack.all()))
 	})
 }
 
@@ -683,8 +699,8 @@ func TestCatchUp(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		d := slack.byRule(RuleDigest)
-		if len(slack.messages) != 3 || len(d) != 1 || d[0].first.Alert.Count != 2 || !strings.Contains(d[0].first.Alert.Title, "older") {
-			t.Fatalf("%d messages, %d digests", len(slack.messages), len(d))
+		if len(slack.all()) != 3 || len(d) != 1 || d[0].first.Alert.Count != 2 || !strings.Contains(d[0].first.Alert.Title, "older") {
+			t.Fatalf("%d messages, %d digests", len(slack.all()), len(d))
 		}
 	})
 }
@@ -703,8 +719,8 @@ func TestReplayNeverActs(t *testing.T) {
 		p.give(t, 2, weekOld)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(w.cloud.calls) != 0 {
-			t.Fatalf("calls: %v", w.cloud.calls)
+		if len(w.cloud.log()) != 0 {
+			t.Fatalf("calls: %v", w.cloud.log())
 		}
 		if len(slack.of("a1")) != 1 || slack.of("a1")[0].last.Actions[0].State != Refused {
 			t.Fatal("not shown, or not refused")
@@ -770,8 +786,8 @@ func TestCursorAndRedelivery(t *testing.T) {
 		p.give(t, 7, a)
 		p.give(t, 3, w.plain("never", "r", alert.High)) // behind the cursor: was handled
 		synctest.Wait()
-		if len(slack.messages) != 1 {
-			t.Fatalf("%d messages", len(slack.messages))
+		if len(slack.all()) != 1 {
+			t.Fatalf("%d messages", len(slack.all()))
 		}
 		fail := true
 		w.onAppend = func(_ int, kind string) fault {
@@ -799,8 +815,8 @@ func TestCursorAndRedelivery(t *testing.T) {
 			t.Fatalf("cursor %d %v after a restart", c, err)
 		}
 		synctest.Wait()
-		if len(slack.messages) != 2 {
-			t.Fatalf("%d messages", len(slack.messages))
+		if len(slack.all()) != 2 {
+			t.Fatalf("%d messages", len(slack.all()))
 		}
 	})
 }
@@ -848,8 +864,8 @@ func TestDispatchCrashEverywhere(t *testing.T) {
 	check := func(t *testing.T, w *world, slack *chat, p *process, what string) {
 		t.Helper()
 		ms := slack.of("a1")
-		if len(ms) != 1 || len(slack.messages) != 1 {
-			t.Fatalf("%s: %d messages, %d in all: %v", what, len(ms), len(slack.messages), slack.calls)
+		if len(ms) != 1 || len(slack.all()) != 1 {
+			t.Fatalf("%s: %d messages, %d in all: %v", what, len(ms), len(slack.all()), slack.log())
 		}
 		last := ms[0].last
 		if last.Alert.Count != 2 || len(last.Actions) != 1 || last.Actions[0].State != Done {
@@ -959,7 +975,7 @@ func TestDigestCrashEverywhere(t *testing.T) {
 				}
 				defer p.stop()
 				covered := 0
-				for _, m := range slack.messages {
+				for _, m := range slack.all() {
 					if m.first.Alert.Rule == RuleDigest {
 						covered += m.first.Alert.Count
 					} else {
@@ -967,7 +983,7 @@ func TestDigestCrashEverywhere(t *testing.T) {
 					}
 				}
 				if covered != alerts {
-					t.Fatalf("%s at %d: %d incidents shown of %d; %v", f, n, covered, alerts, slack.calls)
+					t.Fatalf("%s at %d: %d incidents shown of %d; %v", f, n, covered, alerts, slack.log())
 				}
 			})
 			if t.Failed() {
@@ -1080,8 +1096,8 @@ func TestQueueOverflow(t *testing.T) {
 		slack.set(func() { slack.always = none })
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(slack.messages) != n {
-			t.Fatalf("%d messages of %d", len(slack.messages), n)
+		if len(slack.all()) != n {
+			t.Fatalf("%d messages of %d", len(slack.all()), n)
 		}
 	})
 }
@@ -1150,8 +1166,8 @@ func TestTwoDispatchers(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if len(slack.messages) != 30 {
-			t.Fatalf("%d messages", len(slack.messages))
+		if len(slack.all()) != 30 {
+			t.Fatalf("%d messages", len(slack.all()))
 		}
 	})
 }
@@ -1194,10 +1210,10 @@ func TestHostileAlert(t *testing.T) {
 		p.give(t, 1, a)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(slack.messages) != 1 {
-			t.Fatalf("%d messages", len(slack.messages))
+		if len(slack.all()) != 1 {
+			t.Fatalf("%d messages", len(slack.all()))
 		}
-		if len(w.cloud.calls) != 0 {
+		if len(w.cloud.log()) != 0 {
 			t.Fatal("acted on it")
 		}
 		for _, id := range []string{nasty, "", strings.Repeat("a", 61), "a/b", "a.b"} {

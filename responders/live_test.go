@@ -127,8 +127,6 @@ func TestOnJetStream(t *testing.T) {
 	}
 	until(t, "the message shows the undo", func() bool {
 		ms := slack.of("a1")
-		slack.mu.Lock()
-		defer slack.mu.Unlock()
 		return len(ms) == 1 && len(ms[0].last.Actions) == 1 && ms[0].last.Actions[0].State == Undone
 	})
 	if r, err := j.Verify(ctxb); err != nil || !r.OK() || r.Records < 12 {

@@ -806,3 +806,20 @@ func TestClickDuringStep(t *testing.T) {
 	}
 	w.want(m, d.ID, Done)
 }
+
+// What became protected after the approval is not touched.
+func TestProtectedLater(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	d := w.propose(m, Auto)
+	w.cloud.nextGet = []fault{throttled}
+	if _, err := m.Sweep(ctxb); err != nil {
+		t.Fatal(err)
+	}
+	w.want(m, d.ID, Approved)
+	m = w.machine(func(o *MachineOptions) { o.Guards.Protected.Users = []string{"ali*"} })
+	w.drive(m, time.Minute)
+	if x := w.want(m, d.ID, Refused); !strings.HasPrefix(x.Reason, "protected") || w.cloud.count("Execute") != 0 {
+		t.Fatal(x.Reason)
+	}
+}

@@ -173,7 +173,7 @@ func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time
 		}
 		return best
 	}
-	any := func(*item) bool { return true }
+	whichever := func(*item) bool { return true }
 	mayDigest := o.lastDigest.Add(o.dst.DigestEvery)
 	if o.dst.StormAt >= 0 && len(fresh) > o.dst.StormAt {
 		one = first(fresh, func(it *item) bool {
@@ -187,7 +187,7 @@ func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time
 			sooner(mayDigest) // hold them; edits go on
 		}
 	} else {
-		one = first(fresh, any)
+		one = first(fresh, whichever)
 	}
 	if one == nil && digest == nil && len(olds) > 0 {
 		ready := mayDigest
@@ -205,7 +205,7 @@ func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time
 		}
 	}
 	if one == nil && digest == nil {
-		one = first(edits, any)
+		one = first(edits, whichever)
 	}
 	if one != nil {
 		delete(o.items, one.alert)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -219,6 +220,12 @@ func (c *cloud) count(call string) int {
 		}
 	}
 	return n
+}
+
+func (c *cloud) log() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.calls)
 }
 
 // effect is how often a method of one action took hold.

@@ -3,6 +3,7 @@ package rules
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -204,11 +205,47 @@ func fieldText(name string) (get textOf, fold bool, ok bool) {
 	return get, false, get != nil
 }
 
-// plainText compiles an expression that is one text as a whole: a key, where
-// fields without letter case are lowered, or part of a shown text, where they
-// are as written.
+// plainText compiles an expression that gives a text: a field, a look-up, a
+// constant, or these joined by + and chosen by ?:. In a key, fields without
+// letter case are lowered; in a shown text they are as written. It returns
+// nil where there is no native form.
 func plainText(n ast.Node, key bool) textOf {
-	get, folded, field, ok := nativeCompiler{}.text(n, nil)
+	c := nativeCompiler{}
+	switch n := n.(type) {
+	case *ast.StringNode:
+		v := n.Value
+		return func(*session) string { return v }
+	case *ast.BinaryNode:
+		if n.Operator != "+" {
+			return nil
+		}
+		a, b := plainText(n.Left, key), plainText(n.Right, key)
+		if a == nil || b == nil {
+			return nil
+		}
+		return func(s *session) string { return a(s) + b(s) }
+	case *ast.ConditionalNode:
+		cond, ok := c.cond(n.Cond, nil)
+		a, b := plainText(n.Exp1, key), plainText(n.Exp2, key)
+		if !ok || a == nil || b == nil {
+			return nil
+		}
+		return func(s *session) string {
+			if cond(s) {
+				return a(s)
+			}
+			return b(s)
+		}
+	case *ast.BuiltinNode:
+		if n.Name == "string" && len(n.Arguments) == 1 {
+			if get, ok := c.number(n.Arguments[0]); ok {
+				if _, field := path(n.Arguments[0]); field { // a whole number
+					return func(s *session) string { return strconv.Itoa(int(get(s))) }
+				}
+			}
+		}
+	}
+	get, folded, field, ok := c.text(n, nil)
 	if !ok {
 		return nil
 	}

@@ -448,14 +448,7 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 		s.who(&d, ev)
 	}
 	d.Count = max(d.Count, len(d.EventIDs))
-	if r.policy() && len(s.details) > 0 {
-		details := make(map[string]any, len(d.Details)+1)
-		for k, x := range d.Details {
-			details[k] = x
-		}
-		details["policy"] = s.details
-		d.Details = details
-	}
+	s.describe(&d, r)
 	var err error
 	if r.severity != nil {
 		word, err := s.scalar(r.severity)
@@ -478,6 +471,36 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 	}
 	d.Key, err = s.dedupKey(r)
 	return d, err
+}
+
+// describe adds to the details what every alert shows: the call, where it was
+// made and by what program; and the facts about a permission change.
+func (s *session) describe(d *alert.Detection, r *rule) {
+	details := make(map[string]any, len(d.Details)+5)
+	for k, x := range d.Details {
+		details[k] = x
+	}
+	put := func(key, value string) {
+		if _, taken := details[key]; !taken && value != "" {
+			details[key] = tame(strings.Clone(value), maxValue)
+		}
+	}
+	if ev := s.ev; ev != nil {
+		name := ev.Name
+		if name != "" && ev.Service != "" {
+			name = ev.Service + ":" + name
+		}
+		put("event", name)
+		put("region", ev.Region)
+		put("user_agent", ev.UserAgent)
+		put("error_code", ev.ErrorCode)
+	}
+	if r.policy() && len(s.details) > 0 {
+		details["policy"] = s.details
+	}
+	if len(details) > 0 {
+		d.Details = details
+	}
 }
 
 // who copies what the event says about actor, target and place. Strings are

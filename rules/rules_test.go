@@ -433,7 +433,9 @@ func TestNoAllocationForRulesThatDoNotMatch(t *testing.T) {
 func TestNativeTexts(t *testing.T) {
 	ev := parse(t, map[string]any{"eventName": "CreateUser", "serviceName": "RAM", "errorCode": "Forbidden.RAM", "eventType": "apicall", "acsRegion": "CN-Hangzhou",
 		"requestParameters": map[string]any{"UserName": "Bob"}, "additionalEventData": map[string]any{"loginType": "sso"}})
-	exprs := []string{`param("UserName")`, `resp("x")`, `extra("loginType")`, `field("eventId")`, `resource("x")`, `lower(param("UserName"))`, `lower(event.name)`, `lower(event.service)`, `lower(event.error_code)`}
+	exprs := []string{`param("UserName")`, `resp("x")`, `extra("loginType")`, `field("eventId")`, `resource("x")`, `lower(param("UserName"))`, `lower(event.name)`, `lower(event.service)`, `lower(event.error_code)`,
+		`actor.id + "|" + source.network`, `lower(event.service) + (event.rw == "Write" ? " write" : " read")`, `source.asn != 0 ? "AS" + string(source.asn) : event.name`, `"x"`,
+		`event.hour < 6 ? "night" : event.hour < 12 ? string(event.hour) : event.service + param("UserName")`}
 	for _, f := range Fields() {
 		if f.Type == "string" && !strings.HasPrefix(f.Name, "policy.") && !strings.HasPrefix(f.Name, "verdict.") {
 			exprs = append(exprs, f.Name)

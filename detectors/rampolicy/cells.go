@@ -226,7 +226,8 @@ func valueCells(conds []*Condition, limit int) (values []string, ok bool) {
 		if !ok {
 			return nil, false
 		}
-		// Written values first: they read better than made-up ones.
+		// Values that read well first.
+		add("example")
 		for _, c := range conds {
 			for _, v := range c.Values {
 				if strings.HasSuffix(c.Operator, "Like") {

@@ -412,24 +412,16 @@ func (a *analysis) axis(key string, conds []*Condition) (axis, bool) {
 			}
 		}
 		if values, ok = valueCells(all, 20_000); !ok {
-			// Conditions of several families on one key: each family's
-			// values, which tell apart what one value can.
-			byFamily := map[int][]*Condition{}
-			for _, c := range all {
-				byFamily[family(c.Operator)] = append(byFamily[family(c.Operator)], c)
-			}
-			if len(byFamily) == 1 {
+			// A truth value may also be tested as a text. Other mixtures are
+			// not worked out.
+			text := slices.DeleteFunc(slices.Clone(all), func(c *Condition) bool { return family(c.Operator) == famBool })
+			if len(text) == 0 || len(text) == len(all) {
 				return axis{}, false
 			}
-			for fam := famString; fam <= famIP; fam++ {
-				if list := byFamily[fam]; len(list) > 0 {
-					more, ok := valueCells(list, 20_000)
-					if !ok {
-						return axis{}, false
-					}
-					values = append(values, more...)
-				}
+			if values, ok = valueCells(text, 20_000); !ok || family(text[0].Operator) != famString {
+				return axis{}, false
 			}
+			values = append(values, "true", "false", "True", "False", "TRUE", "FALSE")
 		}
 		a.keys[key] = values
 	}

@@ -150,9 +150,6 @@ var catalogue = mustCatalog(actionsText, eventsText)
 // ims is needed to prefer that service's own parameter spelling.
 var familyIMS = catalogue.families["ims"]
 
-// familySignIn marks entries that people sign in through.
-var familyAASSub, familyAASCustomer = catalogue.families["aassub"], catalogue.families["aascustomer"]
-
 func mustCatalog(actions, events string) *catalog {
 	c, err := parseCatalog(actions, events)
 	if err != nil {

@@ -130,7 +130,7 @@ func (s *testSession) Pairs(_ int, out []detectors.Pair) ([]detectors.Pair, erro
 	return append(out, detectors.Pair{Key: "all", Value: strings.Clone(s.ev.ID)}), nil
 }
 
-func (s *testSession) Detection(rule int, v *detectors.Verdict) (alert.Detection, error) {
+func (s *testSession) Detection(rule int, v *detectors.Verdict, _ detectors.Pair) (alert.Detection, error) {
 	d := alert.Detection{Rule: s.set.rules[rule].ID, RuleVersion: 1, Title: "t", Severity: alert.Low, Count: 1, Window: time.Hour}
 	if v != nil {
 		d.Reason, d.Time, d.FirstAt, d.EventIDs, d.Key, d.Severity = v.Reason, v.Last, v.First, v.EventIDs, v.Reason, alert.High

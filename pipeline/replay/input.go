@@ -250,7 +250,7 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 	packed := &counting{r: raw, ctx: ctx, total: &c.read}
 	br := bufio.NewReaderSize(packed, 64<<10)
 	head, err := br.Peek(4)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		shut()
 		return nil, plain(err)
 	}
@@ -318,7 +318,7 @@ type faults struct {
 
 func (f faults) Read(p []byte) (int, error) {
 	n, err := f.r.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = broken(f.kind, err)
 	}
 	return n, err

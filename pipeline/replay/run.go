@@ -123,7 +123,7 @@ func (r *Reader) file(ctx context.Context, in *input, c *counters, yield func(st
 	goOn := true
 	for goOn {
 		if err := s.next(&ch); err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				r.failed = append(r.failed, FileError{in.path, err})
 			}
 			return true

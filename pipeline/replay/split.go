@@ -205,7 +205,7 @@ func (s *splitter) cutLines(c *chunk, buf []byte) (used int) {
 		return used
 	}
 	if s.err != nil {
-		if len(bytes.TrimSpace(buf)) > 0 && s.err == io.EOF {
+		if len(bytes.TrimSpace(buf)) > 0 && errors.Is(s.err, io.EOF) {
 			c.lines = true // the last line has no end
 			return len(buf)
 		}

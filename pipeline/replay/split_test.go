@@ -94,7 +94,7 @@ func TestPropSplit(t *testing.T) {
 		var got []string
 		for {
 			err := s.next(&c)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
@@ -142,7 +142,7 @@ func FuzzSplit(f *testing.F) {
 			t.Fatalf("%d bytes of records out of %d", total, len(in))
 		}
 		// An archive that breaks off gives no more than the whole file does.
-		if _, err := split(t, io.MultiReader(bytes.NewReader(in), iotest.ErrReader(ErrTruncated)), o, 3*len(in)+10); err == io.EOF {
+		if _, err := split(t, io.MultiReader(bytes.NewReader(in), iotest.ErrReader(ErrTruncated)), o, 3*len(in)+10); errors.Is(err, io.EOF) {
 			t.Fatal("the reader's error was lost")
 		}
 	})

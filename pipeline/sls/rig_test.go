@@ -261,12 +261,18 @@ func (r *rig) start(change func(*Config, *Options)) *rig {
 	}
 	r.src = src
 	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel, r.done = cancel, make(chan error, 1)
-	go func(done chan error) { done <- src.Run(ctx) }(r.done)
+	done, ended := make(chan error, 1), make(chan struct{})
+	r.cancel, r.done = cancel, done
+	go func() {
+		defer close(ended)
+		done <- src.Run(ctx)
+	}()
 	r.t.Cleanup(func() {
-		if r.done != nil {
-			cancel()
-			<-r.done
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			r.t.Error("Run did not return")
 		}
 	})
 	return r

@@ -385,7 +385,7 @@ func (s *Server) Redeliver(ctx context.Context, envelope string) error {
 		return ErrNotConnected
 	}
 	if err := c.send(frame); err != nil {
-		return fmt.Errorf("%w: %v", ErrNotConnected, err)
+		return fmt.Errorf("%w: %w", ErrNotConnected, err)
 	}
 	t := time.NewTimer(s.opt.AckTimeout)
 	defer t.Stop()

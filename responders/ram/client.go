@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,6 +155,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.Credentials == nil {
 		return nil, errors.New("respond.ram: no credentials are configured")
+	}
+	if slices.Contains(strings.Split(os.Getenv("DEBUG"), ","), "sdk") {
+		return nil, errors.New("respond.ram: DEBUG=sdk is set, with which the SDK prints every request and the session token in it; unset it")
 	}
 	if r := cfg.AssumeRole; r != "" {
 		if _, _, ok := roleARN(strings.ReplaceAll(r, "{account}", "1")); !ok {

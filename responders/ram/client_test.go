@@ -11,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,7 @@ func TestDefaultEndpointsAndWireForm(t *testing.T) {
 			t.Fatal(a.Kind, err)
 		}
 	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	want := []string{"https://ram.aliyuncs.com", "https://ims.aliyuncs.com", "https://sts.ap-southeast-1.aliyuncs.com",
 		"https://actiontrail.ap-southeast-1.aliyuncs.com", "https://actiontrail.eu-central-1.aliyuncs.com"}
 	for _, h := range want {
@@ -102,6 +104,29 @@ func TestDefaultEndpointsAndWireForm(t *testing.T) {
 	}
 	if len(hosts) > 0 {
 		t.Errorf("called besides: %v", hosts)
+	}
+}
+
+// The SDK would read the proxy settings itself, take NO_PROXY for regular
+// expressions, and give up on what it cannot read.
+func TestOddProxySettings(t *testing.T) {
+	t.Setenv("NO_PROXY", "[::1,*.internal,(")
+	t.Setenv("HTTP_PROXY", "http://bad proxy:port")
+	t.Setenv("HTTPS_PROXY", "http://bad proxy:port")
+	r := newRig(t)
+	if _, err := r.exec(kind).Read(t.Context(), action(kind)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// DEBUG=sdk makes the SDK print every request with its session token.
+func TestDebugOutputOfTheSDKIsRefused(t *testing.T) {
+	for v, bad := range map[string]bool{"sdk": true, "x,sdk": true, "sd": false, "": false, "1": false} {
+		t.Setenv("DEBUG", v)
+		_, err := New(Config{Credentials: someCredentials})
+		if (err != nil) != bad {
+			t.Errorf("DEBUG=%q: %v", v, err)
+		}
 	}
 }
 
@@ -498,6 +523,29 @@ func TestErrorsAreClean(t *testing.T) {
 	}
 	// Nor does an executor print them.
 	r.noSecrets("the executor", fmt.Sprintf("%v %s", e, json.RawMessage(prior)))
+}
+
+// The SDK's transport errors hold the URL, and that the signature and token.
+func TestReasonHidesTheURL(t *testing.T) {
+	inner := &url.Error{Op: "Post", URL: "https://ram.aliyuncs.com/?SecurityToken=EXAMPLEtoken&Signature=EXAMPLEsig", Err: errors.New("connection reset")}
+	if got := reason(nil, fmt.Errorf("sdk: %w", inner), nil); got != "connection reset" {
+		t.Fatal(got)
+	}
+}
+
+// The SDK's time-out for the whole exchange must be later than ours, which
+// knows what was sent.
+func TestTimeoutsOfTheSDKAreLater(t *testing.T) {
+	c, err := New(Config{Credentials: someCredentials, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := <-c.workers
+	for _, d := range []time.Duration{w.ram.GetReadTimeout(), w.ims.GetReadTimeout(), w.sts.GetReadTimeout(), w.trail.GetReadTimeout()} {
+		if d <= time.Minute {
+			t.Errorf("%s", d)
+		}
+	}
 }
 
 func TestParseARN(t *testing.T) {

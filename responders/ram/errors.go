@@ -54,7 +54,7 @@ func (e *Error) Error() string {
 // Unwrap gives the class and, where there is one, the pause and the context's error.
 func (e *Error) Unwrap() []error {
 	out := []error{e.Class}
-	if e.After > 0 && e.Class == responders.ErrRetry { //nolint:errorlint // one of our own three values
+	if e.After > 0 && errors.Is(e.Class, responders.ErrRetry) {
 		out = append(out, &responders.RetryAfterError{After: e.After, Err: responders.ErrRetry})
 	}
 	if e.cause != nil {
@@ -107,7 +107,7 @@ func classify(o op, w outcome, sdkErr error, secrets []string) error {
 		e.cause = contextErr(w.err, sdkErr)
 	case !w.answered:
 		e.Class, e.Detail = doubt, reason(w.err, sdkErr, secrets)
-		if e.Class == responders.ErrRetry { //nolint:errorlint // one of our own values
+		if !o.write {
 			e.cause = contextErr(w.err, sdkErr)
 		}
 	case w.status >= 200 && w.status < 300:

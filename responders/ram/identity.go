@@ -46,6 +46,9 @@ func (own) renew(c *Client) bool {
 		return false
 	}
 	c.cfg.Invalidate()
+	c.self.mu.Lock()
+	c.self.key = "" // the new ones may be another principal's
+	c.self.mu.Unlock()
 	return true
 }
 
@@ -249,8 +252,7 @@ func (s *session) keys(ctx context.Context, c *Client) (keys, error) {
 		err = &Error{Action: "sts AssumeRole", Class: responders.ErrRetry, Detail: "nothing was sent: the answer holds no credentials"}
 	}
 	if err != nil {
-		var e *Error
-		if left > minRemaining && !(errors.As(err, &e) && e.Class == responders.ErrRefused) { //nolint:errorlint // one of our own values
+		if left > minRemaining && !errors.Is(err, responders.ErrRefused) {
 			return k, nil
 		}
 		return keys{}, fmt.Errorf("role %s could not be assumed: %w", s.arn, err)

@@ -456,6 +456,28 @@ func TestUndoOfAKey(t *testing.T) {
 	}
 }
 
+// A read that lags must not make an undo believe that there is nothing to undo.
+func TestUndoRightAfterTheChange(t *testing.T) {
+	r, e, a, prior := ready(t)
+	r.cloud.SetStaleReads(2)
+	sc, err := r.c.in(t.Context(), acct)
+	if err == nil {
+		_, err = r.c.updateKey(t.Context(), sc, target{account: acct, user: "alice", key: aliceKey}, inactive)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Undo(t.Context(), a, prior); err != nil || r.cloud.KeyStatus(aliceKey) != ramtest.Active {
+		t.Fatalf("%v, the key is %s", err, r.cloud.KeyStatus(aliceKey))
+	}
+	if _, err := r.c.updateKey(t.Context(), sc, target{account: acct, user: "alice", key: aliceKey}, inactive); err != nil {
+		t.Fatal(err)
+	}
+	if in, _, err := e.Verify(t.Context(), a); err != nil || !in {
+		t.Fatalf("verify: %v %v", in, err)
+	}
+}
+
 // A protected user can be given back what was taken before it was protected.
 func TestUndoOfAProtectedUser(t *testing.T) {
 	r, e, a, prior := ready(t)

@@ -48,7 +48,7 @@ func parseDocument(s string) (*document, error) {
 		return nil, err
 	}
 	if d.Version != "1" {
-		return nil, errors.New(`Version must be "1"`) //nolint:staticcheck // the field is spelled with a capital
+		return nil, errors.New(`the Version must be "1"`)
 	}
 	if len(d.Statement) == 0 {
 		return nil, errors.New("there is no statement")

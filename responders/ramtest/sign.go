@@ -2,7 +2,7 @@ package ramtest
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the wire form fixes the algorithm
+	"crypto/sha1" // the wire form fixes the algorithm
 	"encoding/base64"
 	"net/url"
 	"sort"

@@ -26,7 +26,18 @@ var (
 	ErrNotAllowed = errors.New("not allowed")
 	// ErrNotFound: there is no such thing.
 	ErrNotFound = errors.New("not found")
+	// ErrBadRequest: the running program does not understand what was asked.
+	ErrBadRequest = errors.New("bad request")
 )
+
+// answer is a failure in the words of the running program, of one kind above.
+type answer struct {
+	kind error
+	text string
+}
+
+func (a *answer) Error() string { return a.text }
+func (a *answer) Unwrap() error { return a.kind }
 
 // Client talks to the program whose state folder is dir.
 type Client struct {
@@ -78,9 +89,11 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 		}
 		switch e.Kind {
 		case "not_allowed":
-			return fmt.Errorf("%w: %s", ErrNotAllowed, e.Error)
+			return &answer{ErrNotAllowed, e.Error}
 		case "not_found":
-			return fmt.Errorf("%w: %s", ErrNotFound, e.Error)
+			return &answer{ErrNotFound, e.Error}
+		case "bad_request":
+			return &answer{ErrBadRequest, e.Error}
 		}
 		return errors.New(e.Error)
 	}

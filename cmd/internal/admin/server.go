@@ -176,7 +176,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 	switch {
 	case errors.As(err, &bad):
 		status, kind = http.StatusBadRequest, "bad_request"
-	case errors.Is(err, responders.ErrNoAction), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, responders.ErrNoAction), errors.Is(err, ErrNotFound):
 		status, kind = http.StatusNotFound, "not_found"
 	case errors.Is(err, responders.ErrNotAllowed):
 		status, kind = http.StatusForbidden, "not_allowed"

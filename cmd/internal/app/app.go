@@ -117,15 +117,18 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 
 	pc := pipeline.Config{Bus: a.bus, Logger: a.log}
 	grace := c.Detect.Grace.Std()
+	// When traffic pauses, what waits for late events is decided after this
+	// much ingest time, however long the grace.
+	idle := min(max(grace, time.Second), 2*time.Second)
 	if has(RoleIngest) {
 		pc.Ingest = true
-		pc.Ingester.TickAfter = max(grace, time.Second)
+		pc.Ingester.TickAfter = idle
 	}
 	if has(RoleDetect) {
 		pc.Detect = true
 		pc.Worker = pipeline.WorkerConfig{
 			NewEngine: pipeline.DetectorEngines(a.rules, func(int) detectors.EngineConfig {
-				return detectors.EngineConfig{Grace: grace, IdleAfter: max(grace, time.Second), DedupHorizon: c.Detect.DedupFor.Std(),
+				return detectors.EngineConfig{Grace: grace, IdleAfter: idle, DedupHorizon: c.Detect.DedupFor.Std(),
 					DedupMax: c.Detect.DedupMax, Judge: NewJudge(),
 					OnRuleError: func(e detectors.RuleError) { a.log.Error("a rule could not be evaluated", "error", e.Error()) }}
 			}),
@@ -192,6 +195,11 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	}
 	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
+	if a.bus.Embedded() {
+		// The store's lock keeps a second process out, so what a dead
+		// predecessor left is ours at once.
+		mo.Owner = "embedded"
+	}
 	if err := a.executors(&mo); err != nil {
 		return fmt.Errorf("%w: respond.ram: %w", ErrUnusable, err)
 	}
@@ -329,8 +337,8 @@ func (a *App) Run(ctx context.Context) error {
 
 	var resp, pipe, src sync.WaitGroup
 	if a.dispatcher != nil {
+		// The dispatcher runs the machine too.
 		start(&resp, "responders", func() error { return a.dispatcher.Run(respCtx) })
-		start(&resp, "actions", func() error { return a.machine.Run(respCtx) })
 		for _, l := range a.listeners {
 			start(&resp, "slack buttons", func() error {
 				if err := l.Run(respCtx); err != nil {

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -99,13 +98,13 @@ func (a *App) Alert(ctx context.Context, id string) (alert.Alert, []responders.A
 	for _, x := range all {
 		if strings.HasPrefix(x.ID, id) {
 			if full != "" && full != x.ID {
-				return alert.Alert{}, nil, fmt.Errorf("more than one alert begins with %q: %w", id, os.ErrNotExist)
+				return alert.Alert{}, nil, fmt.Errorf("more than one alert begins with %q (%w: give more of it)", id, admin.ErrNotFound)
 			}
 			full = x.ID
 		}
 	}
 	if full == "" {
-		return alert.Alert{}, nil, fmt.Errorf("no alert %q: %w", id, os.ErrNotExist)
+		return alert.Alert{}, nil, fmt.Errorf("alert %q: %w", id, admin.ErrNotFound)
 	}
 	return a.dispatcher.Alert(ctx, full)
 }

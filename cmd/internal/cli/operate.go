@@ -49,7 +49,7 @@ func operationError(err error) error {
 		return exit(exitUnreachable, err)
 	case errors.Is(err, admin.ErrNotAllowed):
 		return exit(exitRefused, err)
-	case errors.Is(err, admin.ErrNotFound):
+	case errors.Is(err, admin.ErrNotFound), errors.Is(err, admin.ErrBadRequest):
 		return exit(exitUsage, err)
 	}
 	var ee *exitError
@@ -61,6 +61,14 @@ func operationError(err error) error {
 
 func addOutput(c *cobra.Command, o *string, forms string) {
 	c.Flags().StringVarP(o, "output", "o", "table", "output: "+forms)
+}
+
+// checkOutput refuses a form that the command does not have.
+func checkOutput(out string, forms ...string) error {
+	if slices.Contains(forms, out) {
+		return nil
+	}
+	return usagef("output %q: want %s", out, strings.Join(forms, ", "))
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -102,6 +110,9 @@ func alertsCmd(e *env) *cobra.Command {
 	var out string
 	var limit int
 	ls := operation(e, "ls", "List the newest alerts", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		if err := checkOutput(out, "table", "json", "jsonl"); err != nil {
+			return err
+		}
 		as, err := c.Alerts(ctx, limit)
 		if err != nil {
 			return err
@@ -116,9 +127,6 @@ func alertsCmd(e *env) *cobra.Command {
 				}
 			}
 			return nil
-		case "table":
-		default:
-			return usagef("output %q: want table, json or jsonl", out)
 		}
 		var rows []table.Row
 		for _, a := range as {
@@ -146,6 +154,9 @@ func actionCmd(e *env) *cobra.Command {
 
 	var out string
 	ls := operation(e, "ls", "List actions, newest first", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		if err := checkOutput(out, "table", "json"); err != nil {
+			return err
+		}
 		as, err := c.Actions(ctx)
 		if err != nil {
 			return err
@@ -164,6 +175,9 @@ func actionCmd(e *env) *cobra.Command {
 
 	var showOut string
 	show := operation(e, "show ID", "Show one action: the exact call, its history, state before and after", args(1, 1, "the id of an action (its beginning is enough)"), func(ctx context.Context, c *admin.Client, a []string) error {
+		if err := checkOutput(showOut, "table", "json"); err != nil {
+			return err
+		}
 		d, err := c.Action(ctx, a[0])
 		if err != nil {
 			return err
@@ -315,6 +329,9 @@ func parkedCmd(e *env) *cobra.Command {
 	var out string
 	var limit int
 	ls := operation(e, "ls", "List parked records with their reasons", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		if err := checkOutput(out, "table", "json"); err != nil {
+			return err
+		}
 		ps, err := c.Parked(ctx, limit)
 		if err != nil {
 			return err
@@ -338,6 +355,9 @@ func parkedCmd(e *env) *cobra.Command {
 func statusCmd(e *env) *cobra.Command {
 	var out string
 	cmd := operation(e, "status", "How the running program is doing", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		if err := checkOutput(out, "table", "json"); err != nil {
+			return err
+		}
 		s, err := c.Status(ctx)
 		if err != nil {
 			return err

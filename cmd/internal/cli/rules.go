@@ -67,6 +67,9 @@ func rulesList(e *env) *cobra.Command {
 	var out string
 	var verbose bool
 	c := &cobra.Command{Use: "list", Short: "List the rules", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		if err := checkOutput(out, "table", "json", "name"); err != nil {
+			return err
+		}
 		set, err := f.load(e)
 		if err != nil {
 			return err
@@ -80,9 +83,6 @@ func rulesList(e *env) *cobra.Command {
 				fmt.Fprintln(e.out, r.ID)
 			}
 			return nil
-		case "table":
-		default:
-			return usagef("output %q: want table, json or name", out)
 		}
 		head := table.Row{"rule", "v", "severity", "status", "needs", "att&ck", "title"}
 		if verbose {
@@ -122,6 +122,9 @@ func rulesShow(e *env) *cobra.Command {
 	var f ruleFlags
 	var out string
 	c := &cobra.Command{Use: "show RULE", Short: "Show one rule with its runbook", Args: args(1, 1, "the id of a rule"), RunE: func(_ *cobra.Command, a []string) error {
+		if err := checkOutput(out, "table", "json"); err != nil {
+			return err
+		}
 		set, err := f.load(e)
 		if err != nil {
 			return err
@@ -183,6 +186,9 @@ func rulesTest(e *env) *cobra.Command {
 	var out string
 	var files []string
 	c := &cobra.Command{Use: "test [RULE|GLOB]...", Short: "Run the tests that rules carry", RunE: func(_ *cobra.Command, a []string) error {
+		if err := checkOutput(out, "table", "json"); err != nil {
+			return err
+		}
 		f.dirs = append(f.dirs, files...)
 		set, err := f.load(e)
 		if err != nil {
@@ -228,6 +234,9 @@ func rulesTest(e *env) *cobra.Command {
 func rulesFields(e *env) *cobra.Command {
 	var out string
 	c := &cobra.Command{Use: "fields", Short: "The fields and functions that expressions may use", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		if err := checkOutput(out, "table", "json"); err != nil {
+			return err
+		}
 		if out == "json" {
 			return printJSON(e.out, rules.Fields())
 		}

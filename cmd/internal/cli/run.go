@@ -31,7 +31,7 @@ func logger(e *env, c config.Log) *slog.Logger {
 		}
 	}
 	if format == "text" {
-		return slog.New(tint.NewHandler(e.err, &tint.Options{Level: level, NoColor: !e.terminal(e.err), TimeFormat: "15:04:05.000"}))
+		return slog.New(tint.NewTextHandler(e.err, &tint.Options{Level: level, NoColor: !e.terminal(e.err), TimeFormat: "15:04:05.000"}))
 	}
 	return slog.New(slog.NewJSONHandler(e.err, &slog.HandlerOptions{Level: level}))
 }

@@ -22,7 +22,7 @@ func defaults() *Config {
 	return &Config{
 		StateDir: "trailwarden-data",
 		NATS:     NATS{MaxBytes: 8 << 30},
-		Detect: Detect{Pack: &yes, Grace: responders.Duration(2 * time.Second),
+		Detect: Detect{Pack: &yes, Grace: responders.Duration(15 * time.Second),
 			DedupFor: responders.Duration(24 * time.Hour), DedupMax: 200_000},
 		Respond: Respond{Mode: responders.Observe, Undo: responders.Duration(30 * 24 * time.Hour),
 			RAM: RAM{Region: "cn-hangzhou"}},

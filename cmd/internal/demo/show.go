@@ -223,6 +223,11 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	if !pause(ctx, o.Beat) {
 		return out, ctx.Err()
 	}
+	term.Say("  ▸ The intruder tries again: InvalidAccessKeyId.Inactive")
+	cloud.Append(Retry(o.Now).JSON)
+	if !pause(ctx, o.Beat) {
+		return out, ctx.Err()
+	}
 	term.Print("%s", "")
 	term.Say("  The key %s is %s in the cloud now. Was it a mistake? Every action can be taken back:", text.MaskKey(BackdoorKey), cloud.RAM.KeyStatus(BackdoorKey))
 	if o.Ask == nil || o.Ask("  undo it (it goes back to Active; this is a fake cloud)?") {

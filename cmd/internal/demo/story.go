@@ -300,6 +300,22 @@ func (w *writer) intrusion(start time.Time) []Act {
 	return acts
 }
 
+// Retry is what the intruder meets after the key was disabled.
+func Retry(at time.Time) Record {
+	w := &writer{rnd: rand.New(rand.NewPCG(11, 11))}
+	var thief person
+	for _, p := range cast() {
+		if p.name == Victim {
+			thief = p
+		}
+	}
+	thief.key, thief.agent = BackdoorKey, "aliyun-cli/3.0.210"
+	e := w.base(at, thief, attackerVPS)
+	e.set("Oss", "GetObject", "Read", map[string]any{"bucketName": "example-reports"})
+	e.ErrorCode, e.ErrorMessage = "InvalidAccessKeyId.Inactive", "The specified AccessKey is disabled."
+	return e.record(at)
+}
+
 type writer struct {
 	rnd *rand.Rand
 	n   int

@@ -109,11 +109,12 @@ func (t *Terminal) card(a alert.Alert, account string) {
 // action prints each state of an action once.
 func (t *Terminal) action(alertID string, a responders.ActionView) {
 	key := alertID + a.ID + string(a.State)
-	if t.shown[key] || a.State == responders.Approved || a.State == responders.Executing || a.State == responders.Undoing {
+	if t.shown[key] || a.State == responders.Proposed && a.Reason == "" || a.State == responders.Approved || a.State == responders.Executing || a.State == responders.Undoing {
 		return
 	}
 	t.shown[key] = true
-	word, style := "", dim
+	var word string
+	style := dim
 	switch a.State {
 	case responders.Done:
 		word, style = "CONTAINED", green

@@ -117,7 +117,7 @@ func Start(o Options, accounts []string) (*Cloud, error) {
 func (c *Cloud) route(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, chattest.APIPath), strings.HasPrefix(r.URL.Path, "/services/"),
-		strings.HasPrefix(r.URL.Path, "/link/"), strings.HasPrefix(r.URL.Path, chattest.RobotPath):
+		strings.HasPrefix(r.URL.Path, "/link/"), strings.HasPrefix(r.URL.Path, "/fake/"), strings.HasPrefix(r.URL.Path, chattest.RobotPath):
 		c.Chat.ServeHTTP(w, r)
 	case r.Header.Get("X-Log-Apiversion") != "":
 		c.SLS.ServeHTTP(w, r)

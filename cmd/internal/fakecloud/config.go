@@ -48,6 +48,8 @@ source:
       logstore: %[6]s
       consumer_group: trailwarden
       start: begin
+detect:
+  lists: {own_principals: [%[8]s, user/%[9]s/%[8]s]}
 notify:
   slack:
     - name: slack
@@ -75,7 +77,7 @@ respond:
     - {name: new-key-for-other, mode: auto}
     - {name: suspicious-key, mode: auto}
 http: {listen: ""}
-`, addr, quote(filepath.Join(dir, "state")), names.String(), static, project, logstore, chattest.DefaultChannel, userName)
+`, addr, quote(filepath.Join(dir, "state")), names.String(), static, project, logstore, chattest.DefaultChannel, userName, home(accounts))
 	path := filepath.Join(dir, "trailwarden.yaml")
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }

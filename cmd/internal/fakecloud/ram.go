@@ -10,6 +10,14 @@ import (
 // defaultAccount is whose user trailwarden is when no event names an account.
 const defaultAccount = "1000000000000001"
 
+// home is the account that trailwarden's user lives in.
+func home(accounts []string) string {
+	if len(accounts) > 0 {
+		return accounts[0]
+	}
+	return defaultAccount
+}
+
 // newRAM makes the identity services. The user that the written configuration
 // signs with belongs to the first account.
 func (c *Cloud) newRAM(accounts []string) {
@@ -17,10 +25,7 @@ func (c *Cloud) newRAM(accounts []string) {
 		Journal:  func(e ramtest.Entry) { c.journal.write("ram", e) },
 		OnChange: c.record,
 	})
-	account := defaultAccount
-	if len(accounts) > 0 {
-		account = accounts[0]
-	}
+	account := home(accounts)
 	c.RAM.AddAccount(account, "")
 	c.RAM.AddUser(account, userName)
 	// The account was made just now, so nobody has the id yet.

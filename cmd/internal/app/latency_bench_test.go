@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/responders/chattest"
+)
+
+// BenchmarkSLSToSlack measures from a record being readable in SLS to the
+// Slack call being accepted, over the real SDKs and an fsync before each
+// acknowledgement. One record at a time, a second apart, because Slack takes
+// one message a second. Run with -benchtime 20x.
+func BenchmarkSLSToSlack(b *testing.B) {
+	cloud, err := fakecloud.Start(fakecloud.Options{Dir: b.TempDir(), ChatRate: -1}, []string{"1000000000000001"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cloud.Close()
+	cfg, err := config.Load(cloud.Config, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}()
+	send := func(i int) time.Duration {
+		n := len(cloud.Chat.Messages(chattest.DefaultChannel))
+		now := time.Now()
+		cloud.Append(fmt.Appendf(nil, `{"eventId":"lat-%d","eventName":"ConsoleSignin","serviceName":"AasCustomer","eventType":"ConsoleSignin","eventTime":%q,"sourceIpAddress":"203.0.113.%d","userAgent":"x","requestId":"r","recipientAccountId":"1000000000000001","userIdentity":{"type":"root-account","accountId":"1000000000000001","principalId":"1000000000000001","userName":"root"},"additionalEventData":{"isMFAChecked":"true"}}`,
+			i, now.UTC().Format("2006-01-02T15:04:05Z"), i%250))
+		for len(cloud.Chat.Messages(chattest.DefaultChannel)) == n {
+			if time.Since(now) > 30*time.Second {
+				b.Fatal("no message within 30 s")
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		return time.Since(now)
+	}
+	send(0) // until everything is up
+	var took []time.Duration
+	i := 0
+	for b.Loop() {
+		i++
+		time.Sleep(1100*time.Millisecond + time.Duration(i*37%200)*time.Millisecond)
+		took = append(took, send(i))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "median-ms")
+	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+}

@@ -1,0 +1,271 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+)
+
+var built struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+// realBinary builds the program once, as a release is built: without the race
+// detector, which would make times say nothing.
+func realBinary(t *testing.T) string {
+	t.Helper()
+	repo := root(t)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "trailwarden-bin-"); built.err != nil {
+			return
+		}
+		built.path = filepath.Join(built.dir, "trailwarden")
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", built.path, "./cmd/trailwarden")
+		cmd.Dir = repo
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+// needsRules skips a test of a story whose rules are not shipped.
+func needsRules(t *testing.T, ids ...string) {
+	t.Helper()
+	have, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if !have[id] {
+			t.Skipf("the rule %s is not shipped", id)
+		}
+	}
+}
+
+// demoRules are the rules without which the demo's story has no end.
+var demoRules = []string{"ak.new_source_ip"}
+
+// headlines are the five detections that the demo must show, by a rule of
+// which each consists.
+func headlines() map[string][]string {
+	h := map[string][]string{
+		"root login":             {"root.login_no_mfa", "root.console_login"},
+		"second factor removed":  {"mfa.removed"},
+		"AccessKey creation":     {"ak.created", "ak.created_for_other"},
+		"unfamiliar source":      {"ak.new_source_ip"},
+		"permissions, expanding": {"policy.admin_attached", "policy.expanded"},
+	}
+	if app.NewJudge() == nil {
+		delete(h, "permissions, expanding") // no judge of policies is linked
+	}
+	return h
+}
+
+var took = regexp.MustCompile(`(?m)^  (\d+) s, no account, nothing sent anywhere$`)
+
+// checkDemo says whether the printed story is complete.
+func checkDemo(t *testing.T, out string) {
+	t.Helper()
+	for what, rules := range headlines() {
+		shown := false
+		for _, r := range rules {
+			shown = shown || regexp.MustCompile(`(?m)^ +`+regexp.QuoteMeta(r)+` · `).MatchString(out)
+		}
+		if !shown {
+			t.Errorf("no alert about: %s (%v)", what, rules)
+		}
+	}
+	for _, want := range []string{"└─ CONTAINED ram UpdateAccessKey", "└─ UNDONE", "What happened", "1 key contained", "containment undone", "Next"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the story lacks %q", want)
+		}
+	}
+	if strings.ContainsAny(out, "\x1b\r") {
+		t.Error("escape codes where there is no terminal")
+	}
+	if strings.Contains(out, "[Y/n]") {
+		t.Error("a prompt in a headless run")
+	}
+	m := took.FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("no end of the story:\n%s", out)
+	}
+	if s, err := strconv.Atoi(m[1]); err != nil || s >= 40 {
+		t.Errorf("the story took %s s, want under 40", m[1])
+	}
+	if m := regexp.MustCompile(`the first after ([0-9.]+) s`).FindStringSubmatch(out); m == nil {
+		t.Error("the time of the first alert is not told")
+	} else if s, err := strconv.ParseFloat(m[1], 64); err != nil || s > 10 {
+		t.Errorf("the first alert came after %s s, want 10", m[1])
+	}
+	if t.Failed() {
+		t.Logf("%s", out)
+	}
+}
+
+func TestDemoHeadless(t *testing.T) {
+	needsRules(t, demoRules...)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	tmp := t.TempDir()
+	cmd := exec.CommandContext(ctx, realBinary(t), "demo", "--headless")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + tmp, "TMPDIR=" + tmp}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, out.String(), errs.String())
+	}
+	checkDemo(t, out.String())
+	if errs.Len() > 0 {
+		t.Errorf("stderr: %s", errs.String())
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+type block struct {
+	lang, text string
+	line       int
+}
+
+// blocks are the fenced blocks of a Markdown file.
+func blocks(md string) []block {
+	var out []block
+	var cur *block
+	for i, l := range strings.Split(md, "\n") {
+		switch {
+		case cur == nil && strings.HasPrefix(l, "```"):
+			cur = &block{lang: strings.TrimSpace(l[3:]), line: i + 1}
+		case cur != nil && strings.HasPrefix(l, "```"):
+			out = append(out, *cur)
+			cur = nil
+		case cur != nil:
+			cur.text += l + "\n"
+		}
+	}
+	return out
+}
+
+// What the README tells people to type works, in its order, in a fresh copy;
+// what it shows as a configuration is one.
+func TestReadme(t *testing.T) {
+	repo := root(t)
+	md, err := os.ReadFile(filepath.Join(repo, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := realBinary(t)
+	tmp := t.TempDir()
+	dir := filepath.Join(tmp, "copy")
+	copyTree(t, repo, dir)
+	demo := regexp.MustCompile(`(?m)^go run \./cmd/trailwarden demo$`)
+	shells, configs := 0, 0
+	for _, b := range blocks(string(md)) {
+		switch b.lang {
+		case "sh":
+			shells++
+			script := strings.ReplaceAll(b.text, "/tmp/", tmp+"/")
+			if demo.MatchString(script) {
+				needs := true
+				if have, err := shipped(); err == nil {
+					for _, r := range demoRules {
+						needs = needs && have[r]
+					}
+				}
+				if !needs {
+					t.Logf("README.md:%d: the demo is not run: its rules are not shipped", b.line)
+					script = demo.ReplaceAllString(script, "")
+				}
+				script = demo.ReplaceAllString(script, bin+" demo --headless")
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+			cmd := exec.CommandContext(ctx, "sh", "-euc", script)
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -buildvcs=false")
+			out, err := cmd.CombinedOutput()
+			cancel()
+			if err != nil {
+				t.Errorf("README.md:%d: %v\n%s\n%s", b.line, err, b.text, out)
+			}
+		case "yaml":
+			configs++
+			path := filepath.Join(tmp, fmt.Sprintf("block-%d.yaml", b.line))
+			if err := os.WriteFile(path, []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(bin, "config", "validate", "--config", path)
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+			for _, m := range regexp.MustCompile(`\$\{([A-Z0-9_]+)\}`).FindAllStringSubmatch(b.text, -1) {
+				cmd.Env = append(cmd.Env, m[1]+"=EXAMPLE")
+			}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("README.md:%d: not a valid configuration: %v\n%s", b.line, err, out)
+			}
+		}
+	}
+	if shells < 4 || configs < 1 {
+		t.Errorf("%d sh blocks and %d yaml blocks were found: are they still marked as such?", shells, configs)
+	}
+	// Links to files of the repository lead somewhere.
+	for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(md), -1) {
+		if _, err := os.Stat(filepath.Join(repo, m[1])); err != nil {
+			t.Errorf("README.md links to %s, which is not there", m[1])
+		}
+	}
+}
+
+// copyTree copies what a clone would have.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	skip := map[string]bool{".git": true, "bin": true, ".tools": true, "node_modules": true}
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		switch {
+		case d.IsDir() && skip[rel]:
+			return filepath.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(target, 0o755)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, b, info.Mode().Perm())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

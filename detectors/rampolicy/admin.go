@@ -1,0 +1,79 @@
+package rampolicy
+
+// Power is how far the permissions of a document go.
+type Power struct {
+	// Admin: full control of the account, or a way for the holder to give
+	// themselves that without the help of others.
+	Admin bool
+	// Privileged: less than that, but an escalation path of at least high
+	// severity, or management of permissions, credentials or the audit trail.
+	Privileged bool
+	// Everything: what nobody has thought of yet is allowed on everything.
+	Everything bool
+	// Paths are the escalation paths that the holder can walk.
+	Paths []string
+	// Known is false when the document could not be analysed in full: then
+	// the other facts say what was found, and may be too little.
+	Known bool
+	// Why says it in a few words, in English and Chinese; empty when there
+	// is nothing to say.
+	Why, WhyZH string
+}
+
+// PowerOf finds how far a document goes, from what it allows: its name and
+// the wording of its patterns do not matter. Conditions count as met: what is
+// allowed with MFA only is still allowed. The account is the one that the
+// document is used in, empty when not known.
+func PowerOf(d *Document, account string) Power {
+	empty := &Document{Version: "1"}
+	if d == nil {
+		d = empty
+	}
+	p := Power{Known: !d.Doubtful}
+	// The two readings of letter case are tried; the wider one counts.
+	for _, read := range readings(empty, d) {
+		a := newAnalysis(empty, d, Identity, read)
+		accounts := accountsOf(account, d)
+		if a.can(true, arbitrary+":"+arbitrary, "acs:"+arbitrary+":*:"+accounts[0]+":"+arbitrary, nil) {
+			p.Everything = true
+		}
+		found := a.completed(accounts)
+		if len(found) > len(p.Paths) {
+			p.Paths = p.Paths[:0]
+			for _, x := range found {
+				p.Paths = append(p.Paths, x.ID)
+			}
+		}
+		for _, x := range found {
+			p.Admin = p.Admin || x.Admin
+			p.Privileged = p.Privileged || x.Level >= High
+			if p.Why == "" {
+				p.Why, p.WhyZH = "can "+x.Gives+" ("+x.ID+")", "可"+x.Zh+"("+x.ID+")"
+			}
+		}
+		for _, act := range catalogue {
+			if act.Class.atLeast(ClassOrg) || act.Class == ClassAudit {
+				for _, res := range anyResource(act.Name, accounts[0]) {
+					if !p.Privileged && a.can(true, act.Name, res, nil) {
+						p.Privileged = true
+						if p.Why == "" {
+							p.Why, p.WhyZH = "may do "+act.Name+" on anything", "可对任意资源执行 "+act.Name
+						}
+					}
+				}
+			}
+		}
+		if a.unknown != "" {
+			p.Known = false
+		}
+	}
+	if p.Everything && p.Admin {
+		p.Why, p.WhyZH = "full control of the account", "完全控制账号"
+	}
+	p.Privileged = p.Privileged || p.Admin
+	return p
+}
+
+// AdminEquivalent says whether a document amounts to full control of the
+// account it is used in.
+func AdminEquivalent(d *Document, account string) bool { return PowerOf(d, account).Admin }

@@ -1,0 +1,367 @@
+package rampolicy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// breadth says how much of an action's resources a finding is about.
+func (t *teller) broad(action string, cells bitset) bool {
+	for _, account := range t.accounts {
+		for _, res := range anyResource(action, account) {
+			if n := t.cell(dimResource, res); n >= 0 && cells.has(n) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// everything says whether a finding is about actions that nobody has thought
+// of yet, on resources nobody has thought of.
+func (t *teller) everything(regions *[dimensions]region) bool {
+	n := t.cell(dimAction, arbitrary+":"+arbitrary)
+	m := t.cell(dimResource, "acs:"+arbitrary+":*:"+arbitrary+":"+arbitrary)
+	return n >= 0 && m >= 0 && regions[dimAction].cells.has(n) && regions[dimResource].cells.has(m)
+}
+
+// severity applies the table: the worst of what the region holds.
+func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, acts []Action) Severity {
+	worst := Low
+	raise := func(s Severity) { worst = max(worst, s) }
+	mfa := slices.ContainsFunc(f.Conditions, func(c string) bool { return strings.HasPrefix(c, "MFA no longer required") })
+	replaced := slices.ContainsFunc(f.Conditions, func(c string) bool { return strings.HasPrefix(c, "condition ") && strings.Contains(c, " added: ") })
+	dropped := g.cause == causeCondition
+
+	switch t.opts.Kind {
+	case Trust, Resource:
+		for _, p := range t.reached(g, regions[dimPrincipal].cells) {
+			r := reachOf(p.Principal, t.opts.Account)
+			switch {
+			case r == reachPublic:
+				raise(Critical)
+			case r == reachForeign || r == reachService:
+				raise(High)
+				if p.Kind == "Federated" {
+					worst = max(Medium, worst)
+				}
+			case r == reachOwn && t.opts.Kind == Trust:
+				raise(High)
+			default:
+				raise(Medium)
+			}
+			if openFederation(p.of, p.Principal) {
+				raise(High)
+			}
+		}
+		if mfa && !replaced {
+			raise(High)
+		}
+		if dropped {
+			raise(Medium)
+		}
+		return worst
+	case Control:
+		if len(t.new.Statements) == 0 || !t.new.HasDeny() {
+			return Critical
+		}
+		return High
+	}
+
+	if t.everything(regions) && g.cause != causeCondition {
+		return Critical
+	}
+	unconditional := !slices.ContainsFunc(g.reasons, func(i int) bool { return len(t.a.stmts[i].Conditions) > 0 })
+	// Where the same was allowed under another condition before, losing that
+	// is what counts, not the action.
+	if !dropped {
+		for _, act := range acts {
+			if act.Class == ClassNone {
+				continue
+			}
+			s := act.Class.severity(t.broad(act.Name, regions[dimResource].cells))
+			switch {
+			case act.Class == ClassPassRole && t.limitsService(g):
+				s = Low
+			case act.Class == ClassDestroy || act.Class == ClassExec:
+				if s = Low; t.broad(act.Name, regions[dimResource].cells) {
+					s = Medium
+				}
+			}
+			raise(s)
+		}
+		raise(t.plain(regions))
+	} else {
+		raise(Medium)
+		if mfa && !replaced {
+			raise(High)
+		}
+	}
+	for _, id := range f.Paths {
+		for _, p := range t.paths {
+			if p.ID == id {
+				raise(p.Level)
+			}
+		}
+	}
+	if g.cause == causeDeny {
+		raise(Medium)
+	}
+	if !unconditional && t.privateOnly(g) && worst > Low {
+		worst--
+	}
+	if worst == Low && t.impossible(regions) {
+		return Info
+	}
+	return worst
+}
+
+// plain is the severity of the actions as such: writing on everything is
+// medium, reading and writing on named resources is low.
+func (t *teller) plain(regions *[dimensions]region) Severity {
+	r := &regions[dimAction]
+	reads := r.rest == "" || onlyReads(r.rest)
+	for _, n := range r.names {
+		reads = reads && onlyReads(n)
+	}
+	star := t.cell(dimResource, "acs:"+arbitrary+":*:"+arbitrary+":"+arbitrary)
+	if !reads && star >= 0 && regions[dimResource].cells.has(star) {
+		return Medium
+	}
+	return Low
+}
+
+// limitsService says whether the statements that allow PassRole say to which
+// service.
+func (t *teller) limitsService(g *group) bool {
+	return len(g.reasons) > 0 && !slices.ContainsFunc(g.reasons, func(i int) bool {
+		return !slices.ContainsFunc(t.a.stmts[i].Conditions, func(c Condition) bool {
+			return strings.EqualFold(c.Key, "acs:Service") && !negated(c.Operator)
+		})
+	})
+}
+
+// privateOnly says whether all statements demand a source in a private
+// network.
+func (t *teller) privateOnly(g *group) bool {
+	return len(g.reasons) > 0 && !slices.ContainsFunc(g.reasons, func(i int) bool {
+		return !slices.ContainsFunc(t.a.stmts[i].Conditions, func(c Condition) bool {
+			return c.Operator == "IpAddress" && len(c.Values) > 0 && !slices.ContainsFunc(c.Values, func(v string) bool {
+				p, ok := network(v)
+				return !ok || !p.Addr().IsPrivate() || p.Bits() < 8
+			})
+		})
+	})
+}
+
+// impossible says whether no resource of the finding can belong to its
+// actions, going by the ram-code of both.
+func (t *teller) impossible(regions *[dimensions]region) bool {
+	if regions[dimAction].rest != "" || regions[dimResource].rest != "" {
+		return false
+	}
+	for _, act := range regions[dimAction].names {
+		service, _, ok := strings.Cut(strings.ToLower(act), ":")
+		if !ok || strings.ContainsAny(service, "*?") {
+			return false
+		}
+		for _, res := range regions[dimResource].names {
+			parts := strings.SplitN(strings.ToLower(res), ":", 3)
+			if len(parts) < 3 || parts[0] != "acs" || strings.ContainsAny(parts[1], "*?") || parts[1] == service ||
+				service == "sts" && parts[1] == "ram" || service == "ims" && parts[1] == "ram" || service == "ecs" && parts[1] == "vpc" || parts[1] == "" {
+				return false
+			}
+		}
+	}
+	return len(regions[dimAction].names) > 0 && len(regions[dimResource].names) > 0
+}
+
+type reachedPrincipal struct {
+	Principal
+	of *Statement
+}
+
+// reached returns the principals of the allowing statements that the region
+// is about.
+func (t *teller) reached(g *group, cells bitset) []reachedPrincipal {
+	var out []reachedPrincipal
+	for _, i := range g.reasons {
+		s := &t.a.stmts[i]
+		if s.NotPrinc || s.AnyPrinc {
+			out = append(out, reachedPrincipal{Principal{Value: "*"}, s.Statement})
+			continue
+		}
+		for j, p := range s.Principals {
+			if !t.a.covers(dimPrincipal, s.pats[dimPrincipal][j]).and(cells).empty() {
+				out = append(out, reachedPrincipal{p, s.Statement})
+			}
+		}
+	}
+	return out
+}
+
+// The words for classes in sentences.
+var (
+	classWords = map[Class]string{ClassPermission: "identity control", ClassCredential: "credentials of others", ClassOrg: "organisation control",
+		ClassAssume: "other roles", ClassPassRole: "passing roles", ClassExec: "running code", ClassAudit: "audit control", ClassSecret: "secrets",
+		ClassExposure: "opening data to outsiders", ClassDestroy: "destruction"}
+	classWordsZH = map[Class]string{ClassPermission: "身份权限管理", ClassCredential: "他人凭证", ClassOrg: "组织管控", ClassAssume: "扮演角色",
+		ClassPassRole: "传递角色", ClassExec: "执行代码", ClassAudit: "审计控制", ClassSecret: "密钥与机密", ClassExposure: "对外开放数据", ClassDestroy: "破坏数据"}
+)
+
+// sentence tells the finding: who may now do what on what, when, and why.
+func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, known []Action, conditionsZH []string) {
+	acts := regions[dimAction].words()
+	what, whatZH := listOf(acts, 5), listZH(acts, 5)
+	res, resZH := listOf(f.Resources, 3), listZH(f.Resources, 3)
+	if rest := regions[dimAction].rest; t.everything(regions) && len(regions[dimAction].names) == 0 && (rest == "*" || strings.HasPrefix(rest, "* (")) ||
+		t.everything(regions) && regions[dimAction].all {
+		what, whatZH = "everything (* on *: administrator)", "所有操作(* 对 *,等同管理员)"
+	} else if after, ok := strings.CutPrefix(rest, "* except "); ok {
+		what, whatZH = "everything except "+after, "除 "+after+" 以外的所有操作"
+		if names := regions[dimAction].names; len(names) > 0 {
+			what += ", also " + listOf(names, 5)
+			whatZH += ",以及 " + listZH(names, 5)
+		}
+	}
+	examples := f.Actions[min(len(acts), len(f.Actions)):]
+	var such, suchZH []string
+	named := map[Class]bool{}
+	for _, e := range examples[:min(len(examples), 6)] {
+		class := ClassNone
+		for _, k := range known {
+			if k.Name == e {
+				class = k.Class
+			}
+		}
+		w, z := e, e
+		if class != ClassNone && !named[class] && len(examples) > 3 {
+			named[class] = true
+			w, z = e+" ["+classWords[class]+"]", e+" ["+classWordsZH[class]+"]"
+		}
+		such, suchZH = append(such, w), append(suchZH, z)
+	}
+	if len(such) > 0 {
+		what += " (such as " + strings.Join(such, ", ") + ")"
+		whatZH += "(如 " + strings.Join(suchZH, "、") + ")"
+	}
+	who, whoZH := t.opts.Who, t.opts.WhoZH
+	if len(f.Principals) > 0 {
+		who, whoZH = listOf(f.Principals, 4), listZH(f.Principals, 4)
+	}
+	now, nowZH := "may now", "现可"
+	if t.opts.removed {
+		now, nowZH = "may no longer", "不再可"
+	}
+	var b, z strings.Builder
+	switch {
+	case t.opts.Kind == Trust:
+		fmt.Fprintf(&b, "%s %s assume the role", who, now)
+		fmt.Fprintf(&z, "%s %s扮演该角色", whoZH, nowZH)
+	case t.opts.Kind == Control && t.opts.removed:
+		fmt.Fprintf(&b, "%s on %s is newly held back", what, res)
+		fmt.Fprintf(&z, "新增限制:对 %s 执行 %s", resZH, whatZH)
+	case t.opts.Kind == Control:
+		fmt.Fprintf(&b, "%s on %s is no longer held back", what, res)
+		fmt.Fprintf(&z, "不再限制:对 %s 执行 %s", resZH, whatZH)
+	default:
+		fmt.Fprintf(&b, "%s %s do %s on %s", who, now, what, res)
+		fmt.Fprintf(&z, "%s%s对 %s 执行 %s", whoZH, nowZH, resZH, whatZH)
+	}
+	if !t.opts.removed {
+		if len(f.Conditions) > 0 {
+			fmt.Fprintf(&b, "; %s", strings.Join(f.Conditions, "; "))
+			fmt.Fprintf(&z, ";%s", strings.Join(conditionsZH, ";"))
+		}
+		if because, zh := t.because(g); because != "" {
+			fmt.Fprintf(&b, ", because %s", because)
+			fmt.Fprintf(&z, ",因为%s", zh)
+		}
+	}
+	if len(f.Paths) > 0 {
+		var gives, zh []string
+		for _, id := range f.Paths {
+			for _, p := range t.paths {
+				if p.ID == id {
+					gives = append(gives, p.Gives+" ("+id+")")
+					zh = append(zh, p.Zh+"("+id+")")
+				}
+			}
+		}
+		fmt.Fprintf(&b, "; privilege escalation: can %s", listOf(gives, 3))
+		fmt.Fprintf(&z, ";可提权:%s", listZH(zh, 3))
+	}
+	f.Sentence, f.SentenceZH = capital(strings.TrimSpace(b.String())), z.String()
+}
+
+// because names the statement behind the finding.
+func (t *teller) because(g *group) (en, zh string) {
+	number := func(list []int) string {
+		var out []string
+		for _, i := range list {
+			if n := t.a.stmts[i].Index; n > 0 && !slices.Contains(out, itoa(n)) {
+				out = append(out, itoa(n))
+			}
+		}
+		return listOf(out, 3)
+	}
+	switch g.cause {
+	case causeDeny:
+		n := number(g.before)
+		if !t.new.HasDeny() {
+			return "the Deny of old statement " + n + " is gone", "旧策略第 " + n + " 条 Deny 已移除"
+		}
+		return "the Deny of old statement " + n + " no longer covers it", "旧策略第 " + n + " 条 Deny 不再覆盖"
+	case causeCondition:
+		return "the conditions of old statement " + number(g.before) + " no longer apply", "旧策略第 " + number(g.before) + " 条的条件不再适用"
+	}
+	if n := number(g.reasons); n != "" {
+		return "statement " + n + " allows it", "第 " + n + " 条语句允许"
+	}
+	return "", ""
+}
+
+func capital(s string) string {
+	if s == "" || s[0] < 'a' || s[0] > 'z' || strings.Contains(strings.SplitN(s, " ", 2)[0], ":") {
+		return s
+	}
+	return string(s[0]-'a'+'A') + s[1:]
+}
+
+// summarise says the whole in a few words.
+func (r *Result) summarise(opts Options) {
+	subject := map[Kind]string{Identity: "permissions", Trust: "trust", Resource: "access", Control: "the guard rail"}[opts.Kind]
+	zh := map[Kind]string{Identity: "权限", Trust: "信任范围", Resource: "访问范围", Control: "管控策略"}[opts.Kind]
+	switch r.Verdict {
+	case Equivalent:
+		r.Summary, r.SummaryZH = "nothing changes: both documents allow the same", "无变化:两份策略允许的操作相同"
+		return
+	case Unknown:
+		r.Summary, r.SummaryZH = "it could not be worked out whether this allows more; handle it as if it does", "无法判定是否扩大权限,请按扩大处理"
+		return
+	case Contracts:
+		r.Summary, r.SummaryZH = subject+" shrink: nothing new is allowed", zh+"收缩:没有新增允许的操作"
+		if opts.Kind != Identity {
+			r.Summary = strings.Replace(r.Summary, " shrink:", " shrinks:", 1)
+		}
+		return
+	}
+	top := r.Findings[0]
+	r.Summary = strings.TrimSuffix(top.Sentence, ".")
+	r.SummaryZH = top.SentenceZH
+	if cut, _, ok := strings.Cut(r.Summary, ", because "); ok {
+		r.Summary = cut
+		if len(top.Paths) > 0 {
+			r.Summary += "; completes " + listOf(top.Paths, 4)
+		}
+	}
+	if n := len(r.Findings) - 1; n > 0 {
+		r.Summary += fmt.Sprintf(" (and %d more)", n)
+		r.SummaryZH += fmt.Sprintf("(另有 %d 项)", n)
+	}
+	if r.Verdict == Changes {
+		r.Summary += "; other things are no longer allowed"
+		r.SummaryZH += ";同时收回了其他操作"
+	}
+}
