@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/detectors/rampolicy"
+	"github.com/trailwarden/trailwarden/responders/text"
+)
+
+func policyCmd(e *env) *cobra.Command {
+	root := &cobra.Command{Use: "policy", Short: "What a RAM policy allows, and what a change of it newly allows", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+
+	var kind, account, out, lang string
+	flags := func(c *cobra.Command) {
+		c.Flags().StringVar(&kind, "kind", "identity", "what the document is attached to: identity, trust, resource or control")
+		c.Flags().StringVar(&account, "account", "", "account id the document belongs to; tells own from foreign principals")
+		c.Flags().StringVarP(&out, "output", "o", "text", "output: text, json")
+		c.Flags().StringVar(&lang, "lang", "en", "language of the sentences: en, zh")
+	}
+	options := func() (rampolicy.Options, error) {
+		k, err := rampolicy.ParseKind(kind)
+		if err != nil {
+			return rampolicy.Options{}, usagef("--kind: %w", err)
+		}
+		if out != "text" && out != "json" {
+			return rampolicy.Options{}, usagef("output %q: want text or json", out)
+		}
+		if lang != "en" && lang != "zh" {
+			return rampolicy.Options{}, usagef("--lang %q: want en or zh", lang)
+		}
+		return rampolicy.Options{Kind: k, Account: account}, nil
+	}
+	show := func(r rampolicy.Result) error {
+		if out == "json" {
+			return printJSON(e.out, r)
+		}
+		printPolicy(e, r, lang == "zh")
+		return nil
+	}
+
+	diff := &cobra.Command{Use: "diff OLD NEW", Short: "Say what NEW allows that OLD did not; exit 1 when it expands",
+		Long: `diff compares two policy documents by what they mean, not by their text, and says in
+words what NEW newly allows, with a concrete request as proof. What cannot be decided is
+"unknown" and is handled as expanding. OLD may be /dev/null: compared with nothing.`,
+		Args: args(2, 2, "two files (or - for one of them)"),
+		RunE: func(_ *cobra.Command, a []string) error {
+			o, err := options()
+			if err != nil {
+				return err
+			}
+			old, err := readPolicy(e, a[0], true)
+			if err != nil {
+				return err
+			}
+			now, err := readPolicy(e, a[1], false)
+			if err != nil {
+				return err
+			}
+			r := rampolicy.Diff(old, now, o)
+			if err := show(r); err != nil {
+				return err
+			}
+			switch r.Verdict {
+			case rampolicy.Expands, rampolicy.Changes, rampolicy.Unknown:
+				return exit(exitFindings, nil)
+			}
+			return nil
+		}}
+	flags(diff)
+	explain := &cobra.Command{Use: "explain FILE", Short: "Say what a policy document allows, worst first", Args: args(1, 1, "one file (or -)"),
+		RunE: func(_ *cobra.Command, a []string) error {
+			o, err := options()
+			if err != nil {
+				return err
+			}
+			d, err := readPolicy(e, a[0], false)
+			if err != nil {
+				return err
+			}
+			return show(rampolicy.Explain(d, o))
+		}}
+	flags(explain)
+	root.AddCommand(diff, explain)
+	return root
+}
+
+// readPolicy parses a document; an empty file is no document where none is fine.
+func readPolicy(e *env, path string, none bool) (*rampolicy.Document, error) {
+	var b []byte
+	var err error
+	if path == "-" {
+		b, err = io.ReadAll(io.LimitReader(e.in, rampolicy.MaxText+1))
+	} else {
+		b, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
+	if none && strings.TrimSpace(string(b)) == "" {
+		return nil, nil
+	}
+	d, err := rampolicy.Parse(string(b))
+	if err != nil {
+		var pe *rampolicy.ParseError
+		if errors.As(err, &pe) && pe.Line > 0 {
+			line := ""
+			if ls := strings.Split(string(b), "\n"); pe.Line <= len(ls) {
+				line = fmt.Sprintf("\n  %s\n  %*s^", text.Terminal(ls[pe.Line-1]), max(pe.Column-1, 0), "")
+			}
+			return nil, exit(exitUsage, fmt.Errorf("%s:%d:%d: %s%s", path, pe.Line, pe.Column, pe.Msg, line))
+		}
+		return nil, exit(exitUsage, fmt.Errorf("%s: %w", path, err))
+	}
+	return d, nil
+}
+
+func printPolicy(e *env, r rampolicy.Result, zh bool) {
+	pick := func(en, cn string) string {
+		if zh && cn != "" {
+			return cn
+		}
+		return en
+	}
+	if r.Verdict != "" {
+		fmt.Fprintf(e.out, "%s (%s): %s\n", r.Verdict, r.Severity, text.Terminal(pick(r.Summary, r.SummaryZH)))
+	} else {
+		fmt.Fprintln(e.out, text.Terminal(pick(r.Summary, r.SummaryZH)))
+	}
+	list := func(sign string, fs []rampolicy.Finding) {
+		for _, f := range fs {
+			fmt.Fprintf(e.out, "\n%s %-8s %s\n", sign, f.Severity, text.Terminal(pick(f.Sentence, f.SentenceZH)))
+			if len(f.Paths) > 0 {
+				fmt.Fprintf(e.out, "  paths    %s\n", strings.Join(f.Paths, " "))
+			}
+			w := f.Witness
+			proof := w.Action + " on " + w.Resource
+			if w.Principal != "" {
+				proof += " by " + w.Principal
+			}
+			sure := "checked"
+			if !f.Confirmed {
+				sure = "not confirmed"
+			}
+			fmt.Fprintf(e.out, "  example  %s (%s)\n", text.Terminal(proof), sure)
+		}
+	}
+	list("+", r.Findings)
+	list("-", r.Removed)
+	for _, n := range r.Notes {
+		fmt.Fprintf(e.out, "note: %s\n", text.Terminal(n))
+	}
+}
