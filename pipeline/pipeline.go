@@ -271,7 +271,7 @@ func (p *Pipeline) watch(ctx context.Context) error {
 		for _, text := range h.Problems {
 			if time.Since(said[text]) > time.Minute {
 				said[text] = time.Now()
-				p.log.Warn("store: " + text)
+				p.log.Warn("the store needs attention", "problem", text)
 			}
 		}
 		if len(said) > 100 {

@@ -673,7 +673,7 @@ func (w *Worker) apply(ev *event.Event, shard string) (err error) {
 func (w *Worker) guard(it *item, what string, do func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			w.log.Error("panic in "+what, "seq", it.seq, "panic", r, "stack", string(debug.Stack()))
+			w.log.Error("panic outside of an event", "in", what, "seq", it.seq, "panic", r, "stack", string(debug.Stack()))
 		}
 	}()
 	do()

@@ -226,7 +226,9 @@ func TestFence(t *testing.T) {
 	})
 	// With an epoch that is over, nobody takes over.
 	cfg.Epoch = second.Stats().Epoch
-	if err := NewWorker(cfg).Run(t.Context()); !errors.Is(err, bus.ErrFenced) {
+	bounded, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := NewWorker(cfg).Run(bounded); !errors.Is(err, bus.ErrFenced) {
 		t.Errorf("a worker with an old epoch ended with %v", err)
 	}
 	if _, epochs := first.Stats().Epoch, second.Stats().Epoch; epochs != 2 {
@@ -530,8 +532,8 @@ func TestLargeSteps(t *testing.T) {
 			}
 		}
 	}
-	if split < 3 {
-		t.Errorf("%d parts for 256 alerts of 20 KiB that do not compress", split)
+	if split < 2 {
+		t.Errorf("%d parts for 256 alerts of 10 KiB that do not compress", split)
 	}
 }
 
@@ -549,7 +551,7 @@ func (w *wordy) Take() []alert.Detection {
 	for i := range out {
 		out[i].Key = out[i].EventIDs[0]
 		var s strings.Builder
-		for range 20 << 10 {
+		for range 10 << 10 {
 			s.WriteByte(byte('!' + w.rng.IntN(90)))
 		}
 		out[i].Details = map[string]any{"text": s.String()}

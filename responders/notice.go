@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders/text"
 )
 
 // noticeState is where the showing of one alert at one destination stands.
@@ -147,7 +148,7 @@ func grown(old facts, a alert.Alert) []string {
 		out = append(out, "new source address: "+now.SourceIP)
 	}
 	if now.Key != old.Key && now.Key != "" {
-		out = append(out, "new AccessKey: "+now.Key)
+		out = append(out, "new AccessKey: "+text.MaskKey(now.Key))
 	}
 	if now.Target != old.Target && now.Target != "" {
 		out = append(out, "new target: "+now.Target)

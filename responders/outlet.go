@@ -577,22 +577,43 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, er
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range h {
-			var r record
-			if e.Seq <= n.Shown.Actions[v.ID] || unmarshal(e.Data, &r) != nil {
-				continue
-			}
-			line := fmt.Sprintf("%s: %s by %s", v.Describe, r.State, r.By)
-			if r.Reason != "" {
-				line += ": " + r.Reason
-			}
-			out = append(out, clip(line, maxReason))
-		}
+		out = append(out, steps(h, n.Shown.Actions[v.ID], v.Describe)...)
 	}
 	if len(out) > room {
 		out = out[len(out)-room:] // the newest say where things stand
 	}
 	return out, nil
+}
+
+// steps tells what became of an action after the record that was shown last.
+// States that only led to the next one are left out, unless a person made
+// them: people want to know who said yes.
+func steps(history []Entry, shown uint64, describe string) []string {
+	var rs []record
+	before := State("")
+	for _, e := range history {
+		var r record
+		if unmarshal(e.Data, &r) != nil {
+			continue
+		}
+		if e.Seq > shown && r.State != before {
+			rs = append(rs, r)
+		}
+		before = r.State
+	}
+	var out []string
+	for i, r := range rs {
+		own := r.By == requesterPlaybook || r.By == machineName
+		if last := i == len(rs)-1; !last && own && r.Reason == "" {
+			continue
+		}
+		line := fmt.Sprintf("%s by %s: %s", strings.ReplaceAll(string(r.State), "_", " "), r.By, describe)
+		if r.Reason != "" {
+			line += " (" + r.Reason + ")"
+		}
+		out = append(out, clip(line, maxReason))
+	}
+	return out
 }
 
 // dead gives a notice up and tells the others.

@@ -52,7 +52,7 @@ var catalogue = func() []Action {
 		ram:RestoreAccessKeyFromRecycleBin ram:RestoreUserFromRecycleBin ram:UnbindMFADevice ram:DisableVirtualMFA ram:DeleteVirtualMFADevice
 		ram:CreateSAMLProvider ram:UpdateSAMLProvider ram:SetUserSsoSettings ram:CreateOIDCProvider ram:UpdateOIDCProvider
 		ram:AddClientIdToOIDCProvider ram:AddFingerprintToOIDCProvider ram:SetSecurityPreference ram:SetPasswordPolicy
-		ram:ChangePassword ram:GetAppSecret ram:CreateAppSecret ram:DeleteAccessKey ram:DeleteLoginProfile ram:DeleteUser ram:UpdateUser`)
+		ram:ChangePassword ram:CreateAppSecret ram:DeleteAccessKey ram:DeleteLoginProfile ram:DeleteUser ram:UpdateUser`)
 	add(ClassOrg, `resourcemanager:DetachControlPolicy resourcemanager:UpdateControlPolicy resourcemanager:DisableControlPolicy
 		resourcemanager:DeleteControlPolicy resourcemanager:MoveAccount resourcemanager:RemoveCloudAccount resourcemanager:DeleteAccount
 		resourcemanager:DestroyResourceDirectory resourcemanager:RegisterDelegatedAdministrator resourcemanager:CreateResourceAccount
@@ -71,7 +71,7 @@ var catalogue = func() []Action {
 		actiontrail:DeleteDataEventSelector actiontrail:UpdateGlobalEventsStorageRegion log:DeleteProject log:DeleteLogStore log:UpdateLogStore
 		log:DeleteIndex log:DeleteAlert log:DisableAlert config:StopConfigRules config:DeleteConfigRules yundun-sas:UnbindAegis
 		vpc:DeactiveFlowLog vpc:DeleteFlowLog`)
-	add(ClassSecret, `kms:GetSecretValue kms:Decrypt kms:PutSecretValue cr:GetAuthorizationToken oos:GetSecretParameter ecs:GetInstanceConsoleOutput`)
+	add(ClassSecret, `kms:GetSecretValue ram:GetAppSecret kms:Decrypt kms:PutSecretValue cr:GetAuthorizationToken oos:GetSecretParameter ecs:GetInstanceConsoleOutput`)
 	add(ClassExposure, `oss:PutBucketPolicy oss:PutBucketAcl oss:PutObjectAcl oss:PutBucketReplication oss:DeleteBucketPublicAccessBlock
 		kms:SetKeyPolicy kms:SetSecretPolicy log:PutProjectPolicy log:CreateOSSExport resourcesharing:CreateResourceShare
 		resourcesharing:AssociateResourceShare ecs:ModifyImageSharePermission ecs:ExportImage ecs:ExportSnapshot ecs:AuthorizeSecurityGroup

@@ -58,7 +58,7 @@ func TestParseErrors(t *testing.T) {
 		`{"Statement":[{"Effect":"Allow","Action":"a","NotAction":"b","Resource":"*"}]}`:              "not both",
 		`{"Statement":[{"Effect":"Allow","Action":{"a":1},"Resource":"*"}]}`:                          "want a string, this is an object",
 		`{"Statement":[{"Effect":"Allow","Action":["a:b"],"Resource":"*","Condition":{"Bool":"x"}}]}`: "want an object of condition keys",
-		`{"Statement":[],}`:              "want a string in double quotes",
+		`{"Statement":[],}`:              "a comma stands before",
 		`{"Statement":[1,]}`:             "a comma stands before",
 		`{"Statement":nul}`:              "is no JSON value",
 		`{"Statement":[]} x`:             "more text follows",
@@ -111,7 +111,7 @@ var cases = []struct {
 	{"overlap", stmt(`{"Effect":"Allow","Action":"oss:Get*","Resource":"*"}`), stmt(`{"Effect":"Allow","Action":["oss:Get*","oss:*Object"],"Resource":"*"}`), Identity, Expands, Medium},
 	{"empty list", stmt(`{"Effect":"Allow","Action":[],"Resource":"*"}`), stmt(""), Identity, Equivalent, None},
 	{"empty condition", stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{}}`), stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*"}`), Identity, Equivalent, None},
-	{"star or acs star", stmt(`{"Effect":"Allow","Action":"a:b","Resource":"acs:*"}`), stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*"}`), Identity, Expands, Medium},
+	{"star or acs star", stmt(`{"Effect":"Allow","Action":"a:b","Resource":"acs:*"}`), stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*"}`), Identity, Expands, Low},
 	{"bucket without its objects", stmt(`{"Effect":"Allow","Action":"oss:GetObject","Resource":"acs:oss:*:*:b"}`), stmt(`{"Effect":"Allow","Action":"oss:GetObject","Resource":["acs:oss:*:*:b","acs:oss:*:*:b/*"]}`), Identity, Expands, Low},
 	{"malformed arn", stmt(`{"Effect":"Allow","Action":"ram:PassRole","Resource":"acs::ram::*"}`), stmt(`{"Effect":"Allow","Action":"ram:PassRole","Resource":"acs:ram::*"}`), Identity, Changes, Medium},
 	{"subsumed", stmt(admin), stmt(admin + "," + ecsRead), Identity, Equivalent, None},
@@ -253,7 +253,7 @@ func TestBoundsOfHostileDocuments(t *testing.T) {
 	if len(many) > MaxText {
 		t.Fatal(len(many))
 	}
-	a, b := parse(t, many), parse(t, strings.Replace(many, `"1"`, `"4"`, 1))
+	a, b := parse(t, many), parse(t, strings.Replace(many, `"1","2"`, `"4","2"`, 1))
 	r := Diff(a, b, Options{})
 	if r.Verdict == Equivalent || r.Verdict == Contracts {
 		t.Errorf("%s", r.Verdict)

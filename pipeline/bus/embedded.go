@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func startServer(dir string, room int64, log *slog.Logger) (*server.Server, erro
 	if err != nil {
 		return nil, fmt.Errorf("bus: embedded server: %w", err)
 	}
-	s.SetLoggerV2(serverLog{log.With("part", "nats-server")}, false, false, false)
+	s.SetLoggerV2(serverLog{log}, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(30 * time.Second) {
 		s.Shutdown()
@@ -56,12 +57,19 @@ func startServer(dir string, room int64, log *slog.Logger) (*server.Server, erro
 // serverLog sends the server's lines to slog. Its notices are our debug.
 type serverLog struct{ log *slog.Logger }
 
-func (l serverLog) Noticef(f string, v ...any) { l.log.Debug(fmt.Sprintf(f, v...)) }
-func (l serverLog) Warnf(f string, v ...any)   { l.log.Warn(fmt.Sprintf(f, v...)) }
-func (l serverLog) Fatalf(f string, v ...any)  { l.log.Error(fmt.Sprintf(f, v...)) }
-func (l serverLog) Errorf(f string, v ...any)  { l.log.Error(fmt.Sprintf(f, v...)) }
-func (l serverLog) Debugf(f string, v ...any)  { l.log.Debug(fmt.Sprintf(f, v...)) }
-func (l serverLog) Tracef(f string, v ...any)  { l.log.Debug(fmt.Sprintf(f, v...)) }
+func (l serverLog) Noticef(f string, v ...any) { l.say(slog.LevelDebug, f, v) }
+func (l serverLog) Warnf(f string, v ...any)   { l.say(slog.LevelWarn, f, v) }
+func (l serverLog) Fatalf(f string, v ...any)  { l.say(slog.LevelError, f, v) }
+func (l serverLog) Errorf(f string, v ...any)  { l.say(slog.LevelError, f, v) }
+func (l serverLog) Debugf(f string, v ...any)  { l.say(slog.LevelDebug, f, v) }
+func (l serverLog) Tracef(f string, v ...any)  { l.say(slog.LevelDebug, f, v) }
+
+func (l serverLog) say(level slog.Level, format string, args []any) {
+	ctx := context.Background()
+	if l.log.Enabled(ctx, level) {
+		l.log.Log(ctx, level, "embedded server", "line", fmt.Sprintf(format, args...))
+	}
+}
 
 // answer is a response writer for asking the server's own health handler,
 // which exists only as an HTTP handler.
