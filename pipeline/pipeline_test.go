@@ -439,8 +439,8 @@ func TestReaderRetriesAndReportsErrors(t *testing.T) {
 	}
 }
 
-// The network to a cluster cuts connections and swallows answers all the time;
-// the alerts are those of an undisturbed run.
+// Answers of a cluster are lost with their connections again and again; the
+// alerts are those of an undisturbed run.
 func TestBadNetwork(t *testing.T) {
 	all := trail(600)
 	want := undisturbed(t, all)
@@ -466,18 +466,21 @@ func TestBadNetwork(t *testing.T) {
 	c := newCollector(t)
 	p := newPipeline(t, b, c.handle)
 	done, _ := start(t, p)
-	stop := bad.harass()
 	in := p.Sink()
-	for pos := 0; pos < len(all); {
+	for pos, n := 0, 0; pos < len(all); n++ {
+		if n%3 == 0 {
+			bad.lose.Store(1)
+		}
 		err := in.Store(t.Context(), page(all, pos, min(pos+20, len(all))))
 		if err != nil && !errors.Is(err, bus.ErrUnknown) && !errors.Is(err, bus.ErrFenced) {
 			t.Fatal(err)
 		}
 		pos = position(t, in)
 	}
-	if n := stop(); n < 3 {
-		t.Errorf("only %d disturbances", n)
+	if n := bad.lost.Load(); n < 5 {
+		t.Errorf("only %d answers were lost", n)
 	}
+	bad.lose.Store(0)
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -492,7 +495,8 @@ func TestBadNetwork(t *testing.T) {
 
 type badNetwork struct {
 	l    net.Listener
-	deaf atomic.Bool
+	lose atomic.Int64 // how many of the next answers are lost, each with its connection
+	lost atomic.Int64
 	mu   sync.Mutex
 	open []net.Conn
 	wg   sync.WaitGroup
@@ -524,9 +528,8 @@ func startBadNetwork(t testing.TB, to string) *badNetwork {
 				buf := make([]byte, 32<<10)
 				for {
 					k, err := s.Read(buf)
-					if err == nil && n.deaf.Load() {
-						// What was swallowed must not be followed by more
-						// on the same connection.
+					if err == nil && n.lose.Load() > 0 && n.lose.Add(-1) >= 0 {
+						n.lost.Add(1)
 						err = io.EOF
 					}
 					if err == nil {
@@ -554,36 +557,8 @@ func (n *badNetwork) cut() {
 	n.open = nil
 }
 
-// harass goes on until stop is called: again and again the answers of a moment
-// are lost, together with their connections. stop says how often.
-func (n *badNetwork) harass() (stop func() int) {
-	quit, gone := make(chan struct{}), make(chan struct{})
-	times := 0
-	go func() {
-		defer close(gone)
-		rng := rand.New(rand.NewPCG(3, 3))
-		for {
-			n.deaf.Store(false)
-			select {
-			case <-time.After(time.Duration(40+rng.IntN(80)) * time.Millisecond):
-			case <-quit:
-				return
-			}
-			n.deaf.Store(true)
-			times++
-			select {
-			case <-time.After(time.Duration(5+rng.IntN(20)) * time.Millisecond):
-			case <-quit:
-				n.deaf.Store(false)
-				return
-			}
-		}
-	}()
-	return func() int { close(quit); <-gone; return times }
-}
-
-// The counts that the brief asks for: events a second through store with
-// fsync, worker and commit, and how long one page takes to its commit.
+// Events a second through store with fsync, worker and commit, and how long one
+// page takes to its commit.
 func BenchmarkStoreToCommit(b *testing.B) {
 	record := func(n int) []byte {
 		name := "DescribeInstances"

@@ -83,7 +83,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	d.forget(st)
 	i := st.find(c, &s)
-	if level := d.novelty(st, &s, i); level != "" && !o.Late && d.learned(st, at) {
+	if level := d.novelty(st, &s, i); level != "" && d.learned(st, at) {
 		out = append(out, d.verdict(e, &s, level, &o))
 	}
 	d.teach(st, &s, i, at)

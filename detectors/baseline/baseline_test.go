@@ -162,8 +162,8 @@ func TestSupportAndLateAndValues(t *testing.T) {
 	}
 	late := at("k", "203.0.113.1", "late", time.Minute)
 	late.Late = true
-	if got := d.Observe(late, nil); len(got) != 0 {
-		t.Error("a late observation is a verdict")
+	if got := d.Observe(late, nil); len(got) != 1 {
+		t.Error("a new network in a late observation was missed")
 	}
 
 	c = Defaults()
@@ -239,7 +239,7 @@ func (o *oracle) observe(key string, a netip.Addr, when int64, late bool) bool {
 	}
 	forget(last)
 	i := slices.IndexFunc(have, func(k kept) bool { return k.net == net && k.count >= o.cfg.Support })
-	return i < 0 && !late && when-first >= int64(o.cfg.LearnFor/time.Second) && len(past) >= o.cfg.LearnCount
+	return i < 0 && when-first >= int64(o.cfg.LearnFor/time.Second) && len(past) >= o.cfg.LearnCount
 }
 
 func TestPropOracle(t *testing.T) {

@@ -30,7 +30,8 @@
 // without it: an identity that was silent for months still knows its networks
 // when it comes back. The identity itself is dropped after drop_after. At
 // most max_values networks are kept for an identity; the one seen longest ago
-// makes room and is counted. Late observations only teach. A warm start is
+// makes room and is counted. A late observation counts like any other: an
+// intruder's first call must not be missed because it was delivered late. A warm start is
 // the same: let it observe history and drop the verdicts.
 //
 // Size: about 300 bytes for an identity with three networks, 530 with eight,

@@ -148,7 +148,7 @@ func TestCorpusRandomPairs(t *testing.T) {
 	var times []time.Duration
 	turned := map[Verdict]Verdict{Expands: Contracts, Contracts: Expands, Changes: Changes, Equivalent: Equivalent}
 	seen := map[Verdict]int{}
-	for range 400 {
+	for range 150 {
 		x, y := names[rnd.IntN(len(names))], names[rnd.IntN(len(names))]
 		start := time.Now()
 		r := Diff(docs[x], docs[y], Options{})

@@ -8,7 +8,7 @@ import (
 
 // The bounds of one analysis; beyond them the verdict is unknown.
 const (
-	maxStates   = 200_000   // of one dimension's subset construction
+	maxStates   = 60_000    // of one dimension's subset construction
 	maxCombos   = 400_000   // combinations of classes
 	maxContexts = 1 << 17   // contexts tried for one combination
 	maxWork     = 4_000_000 // contexts tried in all

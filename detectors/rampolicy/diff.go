@@ -68,6 +68,8 @@ type Finding struct {
 	// Confirmed: the witness was evaluated again, with an independent
 	// matcher, and new allows what old refuses.
 	Confirmed bool `json:"confirmed"`
+
+	short, shortZH string // the sentence without examples and reasons
 }
 
 // Witness is one concrete request that shows a finding.

@@ -225,7 +225,11 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 			whatZH += ",以及 " + listZH(names, 5)
 		}
 	}
+	short, shortZH := what, whatZH
 	examples := f.Actions[min(len(acts), len(f.Actions)):]
+	if what == "everything (* on *: administrator)" {
+		examples = nil
+	}
 	var such, suchZH []string
 	named := map[Class]bool{}
 	for _, e := range examples[:min(len(examples), 6)] {
@@ -254,21 +258,25 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 	if t.opts.removed {
 		now, nowZH = "may no longer", "不再可"
 	}
-	var b, z strings.Builder
-	switch {
-	case t.opts.Kind == Trust:
-		fmt.Fprintf(&b, "%s %s assume the role", who, now)
-		fmt.Fprintf(&z, "%s %s扮演该角色", whoZH, nowZH)
-	case t.opts.Kind == Control && t.opts.removed:
-		fmt.Fprintf(&b, "%s on %s is newly held back", what, res)
-		fmt.Fprintf(&z, "新增限制:对 %s 执行 %s", resZH, whatZH)
-	case t.opts.Kind == Control:
-		fmt.Fprintf(&b, "%s on %s is no longer held back", what, res)
-		fmt.Fprintf(&z, "不再限制:对 %s 执行 %s", resZH, whatZH)
-	default:
-		fmt.Fprintf(&b, "%s %s do %s on %s", who, now, what, res)
-		fmt.Fprintf(&z, "%s%s对 %s 执行 %s", whoZH, nowZH, resZH, whatZH)
+	say := func(what, whatZH string) (en, zh string) {
+		switch {
+		case t.opts.Kind == Trust:
+			return who + " " + now + " assume the role", whoZH + " " + nowZH + "扮演该角色"
+		case t.opts.Kind == Control && t.opts.removed:
+			return what + " on " + res + " is newly held back", "新增限制:对 " + resZH + " 执行 " + whatZH
+		case t.opts.Kind == Control:
+			return what + " on " + res + " is no longer held back", "不再限制:对 " + resZH + " 执行 " + whatZH
+		case strings.HasPrefix(what, "everything (* on *"):
+			return who + " " + now + " do " + what, whoZH + " " + nowZH + "执行" + whatZH
+		}
+		return who + " " + now + " do " + what + " on " + res, whoZH + " " + nowZH + "对 " + resZH + " 执行 " + whatZH
 	}
+	f.short, f.shortZH = say(short, shortZH)
+	f.short = capital(f.short)
+	var b, z strings.Builder
+	en, zh := say(what, whatZH)
+	b.WriteString(en)
+	z.WriteString(zh)
 	if !t.opts.removed {
 		if len(f.Conditions) > 0 {
 			fmt.Fprintf(&b, "; %s", strings.Join(f.Conditions, "; "))
@@ -348,13 +356,13 @@ func (r *Result) summarise(opts Options) {
 		return
 	}
 	top := r.Findings[0]
-	r.Summary = strings.TrimSuffix(top.Sentence, ".")
-	r.SummaryZH = top.SentenceZH
-	if cut, _, ok := strings.Cut(r.Summary, ", because "); ok {
-		r.Summary = cut
-		if len(top.Paths) > 0 {
-			r.Summary += "; completes " + listOf(top.Paths, 4)
-		}
+	r.Summary, r.SummaryZH = top.short, top.shortZH
+	if len(top.Conditions) > 0 {
+		r.Summary += "; " + top.Conditions[0]
+	}
+	if len(top.Paths) > 0 {
+		r.Summary += "; completes " + listOf(top.Paths, 4)
+		r.SummaryZH += ";可走通 " + listZH(top.Paths, 4)
 	}
 	if n := len(r.Findings) - 1; n > 0 {
 		r.Summary += fmt.Sprintf(" (and %d more)", n)

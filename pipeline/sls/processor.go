@@ -144,18 +144,17 @@ func (p *processor) align(sh *shardState, from string) (string, error) {
 		}
 		return "", fmt.Errorf("sls: asking for the stored position of shard %d: %w", sh.id, err)
 	}
+	sh.mu.Lock()
+	if pos == "" || pos == sh.givenUp {
+		pos = sh.position // where we decided to start
+	}
+	sh.mu.Unlock()
 	if pos == "" || pos == from {
 		return "", nil
 	}
 	at, ok1 := cursorValue(from)
 	want, ok2 := cursorValue(pos)
 	if !ok1 || !ok2 {
-		return "", nil
-	}
-	sh.mu.Lock()
-	givenUp := sh.hasFloor && want < sh.floor
-	sh.mu.Unlock()
-	if givenUp {
 		return "", nil
 	}
 	s.n.realigned.Add(1)

@@ -321,15 +321,12 @@ func (r *rig) until(what string, cond func() bool) {
 	eventually(r.t, what, cond, r.logs)
 }
 
-var dumpLogs = func(testing.TB, string) {}
-
 func eventually(t testing.TB, what string, cond func() bool, logs fmt.Stringer) {
 	t.Helper()
 	deadline := time.Now().Add(40 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
 			text := logs.String()
-			dumpLogs(t, text)
 			t.Fatalf("timed out waiting until %s\nlast log lines:\n%s", what, text[max(0, len(text)-8000):])
 		}
 		time.Sleep(2 * time.Millisecond) // poll interval, not a wait for an event

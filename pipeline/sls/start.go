@@ -140,7 +140,7 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		return "", err
 	}
 	sh.mu.Lock()
-	memory, invalid, floor, hasFloor := sh.position, sh.invalid, sh.floor, sh.hasFloor
+	memory, invalid, givenUp := sh.position, sh.invalid, sh.givenUp
 	sh.mu.Unlock()
 
 	cursor, why := "", ""
@@ -148,12 +148,8 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("asking for the stored position: %w", err)
-	case pos != "":
+	case pos != "" && pos != givenUp:
 		cursor, why = pos, "stored position"
-		if n, ok := cursorValue(pos); ok && hasFloor && n < floor {
-			// Already given up on; nothing was stored since.
-			cursor, why = memory, "start after an expired position"
-		}
 	case memory != "":
 		cursor, why = memory, "position of this process"
 	default:
@@ -192,7 +188,7 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		s.alarm(Alarm{Kind: AlarmCursorExpired, Shard: sh.id, From: cursor, To: begin, Message: msg})
 		cursor = begin
 		sh.mu.Lock()
-		sh.floor, sh.hasFloor = first, ok1
+		sh.givenUp = pos
 		sh.mu.Unlock()
 	}
 	sh.mu.Lock()

@@ -87,10 +87,9 @@ type shardState struct {
 	held     bool
 	position string // last stored, or resolved start
 	invalid  string // a cursor the server refused
-	// floor is the cursor we went on from after a position had expired:
-	// positions before it are not returned to.
-	floor    int64
-	hasFloor bool
+	// givenUp is a stored position that the logstore does not have any more:
+	// until the sink has another, ours counts.
+	givenUp string
 
 	// Only inside turn.
 	aligned   bool // the first page since the shard came to us was checked

@@ -23,6 +23,7 @@ type Backend interface {
 	Undo(ctx context.Context, id, by string) (responders.ActionDetail, error)
 	Freeze(ctx context.Context, on bool, by, reason string) (responders.Freeze, error)
 	Parked(ctx context.Context, limit int) ([]Parked, error)
+	Redrive(ctx context.Context, reason string) (Redriven, error)
 }
 
 // Status is the state of a running program, as `trailwarden status` shows it.
@@ -77,6 +78,14 @@ type Parked struct {
 	Source string    `json:"source,omitempty"`
 	At     time.Time `json:"at"`
 	Size   int       `json:"size"`
+}
+
+// Redriven says what came of trying parked records again.
+type Redriven struct {
+	Tried int `json:"tried"`
+	Back  int `json:"back"` // evaluated, no longer parked
+	// Still says why the rest stays parked, one sentence for each, at most ten.
+	Still []string `json:"still,omitempty"`
 }
 
 // AlertDetail is one alert with its actions.

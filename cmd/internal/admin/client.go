@@ -163,3 +163,8 @@ func (c *Client) Freeze(ctx context.Context, on bool, reason string) (responders
 func (c *Client) Parked(ctx context.Context, limit int) ([]Parked, error) {
 	return get[[]Parked](ctx, c, "/v1/parked?limit="+strconv.Itoa(limit))
 }
+
+// Redrive tries parked records of a reason again (all when empty).
+func (c *Client) Redrive(ctx context.Context, reason string) (Redriven, error) {
+	return post[Redriven](ctx, c, "/v1/parked/redrive", change{Reason: reason})
+}

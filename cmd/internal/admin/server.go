@@ -146,6 +146,7 @@ func handler(b Backend) http.Handler {
 		}
 		return ps, err
 	})
+	post("/v1/parked/redrive", func(r *http.Request, c change) (any, error) { return b.Redrive(r.Context(), c.Reason) })
 	return mux
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/account"
 	"github.com/trailwarden/trailwarden/detectors/geo"
 	"github.com/trailwarden/trailwarden/rules"
 )
@@ -26,7 +27,7 @@ func RulesOf(c *config.Config) Rules {
 }
 
 // NewJudge makes the judge of permission changes for one partition.
-func NewJudge() detectors.PolicyJudge { return nil }
+func NewJudge() detectors.PolicyJudge { return account.New(account.Config{}) }
 
 // Load compiles the rules.
 func (r Rules) Load() (*rules.Set, error) {

@@ -22,9 +22,9 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
 
-var update = flag.Bool("update", false, "write want.jsonl of every scenario anew")
+var update = flag.Bool("update", false, "write want.golden of every scenario anew")
 
-// A scenario is a folder of recorded events and want.jsonl, the alerts that
+// A scenario is a folder of recorded events and want.golden, the alerts that
 // the shipped rules must raise on them, and no others. A new one needs no Go.
 func scenarios(t *testing.T) []string {
 	t.Helper()
@@ -81,7 +81,7 @@ func TestScenariosInReplay(t *testing.T) {
 			if more := lines(t, play(t, events(t, dir), 4)); !bytes.Equal(got, more) {
 				t.Errorf("the alerts depend on the number of workers")
 			}
-			path := filepath.Join(dir, "want.jsonl")
+			path := filepath.Join(dir, "want.golden")
 			if *update {
 				if err := os.WriteFile(path, got, 0o644); err != nil {
 					t.Fatal(err)

@@ -177,3 +177,34 @@ func (a *App) Parked(ctx context.Context, limit int) ([]admin.Parked, error) {
 	})
 	return out, err
 }
+
+// Redrive implements admin.Backend.
+func (a *App) Redrive(ctx context.Context, reason string) (admin.Redriven, error) {
+	var out admin.Redriven
+	sink := a.pipe.Sink()
+	if sink == nil {
+		return out, fmt.Errorf("%w: this process does not play the role ingest", responders.ErrNotAllowed)
+	}
+	// The list first: redriving takes records out of what is being read.
+	var todo []bus.Parked
+	if err := a.bus.EachParked(ctx, func(p bus.Parked) bool {
+		if reason == "" || p.Reason == reason {
+			todo = append(todo, p)
+		}
+		return true
+	}); err != nil {
+		return out, err
+	}
+	for _, p := range todo {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		out.Tried++
+		if err := sink.Redrive(ctx, p); err == nil {
+			out.Back++
+		} else if len(out.Still) < 10 {
+			out.Still = append(out.Still, err.Error())
+		}
+	}
+	return out, nil
+}

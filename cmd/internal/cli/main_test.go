@@ -112,6 +112,7 @@ func TestScripts(t *testing.T) {
 			"exits":   cmdExits,
 			"waitfor": cmdWaitfor,
 			"value":   cmdValue,
+			"match":   cmdMatch,
 			"keys":    cmdKeys,
 			"count":   cmdCount,
 			"pieces":  cmdPieces,
@@ -199,6 +200,20 @@ func cmdValue(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s is not there", args[2])
 	}
 	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+// match NAME FILE REGEXP sets a variable to the first group of the first match.
+func cmdMatch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: match NAME FILE REGEXP")
+	}
+	re, err := regexp.Compile("(?m)" + args[2])
+	ts.Check(err)
+	m := re.FindStringSubmatch(ts.ReadFile(args[1]))
+	if len(m) < 2 {
+		ts.Fatalf("no match of %s", args[2])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // keys FILE name=kind… says that the JSON object has these keys and no

@@ -348,7 +348,23 @@ func parkedCmd(e *env) *cobra.Command {
 	})
 	addOutput(ls, &out, "table, json")
 	ls.Flags().IntVar(&limit, "limit", 100, "how many")
-	root.AddCommand(ls)
+	var reason string
+	redrive := operation(e, "redrive", "Try parked records again, after what kept them from being read was mended", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		r, err := c.Redrive(ctx, reason)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%d tried, %d evaluated, %d still parked\n", r.Tried, r.Back, r.Tried-r.Back)
+		for _, s := range r.Still {
+			fmt.Fprintf(e.out, "  %s\n", text.Terminal(s))
+		}
+		if r.Back < r.Tried {
+			return exit(exitFindings, nil)
+		}
+		return nil
+	})
+	redrive.Flags().StringVar(&reason, "reason", "", "only those parked for this reason")
+	root.AddCommand(ls, redrive)
 	return root
 }
 

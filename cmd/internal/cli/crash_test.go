@@ -1,0 +1,520 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/responders/chattest"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+)
+
+// A trail for crash tests: ordinary life of two accounts, repeated records,
+// broken ones, and an attack every second.
+type trail struct {
+	records [][]byte
+	keys    []string // leaked ones: each must go inactive
+}
+
+const (
+	crashGrace = 10 * time.Second // longer than any of our outages
+	feedRate   = 100              // records a second
+	accountA   = "1000000000000001"
+	accountB   = "1000000000000002"
+)
+
+// writeTrail writes n records of which record i happened at start+i/feedRate,
+// which is when it is fed.
+func writeTrail(n int, start time.Time) trail {
+	var tr trail
+	seq := 0
+	add := func(i int, account, user, service, name, rw string, more map[string]any) {
+		seq++
+		ev := map[string]any{
+			"eventId": fmt.Sprintf("E-EXAMPLE-%06d", seq), "eventVersion": 1, "eventType": "ApiCall", "eventName": name, "serviceName": service, "eventRW": rw,
+			"eventTime": start.Add(time.Duration(i) * time.Second / feedRate).UTC().Format("2006-01-02T15:04:05Z"), "acsRegion": "cn-hangzhou",
+			"recipientAccountId": account, "sourceIpAddress": "198.51.100.10", "userAgent": "AliyunConsole",
+			"userIdentity": map[string]any{"type": "ram-user", "accountId": account, "principalId": "2" + account[1:] + user, "userName": user},
+		}
+		if user == "root" {
+			ev["userIdentity"] = map[string]any{"type": "root-account", "accountId": account, "principalId": account, "userName": "root"}
+		}
+		for k, v := range more {
+			if k == "accessKeyId" {
+				ev["userIdentity"].(map[string]any)[k] = v
+				continue
+			}
+			ev[k] = v
+		}
+		b, err := json.Marshal(ev)
+		if err != nil {
+			panic(err) // plain texts and maps of them
+		}
+		tr.records = append(tr.records, b)
+	}
+	for i := 0; len(tr.records) < n; i = len(tr.records) {
+		account := []string{accountA, accountB}[i%2]
+		second, k := i/feedRate, i%feedRate
+		switch {
+		case k == 10 && second%5 == 0: // a key that Alibaba Cloud restricts as leaked, used three times
+			user, key := fmt.Sprintf("ci-%02d", second), fmt.Sprintf("LTAI5tEXAMPLEleaked%03d", second)
+			tr.keys = append(tr.keys, key)
+			for _, call := range [][2]string{{"Sts", "GetCallerIdentity"}, {"Ram", "ListUsers"}, {"Ecs", "DescribeInstances"}} {
+				add(i, accountA, user, call[0], call[1], "Read", map[string]any{"accessKeyId": key, "sourceIpAddress": "203.0.113.140",
+					"errorCode": "Forbidden", "errorMessage": "There is a risk of leakage of this AccessKey."})
+			}
+		case k == 10 && second%5 == 1:
+			add(i, account, fmt.Sprintf("admin-%02d", second), "Ims", "UnbindMFADevice", "Write", map[string]any{
+				"requestParameters": map[string]any{"UserPrincipalName": fmt.Sprintf("victim-%02d@%s.onaliyun.com", second, account)}})
+		case k == 10 && second%5 == 2:
+			add(i, account, fmt.Sprintf("admin-%02d", second), "Actiontrail", "StopLogging", "Write", map[string]any{
+				"requestParameters": map[string]any{"Name": fmt.Sprintf("trail-%02d", second)}})
+		case k == 10 && second%5 == 3:
+			add(i, account, "root", "AasCustomer", "ConsoleSignin", "Write", map[string]any{"eventType": "ConsoleSignin",
+				"sourceIpAddress": fmt.Sprintf("203.0.113.%d", second), "additionalEventData": map[string]any{"mfaChecked": "false"}})
+		case k == 10 && second%5 == 4: // one address, many users: state across records, in order
+			for u := range 8 {
+				add(i, account, fmt.Sprintf("user-%02d", u), "AasSub", "ConsoleSignin", "Write", map[string]any{"eventType": "ConsoleSignin",
+					"sourceIpAddress": fmt.Sprintf("203.0.113.%d", 100+second), "errorCode": "Authentication.Failed", "errorMessage": "wrong password"})
+			}
+		case k == 50: // delivered twice
+			tr.records = append(tr.records, tr.records[len(tr.records)-1])
+		case k == 70 && second%4 == 0:
+			tr.records = append(tr.records, []byte(fmt.Sprintf(`{"eventId":"E-EXAMPLE-POISON-%d","eventName`, second)))
+		default:
+			add(i, account, fmt.Sprintf("user-%02d", i%29), "Ecs", "DescribeInstances", "Read", nil)
+		}
+	}
+	return tr
+}
+
+// expected are the alerts that a replay of the records raises and that people
+// are told: id to count.
+func (tr trail) expected(t *testing.T) map[string]alert.Alert {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "trail.jsonl")
+	if err := os.WriteFile(path, bytes.Join(tr.records, []byte("\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set, err := app.Rules{Pack: true}.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := replay.Run(context.Background(), []string{path}, replay.RunConfig{Rules: set,
+		Engine: detectors.EngineConfig{Judge: app.NewJudge(), Grace: crashGrace, DedupHorizon: 24 * time.Hour}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]alert.Alert{}
+	for _, a := range res.Alerts {
+		if a.Severity >= alert.Medium && !a.Signal {
+			out[a.ID] = a
+		}
+	}
+	return out
+}
+
+// lockedBuffer may be written and read at the same time.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// child is one life of `trailwarden run`.
+type child struct {
+	cmd  *exec.Cmd
+	log  *lockedBuffer
+	done chan struct{}
+}
+
+func startRun(t *testing.T, bin, cfg string) *child {
+	t.Helper()
+	c := &child{cmd: exec.Command(bin, "run", "--config", cfg), log: &lockedBuffer{}, done: make(chan struct{})}
+	c.cmd.Env = append(os.Environ(), "TRAILWARDEN_DETECT_GRACE="+crashGrace.String())
+	c.cmd.Stderr = c.log
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(c.done)
+		_ = c.cmd.Wait() // ProcessState says how it ended
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill() // it may have ended
+		<-c.done
+	})
+	return c
+}
+
+// stop asks the program to end and says how long it took.
+func (c *child) stop(t *testing.T) time.Duration {
+	t.Helper()
+	start := time.Now()
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // when it is gone already, its exit code says so
+	select {
+	case <-c.done:
+	case <-time.After(10 * time.Second):
+		t.Errorf("SIGTERM: still running after 10 s\n%s", tail(c.log.String()))
+		_ = c.cmd.Process.Kill()
+		<-c.done
+	}
+	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("SIGTERM: exit code %d, want 0\n%s", code, tail(c.log.String()))
+	}
+	return time.Since(start)
+}
+
+func tail(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-25):], "\n")
+}
+
+// rig is a fake cloud whose chat has no limits, and its journal.
+type rig struct {
+	cloud   *fakecloud.Cloud
+	journal *lockedBuffer
+	state   string
+}
+
+func newRig(t *testing.T, tr trail) *rig {
+	t.Helper()
+	r := &rig{journal: &lockedBuffer{}}
+	dir := t.TempDir()
+	var err error
+	r.cloud, err = fakecloud.Start(fakecloud.Options{Dir: dir, Journal: r.journal, ChatRate: -1}, []string{accountA, accountB})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.cloud.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, rec := range tr.records {
+		r.cloud.Seed(rec)
+	}
+	r.state = filepath.Join(dir, "state")
+	return r
+}
+
+// changes counts the calls that changed a key, by key. Each comes back as one
+// more record of the trail.
+func (r *rig) changes(t *testing.T) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	for _, line := range strings.Split(strings.TrimSpace(r.journal.String()), "\n") {
+		var e struct {
+			Service, Action, Key string
+			Done                 bool
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("journal: %v: %s", err, line)
+		}
+		if e.Service == "ram" && e.Action == "UpdateAccessKey" && e.Done {
+			out[e.Key]++
+		}
+	}
+	return out
+}
+
+// told are the alerts in the chat: how often each is a message of its own.
+func (r *rig) told() map[string]int {
+	out := map[string]int{}
+	for _, m := range r.cloud.Chat.Messages(chattest.DefaultChannel) {
+		id := "(no alert id) " + m.Text
+		if m.Metadata != nil {
+			if s, ok := m.Metadata.EventPayload["alert_id"].(string); ok {
+				id = s
+			}
+		}
+		out[id]++
+	}
+	return out
+}
+
+// accounted adds up what status says became of the records.
+func accounted(s admin.Status) (n uint64) {
+	for _, p := range s.Partitions {
+		n += p.Evaluated + p.Duplicates
+	}
+	for _, k := range s.Parked {
+		n += k
+	}
+	return n
+}
+
+func sum[K comparable](m map[K]int) (n int) {
+	for _, k := range m {
+		n += k
+	}
+	return n
+}
+
+// The program is killed at random moments while attacks arrive, again and
+// again. Afterwards everything is as if it had never been: each alert is told
+// once, each leaked key was disabled by one call, each record is accounted for.
+func TestKilledAgainAndAgain(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("CRASH_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed = n
+	}
+	t.Logf("again with: CRASH_SEED=%d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	bin := realBinary(t)
+	n := 20 * feedRate
+	if testing.Short() {
+		n = 6 * feedRate
+	}
+	start := time.Now().Truncate(time.Second)
+	tr := writeTrail(n, start)
+	want := tr.expected(t)
+	if len(want) < len(tr.keys) || len(tr.keys) == 0 {
+		t.Fatalf("the trail is too tame: %d alerts, %d leaked keys", len(want), len(tr.keys))
+	}
+	r := newRig(t, tr)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	fed := make(chan error, 1)
+	go func() {
+		i := 0
+		_, err := r.cloud.Feed(ctx, func() ([]byte, error) {
+			if i == len(tr.records) {
+				return nil, nil
+			}
+			i++
+			return tr.records[i-1], nil
+		}, feedRate)
+		fed <- err
+	}()
+
+	kills, terms := 0, 0
+	var slowest time.Duration
+	for feeding := true; feeding; {
+		c := startRun(t, bin, r.cloud.Config)
+		// From before the store is open to well into work.
+		life := time.NewTimer(time.Duration(50+rnd.IntN(2200)) * time.Millisecond)
+		select {
+		case err := <-fed:
+			if err != nil {
+				t.Fatal(err)
+			}
+			feeding = false
+		case <-c.done:
+			t.Fatalf("it ended by itself: %v\n%s", c.cmd.ProcessState, tail(c.log.String()))
+		case <-life.C:
+		}
+		life.Stop()
+		// A program that is asked to end does, under load too. One that has
+		// hardly begun need not know the signal yet.
+		if rnd.IntN(4) == 0 && strings.Contains(c.log.String(), `"running"`) {
+			slowest = max(slowest, c.stop(t))
+			terms++
+			continue
+		}
+		if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		<-c.done
+		kills++
+	}
+
+	last := startRun(t, bin, r.cloud.Config)
+	client := admin.Dial(r.state)
+	var status admin.Status
+	var alerts []alert.Alert
+	settled := every(200*time.Millisecond, func() bool {
+		var err error
+		if status, err = client.Status(ctx); err != nil {
+			return false
+		}
+		if alerts, err = client.Alerts(ctx, 10_000); err != nil {
+			return false
+		}
+		told := r.told()
+		for id, w := range want {
+			i := slices.IndexFunc(alerts, func(a alert.Alert) bool { return a.ID == id })
+			if told[id] == 0 || i < 0 || alerts[i].Count < w.Count {
+				return false
+			}
+		}
+		for _, k := range tr.keys {
+			if r.cloud.RAM.KeyStatus(k) != ramtest.Inactive {
+				return false
+			}
+		}
+		waiting := 0
+		for _, d := range status.Destinations {
+			waiting += d.Waiting
+		}
+		return waiting == 0 && accounted(status) >= uint64(len(tr.records)+sum(r.changes(t)))
+	})
+	slowest = max(slowest, last.stop(t))
+	t.Logf("%d records, %d alerts, %d keys; killed %d times, asked to end %d times (at most %s)", len(tr.records), len(want), len(tr.keys), kills, terms+1, slowest.Round(time.Millisecond))
+	if !settled {
+		t.Errorf("it did not settle within %s; the last life:\n%s", patience, tail(last.log.String()))
+	}
+	if kills == 0 {
+		t.Error("it was never killed: nothing was proved")
+	}
+
+	told := r.told()
+	for id, w := range want {
+		if told[id] != 1 {
+			t.Errorf("alert %s (%s, %s) is %d messages in the chat, want 1", id, w.Rule, w.Reason, told[id])
+		}
+		i := slices.IndexFunc(alerts, func(a alert.Alert) bool { return a.ID == id })
+		if i < 0 {
+			t.Errorf("alert %s (%s) is missing", id, w.Rule)
+		} else if alerts[i].Count != w.Count {
+			t.Errorf("alert %s (%s): count %d, want %d", id, w.Rule, alerts[i].Count, w.Count)
+		}
+	}
+	for id, n := range told {
+		if _, ok := want[id]; !ok {
+			i := slices.IndexFunc(alerts, func(a alert.Alert) bool { return a.ID == id })
+			what := "unknown"
+			if i >= 0 {
+				what = alerts[i].Rule + ": " + alerts[i].Reason
+			}
+			t.Errorf("%d messages that an uninterrupted run does not send: %s %s", n, id, what)
+		}
+	}
+	changes := r.changes(t)
+	for _, k := range tr.keys {
+		if s := r.cloud.RAM.KeyStatus(k); s != ramtest.Inactive {
+			t.Errorf("key %s is %s", k, s)
+		}
+		if changes[k] != 1 {
+			t.Errorf("key %s was changed by %d calls, want 1", k, changes[k])
+		}
+	}
+	if got, want := accounted(status), uint64(len(tr.records)+sum(changes)); got != want {
+		t.Errorf("%d records are accounted for (evaluated, repeated, parked %v), want %d", got, status.Parked, want)
+	}
+	poison := 0
+	for _, rec := range tr.records {
+		if !json.Valid(rec) {
+			poison++
+		}
+	}
+	parked := uint64(0)
+	for _, k := range status.Parked {
+		parked += k
+	}
+	if parked != uint64(poison) {
+		t.Errorf("%d records are parked (%v), want %d", parked, status.Parked, poison)
+	}
+}
+
+// In the middle of a backlog it ends within 10 s when it is asked to, with
+// exit code 0, and the next start does the rest.
+func TestAskedToEndUnderLoad(t *testing.T) {
+	bin := realBinary(t)
+	tr := writeTrail(30_000, time.Now().Add(-10*time.Minute).Truncate(time.Second))
+	r := newRig(t, tr)
+	r.cloud.Append(tr.records...)
+	c := startRun(t, bin, r.cloud.Config)
+	client := admin.Dial(r.state)
+	var seen uint64
+	if !every(5*time.Millisecond, func() bool {
+		s, err := client.Status(context.Background())
+		if err == nil {
+			seen = accounted(s)
+		}
+		return seen > 0
+	}) {
+		t.Fatalf("nothing is read\n%s", tail(c.log.String()))
+	}
+	took := c.stop(t)
+	t.Logf("asked after %d of %d records, it took %s", seen, len(tr.records), took.Round(time.Millisecond))
+	if _, err := client.Status(context.Background()); !errors.Is(err, admin.ErrNotRunning) {
+		t.Errorf("after the end: %v", err)
+	}
+	next := startRun(t, bin, r.cloud.Config)
+	total := func() uint64 { return uint64(len(tr.records) + sum(r.changes(t))) }
+	var status admin.Status
+	if !every(200*time.Millisecond, func() bool {
+		s, err := client.Status(context.Background())
+		if err == nil {
+			status = s
+		}
+		return accounted(status) >= total()
+	}) {
+		t.Errorf("the rest is not done\n%s", tail(next.log.String()))
+	}
+	next.stop(t)
+	if got := accounted(status); got != total() {
+		t.Errorf("%d records are accounted for, want %d", got, total())
+	}
+}
+
+// A second process on one store is turned away with a sentence that says who
+// has it; when the holder is killed, the store is free at once.
+func TestOneProcessPerStore(t *testing.T) {
+	bin := realBinary(t)
+	r := newRig(t, trail{})
+	holder := startRun(t, bin, r.cloud.Config)
+	client := admin.Dial(r.state)
+	up := func() bool { _, err := client.Status(context.Background()); return err == nil }
+	if !every(20*time.Millisecond, up) {
+		t.Fatalf("it does not start\n%s", tail(holder.log.String()))
+	}
+	out, err := exec.Command(bin, "run", "--config", r.cloud.Config).CombinedOutput()
+	var ee *exec.ExitError
+	if !errors.As(err, &ee) || ee.ExitCode() != exitUnreachable {
+		t.Errorf("the second process: %v, want exit code 3\n%s", err, out)
+	}
+	for _, want := range []string{"in use", filepath.Join(r.state, "store"), strconv.Itoa(holder.cmd.Process.Pid), "state_dir"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q is not said: %s", want, out)
+		}
+	}
+	if !up() {
+		t.Error("the first process suffered from the second")
+	}
+	if err := holder.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-holder.done
+	next := startRun(t, bin, r.cloud.Config)
+	if !every(20*time.Millisecond, up) {
+		t.Errorf("the store is not free after a kill\n%s", tail(next.log.String()))
+	}
+	next.stop(t)
+}

@@ -1,0 +1,637 @@
+package account
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/rampolicy"
+	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// apply changes what is known, unless the call failed.
+func (c *call) apply(kind, name string, f func(*entry)) {
+	if c.done && name != "" {
+		c.j.change(kind, c.account, name, c.ev.Time, f)
+	}
+}
+
+// create notes a principal that was made before our eyes: nothing is attached
+// to it yet.
+func (c *call) create(kind, name string) {
+	c.apply(kind, name, func(e *entry) {
+		*e = entry{complete: true, created: true, trust: e.trust, changed: e.changed}
+	})
+}
+
+func (c *call) remove(kind, name string) {
+	if !c.done || name == "" {
+		return
+	}
+	if e := c.j.get(kind, c.account, name); e != nil && kind == kindGroup {
+		for _, member := range slices.Clone(e.links) {
+			c.j.change(kindUser, c.account, lastPart(member), c.ev.Time, func(u *entry) { u.unlink(event.ActorID(kindGroup, c.account, name)) })
+		}
+	}
+	c.j.forget(kind, c.account, name, c.ev.Time)
+}
+
+func (c *call) renameGroup() {
+	from, to := c.name("GroupName", "GroupPrincipalName"), c.name("NewGroupName", "NewGroupPrincipalName")
+	old := c.j.get(kindGroup, c.account, from)
+	if !c.done || old == nil || to == "" || strings.EqualFold(from, to) {
+		return
+	}
+	moved := *old
+	before, after := event.ActorID(kindGroup, c.account, from), event.ActorID(kindGroup, c.account, to)
+	for _, member := range moved.links {
+		c.j.change(kindUser, c.account, lastPart(member), c.ev.Time, func(u *entry) { u.unlink(before); u.link(after) })
+	}
+	c.j.forget(kindGroup, c.account, from, c.ev.Time)
+	c.apply(kindGroup, to, func(e *entry) { *e = moved })
+}
+
+func (c *call) createPolicy() {
+	name, text := c.param("PolicyName"), c.text("PolicyDocument")
+	doc := c.parse(text, "the document")
+	if doc == nil {
+		c.unknown("a policy " + window.Show(name) + " was made whose document the event does not carry in readable form")
+	} else {
+		c.diff(nil, doc, rampolicy.Options{Who: "whoever gets policy " + window.Show(name), WhoZH: "获得策略 " + window.Show(name) + " 的身份"})
+		c.gain(doc, nil, nil)
+	}
+	c.facts.Staged = true
+	c.note("the policy is attached to nobody yet")
+	c.apply(kindPolicy, name, func(e *entry) {
+		*e = entry{created: true, changed: e.changed}
+		if len(text) <= rampolicy.MaxText && text != "" {
+			e.put("v1", text)
+			e.inForce = "v1"
+		}
+	})
+}
+
+func isTrue(v string) bool { return strings.EqualFold(v, "true") || v == "1" }
+
+func (c *call) createVersion() {
+	name, text := c.param("PolicyName"), c.text("PolicyDocument", "NewPolicyDocument")
+	update := strings.EqualFold(c.ev.NameFold, "updatepolicyversion")
+	inForce := isTrue(c.param("SetAsDefault"))
+	e := c.j.get(kindPolicy, c.account, name)
+	id, _ := c.ev.Response("PolicyVersion.VersionId")
+	if update && id == "" {
+		id = c.param("VersionId")
+		inForce = e != nil && e.inForce != "" && e.inForce == id
+	}
+	if id == "" || len(id) > maxName {
+		// Without a known version the number is a guess, but the text counts.
+		id = (&entry{}).nextID()
+		if e != nil {
+			id = e.nextID()
+		}
+	}
+	doc := c.parse(text, "the document")
+	var old *rampolicy.Document
+	if e != nil && e.inForce != "" {
+		old = c.parse(e.text(e.inForce), "the version before")
+	}
+	c.switched(name, old, doc, e)
+	c.facts.Staged = !inForce
+	if c.facts.Staged {
+		c.note("the version is stored and not in force")
+		c.facts.DenyRemoved = false
+	}
+	c.apply(kindPolicy, name, func(e *entry) {
+		if text == "" || len(text) > rampolicy.MaxText {
+			if inForce {
+				e.inForce = ""
+			}
+			return
+		}
+		if inForce {
+			// Rotation drops the oldest that is not in force now.
+			e.put(id, text)
+			e.inForce = strings.Clone(id)
+			return
+		}
+		e.put(id, text)
+	})
+}
+
+// switched judges that another text comes into force.
+func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
+	shown := window.Show(name)
+	opts := rampolicy.Options{Who: "whoever holds policy " + shown, WhoZH: "策略 " + shown + " 的持有者"}
+	c.facts.Self = c.holdsPolicy(name)
+	if c.facts.Self {
+		opts.Who, opts.WhoZH = "whoever holds policy "+shown+", the caller too,", "策略 "+shown+" 的持有者(包括操作者本人)"
+	}
+	switch {
+	case doc == nil:
+		c.unknown("policy " + shown + " changed to a text that was never seen")
+	case old == nil:
+		// Compared with nothing, as if all of it were new.
+		c.diff(nil, doc, opts)
+		c.gain(doc, nil, nil)
+		if c.facts.Expands {
+			c.facts.Verdict = string(rampolicy.Unknown)
+			c.facts.Sentence += "; the version before was not seen, so some of it may not be new"
+		}
+		c.partly = true
+	default:
+		c.diff(old, doc, opts)
+		c.gain(doc, nil, nil)
+		if was := rampolicy.PowerOf(old, c.account); was.Admin {
+			// It was one before: nothing is gained by staying one.
+			c.facts.AdminEquivalent = c.facts.AdminEquivalent && c.facts.Expands
+		}
+		c.facts.DenyRemoved = denyRemoved(old, doc)
+	}
+	if e != nil && e.created && !e.used && c.facts.Known {
+		c.note("no attachment of the policy has been seen")
+	}
+}
+
+func (c *call) setDefault() {
+	name, id := c.param("PolicyName"), c.param("VersionId")
+	e := c.j.get(kindPolicy, c.account, name)
+	var old, doc *rampolicy.Document
+	if e != nil {
+		doc = c.parse(e.text(id), "version "+window.Show(id))
+		if e.inForce != "" {
+			old = c.parse(e.text(e.inForce), "the version before")
+		}
+	}
+	c.switched(name, old, doc, e)
+	c.apply(kindPolicy, name, func(e *entry) { e.inForce = id })
+}
+
+func (c *call) deleteVersion() {
+	name, id := c.param("PolicyName"), c.param("VersionId")
+	e := c.j.get(kindPolicy, c.account, name)
+	c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
+	c.facts.Sentence = "version " + window.Show(id) + " of policy " + window.Show(name) + " is gone; the version in force stays, as the service demands"
+	c.facts.Summary = "a stored version is gone"
+	if e != nil && e.inForce == id && id != "" {
+		// The service refuses that, unless the default moved unseen.
+		c.note("it was last seen in force")
+	}
+	c.apply(kindPolicy, name, func(e *entry) {
+		e.versions = slices.DeleteFunc(e.versions, func(v version) bool { return v.id == id })
+		if e.inForce == id {
+			e.inForce = ""
+		}
+	})
+}
+
+func (c *call) deletePolicy() {
+	name := c.param("PolicyName")
+	e := c.j.get(kindPolicy, c.account, name)
+	c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
+	c.facts.Sentence, c.facts.Summary = "policy "+window.Show(name)+" is gone; the service deletes only what is attached to nobody", "an unattached policy is gone"
+	if isTrue(c.param("CascadingDelete")) && e != nil {
+		c.note("the call also detaches the policy")
+		if doc := c.parse(e.text(e.inForce), "its text"); doc != nil {
+			c.diff(doc, nil, rampolicy.Options{Who: "whoever held policy " + window.Show(name)})
+			c.facts.DenyRemoved = doc.HasDeny()
+		}
+	}
+	if c.done {
+		c.j.forget(kindPolicy, c.account, name, c.ev.Time)
+	}
+}
+
+// principal returns the kind and name of who the event is about.
+func (c *call) principal() (kind, name string) {
+	switch t := &c.ev.Target; t.Type {
+	case "user", "group", "role":
+		if t.ID != "" && len(t.Name) <= maxName {
+			return t.Type, strings.Clone(t.Name)
+		}
+	}
+	return "", ""
+}
+
+func (c *call) readScope() {
+	if g := c.param("ResourceGroupId"); g != "" && g != c.account {
+		c.scope = g
+	}
+}
+
+func (c *call) attach() {
+	c.readScope()
+	kind, name := c.principal()
+	a, typ := c.attachment()
+	doc, why := c.policy(a, typ)
+	c.facts.Self = c.self(kind, name)
+	en, zh := who(kind, name)
+	if name == "" {
+		en, zh = "somebody", "某身份"
+	}
+	if doc == nil {
+		c.unknown(en + " got policy " + window.Show(a.shown) + "; " + why)
+	} else {
+		h := c.holds(kind, name)
+		c.partly = !h.complete || len(h.missing) > 0
+		for _, m := range h.missing {
+			c.note(m)
+		}
+		before := rampolicy.Merge(h.docs...)
+		after := rampolicy.Merge(append(slices.Clone(h.docs), doc)...)
+		c.diff(before, after, rampolicy.Options{Who: en, WhoZH: zh})
+		c.gain(doc, before, after)
+	}
+	c.apply(kind, name, func(e *entry) { e.attach(a) })
+	if !a.system {
+		c.apply(kindPolicy, a.name, func(e *entry) { e.used = true })
+	}
+}
+
+func (c *call) detach() {
+	c.readScope()
+	kind, name := c.principal()
+	a, typ := c.attachment()
+	doc, why := c.policy(a, typ)
+	en, zh := who(kind, name)
+	if doc == nil {
+		c.unknown("policy " + window.Show(a.shown) + " was taken from " + en + "; " + why + ", so whether it held a Deny is not known")
+	} else {
+		h := c.holds(kind, name)
+		c.partly = !h.complete || len(h.missing) > 0
+		before := rampolicy.Merge(append(slices.Clone(h.docs), doc)...)
+		rest := c.without(kind, name, a)
+		c.diff(before, rampolicy.Merge(rest...), rampolicy.Options{Who: en, WhoZH: zh})
+		c.facts.DenyRemoved = denyRemoved(doc, rampolicy.Merge(rest...))
+		c.facts.Self = c.facts.Expands && c.self(kind, name)
+		if c.facts.DenyRemoved {
+			c.facts.Sentence = "policy " + window.Show(a.shown) + " with a Deny no longer holds for " + en + ": " + denies(doc)
+			c.facts.Summary = "a Deny is no longer in force"
+			c.facts.Severity = rampolicy.High.String()
+		}
+	}
+	c.apply(kind, name, func(e *entry) { e.detach(a) })
+}
+
+// without returns a principal's documents but for one attachment.
+func (c *call) without(kind, name string, a attachment) []*rampolicy.Document {
+	e := c.j.get(kind, c.account, name)
+	if e == nil {
+		return nil
+	}
+	kept := *e
+	kept.attached = slices.DeleteFunc(slices.Clone(e.attached), a.same)
+	var out []*rampolicy.Document
+	for _, x := range kept.attached {
+		typ := "custom"
+		if x.system {
+			typ = "system"
+		}
+		if d, _ := c.policy(x, typ); d != nil {
+			out = append(out, d)
+		}
+	}
+	if kind == kindUser {
+		for _, g := range e.links {
+			out = append(out, c.holds(kindGroup, lastPart(g)).docs...)
+		}
+	}
+	return out
+}
+
+// denies says what the Deny statements of a document held back.
+func denies(d *rampolicy.Document) string {
+	var words []string
+	for _, s := range d.Statements {
+		if !s.Deny {
+			continue
+		}
+		w := strings.Join(s.Actions[:min(len(s.Actions), 4)], ", ")
+		if len(s.Actions) > 4 {
+			w += " and more"
+		}
+		if s.NotAction {
+			w = "everything but " + w
+		}
+		words = append(words, window.Show(w))
+	}
+	return "it refused " + window.List(words, 3)
+}
+
+// group returns the group that a membership event is about.
+func (c *call) group() string {
+	return c.name("GroupName", "GroupPrincipalName", "UserGroupName")
+}
+
+func (c *call) addUser() {
+	kind, user := c.principal()
+	if kind != kindUser {
+		user = ""
+	}
+	group := c.group()
+	en, zh := who(kindUser, user)
+	h := c.holds(kindGroup, group)
+	c.facts.Self = c.self(kindUser, user)
+	switch {
+	case len(h.docs) == 0 && !h.complete:
+		c.unknown(en + " joined group " + window.Show(group) + "; which policies the group has was not seen")
+	default:
+		u := c.holds(kindUser, user)
+		c.partly = !h.complete || !u.complete || len(h.missing)+len(u.missing) > 0
+		for _, m := range h.missing {
+			c.note(m)
+		}
+		before := rampolicy.Merge(u.docs...)
+		doc := rampolicy.Merge(h.docs...)
+		after := rampolicy.Merge(append(slices.Clone(u.docs), h.docs...)...)
+		c.diff(before, after, rampolicy.Options{Who: en, WhoZH: zh})
+		c.gain(doc, before, after)
+		if len(h.missing) > 0 {
+			c.facts.Expands = true
+		}
+	}
+	if user != "" && group != "" {
+		c.apply(kindGroup, group, func(e *entry) { e.link(event.ActorID(kindUser, c.account, user)) })
+		c.apply(kindUser, user, func(e *entry) { e.link(event.ActorID(kindGroup, c.account, group)) })
+	}
+}
+
+func (c *call) removeUser() {
+	_, user := c.principal()
+	group := c.group()
+	en, _ := who(kindUser, user)
+	h := c.holds(kindGroup, group)
+	c.facts.Known, c.facts.Verdict = true, string(rampolicy.Contracts)
+	c.facts.Sentence, c.facts.Summary = en+" left group "+window.Show(group), "a group was left"
+	lost := rampolicy.Merge(h.docs...)
+	switch {
+	case denyRemoved(lost, nil):
+		c.facts.DenyRemoved, c.facts.Expands = true, true
+		c.facts.Verdict, c.facts.Severity = string(rampolicy.Expands), rampolicy.High.String()
+		c.facts.Self = c.self(kindUser, user)
+		c.facts.Sentence = en + " left group " + window.Show(group) + ", whose policies hold a Deny: " + denies(lost)
+		c.facts.Summary = "a Deny is no longer in force"
+	case !h.complete || len(h.missing) > 0:
+		c.facts.Known = len(h.docs) > 0
+		c.facts.Verdict = string(rampolicy.Unknown)
+		c.facts.Sentence += "; whether the group's policies hold a Deny is not known in full"
+	}
+	if user != "" && group != "" {
+		c.apply(kindGroup, group, func(e *entry) { e.unlink(event.ActorID(kindUser, c.account, user)) })
+		c.apply(kindUser, user, func(e *entry) { e.unlink(event.ActorID(kindGroup, c.account, group)) })
+	}
+}
+
+// trust judges that a role's trust becomes another.
+func (c *call) trust(role string, old, doc *rampolicy.Document) {
+	c.diff(old, doc, rampolicy.Options{Kind: rampolicy.Trust, Who: "somebody", WhoZH: "某身份"})
+	c.facts.Sentence = "role " + window.Show(role) + ": " + c.facts.Sentence
+	was, now := rampolicy.TrustOf(old, c.account), rampolicy.TrustOf(doc, c.account)
+	if c.facts.Expands {
+		fresh := func(a, b []string) bool {
+			return slices.ContainsFunc(b, func(x string) bool { return !slices.Contains(a, x) })
+		}
+		c.facts.PublicTrust = now.Public && !was.Public
+		c.facts.ExternalTrust = c.facts.PublicTrust || fresh(was.Accounts, now.Accounts) || fresh(was.Services, now.Services) || fresh(was.OpenFederation, now.OpenFederation) ||
+			// The same outsiders under fewer conditions.
+			now.External() && c.result.Severity >= rampolicy.High
+	}
+	c.facts.Self = c.facts.Expands && c.admits(old, doc)
+}
+
+// admits says whether the new trust lets the actor in by name, and the old one
+// does not.
+func (c *call) admits(old, doc *rampolicy.Document) bool {
+	a := &c.ev.Actor
+	var canonical string
+	switch a.Type {
+	case event.RAMUser:
+		canonical = "ram:" + c.account + ":user/" + a.Name
+	case event.AssumedRole:
+		canonical = "ram:" + c.account + ":role/" + a.Role
+	default:
+		return false
+	}
+	named := func(d *rampolicy.Document) bool {
+		if d == nil {
+			return false
+		}
+		for _, s := range d.Statements {
+			for _, p := range s.Principals {
+				if !s.Deny && strings.EqualFold(rampolicy.CanonicalPrincipal(p), canonical) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return named(doc) && !named(old)
+}
+
+func (c *call) createRole() {
+	role, text := c.param("RoleName"), c.text("AssumeRolePolicyDocument")
+	if text == "" {
+		// A service-linked role: its trust is the vendor's.
+		c.create(kindRole, role)
+		return
+	}
+	if doc := c.parse(text, "the trust policy"); doc == nil {
+		c.unknown("role " + window.Show(role) + " was made with a trust policy that cannot be read")
+	} else {
+		c.trust(role, nil, doc)
+	}
+	c.apply(kindRole, role, func(e *entry) {
+		*e = entry{complete: true, created: true, changed: e.changed}
+		if len(text) <= rampolicy.MaxText {
+			e.trust = text
+		}
+	})
+}
+
+func (c *call) updateRole() {
+	role, text := c.param("RoleName"), c.text("NewAssumeRolePolicyDocument", "AssumeRolePolicyDocument")
+	if text == "" {
+		c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
+		c.facts.Sentence, c.facts.Summary = "role "+window.Show(role)+" changed; its trust did not", "the trust stays"
+		return
+	}
+	doc := c.parse(text, "the trust policy")
+	if doc == nil {
+		c.unknown("role " + window.Show(role) + " got a trust policy that cannot be read")
+	} else {
+		var old *rampolicy.Document
+		if e := c.j.get(kindRole, c.account, role); e != nil {
+			old = c.parse(e.trust, "the trust before")
+		}
+		c.trust(role, old, doc)
+		if old == nil {
+			c.partly = true
+			if c.facts.Expands {
+				c.facts.Verdict = string(rampolicy.Unknown)
+				c.facts.Sentence += "; the trust before was not seen, so some of it may not be new"
+			}
+		}
+	}
+	c.apply(kindRole, role, func(e *entry) {
+		e.trust = ""
+		if len(text) <= rampolicy.MaxText {
+			e.trust = text
+		}
+	})
+}
+
+func (c *call) control() {
+	id := c.param("PolicyId", "ControlPolicyId")
+	if id == "" {
+		id, _ = c.ev.Response("ControlPolicy.PolicyId")
+		if len(id) > maxName {
+			id = ""
+		}
+	}
+	shown := window.Show(id)
+	e := c.j.get(kindControl, c.account, id)
+	var old *rampolicy.Document
+	if e != nil {
+		old = c.parse(e.text(""), "the control policy")
+	}
+	opts := rampolicy.Options{Kind: rampolicy.Control}
+	switch c.ev.Action {
+	case event.ActOrgControlPolicyCreate:
+		text := c.text("PolicyDocument")
+		if doc := c.parse(text, "the control policy"); doc != nil {
+			c.diff(nil, doc, opts)
+		} else {
+			c.unknown("a control policy was made whose document the event does not carry in readable form")
+		}
+		c.facts.Staged = true
+		c.apply(kindControl, id, func(e *entry) {
+			e.created = true
+			if text != "" && len(text) <= rampolicy.MaxText {
+				e.put("", text)
+			}
+		})
+	case event.ActOrgControlPolicyUpdate:
+		text := c.text("NewPolicyDocument", "PolicyDocument")
+		doc := c.parse(text, "the control policy")
+		switch {
+		case text == "":
+			c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
+			c.facts.Sentence, c.facts.Summary = "control policy "+shown+" changed; its document did not", "the document stays"
+		case doc == nil || old == nil:
+			c.unknown("control policy " + shown + " was rewritten; one of the two texts is not known, so it may hold back less")
+		default:
+			c.diff(old, doc, opts)
+			c.facts.DenyRemoved = denyRemoved(old, doc)
+		}
+		if text != "" {
+			c.apply(kindControl, id, func(e *entry) {
+				e.versions = nil
+				if len(text) <= rampolicy.MaxText {
+					e.put("", text)
+				}
+			})
+		}
+	case event.ActOrgControlPolicyAttach, event.ActOrgControlPolicyEnable:
+		c.facts.Known, c.facts.Verdict = true, string(rampolicy.Contracts)
+		c.facts.Sentence, c.facts.Summary = "a guard rail was put in force", "a guard rail was added"
+		if id != "" {
+			c.facts.Sentence = "control policy " + shown + " was put in force on " + window.Show(c.param("TargetId"))
+		}
+	case event.ActOrgControlPolicyDisable:
+		c.facts = c.weakened("all control policies of the directory were switched off", rampolicy.Critical)
+	default: // detach, delete
+		if old == nil {
+			c.unknown("control policy " + shown + " was taken out of force; its text was never seen")
+			c.facts.Severity = rampolicy.High.String()
+			break
+		}
+		c.diff(old, nil, opts)
+		c.facts.DenyRemoved = old.HasDeny()
+		if c.facts.DenyRemoved {
+			c.facts.Sentence = "control policy " + shown + " no longer holds: " + denies(old)
+			c.facts.Summary = "a guard rail is gone"
+		}
+		if c.ev.Action == event.ActOrgControlPolicyDelete && c.done {
+			c.j.forget(kindControl, c.account, id, c.ev.Time)
+		}
+	}
+}
+
+// weakened is the facts of a guard rail that is gone whatever it said.
+func (c *call) weakened(sentence string, s rampolicy.Severity) (f detectors.PolicyFacts) {
+	f.Known, f.Verdict, f.Expands, f.DenyRemoved = true, string(rampolicy.Expands), true, true
+	f.Sentence, f.Summary, f.Severity = sentence, "guard rails are off", s.String()
+	return f
+}
+
+// cloudSSO judges grants through access configurations: policies that become
+// roles in member accounts.
+func (c *call) cloudSSO() {
+	id := c.param("AccessConfigurationId")
+	if id == "" {
+		id, _ = c.ev.Response("AccessConfiguration.AccessConfigurationId")
+		if len(id) > maxName {
+			id = ""
+		}
+	}
+	en := "whoever is assigned access configuration " + window.Show(id)
+	opts := rampolicy.Options{Who: en, WhoZH: "被分配访问配置 " + window.Show(id) + " 的用户"}
+	h := c.holds(kindAccess, id)
+	e := c.j.get(kindAccess, c.account, id)
+	inline := func() *rampolicy.Document {
+		if e == nil {
+			return nil
+		}
+		return c.parse(e.text("inline"), "the inline policy")
+	}()
+	all := rampolicy.Merge(append(slices.Clone(h.docs), inline)...)
+	switch c.ev.Action {
+	case event.ActSSOAccessConfigurationCreate:
+		c.create(kindAccess, id)
+	case event.ActSSOAccessConfigurationRemovePolicy:
+		a := attachment{system: true, name: strings.ToLower(c.param("PermissionPolicyName")), shown: c.param("PermissionPolicyName")}
+		c.apply(kindAccess, id, func(e *entry) { e.detach(a) })
+	case event.ActSSOAssignmentCreate, event.ActSSOAccessConfigurationProvision:
+		if len(all.Statements) == 0 {
+			c.unknown("access configuration " + window.Show(id) + " was granted; what it allows was not seen")
+			return
+		}
+		c.partly = !h.complete || len(h.missing) > 0
+		opts.Who = "the assigned user"
+		c.diff(nil, all, opts)
+		c.gain(all, nil, nil)
+	default:
+		name, text := c.param("PermissionPolicyName"), c.text("NewInlinePolicyDocument", "InlinePolicyDocument")
+		var doc *rampolicy.Document
+		why := ""
+		before := all
+		if text != "" {
+			doc = c.parse(text, "the inline policy")
+			why = "the inline policy cannot be read"
+			before = rampolicy.Merge(h.docs...)
+			if inline != nil {
+				before = all
+			}
+			c.apply(kindAccess, id, func(e *entry) {
+				if len(text) <= rampolicy.MaxText {
+					e.put("inline", text)
+				}
+			})
+		} else {
+			a := attachment{system: true, name: strings.ToLower(name), shown: name}
+			doc, why = c.policy(a, "system")
+			c.apply(kindAccess, id, func(e *entry) { e.attach(a) })
+		}
+		if doc == nil {
+			c.unknown(en + " got policy " + window.Show(name) + "; " + why)
+			return
+		}
+		c.partly = !h.complete || len(h.missing) > 0
+		after := rampolicy.Merge(append(slices.Clone(h.docs), doc)...)
+		if text == "" {
+			after = rampolicy.Merge(append(slices.Clone(h.docs), inline, doc)...)
+		}
+		c.diff(before, after, opts)
+		c.gain(doc, before, after)
+	}
+}

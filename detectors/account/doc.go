@@ -1,0 +1,30 @@
+// Package account judges permission changes: it learns an account's policies
+// from the events that make and move them, and says what each change means,
+// by what the documents allow.
+//
+// What it knows: the text of custom policy versions and which one is in force;
+// what is attached to users, groups and roles; who is in which group; whom a
+// role trusts; control policies and cloud SSO access configurations. All of
+// it comes from events, and from listings that a caller may hand over with
+// the Learn methods. The vendor's own policies are read from a short table of
+// known documents (package rampolicy), never from their names.
+//
+// What it does not know it says: a policy whose text was never seen, a group
+// whose policies are older than the stream. Such a change has the verdict
+// unknown and counts as expanding, with Known unset. A principal that existed
+// before the stream may hold more than was seen; the details then say
+// "before": "partly known", and what was gained may be less than is told.
+//
+// A call that failed changes nothing: neither what is known, nor does it
+// expand anything. What it asked for is still judged, so that rules can tell
+// an attempt to become administrator from a typing error.
+//
+// Events come in the order of their time, except late ones. A late change is
+// not applied over a newer one of the same object.
+//
+// Memory: entries of one table for all accounts of the partition, the least
+// recently used ones evicted and counted when max_keys or max_bytes is
+// reached: about 300 bytes for a principal with two attachments, and the text
+// for each policy version (at most five), measured on the heap. What was
+// evicted is unknown afterwards, not absent.
+package account

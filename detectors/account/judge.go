@@ -1,0 +1,404 @@
+package account
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/rampolicy"
+	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// call is one event being judged.
+type call struct {
+	j       *Judge
+	ev      *event.Event
+	account string
+	done    bool // the call took effect
+	facts   detectors.PolicyFacts
+	notes   []string
+	scope   string // resource group; empty is the whole account
+	partly  bool   // what was there before is only partly known
+	result  *rampolicy.Result
+	power   *rampolicy.Power
+}
+
+// Judge implements detectors.PolicyJudge. Events that change no permission
+// give the zero facts.
+func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
+	c := &call{j: j, ev: ev, account: strings.Clone(ev.Recipient), done: ev.Outcome == event.Success}
+	if c.account == "" {
+		c.account = strings.Clone(ev.Actor.Account)
+	}
+	switch ev.Action {
+	case event.ActIAMPolicyCreate:
+		c.createPolicy()
+	case event.ActIAMPolicyVersionCreate:
+		c.createVersion()
+	case event.ActIAMPolicyVersionSetDefault:
+		c.setDefault()
+	case event.ActIAMPolicyVersionDelete:
+		c.deleteVersion()
+	case event.ActIAMPolicyDelete:
+		c.deletePolicy()
+	case event.ActIAMPolicyAttach:
+		c.attach()
+	case event.ActIAMPolicyDetach:
+		c.detach()
+	case event.ActIAMGroupCreate:
+		c.create(kindGroup, c.name("GroupName", "GroupPrincipalName"))
+		return c.facts
+	case event.ActIAMGroupUpdate:
+		c.renameGroup()
+		return c.facts
+	case event.ActIAMGroupDelete:
+		c.remove(kindGroup, c.name("GroupName", "GroupPrincipalName"))
+		return c.facts
+	case event.ActIAMGroupAddUser:
+		c.addUser()
+	case event.ActIAMGroupRemoveUser:
+		c.removeUser()
+	case event.ActIAMRoleCreate:
+		c.createRole()
+	case event.ActIAMRoleUpdate:
+		c.updateRole()
+	case event.ActIAMRoleDelete:
+		c.remove(kindRole, c.name("RoleName"))
+		return c.facts
+	case event.ActOrgControlPolicyCreate, event.ActOrgControlPolicyUpdate, event.ActOrgControlPolicyAttach, event.ActOrgControlPolicyDetach,
+		event.ActOrgControlPolicyDelete, event.ActOrgControlPolicyDisable, event.ActOrgControlPolicyEnable:
+		c.control()
+	case event.ActSSOAccessConfigurationAddPolicy, event.ActSSOAccessConfigurationUpdateInline, event.ActSSOAccessConfigurationRemovePolicy,
+		event.ActSSOAccessConfigurationCreate, event.ActSSOAssignmentCreate, event.ActSSOAccessConfigurationProvision:
+		c.cloudSSO()
+	default:
+		return detectors.PolicyFacts{}
+	}
+	return c.finish()
+}
+
+// param returns the first of the named parameters that says something. What
+// is longer than any name can be is nothing.
+func (c *call) param(names ...string) string {
+	for _, n := range names {
+		if v, ok := c.ev.Param(n); ok && v != "" && v != "null" && len(v) <= maxName {
+			return strings.Clone(v)
+		}
+	}
+	return ""
+}
+
+// name is param for a name that may be written as name@domain.
+func (c *call) name(names ...string) string {
+	n, _, _ := strings.Cut(c.param(names...), "@")
+	return n
+}
+
+func (c *call) text(names ...string) string {
+	for _, n := range names {
+		if v, ok := c.ev.Param(n); ok && v != "" && v != "null" {
+			return strings.Clone(v)
+		}
+	}
+	return ""
+}
+
+func (c *call) note(s string) {
+	if s != "" && !slices.Contains(c.notes, s) {
+		c.notes = append(c.notes, s)
+	}
+}
+
+// unknown ends a judgement that cannot be made: the change counts as
+// expanding and is said not to be known.
+func (c *call) unknown(sentence string) {
+	c.facts.Known, c.facts.Verdict, c.facts.Expands = false, string(rampolicy.Unknown), c.done
+	c.facts.Sentence, c.facts.Summary = sentence, "not known"
+	c.facts.Severity = rampolicy.Medium.String()
+}
+
+// parse reads a document and says in a note what is wrong with it.
+func (c *call) parse(text, what string) *rampolicy.Document {
+	if text == "" {
+		return nil
+	}
+	d, err := rampolicy.ParseEncoded(text)
+	if err != nil {
+		c.note(what + " cannot be read: " + window.Show(err.Error()))
+		return nil
+	}
+	return d
+}
+
+// policy finds the document of a policy by its type and name. doc is nil when
+// it is not known; why says so.
+func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why string) {
+	shown := window.Show(a.shown)
+	if !a.system {
+		e := c.j.get(kindPolicy, c.account, a.name)
+		if e != nil && e.inForce != "" && e.text(e.inForce) != "" {
+			if doc = c.parse(e.text(e.inForce), "the text of "+shown); doc != nil {
+				return doc, ""
+			}
+			return nil, "the text of custom policy " + shown + " cannot be read"
+		}
+		if typ != "" || e != nil {
+			return nil, "the text of custom policy " + shown + " was never seen"
+		}
+	}
+	if p, ok := rampolicy.System(a.name); ok {
+		if p.Inferred {
+			c.note("the text of " + p.Name + " is inferred from what the vendor says it grants")
+		}
+		if p.Partial {
+			c.note("only the main part of the text of " + p.Name + " is known")
+		}
+		return p.Doc, ""
+	}
+	return nil, "what system policy " + shown + " allows is not known here"
+}
+
+// attachment reads which policy the event is about.
+func (c *call) attachment() (a attachment, typ string) {
+	name := c.param("PolicyName")
+	typ = strings.ToLower(c.param("PolicyType"))
+	a = attachment{name: strings.ToLower(name), shown: name, scope: c.scope, system: typ == "system"}
+	if typ == "" {
+		// The type may be missing: an own policy of that name wins.
+		_, known := rampolicy.System(name)
+		a.system = known && c.j.get(kindPolicy, c.account, name) == nil
+	}
+	return a, typ
+}
+
+// holding is what a principal has.
+type holding struct {
+	docs     []*rampolicy.Document
+	complete bool     // nothing else can be attached
+	missing  []string // attached policies whose text is not known
+}
+
+// holds collects the documents of a principal, for a user those of the groups
+// too.
+func (c *call) holds(kind, name string) holding {
+	e := c.j.get(kind, c.account, name)
+	if e == nil {
+		return holding{}
+	}
+	h := holding{complete: e.complete}
+	for _, a := range e.attached {
+		typ := "custom"
+		if a.system {
+			typ = "system"
+		}
+		if d, why := c.policy(a, typ); d != nil {
+			h.docs = append(h.docs, d)
+		} else {
+			h.missing = append(h.missing, why)
+		}
+	}
+	if kind == kindUser {
+		for _, g := range e.links {
+			more := c.holds(kindGroup, lastPart(g))
+			h.docs = append(h.docs, more.docs...)
+			h.missing = append(h.missing, more.missing...)
+			h.complete = h.complete && more.complete
+		}
+	}
+	return h
+}
+
+func lastPart(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+
+// who names a principal in sentences.
+func who(kind, name string) (en, zh string) {
+	n := window.Show(name)
+	switch kind {
+	case kindUser:
+		return "user " + n, "用户 " + n
+	case kindGroup:
+		return "members of group " + n, "用户组 " + n + " 的成员"
+	case kindRole:
+		return "role " + n, "角色 " + n
+	}
+	return n, n
+}
+
+// self says whether the actor is, or belongs to, a principal.
+func (c *call) self(kind, name string) bool {
+	actor := c.ev.Actor.ID
+	if actor == "" || name == "" {
+		return false
+	}
+	if actor == event.ActorID(kind, c.account, name) {
+		return true
+	}
+	if kind == kindGroup {
+		if e := c.j.get(kindGroup, c.account, name); e != nil && slices.Contains(e.links, actor) {
+			return true
+		}
+	}
+	return false
+}
+
+// holdsPolicy says whether a custom policy is attached to the actor.
+func (c *call) holdsPolicy(name string) bool {
+	a := &c.ev.Actor
+	kind := ""
+	switch a.Type {
+	case event.RAMUser:
+		kind = kindUser
+	case event.AssumedRole:
+		kind = kindRole
+	default:
+		return false
+	}
+	has := func(e *entry) bool {
+		return e != nil && slices.ContainsFunc(e.attached, func(x attachment) bool { return !x.system && x.name == strings.ToLower(name) })
+	}
+	e := c.j.get(kind, c.account, a.Name)
+	if has(e) {
+		return true
+	}
+	if e != nil && kind == kindUser {
+		for _, g := range e.links {
+			if has(c.j.get(kindGroup, c.account, lastPart(g))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// diff judges a change of documents and fills the facts with it.
+func (c *call) diff(old, new *rampolicy.Document, opts rampolicy.Options) {
+	opts.Account, opts.MaxFindings = c.account, 5
+	r := rampolicy.Diff(old, new, opts)
+	c.result = &r
+	f := &c.facts
+	f.Known, f.Verdict = true, string(r.Verdict)
+	switch r.Verdict {
+	case rampolicy.Expands, rampolicy.Changes:
+		f.Expands = true
+	case rampolicy.Unknown:
+		f.Known, f.Expands = false, true
+	}
+	f.Sentence, f.Summary = r.Summary, r.Summary
+	f.Severity = r.Severity.String()
+}
+
+// gain notes how far the documents go that somebody gains.
+func (c *call) gain(doc, before, after *rampolicy.Document) {
+	p := rampolicy.PowerOf(doc, c.account)
+	if !p.Admin && after != nil {
+		// Two harmless policies can make a whole that is not.
+		if whole := rampolicy.PowerOf(after, c.account); whole.Admin && !rampolicy.PowerOf(before, c.account).Admin {
+			p = whole
+		}
+	}
+	c.power = &p
+	c.facts.AdminEquivalent, c.facts.Privileged = p.Admin, p.Privileged
+	if c.scope != "" && p.Admin {
+		// Inside one resource group only.
+		c.facts.AdminEquivalent = false
+	}
+	if p.Admin {
+		c.facts.Summary = p.Why
+	}
+}
+
+// denyRemoved says whether Deny statements of old refuse something that those
+// of new do not.
+func denyRemoved(old, new *rampolicy.Document) bool {
+	if old == nil || !old.HasDeny() {
+		return false
+	}
+	only := func(d *rampolicy.Document) *rampolicy.Document {
+		out := &rampolicy.Document{Version: "1"}
+		if d != nil {
+			for _, s := range d.Statements {
+				if s.Deny {
+					out.Statements = append(out.Statements, s)
+				}
+			}
+		}
+		return out
+	}
+	switch rampolicy.Diff(only(old), only(new), rampolicy.Options{Kind: rampolicy.Control}).Verdict {
+	case rampolicy.Expands, rampolicy.Changes, rampolicy.Unknown:
+		return true
+	}
+	return false
+}
+
+// finish adds what holds for all changes: failed calls expand nothing, and
+// the details.
+func (c *call) finish() detectors.PolicyFacts {
+	f := &c.facts
+	if f.Verdict == "" && f.Sentence == "" {
+		return *f
+	}
+	severity := func(step int) {
+		words := []string{"info", "low", "medium", "high", "critical"}
+		if i := slices.Index(words, f.Severity); i >= 0 {
+			f.Severity = words[min(max(i+step, 0), len(words)-1)]
+		}
+	}
+	if f.Self && f.Expands {
+		severity(1)
+	}
+	if c.scope != "" {
+		severity(-1)
+		c.note("the grant is limited to resource group " + window.Show(c.scope))
+	}
+	if f.Staged {
+		f.Expands = false
+		f.Severity = "info"
+	}
+	if !c.done {
+		f.Expands, f.DenyRemoved = false, false
+		c.note("the call was refused: nothing changed")
+	}
+	if f.Severity == rampolicy.None.String() {
+		f.Severity = ""
+	}
+	if c.partly {
+		c.note("what was there before is only partly known, so what was gained may be less")
+	}
+	f.Details = map[string]any{"verdict": f.Verdict, "before": "known", "known": f.Known}
+	if c.partly {
+		f.Details["before"] = "partly known"
+	}
+	if !f.Known {
+		f.Details["before"] = "not known"
+	}
+	if c.result != nil {
+		f.Details["diff"] = generic(c.result)
+	}
+	if c.power != nil && len(c.power.Paths) > 0 {
+		f.Details["paths"] = generic(c.power.Paths)
+	}
+	if c.scope != "" {
+		f.Details["resource_group"] = c.scope
+	}
+	if len(c.notes) > 0 {
+		f.Details["notes"] = generic(c.notes)
+	}
+	return *f
+}
+
+// generic turns a value into what JSON would read back, so that details are
+// plain maps and lists wherever they travel.
+func generic(v any) any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	var out any
+	if json.Unmarshal(b, &out) != nil {
+		return nil
+	}
+	return out
+}

@@ -1,0 +1,374 @@
+package account
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/rampolicy"
+	"github.com/trailwarden/trailwarden/detectors/window"
+)
+
+// Config bounds a judge. The zero value of a field is its default.
+type Config struct {
+	MaxKeys  int // entries: policies, principals, roles' trust (default 200,000)
+	MaxBytes int // estimated memory (default 128 MiB)
+}
+
+// The kinds of entries.
+const (
+	kindPolicy  = "policy"  // a custom policy
+	kindUser    = "user"    // what is attached to a user, and the groups they are in
+	kindGroup   = "group"   // what is attached to a group, and its members
+	kindRole    = "role"    // what is attached to a role, and its trust
+	kindControl = "control" // a control policy of the directory
+	kindAccess  = "access"  // an access configuration of cloud SSO
+)
+
+// The most parts of one entry; of longer lists the oldest parts go, and the
+// entry is no longer complete.
+const (
+	maxVersions    = 5
+	maxAttachments = 60
+	maxMembers     = 2000
+	maxName        = 160
+)
+
+// entry is what is known of one object. Which fields are used depends on its
+// kind.
+type entry struct {
+	// complete: the object was made, or listed, before our eyes, so what is
+	// not here is not there.
+	complete bool
+	changed  int64 // event time of the newest change, window.Nanos
+	created  bool  // a policy or role that was made before our eyes
+
+	versions []version // of a policy or control policy (one, without id)
+	inForce  string    // id of the default version; "" when not known
+	used     bool      // an attachment of the policy was seen
+
+	attached []attachment // of a principal or access configuration
+	links    []string     // groups of a user, members of a group: actor ids
+	trust    string       // of a role, as text; "" when not known
+}
+
+type version struct{ id, text string }
+
+type attachment struct {
+	system bool
+	name   string // in lower case
+	scope  string // resource group id; "" is the whole account
+	shown  string // name as written
+}
+
+const entryCost = 190
+
+func (e *entry) size() int {
+	n := entryCost + len(e.trust) + len(e.inForce)
+	for _, v := range e.versions {
+		n += 32 + len(v.id) + len(v.text)
+	}
+	for _, a := range e.attached {
+		n += 56 + len(a.name) + len(a.scope) + len(a.shown)
+	}
+	for _, l := range e.links {
+		n += 16 + len(l)
+	}
+	return n
+}
+
+// Judge implements detectors.PolicyJudge and detectors.Snapshotter.
+type Judge struct {
+	cfg   Config
+	table *window.Table[entry]
+	late  uint64
+}
+
+var (
+	_ detectors.PolicyJudge = (*Judge)(nil)
+	_ detectors.Snapshotter = (*Judge)(nil)
+)
+
+// New returns a judge that knows nothing yet.
+func New(cfg Config) *Judge {
+	if cfg.MaxKeys <= 0 {
+		cfg.MaxKeys = 200_000
+	}
+	if cfg.MaxBytes <= 0 {
+		cfg.MaxBytes = 128 << 20
+	}
+	j := &Judge{cfg: cfg}
+	j.reset()
+	return j
+}
+
+func (j *Judge) reset() {
+	j.table = window.NewTable[entry](window.Limits{Keys: j.cfg.MaxKeys, Bytes: j.cfg.MaxBytes})
+	j.late = 0
+}
+
+// Stats describes the memory: entries, estimated bytes, and entries evicted.
+func (j *Judge) Stats() detectors.Stats {
+	return detectors.Stats{Keys: j.table.Len(), Bytes: j.table.Bytes(), Evicted: j.table.Evicted()}
+}
+
+// Late is how many late changes were judged and not applied, because a newer
+// change of the same object was.
+func (j *Judge) Late() uint64 { return j.late }
+
+func keyOf(kind, account, name string) string {
+	return window.Bound(kind + "/" + account + "/" + strings.ToLower(name))
+}
+
+func (j *Judge) get(kind, account, name string) *entry {
+	if e := j.table.Get(keyOf(kind, account, name)); e != nil {
+		return &e.State
+	}
+	return nil
+}
+
+// change applies a change to an entry, unless it is older than the entry's
+// newest one: then what is known of the entry is no longer complete.
+func (j *Judge) change(kind, account, name string, at time.Time, f func(*entry)) {
+	if name == "" || len(account) > maxName {
+		return
+	}
+	e, _ := j.table.Touch(keyOf(kind, account, name))
+	when := window.Nanos(at)
+	if e.State.changed > when {
+		e.State.complete = false
+		j.late++
+	} else {
+		f(&e.State)
+		e.State.changed = when
+	}
+	j.table.Resize(e, e.State.size(), nil)
+}
+
+func (j *Judge) forget(kind, account, name string, at time.Time) {
+	if e := j.table.Get(keyOf(kind, account, name)); e != nil && e.State.changed <= window.Nanos(at) {
+		j.table.Remove(e)
+	}
+}
+
+func (e *entry) text(id string) string {
+	for _, v := range e.versions {
+		if v.id == id {
+			return v.text
+		}
+	}
+	return ""
+}
+
+// put stores a version; of more than five the oldest that is not in force
+// goes, as the service's own rotation does.
+func (e *entry) put(id, text string) {
+	for i := range e.versions {
+		if e.versions[i].id == id {
+			e.versions[i].text = text
+			return
+		}
+	}
+	if len(e.versions) >= maxVersions {
+		i := slices.IndexFunc(e.versions, func(v version) bool { return v.id != e.inForce })
+		e.versions = slices.Delete(e.versions, max(i, 0), max(i, 0)+1)
+	}
+	e.versions = append(e.versions, version{id: strings.Clone(id), text: strings.Clone(text)})
+}
+
+// nextID guesses the id of a new version where the response does not say:
+// ids count on.
+func (e *entry) nextID() string {
+	top := 0
+	for _, v := range e.versions {
+		if n, err := strconv.Atoi(strings.TrimPrefix(v.id, "v")); err == nil {
+			top = max(top, n)
+		}
+	}
+	return "v" + strconv.Itoa(top+1)
+}
+
+func (e *entry) attach(a attachment) {
+	if slices.ContainsFunc(e.attached, a.same) {
+		return
+	}
+	if len(e.attached) >= maxAttachments {
+		e.attached = slices.Delete(e.attached, 0, 1)
+		e.complete = false
+	}
+	e.attached = append(e.attached, a)
+}
+
+func (e *entry) detach(a attachment) { e.attached = slices.DeleteFunc(e.attached, a.same) }
+
+func (a attachment) same(b attachment) bool {
+	return a.system == b.system && a.name == b.name && a.scope == b.scope
+}
+
+func (e *entry) link(id string) {
+	if slices.Contains(e.links, id) {
+		return
+	}
+	if len(e.links) >= maxMembers {
+		e.links = slices.Delete(e.links, 0, 1)
+		e.complete = false
+	}
+	e.links = append(e.links, strings.Clone(id))
+}
+
+func (e *entry) unlink(id string) {
+	e.links = slices.DeleteFunc(e.links, func(l string) bool { return l == id })
+}
+
+// Attachment names a policy that is attached to somebody.
+type Attachment struct {
+	System        bool   // one of the vendor's own policies
+	Policy        string // its name
+	ResourceGroup string // empty: the whole account
+}
+
+// LearnPolicy tells a custom policy's version from a listing, as of a time.
+func (j *Judge) LearnPolicy(account, name, versionID, text string, inForce bool, at time.Time) {
+	if len(text) > rampolicy.MaxText {
+		return
+	}
+	j.change(kindPolicy, account, name, at, func(e *entry) {
+		e.put(versionID, text)
+		if inForce {
+			e.inForce = versionID
+		}
+	})
+}
+
+// LearnPrincipal tells all attachments of a user, group or role from a
+// listing, as of a time; for a group also its members, for a user the groups,
+// by name.
+func (j *Judge) LearnPrincipal(account, kind, name string, attached []Attachment, links []string, at time.Time) error {
+	if kind != kindUser && kind != kindGroup && kind != kindRole {
+		return fmt.Errorf("principal kind %q: want user, group or role", kind)
+	}
+	j.change(kind, account, name, at, func(e *entry) {
+		e.complete, e.attached, e.links = true, nil, nil
+		for _, a := range attached {
+			e.attach(attachment{system: a.System, name: strings.ToLower(a.Policy), scope: a.ResourceGroup, shown: a.Policy})
+		}
+		other := map[string]string{kindUser: kindGroup, kindGroup: kindUser}[kind]
+		for _, l := range links {
+			e.link(strings.ToLower(other + "/" + account + "/" + l))
+		}
+	})
+	for _, a := range attached {
+		if !a.System {
+			j.change(kindPolicy, account, a.Policy, at, func(e *entry) { e.used = true })
+		}
+	}
+	return nil
+}
+
+// LearnTrust tells a role's trust policy from a listing, as of a time.
+func (j *Judge) LearnTrust(account, role, text string, at time.Time) {
+	if len(text) > rampolicy.MaxText {
+		return
+	}
+	j.change(kindRole, account, role, at, func(e *entry) { e.trust = strings.Clone(text) })
+}
+
+const magic = "TWACCOUNT1\n"
+
+// Snapshot implements detectors.Snapshotter.
+func (j *Judge) Snapshot() []byte {
+	enc := window.NewEncoder(magic)
+	enc.Uint(j.late)
+	enc.Uint(j.table.Evicted())
+	enc.Uint(uint64(j.table.Len()))
+	for x := range j.table.All() {
+		e := &x.State
+		enc.String(x.Key)
+		for _, b := range []bool{e.complete, e.created, e.used} {
+			enc.Bool(b)
+		}
+		enc.Int(e.changed)
+		enc.Uint(uint64(len(e.versions)))
+		for _, v := range e.versions {
+			enc.String(v.id)
+			enc.String(v.text)
+		}
+		enc.String(e.inForce)
+		enc.Uint(uint64(len(e.attached)))
+		for _, a := range e.attached {
+			enc.Bool(a.system)
+			enc.String(a.name)
+			enc.String(a.scope)
+			enc.String(a.shown)
+		}
+		enc.Uint(uint64(len(e.links)))
+		for _, l := range e.links {
+			enc.String(l)
+		}
+		enc.String(e.trust)
+	}
+	return enc.Seal()
+}
+
+// Restore implements detectors.Snapshotter. A refused snapshot leaves the
+// judge empty.
+func (j *Judge) Restore(data []byte) error {
+	j.reset()
+	if err := j.restore(data); err != nil {
+		j.reset()
+		return fmt.Errorf("policy history: %w", err)
+	}
+	return nil
+}
+
+func (j *Judge) restore(data []byte) error {
+	dec, err := window.Open(data, magic)
+	if err != nil {
+		return err
+	}
+	j.late = dec.Uint()
+	evicted := dec.Uint()
+	text := func(max int) string {
+		s := dec.String()
+		if len(s) > max {
+			dec.Fail("a text of %d bytes where at most %d are kept", len(s), max)
+		}
+		return s
+	}
+	count := func(size, max int) int {
+		n := dec.Count(size)
+		if n > max {
+			dec.Fail("a list of %d where at most %d are kept", n, max)
+			return 0
+		}
+		return n
+	}
+	for range dec.Count(10) {
+		x, isNew := j.table.Touch(window.Bound(dec.String()))
+		e := &x.State
+		e.complete, e.created, e.used, e.changed = dec.Bool(), dec.Bool(), dec.Bool(), dec.Int()
+		for range count(2, maxVersions) {
+			e.versions = append(e.versions, version{id: text(maxName), text: text(rampolicy.MaxText)})
+		}
+		e.inForce = text(maxName)
+		for range count(4, maxAttachments) {
+			e.attached = append(e.attached, attachment{system: dec.Bool(), name: text(maxName), scope: text(maxName), shown: text(maxName)})
+		}
+		for range count(1, maxMembers) {
+			e.links = append(e.links, text(2*maxName))
+		}
+		e.trust = text(rampolicy.MaxText)
+		if dec.Err() == nil && !isNew {
+			dec.Fail("two states of one object")
+		}
+		if dec.Err() != nil {
+			break
+		}
+		j.table.Resize(x, e.size(), nil)
+	}
+	j.table.SetEvicted(j.table.Evicted() + evicted)
+	return dec.End()
+}
