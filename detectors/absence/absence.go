@@ -28,8 +28,9 @@ type Config struct {
 	// for LearnCount only.
 	LearnFor   time.Duration `yaml:"learn_for"`
 	LearnCount int           `yaml:"learn_count"`
-	// HalfLife is the event time after which a past silence counts half.
-	HalfLife time.Duration `yaml:"half_life"`
+	// Remember is the event time for which past silences are kept at least,
+	// and twice of it at most.
+	Remember time.Duration `yaml:"remember"`
 	// DropAfter is the silence after which an entity is forgotten.
 	DropAfter time.Duration `yaml:"drop_after"`
 	// Noun is what an observation is in the reason, in the plural.
@@ -42,8 +43,8 @@ type Config struct {
 // Defaults are the settings that a rule does not give.
 func Defaults() Config {
 	return Config{
-		Quantile: 0.98, Factor: 2, Support: 2, MinGap: time.Hour, MaxGap: 7 * 24 * time.Hour,
-		LearnFor: 14 * 24 * time.Hour, LearnCount: 200, HalfLife: 28 * 24 * time.Hour, DropAfter: 60 * 24 * time.Hour,
+		Quantile: 0.98, Factor: 1.5, Support: 2, MinGap: time.Hour, MaxGap: 7 * 24 * time.Hour,
+		LearnFor: 14 * 24 * time.Hour, LearnCount: 200, Remember: 28 * 24 * time.Hour, DropAfter: 60 * 24 * time.Hour,
 		Noun: "events", MaxKeys: 10_000, MaxBytes: 64 << 20,
 	}
 }
@@ -82,11 +83,11 @@ func (c Config) Validate() error {
 	if err := window.CheckRange("learn_count", c.LearnCount, 1, 1_000_000); err != nil {
 		return err
 	}
-	if err := window.CheckWindow("half_life", c.HalfLife, window.MaxWindow); err != nil {
+	if err := window.CheckWindow("remember", c.Remember, window.MaxWindow); err != nil {
 		return err
 	}
-	if c.HalfLife < time.Minute {
-		return window.Bad("half_life", "%s is shorter than a minute", c.HalfLife)
+	if c.Remember < c.MaxGap && c.Gap == 0 {
+		return window.Bad("remember", "%s is shorter than max_gap, %s: such a silence would be forgotten before it can be usual", c.Remember, c.MaxGap)
 	}
 	if err := window.CheckWindow("drop_after", c.DropAfter, 10*window.MaxWindow); err != nil {
 		return err
@@ -120,19 +121,23 @@ type Detector struct {
 	drop  func(*window.Entry[state])
 }
 
-// class is past silences of about one length.
+// class is past silences of about one length: how many in this epoch, and how
+// many in the one before.
 type class struct {
-	n  uint32
-	no uint8
+	n, before uint32
+	no        uint8
 }
+
+func (c class) all() uint64 { return uint64(c.n) + uint64(c.before) }
 
 type state struct {
 	first, last int64
 	seen        uint64
-	epoch       int64   // half_life periods since 1970, at the last halving
+	epoch       int64   // of last: remember periods since 1970
 	classes     []class // by number
 	limit       int64   // 0 while nothing is expected
 	usual       int64   // the longest usual silence, 0 with a fixed gap
+	stale       bool    // silences came or went since the limit was worked out
 	reported    bool    // this silence has had its verdict
 	place       int     // in the queue, 1 for the first; 0 when not in it
 	record      []byte  // the last event
@@ -146,7 +151,7 @@ const classes = 30 * 4
 // classOf is the class of a silence of so many seconds.
 func classOf(seconds int64) uint8 {
 	if seconds < 4 {
-		return uint8(max(seconds-1, 0)) // 1, 2 and 3 seconds have their own
+		return uint8(max(seconds, 0)) // few seconds have their own
 	}
 	e := bits.Len64(uint64(seconds)) - 1
 	return uint8(min(int64(e-1)*4+(seconds>>(e-2))&3, classes-1))
@@ -155,7 +160,7 @@ func classOf(seconds int64) uint8 {
 // longestOf is the longest silence of a class, in seconds.
 func longestOf(no uint8) int64 {
 	if no < 4 {
-		return int64(no) + 1
+		return int64(no)
 	}
 	e, sub := int64(no/4)+1, int64(no%4)
 	return (5+sub)<<(e-2) - 1
@@ -200,42 +205,41 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		s.last = at
 	}
 	d.keep(s, &o)
-	if d.cfg.Gap > 0 {
-		s.limit = 0
-		if s.seen >= uint64(d.cfg.LearnCount) {
-			s.limit = int64(d.cfg.Gap)
-		}
-	}
+	d.expect(s)
 	s.reported = false
 	d.enqueue(e)
 	d.table.Resize(e, s.size(), d.drop)
 	return out
 }
 
-func (d *Detector) epoch(at int64) int64 { return at / int64(d.cfg.HalfLife) }
+func (d *Detector) epoch(at int64) int64 { return at / int64(d.cfg.Remember) }
 
-// teach adds the silence that ends at a time, and works out the limit.
+// teach adds the silence that ends at a time to what is known.
 func (d *Detector) teach(s *state, at int64) {
 	if d.cfg.Gap > 0 {
 		return
 	}
-	changed := false
-	for now := d.epoch(at); s.epoch < now; s.epoch++ {
-		if changed = true; !s.halve() {
-			s.epoch = now
-			break
-		}
+	if now := d.epoch(at); s.epoch < now {
+		s.age(now - s.epoch)
+		s.epoch, s.stale = now, true
 	}
 	if gap := (at - s.last) / int64(time.Second); gap > 0 {
 		s.add(classOf(gap))
-		changed = true
+		s.stale = true
 	}
-	if s.seen < uint64(d.cfg.LearnCount) || at-s.first < int64(d.cfg.LearnFor) {
+}
+
+// expect works out the limit after an observation.
+func (d *Detector) expect(s *state) {
+	switch {
+	case s.seen < uint64(d.cfg.LearnCount):
 		s.limit = 0
-		return
-	}
-	if changed || s.limit == 0 {
-		s.usual = d.usual(s)
+	case d.cfg.Gap > 0:
+		s.limit = int64(d.cfg.Gap)
+	case s.last-s.first < int64(d.cfg.LearnFor):
+		s.limit = 0
+	case s.stale || s.limit == 0:
+		s.usual, s.stale = d.usual(s), false
 		s.limit = min(max(product(s.usual, d.cfg.Factor), int64(d.cfg.MinGap)), int64(d.cfg.MaxGap))
 	}
 }
@@ -248,16 +252,17 @@ func product(n int64, factor float64) int64 {
 	return math.MaxInt64 / 2
 }
 
-// halve makes past silences count half; it reports whether any are left.
-func (s *state) halve() bool {
+// age moves past silences on by some epochs; what is older than the epoch
+// before is forgotten.
+func (s *state) age(epochs int64) {
 	kept := s.classes[:0]
 	for _, c := range s.classes {
-		if c.n /= 2; c.n > 0 {
+		c.before, c.n = c.n, 0
+		if epochs == 1 && c.before > 0 {
 			kept = append(kept, c)
 		}
 	}
 	s.classes = kept
-	return len(kept) > 0
 }
 
 func (s *state) add(no uint8) {
@@ -279,14 +284,14 @@ func (s *state) add(no uint8) {
 func (d *Detector) usual(s *state) int64 {
 	var all float64
 	for _, c := range s.classes {
-		all += float64(c.n) * float64(longestOf(c.no))
+		all += float64(c.all()) * float64(longestOf(c.no))
 	}
 	var times uint64
 	var spent float64
 	for i := len(s.classes) - 1; i >= 0; i-- {
 		c := s.classes[i]
-		times += uint64(c.n)
-		spent += float64(c.n) * float64(longestOf(c.no))
+		times += c.all()
+		spent += float64(c.all()) * float64(longestOf(c.no))
 		if times >= uint64(d.cfg.Support) && spent >= (1-d.cfg.Quantile)*all {
 			return longestOf(c.no) * int64(time.Second)
 		}
@@ -318,8 +323,8 @@ func (d *Detector) keep(s *state, o *detectors.Observation) {
 // The estimated sizes of an entity besides what the table counts and its
 // record, and of a class of silences.
 const (
-	stateCost = 130
-	classCost = 8
+	stateCost = 110
+	classCost = 12
 )
 
 func (s *state) size() int {

@@ -109,10 +109,10 @@ func TestNightsAndWeekendsAreUsual(t *testing.T) {
 		t.Fatalf("an office that sleeps is missed: %s", got[0].Reason)
 	}
 	// Friday evening plus twice a weekend.
-	if got := d.Advance(t0.Add(end+5*day), nil); len(got) != 0 {
+	if got := d.Advance(t0.Add(end+4*day), nil); len(got) != 0 {
 		t.Fatal(got)
 	}
-	got = d.Advance(t0.Add(end+6*day), nil)
+	got = d.Advance(t0.Add(end+5*day), nil)
 	if len(got) != 1 {
 		t.Fatal("a whole week of silence is not noticed")
 	}
@@ -181,15 +181,10 @@ func (o *oracle) limit(p *past) (limit time.Duration) {
 	if last-slices.Min(p.times[:p.before()]) < o.cfg.LearnFor {
 		return 0
 	}
+	epoch := func(d time.Duration) int64 { return t0.Add(d).UnixNano() / int64(o.cfg.Remember) }
 	count := map[uint8]int{}
-	epoch := func(d time.Duration) int64 { return t0.Add(d).UnixNano() / int64(o.cfg.HalfLife) }
 	for i := 1; i < len(p.inOrder); i++ {
-		for range min(epoch(p.inOrder[i])-epoch(p.inOrder[i-1]), 64) {
-			for k := range count {
-				count[k] /= 2
-			}
-		}
-		if s := int64((p.inOrder[i] - p.inOrder[i-1]) / time.Second); s > 0 {
+		if s := int64((p.inOrder[i] - p.inOrder[i-1]) / time.Second); s > 0 && epoch(last)-epoch(p.inOrder[i]) <= 1 {
 			count[classOf(s)]++
 		}
 	}
@@ -235,7 +230,7 @@ func TestPropOracle(t *testing.T) {
 		c.MinGap = time.Duration(rapid.IntRange(1, 20).Draw(t, "min_gap")) * time.Second
 		c.MaxGap = c.MinGap + time.Duration(rapid.IntRange(0, 600).Draw(t, "max_gap"))*time.Second
 		c.LearnFor = time.Duration(rapid.IntRange(0, 60).Draw(t, "learn_for")) * time.Second
-		c.HalfLife = time.Duration(rapid.IntRange(1, 5).Draw(t, "half_life")) * time.Minute
+		c.Remember = c.MaxGap + time.Duration(rapid.IntRange(0, 300).Draw(t, "remember"))*time.Second
 		if rapid.Bool().Draw(t, "fixed") {
 			c.Gap = time.Duration(rapid.IntRange(1, 60).Draw(t, "gap")) * time.Second
 		}
@@ -407,7 +402,7 @@ func TestValidate(t *testing.T) {
 		"max_gap":     func(c *Config) { c.MaxGap = time.Minute },
 		"learn_for":   func(c *Config) { c.LearnFor = -1 },
 		"learn_count": func(c *Config) { c.LearnCount = 0 },
-		"half_life":   func(c *Config) { c.HalfLife = time.Second },
+		"remember":    func(c *Config) { c.Remember = time.Hour },
 		"drop_after":  func(c *Config) { c.DropAfter = time.Hour },
 		"noun":        func(c *Config) { c.Noun = "" },
 		"max_keys":    func(c *Config) { c.MaxKeys = 0 },

@@ -10,9 +10,8 @@
 // office are usual although most gaps are seconds, and one outage, taught like
 // any other silence, does not become usual by itself. Silences are kept by
 // length in classes a quarter of an octave wide and count as long as the
-// longest of their class (at most a quarter more than they were); every
-// half_life of event time their numbers are halved. Gaps under a second are
-// counted and not kept. Until an entity has come learn_count times over
+// longest of their class (at most a quarter more than they were), and forgotten
+// after one to two times remember. Gaps under a second are not kept. Until an entity has come learn_count times over
 // learn_for, nothing is expected of it.
 //
 // A silence has one verdict, when the watermark has passed the limit, or when
@@ -27,7 +26,7 @@
 // ingest clock; the engine's MaxLag decides when slow delivery is taken for
 // silence.
 //
-// State is, for each entity, 6 bytes a class of silences (usually 10 to 25),
+// State is, for each entity, 12 bytes a class of silences (usually 10 to 25),
 // a place in the queue of deadlines, and the last event, at most MaxRecord
 // bytes of it: about 1.5 KB with a record of 1 KB, measured on the heap. The
 // least recently seen entities make room.

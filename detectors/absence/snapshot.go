@@ -58,6 +58,7 @@ func (d *Detector) Snapshot() []byte {
 		enc.Int(s.epoch)
 		enc.Int(s.limit)
 		enc.Int(s.usual)
+		enc.Bool(s.stale)
 		enc.Bool(s.reported)
 		enc.String(s.id)
 		enc.String(string(s.record))
@@ -65,6 +66,7 @@ func (d *Detector) Snapshot() []byte {
 		for _, c := range s.classes {
 			enc.Uint(uint64(c.no))
 			enc.Uint(uint64(c.n))
+			enc.Uint(uint64(c.before))
 		}
 	}
 	return enc.Seal()
@@ -89,26 +91,27 @@ func (d *Detector) restore(data []byte) error {
 	evicted := dec.Uint()
 	low, high := window.Nanos(time.Time{}), window.Nanos(time.Unix(1<<40, 0))
 	longest := int64(d.cfg.longest())
-	for range dec.Count(11) {
+	for range dec.Count(12) {
 		e, isNew := d.table.Touch(window.Bound(dec.String()))
 		if !isNew && dec.Err() == nil {
 			dec.Fail("two states of one key")
 		}
 		s := &e.State
 		first, age := dec.Int(), dec.Int()
-		s.seen, s.epoch, s.limit, s.usual, s.reported = dec.Uint(), dec.Int(), dec.Int(), dec.Int(), dec.Bool()
+		s.seen, s.epoch, s.limit, s.usual = dec.Uint(), dec.Int(), dec.Int(), dec.Int()
+		s.stale, s.reported = dec.Bool(), dec.Bool()
 		s.id, s.record = dec.String(), []byte(dec.String())
 		if first < low || first > high || age < 0 || age > high-first || s.seen == 0 || s.limit < 0 || s.limit > longest || s.usual < 0 || s.reported && s.limit == 0 {
 			dec.Fail("an entity that cannot be")
 		}
 		s.first, s.last = first, first+age
 		if s.epoch < d.epoch(low) || s.epoch > d.epoch(s.last) {
-			dec.Fail("silences halved at a time that cannot be")
+			dec.Fail("silences of a time that cannot be")
 		}
 		if len(s.record) > MaxRecord || len(s.id) > window.MaxID {
 			dec.Fail("a last event that is too large")
 		}
-		n := dec.Count(2)
+		n := dec.Count(3)
 		if n > classes {
 			dec.Fail("more classes of silences than there are")
 		}
@@ -121,12 +124,12 @@ func (d *Detector) restore(data []byte) error {
 			}
 		}
 		for range n {
-			no, count := dec.Uint(), dec.Uint()
-			if no >= classes || count == 0 || count > math.MaxUint32 || len(s.classes) > 0 && no <= uint64(s.classes[len(s.classes)-1].no) {
+			no, count, before := dec.Uint(), dec.Uint(), dec.Uint()
+			if no >= classes || count+before == 0 || max(count, before) > math.MaxUint32 || len(s.classes) > 0 && no <= uint64(s.classes[len(s.classes)-1].no) {
 				dec.Fail("a class of silences that cannot be")
 				break
 			}
-			s.classes = append(s.classes, class{no: uint8(no), n: uint32(count)})
+			s.classes = append(s.classes, class{no: uint8(no), n: uint32(count), before: uint32(before)})
 		}
 		if dec.Err() != nil {
 			break

@@ -24,7 +24,7 @@
 //
 // Memory: entries of one table for all accounts of the partition, the least
 // recently used ones evicted and counted when max_keys or max_bytes is
-// reached: about 300 bytes for a principal with two attachments, and the text
+// reached: about 470 bytes for a principal with two attachments, and the text
 // for each policy version (at most five), measured on the heap. What was
 // evicted is unknown afterwards, not absent.
 package account

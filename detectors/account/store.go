@@ -64,7 +64,7 @@ type attachment struct {
 	shown  string // name as written
 }
 
-const entryCost = 190
+const entryCost = 110
 
 func (e *entry) size() int {
 	n := entryCost + len(e.trust) + len(e.inForce)

@@ -56,7 +56,7 @@ func (f *fake) Alerts(_ context.Context, limit int) ([]alert.Alert, error) {
 }
 
 func (f *fake) Alert(_ context.Context, id string) (alert.Alert, []responders.ActionDetail, error) {
-	return alert.Alert{ID: id}, nil, f.note("alert %s", id)
+	return alert.Alert{ID: id, Severity: alert.High}, nil, f.note("alert %s", id)
 }
 
 func (f *fake) Actions(context.Context) ([]responders.ActionDetail, error) {

@@ -96,9 +96,11 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 
 	var mu sync.Mutex
 	first := make(chan struct{})
-	term := NewTerminal(o.Out, o.Colour, o.Width, func(alert.Alert) {
+	told := map[string]bool{}
+	term := NewTerminal(o.Out, o.Colour, o.Width, func(a alert.Alert) {
 		mu.Lock()
 		defer mu.Unlock()
+		told[a.Rule] = true
 		if out.FirstAlert == 0 {
 			out.FirstAlert = time.Since(started)
 			close(first)
@@ -182,15 +184,17 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	term.Say("  %s  all quiet: %d events evaluated, nobody was disturbed", story.Days[len(story.Days)-1].Time.Format("Mon 15:04Z"), len(story.Days))
 	term.Print("%s", "")
 
-	seen := len(story.Days)
 	for _, act := range story.Acts {
 		if act.Caption != "" {
 			term.Say("  ▸ %s", act.Caption)
 		}
 		cloud.Append(raws(act.Records)...)
-		seen += len(act.Records)
-		if !until(ctx, patience, func() bool { return evaluated(seen) }) {
-			return out, fails("reading the intrusion")
+		if !until(ctx, patience, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return told[act.Rule]
+		}) {
+			return out, fails("the alert " + act.Rule)
 		}
 		if !pause(ctx, o.Beat) {
 			return out, ctx.Err()

@@ -50,6 +50,8 @@ type Act struct {
 	// Caption is what happens, for the narrator. Empty for a step that the
 	// audience should learn from the alert alone.
 	Caption string
+	// Rule is the one that must tell it before the story goes on.
+	Rule    string
 	Records []Record
 }
 
@@ -252,36 +254,36 @@ func (w *writer) intrusion(start time.Time) []Act {
 	thief.key, thief.agent = BackdoorKey, "aliyun-cli/3.0.210"
 
 	var acts []Act
-	add := func(caption string, rs ...Record) { acts = append(acts, Act{caption, rs}) }
+	add := func(caption, rule string, rs ...Record) { acts = append(acts, Act{caption, rule, rs}) }
 
 	var spray []Record
 	for i, n := range []string{"alice", "bob", "chen.wei", "dana", "emre", "fatima", "guo.min", "hana"} {
 		spray = append(spray, w.signIn(at(0, 7*i), byName[n], attackerIP, false, "Authentication.Failed"))
 	}
-	add("Someone tries one password on eight accounts", spray...)
+	add("Someone tries one password on eight accounts", "signin.spray", spray...)
 
 	e := w.base(at(9, 12), root, attackerIP)
 	e.set("AasCustomer", "ConsoleSignin", "Write", nil)
 	e.EventType, e.Global = "ConsoleSignin", true
 	e.Extra = map[string]any{"isMFAChecked": "false", "loginAccount": "owner@example.com", "callbackUrl": "https://homenew.console.aliyun.com/"}
-	add("The root account signs in", e.record(at(9, 12)))
+	add("The root account signs in", "root.login_no_mfa", e.record(at(9, 12)))
 
 	e = w.base(at(13, 40), root, attackerIP)
 	e.set("Ims", "UnbindMFADevice", "Write", map[string]any{"UserPrincipalName": adminUser + "@" + Account + ".onaliyun.com", "AkProxySuffix": "ram"})
-	add("", e.record(at(13, 40)))
+	add("", "mfa.removed", e.record(at(13, 40)))
 
 	e = w.base(at(17, 5), root, attackerIP)
 	e.set("Ims", "CreateAccessKey", "Write", map[string]any{"UserPrincipalName": Victim + "@" + Account + ".onaliyun.com", "AkProxySuffix": "ram"})
 	e.Response = map[string]any{"AccessKey": map[string]any{"AccessKeyId": BackdoorKey, "Status": "Active", "AccessKeySecret": "****"}}
-	add("", e.record(at(17, 5)))
+	add("", "ak.created_for_other", e.record(at(17, 5)))
 
 	e = w.base(at(19, 31), root, attackerIP)
 	e.set("Ram", "AttachPolicyToUser", "Write", map[string]any{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": Victim})
-	add("", e.record(at(19, 31)))
+	add("", "policy.admin_attached", e.record(at(19, 31)))
 
 	e = w.base(at(24, 2), root, attackerIP)
 	e.set("Actiontrail", "StopLogging", "Write", map[string]any{"Name": trailName})
-	add("The audit trail is switched off (the organisation's own trail still records)", e.record(at(24, 2)))
+	add("The audit trail is switched off (the organisation's own trail still records)", "trail.stopped", e.record(at(24, 2)))
 
 	var use []Record
 	for i, c := range []call{
@@ -296,7 +298,7 @@ func (w *writer) intrusion(start time.Time) []Act {
 		e.set(c.service, c.name, c.rw, c.params)
 		use = append(use, e.record(t))
 	}
-	add("The new key wakes up on a rented server", use...)
+	add("The new key wakes up on a rented server", "ak.new_source_ip", use...)
 	return acts
 }
 

@@ -1,0 +1,340 @@
+package fakecloud
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/responders/chattest"
+	"github.com/trailwarden/trailwarden/responders/ram"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+)
+
+const account = "1000000000000001"
+
+type buffer struct {
+	mu  sync.Mutex
+	b   bytes.Buffer
+	err error
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func start(t *testing.T, o Options, accounts ...string) *Cloud {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	c, err := Start(o, accounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func event(id, user, key, more string) []byte {
+	return []byte(fmt.Sprintf(`{"eventId":%q,"eventName":"ListUsers","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","eventRW":"Read","recipientAccountId":%q,`+
+		`"userIdentity":{"type":"ram-user","accountId":%q,"userName":%q,"accessKeyId":%q}%s}`, id, account, account, user, key, more))
+}
+
+func TestLoopbackOnly(t *testing.T) {
+	for _, listen := range []string{"0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:0", "example.com:0", "nonsense", "127.0.0.1", "127.0.0.1:notaport"} {
+		c, err := Start(Options{Listen: listen, Dir: t.TempDir()}, nil)
+		if err == nil {
+			_ = c.Close()
+			t.Errorf("listens on %q", listen)
+		}
+	}
+	for _, listen := range []string{"", "127.0.0.1:0", "localhost:0", "127.0.0.2:0"} {
+		c, err := Start(Options{Listen: listen, Dir: t.TempDir()}, nil)
+		if err != nil {
+			t.Errorf("%q: %v", listen, err)
+			continue
+		}
+		if !strings.HasPrefix(c.Addr, "127.") && !strings.HasPrefix(c.Addr, "[::1]") {
+			t.Errorf("%q became %s", listen, c.Addr)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The written configuration is valid, points at this cloud alone, and keeps
+// its secrets in files of mode 0600 beside it.
+func TestWrittenConfiguration(t *testing.T) {
+	c := start(t, Options{}, account, "1000000000000002")
+	cfg, err := config.Load(c.Config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, url := range map[string]string{"source": cfg.Source.SLS[0].Endpoint, "ram": cfg.Respond.RAM.Endpoint, "slack": strings.TrimSuffix(cfg.Notify.Slack[0].APIURL, "/api/")} {
+		if url != "http://"+c.Addr {
+			t.Errorf("%s is at %s, want http://%s", what, url, c.Addr)
+		}
+	}
+	if len(cfg.Accounts) != 2 || cfg.HTTP.Listen != "" {
+		t.Errorf("accounts %v, http %q", cfg.Accounts, cfg.HTTP.Listen)
+	}
+	if cfg.StateDir != filepath.Join(filepath.Dir(c.Config), "state") {
+		t.Errorf("state in %s", cfg.StateDir)
+	}
+	text, err := os.ReadFile(c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{keySecret, chattest.DefaultBotToken, chattest.DefaultAppToken} {
+		if bytes.Contains(text, []byte(s)) {
+			t.Error("a secret is in the configuration itself")
+		}
+	}
+	entries, err := os.ReadDir(filepath.Dir(c.Config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+	// With no account known, it is still valid.
+	none := start(t, Options{})
+	if cfg, err := config.Load(none.Config, nil); err != nil || len(cfg.Accounts) != 0 {
+		t.Errorf("without accounts: %v", err)
+	}
+}
+
+func TestTemporaryFolderIsRemoved(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	c, err := Start(Options{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(c.Config); err != nil {
+		t.Error(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	if _, err := http.Get("http://" + c.Addr + "/api/api.test"); err == nil {
+		t.Error("it still serves")
+	}
+}
+
+// What records name exists: users with their keys, and keys that were made.
+func TestSeed(t *testing.T) {
+	c := start(t, Options{}, account)
+	for _, r := range [][]byte{
+		event("E-1", "alice", "LTAI5tEXAMPLEalice00001", ""),
+		event("E-2", "alice", "LTAI5tEXAMPLEalice00001", ""),
+		event("E-3", "mallory", "LTAI5tEXAMPLEalice00001", ""), // forged: the first owner keeps it
+		event("E-4", "bob", "STS.EXAMPLEbob", ""),
+		[]byte(`{"eventId":"E-5","eventName":"CreateAccessKey","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","eventRW":"Write","recipientAccountId":"` + account +
+			`","userIdentity":{"type":"ram-user","accountId":"` + account + `","userName":"alice"},"requestParameters":{"UserName":"carol"},"responseElements":{"AccessKey":{"AccessKeyId":"LTAI5tEXAMPLEcarol00001"}}}`),
+		[]byte(`{"eventId":"E-6","eventName":"CreateAccessKey","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","eventRW":"Write","recipientAccountId":"` + account +
+			`","errorCode":"NoPermission","userIdentity":{"type":"ram-user","accountId":"` + account + `","userName":"alice"},"requestParameters":{"UserName":"dave"},"responseElements":{"AccessKey":{"AccessKeyId":"LTAI5tEXAMPLEdave000001"}}}`),
+		[]byte("not a record"), nil,
+	} {
+		c.Seed(r)
+	}
+	for key, want := range map[string]string{"LTAI5tEXAMPLEalice00001": ramtest.Active, "LTAI5tEXAMPLEcarol00001": ramtest.Active, "STS.EXAMPLEbob": "", "LTAI5tEXAMPLEdave000001": ""} {
+		if got := c.RAM.KeyStatus(key); got != want {
+			t.Errorf("key %s is %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestFeed(t *testing.T) {
+	c := start(t, Options{}, account)
+	n := 0
+	next := func() ([]byte, error) {
+		if n == 450 {
+			return nil, nil
+		}
+		n++
+		return event(fmt.Sprintf("E-%d", n), "alice", "LTAI5tEXAMPLEalice00001", ""), nil
+	}
+	got, err := c.Feed(context.Background(), next, 0)
+	if err != nil || got != 450 {
+		t.Errorf("%d records, %v", got, err)
+	}
+	if c.RAM.KeyStatus("LTAI5tEXAMPLEalice00001") != ramtest.Active {
+		t.Error("the user's key does not exist")
+	}
+	// A rate is kept: 20 at 100 a second take a fifth of a second or more.
+	n, start := 430, time.Now()
+	if got, err := c.Feed(context.Background(), next, 100); err != nil || got != 20 {
+		t.Errorf("%d records, %v", got, err)
+	}
+	if d := time.Since(start); d < 190*time.Millisecond {
+		t.Errorf("20 records at 100/s took %s", d)
+	}
+	// The end of the context ends it; what was taken is in the logstore.
+	ctx, cancel := context.WithCancel(context.Background())
+	n = 0
+	got, err = c.Feed(ctx, func() ([]byte, error) {
+		if n == 3 {
+			cancel()
+		}
+		return next()
+	}, 1000)
+	if !errors.Is(err, context.Canceled) || got == 0 {
+		t.Errorf("cancelled: %d records, %v", got, err)
+	}
+	broken := errors.New("broken")
+	if _, err := c.Feed(context.Background(), func() ([]byte, error) { return nil, broken }, 0); !errors.Is(err, broken) {
+		t.Errorf("a broken source: %v", err)
+	}
+}
+
+func TestAccounts(t *testing.T) {
+	other := bytes.ReplaceAll(event("E-3", "x", "", ""), []byte(account), []byte("1000000000000002"))
+	got := Accounts([][]byte{event("E-1", "a", "", ""), other, event("E-2", "b", "", ""), []byte("junk"), nil})
+	if len(got) != 2 || got[0] != account || got[1] != "1000000000000002" {
+		t.Errorf("%v, want the busiest first", got)
+	}
+	if got := Accounts(nil); len(got) != 0 {
+		t.Errorf("no records: %v", got)
+	}
+}
+
+// One address serves three services; each request is one line of the journal,
+// and no secret is in it. A change made in the cloud comes back as a record.
+func TestJournalAndEcho(t *testing.T) {
+	j := &buffer{}
+	c := start(t, Options{Journal: j, ChatRate: -1}, account)
+	c.Seed(event("E-1", "alice", "LTAI5tEXAMPLEalice00001", ""))
+	ctx := context.Background()
+
+	_, end := c.SLS.Bounds(0)
+	_, end1 := c.SLS.Bounds(1)
+	client, err := ram.New(ram.Config{Region: "cn-hangzhou", Endpoint: "http://" + c.Addr,
+		Credentials: func(context.Context) (string, string, string, error) { return keyID, keySecret, "", nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Self(ctx, account); err != nil {
+		t.Errorf("the identity services: %v", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Addr+chattest.APIPath+"chat.postMessage", strings.NewReader(`{"channel":"`+chattest.DefaultChannel+`","text":"hello"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+chattest.DefaultBotToken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if ms := c.Chat.Messages(chattest.DefaultChannel); len(ms) != 1 || ms[0].Text != "hello" {
+		t.Errorf("the chat has %v", ms)
+	}
+	// Nobody's signature: refused, and written down all the same.
+	req, err = http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Addr+"/logstores/"+logstore+"/shards", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Log-Apiversion", "0.6.0")
+	req.Header.Set("Authorization", "LOG "+keyID+":EXAMPLEsignature")
+	if resp, err = http.DefaultClient.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode < 400 {
+		t.Errorf("an unsigned request got %s", resp.Status)
+	}
+
+	c.record(ramtest.Change{Time: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), API: "Ram", Action: "UpdateAccessKey", RequestID: "R-EXAMPLE-1",
+		Params: map[string]string{"UserName": "alice", "Status": "Inactive"}, Caller: ramtest.Caller{Type: "ram-user", Account: account, Name: userName}})
+	_, now := c.SLS.Bounds(0)
+	_, now1 := c.SLS.Bounds(1)
+	if now == end && now1 == end1 {
+		t.Error("a change did not come back as a record")
+	}
+
+	services := map[string]int{}
+	for _, line := range strings.Split(strings.TrimSpace(j.String()), "\n") {
+		var e struct{ Service, Time string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Time == "" {
+			t.Errorf("line %q: %v", line, err)
+		}
+		services[e.Service]++
+	}
+	for _, s := range []string{"sls", "ram", "chat"} {
+		if services[s] == 0 {
+			t.Errorf("no line of %s in the journal: %v", s, services)
+		}
+	}
+	for _, secret := range []string{keySecret, chattest.DefaultBotToken, chattest.DefaultAppToken, "EXAMPLEsignature", "Bearer"} {
+		if strings.Contains(j.String(), secret) {
+			t.Errorf("a secret is in the journal")
+		}
+	}
+}
+
+// A journal that cannot be written is told at the end, not lost.
+func TestJournalFails(t *testing.T) {
+	full := errors.New("disk full")
+	c, err := Start(Options{Dir: t.TempDir(), Journal: &buffer{err: full}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post("http://"+c.Addr+chattest.APIPath+"auth.test", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if err := c.Close(); !errors.Is(err, full) {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	c := start(t, Options{})
+	b, err := json.Marshal(c.Endpoints())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]string
+	if err := json.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []string{"sls", "project", "logstore", "ram", "ims", "sts", "actiontrail", "slack", "slack_webhook", "slack_channel", "config"} {
+		if m[k] == "" {
+			t.Errorf("%s is missing", k)
+		}
+	}
+}

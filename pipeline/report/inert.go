@@ -1,0 +1,111 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What a text may at most be long, in runes.
+const (
+	maxShort = 60   // in a table
+	maxLine  = 400  // a name, an id
+	maxText  = 1500 // a sentence
+	maxBlock = 6000 // a runbook
+)
+
+// maxMarks is how many combining marks may stand on one letter. Real scripts
+// use up to four; hundreds paint over the lines around.
+const maxMarks = 4
+
+// hidden says whether a rune shows nothing, or changes how others show:
+// controls, escapes, direction overrides, zero-width, fillers, selectors.
+func hidden(r rune) bool {
+	if r < 0x20 || r >= 0x7f && r < 0xa0 {
+		return true
+	}
+	return r >= 0xa0 && (unicode.In(r, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == 0x2800)
+}
+
+// inert returns s as at most max runes of one line that can be seen. Line
+// breaks and tabs are spaces. What is invisible is told by its code point, as
+// in ‹U+202E›: two names that differ must not look the same. A cut text ends
+// in an ellipsis.
+func inert(s string, max int) string { return show(s, max, false) }
+
+// inertBlock is inert with line breaks kept.
+func inertBlock(s string, max int) string { return show(s, max, true) }
+
+func show(s string, max int, breaks bool) string {
+	if plain(s) && len(s) <= max {
+		return s
+	}
+	var b strings.Builder
+	n, marks := 0, 0
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
+		if n >= max {
+			b.WriteString("…")
+			break
+		}
+		if unicode.Is(unicode.M, r) && !unicode.Is(unicode.Variation_Selector, r) {
+			if marks++; marks > maxMarks {
+				continue
+			}
+		} else {
+			marks = 0
+		}
+		switch {
+		case r == '\n' && breaks:
+			b.WriteByte('\n')
+		case r == '\n' || r == '\t' || r == '\r' || r == 0x2028 || r == 0x2029:
+			if r != '\r' || !breaks {
+				b.WriteByte(' ')
+			}
+		case hidden(r):
+			code := fmt.Sprintf("‹U+%04X›", r)
+			b.WriteString(code)
+			n += utf8.RuneCountInString(code) - 1
+		default:
+			b.WriteRune(r) // broken bytes are U+FFFD
+		}
+		n++
+	}
+	return b.String()
+}
+
+// plain is the fast path: printable ASCII.
+func plain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// cell returns s as the content of one spreadsheet cell: one line without what
+// is invisible, with an apostrophe before anything that a spreadsheet would
+// take for a formula. Quoting is left to encoding/csv.
+func cell(s string) string {
+	if !plain(s) {
+		s = strings.Map(func(r rune) rune {
+			switch {
+			case r == '\n' || r == '\r' || r == '\t' || r == 0x2028 || r == 0x2029:
+				return ' '
+			case hidden(r):
+				return -1
+			}
+			return r
+		}, s)
+	}
+	s = strings.Join(strings.Fields(s), " ")
+	first, _ := utf8.DecodeRuneInString(s)
+	switch first {
+	case '=', '+', '-', '@', '|', '%', '＝', '＋', '－', '＠':
+		return "'" + s
+	}
+	return s
+}
