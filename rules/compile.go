@@ -555,12 +555,8 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 		return
 	case "event.service":
 		if whole && v.Value != "" && !slices.ContainsFunc(services, func(s string) bool { return strings.EqualFold(s, v.Value) }) {
-			hint := didYouMean(v.Value, services)
-			if hint != "" {
-				a.fault(v, hint, "unknown service %q", v.Value)
-			} else {
-				a.warn(v, "", "service %q is not in the catalogue", v.Value)
-			}
+			// There are more services than the catalogue knows.
+			a.warn(v, didYouMean(v.Value, services), "service %q is not in the catalogue", v.Value)
 		}
 		return
 	}

@@ -93,17 +93,17 @@ func flags(f detectors.PolicyFacts) string {
 func TestStories(t *testing.T) {
 	for name, steps := range map[string][]step{
 		"the vendor's administrator": {
-			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": "bob"}, false, "known expands admin expands", "User bob may now do everything (* on *: administrator)"},
+			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": "bob"}, false, "known expands admin expands", "user bob may now do everything (* on *: administrator)"},
 			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "System", "PolicyName": "AliyunOSSReadOnlyAccess", "UserName": "bob"}, false, "known equivalent", "both documents allow the same"},
 		},
 		"a harmless custom policy of that name": {
 			{"Ram:CreatePolicy", "alice", params{"PolicyName": "AdministratorAccess", "PolicyDocument": reads}, false, "known staged expands", ""},
 			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "Custom", "PolicyName": "AdministratorAccess", "UserName": "bob"}, false, "known expands expands", "ecs:Describe*"},
-			{"Ram:AttachPolicyToUser", "alice", params{"PolicyName": "AdministratorAccess", "UserName": "carol"}, false, "known expands expands", "User carol"},
+			{"Ram:AttachPolicyToUser", "alice", params{"PolicyName": "AdministratorAccess", "UserName": "carol"}, false, "known expands expands", "user carol"},
 		},
 		"everything under a harmless name": {
 			{"Ram:CreatePolicy", "alice", params{"PolicyName": "read-only-helper", "PolicyDocument": all}, false, "known admin staged expands", ""},
-			{"Ram:AttachPolicyToRole", "alice", params{"PolicyType": "Custom", "PolicyName": "read-only-helper", "RoleName": "web"}, false, "known expands admin expands", "Role web"},
+			{"Ram:AttachPolicyToRole", "alice", params{"PolicyType": "Custom", "PolicyName": "read-only-helper", "RoleName": "web"}, false, "known expands admin expands", "role web"},
 		},
 		"two halves make a whole": {
 			{"Ram:CreatePolicy", "alice", params{"PolicyName": "a", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ram:AttachPolicyToUser","Resource":"acs:ram:*:*:user/*"}`)}, false, "known privileged staged expands", ""},
@@ -113,9 +113,13 @@ func TestStories(t *testing.T) {
 		},
 		"through ResourceManager, percent-encoded, to a group": {
 			{"ResourceManager:CreatePolicy", "alice", params{"PolicyName": "x", "PolicyDocument": strings.NewReplacer(`"`, "%22", "{", "%7B", "}", "%7D", "*", "%2A").Replace(all)}, false, "known admin staged expands", ""},
-			{"ResourceManager:AttachPolicy", "alice", params{"PolicyType": "Custom", "PolicyName": "x", "PrincipalType": "IMSGroup", "PrincipalName": "ops@group." + own + ".onaliyun.com", "ResourceGroupId": own}, false, "known expands admin expands", "Members of group ops"},
-			{"Ims:AddUserToGroup", "alice", params{"GroupName": "ops", "UserPrincipalName": "alice@" + own + ".onaliyun.com"}, false, "known expands admin self expands", "User alice"},
+			{"ResourceManager:AttachPolicy", "alice", params{"PolicyType": "Custom", "PolicyName": "x", "PrincipalType": "IMSGroup", "PrincipalName": "ops@group." + own + ".onaliyun.com", "ResourceGroupId": own}, false, "known expands admin expands", "members of group ops"},
+			{"Ims:AddUserToGroup", "alice", params{"GroupName": "ops", "UserPrincipalName": "alice@" + own + ".onaliyun.com"}, false, "known expands admin self expands", "user alice"},
 			{"ResourceManager:AttachPolicy", "alice", params{"PolicyType": "System", "PolicyName": "AliyunRAMFullAccess", "PrincipalType": "IMSGroup", "PrincipalName": "ops@group." + own + ".onaliyun.com", "ResourceGroupId": own}, false, "known admin self equivalent", ""},
+		},
+		"a right over just the own policy": {
+			{"Ram:CreatePolicy", "alice", params{"PolicyName": "Deploy", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ram:CreatePolicyVersion","Resource":"acs:ram:*:` + own + `:policy/Deploy"}`)}, false, "known privileged staged expands", ""},
+			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "Custom", "PolicyName": "Deploy", "UserName": "bob"}, false, "known expands admin expands", "E1"},
 		},
 		"one resource group": {
 			{"ResourceManager:AttachPolicy", "alice", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "PrincipalType": "IMSUser", "PrincipalName": "bob@" + own + ".onaliyun.com", "ResourceGroupId": "rg-example"}, false, "known expands privileged expands", ""},

@@ -123,6 +123,7 @@ func (c *call) createVersion() {
 func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
 	shown := window.Show(name)
 	opts := rampolicy.Options{Who: "whoever holds policy " + shown, WhoZH: "策略 " + shown + " 的持有者"}
+	c.own.Policies = []string{name}
 	c.facts.Self = c.holdsPolicy(name)
 	if c.facts.Self {
 		opts.Who, opts.WhoZH = "whoever holds policy "+shown+", the caller too,", "策略 "+shown+" 的持有者(包括操作者本人)"
@@ -239,6 +240,11 @@ func (c *call) attach() {
 		}
 		before := rampolicy.Merge(h.docs...)
 		after := rampolicy.Merge(append(slices.Clone(h.docs), doc)...)
+		if a.system {
+			c.holder(kind, name, "")
+		} else {
+			c.holder(kind, name, a.shown)
+		}
 		c.diff(before, after, rampolicy.Options{Who: en, WhoZH: zh})
 		c.gain(doc, before, after)
 	}
@@ -344,6 +350,8 @@ func (c *call) addUser() {
 		before := rampolicy.Merge(u.docs...)
 		doc := rampolicy.Merge(h.docs...)
 		after := rampolicy.Merge(append(slices.Clone(u.docs), h.docs...)...)
+		c.holder(kindUser, user, "")
+		c.own.Groups = append(c.own.Groups, group)
 		c.diff(before, after, rampolicy.Options{Who: en, WhoZH: zh})
 		c.gain(doc, before, after)
 		if len(h.missing) > 0 {

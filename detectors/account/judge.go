@@ -20,7 +20,8 @@ type call struct {
 	facts   detectors.PolicyFacts
 	notes   []string
 	scope   string // resource group; empty is the whole account
-	partly  bool   // what was there before is only partly known
+	own     rampolicy.Own
+	partly  bool // what was there before is only partly known
 	result  *rampolicy.Result
 	power   *rampolicy.Power
 }
@@ -275,8 +276,13 @@ func (c *call) holdsPolicy(name string) bool {
 // diff judges a change of documents and fills the facts with it.
 func (c *call) diff(old, new *rampolicy.Document, opts rampolicy.Options) {
 	opts.Account, opts.MaxFindings = c.account, 5
+	opts.Own = c.own
 	r := rampolicy.Diff(old, new, opts)
 	c.result = &r
+	// The summary goes on after a colon or a comma.
+	if w := opts.Who; w != "" && len(r.Summary) >= len(w) && strings.EqualFold(r.Summary[:len(w)], w) {
+		r.Summary = w + r.Summary[len(w):]
+	}
 	f := &c.facts
 	f.Known, f.Verdict = true, string(r.Verdict)
 	switch r.Verdict {
@@ -289,12 +295,44 @@ func (c *call) diff(old, new *rampolicy.Document, opts rampolicy.Options) {
 	f.Severity = r.Severity.String()
 }
 
+// holder sets what belongs to a principal, with one more policy attached: a
+// right to rewrite just that policy is as good as any right.
+func (c *call) holder(kind, name, policy string) {
+	add := func(e *entry) {
+		if e == nil {
+			return
+		}
+		for _, a := range e.attached {
+			if !a.system {
+				c.own.Policies = append(c.own.Policies, a.shown)
+			}
+		}
+	}
+	if policy != "" {
+		c.own.Policies = append(c.own.Policies, policy)
+	}
+	e := c.j.get(kind, c.account, name)
+	add(e)
+	switch kind {
+	case kindUser:
+		c.own.Users = []string{name}
+		if e != nil {
+			for _, g := range e.links {
+				c.own.Groups = append(c.own.Groups, lastPart(g))
+				add(c.j.get(kindGroup, c.account, lastPart(g)))
+			}
+		}
+	case kindGroup:
+		c.own.Groups = []string{name}
+	}
+}
+
 // gain notes how far the documents go that somebody gains.
 func (c *call) gain(doc, before, after *rampolicy.Document) {
-	p := rampolicy.PowerOf(doc, c.account)
+	p := rampolicy.PowerOfHolder(doc, c.account, c.own)
 	if !p.Admin && after != nil {
 		// Two harmless policies can make a whole that is not.
-		if whole := rampolicy.PowerOf(after, c.account); whole.Admin && !rampolicy.PowerOf(before, c.account).Admin {
+		if whole := rampolicy.PowerOfHolder(after, c.account, c.own); whole.Admin && !rampolicy.PowerOfHolder(before, c.account, c.own).Admin {
 			p = whole
 		}
 	}

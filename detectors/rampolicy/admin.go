@@ -24,7 +24,11 @@ type Power struct {
 // the wording of its patterns do not matter. Conditions count as met: what is
 // allowed with MFA only is still allowed. The account is the one that the
 // document is used in, empty when not known.
-func PowerOf(d *Document, account string) Power {
+func PowerOf(d *Document, account string) Power { return PowerOfHolder(d, account, Own{}) }
+
+// PowerOfHolder is PowerOf for a known holder: permissions on what is the
+// holder's own count for the paths that need no more.
+func PowerOfHolder(d *Document, account string, own Own) Power {
 	empty := &Document{Version: "1"}
 	if d == nil {
 		d = empty
@@ -37,7 +41,7 @@ func PowerOf(d *Document, account string) Power {
 		if a.can(true, arbitrary+":"+arbitrary, "acs:"+arbitrary+":*:"+accounts[0]+":"+arbitrary, nil) {
 			p.Everything = true
 		}
-		found := a.completed(accounts)
+		found := a.completed(accounts, own)
 		if len(found) > len(p.Paths) {
 			p.Paths = p.Paths[:0]
 			for _, x := range found {

@@ -29,6 +29,8 @@ type Options struct {
 	// Account is the account that the documents belong to; empty when not
 	// known. It tells own from foreign principals.
 	Account string
+	// Own names what belongs to the holder, for escalation paths.
+	Own Own
 	// Who says in sentences who holds the documents, for example "user bob"
 	// (default "whoever holds the policy"); WhoZH says it in Chinese.
 	Who, WhoZH string

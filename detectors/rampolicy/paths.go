@@ -21,7 +21,7 @@ type Path struct {
 // kinds of resource.
 type Atom struct {
 	Actions []string
-	On      string            // a kind of resource, see resourceProbes
+	On      string            // a kind of resource, see resourceProbes; "own-user" and so on are enough on what is the holder's own
 	With    map[string]string // condition keys that have these values
 }
 
@@ -31,19 +31,19 @@ func need(on string, actions ...string) Atom { return Atom{Actions: actions, On:
 // a live account, where nothing else is said in the reference.
 var paths = []Path{
 	{ID: "E1", Admin: true, Level: Critical, Gives: "rewrite a policy that is attached to oneself", Zh: "改写已附加给自己的策略",
-		Needs: []Atom{need("policy", "ram:CreatePolicyVersion")}},
+		Needs: []Atom{need("own-policy", "ram:CreatePolicyVersion")}},
 	{ID: "E2", Level: Critical, Gives: "switch a policy back to an older, wider version", Zh: "将策略切换回更宽的旧版本",
-		Needs: []Atom{need("policy", "ram:SetDefaultPolicyVersion")}},
+		Needs: []Atom{need("own-policy", "ram:SetDefaultPolicyVersion")}},
 	{ID: "E3", Admin: true, Level: Critical, Gives: "attach any policy to oneself", Zh: "为自己附加任意策略",
-		Needs: []Atom{need("user", "ram:AttachPolicyToUser"), need("system-policy", "ram:AttachPolicyToUser")}},
+		Needs: []Atom{need("own-user", "ram:AttachPolicyToUser"), need("system-policy", "ram:AttachPolicyToUser")}},
 	{ID: "E4", Admin: true, Level: Critical, Gives: "attach any policy to a group one is in", Zh: "为自己所在的用户组附加任意策略",
-		Needs: []Atom{need("group", "ram:AttachPolicyToGroup"), need("system-policy", "ram:AttachPolicyToGroup")}},
+		Needs: []Atom{need("own-group", "ram:AttachPolicyToGroup"), need("system-policy", "ram:AttachPolicyToGroup")}},
 	{ID: "E5", Admin: true, Level: Critical, Gives: "attach any policy to a role and assume it", Zh: "为角色附加任意策略并扮演该角色",
 		Needs: []Atom{need("role", "ram:AttachPolicyToRole"), need("system-policy", "ram:AttachPolicyToRole"), need("role", "sts:AssumeRole")}},
 	{ID: "E6", Admin: true, Level: Critical, Gives: "attach any policy through the ResourceManager API", Zh: "通过资源管理 API 附加任意策略",
-		Needs: []Atom{need("user", "ram:AttachPolicy"), need("system-policy", "ram:AttachPolicy")}},
+		Needs: []Atom{need("own-user", "ram:AttachPolicy"), need("system-policy", "ram:AttachPolicy")}},
 	{ID: "E7", Level: Critical, Gives: "join any group", Zh: "加入任意用户组",
-		Needs: []Atom{need("user", "ram:AddUserToGroup"), need("group", "ram:AddUserToGroup")}},
+		Needs: []Atom{need("own-user", "ram:AddUserToGroup"), need("group", "ram:AddUserToGroup")}},
 	{ID: "E8", Level: Critical, Gives: "make an AccessKey for any user", Zh: "为任意用户创建 AccessKey",
 		Needs: []Atom{need("user", "ram:CreateAccessKey")}},
 	{ID: "E9", Level: Critical, Gives: "set the console password of any user", Zh: "设置任意用户的控制台密码",
@@ -107,9 +107,26 @@ func Paths() []Path { return slices.Clone(paths) }
 // that covers it covers any name.
 const arbitrary = "tw-any-name"
 
+// Own names what belongs to the holder of documents, so that a permission on
+// just that counts as one that the holder can use on themselves. Nothing is
+// known to belong to the holder when it is empty; permissions on anything of
+// a kind always count.
+type Own struct {
+	Users    []string // the user itself
+	Groups   []string // groups the user is in
+	Policies []string // custom policies attached to any of these
+}
+
 // resourceProbes returns resources of a kind that stand for any of the kind,
-// in one account.
-func resourceProbes(on, action, account string) []string {
+// in one account, and for own- kinds what the holder has of it.
+func resourceProbes(on, action, account string, own Own) []string {
+	if kind, ok := strings.CutPrefix(on, "own-"); ok {
+		out := resourceProbes(kind, action, account, own)
+		for _, n := range map[string][]string{"user": own.Users, "group": own.Groups, "policy": own.Policies}[kind] {
+			out = append(out, "acs:ram:*:"+account+":"+kind+"/"+n)
+		}
+		return out
+	}
 	ram := func(kind string) []string { return []string{"acs:ram:*:" + account + ":" + kind + "/" + arbitrary} }
 	switch on {
 	case "user", "group", "role", "policy":

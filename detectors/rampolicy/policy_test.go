@@ -198,6 +198,27 @@ func TestPower(t *testing.T) {
 	}
 }
 
+func TestPowerOverOneself(t *testing.T) {
+	const account = "1000000000000001"
+	own := Own{Users: []string{"bob"}, Groups: []string{"dev"}, Policies: []string{"app"}}
+	for text, path := range map[string]string{
+		`{"Effect":"Allow","Action":"ram:CreatePolicyVersion","Resource":"acs:ram:*:1000000000000001:policy/app"}`:                                                "E1",
+		`{"Effect":"Allow","Action":"ram:AttachPolicyToUser","Resource":["acs:ram:*:1000000000000001:user/bob","acs:ram:*:system:policy/*"]}`:                     "E3",
+		`{"Effect":"Allow","Action":"ram:AttachPolicyToGroup","Resource":["acs:ram:*:1000000000000001:group/dev","acs:ram:*:system:policy/AdministratorAccess"]}`: "E4",
+		`{"Effect":"Allow","Action":"ram:CreatePolicyVersion","Resource":"acs:ram:*:1000000000000001:policy/other"}`:                                              "",
+		`{"Effect":"Allow","Action":"ram:AttachPolicyToUser","Resource":["acs:ram:*:1000000000000001:user/carol","acs:ram:*:system:policy/*"]}`:                   "",
+		`{"Effect":"Allow","Action":"ram:CreateAccessKey","Resource":"acs:ram:*:1000000000000001:user/bob"}`:                                                      "",
+	} {
+		p := PowerOfHolder(parse(t, stmt(text)), account, own)
+		if p.Admin != (path != "") || path != "" && !slices.Contains(p.Paths, path) {
+			t.Errorf("%s: %+v", text, p)
+		}
+		if PowerOf(parse(t, stmt(text)), account).Admin {
+			t.Errorf("%s: admin for anybody", text)
+		}
+	}
+}
+
 func TestSystemPolicies(t *testing.T) {
 	want := map[string][2]bool{ // admin, privileged
 		"AdministratorAccess": {true, true}, "AliyunRAMFullAccess": {true, true}, "PowerUserAccess": {false, true},

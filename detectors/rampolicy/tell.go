@@ -28,7 +28,7 @@ func (t *teller) load() {
 	}
 	t.accounts = accountsOf(t.opts.Account, t.old, t.new)
 	if t.opts.Kind == Identity {
-		t.paths = t.a.completed(t.accounts)
+		t.paths = t.a.completed(t.accounts, t.opts.Own)
 	}
 }
 
@@ -79,10 +79,10 @@ func (a *analysis) can(isNew bool, action, resource string, with map[string]stri
 }
 
 // has says whether one side covers an atom.
-func (a *analysis) has(isNew bool, n *Atom, accounts []string) bool {
+func (a *analysis) has(isNew bool, n *Atom, accounts []string, own Own) bool {
 	for _, action := range n.Actions {
 		for _, account := range accounts {
-			for _, res := range resourceProbes(n.On, action, account) {
+			for _, res := range resourceProbes(n.On, action, account, own) {
 				if a.can(isNew, action, res, n.With) {
 					return true
 				}
@@ -93,17 +93,17 @@ func (a *analysis) has(isNew bool, n *Atom, accounts []string) bool {
 }
 
 // completed returns the paths that new can walk and old cannot.
-func (a *analysis) completed(accounts []string) []Path {
+func (a *analysis) completed(accounts []string, own Own) []Path {
 	var out []Path
 	for _, p := range paths {
 		newly := false
 		walk := true
 		for i := range p.Needs {
-			if !a.has(true, &p.Needs[i], accounts) {
+			if !a.has(true, &p.Needs[i], accounts, own) {
 				walk = false
 				break
 			}
-			newly = newly || !a.has(false, &p.Needs[i], accounts)
+			newly = newly || !a.has(false, &p.Needs[i], accounts, own)
 		}
 		if walk && newly {
 			out = append(out, p)
@@ -366,7 +366,7 @@ func (t *teller) pathsOf(cells bitset) []string {
 }
 
 func (t *teller) gained(n *Atom) bool {
-	return !t.a.has(false, n, t.accounts)
+	return !t.a.has(false, n, t.accounts, t.opts.Own)
 }
 
 // witness finds a request that shows the finding: an action of the catalogue

@@ -152,8 +152,8 @@ func (e *Event) in(s span, path string) (string, bool) {
 		// JSON text in a string: before decoding it, see whether the key can
 		// be there at all. Written without escapes, it would stand in the
 		// text as it is.
-		key, _, _ := strings.Cut(path, ".")
-		if isAlnum(key) && !mentionsKey(doc, key) {
+		// (A path with a dot may be a flattened key, "Targets.1".)
+		if isAlnum(path) && !mentionsKey(doc, path) {
 			return "", false
 		}
 		if doc = e.object(s); doc == nil {

@@ -109,3 +109,16 @@ func TestShapesAgree(t *testing.T) {
 		}
 	}
 }
+
+// Parameters that arrive as JSON text have flattened keys too.
+func TestFlattenedKeyInText(t *testing.T) {
+	ev, err := Parse([]byte(`{"eventId":"1","eventName":"X","eventTime":"2026-01-05T10:00:00Z","requestParameterJson":"{\"Targets.1\":\"a\",\"Deep\":{\"B\":\"c\"}}"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, want := range map[string]string{"Targets.1": "a", "targets.1": "a", "Deep.B": "c"} {
+		if got, ok := ev.Param(k); !ok || got != want {
+			t.Errorf("%s: %q %v", k, got, ok)
+		}
+	}
+}

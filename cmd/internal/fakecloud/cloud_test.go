@@ -60,7 +60,7 @@ func start(t *testing.T, o Options, accounts ...string) *Cloud {
 	return c
 }
 
-func event(id, user, key, more string) []byte {
+func listUsers(id, user, key, more string) []byte {
 	return []byte(fmt.Sprintf(`{"eventId":%q,"eventName":"ListUsers","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","eventRW":"Read","recipientAccountId":%q,`+
 		`"userIdentity":{"type":"ram-user","accountId":%q,"userName":%q,"accessKeyId":%q}%s}`, id, account, account, user, key, more))
 }
@@ -156,10 +156,10 @@ func TestTemporaryFolderIsRemoved(t *testing.T) {
 func TestSeed(t *testing.T) {
 	c := start(t, Options{}, account)
 	for _, r := range [][]byte{
-		event("E-1", "alice", "LTAI5tEXAMPLEalice00001", ""),
-		event("E-2", "alice", "LTAI5tEXAMPLEalice00001", ""),
-		event("E-3", "mallory", "LTAI5tEXAMPLEalice00001", ""), // forged: the first owner keeps it
-		event("E-4", "bob", "STS.EXAMPLEbob", ""),
+		listUsers("E-1", "alice", "LTAI5tEXAMPLEalice00001", ""),
+		listUsers("E-2", "alice", "LTAI5tEXAMPLEalice00001", ""),
+		listUsers("E-3", "mallory", "LTAI5tEXAMPLEalice00001", ""), // forged: the first owner keeps it
+		listUsers("E-4", "bob", "STS.EXAMPLEbob", ""),
 		[]byte(`{"eventId":"E-5","eventName":"CreateAccessKey","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","eventRW":"Write","recipientAccountId":"` + account +
 			`","userIdentity":{"type":"ram-user","accountId":"` + account + `","userName":"alice"},"requestParameters":{"UserName":"carol"},"responseElements":{"AccessKey":{"AccessKeyId":"LTAI5tEXAMPLEcarol00001"}}}`),
 		[]byte(`{"eventId":"E-6","eventName":"CreateAccessKey","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","eventRW":"Write","recipientAccountId":"` + account +
@@ -183,7 +183,7 @@ func TestFeed(t *testing.T) {
 			return nil, nil
 		}
 		n++
-		return event(fmt.Sprintf("E-%d", n), "alice", "LTAI5tEXAMPLEalice00001", ""), nil
+		return listUsers(fmt.Sprintf("E-%d", n), "alice", "LTAI5tEXAMPLEalice00001", ""), nil
 	}
 	got, err := c.Feed(context.Background(), next, 0)
 	if err != nil || got != 450 {
@@ -219,8 +219,8 @@ func TestFeed(t *testing.T) {
 }
 
 func TestAccounts(t *testing.T) {
-	other := bytes.ReplaceAll(event("E-3", "x", "", ""), []byte(account), []byte("1000000000000002"))
-	got := Accounts([][]byte{event("E-1", "a", "", ""), other, event("E-2", "b", "", ""), []byte("junk"), nil})
+	other := bytes.ReplaceAll(listUsers("E-3", "x", "", ""), []byte(account), []byte("1000000000000002"))
+	got := Accounts([][]byte{listUsers("E-1", "a", "", ""), other, listUsers("E-2", "b", "", ""), []byte("junk"), nil})
 	if len(got) != 2 || got[0] != account || got[1] != "1000000000000002" {
 		t.Errorf("%v, want the busiest first", got)
 	}
@@ -234,7 +234,7 @@ func TestAccounts(t *testing.T) {
 func TestJournalAndEcho(t *testing.T) {
 	j := &buffer{}
 	c := start(t, Options{Journal: j, ChatRate: -1}, account)
-	c.Seed(event("E-1", "alice", "LTAI5tEXAMPLEalice00001", ""))
+	c.Seed(listUsers("E-1", "alice", "LTAI5tEXAMPLEalice00001", ""))
 	ctx := context.Background()
 
 	_, end := c.SLS.Bounds(0)
@@ -245,7 +245,7 @@ func TestJournalAndEcho(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.Self(ctx, account); err != nil {
+	if _, err := client.Self(ctx); err != nil {
 		t.Errorf("the identity services: %v", err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Addr+chattest.APIPath+"chat.postMessage", strings.NewReader(`{"channel":"`+chattest.DefaultChannel+`","text":"hello"}`))
