@@ -118,7 +118,7 @@ func TestStories(t *testing.T) {
 			{"ResourceManager:AttachPolicy", "alice", params{"PolicyType": "System", "PolicyName": "AliyunRAMFullAccess", "PrincipalType": "IMSGroup", "PrincipalName": "ops@group." + own + ".onaliyun.com", "ResourceGroupId": own}, false, "known admin self equivalent", ""},
 		},
 		"a right over just the own policy": {
-			{"Ram:CreatePolicy", "alice", params{"PolicyName": "Deploy", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ram:CreatePolicyVersion","Resource":"acs:ram:*:` + own + `:policy/Deploy"}`)}, false, "known privileged staged expands", ""},
+			{"Ram:CreatePolicy", "alice", params{"PolicyName": "Deploy", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ram:CreatePolicyVersion","Resource":"acs:ram:*:` + own + `:policy/Deploy"}`)}, false, "known admin staged expands", ""},
 			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "Custom", "PolicyName": "Deploy", "UserName": "bob"}, false, "known expands admin expands", "E1"},
 		},
 		"one resource group": {

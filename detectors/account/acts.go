@@ -58,6 +58,7 @@ func (c *call) createPolicy() {
 	if doc == nil {
 		c.unknown("a policy " + window.Show(name) + " was made whose document the event does not carry in readable form")
 	} else {
+		c.own.Policies = []string{name}
 		c.diff(nil, doc, rampolicy.Options{Who: "whoever gets policy " + window.Show(name), WhoZH: "获得策略 " + window.Show(name) + " 的身份"})
 		c.gain(doc, nil, nil)
 	}
