@@ -368,7 +368,6 @@ func (e *Engine) process(p *pending, late bool) {
 		if !begun {
 			e.session.Begin(p.ev)
 			e.session.SetPolicy(facts)
-			begun = true
 		}
 		begun = e.deferred(w.rule, p, late)
 	}

@@ -203,7 +203,8 @@ func (m *Machine) Deny(ctx context.Context, id, by, reason string) (ActionDetail
 // stop an undo.
 func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error) {
 	const what = "undo"
-	r, seq, err := m.find(ctx, id)
+	var seq uint64
+	r, _, err := m.find(ctx, id)
 	if err != nil {
 		return ActionDetail{}, err
 	}

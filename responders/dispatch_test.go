@@ -29,7 +29,6 @@ type chat struct {
 	nextFind []fault
 	always   fault // for every call
 	noFind   bool
-	panics   bool
 }
 
 type message struct {

@@ -239,11 +239,12 @@ func ValidateApprovers(approvers []Approver) error {
 		owner[id] = i
 	}
 	for i, a := range approvers {
-		if a.Name == "" {
+		switch a.Name {
+		case "":
 			errs = append(errs, fmt.Errorf("approvers[%d].name: empty", i))
-		} else if a.Name == requesterPlaybook {
+		case requesterPlaybook:
 			errs = append(errs, fmt.Errorf("approvers[%d].name: %q is taken by the playbooks themselves", i, a.Name))
-		} else {
+		default:
 			claim(i, "name", a.Name)
 		}
 		for k, id := range a.IDs {

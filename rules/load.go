@@ -383,7 +383,7 @@ func (s *Set) tooSlow(clock func() time.Time) Errors {
 				best := time.Duration(1<<63 - 1)
 				for try := 0; try < 20 && best > maxTime; try++ {
 					start := clock()
-					sess.run(p.code)
+					_, _ = sess.run(p.code) // only its time counts here
 					best = min(best, clock().Sub(start))
 				}
 				if best > maxTime {

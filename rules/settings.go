@@ -52,7 +52,7 @@ func (s *settingsNode) Errorf(key, format string, args ...any) error {
 // adopt records what a factory returned: faults with a place as they are,
 // others at the detector.
 func (f *file) adopt(n *yaml.Node, err error) {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // wrapped faults are unwrapped by the cases
 	case *Error:
 		f.errs = append(f.errs, e)
 	case Errors:
@@ -73,7 +73,7 @@ func (f *file) adopt(n *yaml.Node, err error) {
 }
 
 func hasPlace(err error) bool {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // wrapped faults are unwrapped by the cases
 	case *Error, Errors:
 		return true
 	case interface{ Unwrap() error }:

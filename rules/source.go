@@ -175,13 +175,6 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 )
 
-// decode fills a struct from a mapping by its yaml tags, strictly. Fields not
-// in the mapping keep their values. A field tagged `enum:"a,b"` takes one of
-// these words.
-func (f *file) decode(n *yaml.Node, into reflect.Value) {
-	f.value(n, into, "")
-}
-
 func (f *file) value(n *yaml.Node, v reflect.Value, enum string) {
 	t := v.Type()
 	switch t {

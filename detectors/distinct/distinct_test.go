@@ -65,7 +65,6 @@ type oracle struct {
 type obs struct {
 	value string
 	at    int64
-	seq   int
 }
 
 type episode struct {

@@ -56,6 +56,7 @@ type analysis struct {
 	keys     map[string][]string // condition key → values that stand for all
 	opaque   map[*Condition]bool
 	memo     map[string]*outcome
+	texts    [dimensions]map[string]bitset // matchesText, remembered
 	work     int
 	unknown  string // why the analysis could not be finished
 }
@@ -216,15 +217,28 @@ func (a *analysis) matches(dim int, has func(pattern int) bool) bitset {
 	return out
 }
 
-// matchesText is matches for one text.
+// matchesText is matches for one text. The same few texts are asked for many
+// times.
 func (a *analysis) matchesText(dim int, text string) bitset {
-	switch {
-	case dim == dimAction:
-		text = strings.ToLower(text)
-	case a.read.FoldResource:
-		text = strings.ToLower(text)
+	if b, ok := a.texts[dim][text]; ok {
+		return b
 	}
-	return a.matches(dim, func(p int) bool { return Match(a.patterns[dim][p].glob, text) })
+	folded := text
+	if dim == dimAction || a.read.FoldResource {
+		folded = strings.ToLower(text)
+	}
+	has := newBitset(len(a.patterns[dim]))
+	for p := range a.patterns[dim] {
+		if Match(a.patterns[dim][p].glob, folded) {
+			has.set(p)
+		}
+	}
+	b := a.matches(dim, has.has)
+	if a.texts[dim] == nil {
+		a.texts[dim] = make(map[string]bitset)
+	}
+	a.texts[dim][text] = b
+	return b
 }
 
 // at returns what is known of the requests that exactly these statements

@@ -51,12 +51,11 @@ func (b bitset) or(o bitset) bitset {
 
 // region is a set of cells of one dimension in words.
 type region struct {
-	cells  bitset
-	names  []string // patterns of the documents that lie inside whole
-	rest   string   // what is left, in words; "" when nothing is
-	all    bool     // every text there can be
-	except int      // how many exceptions rest names that stay refused
-	whole  bool     // names and rest say exactly what the cells are
+	cells bitset
+	names []string // patterns of the documents that lie inside whole
+	rest  string   // what is left, in words; "" when nothing is
+	all   bool     // every text there can be
+	whole bool     // names and rest say exactly what the cells are
 }
 
 // name puts cells into words, with the patterns of the documents. Patterns of
@@ -129,7 +128,6 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 		}
 	}
 	r.whole = box.minus(excluded).minus(cells).empty()
-	r.except = len(except)
 	r.rest = render(around)
 	if !r.whole {
 		r.rest = "a part of " + r.rest

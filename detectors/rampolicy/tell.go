@@ -379,6 +379,8 @@ func (t *teller) witness(f *Finding, g *group, acts []Action) {
 	noPrincipal := t.opts.Kind == Identity || t.opts.Kind == Control
 	if noPrincipal {
 		principal = ""
+	} else if p := t.examplePrincipal(g, first.class[dimPrincipal]); p != "" {
+		principal = p
 	}
 	actions := []string{}
 	for i := 0; i < len(acts) && i < 3; i++ {
@@ -433,6 +435,35 @@ func (t *teller) witness(f *Finding, g *group, acts []Action) {
 	// The classes' own witnesses always fit; an analyser at odds with the
 	// evaluator says so by an unconfirmed finding.
 	f.Witness = Witness{Action: a.spell(cellText(dimAction, g.actions[0])), Resource: cellText(dimResource, first.class[dimResource]), Principal: principal, Context: first.out.context}
+}
+
+// examplePrincipal returns somebody of a class who reads like a real
+// principal, or nothing.
+func (t *teller) examplePrincipal(g *group, class int) string {
+	for _, i := range g.reasons {
+		for _, p := range t.a.stmts[i].Principals {
+			name := CanonicalPrincipal(p)
+			switch kind, rest, _ := strings.Cut(name, ":"); {
+			case name == "*":
+				name = "anonymous"
+			case kind == "ram":
+				account, who, ok := strings.Cut(rest, ":")
+				if strings.Trim(account, "*") == "" {
+					account = "2000000000000002"
+				}
+				if !ok || who == "*" {
+					who = "user/example"
+				}
+				name = "ram:" + strings.NewReplacer("*", "0", "?", "0").Replace(account) + ":" + strings.NewReplacer("*", "example", "?", "x").Replace(who)
+			default:
+				name = strings.NewReplacer("*", "example", "?", "x").Replace(name)
+			}
+			if slices.Contains(t.a.classes[dimPrincipal][class].cells, t.cell(dimPrincipal, name)) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // spelledOut returns the resources of the statements behind a group, with

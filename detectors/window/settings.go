@@ -27,7 +27,7 @@ type Config interface{ Validate() error }
 
 // Factory turns a detector's defaults and constructor into a factory for
 // rules.
-func Factory[C Config](defaults func() C, make func(C) detectors.Detector) detectors.Factory {
+func Factory[C Config](defaults func() C, build func(C) detectors.Detector) detectors.Factory {
 	return func(s detectors.Settings) (func() detectors.Detector, error) {
 		c := defaults()
 		if err := s.Decode(&c); err != nil {
@@ -40,7 +40,7 @@ func Factory[C Config](defaults func() C, make func(C) detectors.Detector) detec
 			}
 			return nil, err
 		}
-		return func() detectors.Detector { return make(c) }, nil
+		return func() detectors.Detector { return build(c) }, nil
 	}
 }
 

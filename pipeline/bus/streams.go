@@ -136,23 +136,26 @@ func writeMarker(dir string, m marker) error {
 // ensureStreams makes what a new store needs and verifies what an old one has.
 // It returns the partition count that holds.
 func (b *Bus) ensureStreams(ctx context.Context, mark *marker, budget int64) (int, error) {
-	have := map[string]*jetstream.StreamInfo{}
-	for _, name := range streamOrder {
-		s, err := b.js.Stream(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			continue
+	var have map[string]*jetstream.StreamInfo
+	var partitions int
+	for look := 0; ; look++ {
+		var err error
+		if have, err = b.lookUp(ctx); err != nil {
+			return 0, err
 		}
-		if err != nil {
-			return 0, wrap("bus: looking up stream "+name, err)
+		if partitions, err = b.agreePartitions(have, mark); err != nil {
+			return 0, err
 		}
-		have[name] = s.CachedInfo()
-	}
-	partitions, err := b.agreePartitions(have, mark)
-	if err != nil {
-		return 0, err
-	}
-	if err := b.checkMissing(have, mark); err != nil {
-		return 0, err
+		if err = b.checkMissing(have, mark); err == nil {
+			break
+		}
+		// On a cluster another process may be making them right now.
+		if b.cfg.URL == "" || look == 3 {
+			return 0, err
+		}
+		if err := sleep(ctx, 300*time.Millisecond); err != nil {
+			return 0, err
+		}
 	}
 	want := streamConfigs(partitions, b.cfg.Replicas, budget)
 	for _, name := range streamOrder {
@@ -177,6 +180,23 @@ func (b *Bus) ensureStreams(ctx context.Context, mark *marker, budget int64) (in
 		}
 	}
 	return partitions, nil
+}
+
+func (b *Bus) lookUp(ctx context.Context) (map[string]*jetstream.StreamInfo, error) {
+	have := map[string]*jetstream.StreamInfo{}
+	for _, name := range streamOrder {
+		err := b.retry(ctx, func(ctx context.Context) error {
+			s, err := b.js.Stream(ctx, name)
+			if err == nil {
+				have[name] = s.CachedInfo()
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil, wrap("bus: looking up stream "+name, err)
+		}
+	}
+	return have, nil
 }
 
 // agreePartitions finds the count in force. It never changes: state, frames

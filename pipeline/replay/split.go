@@ -126,7 +126,7 @@ func (s *splitter) finish(c *chunk) error {
 	}
 	rest := bytes.TrimSpace(s.rest)
 	s.rest = s.rest[:0]
-	if s.err != io.EOF {
+	if !errors.Is(s.err, io.EOF) {
 		return s.err // of the archive; half a record is its consequence
 	}
 	if len(rest) > 0 {

@@ -129,7 +129,7 @@ func FuzzSplit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, block uint8) {
 		o := Options{BlockSize: int(block) + 1, MaxRecord: 500}
 		recs, err := split(t, bytes.NewReader(in), o, 3*len(in)+10)
-		if err != io.EOF && !errors.Is(err, ErrTruncated) && !errors.Is(err, errUTF16) && !strings.Contains(err.Error(), "inside an archive") {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, ErrTruncated) && !errors.Is(err, errUTF16) && !strings.Contains(err.Error(), "inside an archive") {
 			t.Fatal(err)
 		}
 		total := 0
@@ -159,7 +159,7 @@ func BenchmarkSplit(b *testing.B) {
 			for b.Loop() {
 				s := newSplitter(strings.NewReader(in), &o)
 				for {
-					if err := s.next(&c); err == io.EOF {
+					if err := s.next(&c); errors.Is(err, io.EOF) {
 						break
 					} else if err != nil {
 						b.Fatal(err)

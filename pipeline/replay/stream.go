@@ -115,7 +115,7 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 		return nil, ctx.Err()
 	}
 	if b.end != nil {
-		if err := b.end; err != io.EOF {
+		if err := b.end; !errors.Is(err, io.EOF) {
 			st.fail(err)
 		} else {
 			st.opened = true

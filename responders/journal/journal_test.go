@@ -321,9 +321,8 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		run++
 		kind := fmt.Sprint("run", run) // one stream for all runs, apart by kind
-		j := &JetStream{}
-		var err error
-		if j, err = OpenJetStream(ctx, js, Options{}); err != nil {
+		j, err := OpenJetStream(ctx, js, Options{})
+		if err != nil {
 			t.Fatal(err)
 		}
 		mem := NewMemory()

@@ -252,7 +252,7 @@ func TestUnknownSelf(t *testing.T) {
 func TestCredentialsAreRenewed(t *testing.T) {
 	var good atomic.Bool
 	var renewals atomic.Int32
-	r, e, a, prior := ready(t)
+	r, _, a, prior := ready(t)
 	cfg := r.c.cfg
 	inner := cfg.Credentials
 	good.Store(true)
@@ -272,7 +272,7 @@ func TestCredentialsAreRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.c = c
-	e = r.exec(kind)
+	e := r.exec(kind)
 	if _, err := e.Read(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
@@ -441,14 +441,13 @@ func TestConcurrentUse(t *testing.T) {
 			return tr.RoundTrip(req)
 		})
 	})
-	before := r.cloud.State()
 	for i := range 20 {
 		u := fmt.Sprintf("user%02d", i)
 		if err := r.cloud.AddKey(acct, u, ramtest.Key{ID: fmt.Sprintf("LTAI5tEXAMPLEmany%06d", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	before = r.cloud.State()
+	before := r.cloud.State()
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
@@ -522,7 +521,7 @@ func TestErrorsAreClean(t *testing.T) {
 		r.cloud.SetKeyStatus(aliceKey, ramtest.Active)
 	}
 	// Nor does an executor print them.
-	r.noSecrets("the executor", fmt.Sprintf("%v %s", e, json.RawMessage(prior)))
+	r.noSecrets("the executor", fmt.Sprintf("%v %s", e, prior))
 }
 
 // The SDK's transport errors hold the URL, and that the signature and token.

@@ -285,6 +285,7 @@ func sum[K comparable](m map[K]int) (n int) {
 // again. Afterwards everything is as if it had never been: each alert is told
 // once, each leaked key was disabled by one call, each record is accounted for.
 func TestKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("CRASH_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -445,6 +446,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 // In the middle of a backlog it ends within 10 s when it is asked to, with
 // exit code 0, and the next start does the rest.
 func TestAskedToEndUnderLoad(t *testing.T) {
+	t.Parallel()
 	bin := realBinary(t)
 	tr := writeTrail(30_000, time.Now().Add(-10*time.Minute).Truncate(time.Second))
 	r := newRig(t, tr)
@@ -487,6 +489,7 @@ func TestAskedToEndUnderLoad(t *testing.T) {
 // A second process on one store is turned away with a sentence that says who
 // has it; when the holder is killed, the store is free at once.
 func TestOneProcessPerStore(t *testing.T) {
+	t.Parallel()
 	bin := realBinary(t)
 	r := newRig(t, trail{})
 	holder := startRun(t, bin, r.cloud.Config)

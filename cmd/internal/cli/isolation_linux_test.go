@@ -84,6 +84,7 @@ func namespace(cmd *exec.Cmd) {
 
 // The demo needs no network beyond loopback: it succeeds where there is none.
 func TestDemoNeedsNoNetwork(t *testing.T) {
+	t.Parallel()
 	needsRules(t, demoRules...)
 	probe := exec.Command("loopback", "true")
 	namespace(probe)

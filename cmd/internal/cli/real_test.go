@@ -123,6 +123,7 @@ func checkDemo(t *testing.T, out string) {
 }
 
 func TestDemoHeadless(t *testing.T) {
+	t.Parallel()
 	needsRules(t, demoRules...)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -169,6 +170,7 @@ func blocks(md string) []block {
 // What the README tells people to type works, in its order, in a fresh copy;
 // what it shows as a configuration is one.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	repo := root(t)
 	md, err := os.ReadFile(filepath.Join(repo, "README.md"))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -248,11 +249,11 @@ func TestJournalAndEcho(t *testing.T) {
 	if _, err := client.Self(ctx); err != nil {
 		t.Errorf("the identity services: %v", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Addr+chattest.APIPath+"chat.postMessage", strings.NewReader(`{"channel":"`+chattest.DefaultChannel+`","text":"hello"}`))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Addr+chattest.APIPath+"chat.postMessage", strings.NewReader(url.Values{"channel": {chattest.DefaultChannel}, "text": {"hello"}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Authorization", "Bearer "+chattest.DefaultBotToken)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -1,0 +1,32 @@
+// Package rampolicy reads Alibaba Cloud RAM policies and proves what a change
+// of one allows.
+//
+// Every test in a policy looks at one dimension of a request: its action, its
+// resource, its principal, or one condition key. So each dimension is split
+// into cells on which all tests of both documents are constant, with one
+// witness per cell, and both documents are evaluated on the combinations
+// (decide.go). Cells of patterns come from one walk through the subset
+// construction of all globs together (cells.go). Combinations that the same
+// statements match are looked at once.
+//
+// What is claimed: when Diff does not say expands, changes or unknown, there
+// is no request that new allows and old refuses, under the stated readings of
+// what the vendor leaves open (Reading). Conversely each finding has a request
+// that shows it, evaluated again by a matcher that knows nothing of cells
+// (eval.go); Confirmed says that it held without assumptions about conditions
+// that cannot be evaluated. Outside of the claim are services that ignore a
+// condition key, calls that need several permissions, access lists, and the
+// vendor's edits of its own policies.
+//
+// Bounds of states, combinations and contexts keep hostile documents cheap;
+// beyond them, and for documents whose meaning is doubtful (duplicate keys,
+// elements that RAM's grammar does not have), the verdict is unknown, which
+// is to be handled as expanding.
+//
+// Names play no part: what is administrator is found by what is allowed
+// (PowerOf), and the vendor's policies stand for their known documents
+// (System). The catalogue of actions and the escalation paths E1 to E33 serve
+// severity and words only.
+//
+// All functions are pure and safe for concurrent use.
+package rampolicy
