@@ -20,12 +20,14 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/bus/bustest"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
 
 func TestMain(m *testing.M) {
-	if child() {
+	bustest.Main()
+	if child() || replica() {
 		return
 	}
 	goleak.VerifyTestMain(m)

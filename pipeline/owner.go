@@ -110,7 +110,8 @@ type holding struct {
 	seq     uint64
 	beat    uint64
 	pending bool      // the outcome of beat is not known
-	renewed time.Time // start of the last renewal that succeeded
+	tried   time.Time // start of the first try of beat
+	renewed time.Time // the same of the last one that succeeded
 	busy    bool
 	lost    bool
 	cancel  context.CancelFunc
@@ -386,7 +387,8 @@ func (o *Owner) take(ctx context.Context, leases *bus.Leases, work *sync.WaitGro
 		case errors.Is(gerr, bus.ErrNotFound):
 			seq, err = leases.Put(tctx, o.key(i), o.cfg.Name, 1, 0)
 		case gerr == nil && l.Holder == o.cfg.Name:
-			seq, err = l.Seq, nil // an earlier try had succeeded
+			// An earlier try had succeeded, nobody knows when.
+			seq, err = leases.Put(tctx, o.key(i), o.cfg.Name, 2, l.Seq)
 		}
 	}
 	o.mu.Lock()
@@ -394,7 +396,7 @@ func (o *Owner) take(ctx context.Context, leases *bus.Leases, work *sync.WaitGro
 	delete(o.taking, i)
 	if err == nil && time.Since(start) < o.cfg.Stop && ctx.Err() == nil {
 		wctx, cancel := context.WithCancel(ctx)
-		h := &holding{i: i, seq: seq, beat: 1, renewed: start, cancel: cancel, leave: make(chan struct{})}
+		h := &holding{i: i, seq: seq, beat: 2, renewed: start, cancel: cancel, leave: make(chan struct{})}
 		h.timer = time.AfterFunc(o.cfg.Stop-time.Since(start), func() { o.lose(h, "it could not be renewed in time") })
 		o.held[i] = h
 		o.stats.Taken++
@@ -428,11 +430,10 @@ func (o *Owner) lose(h *holding, why string) {
 }
 
 func (o *Owner) renew(ctx context.Context, leases *bus.Leases, h *holding) {
-	start := time.Now()
 	o.mu.Lock()
 	if !h.pending {
 		h.beat++
-		h.pending = true
+		h.pending, h.tried = true, time.Now()
 	}
 	beat, expect := h.beat, h.seq
 	o.mu.Unlock()
@@ -444,11 +445,10 @@ func (o *Owner) renew(ctx context.Context, leases *bus.Leases, h *holding) {
 	switch {
 	case err == nil:
 		h.seq, h.pending = seq, false
-		// A try that was repeated counts from its last beginning: the server
-		// may have stored the first, and others count from there; Take leaves
-		// room for it.
-		if left := o.cfg.Stop - time.Since(start); !h.lost && !h.ended && left > 0 && h.timer.Stop() {
-			h.renewed = start
+		// It counts from the first try: that one may have been stored, and
+		// the others count from there.
+		if left := o.cfg.Stop - time.Since(h.tried); !h.lost && !h.ended && left > 0 && h.timer.Stop() {
+			h.renewed = h.tried
 			h.timer.Reset(left)
 		}
 		o.mu.Unlock()
@@ -464,7 +464,16 @@ func (o *Owner) renew(ctx context.Context, leases *bus.Leases, h *holding) {
 func (o *Owner) release(ctx context.Context, leases *bus.Leases, h *holding) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(o.cfg.Renew, 2*time.Second))
 	defer cancel()
-	if _, err := leases.Put(ctx, o.key(h.i), "", h.beat+1, h.seq); err != nil && !errors.Is(err, bus.ErrFenced) {
+	_, err := leases.Put(ctx, o.key(h.i), "", h.beat+1, h.seq)
+	if errors.Is(err, bus.ErrFenced) {
+		// A renewal whose answer was lost, or somebody else by now.
+		if l, gerr := leases.Get(ctx, o.key(h.i)); gerr != nil || l.Holder != o.cfg.Name {
+			return
+		} else if _, err = leases.Put(ctx, o.key(h.i), "", h.beat+1, l.Seq); errors.Is(err, bus.ErrFenced) {
+			return
+		}
+	}
+	if err != nil {
 		o.log.Warn("a lease was not given back; it runs out by itself", "piece", h.i, "error", err)
 	}
 }

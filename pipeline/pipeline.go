@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +26,10 @@ type Config struct {
 	Detect     bool
 	Partitions []int
 	Worker     WorkerConfig // Bus, Partition and Logger are filled in
+	// Leases, when set, is how this process divides partitions and readers
+	// with others on the same bus; nil takes all of them at once, as the one
+	// process of an embedded store does.
+	Leases *LeaseConfig
 	// Readers get the alerts. Their names, and those in Worker.Readers that
 	// run elsewhere, keep commit records from being removed.
 	Readers []*AlertReader
@@ -39,7 +45,14 @@ type Pipeline struct {
 	b        *bus.Bus
 	log      *slog.Logger
 	ingester *Ingester
-	workers  []*Worker
+	workers  []*Worker // of all partitions, without leases
+	wcfg     WorkerConfig
+	owner    *Owner            // of partitions, with leases
+	readers  map[string]*Owner // of readers, with leases
+
+	mu      sync.Mutex
+	current map[int]*Worker // with leases: those that run
+	ended   map[int]uint64  // last commit of those that have ended in order
 
 	health  atomic.Pointer[bus.Health]
 	started atomic.Bool
@@ -53,6 +66,10 @@ type Stats struct {
 	Ingest  IngestStats
 	Workers []WorkerStats
 	Readers []ReaderStats
+	// Members is how many processes share the partitions; 1 without leases.
+	Members int
+	// Standby names the readers that another process runs.
+	Standby []string
 	Store   bus.Health
 	Parked  map[string]uint64 // records in quarantine by reason; nil when unknown
 }
@@ -71,7 +88,7 @@ func New(cfg Config) (*Pipeline, error) {
 	if cfg.TickEvery <= 0 {
 		cfg.TickEvery = 500 * time.Millisecond
 	}
-	p := &Pipeline{cfg: cfg, b: cfg.Bus, log: cfg.Logger, closing: make(chan struct{}), done: make(chan struct{})}
+	p := &Pipeline{cfg: cfg, b: cfg.Bus, log: cfg.Logger, closing: make(chan struct{}), done: make(chan struct{}), current: map[int]*Worker{}, ended: map[int]uint64{}}
 	if cfg.Ingest {
 		ic := cfg.Ingester
 		ic.Bus, ic.Logger = cfg.Bus, cfg.Logger
@@ -85,7 +102,16 @@ func New(cfg Config) (*Pipeline, error) {
 		for _, r := range cfg.Readers {
 			names = append(names, r.Name)
 		}
+		p.wcfg = cfg.Worker
+		p.wcfg.Bus, p.wcfg.Logger, p.wcfg.Readers = cfg.Bus, cfg.Logger, names
 		parts := cfg.Partitions
+		if cfg.Leases != nil {
+			if parts != nil {
+				return nil, errors.New("pipeline: with leases nobody chooses partitions")
+			}
+			p.owner = NewOwner(OwnerConfig{LeaseConfig: *cfg.Leases, Bus: cfg.Bus, Kind: "p", Count: cfg.Bus.Partitions(), Work: p.work, Logger: cfg.Logger})
+			parts = []int{}
+		}
 		if parts == nil {
 			for i := range cfg.Bus.Partitions() {
 				parts = append(parts, i)
@@ -95,8 +121,8 @@ func New(cfg Config) (*Pipeline, error) {
 			if part < 0 || part >= cfg.Bus.Partitions() {
 				return nil, fmt.Errorf("pipeline: partition %d of %d", part, cfg.Bus.Partitions())
 			}
-			wc := cfg.Worker
-			wc.Bus, wc.Partition, wc.Logger, wc.Readers = cfg.Bus, part, cfg.Logger, names
+			wc := p.wcfg
+			wc.Partition = part
 			p.workers = append(p.workers, NewWorker(wc))
 		}
 	}
@@ -107,16 +133,83 @@ func New(cfg Config) (*Pipeline, error) {
 		if r.Logger == nil {
 			r.Logger = cfg.Logger
 		}
+		if cfg.Leases != nil {
+			if p.readers == nil {
+				p.readers = map[string]*Owner{}
+			}
+			p.readers[r.Name] = NewOwner(OwnerConfig{LeaseConfig: *cfg.Leases, Bus: cfg.Bus, Kind: "r-" + r.Name, Count: 1, Logger: cfg.Logger,
+				Work: func(ctx context.Context, _ int, leave <-chan struct{}) error {
+					rctx, stop := context.WithCancel(ctx)
+					defer stop()
+					go func() {
+						select {
+						case <-leave:
+							stop()
+						case <-rctx.Done():
+						}
+					}()
+					return r.Run(rctx)
+				}})
+		}
 	}
 	return p, nil
+}
+
+// work evaluates a partition for as long as we hold its lease.
+func (p *Pipeline) work(ctx context.Context, part int, leave <-chan struct{}) error {
+	wc := p.wcfg
+	wc.Partition = part
+	w := NewWorker(wc)
+	p.mu.Lock()
+	p.current[part] = w
+	delete(p.ended, part)
+	p.mu.Unlock()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-leave:
+			if p.alone() {
+				w.Drain() // nobody else would see to it now
+			} else {
+				w.HandOver()
+			}
+		case <-done:
+		}
+	}()
+	err := w.Run(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.current, part)
+	if err == nil {
+		p.ended[part] = w.Stats().Commit
+	}
+	return err
+}
+
+// alone says that no other process evaluates partitions of this bus.
+func (p *Pipeline) alone() bool { return p.owner.Stats().Members == 0 }
+
+// running lists the workers of this process, by partition.
+func (p *Pipeline) running() []*Worker {
+	if p.owner == nil {
+		return p.workers
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*Worker, 0, len(p.current))
+	for _, part := range slices.Sorted(maps.Keys(p.current)) {
+		out = append(out, p.current[part])
+	}
+	return out
 }
 
 // Sink is where sources store pages; nil without Ingest.
 func (p *Pipeline) Sink() *Ingester { return p.ingester }
 
 // Run works until ctx ends (everything stops as in a crash), Close was called
-// (nil, after the drain), or a part cannot go on: bus.ErrFenced when another
-// process took a partition over, bus.ErrFrozen when the disk failed and only a
+// (nil, after the drain), or a part cannot go on: bus.ErrFenced when, without
+// leases, another process took a partition over, bus.ErrFrozen when the disk failed and only a
 // restart helps.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if !p.started.CompareAndSwap(false, true) {
@@ -134,12 +227,24 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			}
 		})
 	}
+	if p.owner != nil {
+		workers.Go(func() {
+			if err := p.owner.Run(ctx); err != nil && ctx.Err() == nil {
+				p.log.Error("the partitions of this process stopped", "error", err)
+				cancel(err)
+			}
+		})
+	}
 	rctx, stopReaders := context.WithCancel(ctx)
 	defer stopReaders()
 	var readers sync.WaitGroup
 	for _, r := range p.cfg.Readers {
+		run := r.Run
+		if o := p.readers[r.Name]; o != nil {
+			run = o.Run
+		}
 		readers.Go(func() {
-			if err := r.Run(rctx); err != nil && ctx.Err() == nil {
+			if err := run(rctx); err != nil && ctx.Err() == nil && rctx.Err() == nil {
 				p.log.Error("a reader of alerts stopped", "error", err)
 				cancel(err)
 			}
@@ -168,9 +273,18 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		for _, w := range p.workers {
 			w.Drain()
 		}
+		if p.owner != nil {
+			p.owner.Close()
+		}
 		workers.Wait()
 		if derr := p.drainReaders(ctx); derr != nil && ctx.Err() == nil {
 			p.log.Warn("readers did not reach the end; they go on at the next start", "error", derr)
+		}
+		for _, o := range p.readers {
+			o.Close()
+		}
+		if p.readers != nil {
+			readers.Wait() // what they hold is given back
 		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -189,19 +303,25 @@ func (p *Pipeline) Run(ctx context.Context) error {
 
 // drainReaders waits until every reader has handled the last commit record.
 func (p *Pipeline) drainReaders(ctx context.Context) error {
-	if len(p.cfg.Readers) == 0 || len(p.workers) == 0 {
-		return nil
-	}
 	want := map[int]uint64{}
 	for _, w := range p.workers {
 		s := w.Stats()
 		want[s.Partition] = s.Commit
 	}
+	p.mu.Lock()
+	maps.Copy(want, p.ended)
+	p.mu.Unlock()
+	var rest []*AlertReader
+	for _, r := range p.cfg.Readers {
+		if o := p.readers[r.Name]; o == nil || len(o.Stats().Held) > 0 {
+			rest = append(rest, r)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
 		behind := false
-		for _, r := range p.cfg.Readers {
+		for _, r := range rest {
 			seen := r.Stats().Seq
 			for part, seq := range want {
 				behind = behind || seen[part] < seq
@@ -217,7 +337,8 @@ func (p *Pipeline) drainReaders(ctx context.Context) error {
 }
 
 // Close drains: no more pages are taken, what is stored is evaluated, committed
-// and handed on, a snapshot is made. It returns when Run has ended, or with
+// and handed on, a snapshot is made. Where other processes share the partitions,
+// what waits is left to them and the partitions are handed over. It returns when Run has ended, or with
 // ctx's error; Run's ctx is then the way to stop at once. A Pipeline that never
 // ran is closed at once.
 func (p *Pipeline) Close(ctx context.Context) error {
@@ -288,7 +409,7 @@ func (p *Pipeline) watch(ctx context.Context) error {
 				p.ingester.hold.Store(f >= bus.FullAt || held && f >= bus.FullAt-0.05)
 			}
 			if f >= purgeAt || u.Refusing {
-				for _, w := range p.workers {
+				for _, w := range p.running() {
 					w.RequestSnapshot()
 				}
 			}
@@ -316,10 +437,18 @@ func (p *Pipeline) Stats(ctx context.Context) Stats {
 	if p.ingester != nil {
 		s.Ingest = p.ingester.Stats()
 	}
-	for _, w := range p.workers {
+	s.Members = 1
+	if p.owner != nil {
+		s.Members = p.owner.Stats().Members
+	}
+	for _, w := range p.running() {
 		s.Workers = append(s.Workers, w.Stats())
 	}
 	for _, r := range p.cfg.Readers {
+		if o := p.readers[r.Name]; o != nil && len(o.Stats().Held) == 0 {
+			s.Standby = append(s.Standby, r.Name)
+			continue
+		}
 		s.Readers = append(s.Readers, r.Stats())
 	}
 	if h := p.health.Load(); h != nil {

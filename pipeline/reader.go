@@ -75,12 +75,16 @@ func readCommits(ctx context.Context, b *bus.Bus, from map[int]uint64, fn func(c
 }
 
 // AlertReader is a named reader of the alerts of all partitions that remembers
-// how far it has got. One process at a time runs a name.
+// how far it has got. One process at a time runs a name, and it runs it once at a
+// time; with leases another one goes on when it ends.
 type AlertReader struct {
 	Bus *bus.Bus
 	// Name is under which the cursor is kept: small letters, digits, - and _.
 	Name   string
 	Handle HandleAlerts
+	// Begin, when set, is called by every Run before anything is read: to
+	// take over what another process has left. An error is tried again.
+	Begin func(ctx context.Context) error
 	// SaveEvery is the longest time between saving a cursor that has moved
 	// (default 2 s). Records since the last save are handed out again after
 	// a crash.
@@ -125,12 +129,28 @@ func (a *AlertReader) Run(ctx context.Context) error {
 		log = a.Bus.Logger()
 	}
 	log = log.With("reader", a.Name)
+	for wait := 100 * time.Millisecond; a.Begin != nil; wait = min(wait*2, 10*time.Second) {
+		err := a.Begin(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		log.Warn("alerts cannot be read yet: what was left over could not be taken over", "error", err)
+		if pause(ctx, wait) != nil {
+			return nil
+		}
+	}
 	from := map[int]uint64{}
 	for p := range a.Bus.Partitions() {
 		seq, err := a.Bus.LoadCursor(ctx, a.Name, p)
 		if errors.Is(err, bus.ErrCorrupt) {
 			log.Error("a cursor cannot be read; all kept records are handed out again", "partition", p, "error", err)
 			seq, err = 0, nil
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("reader %s: %w", a.Name, err)

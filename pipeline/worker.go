@@ -102,9 +102,17 @@ type Worker struct {
 	olderInput     uint64 // of the older kept one
 	sinceCommits   int
 
+	tries    int          // owners in a row without progress, this one included
+	unclean  bool         // the chain does not end with a step or an orderly end
+	careful  int          // frames still to be parsed and committed one by one
+	oneByOne bool         // the next of them record by record
+	skipped  []bus.Trying // what has killed the process
+
 	snapReq chan struct{}
 	drain   chan struct{}
 	once    sync.Once
+	leave   chan struct{}
+	leaving sync.Once
 
 	mu    sync.Mutex
 	stats WorkerStats
@@ -149,7 +157,7 @@ type WorkerStats struct {
 // NewWorker returns a worker; Run starts it.
 func NewWorker(cfg WorkerConfig) *Worker {
 	cfg.defaults()
-	w := &Worker{cfg: cfg, b: cfg.Bus, log: cfg.Logger.With("partition", cfg.Partition), drain: make(chan struct{}), snapReq: make(chan struct{}, 1)}
+	w := &Worker{cfg: cfg, b: cfg.Bus, log: cfg.Logger.With("partition", cfg.Partition), drain: make(chan struct{}), leave: make(chan struct{}), snapReq: make(chan struct{}, 1)}
 	w.stats.Partition, w.stats.State = cfg.Partition, "starting"
 	return w
 }
@@ -173,6 +181,10 @@ func (w *Worker) note(f func(*WorkerStats)) {
 // return nil.
 func (w *Worker) Drain() { w.once.Do(func() { close(w.drain) }) }
 
+// HandOver asks Run to commit what is evaluated, make a snapshot and return
+// nil, however much is waiting: somebody else goes on.
+func (w *Worker) HandOver() { w.leaving.Do(func() { close(w.leave) }) }
+
 // RequestSnapshot asks for a snapshot soon, to make room in EVENTS. A worker
 // that stands still makes its two snapshots of one state then, so that
 // everything evaluated can be removed: a full store must not wait for the
@@ -185,7 +197,7 @@ func (w *Worker) RequestSnapshot() {
 }
 
 // Run evaluates the partition until ctx ends (it returns ctx's error and
-// leaves everything as a crash would), Drain was asked (nil), or another
+// leaves everything as a crash would), Drain or HandOver was asked (nil), or another
 // worker took over (bus.ErrFenced). The state is dropped in every case.
 func (w *Worker) Run(ctx context.Context) (err error) {
 	defer func() {
@@ -235,10 +247,15 @@ func (w *Worker) takeOver(ctx context.Context) error {
 		if w.epoch <= w.last.Epoch {
 			return fmt.Errorf("epoch %d is over, %q holds epoch %d: %w", w.epoch, w.last.Owner, w.last.Epoch, bus.ErrFenced)
 		}
-		err = w.append(ctx, &bus.Commit{
-			Fence: true, Input: w.last.Input, InputID: w.last.InputID, Watermark: w.last.Watermark, Stamp: w.last.Stamp, Counters: w.last.Counters,
-		})
+		prior := w.suspect()
+		w.tries = prior + 1
+		err = w.append(ctx, w.still(&bus.Commit{Fence: true, Tries: w.tries}))
 		if err == nil {
+			w.unclean = true
+			if prior >= carefulAfter {
+				w.careful, w.oneByOne = w.cfg.CommitFrames+carefulFrames, prior > carefulAfter
+				w.log.Warn("several starts in a row have come no further than this; frames are evaluated one by one to find the one that ends the process", "starts", prior, "input", w.last.Input)
+			}
 			break
 		}
 		// Somebody appended between the look and the fence. With an epoch
@@ -249,6 +266,55 @@ func (w *Worker) takeOver(ctx context.Context) error {
 	}
 	w.committed = w.last.Input
 	w.note(func(s *WorkerStats) { s.Epoch, s.Commit, s.Committed = w.epoch, w.head, w.committed })
+	return nil
+}
+
+// carefulAfter is after how many unclean ends at the same input frames are
+// taken one by one; an unclean end after that, and the frame is taken record by
+// record. carefulFrames are more than can have been read ahead.
+const (
+	carefulAfter  = 2
+	carefulFrames = 32
+)
+
+// suspect looks at the end of the chain for what the former owner died of: it
+// returns how many ends in a row were unclean at this input, and adds the record
+// that was being tried to those that are skipped.
+func (w *Worker) suspect() (prior int) {
+	w.skipped = w.last.Skipped
+	if t := w.last.Trying; t != nil {
+		w.skipped = append(slices.Clone(w.skipped), *t)
+		w.log.Error("a record has ended the process and is left out and parked", "seq", t.Seq, "index", t.Index)
+	}
+	switch {
+	case w.last.Fence || w.last.Trying != nil:
+		return w.last.Tries
+	case w.last.Careful:
+		return carefulAfter + 1
+	}
+	return 0
+}
+
+// still fills in a record that moves nothing.
+func (w *Worker) still(c *bus.Commit) *bus.Commit {
+	c.Input, c.InputID, c.Watermark, c.Stamp, c.Counters = w.last.Input, w.last.InputID, w.last.Watermark, w.last.Stamp, w.last.Counters
+	return c
+}
+
+// try says which record is evaluated next, durably, before it is.
+func (w *Worker) try(ctx context.Context, seq uint64, index int) error {
+	return w.append(ctx, w.still(&bus.Commit{Part: true, Tries: w.tries, Trying: &bus.Trying{Seq: seq, Index: index}}))
+}
+
+// endClean tells the next owner that this one did not die.
+func (w *Worker) endClean(ctx context.Context) error {
+	if !w.unclean {
+		return nil
+	}
+	if err := w.append(ctx, w.still(&bus.Commit{Fence: true})); err != nil {
+		return err
+	}
+	w.unclean = false
 	return nil
 }
 
@@ -286,6 +352,7 @@ func (w *Worker) readCommit(ctx context.Context, m bus.Message) (*bus.Commit, er
 // is waited for. It fails when fenced or when ctx ends.
 func (w *Worker) append(ctx context.Context, c *bus.Commit) error {
 	c.Partition, c.Epoch, c.Owner, c.Prev, c.Rules = w.cfg.Partition, w.epoch, w.cfg.Owner, w.head, w.cfg.Rules
+	c.Skipped = w.skipped
 	data, err := bus.EncodeCommit(c)
 	if err != nil {
 		return err
@@ -342,7 +409,7 @@ func (w *Worker) restore(ctx context.Context) error {
 		// it has seen, and alerts keep their ids.
 		w.log.Error("EVENTS does not hold the frame that was committed last: the store has lost its end or was made anew; all stored frames are evaluated again",
 			"committed", w.committed)
-		w.committed = 0
+		w.committed, w.skipped = 0, nil
 	}
 	ok, refused, err := w.b.LoadSnapshot(ctx, w.cfg.Partition, func(s *bus.Snapshot) error {
 		if s.Input > w.last.Input {
@@ -429,20 +496,32 @@ type item struct {
 	bytes   int
 	err     error // the frame cannot be read, or reading cannot go on
 	fatal   bool
-	raw     []byte // of an unreadable frame
+	raw     []byte // of a frame that is not decoded, or cannot be
+	lazy    bool   // decoded and parsed where it is evaluated
 }
 
 // read decodes and parses ahead of the evaluation. It is the stage that runs
 // beside it; parsing takes most of the time.
-func (w *Worker) read(ctx context.Context, from uint64, out chan<- item) {
+//
+// The first careful frames after committed, and those with a record that is to
+// be skipped, are handed on as they are: parsing may be what ends the process.
+func (w *Worker) read(ctx context.Context, from, committed uint64, careful int, skipped []bus.Trying, out chan<- item) {
 	r := w.b.NewReader(bus.StreamEvents, from, 16, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
 	defer r.Stop()
 	for {
 		var it item
 		d, err := r.Next(ctx)
-		if err != nil {
+		lazy := slices.ContainsFunc(skipped, func(t bus.Trying) bool { return t.Seq == d.Seq })
+		if err == nil && d.Seq > committed && careful > 0 {
+			careful--
+			lazy = true
+		}
+		switch {
+		case err != nil:
 			it = item{err: err, fatal: true}
-		} else {
+		case lazy:
+			it = item{seq: d.Seq, id: d.ID, pending: d.Pending, raw: d.Data, lazy: true}
+		default:
 			it = decodeItem(d)
 		}
 		select {
@@ -500,7 +579,8 @@ func (w *Worker) loop(ctx context.Context) error {
 	rctx, cancel := context.WithCancel(ctx)
 	items := make(chan item, 4)
 	var wg sync.WaitGroup
-	wg.Go(func() { w.read(rctx, w.input+1, items) })
+	from, committed, careful, skipped := w.input+1, w.committed, w.careful, w.skipped
+	wg.Go(func() { w.read(rctx, from, committed, careful, skipped, items) })
 	defer wg.Wait()
 	defer cancel()
 	if !w.quiet {
@@ -515,6 +595,14 @@ func (w *Worker) loop(ctx context.Context) error {
 			// Still quiet means that committed frames are not there any
 			// more; there is nothing to wait for.
 			return w.finish(ctx)
+		}
+		select {
+		case <-w.leave:
+			if w.quiet {
+				return w.endClean(ctx) // nothing is new
+			}
+			return w.finish(ctx)
+		default:
 		}
 		var it item
 		got := false
@@ -543,6 +631,8 @@ func (w *Worker) loop(ctx context.Context) error {
 					return err
 				}
 				continue
+			case <-w.leave:
+				continue // seen at the top
 			case <-drain:
 				drain = nil
 				m, err := w.b.Last(ctx, bus.StreamEvents, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
@@ -568,6 +658,12 @@ func (w *Worker) loop(ctx context.Context) error {
 		if w.quiet {
 			continue
 		}
+		if it.lazy {
+			if err := w.commit(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		if w.frames == 1 {
 			timer.Reset(w.cfg.CommitEvery)
 		}
@@ -585,21 +681,50 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 	if w.quiet && !quiet {
 		w.recovered()
 	}
-	if it.err != nil {
+	try := func(index int) error { return nil }
+	if it.lazy && !quiet && w.oneByOne {
+		try = func(index int) error { return w.try(ctx, it.seq, index) }
+	}
+	whole := w.skips(it.seq, -1)
+	if it.lazy && !whole {
+		if err := try(-1); err != nil {
+			return err
+		}
+		if it.frame, it.err = bus.DecodeFrame(it.raw); errors.Is(it.err, bus.ErrVersion) {
+			return it.err
+		} else if it.err == nil {
+			it.events = make([]event.Event, len(it.frame.Records))
+		}
+	}
+	if it.err != nil || whole {
 		// The gap in the numbers shows with the next frame.
 		w.base.Parked++
-		w.log.Error("a stored frame cannot be read; its records are lost to detection here and still at the source", "seq", it.seq, "error", it.err)
+		reason, cause := "bad-frame", it.err
+		if whole {
+			reason, cause = killReason, errKilled
+		}
+		w.log.Error("a stored frame cannot be evaluated; its records are lost to detection here and still at the source", "seq", it.seq, "error", cause)
 		if !quiet {
-			if err := w.park(ctx, it, -1, "bad-frame", it.err, it.raw); err != nil {
+			if err := w.park(ctx, it, -1, reason, cause, it.raw); err != nil {
 				return err
 			}
 		}
 	} else {
 		pos := w.chain(it)
 		w.guard(it, "tick", func() { w.eng.Tick(it.frame.Received) })
+		var parser event.Parser
 		for i := range it.events {
-			var err error
-			if it.faults != nil {
+			err := error(nil)
+			switch {
+			case it.lazy && w.skips(it.seq, i):
+				err = errKilled
+			case it.lazy:
+				if err := try(i); err != nil {
+					return err
+				}
+				it.bytes += len(it.frame.Records[i])
+				err = parseOne(&parser, it.frame.Records[i], &it.events[i])
+			case it.faults != nil:
 				err = it.faults[i]
 			}
 			if err == nil {
@@ -612,6 +737,8 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 			reason, _ := reasonOf(err)
 			if pe := (*panicError)(nil); errors.As(err, &pe) {
 				reason = "panic"
+			} else if errors.Is(err, errKilled) {
+				reason = killReason
 			}
 			w.log.Error("an event could not be evaluated and is parked", "seq", it.seq, "index", i, "reason", reason, "error", err)
 			if !quiet {
@@ -619,6 +746,9 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 					return err
 				}
 			}
+		}
+		if err := try(-1); err != nil {
+			return err
 		}
 		w.guard(it, "grouping", w.group)
 		if it.frame.Received.After(w.stamp) {
@@ -646,6 +776,15 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 	}
 	w.note(func(s *WorkerStats) { s.Input, s.Lag = w.input, it.pending })
 	return nil
+}
+
+// killReason is the quarantine name of what ended the process.
+const killReason = "ended-process"
+
+var errKilled = errors.New("the process ended while this was evaluated, after it had ended here before")
+
+func (w *Worker) skips(seq uint64, index int) bool {
+	return slices.Contains(w.skipped, bus.Trying{Seq: seq, Index: index})
 }
 
 // recovered ends the re-evaluation: from here on output counts.
@@ -783,17 +922,24 @@ func (w *Worker) commit(ctx context.Context) error {
 		}
 		alerts = append(alerts, b)
 	}
-	c := &bus.Commit{Input: w.input, InputID: w.inputID, Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Positions: w.moved()}
+	// A step made with care is still one that may have been cut short by the
+	// next frame: only the last of them says that all is well.
+	careful := w.careful > 1
+	if w.careful > 0 {
+		w.careful--
+	}
+	w.oneByOne = false
+	c := &bus.Commit{Input: w.input, InputID: w.inputID, Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Positions: w.moved(), Careful: careful}
 	parts := cutAlerts(alerts)
 	for _, part := range parts[:len(parts)-1] {
-		if err := w.appendCut(ctx, &bus.Commit{Part: true, Input: w.last.Input, InputID: w.last.InputID, Watermark: w.last.Watermark, Stamp: w.last.Stamp, Counters: w.last.Counters}, part); err != nil {
+		if err := w.appendCut(ctx, w.still(&bus.Commit{Part: true}), part); err != nil {
 			return err
 		}
 	}
 	if err := w.appendCut(ctx, c, parts[len(parts)-1]); err != nil {
 		return err
 	}
-	w.last, w.committed = c, w.input
+	w.last, w.committed, w.unclean = c, w.input, careful
 	now := time.Now()
 	w.note(func(s *WorkerStats) {
 		s.Committed, s.Watermark, s.Stamp, s.Counters, s.Pending = w.committed, w.watermark, w.stamp, counters, es.Pending
@@ -830,8 +976,7 @@ func (w *Worker) appendCut(ctx context.Context, c *bus.Commit, alerts [][]byte) 
 		return err
 	}
 	half := len(alerts) / 2
-	first := &bus.Commit{Part: true, Input: w.last.Input, InputID: w.last.InputID, Watermark: w.last.Watermark, Stamp: w.last.Stamp, Counters: w.last.Counters}
-	if err := w.appendCut(ctx, first, alerts[:half]); err != nil {
+	if err := w.appendCut(ctx, w.still(&bus.Commit{Part: true}), alerts[:half]); err != nil {
 		return err
 	}
 	return w.appendCut(ctx, c, alerts[half:])
@@ -909,6 +1054,7 @@ func (w *Worker) snapshot(ctx context.Context) error {
 		return nil
 	}
 	w.snapInput, w.olderInput = s.Input, older
+	w.skipped = slices.DeleteFunc(slices.Clone(w.skipped), func(t bus.Trying) bool { return t.Seq <= older })
 	w.note(func(st *WorkerStats) {
 		st.Snapshots++
 		st.SnapshotInput, st.SnapshotBytes = s.Input, len(s.Engine)+len(s.Grouper)
@@ -963,6 +1109,9 @@ func (w *Worker) purgeCommits(ctx context.Context) error {
 // nothing to do.
 func (w *Worker) finish(ctx context.Context) error {
 	if err := w.commit(ctx); err != nil {
+		return err
+	}
+	if err := w.endClean(ctx); err != nil {
 		return err
 	}
 	if w.input == w.snapInput {

@@ -28,6 +28,9 @@ SecurityIPList SerialNumber ServicePrincipal SetAsDefault SlsProjectArn SlsWrite
 Ipv6SourceCidrIp SsoEnabled Status StorageRegion SwitchStatus SyncStatus TargetId TargetType Targets TrailName TrailRegion TrailRegionIds Type
 UserAccessKeyId UserClientIp UserData UserId UserMFAAuthenticationSettings UserName UserPrincipalName Username Uuid Uuids
 VerificationTypes VerifyType VersionId Value VpcId acl logstore project stsTokenPlayerUid stsTokenPrincipalName ttl
+AcceptingAliUid AclAction AllowExternalTargets BackupEnabled ChildInstanceOwnerId ConfigRuleIds Destination DestinationCidrBlock DryRun
+EnableDeletionProtection Id InsightSelectors ModifyMode NextHopType OSSBucket Operation OperationCode ResourceShareName RuleId RuleName
+Source disable logstoreName uid
 `)
 
 var paramSet = func() map[string]bool {

@@ -57,6 +57,7 @@ type analysis struct {
 	opaque   map[*Condition]bool
 	memo     map[string]*outcome
 	texts    [dimensions]map[string]bitset // matchesText, remembered
+	covered  [dimensions][]bitset          // covers, remembered
 	work     int
 	unknown  string // why the analysis could not be finished
 }

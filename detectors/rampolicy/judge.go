@@ -36,6 +36,9 @@ func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, act
 
 	switch t.opts.Kind {
 	case Trust, Resource:
+		if n := t.cell(dimAction, "sts:AssumeRole"); t.opts.Kind == Trust && (n < 0 || !regions[dimAction].cells.has(n)) {
+			return Low // it lets nobody in by itself
+		}
 		for _, p := range t.reached(g, regions[dimPrincipal].cells) {
 			r := reachOf(p.Principal, t.opts.Account)
 			switch {
@@ -211,7 +214,7 @@ var (
 )
 
 // sentence tells the finding: who may now do what on what, when, and why.
-func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, known []Action, conditionsZH []string) {
+func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, known []Action, examples, conditionsZH []string) {
 	acts := regions[dimAction].words()
 	what, whatZH := listOf(acts, 5), listZH(acts, 5)
 	res, resZH := listOf(f.Resources, 3), listZH(f.Resources, 3)
@@ -226,7 +229,6 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 		}
 	}
 	short, shortZH := what, whatZH
-	examples := f.Actions[min(len(acts), len(f.Actions)):]
 	if what == "everything (* on *: administrator)" {
 		examples = nil
 	}
@@ -258,8 +260,12 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 	if t.opts.removed {
 		now, nowZH = "may no longer", "不再可"
 	}
+	assume := t.cell(dimAction, "sts:AssumeRole")
+	assumes := assume >= 0 && regions[dimAction].cells.has(assume)
 	say := func(what, whatZH string) (en, zh string) {
 		switch {
+		case t.opts.Kind == Trust && !assumes:
+			return who + " " + now + " do " + what + " with the role", whoZH + " " + nowZH + "对该角色执行 " + whatZH
 		case t.opts.Kind == Trust:
 			return who + " " + now + " assume the role", whoZH + " " + nowZH + "扮演该角色"
 		case t.opts.Kind == Control && t.opts.removed:
@@ -282,7 +288,7 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 			fmt.Fprintf(&b, "; %s", strings.Join(f.Conditions, "; "))
 			fmt.Fprintf(&z, ";%s", strings.Join(conditionsZH, ";"))
 		}
-		if because, zh := t.because(g); because != "" {
+		if because, zh := t.because(g, f); because != "" {
 			fmt.Fprintf(&b, ", because %s", because)
 			fmt.Fprintf(&z, ",因为%s", zh)
 		}
@@ -304,7 +310,7 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 }
 
 // because names the statement behind the finding.
-func (t *teller) because(g *group) (en, zh string) {
+func (t *teller) because(g *group, f *Finding) (en, zh string) {
 	number := func(list []int) string {
 		var out []string
 		for _, i := range list {
@@ -320,6 +326,9 @@ func (t *teller) because(g *group) (en, zh string) {
 		if !t.new.HasDeny() {
 			return "the Deny of old statement " + n + " is gone", "旧策略第 " + n + " 条 Deny 已移除"
 		}
+		if last := t.lostLast(g, f); last != "" {
+			return "the Deny of old statement " + n + " lost " + last + ", the last entry of the Deny list", "旧策略第 " + n + " 条 Deny 列表移除了最后一项 " + last
+		}
 		return "the Deny of old statement " + n + " no longer covers it", "旧策略第 " + n + " 条 Deny 不再覆盖"
 	case causeCondition:
 		return "the conditions of old statement " + number(g.before) + " no longer apply", "旧策略第 " + number(g.before) + " 条的条件不再适用"
@@ -328,6 +337,19 @@ func (t *teller) because(g *group) (en, zh string) {
 		return "statement " + n + " allows it", "第 " + n + " 条语句允许"
 	}
 	return "", ""
+}
+
+// lostLast returns the entry that a Deny lost, when it is its last one: such
+// an edit is easily overlooked.
+func (t *teller) lostLast(g *group, f *Finding) string {
+	if len(g.before) != 1 {
+		return ""
+	}
+	s := &t.a.stmts[g.before[0]]
+	if n := len(s.Actions); n > 1 && !s.NotAction && len(f.Actions) == 1 && strings.EqualFold(f.Actions[0], s.Actions[n-1]) {
+		return s.Actions[n-1]
+	}
+	return ""
 }
 
 func capital(s string) string {

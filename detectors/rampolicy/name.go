@@ -8,7 +8,14 @@ import (
 
 // covers returns the cells of a dimension that a pattern matches.
 func (a *analysis) covers(dim, pat int) bitset {
+	if a.covered[dim] == nil {
+		a.covered[dim] = make([]bitset, len(a.patterns[dim]))
+	}
+	if b := a.covered[dim][pat]; b != nil {
+		return b
+	}
 	out := newBitset(len(a.cells[dim]))
+	a.covered[dim][pat] = out
 	for n, c := range a.cells[dim] {
 		if c.match.has(pat) {
 			out.set(n)

@@ -134,9 +134,7 @@ var universe = func() (u struct{ actions, resources, values []string }) {
 		}
 	}
 	// One character that no pattern names stands for the rest.
-	for _, a := range []string{"z:z", "a:z", "z:a", "zz:", ":zz", "az:a", "a:az"} {
-		u.actions = append(u.actions, a)
-	}
+	u.actions = append(u.actions, "z:z", "a:z", "z:a", "zz:", ":zz", "az:a", "a:az")
 	u.resources = append(u.resources, "z", "az", "za", "zz", "aza")
 	u.values = []string{"", "p", "q", "pq", "z"}
 	return u

@@ -132,6 +132,7 @@ var cases = []struct {
 	{"trust: own user", stmt(""), stmt(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":"acs:ram::1000000000000001:user/x"}}`), Trust, Expands, Medium},
 	{"trust: anybody", stmt(""), stmt(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":"*"}}`), Trust, Expands, Critical},
 	{"trust: oidc without sub", stmt(""), stmt(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Federated":"acs:ram::1000000000000001:oidc-provider/p"},"Condition":{"StringEquals":{"oidc:aud":"a"}}}`), Trust, Expands, High},
+	{"trust: source identity", stmt(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ecs.aliyuncs.com"}}`), stmt(`{"Effect":"Allow","Action":["sts:AssumeRole","sts:SetSourceIdentity"],"Principal":{"Service":"ecs.aliyuncs.com"}}`), Trust, Expands, Low},
 	{"trust: same text", stmt(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":["acs:ram::1000000000000001:root"]}}`), stmt(`{"Effect":"Allow","Action":["sts:AssumeRole"],"Principal":{"RAM":"acs:ram::1000000000000001:root"}}`), Trust, Equivalent, None},
 	{"trust: root covers user", stmt(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":["acs:ram::1000000000000001:root"]}}`), stmt(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":["acs:ram::1000000000000001:root","acs:ram::1000000000000001:user/a"]}}`), Trust, Equivalent, None},
 }
@@ -281,6 +282,25 @@ func TestBoundsOfHostileDocuments(t *testing.T) {
 	}
 	if r.Verdict == Unknown && r.Severity < Medium {
 		t.Errorf("unknown is handled as expanding, not as %s", r.Severity)
+	}
+}
+
+// TestManyStatements: the cost of telling is bounded too.
+func TestManyStatements(t *testing.T) {
+	var parts, wide []string
+	for i := range 150 {
+		parts = append(parts, `{"Effect":"Allow","Action":"s`+itoa(i)+`:*","Resource":"r`+itoa(i)+`*"}`)
+		wide = append(wide, `{"Effect":"Allow","Action":"*:A`+itoa(i)+`*","Resource":"*/r`+itoa(i)+`"}`)
+	}
+	for _, list := range [][]string{parts, wide} {
+		text := stmt(strings.Join(list, ","))
+		if len(text) > MaxText {
+			t.Fatal(len(text))
+		}
+		r := Diff(nil, parse(t, text), Options{})
+		if r.Verdict != Expands && r.Verdict != Unknown || len(r.Findings) > 20 {
+			t.Errorf("%s with %d findings", r.Verdict, len(r.Findings))
+		}
 	}
 }
 

@@ -149,9 +149,8 @@ func (t *teller) finding(g *group) Finding {
 	acts := t.actionsIn(sets[dimAction])
 	f := Finding{}
 	f.Actions = regions[dimAction].words()
-	for _, n := range f.examples(acts, &regions[dimAction]) {
-		f.Actions = append(f.Actions, n)
-	}
+	examples := f.examples(acts, &regions[dimAction])
+	f.Actions = append(append(f.Actions, t.families(g, &regions[dimAction], acts, examples)...), examples...)
 	f.Resources = regions[dimResource].words()
 	if t.opts.Kind == Trust {
 		f.Resources = []string{}
@@ -164,7 +163,7 @@ func (t *teller) finding(g *group) Finding {
 	t.witness(&f, g, acts)
 	f.Paths = t.pathsOf(sets[dimAction])
 	f.Severity = t.severity(&f, g, &regions, acts)
-	t.sentence(&f, g, &regions, acts, conditionsZH)
+	t.sentence(&f, g, &regions, acts, examples, conditionsZH)
 	return f
 }
 
@@ -237,6 +236,73 @@ func (f *Finding) examples(acts []Action, r *region) []string {
 		return append(out[:most:most], "+"+itoa(len(out)-most)+" more known actions")
 	}
 	return out
+}
+
+// families returns the services, or else the verbs of a service, that lie
+// inside of the group's actions whole, where its own names do not say so; those
+// of the first actions come first. The patterns of the documents are joined by
+// the families, which splits the cells further and leaves what the statements
+// match as it is.
+func (t *teller) families(g *group, r *region, acts []Action, first []string) []string {
+	if r.rest == "" && !slices.ContainsFunc(r.names, func(n string) bool { return strings.ContainsAny(n, "*?") }) {
+		return nil
+	}
+	a := t.a
+	var names []string
+	add := func(n string) {
+		if len(names) < 40 && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	for _, n := range first {
+		if service, _, ok := strings.Cut(n, ":"); ok {
+			add(service + ":*")
+		}
+	}
+	for _, act := range acts {
+		service, _, _ := strings.Cut(act.Name, ":")
+		add(service + ":*")
+	}
+	for _, act := range acts {
+		if act.Class != ClassNone {
+			add(verbOf(act.Name) + "*")
+		}
+	}
+	globs := make([][]token, 0, len(a.patterns[dimAction])+len(names))
+	for _, p := range a.patterns[dimAction] {
+		globs = append(globs, tokens(p.glob, false, false))
+	}
+	for _, n := range names {
+		globs = append(globs, tokens(strings.ToLower(n), false, false))
+	}
+	cells, ok := globCells(globs, 20_000)
+	if !ok {
+		return nil
+	}
+	inside := map[string]bool{}
+	for _, c := range g.actions {
+		inside[a.classes[dimAction][c].match.key()] = true
+	}
+	whole := make([]bool, len(names))
+	for i := range whole {
+		whole[i] = true
+	}
+	for _, c := range cells {
+		in := inside[a.matches(dimAction, c.match.has).key()]
+		for i := range names {
+			if !in && c.match.has(len(a.patterns[dimAction])+i) {
+				whole[i] = false
+			}
+		}
+	}
+	var out []string
+	for i, n := range names {
+		covered := slices.ContainsFunc(append(slices.Clone(out), r.names...), func(o string) bool { return Match(strings.ToLower(o), strings.ToLower(n)) })
+		if whole[i] && !covered {
+			out = append(out, n)
+		}
+	}
+	return out[:min(len(out), 16)]
 }
 
 // verbOf is an action's service and first word: "ram:Create".

@@ -32,7 +32,7 @@
 // of the identity.
 //
 // State is, for each identity, the places of the last within, at most
-// max_places, each with its first and last observation: about 420 bytes with
+// max_places, each with its first and last observation: about 400 bytes with
 // one place and 620 with two, measured on the heap with 36-character ids. The
 // least recently seen identities make room.
 package travel

@@ -33,6 +33,18 @@ type Commit struct {
 	// Part marks a record that carries only some alerts of a step that is
 	// too large for one; Input is still the old one.
 	Part bool `json:"part,omitempty"`
+	// Tries is, in a fence and in a marker, how many owners in a row have begun
+	// at Input, this one included, of which the others neither made a step
+	// nor ended in order. 0 in a fence is an orderly end.
+	Tries int `json:"tries,omitempty"`
+	// Careful marks a step of a single frame, made because of that.
+	Careful bool `json:"careful,omitempty"`
+	// Trying is what is evaluated next. Found at the end of the chain it is
+	// what was evaluated when the process died.
+	Trying *Trying `json:"trying,omitempty"`
+	// Skipped is what is never evaluated, because it ended the process. It is
+	// carried along until no snapshot lies before it.
+	Skipped []Trying `json:"skipped,omitempty"`
 	// Positions are the source shards whose position this step moved.
 	Positions []ShardPosition `json:"positions,omitempty"`
 	// Watermark is the event time before which everything is decided.
@@ -43,6 +55,12 @@ type Commit struct {
 	Stamp time.Time `json:"stamp,omitzero"`
 	// Alerts are alerts in stored form, those that changed in this step.
 	Alerts [][]byte `json:"-"`
+}
+
+// Trying names one record of a frame, or with Index -1 the frame as a whole.
+type Trying struct {
+	Seq   uint64 `json:"seq"`
+	Index int    `json:"index"`
 }
 
 // ShardPosition is how far a partition has evaluated one source shard.

@@ -79,7 +79,7 @@ type Gap struct {
 	From, To        time.Time // To is exclusive
 }
 
-// Formats lists the names of the formats that Write knows, sorted.
+// Formats lists the names of the formats that Writer knows, sorted.
 func Formats() []string { return []string{"csv", "html", "markdown", "ocsf", "timesketch"} }
 
 // who names an actor in one short text, for tables and for grouping.
@@ -218,9 +218,34 @@ func rulesNotRun(in *In) []Rule {
 	return out
 }
 
-// policyDiff is details.policy, as far as it has the contracted shape. It is
-// read from its JSON form, so that this package need not know who made it.
+// policyFacts is details.policy: a difference of policies, with what the judge
+// knew around it; or such a difference alone. It is read from its JSON form, so
+// that this package need not know who made it.
+type policyFacts struct {
+	policyDiff
+	Before string      `json:"before"`
+	Diff   *policyDiff `json:"diff"`
+}
+
+// diff is the difference itself, with all that was noted.
+func (f *policyFacts) diff() *policyDiff {
+	d := f.policyDiff
+	if f.Diff != nil {
+		d = *f.Diff
+		d.Verdict = cmp.Or(d.Verdict, f.Verdict)
+		for _, n := range f.Notes {
+			if !slices.Contains(d.Notes, n) {
+				d.Notes = append(d.Notes, n)
+			}
+		}
+	}
+	d.Before = f.Before
+	return &d
+}
+
+// policyDiff is what a change of policy means.
 type policyDiff struct {
+	Before    string    `json:"-"` // how much of what was there before is known
 	Verdict   string    `json:"verdict"`
 	Severity  string    `json:"severity"`
 	Summary   string    `json:"summary"`

@@ -24,6 +24,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/slstest"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
 )
@@ -282,10 +283,66 @@ func sum[K comparable](m map[K]int) (n int) {
 }
 
 // The program is killed at random moments while attacks arrive, again and
-// again. Afterwards everything is as if it had never been: each alert is told
-// once, each leaked key was disabled by one call, each record is accounted for.
+// again. Afterwards everything is as if it had never been.
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
+	endure(t, 20, true, nil)
+}
+
+// The services fail in every way that leaves the outcome open: answers are
+// lost after the work was done, cut, delayed, or are errors of a load
+// balancer. Afterwards everything is as if they had not.
+func TestServicesFail(t *testing.T) {
+	t.Parallel()
+	endure(t, 8, false, troubles)
+}
+
+// Both at once.
+func TestKilledWhileServicesFail(t *testing.T) {
+	t.Parallel()
+	endure(t, 10, true, troubles)
+}
+
+// troubles scripts faults of all three services; what they hit depends on the
+// moment.
+func troubles(r *rig, rnd *rand.Rand) {
+	for range 12 {
+		r.cloud.Chat.Script("chat.postMessage", []chattest.Fault{
+			{Drop: true, Worked: true}, {Drop: true}, chattest.Status(502), {Status: 504, Worked: true}, chattest.TooMany(time.Second), {}, {},
+		}[rnd.IntN(7)])
+		r.cloud.Chat.Script("chat.update", []chattest.Fault{{Drop: true, Worked: true}, {Drop: true}, chattest.Status(500), {}}[rnd.IntN(4)])
+	}
+	for i := range 3 {
+		// Each of these did the work. Whether it was is for the program to find out.
+		r.cloud.RAM.Inject([]ramtest.Fault{
+			{Action: "UpdateAccessKey", Skip: i, DropAnswer: true}, {Action: "UpdateAccessKey", Skip: i, AfterWork: true, Status: 503, Code: "ServiceUnavailable"},
+			{Action: "UpdateAccessKey", Skip: i, Truncate: true},
+		}[rnd.IntN(3)])
+		r.cloud.RAM.Inject([]ramtest.Fault{
+			{Action: "ListAccessKeys", Skip: 2 * i, Status: 400, Code: "Throttling.User"}, {Action: "ListAccessKeys", Skip: 2 * i, Refuse: true},
+			{Action: "ListAccessKeys", Skip: 2 * i, Status: 502, Body: "<html>Bad Gateway</html>"},
+		}[rnd.IntN(3)])
+	}
+	for i := range 6 {
+		pull := []slstest.Fault{
+			{Call: slstest.PullLogs, Status: 500, Code: "InternalServerError"}, {Call: slstest.PullLogs, Truncate: true}, {Call: slstest.PullLogs, Garbage: true},
+			{Call: slstest.PullLogs, DropAnswer: true}, {Call: slstest.PullLogs, Delay: 700 * time.Millisecond}, {Call: slstest.PullLogs, Status: 403, Code: "ReadQuotaExceed"},
+		}[(i+rnd.IntN(2))%6]
+		pull.Skip = 3 * i
+		r.cloud.SLS.Inject(pull)
+		other := []slstest.Fault{
+			{Call: slstest.UpdateCheckpoint, DropAnswer: true}, {Call: slstest.UpdateCheckpoint, Status: 500, Code: "InternalServerError"},
+			{Call: slstest.HeartBeat, Refuse: true},
+		}[rnd.IntN(3)]
+		other.Skip = 2 * i
+		r.cloud.SLS.Inject(other)
+	}
+}
+
+// endure feeds a trail of so many seconds to a program that is killed now and
+// then, or whose services fail, and checks what remains: each alert is told
+// once, each leaked key was disabled by one call, each record is accounted for.
+func endure(t *testing.T, seconds int, killing bool, trouble func(*rig, *rand.Rand)) {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("CRASH_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -297,7 +354,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	t.Logf("again with: CRASH_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	bin := realBinary(t)
-	n := 20 * feedRate
+	n := seconds * feedRate
 	if testing.Short() {
 		n = 6 * feedRate
 	}
@@ -308,6 +365,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		t.Fatalf("the trail is too tame: %d alerts, %d leaked keys", len(want), len(tr.keys))
 	}
 	r := newRig(t, tr)
+	if trouble != nil {
+		trouble(r, rnd)
+	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -326,7 +386,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 
 	kills, terms := 0, 0
 	var slowest time.Duration
-	for feeding := true; feeding; {
+	for feeding := true; feeding && killing; {
 		c := startRun(t, bin, r.cloud.Config)
 		// From before the store is open to well into work.
 		life := time.NewTimer(time.Duration(50+rnd.IntN(2200)) * time.Millisecond)
@@ -356,6 +416,11 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 
 	last := startRun(t, bin, r.cloud.Config)
+	if !killing {
+		if err := <-fed; err != nil {
+			t.Fatal(err)
+		}
+	}
 	client := admin.Dial(r.state)
 	var status admin.Status
 	var alerts []alert.Alert
@@ -390,7 +455,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	if !settled {
 		t.Errorf("it did not settle within %s; the last life:\n%s", patience, tail(last.log.String()))
 	}
-	if kills == 0 {
+	if kills == 0 && killing {
 		t.Error("it was never killed: nothing was proved")
 	}
 
@@ -459,7 +524,7 @@ func TestAskedToEndUnderLoad(t *testing.T) {
 		if err == nil {
 			seen = accounted(s)
 		}
-		return seen > 0
+		return seen > 500
 	}) {
 		t.Fatalf("nothing is read\n%s", tail(c.log.String()))
 	}

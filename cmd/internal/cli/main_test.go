@@ -26,12 +26,12 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 )
 
-// The commands run as processes of their own: the test binary under another
-// name. So the race detector watches them, and they can be killed.
+// The program "raced" is trailwarden in a process of its own: the test binary
+// under another name, so that the race detector watches it.
 func TestMain(m *testing.M) {
 	testscript.Main(cleaned{m}, map[string]func(){
-		"trailwarden": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ())) },
-		"loopback":    loopbackOnly,
+		"raced":    func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ())) },
+		"loopback": loopbackOnly,
 	})
 }
 
@@ -96,13 +96,11 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			// What only reads files runs as released, which starts ten times
-			// as fast; what runs concurrently runs under the race detector.
-			if name := filepath.Base(e.WorkDir); !strings.Contains(name, "run") && !strings.Contains(name, "fakecloud") {
-				for i, v := range e.Vars {
-					if path, ok := strings.CutPrefix(v, "PATH="); ok {
-						e.Vars[i] = "PATH=" + bin + string(filepath.ListSeparator) + path
-					}
+			// "trailwarden" is the program as released, which starts ten times
+			// as fast; "raced" is the same under the race detector.
+			for i, v := range e.Vars {
+				if path, ok := strings.CutPrefix(v, "PATH="); ok {
+					e.Vars[i] = "PATH=" + bin + string(filepath.ListSeparator) + path
 				}
 			}
 			e.Vars = append(e.Vars, "REPO="+repo, "SCENARIOS="+filepath.Join(repo, "testdata", "scenarios"), "TZ=UTC")

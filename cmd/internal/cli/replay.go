@@ -3,7 +3,8 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/csv"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,12 +16,15 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/report"
 	"github.com/trailwarden/trailwarden/responders/text"
+	"github.com/trailwarden/trailwarden/rules"
 )
 
 func replayCmd(e *env) *cobra.Command {
@@ -28,7 +32,7 @@ func replayCmd(e *env) *cobra.Command {
 		rf                         ruleFlags
 		from, to, entity, out      string
 		outFile, statsFile, failOn string
-		minSev, grace              string
+		minSev, grace, lang        string
 		quiet, signals             bool
 		workers                    int
 	)
@@ -43,12 +47,20 @@ Alerts come out ordered by time, rule and id, the same for the same input.
 A replay has no way to act: it does not link the code that could.`,
 		Example: `  trailwarden replay archive/
   trailwarden replay --from 2026-11-20 --to 2026-11-22 -o jsonl archive/ > alerts.jsonl
+  trailwarden replay -o html --out report.html archive/
   zcat events.gz | trailwarden replay --entity LTAI5tEXAMPLEkey0001 -`,
 		Args: args(1, -1, "at least one file or folder (or - for standard input)"),
 		RunE: func(c *cobra.Command, sources []string) error {
-			write, ok := map[string]func(io.Writer, *env, []alert.Alert) error{"table": alertTable, "jsonl": alertLines, "csv": alertCSV}[out]
-			if !ok {
-				return usagef("output %q: want table, jsonl or csv", out)
+			write, ok := map[string]func(io.Writer, *env, []alert.Alert) error{"table": alertTable, "jsonl": alertLines}[out]
+			writeReport := report.Writer(out)
+			if !ok && writeReport == nil {
+				return usagef("output %q: want table, jsonl, %s", out, strings.Join(report.Formats(), ", "))
+			}
+			if lang != "en" && lang != "zh" {
+				return usagef("--lang %q: want en or zh", lang)
+			}
+			if out == "html" && outFile == "" && isTerminal(e.out) {
+				return usagef("an HTML page does not belong on a terminal: add --out report.html, or redirect the output")
 			}
 			var failAt, least alert.Severity
 			var err error
@@ -97,11 +109,19 @@ A replay has no way to act: it does not link the code that could.`,
 			shown := res.Alerts[:0:0]
 			worst := alert.Severity(0)
 			for _, a := range res.Alerts {
-				if a.Severity < least || a.Signal && !signals && out == "table" {
+				if a.Severity < least || a.Signal && !signals && (out == "table" || out == "html" || out == "markdown") {
 					continue
 				}
 				shown = append(shown, a)
 				worst = max(worst, a.Severity)
+			}
+			if writeReport != nil {
+				in := report.In{Alerts: shown, Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: entity, Sources: sources},
+					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: len(res.Alerts) - len(shown), Interrupted: runErr != nil, Lang: lang}
+				if out == "html" || out == "markdown" {
+					in.Files = inputFiles(c.Context(), sources)
+				}
+				write = func(w io.Writer, _ *env, _ []alert.Alert) error { return writeReport(w, in) }
 			}
 			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, e, shown) }); err != nil {
 				return err
@@ -127,12 +147,13 @@ A replay has no way to act: it does not link the code that could.`,
 	c.Flags().StringVar(&from, "from", "", "first event time (2026-11-20, RFC 3339, 24h, 90d, yesterday)")
 	c.Flags().StringVar(&to, "to", "", "event time to stop before")
 	c.Flags().StringVar(&entity, "entity", "", "only events about this key, user, role, address or request id")
-	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, jsonl, csv")
+	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, jsonl, "+strings.Join(report.Formats(), ", "))
+	c.Flags().StringVar(&lang, "lang", "en", "language of html and markdown reports: en, zh")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
 	c.Flags().StringVar(&statsFile, "stats", "", "file for the statistics, as JSON")
 	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe")
 	c.Flags().StringVar(&minSev, "min-severity", "", "show alerts from this severity on")
-	c.Flags().BoolVar(&signals, "signals", false, "show signals in the table too (rules that only feed others)")
+	c.Flags().BoolVar(&signals, "signals", false, "show signals in the table and in reports too (rules that only feed others)")
 	c.Flags().StringVar(&grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
 	c.Flags().IntVarP(&workers, "workers", "j", 0, "parallel decoders (default: all cores); the result does not depend on it")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no summary")
@@ -184,23 +205,75 @@ func alertLines(w io.Writer, _ *env, as []alert.Alert) error {
 	return nil
 }
 
-func alertCSV(w io.Writer, _ *env, as []alert.Alert) error {
-	c := csv.NewWriter(w)
-	_ = c.Write([]string{"time", "severity", "rule", "outcome", "title", "reason", "account", "actor_type", "actor", "access_key_id", "source_ip", "target_type", "target", "count", "first_at", "last_at", "attack", "id"}) // Error is checked at the end
-	for _, a := range as {
-		tt, tn := "", ""
-		if a.Target != nil {
-			tt, tn = a.Target.Type, a.Target.Name
-		}
-		row := []string{a.Time.Format(time.RFC3339), a.Severity.String(), a.Rule, a.Outcome, a.Title, a.Reason, a.AccountID, a.Actor.Type, a.Actor.Name, a.Actor.AccessKeyID,
-			a.SourceIP, tt, tn, strconv.Itoa(a.Count), a.FirstAt.Format(time.RFC3339), a.LastAt.Format(time.RFC3339), strings.Join(a.Attack, " "), a.ID}
-		for i := range row {
-			row[i] = text.CSV(row[i])
-		}
-		_ = c.Write(row) // Error is checked at the end
+// rulesForReport lists the rules, and why some could not match anything.
+func rulesForReport(set *rules.Set, judged bool) []report.Rule {
+	policy := map[string]bool{}
+	for _, r := range set.Rules() {
+		policy[r.ID] = r.Policy
 	}
-	c.Flush()
-	return c.Error()
+	var out []report.Rule
+	for _, in := range set.List() {
+		r := report.Rule{ID: in.ID, Title: in.Title}
+		switch {
+		case in.Status == "off":
+			r.NotRun = report.Off
+		case in.Status == "shadow":
+			r.NotRun = report.Shadow
+		case policy[in.ID] && !judged:
+			r.NotRun = report.NoPolicy
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// inputFiles names the files below the sources with their sizes and hashes.
+// What cannot be read again, or not before ctx ends, has no hash.
+func inputFiles(ctx context.Context, sources []string) []report.File {
+	r, err := replay.Open(sources, replay.Options{})
+	if err != nil {
+		return nil // the statistics say so
+	}
+	var out []report.File
+	for _, path := range r.Paths() {
+		f := report.File{Path: path, Size: -1}
+		if path != "-" {
+			f.Size, f.SHA256 = hashFile(ctx, path)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// hashFile reads a regular file to its end; -1 and "" when that fails.
+func hashFile(ctx context.Context, path string) (int64, string) {
+	st, err := os.Lstat(path)
+	if err != nil || !st.Mode().IsRegular() {
+		return -1, ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return st.Size(), ""
+	}
+	defer f.Close()
+	h := sha256.New()
+	for {
+		if ctx.Err() != nil {
+			return st.Size(), ""
+		}
+		switch _, err := io.CopyN(h, f, 16<<20); {
+		case errors.Is(err, io.EOF):
+			return st.Size(), hex.EncodeToString(h.Sum(nil))
+		case err != nil:
+			return st.Size(), ""
+		}
+	}
+}
+
+// isTerminal says whether w is a terminal, coloured or not.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func alertTable(w io.Writer, e *env, as []alert.Alert) error {
