@@ -5,8 +5,9 @@ import "github.com/trailwarden/trailwarden/pipeline/event"
 // PolicyFacts is what the meaning of a permission change is, in the words
 // that rules read under `policy.`. The zero value says nothing is known.
 type PolicyFacts struct {
-	// Known says that the change could be judged. When false the other
-	// facts say nothing: neither that it expands nor that it does not.
+	// Known says that the change could be judged. When false, Expands is set
+	// (unknown is handled as expanding) and Sentence says what is missing;
+	// the other facts say nothing.
 	Known bool
 	// Verdict is expands, contracts, changes (both), equivalent or unknown.
 	Verdict string

@@ -247,18 +247,19 @@ func (o *Owner) members(now time.Time) []string {
 }
 
 // assign gives every piece to a member: the one that scores highest for it,
-// among those that have not had their share. It depends on nothing else.
+// among those that have not had their share. Shares differ by one at most. It
+// depends on nothing else.
 func assign(members []string, count int) []string {
 	out := make([]string, count)
 	if len(members) == 0 {
 		return out
 	}
-	share := (count + len(members) - 1) / len(members)
+	share, more := count/len(members), count%len(members)
 	has := map[string]int{}
 	for i := range out {
 		best, score := "", uint64(0)
 		for _, m := range members {
-			if has[m] >= share {
+			if has[m] > share || has[m] == share && more == 0 {
 				continue
 			}
 			if s := xxhash.Sum64String(m + "\x00" + strconv.Itoa(i)); best == "" || s > score {
@@ -266,6 +267,9 @@ func assign(members []string, count int) []string {
 			}
 		}
 		out[i] = best
+		if has[best] == share {
+			more--
+		}
 		has[best]++
 	}
 	return out

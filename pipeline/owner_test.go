@@ -37,9 +37,8 @@ func TestAssign(t *testing.T) {
 			}
 			has[m]++
 		}
-		share := (count + len(members) - 1) / len(members)
-		for m, n := range has {
-			if n > share {
+		for _, m := range members {
+			if n, share := has[m], count/len(members); n != share && n != share+1 {
 				t.Fatalf("%s has %d of %d, share is %d", m, n, count, share)
 			}
 		}

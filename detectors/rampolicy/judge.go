@@ -382,9 +382,11 @@ func (r *Result) summarise(opts Options) {
 	if len(top.Conditions) > 0 {
 		r.Summary += "; " + top.Conditions[0]
 	}
-	if len(top.Paths) > 0 {
-		r.Summary += "; completes " + listOf(top.Paths, 4)
-		r.SummaryZH += ";可走通 " + listZH(top.Paths, 4)
+	// Whoever may do everything needs no path to it; and a path's number says
+	// nothing to a reader, so the worst one is told in words.
+	if p, ok := pathByID(top.Paths); ok && !strings.Contains(top.short, "everything") {
+		r.Summary += "; so the holder can " + p.Gives + " (" + listOf(top.Paths, 3) + ")"
+		r.SummaryZH += ";由此" + p.Zh + "(" + listZH(top.Paths, 3) + ")"
 	}
 	if n := len(r.Findings) - 1; n > 0 {
 		r.Summary += fmt.Sprintf(" (and %d more)", n)

@@ -165,3 +165,13 @@ func anyResource(action, account string) []string {
 	}
 	return []string{base + arbitrary + "/" + arbitrary, base + arbitrary}
 }
+
+// pathByID returns the first of the paths with these ids.
+func pathByID(ids []string) (Path, bool) {
+	for _, id := range ids {
+		if i := slices.IndexFunc(paths, func(p Path) bool { return p.ID == id }); i >= 0 {
+			return paths[i], true
+		}
+	}
+	return Path{}, false
+}

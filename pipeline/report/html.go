@@ -107,7 +107,7 @@ type page struct {
 	Lang             string
 	Head, Script     template.HTML
 	Level            int // of the verdict; 0 is none
-	Verdict, Sign    string
+	Verdict, More    string
 	Caveat           string
 	Warnings         []string
 	Scope            []pair
@@ -171,8 +171,9 @@ func head(l lang) (template.HTML, template.HTML) {
 		template.HTML("<script>" + scriptSource + "</script>")
 }
 
-// verdict is what a reader should know if they read one line only.
-func verdictOf(l lang, in *In) (worst alert.Severity, line, sign string) {
+// verdictOf is what a reader should know if they read nothing else: how many
+// of what, and when it began.
+func verdictOf(l lang, in *In) (worst alert.Severity, line, more string) {
 	n := counts(in.Alerts)
 	for s := alert.Critical; s >= alert.Info && worst == 0; s-- {
 		if n[s] > 0 {
@@ -186,19 +187,19 @@ func verdictOf(l lang, in *In) (worst alert.Severity, line, sign string) {
 		if from.Equal(to) {
 			when = l.t("at %s", stamp(from))
 		}
-		line = severityList(l, n) + l.t(", ") + when
+		line, more = severityList(l, n), when
 		if f := firstSign(in.Alerts); f != nil {
-			sign = l.t("first sign: %s (%s)", inert(f.Title, 160), stamp(f.FirstAt))
+			more += l.t("; ") + l.t("first sign: %s (%s)", inert(f.Title, 160), stamp(f.FirstAt))
 		}
 	case in.Stats.Events == 0:
 		line = l.t("No alerts: no event was evaluated")
 	default:
 		line = l.t("No alerts in %s events", num(in.Stats.Events))
 		if s := in.Stats; s.FirstEvent != nil && s.LastEvent != nil {
-			line += l.t(", ") + l.t("between %s and %s", stamp(*s.FirstEvent), until(*s.FirstEvent, *s.LastEvent))
+			more = l.t("between %s and %s", stamp(*s.FirstEvent), until(*s.FirstEvent, *s.LastEvent))
 		}
 	}
-	return worst, line, sign
+	return worst, line, more
 }
 
 // until writes the end of a span, without the day when it is the same.
@@ -229,8 +230,8 @@ func caveat(l lang, in *In) string {
 }
 
 func (p *page) verdict(l lang, in *In) {
-	worst, line, sign := verdictOf(l, in)
-	p.Level, p.Verdict, p.Sign, p.Caveat = int(worst), line, sign, caveat(l, in)
+	worst, line, more := verdictOf(l, in)
+	p.Level, p.Verdict, p.More, p.Caveat = int(worst), line, more, caveat(l, in)
 	if worst == 0 && (len(in.Stats.FilesFailed) > 0 || in.Interrupted || in.Stats.Events == 0) {
 		p.Level = int(alert.Medium) // no alert and not everything read is no good news
 	}
@@ -419,6 +420,9 @@ func newView(l lang, a *alert.Alert, seq int) *view {
 	if read(a.Details, "policy", &f) {
 		if d := f.diff(); d.Verdict != "" || d.Summary != "" || len(d.Findings) > 0 {
 			v.Policy, known["policy"] = d, true
+			if d.Before == "known" {
+				d.Before = "" // goes without saying
+			}
 			if l == chinese && d.SummaryZH != "" {
 				d.Summary = d.SummaryZH
 			}

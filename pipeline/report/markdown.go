@@ -41,10 +41,10 @@ func Markdown(w io.Writer, in In) error {
 	l := langOf(in.Lang)
 	b := bufio.NewWriter(w)
 	p := func(format string, args ...any) { fmt.Fprintf(b, format, args...) } // b keeps the first error
-	_, verdict, sign := verdictOf(l, &in)
+	_, verdict, more := verdictOf(l, &in)
 	p("# %s\n\n**%s**\n", l.t("trailwarden replay report"), md(verdict, maxText))
-	if sign != "" {
-		p("\n%s\n", md(sign, maxText))
+	if more != "" {
+		p("\n%s\n", md(more, maxText))
 	}
 	if c := caveat(l, &in); c != "" {
 		p("\n%s\n", md(c, maxText))

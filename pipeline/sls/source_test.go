@@ -196,7 +196,7 @@ func TestStopWithHangingEndpoint(t *testing.T) {
 // SDK flushing for ever; codes it only misspells not even until the deadline.
 func TestStopWithRefusedFlush(t *testing.T) {
 	t.Parallel()
-	for code, drain := range map[string]time.Duration{"ShardNotExist": time.Minute, "ConsumerNotExist": time.Minute, "SomethingNew": time.Second} {
+	for code, drain := range map[string]time.Duration{"ShardNotExist": time.Minute, "ConsumerNotExist": time.Minute, "SomethingNew": 3 * time.Second} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, signed())
