@@ -223,7 +223,7 @@ func syntax(err error, src string) fault {
 		msg = "the expression ends too early"
 	case strings.Contains(msg, "unknown function"), strings.Contains(msg, "unknown name"):
 		if i := strings.LastIndexByte(msg, ' '); i > 0 {
-			hint = didYouMean(msg[i+1:], append(slices.Clone(fieldNames), builtins...))
+			hint = DidYouMean(msg[i+1:], append(slices.Clone(fieldNames), builtins...))
 		}
 	}
 	return fault{at: min(fe.From, utf8.RuneCountInString(src)), msg: msg, hint: hint}
@@ -288,7 +288,7 @@ func (a *analyser) walk(n ast.Node, predicates int) {
 			}
 			a.namespace(base, base.Value)
 			if _, known := fieldTypes[name]; !known || strings.Contains(name, "__") {
-				a.fault(base, didYouMean(name, fieldNames), "unknown field %q", name)
+				a.fault(base, DidYouMean(name, fieldNames), "unknown field %q", name)
 			}
 			return
 		}
@@ -313,7 +313,7 @@ func (a *analyser) walk(n ast.Node, predicates int) {
 		}
 	case *ast.BuiltinNode:
 		if !slices.Contains(builtins, n.Name) {
-			a.fault(n, didYouMean(n.Name, builtins), "%s() is not allowed in rules", n.Name)
+			a.fault(n, DidYouMean(n.Name, builtins), "%s() is not allowed in rules", n.Name)
 		}
 		for _, arg := range n.Arguments {
 			a.walk(arg, predicates)
@@ -347,7 +347,7 @@ func (a *analyser) identifier(n *ast.IdentifierNode) {
 	kind, known := fieldTypes[n.Value]
 	switch {
 	case !known || strings.HasPrefix(n.Value, "__"):
-		hint := didYouMean(n.Value, append(slices.Clone(namespaces), fieldNames...))
+		hint := DidYouMean(n.Value, append(slices.Clone(namespaces), fieldNames...))
 		if hint == "" && strings.HasPrefix(n.Value, "event") {
 			hint = `did you mean "event.…"?`
 		}
@@ -382,7 +382,7 @@ func (a *analyser) call(n *ast.CallNode) {
 	}
 	kind, known := fieldTypes[id.Value]
 	if !known || kind != reflect.Func {
-		a.fault(id, didYouMean(id.Value, append(slices.Clone(fieldNames), builtins...)), "unknown function %q", id.Value)
+		a.fault(id, DidYouMean(id.Value, append(slices.Clone(fieldNames), builtins...)), "unknown function %q", id.Value)
 		return
 	}
 	texts := func(from int, what string) {
@@ -422,12 +422,12 @@ func (a *analyser) call(n *ast.CallNode) {
 		}
 	case "one_of_list", "has_list":
 		if name, ok := first("list"); ok && !slices.Contains(knownLists, name) {
-			hint := didYouMean(name, knownLists)
+			hint := DidYouMean(name, knownLists)
 			a.warn(n.Arguments[0], hint, "list %q has no meaning of its own: it works only where it is configured", name)
 		}
 	case "param", "has_param", "param_is":
 		if name, ok := first("parameter"); ok && !knownParam(name) {
-			a.warn(n.Arguments[0], didYouMean(name, params), "parameter %q is not in the catalogue", name)
+			a.warn(n.Arguments[0], DidYouMean(name, params), "parameter %q is not in the catalogue", name)
 		}
 	case "param_num":
 		first("parameter")
@@ -547,7 +547,7 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 	case "event.name":
 		if whole && v.Value != "" {
 			if spelling, ok := event.KnownEvent(v.Value); !ok {
-				a.fault(v, didYouMean(v.Value, event.KnownEvents()), "unknown event name %q", v.Value)
+				a.fault(v, DidYouMean(v.Value, event.KnownEvents()), "unknown event name %q", v.Value)
 			} else if spelling != v.Value {
 				a.warn(v, fmt.Sprintf("the cloud writes %q", spelling), "event name %q in another letter case", v.Value)
 			}
@@ -556,7 +556,7 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 	case "event.service":
 		if whole && v.Value != "" && !slices.ContainsFunc(services, func(s string) bool { return strings.EqualFold(s, v.Value) }) {
 			// There are more services than the catalogue knows.
-			a.warn(v, didYouMean(v.Value, services), "service %q is not in the catalogue", v.Value)
+			a.warn(v, DidYouMean(v.Value, services), "service %q is not in the catalogue", v.Value)
 		}
 		return
 	}
@@ -585,14 +585,14 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 		return
 	}
 	if open {
-		a.warn(v, didYouMean(v.Value, words), "%s is seldom %q", name, v.Value)
+		a.warn(v, DidYouMean(v.Value, words), "%s is seldom %q", name, v.Value)
 		return
 	}
 	quoted := make([]string, len(words))
 	for i, w := range words {
 		quoted[i] = fmt.Sprintf("%q", w)
 	}
-	hint := didYouMean(v.Value, words)
+	hint := DidYouMean(v.Value, words)
 	if hint == "" {
 		hint = "it is one of " + strings.Join(quoted, ", ")
 	}
@@ -616,7 +616,7 @@ func (a *analyser) action(v *ast.StringNode, op string, whole bool) {
 	if whole && low == "" || slices.ContainsFunc(actions, match) {
 		return
 	}
-	hint := didYouMean(v.Value, actions)
+	hint := DidYouMean(v.Value, actions)
 	if hint == "" {
 		if act := event.EventNames(event.Action(low)); len(act) == 0 {
 			if spelling, ok := event.KnownEvent(v.Value); ok {

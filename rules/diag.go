@@ -128,9 +128,10 @@ func (e Errors) sort() {
 	})
 }
 
-// didYouMean proposes the known word closest to the one written, or nothing
+// DidYouMean proposes the known word closest to the one written ("did you mean
+// \"x\"?"), for error messages of rules and of configuration; or nothing
 // when none is close.
-func didYouMean(word string, known []string) string {
+func DidYouMean(word string, known []string) string {
 	best, limit := "", len([]rune(word))/3+1
 	if limit > 4 {
 		limit = 4

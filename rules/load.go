@@ -214,7 +214,7 @@ func (l *loader) finish() (*Set, error) {
 				known = append(known, id)
 			}
 			sort.Strings(known)
-			l.fail("disable", didYouMean(pattern, known), "there is no rule %q to leave out", pattern)
+			l.fail("disable", DidYouMean(pattern, known), "there is no rule %q to leave out", pattern)
 		}
 	}
 	s := &Set{tables: l.c.tables, lists: make(map[string]*list), geo: l.opts.Geo, judge: l.opts.Judge}

@@ -73,11 +73,11 @@ func subject(about string) (match, call string, err error) {
 	}
 	service, name, ok := strings.Cut(about, ":")
 	if !ok {
-		return "", "", fmt.Errorf("%q is neither an action nor Service:EventName; %s", about, didYouMean(about, actions))
+		return "", "", fmt.Errorf("%q is neither an action nor Service:EventName; %s", about, DidYouMean(about, actions))
 	}
 	spelling, known := event.KnownEvent(name)
 	if !known {
-		return "", "", fmt.Errorf("unknown event name %q; %s", name, didYouMean(name, event.KnownEvents()))
+		return "", "", fmt.Errorf("unknown event name %q; %s", name, DidYouMean(name, event.KnownEvents()))
 	}
 	if a := event.ActionOf(service, spelling); a != "" {
 		return fmt.Sprintf("action == %q", string(a)), service + ":" + spelling, nil

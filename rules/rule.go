@@ -225,7 +225,7 @@ func (c *compiler) severity(f *file, r *rule, may allowed) {
 		return
 	}
 	if regexp.MustCompile(`^[A-Za-z]+$`).MatchString(t.value) {
-		f.node(t.node, didYouMean(t.value, alert.Severities()), "severity %q: want info, low, medium, high or critical, or an expression", t.value)
+		f.node(t.node, DidYouMean(t.value, alert.Severities()), "severity %q: want info, low, medium, high or critical, or an expression", t.value)
 		return
 	}
 	p := c.expression(f, t, t.value, 0, useText, may)
@@ -234,7 +234,7 @@ func (c *compiler) severity(f *file, r *rule, may allowed) {
 	}
 	for _, w := range p.consts {
 		if _, err := alert.ParseSeverity(w); err != nil {
-			f.node(t.node, didYouMean(w, alert.Severities()), "the expression can give %q, which is no severity", w)
+			f.node(t.node, DidYouMean(w, alert.Severities()), "the expression can give %q, which is no severity", w)
 		}
 	}
 	if p.kind.String() != "string" {
@@ -308,7 +308,7 @@ func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Fac
 			known = append(known, k)
 		}
 		slices.Sort(known)
-		hint := didYouMean(d.Type.value, known)
+		hint := DidYouMean(d.Type.value, known)
 		if hint == "" {
 			hint = "known types: " + strings.Join(known, ", ")
 		}

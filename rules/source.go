@@ -287,7 +287,7 @@ func (f *file) word(n *yaml.Node, enum string) {
 	}
 	words := strings.Split(enum, ",")
 	if !slices.Contains(words, n.Value) {
-		f.node(n, didYouMean(n.Value, words), "%q is none of %s", n.Value, strings.Join(words, ", "))
+		f.node(n, DidYouMean(n.Value, words), "%q is none of %s", n.Value, strings.Join(words, ", "))
 	}
 }
 
@@ -327,7 +327,7 @@ func (f *file) structure(n *yaml.Node, v reflect.Value) {
 				known = append(known, k)
 			}
 			sort.Strings(known)
-			hint := didYouMean(key.Value, known)
+			hint := DidYouMean(key.Value, known)
 			if hint == "" {
 				hint = "known keys: " + strings.Join(known, ", ")
 			}

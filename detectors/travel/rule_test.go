@@ -1,8 +1,6 @@
 package travel_test
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,16 +35,14 @@ tests:
     expect: {alerts: 0}
 `
 
-func load(t *testing.T, text string) (*rules.Set, error) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "test.travel.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return rules.Load(rules.LoadOptions{Dirs: []string{dir}, Factories: map[string]detectors.Factory{"travel": travel.Factory}, Clock: time.Now})
+func load(text string) (*rules.Set, error) {
+	return rules.Load(rules.LoadOptions{
+		Files: map[string][]byte{"test.travel.yaml": []byte(text)}, Factories: map[string]detectors.Factory{"travel": travel.Factory}, Clock: time.Now,
+	})
 }
 
 func TestInARule(t *testing.T) {
-	set, err := load(t, rule)
+	set, err := load(rule)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +56,7 @@ func TestInARule(t *testing.T) {
 		}
 	}
 	// A setting that cannot be used is reported where it stands.
-	_, err = load(t, strings.Replace(rule, "AS64502]", "example]", 1))
+	_, err = load(strings.Replace(rule, "AS64502]", "example]", 1))
 	if err == nil || !strings.Contains(err.Error(), "test.travel.yaml:9:") || !strings.Contains(err.Error(), `ignore_asns.0: "example" is not the number of a network`) {
 		t.Errorf("%v", err)
 	}

@@ -79,7 +79,6 @@ var zh = map[string]string{
 	"info": "提示", "low": "低", "medium": "中", "high": "高", "critical": "严重",
 
 	"trailwarden replay report":         "trailwarden 回放报告",
-	"Replay report":                     "回放报告",
 	"%s alert":                          "%s 条告警",
 	"%s alerts":                         "%s 条告警",
 	"%s %s":                             "%s 条%s",
@@ -94,7 +93,6 @@ var zh = map[string]string{
 	"nothing is known about what was not read, see below": "未读取的部分无从判断,见下文",
 
 	"Scope and coverage": "范围与覆盖",
-	"Asked for":          "查询范围",
 	"Sources":            "数据来源",
 	"Time range":         "时间范围",
 	"from %s":            "自 %s",
@@ -177,7 +175,6 @@ var zh = map[string]string{
 	"unknown":                                "未知",
 	"verdict: %s":                            "结论:%s",
 	"unknown counts as expanding":            "未知按扩大处理",
-	"New":                                    "新增",
 	"What was held before: %s.":              "此前的权限:%s。",
 	"partly known":                           "部分已知",
 	"Removed":                                "移除",
@@ -202,8 +199,6 @@ var zh = map[string]string{
 	"nothing was used often enough to be usual": "没有任何一项使用得足够频繁",
 	"Details":                   "详情",
 	"Evidence":                  "证据",
-	"%s event id":               "%s 个事件 ID",
-	"%s event ids":              "%s 个事件 ID",
 	"What to do":                "处置办法",
 	"Copy":                      "复制",
 	"Copied":                    "已复制",

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	yaml "go.yaml.in/yaml/v4"
+
+	"github.com/trailwarden/trailwarden/rules"
 )
 
 // EnvPrefix begins the name of every environment variable that overrides a
@@ -167,8 +169,8 @@ func (p *parser) yamlFault(e *yaml.LoadError) {
 	f := Fault{File: p.file, Line: e.Mark.Line, Column: e.Mark.Column, Message: e.Message, line: p.source(e.Mark.Line)}
 	if m := unknownField.FindStringSubmatch(e.Message); m != nil {
 		f.Message = fmt.Sprintf("unknown key %q", m[1])
-		if s := nearest(m[1], allKeys()); s != "" {
-			f.Message += fmt.Sprintf("; did you mean %q?", s)
+		if hint := rules.DidYouMean(m[1], allKeys()); hint != "" {
+			f.Message += "; " + hint
 		}
 	} else if m := wrongType.FindStringSubmatch(e.Message); m != nil {
 		// The decoder quotes the value, which may be a secret: say only the types.
@@ -357,37 +359,6 @@ func allKeys() []string {
 	}
 	sort.Strings(out)
 	return out
-}
-
-// nearest returns the candidate within edit distance 2 of word, or "".
-func nearest(word string, candidates []string) string {
-	best, at := "", 3
-	for _, c := range candidates {
-		if d := distance(strings.ToLower(word), c); d < at {
-			best, at = c, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diag := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diag
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diag, row[j] = row[j], min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // blank says whether there is nothing but comments.
