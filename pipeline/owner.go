@@ -308,8 +308,8 @@ func (o *Owner) step(ctx context.Context, leases *bus.Leases, work *sync.WaitGro
 			op(func(ctx context.Context) { o.take(ctx, leases, work, i, s) })
 		case h == nil:
 		case h.ended:
-			if h.busy {
-				break
+			if h.busy && !h.lost {
+				break // its outcome decides what to give back
 			}
 			delete(o.held, i)
 			h.timer.Stop()

@@ -89,12 +89,9 @@ func (l *Leases) Get(ctx context.Context, key string) (Lease, error) {
 // parseLease takes a record that is not ours for one that is held by whoever
 // wrote it.
 func parseLease(m Message) Lease {
-	r := leaseRecord{Holder: "unknown"}
-	if err := json.Unmarshal(m.Data, &r); err != nil {
+	var r leaseRecord
+	if err := json.Unmarshal(m.Data, &r); err != nil && len(m.Data) > 0 { // empty: deleted with other tools
 		r.Holder = "unknown"
-		if len(m.Data) == 0 {
-			r.Holder = "" // deleted with other tools
-		}
 	}
 	return Lease{Key: strings.TrimPrefix(m.Subject, leasePrefix), Seq: m.Seq, Holder: r.Holder, Time: m.Time}
 }

@@ -301,7 +301,7 @@ func scopeOf(l lang, in *In) []pair {
 	if s.FirstEvent != nil && s.LastEvent != nil {
 		add("Events found", l.t("%s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent)))
 	}
-	add("Files read", l.t("%s of %s", num(s.FilesRead), num(total(s))))
+	add("Files read", l.t("%s of %s", num(s.FilesRead), num(total(in))))
 	records := l.t("%s (%s events evaluated, %s duplicates, %s parked, %s late)", num(s.Records), num(s.Events), num(s.Duplicates), num(s.Parked), num(s.Late))
 	if s.Filtered > 0 {
 		records += l.t(", ") + l.t("%s outside the filter", num(s.Filtered))
@@ -330,9 +330,19 @@ func scopeOf(l lang, in *In) []pair {
 }
 
 // total is how many files there were. A file that failed half way counts as
-// read and as failed; the input list knows better when it is given.
-func total(s *replay.Stats) int64 {
-	return max(s.FilesRead, s.FilesRead+int64(len(s.FilesFailed)))
+// read and as failed; where the input files are known, they tell.
+func total(in *In) int64 {
+	if len(in.Files) == 0 {
+		return in.Stats.FilesRead + int64(len(in.Stats.FilesFailed))
+	}
+	paths := map[string]bool{}
+	for _, f := range in.Files {
+		paths[f.Path] = true
+	}
+	for _, f := range in.Stats.FilesFailed {
+		paths[f.Path] = true
+	}
+	return max(in.Stats.FilesRead, int64(len(paths)))
 }
 
 // size says bytes in the unit that suits.

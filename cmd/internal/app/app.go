@@ -17,6 +17,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/sls"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/responders"
@@ -126,10 +127,11 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	if has(RoleDetect) {
 		pc.Detect = true
+		warm, _ := time.Parse(time.RFC3339, c.Detect.LearnUntil) // validated; zero when not set
 		pc.Worker = pipeline.WorkerConfig{
 			NewEngine: pipeline.DetectorEngines(a.rules, func(int) detectors.EngineConfig {
 				return detectors.EngineConfig{Grace: grace, IdleAfter: idle, DedupHorizon: c.Detect.DedupFor.Std(),
-					DedupMax: c.Detect.DedupMax, Judge: NewJudge(),
+					DedupMax: c.Detect.DedupMax, Judge: NewJudge(), Except: learning(warm),
 					OnRuleError: func(e detectors.RuleError) { a.log.Error("a rule could not be evaluated", "error", e.Error()) }}
 			}),
 			NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
@@ -183,6 +185,17 @@ func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
 		cfg.Start, cfg.StartTime = sls.StartTime, t
 	}
 	return sls.New(cfg, a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader})
+}
+
+// learning withholds what is found on events before until: they only teach
+// what is normal. It returns nil when there is nothing to withhold.
+func learning(until time.Time) func(*event.Event, *alert.Detection) (string, bool) {
+	if until.IsZero() {
+		return nil
+	}
+	return func(_ *event.Event, d *alert.Detection) (string, bool) {
+		return "before detect.learn_until", d.Time.Before(until)
+	}
 }
 
 // respond makes the machine, the dispatcher and the destinations.

@@ -168,3 +168,20 @@ func TestLiveEqualsReplay(t *testing.T) {
 		})
 	}
 }
+
+// What lies before learn_until teaches and is not told.
+func TestLearnUntil(t *testing.T) {
+	fn := learning(time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC))
+	for at, want := range map[string]bool{"2026-11-24T23:59:59Z": true, "2026-11-25T00:00:00Z": false} {
+		when, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, got := fn(nil, &alert.Detection{Time: when}); got != want {
+			t.Errorf("%s: withheld %v, want %v", at, got, want)
+		}
+	}
+	if learning(time.Time{}) != nil {
+		t.Error("without learn_until nothing may be withheld")
+	}
+}

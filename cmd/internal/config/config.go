@@ -65,6 +65,7 @@ type Detect struct {
 	Disable    []string            `yaml:"disable" doc:"rule ids to leave out"`
 	Lists      map[string][]string `yaml:"lists" doc:"named lists that rules may ask for (networks or names)"`
 	Grace      responders.Duration `yaml:"grace" doc:"how long ordered detectors wait for late events; they are never dropped"`
+	LearnUntil string              `yaml:"learn_until" doc:"events before this time (RFC 3339) only teach detectors what is normal; with source start in the past, a warm start from history"`
 	DedupFor   responders.Duration `yaml:"dedup_for" doc:"event time during which a repeated record is recognised"`
 	DedupMax   int                 `yaml:"dedup_max" doc:"records remembered per partition for that"`
 	GeoCountry string              `yaml:"geo_country" doc:"country mmdb file, optional"`

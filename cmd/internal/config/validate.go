@@ -113,6 +113,11 @@ func (p *parser) validate(c *Config) {
 	if c.Detect.DedupMax < 1000 {
 		p.bad("detect.dedup_max", "%d is too few to recognise repeats; at least 1000", c.Detect.DedupMax)
 	}
+	if c.Detect.LearnUntil != "" {
+		if _, err := time.Parse(time.RFC3339, c.Detect.LearnUntil); err != nil {
+			p.bad("detect.learn_until", "%q: want a time like 2026-11-20T00:00:00Z", c.Detect.LearnUntil)
+		}
+	}
 	for list, entries := range c.Detect.Lists {
 		if list == "" || len(entries) == 0 {
 			p.bad("detect.lists", "list %q is empty", list)
