@@ -28,7 +28,7 @@ type LeaseConfig struct {
 	// 10 s), Renew how often it is renewed (TTL·3/10), Stop when a holder
 	// that cannot renew stops working (TTL·7/10, by the monotonic clock from
 	// the beginning of the last renewal that succeeded), Take when others
-	// take it for dead (TTL·8/10 after they saw the last renewal).
+	// take it for dead (TTL·3/4 after they saw the last renewal).
 	TTL, Renew, Stop, Take time.Duration
 }
 
@@ -41,7 +41,7 @@ func (c *LeaseConfig) defaults() {
 	set(&c.TTL, 10*time.Second)
 	set(&c.Renew, c.TTL*3/10)
 	set(&c.Stop, c.TTL*7/10)
-	set(&c.Take, c.TTL*8/10)
+	set(&c.Take, c.TTL*3/4)
 }
 
 // OwnerConfig is one kind of work that is divided.
@@ -182,7 +182,7 @@ func (o *Owner) Run(ctx context.Context) error {
 			failed <- err
 		}
 	})
-	poll := time.NewTicker(max(o.cfg.Renew/6, 10*time.Millisecond))
+	poll := time.NewTicker(max(o.cfg.Renew/12, 10*time.Millisecond))
 	defer poll.Stop()
 	closing := o.closing
 	for {

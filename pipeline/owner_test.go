@@ -448,7 +448,7 @@ func feeder(ctx context.Context, b *bus.Bus, all [][]byte, every time.Duration) 
 }
 
 // check compares what came of it with an undisturbed run.
-func (f *fleet) check(b *bus.Bus, want map[string]string, n int) {
+func (f *fleet) check(b *bus.Bus, want map[string]string, n int, ps []*process) {
 	t := f.t
 	t.Helper()
 	eventually(t, "all alerts were handed on", func() bool {
@@ -462,6 +462,9 @@ func (f *fleet) check(b *bus.Bus, want map[string]string, n int) {
 		}
 		return true
 	})
+	for _, p := range ps {
+		p.end(t)
+	}
 	f.mu.Lock()
 	if len(f.seen) != len(want) {
 		t.Errorf("%d alerts were handed on, want %d", len(f.seen), len(want))
@@ -500,7 +503,7 @@ func TestRollingRestartAndKilledOwner(t *testing.T) {
 	want := undisturbed(t, all)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	progress, wait := feeder(ctx, b, all, 30*time.Millisecond)
+	progress, wait := feeder(ctx, b, all, 15*time.Millisecond)
 	f := newFleet(t, s.URL(), 10*time.Second)
 	var ps []*process
 	for range 3 {
@@ -539,5 +542,5 @@ func TestRollingRestartAndKilledOwner(t *testing.T) {
 		defer f.mu.Unlock()
 		return len(f.seen) == len(want)
 	})
-	f.check(b, want, n)
+	f.check(b, want, n, slices.Delete(ps, victim, victim+1))
 }

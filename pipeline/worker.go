@@ -793,7 +793,10 @@ func (w *Worker) recovered() {
 	for _, p := range w.shards {
 		p.dirty = false
 	}
-	w.note(func(s *WorkerStats) { s.State = "running" })
+	counters, es := w.counters()
+	w.note(func(s *WorkerStats) {
+		s.State, s.Watermark, s.Stamp, s.Counters, s.Pending = "running", w.watermark, w.stamp, counters, es.Pending
+	})
 }
 
 // apply evaluates one event. A panic is that event's, and the same events make

@@ -188,6 +188,10 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	e, isNew := d.table.Touch(window.Bound(o.Key))
 	s := &e.State
+	if !isNew && s.last < d.floor {
+		d.unqueue(e)
+		*s, isNew = state{}, true // as if Advance had dropped it
+	}
 	switch {
 	case isNew:
 		s.first, s.last, s.seen = at, at, 1

@@ -159,9 +159,9 @@ func TestBusyAccountHasFloor(t *testing.T) {
 // oracle keeps all that came of a key and works everything out again each
 // time.
 type oracle struct {
-	cfg  Config
-	keys map[string]*past
-	mark time.Duration
+	cfg   Config
+	keys  map[string]*past
+	floor time.Duration
 }
 
 type past struct {
@@ -234,11 +234,12 @@ func TestPropOracle(t *testing.T) {
 		if rapid.Bool().Draw(t, "fixed") {
 			c.Gap = time.Duration(rapid.IntRange(1, 60).Draw(t, "gap")) * time.Second
 		}
+		c.DropAfter = c.longest() + time.Duration(rapid.IntRange(1, 600).Draw(t, "drop_after"))*time.Second
 		if err := c.Validate(); err != nil {
 			t.Fatal(err)
 		}
 		d := New(c)
-		o := &oracle{cfg: c, keys: map[string]*past{}}
+		o := &oracle{cfg: c, keys: map[string]*past{}, floor: -1000 * day}
 		var clock time.Duration
 		for i := range rapid.IntRange(0, 60).Draw(t, "n") {
 			clock += time.Duration(rapid.SampledFrom([]int{0, 1, 2, 3, 5, 8, 20, 60, 200}).Draw(t, "step")) * time.Second
@@ -253,7 +254,6 @@ func TestPropOracle(t *testing.T) {
 					t.Fatal("a restored state is another")
 				}
 			case 1, 2:
-				o.mark = clock
 				type miss struct {
 					at  time.Duration
 					key string
@@ -265,7 +265,11 @@ func TestPropOracle(t *testing.T) {
 						p.reported = true
 						want = append(want, miss{last + l, k})
 					}
+					if last < clock-c.DropAfter {
+						delete(o.keys, k)
+					}
 				}
+				o.floor = max(o.floor, clock-c.DropAfter)
 				slices.SortFunc(want, func(a, b miss) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key)) })
 				got := d.Advance(t0.Add(clock), nil)
 				if len(got) != len(want) {
@@ -288,6 +292,7 @@ func TestPropOracle(t *testing.T) {
 				want := false
 				p := o.keys[key]
 				switch {
+				case when < o.floor:
 				case p == nil:
 					o.keys[key] = &past{times: []time.Duration{when}, inOrder: []time.Duration{when}}
 				case when < p.inOrder[len(p.inOrder)-1]:

@@ -248,7 +248,12 @@ func TestPropOracle(t *testing.T) {
 		c.LearnFor = time.Duration(rapid.IntRange(0, 10).Draw(t, "learn_for")) * time.Hour
 		c.MinHours = rapid.IntRange(1, 6).Draw(t, "min_hours")
 		c.ByHour = rapid.Bool().Draw(t, "by_hour")
+		c.DropAfter = time.Duration(rapid.IntRange(1, 20).Draw(t, "drop_after")) * day
+		if err := c.Validate(); err != nil {
+			t.Fatal(err)
+		}
 		d := New(c)
+		floor := -1000 * day
 		o := &oracle{cfg: c, seen: map[string][]seen{}, told: map[string]uint64{}, in: map[string]int64{}}
 		var clock time.Duration
 		for i := range rapid.IntRange(0, 120).Draw(t, "n") {
@@ -262,6 +267,14 @@ func TestPropOracle(t *testing.T) {
 				if !bytes.Equal(snap, d.Snapshot()) {
 					t.Fatal("a restored state is another")
 				}
+				d.Advance(t0.Add(clock), nil)
+				floor = max(floor, clock-c.DropAfter)
+				for k, past := range o.seen {
+					if slices.MaxFunc(past, func(a, b seen) int { return int(a.at - b.at) }).at < t0.Add(floor).UnixNano() {
+						delete(o.seen, k)
+						delete(o.told, k)
+					}
+				}
 				continue
 			}
 			when := clock
@@ -271,7 +284,8 @@ func TestPropOracle(t *testing.T) {
 			key := rapid.SampledFrom([]string{"a", "a", "a", "b"}).Draw(t, "key")
 			n := rapid.SampledFrom([]int{1, 1, 2, 5, 12, 40, 300}).Draw(t, "weight")
 			ob := at(key, fmt.Sprint(n), fmt.Sprint("e", i), when)
-			got, want := d.Observe(ob, nil), o.observe(key, ob.Time, uint64(n))
+			got := d.Observe(ob, nil)
+			want := when >= floor && o.observe(key, ob.Time, uint64(n))
 			if want != (len(got) == 1) {
 				t.Fatalf("step %d: %d of %s at %s: got %v, want %v", i, n, key, when, got, want)
 			}

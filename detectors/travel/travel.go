@@ -269,7 +269,10 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		return out // late, and older than what is remembered
 	}
 	st.newest = max(st.newest, at)
-	st.forget(st.newest-d.width, st.newest-max(d.repeat, d.width))
+	// The watermark counts too, so that it makes no difference whether an
+	// identity was dropped by Advance.
+	now := max(st.newest, d.floor+d.width)
+	st.forget(now-d.width, now-max(d.repeat, d.width))
 	here := d.visit(st, country, &s)
 	if here.count >= uint32(d.cfg.MinObservations) {
 		if p, ok := d.worst(st, here, &s); ok && st.meet(p.there.country, country, at) {

@@ -152,11 +152,11 @@ func TestDistance(t *testing.T) {
 // oracle keeps every observation and works each answer out from the
 // definition.
 type oracle struct {
-	cfg      Config
-	seen     map[string][]visit
-	told     map[string]time.Duration // key, a, b: when they last met
-	newest   map[string]time.Duration
-	boundary time.Duration
+	cfg    Config
+	seen   map[string][]visit
+	told   map[string]time.Duration // key, a, b: when they last met
+	newest map[string]time.Duration
+	mark   time.Duration // watermark
 }
 
 type visit struct {
@@ -164,16 +164,15 @@ type visit struct {
 	id      string
 	country string
 	asn     uint32
+	now     time.Duration // the newest of the identity or the watermark, when it came
 }
 
 func (a visit) before(b visit) bool { return a.at < b.at || a.at == b.at && a.id < b.id }
 
 // stay is the visits of a country since it was last forgotten, sorted.
 func (o *oracle) stay(key, country string) (out []visit) {
-	newest := time.Duration(math.MinInt64)
 	for _, v := range o.seen[key] {
-		newest = max(newest, v.at)
-		if len(out) > 0 && slices.MaxFunc(out, func(a, b visit) int { return int(a.at - b.at) }).at < newest-o.cfg.Within {
+		if len(out) > 0 && slices.MaxFunc(out, func(a, b visit) int { return int(a.at - b.at) }).at < v.now-o.cfg.Within {
 			out = nil
 		}
 		if v.country == country {
@@ -190,11 +189,12 @@ func (o *oracle) stay(key, country string) (out []visit) {
 }
 
 func (o *oracle) observe(key string, v visit) (pair string) {
-	if n, ok := o.newest[key]; v.at < o.boundary || ok && v.at < n-o.cfg.Within {
+	if n, ok := o.newest[key]; v.at < o.mark-o.cfg.Within || ok && v.at < n-o.cfg.Within {
 		return ""
 	} else if !ok || v.at > n {
 		o.newest[key] = v.at
 	}
+	v.now = max(o.newest[key], o.mark)
 	o.seen[key] = append(o.seen[key], v)
 	here := o.stay(key, v.country)
 	best, who := 0.0, ""
@@ -244,7 +244,7 @@ func (o *oracle) observe(key string, v visit) (pair string) {
 	a, b := min(who, v.country), max(who, v.country)
 	id := key + a + b
 	last, met := o.told[id]
-	if met && last < o.newest[key]-max(o.cfg.RepeatAfter, o.cfg.Within) {
+	if met && last < v.now-max(o.cfg.RepeatAfter, o.cfg.Within) {
 		met = false
 	}
 	if o.told[id] = max(v.at, last); !met {
@@ -262,7 +262,7 @@ func TestPropOracle(t *testing.T) {
 		c.MinObservations = rapid.IntRange(1, 3).Draw(t, "min")
 		c.MinDistance = rapid.SampledFrom([]int{0, 500, 5000}).Draw(t, "km")
 		d := New(c)
-		o := &oracle{cfg: c, seen: map[string][]visit{}, told: map[string]time.Duration{}, newest: map[string]time.Duration{}, boundary: math.MinInt64}
+		o := &oracle{cfg: c, seen: map[string][]visit{}, told: map[string]time.Duration{}, newest: map[string]time.Duration{}, mark: -1000 * day}
 		var clock time.Duration
 		for i := range rapid.IntRange(0, 60).Draw(t, "n") {
 			clock += time.Duration(rapid.SampledFrom([]int{0, 1, 10, 60, 300, 1200}).Draw(t, "minutes")) * time.Minute
@@ -278,7 +278,7 @@ func TestPropOracle(t *testing.T) {
 				}
 			case 1:
 				d.Advance(t0.Add(clock), nil)
-				o.boundary = max(o.boundary, clock-c.Within)
+				o.mark = max(o.mark, clock)
 			default:
 				key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 				v := visit{at: clock, id: fmt.Sprintf("e%03d", i)}

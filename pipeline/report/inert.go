@@ -28,6 +28,19 @@ func hidden(r rune) bool {
 	return r >= 0xa0 && (unicode.In(r, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == 0x2800)
 }
 
+// rightToLeft are the scripts whose letters turn the order of what stands
+// around them.
+var rightToLeft = []*unicode.RangeTable{unicode.Arabic, unicode.Hebrew, unicode.Syriac, unicode.Thaana, unicode.Nko, unicode.Samaritan, unicode.Mandaic, unicode.Adlam,
+	unicode.Mende_Kikakui, unicode.Hanifi_Rohingya, unicode.Old_South_Arabian, unicode.Imperial_Aramaic, unicode.Phoenician, unicode.Lydian, unicode.Avestan,
+	unicode.Inscriptional_Parthian, unicode.Inscriptional_Pahlavi, unicode.Psalter_Pahlavi, unicode.Old_Turkic, unicode.Old_Hungarian, unicode.Old_North_Arabian,
+	unicode.Nabataean, unicode.Palmyrene, unicode.Hatran, unicode.Cypriot, unicode.Meroitic_Hieroglyphs, unicode.Meroitic_Cursive, unicode.Kharoshthi, unicode.Manichaean,
+	unicode.Sogdian, unicode.Old_Sogdian, unicode.Chorasmian, unicode.Elymaic, unicode.Yezidi, unicode.Old_Uyghur}
+
+// leftMark is the only invisible character in a report: it stands around text
+// with letters that run from right to left, so that a date behind a name stays
+// a date.
+const leftMark = "\u200e"
+
 // inert returns s as at most max runes of one line that can be seen. Line
 // breaks and tabs are spaces. What is invisible is told by its code point, as
 // in ‹U+202E›: two names that differ must not look the same. A cut text ends
@@ -42,7 +55,7 @@ func show(s string, max int, breaks bool) string {
 		return s
 	}
 	var b strings.Builder
-	n, marks := 0, 0
+	n, marks, rtl := 0, 0, false
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
 		i += size
@@ -69,9 +82,13 @@ func show(s string, max int, breaks bool) string {
 			b.WriteString(code)
 			n += utf8.RuneCountInString(code) - 1
 		default:
+			rtl = rtl || r >= 0x590 && unicode.In(r, rightToLeft...)
 			b.WriteRune(r) // broken bytes are U+FFFD
 		}
 		n++
+	}
+	if rtl {
+		return leftMark + b.String() + leftMark
 	}
 	return b.String()
 }

@@ -283,14 +283,14 @@ func TestSize(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		in   In
-	}{{"ordinary", many(50_000, rand.New(rand.NewPCG(3, 4)))}, {"hostile", hostileMany(50_000)}} {
+	}{{"ordinary", many(50_000, rand.New(rand.NewPCG(3, 4)))}, {"hostile", hostileMany(10_000)}} {
 		begun := time.Now()
 		out := write(t, "html", c.in)
-		t.Logf("%s: 50,000 alerts in %d bytes, %v", c.name, len(out), time.Since(begun).Round(time.Millisecond))
+		t.Logf("%s: %d alerts in %d bytes, %v", c.name, len(c.in.Alerts), len(out), time.Since(begun).Round(time.Millisecond))
 		if len(out) >= 5_000_000 {
 			t.Errorf("%s: %d bytes", c.name, len(out))
 		}
-		if !strings.Contains(out, "of 50,000 alerts are told in full") || !strings.Contains(out, "replay -o jsonl") {
+		if !strings.Contains(out, "of "+num(int64(len(c.in.Alerts)))+" alerts are told in full") || !strings.Contains(out, "replay -o jsonl") {
 			t.Errorf("%s: it is not said that something was left out", c.name)
 		}
 		if md := write(t, "markdown", c.in); len(md) > 1_000_000 {
@@ -429,7 +429,7 @@ func wellBehaved(t *testing.T, page string) {
 		t.Error("the page is not UTF-8")
 	}
 	for _, r := range html.UnescapeString(page) {
-		if r != '\n' && hidden(r) {
+		if r != '\n' && string(r) != leftMark && hidden(r) {
 			t.Errorf("an invisible character %U is in the page", r)
 			break
 		}
@@ -502,7 +502,7 @@ func TestHostileMarkdown(t *testing.T) {
 			t.Errorf("%.40q: a fence is left open", s)
 		}
 		for _, r := range out {
-			if r != '\n' && hidden(r) {
+			if r != '\n' && string(r) != leftMark && hidden(r) {
 				t.Errorf("%.40q: an invisible character %U", s, r)
 				break
 			}
@@ -621,7 +621,7 @@ func TestInert(t *testing.T) {
 		want string
 	}{
 		{"plain", 10, "plain"}, {"plain", 3, "pla…"}, {"", 5, ""}, {"a\nb\tc", 10, "a b c"}, {"a\u202eb", 20, "a‹U+202E›b"}, {"\x1b[0m", 20, "‹U+001B›[0m"},
-		{"\xff", 5, "\ufffd"}, {"長長長", 2, "長長…"}, {"e\u0301\u0301\u0301\u0301\u0301\u0301", 20, "e\u0301\u0301\u0301\u0301"}, {"\U000e0041", 20, "‹U+E0041›"},
+		{"\xff", 5, "\ufffd"}, {"長長長", 2, "長長…"}, {"e\u0301\u0301\u0301\u0301\u0301\u0301", 20, "e\u0301\u0301\u0301\u0301"}, {"\U000e0041", 20, "‹U+E0041›"}, {"مر", 20, "\u200eمر\u200e"}, {"a\u200eb", 20, "a‹U+200E›b"},
 	} {
 		if got := inert(c.in, c.max); got != c.want {
 			t.Errorf("inert(%q, %d) = %q, want %q", c.in, c.max, got, c.want)

@@ -31,7 +31,8 @@ func ready(t *testing.T) {
 	t.Skip("the rule ak.new_source_ip is not shipped")
 }
 
-// The whole story, quickly: each act is seen, the key goes and comes back.
+// The whole story, quickly: each act is seen, and the key goes. A no to the
+// undo is a no. (With the undo it is played by the tests of the command.)
 func TestPlay(t *testing.T) {
 	ready(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
@@ -40,12 +41,12 @@ func TestPlay(t *testing.T) {
 	dir := t.TempDir()
 	asked := ""
 	got, err := Play(ctx, Options{Out: &out, Dir: dir, Beat: 10 * time.Millisecond, Now: now, Width: 80,
-		Ask: func(q string) bool { asked = q; return true }})
+		Ask: func(q string) bool { asked = q; return false }})
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "trailwarden.log"))
 		t.Fatalf("%v\n%s\n%s", err, out.String(), log)
 	}
-	if !got.Contained || !got.Undone || got.Events < 18_000 || got.FirstAlert == 0 || got.Took < got.FirstAlert {
+	if !got.Contained || got.Undone || got.Events < 18_000 || got.FirstAlert == 0 || got.Took < got.FirstAlert {
 		t.Errorf("it came to %+v", got)
 	}
 	if !strings.Contains(asked, "undo it") {
@@ -72,6 +73,9 @@ func TestPlay(t *testing.T) {
 	if !ok || regexp.MustCompile(`(?m)^ +[0-9:]+Z +(LOW|MEDIUM|HIGH|CRITICAL)`).MatchString(quiet) {
 		t.Errorf("alerts in the ordinary days:\n%s", quiet)
 	}
+	if strings.Contains(out.String(), "UNDONE") || !strings.Contains(out.String(), "1 key contained") {
+		t.Errorf("the summary:\n%s", out.String())
+	}
 	if got.Messages == 0 {
 		t.Error("the chat was told nothing")
 	}
@@ -90,24 +94,6 @@ func TestPlay(t *testing.T) {
 				t.Errorf("a secret is in %s", f)
 			}
 		}
-	}
-}
-
-// A no is a no: the key stays inactive, and the story ends well.
-func TestPlayWithoutUndo(t *testing.T) {
-	ready(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	var out bytes.Buffer
-	got, err := Play(ctx, Options{Out: &out, Beat: time.Millisecond, Now: now, Ask: func(string) bool { return false }})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
-	}
-	if !got.Contained || got.Undone {
-		t.Errorf("it came to %+v", got)
-	}
-	if strings.Contains(out.String(), "UNDONE") || !strings.Contains(out.String(), "1 key contained") {
-		t.Errorf("the summary:\n%s", out.String())
 	}
 }
 

@@ -51,8 +51,8 @@ type Outcome struct {
 }
 
 const (
-	firstDays = 8 // steps in which the ordinary days are shown
-	patience  = 20 * time.Second
+	firstDays = 8           // steps in which the ordinary days are shown
+	patience  = time.Minute // for a slow machine; a good one needs a second or two
 )
 
 // Play runs the show. An error means that the story did not happen as told.

@@ -103,7 +103,9 @@ func (t *Terminal) card(a alert.Alert, account string) {
 	if a.Outcome == "attempt" {
 		small = append(small, "attempt, nothing changed")
 	}
-	fmt.Fprintf(t.w, "%25s%s\n", "", t.paint(dim, strings.Join(small, " · ")))
+	for _, line := range wrap(strings.Join(small, " · "), t.width-25) {
+		fmt.Fprintf(t.w, "%25s%s\n", "", t.paint(dim, line))
+	}
 }
 
 // action prints each state of an action once.

@@ -1,0 +1,249 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/bus/bustest"
+)
+
+// openCluster waits until the cluster can keep three copies.
+func openCluster(t testing.TB, c *bustest.Cluster) *bus.Bus {
+	t.Helper()
+	var last error
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		b, err := bus.Open(ctx, bus.Config{URL: c.URL(), Partitions: partitions, Replicas: 3, MaxBytes: 256 << 20, PublishTimeout: time.Second, Logger: silent()})
+		cancel()
+		if err == nil {
+			t.Cleanup(b.Close)
+			return b
+		}
+		last = err
+		_ = pause(t.Context(), 100*time.Millisecond)
+	}
+	t.Fatal(last)
+	return nil
+}
+
+// leader asks which server leads a stream.
+func leader(t testing.TB, c *bustest.Cluster, stream string) int {
+	t.Helper()
+	nc, err := nats.Connect(c.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := -1
+	eventually(t, "the stream has a leader", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		s, err := js.Stream(ctx, stream)
+		if err != nil || s.CachedInfo().Cluster == nil {
+			return false
+		}
+		i, _ = c.Named(s.CachedInfo().Cluster.Leader)
+		return i >= 0
+	})
+	return i
+}
+
+// clusterRun stores and evaluates a trail on a cluster while trouble happens,
+// and compares what came of it with an undisturbed run: lost 0, doubled 0.
+func clusterRun(t *testing.T, o bustest.Options, n int, trouble func(c *bustest.Cluster, b *bus.Bus, progress func() int)) {
+	all := trail(n)
+	want := undisturbed(t, all)
+	c := bustest.StartCluster(t, o)
+	b := openCluster(t, c)
+	seen := make(chan map[string]alert.Alert, 1) // as a responder ends up with it
+	seen <- map[string]alert.Alert{}
+	p, err := New(Config{
+		Bus: b, Detect: true, Logger: silent(),
+		Worker: WorkerConfig{NewEngine: newFake, NewGrouper: newGrouper, Rules: "r", CommitFrames: 4, CommitEvery: 5 * time.Millisecond, SnapshotFrames: 1 << 20},
+		Readers: []*AlertReader{{Name: "respond", Handle: func(_ context.Context, _ int, _ uint64, as []alert.Alert) error {
+			m := <-seen
+			for _, a := range as {
+				if a.Revision >= m[a.ID].Revision {
+					m[a.ID] = a
+				}
+			}
+			seen <- m
+			return nil
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	feed, stop := context.WithCancel(ctx)
+	defer stop()
+	progress, wait := feeder(feed, b, all, 5*time.Millisecond)
+	trouble(c, b, progress)
+	fed := make(chan error, 1)
+	go func() { fed <- wait() }()
+	select {
+	case err := <-fed:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(60 * time.Second):
+		t.Fatalf("the trail is not stored: %d of %d; %+v", progress(), n, b.Health(t.Context()))
+	}
+	eventually(t, "all alerts were handed on", func() bool {
+		m := <-seen
+		defer func() { seen <- m }()
+		for id, raw := range want {
+			a, err := alert.UnmarshalStored([]byte(raw))
+			if err != nil || m[id].Revision != a.Revision {
+				return false
+			}
+		}
+		return len(m) == len(want)
+	})
+	end, cancelEnd := context.WithTimeout(ctx, 20*time.Second)
+	defer cancelEnd()
+	if err := p.Close(end); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	eachOnce(t, b, n)
+	got := map[string]string{}
+	for id, a := range <-seen {
+		raw, err := alert.MarshalStored(&a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[id] = string(raw)
+	}
+	sameAlerts(t, got, want)
+	alerts(t, b) // checks the chain of commits
+	var events, dups uint64
+	for _, s := range p.Stats(t.Context()).Workers {
+		events += s.Evaluated
+		dups += s.Duplicates
+		if s.Gaps != 0 || s.Parked != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	}
+	if events != uint64(n) || dups != 0 {
+		t.Errorf("%d events evaluated (%d twice), want %d", events, dups, n)
+	}
+}
+
+// moves waits until the feeder has come further, and says how long it took.
+func moves(t testing.TB, progress func() int, by int) time.Duration {
+	t.Helper()
+	start, from := time.Now(), progress()
+	eventually(t, "storing goes on", func() bool { return progress() >= from+by })
+	return time.Since(start)
+}
+
+// The leader of EVENTS is killed in mid-publish, then all three servers are.
+func TestClusterKilled(t *testing.T) {
+	clusterRun(t, bustest.Options{}, 8000, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
+		moves(t, progress, 200)
+		i := leader(t, c, bus.StreamEvents)
+		c.Servers[i].Kill()
+		gap := moves(t, progress, 40)
+		c.Servers[i].Start()
+		moves(t, progress, 200)
+		for _, s := range c.Servers {
+			s.Kill()
+		}
+		for _, s := range c.Servers {
+			s.Start()
+		}
+		t.Logf("storing stood still for %v after the leader was killed, for %v after all were", gap, moves(t, progress, 40))
+	})
+}
+
+// The leader is cut off from the others; clients still reach it.
+func TestClusterPartitioned(t *testing.T) {
+	clusterRun(t, bustest.Options{}, 6000, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
+		moves(t, progress, 200)
+		i := leader(t, c, bus.StreamEvents)
+		c.Isolate(i, true)
+		cut := time.Now()
+		// For longer than an election takes, with publishes on their way.
+		_ = pause(t.Context(), 6*time.Second)
+		during := progress()
+		c.Isolate(i, false)
+		t.Logf("cut off for %v (record %d); storing went on %v after it was joined again", time.Since(cut).Round(time.Millisecond), during, moves(t, progress, 40))
+	})
+}
+
+// The disk of the leader of EVENTS is full: a small tmpfs and a ballast file.
+func TestClusterDiskFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a tmpfs needs root")
+	}
+	var dirs []string
+	for range 3 {
+		dir := t.TempDir()
+		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", dir).CombinedOutput(); err != nil {
+			t.Skipf("mounting a tmpfs: %v: %s", err, strings.TrimSpace(string(out)))
+		}
+		dirs = append(dirs, dir)
+		t.Cleanup(func() {
+			if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+				t.Errorf("unmounting %s: %v: %s", dir, err, out)
+			}
+		})
+	}
+	clusterRun(t, bustest.Options{Dirs: dirs}, 6000, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
+		moves(t, progress, 200)
+		i := leader(t, c, bus.StreamEvents)
+		ballast := dirs[i] + "/ballast"
+		fill(t, ballast)
+		at := progress()
+		_ = pause(t.Context(), 3*time.Second)
+		t.Logf("stored %d records in the 3 s after the disk of the leader was full; %q", progress()-at, b.Health(t.Context()).Problems)
+		// The operator makes room and restarts the server.
+		if err := os.Remove(ballast); err != nil {
+			t.Fatal(err)
+		}
+		c.Servers[i].Kill()
+		c.Servers[i].Start()
+		t.Logf("storing went on %v after the restart", moves(t, progress, 40))
+	})
+}
+
+// fill writes until nothing fits.
+func fill(t testing.TB, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; size /= 2 {
+		buf := make([]byte, size)
+		for {
+			if _, err := f.Write(buf); err != nil {
+				break
+			}
+		}
+	}
+	if st, err := f.Stat(); err == nil {
+		t.Log(fmt.Sprintf("ballast of %d bytes", st.Size()))
+	}
+}
