@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) {
 	bustest.Main()
-	if child() || replica() {
+	if child() || replica() || victim() {
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -522,9 +522,9 @@ func TestRollingRestartAndKilledOwner(t *testing.T) {
 	}
 	planned := f.takePause()
 	from := progress()
-	victim := slices.IndexFunc(ps, func(p *process) bool { _, by := f.owned(); return by[p.name] > 0 })
-	_ = ps[victim].cmd.Process.Kill()
-	<-ps[victim].over
+	dead := slices.IndexFunc(ps, func(p *process) bool { _, by := f.owned(); return by[p.name] > 0 })
+	_ = ps[dead].cmd.Process.Kill()
+	<-ps[dead].over
 	eventually(t, "the others have taken over", spread(2))
 	killed := f.takePause()
 	t.Logf("longest pause of a partition: planned %v, owner killed %v; load went from record %d to %d meanwhile", planned, killed, from, progress())
@@ -542,5 +542,5 @@ func TestRollingRestartAndKilledOwner(t *testing.T) {
 		defer f.mu.Unlock()
 		return len(f.seen) == len(want)
 	})
-	f.check(b, want, n, slices.Delete(ps, victim, victim+1))
+	f.check(b, want, n, slices.Delete(ps, dead, dead+1))
 }

@@ -535,7 +535,15 @@ func (w *Worker) read(ctx context.Context, from, committed uint64, careful int, 
 	}
 }
 
+// evaluating is held for reading by every worker of the process while it
+// parses or evaluates, and for writing by one that tries a frame record by
+// record: when the process ends meanwhile, it is of that record, not of another
+// partition's.
+var evaluating sync.RWMutex
+
 func decodeItem(d bus.Delivery) item {
+	evaluating.RLock()
+	defer evaluating.RUnlock()
 	it := item{seq: d.Seq, id: d.ID, pending: d.Pending}
 	it.frame, it.err = bus.DecodeFrame(d.Data)
 	if it.err != nil {
@@ -652,16 +660,10 @@ func (w *Worker) loop(ctx context.Context) error {
 			}
 			return it.err
 		}
-		if err := w.evaluate(ctx, &it); err != nil {
+		if err := w.evaluateAlone(ctx, &it); err != nil {
 			return err
 		}
-		if w.quiet {
-			continue
-		}
-		if it.lazy {
-			if err := w.commit(ctx); err != nil {
-				return err
-			}
+		if w.quiet || it.lazy {
 			continue
 		}
 		if w.frames == 1 {
@@ -673,6 +675,25 @@ func (w *Worker) loop(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// evaluateAlone is evaluate, and commit where frames are taken one by one,
+// beside the other workers or, to try records, without them.
+func (w *Worker) evaluateAlone(ctx context.Context, it *item) error {
+	if it.lazy && it.seq > w.committed && w.oneByOne {
+		evaluating.Lock()
+		defer evaluating.Unlock()
+	} else {
+		evaluating.RLock()
+		defer evaluating.RUnlock()
+	}
+	if err := w.evaluate(ctx, it); err != nil {
+		return err
+	}
+	if it.lazy && !w.quiet {
+		return w.commit(ctx)
+	}
+	return nil
 }
 
 // evaluate applies one frame.

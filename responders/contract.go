@@ -138,12 +138,17 @@ type Notice struct {
 
 // ActionView is an action's state as shown to people.
 type ActionView struct {
-	ID, Kind, Describe string
-	State              State
-	Reason             string
-	By                 string
-	At                 time.Time
-	Undoable           bool
+	ID       string    `json:"id"`
+	Kind     string    `json:"kind"`
+	Describe string    `json:"describe"`
+	State    State     `json:"state"`
+	Reason   string    `json:"reason,omitempty"`
+	By       string    `json:"by,omitempty"`
+	At       time.Time `json:"at"`
+	Undoable bool      `json:"undoable"`
+	// ActionHash is the hash of the exact action; a click carries it back, so
+	// that people approve what they were shown.
+	ActionHash string `json:"-"`
 }
 
 // MessageRef finds a sent message again. Opaque to everyone but its notifier.

@@ -228,8 +228,10 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 		if _, no := m.approver(by, r); no != "" {
 			return ActionDetail{}, m.refuseClick(ctx, id, by, what, no)
 		}
-	} else if by == "" || by == requesterPlaybook || by == machineName {
-		return ActionDetail{}, m.refuseClick(ctx, id, by, what, "it is not said who asks")
+	} else if !strings.HasPrefix(by, "cli:") {
+		// Without a list of people, only whoever can reach the program's own
+		// socket counts; anybody may sit in a channel.
+		return ActionDetail{}, m.refuseClick(ctx, id, by, what, "no approvers are configured; undo on the command line (trailwarden action undo "+short(id)+")")
 	}
 	for {
 		env := m.gather(ctx, r)

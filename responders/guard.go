@@ -297,7 +297,9 @@ type rootGuard struct{}
 func (rootGuard) Name() string { return "root" }
 func (rootGuard) Check(a Action, _ *Env) Verdict {
 	t := a.Target
-	if t.PrincipalType == typeRoot || isRootName(t.UserName) {
+	// A RAM user may be named root; only where nobody says what the principal
+	// is does the name decide.
+	if t.PrincipalType == typeRoot || t.PrincipalType == "" && isRootName(t.UserName) {
 		return refuse("this is the root account, whose key no role can switch off",
 			nextPage+": only the root user can disable or delete this key, in the RAM console")
 	}

@@ -28,6 +28,7 @@ type outlet struct {
 	overflow   bool // notices wait in the journal that memory has no room for
 	paused     time.Time
 	fails      int
+	complained time.Time
 	nextCall   time.Time
 	lastDigest time.Time
 	firsts     map[string]time.Time // by rule: when one was last posted by itself
@@ -646,14 +647,37 @@ func (o *outlet) pause(err error) time.Time {
 	var ra *RetryAfterError
 	if errors.As(err, &ra) && ra.After > 0 {
 		until = o.d.now().Add(ra.After)
+	} else {
+		o.complain(err)
 	}
 	o.paused = later(o.paused, until)
 	return o.paused
 }
 
+// complainEvery is the pause between two log lines about a destination that
+// goes on failing.
+const complainEvery = 5 * time.Minute
+
+// complain notes that the destination fails and says so in the log, at first
+// and now and then. o.mu is held.
+func (o *outlet) complain(err error) {
+	now := o.d.now()
+	if o.stats.FailingSince.IsZero() {
+		o.stats.FailingSince = now
+	} else if now.Sub(o.complained) < complainEvery {
+		return
+	}
+	o.complained = now
+	o.d.log.Warn("alerts do not reach a destination; they wait and are tried again", "destination", o.name, "since", o.stats.FailingSince, "reason", clip(err.Error(), maxReason))
+}
+
 func (o *outlet) ok(count func(*DestinationStats)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.stats.FailingSince.IsZero() {
+		o.d.log.Info("alerts reach a destination again", "destination", o.name, "since", o.stats.FailingSince)
+		o.stats.FailingSince = time.Time{}
+	}
 	o.fails = 0
 	o.stats.LastOK, o.stats.LastErr = o.d.now(), ""
 	count(&o.stats)
@@ -663,6 +687,9 @@ func (o *outlet) failed(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.stats.LastErr = clip(err.Error(), maxReason)
+	if !errors.As(err, new(*RetryAfterError)) {
+		o.complain(err)
+	}
 }
 
 // call runs one method of the notifier, bounded in time, paced, and safe from

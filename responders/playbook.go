@@ -96,7 +96,13 @@ func DefaultPlaybooks() []Playbook {
 		},
 		{
 			Name:    "new-key-for-other",
-			When:    When{Rules: []string{"ak.created_for_other", "ak.created"}},
+			When:    When{Rules: []string{"ak.created_for_other"}},
+			Mode:    Observe,
+			Actions: []PlaybookAction{{Kind: KindDisableAccessKey, Key: TargetKey}},
+		},
+		{
+			Name:    "new-key",
+			When:    When{Rules: []string{"ak.created"}},
 			Mode:    Observe,
 			Actions: []PlaybookAction{{Kind: KindDisableAccessKey, Key: TargetKey}},
 		},
@@ -326,28 +332,64 @@ const maxEvidence = 32
 func (p Playbook) plan(a *alert.Alert) []Action {
 	var out []Action
 	for _, step := range p.Actions {
-		t := actorTarget(a)
+		targets := []ActionTarget{actorTarget(a)}
 		if step.Key == TargetKey {
-			t = targetTarget(a)
+			t := targetTarget(a)
 			if t.AccessKeyID == "" && t.UserName == "" {
 				continue // the alert is not about a key: a rule glob reached further than the playbook
 			}
+			targets[0] = t
+		} else if needsKey(step.Kind) {
+			// The same intruder may hold several keys of one user.
+			for _, key := range seenKeys(a) {
+				if key != targets[0].AccessKeyID {
+					t := targets[0]
+					t.AccessKeyID = key
+					targets = append(targets, t)
+				}
+			}
 		}
-		t.Params = maps.Clone(step.Params)
-		ids := a.EventIDs
-		if len(ids) > maxEvidence {
-			ids = ids[len(ids)-maxEvidence:]
+		for _, t := range targets {
+			t.Params = maps.Clone(step.Params)
+			ids := a.EventIDs
+			if len(ids) > maxEvidence {
+				ids = ids[len(ids)-maxEvidence:]
+			}
+			act := Action{
+				Kind: step.Kind, AlertID: a.ID, Rule: a.Rule, Playbook: p.Name, Target: t,
+				Evidence: Evidence{EventIDs: slices.Clone(ids), Time: a.Time.UTC(), Outcome: a.Outcome, RefusalIsEvidence: step.RefusalIsEvidence},
+				Mode:     p.Mode, Requester: requesterPlaybook,
+			}
+			act.ID = ActionID(act)
+			out = append(out, act)
 		}
-		act := Action{
-			Kind: step.Kind, AlertID: a.ID, Rule: a.Rule, Playbook: p.Name, Target: t,
-			Evidence: Evidence{EventIDs: slices.Clone(ids), Time: a.Time.UTC(), Outcome: a.Outcome, RefusalIsEvidence: step.RefusalIsEvidence},
-			Mode:     p.Mode, Requester: requesterPlaybook,
-		}
-		act.ID = ActionID(act)
-		out = append(out, act)
 	}
 	return out
 }
+
+// seenKeys lists the further keys of the actor that the alert was raised on,
+// as the grouper notes them.
+func seenKeys(a *alert.Alert) []string {
+	seen, _ := a.Details["seen"].(map[string]any)
+	var out []string
+	switch list := seen["access_key_id"].(type) {
+	case []any:
+		for _, v := range list {
+			if s, ok := v.(string); ok && s != "" {
+				out = append(out, s)
+			}
+		}
+	case []string:
+		out = append(out, list...)
+	}
+	if len(out) > maxSeenKeys {
+		out = out[:maxSeenKeys]
+	}
+	return out
+}
+
+// maxSeenKeys bounds the keys that one alert can ask to be disabled.
+const maxSeenKeys = 5
 
 func actorTarget(a *alert.Alert) ActionTarget {
 	t := principal(a.Actor.ID, a.AccountID)
@@ -356,6 +398,13 @@ func actorTarget(a *alert.Alert) ActionTarget {
 		if a.Actor.Type == typeRole {
 			t.UserName, t.RoleName = "", a.Actor.Role
 		}
+	}
+	// Ids fold letter case; the name is as the cloud wrote it.
+	if strings.EqualFold(t.UserName, a.Actor.Name) {
+		t.UserName = a.Actor.Name
+	}
+	if strings.EqualFold(t.RoleName, a.Actor.Role) {
+		t.RoleName = a.Actor.Role
 	}
 	if a.Actor.Type == typeRoot {
 		t.PrincipalType = typeRoot
@@ -371,6 +420,12 @@ func targetTarget(a *alert.Alert) ActionTarget {
 	}
 	if p := principal(a.Target.ID, a.AccountID); p.PrincipalType != "" {
 		p.AccessKeyID = a.TargetKey
+		if strings.EqualFold(p.UserName, a.Target.Name) {
+			p.UserName = a.Target.Name
+		}
+		if strings.EqualFold(p.RoleName, a.Target.Name) {
+			p.RoleName = a.Target.Name
+		}
 		return p
 	}
 	switch a.Target.Type {

@@ -40,7 +40,7 @@ func TestPlaybooksFromYAML(t *testing.T) {
 	for i, p := range all {
 		names[i] = p.Name
 	}
-	if !slices.Equal(names, []string{"leaked-key", "new-admins", "new-key-for-other", "suspicious-key"}) {
+	if !slices.Equal(names, []string{"leaked-key", "new-admins", "new-key-for-other", "new-key", "suspicious-key"}) {
 		t.Fatalf("%v", names)
 	}
 	if p := all[0]; p.Mode != Auto || !p.Actions[0].RefusalIsEvidence || p.When.Rules[0] != "ak.leaked_in_use" {

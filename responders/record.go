@@ -201,7 +201,7 @@ func (m *Machine) detail(r *record, seq uint64) ActionDetail {
 	d := ActionDetail{
 		ActionView: ActionView{
 			ID: r.Action.ID, Kind: r.Action.Kind, Describe: r.Describe, State: r.State,
-			Reason: r.Reason, By: r.By, At: r.At, Undoable: m.undoable(r) == "",
+			Reason: r.Reason, By: r.By, At: r.At, Undoable: m.undoable(r) == "", ActionHash: r.Hash,
 		},
 		Action: r.Action, Hash: r.Hash, Next: r.Next, ProposedAt: r.ProposedAt, Need: r.Need, Approvals: r.Approvals,
 		Attempt: r.Attempt, Prior: r.Prior, Result: r.Result, Undo: r.Undo, Paged: r.Paged, Seq: seq,

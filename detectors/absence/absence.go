@@ -201,7 +201,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		s.first = min(s.first, at)
 		return out
 	default:
-		if !o.Late && s.limit > 0 && !s.reported && at-s.last > s.limit {
+		if s.limit > 0 && !s.reported && at-s.last > s.limit {
 			out = append(out, d.verdict(s))
 		}
 		s.seen++

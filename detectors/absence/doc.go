@@ -15,7 +15,7 @@
 // learn_for, nothing is expected of it.
 //
 // A silence has one verdict, when the watermark has passed the limit, or when
-// the next event in order shows that it had passed. The entity is expected
+// the next event shows that it had passed. The entity is expected
 // again when it has come back. The verdict is about the last event before the
 // silence; its time is when the limit passed, so it does not depend on how
 // often the watermark is told. Late observations that are newer than what is
@@ -28,6 +28,6 @@
 //
 // State is, for each entity, 12 bytes a class of silences (usually 10 to 25),
 // a place in the queue of deadlines, and the last event, at most MaxRecord
-// bytes of it: about 1.5 KB with a record of 1 KB, measured on the heap. The
+// bytes of it: about 1.7 KB with a record of 1 KB, measured on the heap. The
 // least recently seen entities make room.
 package absence

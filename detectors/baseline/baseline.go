@@ -12,6 +12,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // Detector implements detectors.Detector.
@@ -86,7 +87,11 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	if level := d.novelty(st, &s, i); level != "" && d.learned(st, at) {
 		out = append(out, d.verdict(e, &s, level, &o))
 	}
-	d.teach(st, &s, i, at)
+	// An attempt is judged but teaches nothing: one refused call must not make
+	// an intruder's network usual for the successful ones that follow.
+	if o.Event == nil || o.Event.Outcome != event.Attempt {
+		d.teach(st, &s, i, at)
+	}
 	d.table.Resize(e, st.size(c), nil)
 	return out
 }

@@ -420,3 +420,27 @@ func FuzzValue(f *testing.F) {
 		}
 	})
 }
+
+// A refused call from a new network is told, and does not make the network
+// usual for the successful calls that follow.
+func TestAttemptsDoNotTeach(t *testing.T) {
+	c := Defaults()
+	c.LearnFor, c.LearnCount, c.Novelty = 0, 3, LevelNetwork
+	d := New(c)
+	for i := range 5 {
+		d.Observe(at("k", "198.51.100.1", fmt.Sprint(i), time.Duration(i)*time.Hour), nil)
+	}
+	refused := at("k", "203.0.113.9", "refused", 6*time.Hour)
+	e := *refused.Event
+	e.Outcome = event.Attempt
+	refused.Event = &e
+	if got := d.Observe(refused, nil); len(got) != 1 {
+		t.Fatalf("%d verdicts on the refused call", len(got))
+	}
+	if got := d.Observe(at("k", "203.0.113.9", "worked", 7*time.Hour), nil); len(got) != 1 {
+		t.Error("the refused call made the network usual")
+	}
+	if got := d.Observe(at("k", "203.0.113.9", "again", 8*time.Hour), nil); len(got) != 0 {
+		t.Error("a network that was used is told again")
+	}
+}

@@ -81,7 +81,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	s := &e.State
 	if isNew || s.last < d.floor {
 		*s = state{first: at, last: at}
-	} else if idle := at - s.last; !o.Late && idle >= int64(d.cfg.Idle) {
+	} else if idle := at - s.last; idle >= int64(d.cfg.Idle) {
 		out = append(out, d.verdict(s, time.Duration(idle), &o))
 	}
 	s.first, s.last = min(s.first, at), max(s.last, at)

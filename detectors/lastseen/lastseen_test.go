@@ -80,7 +80,7 @@ func TestPropOracle(t *testing.T) {
 					seen[key], last = nil, -1<<62
 				}
 				if when >= floor {
-					want = len(seen[key]) > 0 && !late && when-last >= c.Idle
+					want = len(seen[key]) > 0 && when-last >= c.Idle
 					seen[key] = append(seen[key], when)
 				}
 				if want != (len(got) == 1) {

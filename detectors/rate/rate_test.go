@@ -129,8 +129,13 @@ func TestRunOfBinsIsToldOnce(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d verdicts for one run of bins", n)
 	}
-	if got := d.Observe(at("k", "300", "later", 28*day+3*time.Hour), nil); len(got) != 1 {
-		t.Error("a new run is not told")
+	// A run ends with a bin in which nothing happens, or with a usual one.
+	if got := d.Observe(at("k", "300", "later", 28*day+130*time.Minute), nil); len(got) != 1 {
+		t.Error("a run after an empty bin is not told")
+	}
+	d.Observe(at("k", "3", "usual", 28*day+140*time.Minute), nil)
+	if got := d.Observe(at("k", "300", "again", 28*day+150*time.Minute), nil); len(got) != 1 {
+		t.Error("a run after a usual bin is not told")
 	}
 }
 

@@ -39,6 +39,7 @@ const (
 	maxFolded     = 800       // rows of what remains, folded
 	maxFoldBytes  = 300_000   // of HTML
 	maxRaw        = 1_600_000 // bytes of base64
+	maxUnpacked   = 64 << 20  // of JSON lines in it
 	maxOpen       = 4         // of the alerts told in full, shown open
 	maxListed     = 200       // files, gaps, rules
 	maxEvidence   = 50        // ids of one alert
@@ -738,17 +739,15 @@ func (p *page) raw(l lang, in *In) error {
 	as := in.Alerts
 	n := len(as)
 	var packed []byte
-	for {
+	for n > 0 {
 		idx, _ := worst(as, n)
 		var buf bytes.Buffer
-		z, err := gzip.NewWriterLevel(&buf, gzip.BestCompression)
-		if err != nil {
-			return err
-		}
-		enc := encoder(z)
+		z := gzip.NewWriter(&buf)
+		lines := &counter{w: z}
+		enc := encoder(lines)
 		// Written until it is clearly too much.
 		k := 0
-		for ; k < len(idx) && buf.Len() < 2*maxRaw; k++ {
+		for ; k < n && buf.Len() < maxRaw && lines.n <= maxUnpacked; k++ {
 			if err := enc.Encode(&as[idx[k]]); err != nil {
 				return err
 			}
@@ -758,11 +757,12 @@ func (p *page) raw(l lang, in *In) error {
 		}
 		packed = buf.Bytes()
 		got := base64.StdEncoding.EncodedLen(len(packed))
-		if got <= maxRaw && k == len(idx) || n == 0 {
+		over := max(float64(got)/maxRaw, float64(lines.n)/maxUnpacked)
+		if over <= 1 && k == n {
 			break
 		}
 		// As many as fit by the average so far, with some room.
-		n = min(n-1, int(float64(k)*float64(maxRaw)/float64(got)*0.95))
+		n = min(n-1, int(float64(k)/over*0.95))
 	}
 	if n == 0 {
 		return nil
@@ -773,6 +773,17 @@ func (p *page) raw(l lang, in *In) error {
 		p.RawNote = l.t("The %s worst of %s alerts fit in here. All of them: replay -o jsonl.", num(int64(n)), num(int64(len(as))))
 	}
 	return nil
+}
+
+// counter counts what goes through it.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.n += int64(len(b))
+	return c.w.Write(b)
 }
 
 func (p *page) rules(l lang, in *In) {

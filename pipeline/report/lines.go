@@ -108,13 +108,19 @@ func ocsf(a *alert.Alert, metadata any) *ocsfEvent {
 	agent, _ := a.Details["user_agent"].(string)
 	e.Cloud = object("provider", "Alibaba Cloud", "region", region, "account", object("uid", a.AccountID))
 	for _, id := range a.Attack {
+		if id == "" {
+			continue
+		}
 		t := object("technique", object("uid", id))
-		if parent, _, sub := strings.Cut(id, "."); sub {
+		if parent, _, sub := strings.Cut(id, "."); sub && parent != "" {
 			t = object("technique", object("uid", parent), "sub_technique", object("uid", id))
 		}
 		e.FindingInfo.Attacks = append(e.FindingInfo.Attacks, t)
 	}
 	for _, id := range a.EventIDs {
+		if id == "" {
+			continue
+		}
 		e.FindingInfo.RelatedEvents = append(e.FindingInfo.RelatedEvents, object("uid", id, "type", "ActionTrail"))
 	}
 	ev := map[string]any{}
@@ -151,7 +157,7 @@ func ocsf(a *alert.Alert, metadata any) *ocsfEvent {
 	}
 	if call != "" {
 		service, op, ok := strings.Cut(call, ":")
-		if !ok {
+		if !ok || op == "" {
 			service, op = "", call
 		}
 		put("api", object("operation", op, "service", object("name", service)))

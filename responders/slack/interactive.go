@@ -28,9 +28,12 @@ type Click struct {
 	UserID   string
 	ActionID string // ActionAcknowledge, ActionContain or ActionUndo
 	AlertID  string
-	Channel  string
-	TS       string // the message
-	At       time.Time
+	// ActionRef and ActionHash name the action that the button was for, as
+	// the person saw it; empty for Acknowledge.
+	ActionRef, ActionHash string
+	Channel               string
+	TS                    string // the message
+	At                    time.Time
 }
 
 // Handler does what a click asks for. It is called after Slack has its
@@ -252,7 +255,7 @@ func parse(cb slackapi.InteractionCallback, now time.Time) []stampedClick {
 			continue
 		}
 		c := stampedClick{actionTS: field(a.ActionTs), Click: Click{
-			UserID: field(cb.User.ID), ActionID: a.ActionID, AlertID: field(a.Value), Channel: field(channel), TS: field(cb.Container.MessageTs),
+			UserID: field(cb.User.ID), ActionID: a.ActionID, AlertID: field(part(a.Value, 0)), ActionRef: field(part(a.Value, 1)), ActionHash: field(part(a.Value, 2)), Channel: field(channel), TS: field(cb.Container.MessageTs),
 			At: parseStamp(a.ActionTs, now),
 		}}
 		if c.UserID != "" && c.AlertID != "" {
@@ -337,4 +340,12 @@ func (r *recent) first(parts ...string) bool {
 	}
 	r.set[key] = true
 	return true
+}
+
+// part is one of the parts of a button's value: "alert|action|hash".
+func part(value string, i int) string {
+	if ps := strings.SplitN(value, "|", 3); i < len(ps) {
+		return ps[i]
+	}
+	return ""
 }

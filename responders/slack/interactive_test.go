@@ -81,7 +81,7 @@ func TestClick(t *testing.T) {
 		t.Errorf("at %v", got.At)
 	}
 	got.At = time.Time{}
-	if want := (Click{UserID: "U0EXAMPLE1", ActionID: ActionContain, AlertID: sample().Alert.ID, Channel: c.ref.Channel, TS: c.ref.ID}); got != want {
+	if want := (Click{UserID: "U0EXAMPLE1", ActionID: ActionContain, AlertID: sample().Alert.ID, ActionRef: "act-1", Channel: c.ref.Channel, TS: c.ref.ID}); got != want {
 		t.Errorf("click %+v, want %+v", got, want)
 	}
 	eventually(t, c.ctx, "the answer", func() bool { return len(c.s.Ephemerals()) == 1 })

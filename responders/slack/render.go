@@ -377,16 +377,6 @@ func (r renderer) actionLine(v responders.ActionView) string {
 
 func undoable(v responders.ActionView) bool { return v.Undoable && v.State == responders.Done }
 
-// containable says that a containment exists that is neither in force nor on
-// its way nor forbidden.
-func containable(v responders.ActionView) bool {
-	switch v.State {
-	case responders.Proposed, responders.Observed, responders.Denied, responders.Expired, responders.Failed, responders.Undone:
-		return true
-	}
-	return false
-}
-
 // context is the small print.
 func (r renderer) context(a alert.Alert) string {
 	parts := []string{r.w.rule + " " + one(a.Rule, 80) + " v" + strconv.Itoa(a.RuleVersion)}
@@ -409,32 +399,40 @@ func (r renderer) context(a alert.Alert) string {
 	return text.CutUTF16(strings.Join(parts, " · "), budgetContext)
 }
 
-// buttonRow follows the state of the actions. A value is the alert id and
-// nothing else: what a click means is looked up when it comes.
+// buttonRow follows the state of the actions. A value is the alert's id and,
+// where the button is for an action, that action's id and hash: a click counts
+// for exactly what its dialog showed. It holds no text from an event.
 func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 	value := text.CutUTF16(text.Line(n.Alert.ID), budgetID)
-	button := func(id, label string) *slackapi.ButtonBlockElement {
+	button := func(id, label string, v *responders.ActionView) *slackapi.ButtonBlockElement {
+		value := value
+		if v != nil {
+			value += "|" + text.CutUTF16(text.Line(v.ID), 64) + "|" + text.CutUTF16(text.Line(v.ActionHash), 64)
+		}
 		return slackapi.NewButtonBlockElement(id, value, plain(label))
 	}
-	out := []slackapi.BlockElement{button(ActionAcknowledge, r.w.ack)}
-	var contain, undo string
-	for _, v := range n.Actions {
-		d := v.Describe
-		if d == "" {
-			d = v.Kind
+	out := []slackapi.BlockElement{button(ActionAcknowledge, r.w.ack, nil)}
+	what := func(v *responders.ActionView) string {
+		if v.Describe == "" {
+			return v.Kind + " "
 		}
-		if contain == "" && containable(v) {
-			contain = d + " "
+		return v.Describe + " "
+	}
+	var contain, undo *responders.ActionView
+	for i := range n.Actions {
+		v := &n.Actions[i]
+		if contain == nil && v.State == responders.Proposed {
+			contain = v
 		}
-		if undo == "" && undoable(v) {
-			undo = d + " "
+		if undo == nil && undoable(*v) {
+			undo = v
 		}
 	}
-	if contain != "" {
-		out = append(out, button(ActionContain, r.w.contain).WithStyle(slackapi.StyleDanger).WithConfirm(r.confirm(r.w.containTitle, contain, slackapi.StyleDanger)))
+	if contain != nil {
+		out = append(out, button(ActionContain, r.w.contain, contain).WithStyle(slackapi.StyleDanger).WithConfirm(r.confirm(r.w.containTitle, what(contain), slackapi.StyleDanger)))
 	}
-	if undo != "" {
-		out = append(out, button(ActionUndo, r.w.undoButton).WithConfirm(r.confirm(r.w.undoTitle, undo, "")))
+	if undo != nil {
+		out = append(out, button(ActionUndo, r.w.undoButton, undo).WithConfirm(r.confirm(r.w.undoTitle, what(undo), "")))
 	}
 	return out
 }

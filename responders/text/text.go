@@ -1,6 +1,7 @@
 package text
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -345,7 +346,8 @@ func emojiAhead(rs []rune) bool {
 	for i, r := range rs {
 		switch {
 		case r == ':':
-			return i > 0
+			// No emoji has a name of two digits, and 06:02:11 is a time.
+			return i > 0 && !(i <= 2 && digits(rs[:i]))
 		case i > 64:
 			return false
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '+', r == '-', r == '\'', r >= 0x80:
@@ -354,6 +356,10 @@ func emojiAhead(rs []rune) bool {
 		}
 	}
 	return false
+}
+
+func digits(rs []rune) bool {
+	return !slices.ContainsFunc(rs, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 var broadcasts = []string{"here", "channel", "everyone", "group"}

@@ -74,7 +74,7 @@ func TestMrkdwn(t *testing.T) {
 		{"@here @Channel @EVERYONE @bob @heretic", "＠here ＠Channel ＠EVERYONE @bob @heretic"},
 		{"&lt;!here&gt;", "&amp;lt;!here&amp;gt;"},
 		{"*b* _i_ a_b ~s~ `c`", "∗b∗ ＿i＿ a_b ∼s∼ ˋcˋ"},
-		{"acs:ram::1:user/x", "acs꞉ram:꞉1:user/x"},
+		{"acs:ram::1:user/x", "acs꞉ram::1:user/x"},
 		{"ram:CreateAccessKey", "ram:CreateAccessKey"},
 		{"mailto:a@b.example MAILTO:x", "mailto[:]a@b.example MAILTO[:]x"},
 		{"line\n> quote", "line &gt; quote"},

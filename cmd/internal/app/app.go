@@ -276,18 +276,18 @@ func (a *App) click(ctx context.Context, c slack.Click) (string, error) {
 	switch c.ActionID {
 	case slack.ActionContain:
 		for _, d := range actions {
-			if d.State == responders.Proposed {
-				d, err := a.machine.Approve(ctx, d.ID, by, d.Hash)
+			if d.ID == c.ActionRef && d.State == responders.Proposed {
+				d, err := a.machine.Approve(ctx, d.ID, by, c.ActionHash)
 				if err != nil {
 					return "", err
 				}
 				return fmt.Sprintf("%s: %s", d.Describe, d.State), nil
 			}
 		}
-		return "Nothing waits for approval on this alert.", nil
+		return "This no longer waits for approval; look at the message again.", nil
 	case slack.ActionUndo:
 		for _, d := range actions {
-			if d.Undoable {
+			if d.ID == c.ActionRef && d.Undoable {
 				d, err := a.machine.Undo(ctx, d.ID, by)
 				if err != nil {
 					return "", err
@@ -295,7 +295,7 @@ func (a *App) click(ctx context.Context, c slack.Click) (string, error) {
 				return fmt.Sprintf("%s: %s", d.Describe, d.State), nil
 			}
 		}
-		return "Nothing on this alert can be undone.", nil
+		return "This can no longer be undone; look at the message again.", nil
 	case slack.ActionAcknowledge:
 		a.log.Info("alert acknowledged", "alert_id", c.AlertID, "by", by)
 		return "Acknowledged.", nil

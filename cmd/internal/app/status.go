@@ -61,6 +61,9 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 			s.Frozen = f
 		}
 		for _, d := range s.Destinations {
+			if !d.FailingSince.IsZero() {
+				s.Problems = append(s.Problems, fmt.Sprintf("alerts do not reach %s since %s, %d wait: %s", d.Name, since(d.FailingSince), d.Waiting, d.LastErr))
+			}
 			if d.Dead > 0 {
 				s.Problems = append(s.Problems, fmt.Sprintf("%d notices to %s could not be delivered: %s", d.Dead, d.Name, d.LastErr))
 			}
