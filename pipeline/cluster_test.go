@@ -65,7 +65,7 @@ func leader(t testing.TB, c *bustest.Cluster, stream string) int {
 // clusterRun stores and evaluates a trail on a cluster while trouble happens,
 // and compares what came of it with an undisturbed run: lost 0, doubled 0. away
 // keeps the client from the first server.
-func clusterRun(t *testing.T, o bustest.Options, n int, away bool, trouble func(c *bustest.Cluster, b *bus.Bus, progress func() int)) {
+func clusterRun(t *testing.T, o bustest.Options, n int, every time.Duration, away bool, trouble func(c *bustest.Cluster, b *bus.Bus, progress func() int)) {
 	all := trail(n)
 	want := undisturbed(t, all)
 	c := bustest.StartCluster(t, o)
@@ -99,7 +99,7 @@ func clusterRun(t *testing.T, o bustest.Options, n int, away bool, trouble func(
 	go func() { done <- p.Run(ctx) }()
 	feed, stop := context.WithCancel(ctx)
 	defer stop()
-	progress, wait := feeder(feed, b, all, 5*time.Millisecond)
+	progress, wait := feeder(feed, b, all, every)
 	trouble(c, b, progress)
 	fed := make(chan error, 1)
 	go func() { fed <- wait() }()
@@ -173,7 +173,7 @@ func moves(t testing.TB, progress func() int, by int) time.Duration {
 
 // The leader of EVENTS is killed in mid-publish, then all three servers are.
 func TestClusterKilled(t *testing.T) {
-	clusterRun(t, bustest.Options{}, 3000, false, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
+	clusterRun(t, bustest.Options{}, 3000, 5*time.Millisecond, false, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
 		moves(t, progress, 200)
 		i := leader(t, c, bus.StreamEvents)
 		c.Servers[i].Kill()
@@ -199,7 +199,7 @@ func TestClusterPartitioned(t *testing.T) {
 	}
 	for _, away := range cases {
 		t.Run(fmt.Sprintf("away=%v", away), func(t *testing.T) {
-			clusterRun(t, bustest.Options{}, 3000, away, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
+			clusterRun(t, bustest.Options{}, 3000, 5*time.Millisecond, away, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
 				moves(t, progress, 200)
 				moveLeader(t, c, bus.StreamEvents, 0)
 				moves(t, progress, 40)
@@ -255,7 +255,7 @@ func TestClusterDiskFull(t *testing.T) {
 			}
 		})
 	}
-	clusterRun(t, bustest.Options{Dirs: dirs}, 6000, false, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
+	clusterRun(t, bustest.Options{Dirs: dirs}, 6000, 25*time.Millisecond, false, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
 		moves(t, progress, 200)
 		i := leader(t, c, bus.StreamEvents)
 		ballast := dirs[i] + "/ballast"

@@ -274,12 +274,15 @@ func (in *Ingester) recoverDamaged(ctx context.Context, s *shardState, newest *b
 	}
 	s.position = newest.From
 	oldest := newest.Page
-	state, err := in.b.State(ctx, bus.StreamEvents)
-	if err != nil {
+	// The end is asked of the leader: what is pending for a reader is the
+	// opinion of a server that may lag behind.
+	filter := "ev.*." + s.token
+	last, err := in.b.Last(ctx, bus.StreamEvents, filter)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
 		return err
 	}
-	if state.Msgs > 0 {
-		r := in.b.NewReader(bus.StreamEvents, state.First, 16, "ev.*."+s.token)
+	if err == nil {
+		r := in.b.NewReader(bus.StreamEvents, 1, 16, filter)
 		defer r.Stop()
 		for {
 			d, err := r.Next(ctx)
@@ -295,7 +298,7 @@ func (in *Ingester) recoverDamaged(ctx context.Context, s *shardState, newest *b
 					}
 				}
 			}
-			if d.Pending == 0 || d.Seq >= state.Last {
+			if d.Seq >= last.Seq {
 				break
 			}
 		}

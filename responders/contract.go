@@ -100,6 +100,11 @@ type Executor interface {
 	Undo(ctx context.Context, a Action, prior json.RawMessage) (Result, error)
 }
 
+// UndoDescriber is an Executor that can name the call that Undo would make.
+type UndoDescriber interface {
+	DescribeUndo(a Action, prior json.RawMessage) string
+}
+
 // Errors that executors classify their failures by, for errors.Is.
 var (
 	// ErrRefused: this must not be done; page a person. Never retried.
@@ -146,6 +151,8 @@ type ActionView struct {
 	By       string    `json:"by,omitempty"`
 	At       time.Time `json:"at"`
 	Undoable bool      `json:"undoable"`
+	// DescribeUndo names the call that undo makes, where the executor says.
+	DescribeUndo string `json:"describe_undo,omitempty"`
 	// ActionHash is the hash of the exact action; a click carries it back, so
 	// that people approve what they were shown.
 	ActionHash string `json:"-"`

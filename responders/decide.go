@@ -71,7 +71,7 @@ func (m *Machine) find(ctx context.Context, id string) (*record, uint64, error) 
 	if err != nil || seq > 0 {
 		return r, seq, err
 	}
-	if len(id) < 6 {
+	if len(id) < 4 {
 		return nil, 0, fmt.Errorf("%w: %q", ErrNoAction, clip(id, 64))
 	}
 	ids, err := m.j.IDs(ctx, kindAction)

@@ -578,7 +578,7 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, er
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, steps(h, n.Shown.Actions[v.ID], v.Describe)...)
+		out = append(out, steps(h, n.Shown.Actions[v.ID], v)...)
 	}
 	if len(out) > room {
 		out = out[len(out)-room:] // the newest say where things stand
@@ -589,7 +589,7 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, er
 // steps tells what became of an action after the record that was shown last.
 // States that only led to the next one are left out, unless a person made
 // them: people want to know who said yes.
-func steps(history []Entry, shown uint64, describe string) []string {
+func steps(history []Entry, shown uint64, v ActionView) []string {
 	var rs []record
 	before := State("")
 	for _, e := range history {
@@ -607,6 +607,10 @@ func steps(history []Entry, shown uint64, describe string) []string {
 		own := r.By == requesterPlaybook || r.By == machineName
 		if last := i == len(rs)-1; !last && own && r.Reason == "" {
 			continue
+		}
+		describe := v.Describe
+		if (r.State == Undoing || r.State == Undone) && v.DescribeUndo != "" {
+			describe = v.DescribeUndo
 		}
 		line := fmt.Sprintf("%s by %s: %s", strings.ReplaceAll(string(r.State), "_", " "), r.By, describe)
 		if r.Reason != "" {

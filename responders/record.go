@@ -206,6 +206,9 @@ func (m *Machine) detail(r *record, seq uint64) ActionDetail {
 		Action: r.Action, Hash: r.Hash, Next: r.Next, ProposedAt: r.ProposedAt, Need: r.Need, Approvals: r.Approvals,
 		Attempt: r.Attempt, Prior: r.Prior, Result: r.Result, Undo: r.Undo, Paged: r.Paged, Seq: seq,
 	}
+	if e, ok := m.exec[r.Action.Kind].(UndoDescriber); ok && len(r.Prior) > 0 {
+		d.DescribeUndo = clip(e.DescribeUndo(r.Action, r.Prior), maxReason)
+	}
 	if r.State == Proposed {
 		d.ExpiresAt = r.ExpiresAt
 		d.NeedsPerson = r.Action.Mode != Auto || r.Escalated

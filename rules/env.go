@@ -24,7 +24,7 @@ type env struct {
 
 	Param         func(string) string              `expr:"param" sig:"param(name) string" doc:"a request parameter by its key, without letter case: scalars as text, objects and lists as JSON text, absent as an empty text" ex:"param(\"UserName\")"`
 	HasParam      func(string) bool                `expr:"has_param" sig:"has_param(name) bool" doc:"whether the request has the parameter" ex:"has_param(\"UserName\")"`
-	ParamIs       func(string, string) bool        `expr:"param_is" sig:"param_is(name, text) bool" doc:"whether the parameter is the text, without letter case: true, \"True\" and \"true\" are the same" ex:"param_is(\"MFABindRequired\", \"false\")"`
+	ParamIs       func(string, string) bool        `expr:"param_is" sig:"param_is(name, text) bool" doc:"whether the parameter is the text, without letter case. Of true and false every spelling counts: \"False \", 0 and no are false; where that would exempt an event, compare param(name) instead" ex:"param_is(\"MFABindRequired\", \"false\")"`
 	ParamsContain func(string) bool                `expr:"params_contain" sig:"params_contain(text) bool" doc:"whether the value of any request parameter contains the text, without letter case" ex:"params_contain(\"0.0.0.0/0\")"`
 	ParamAny      func(string, string, []any) bool `expr:"param_any" sig:"param_any(prefix, suffix, [values]) bool" doc:"whether a request parameter whose key begins and ends so (without letter case) has one of the values: for flattened lists like Permissions.1.SourceCidrIp" ex:"param_any(\"Permissions.\", \".SourceCidrIp\", [\"0.0.0.0/0\"])"`
 	ParamNum      func(string, float64) float64    `expr:"param_num" sig:"param_num(name, default) float" doc:"the parameter as a number; the default when it is absent or not a number" ex:"param_num(\"MaxPasswordAge\", -1)"`
@@ -71,8 +71,8 @@ type envEvent struct {
 	VPC          string `expr:"vpc" doc:"vpcId when the call came through a VPC endpoint" ex:"vpc-example"`
 	APIVersion   string `expr:"api_version" doc:"apiVersion" ex:"2015-05-01"`
 	InsightType  string `expr:"insight_type" doc:"insightDetails.insightType of an Insight event" ex:"IpInsight"`
-	Hour         int    `expr:"hour" doc:"hour of the event time in UTC, 0 to 23" ex:"6"`
-	Weekday      int    `expr:"weekday" doc:"day of the week in UTC, 0 is Sunday" ex:"1"`
+	Hour         int    `expr:"hour" doc:"hour of the event time in UTC, 0 to 23; -1 when the record has no time" ex:"6"`
+	Weekday      int    `expr:"weekday" doc:"day of the week in UTC, 0 is Sunday; -1 when the record has no time" ex:"1"`
 	NameF        string `expr:"__name"`
 	ServiceF     string `expr:"__service"`
 }

@@ -454,9 +454,9 @@ func (c nativeCompiler) number(n ast.Node) (func(*session) float64, bool) {
 	if name, ok := path(n); ok {
 		switch name {
 		case "event.hour":
-			return func(s *session) float64 { return float64(s.ev.Time.Hour()) }, true
+			return func(s *session) float64 { return float64(hourOf(s.ev)) }, true
 		case "event.weekday":
-			return func(s *session) float64 { return float64(s.ev.Time.Weekday()) }, true
+			return func(s *session) float64 { return float64(weekdayOf(s.ev)) }, true
 		case "source.asn":
 			return func(s *session) float64 { s.locate(); return float64(s.lazy.asn) }, true
 		}
@@ -538,7 +538,8 @@ func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bo
 		k, ok1 := key(0)
 		v, ok2 := key(1)
 		if ok1 && ok2 && len(args) == 2 {
-			return func(s *session) bool { return strings.EqualFold(s.param(k), v) }, true
+			truth := event.ParseTruth(v)
+			return func(s *session) bool { return sameWord(s.param(k), v, truth) }, true
 		}
 	case "params_contain":
 		if v, ok := key(0); ok && len(args) == 1 {

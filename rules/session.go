@@ -55,7 +55,7 @@ func newSession(set *Set) *session {
 	e := &s.env
 	e.Param = s.param
 	e.HasParam = s.hasParam
-	e.ParamIs = func(name, text string) bool { return strings.EqualFold(s.param(name), text) }
+	e.ParamIs = func(name, text string) bool { return sameWord(s.param(name), text, event.ParseTruth(text)) }
 	e.ParamsContain = s.paramsContain
 	e.ParamAny = func(prefix, suffix string, values []any) bool {
 		a := anyParam{prefix: prefix, suffix: suffix}
@@ -139,7 +139,7 @@ func (s *session) fill() {
 		RW: ev.RW.String(), Category: canonical(ev.Category, eventCategories), Source: ev.Source,
 		ErrorCode: ev.ErrorCode, ErrorMessage: ev.ErrorMessage, UserAgent: ev.UserAgent, RequestID: ev.RequestID,
 		Account: ev.Recipient, Sensitive: ev.Sensitive, Global: ev.Global, VPC: ev.VPCID, APIVersion: ev.APIVersion,
-		InsightType: ev.InsightType, Hour: ev.Time.Hour(), Weekday: int(ev.Time.Weekday()),
+		InsightType: ev.InsightType, Hour: hourOf(ev), Weekday: weekdayOf(ev),
 		NameF: ev.NameFold, ServiceF: ev.ServiceFold,
 	}
 	a := &ev.Actor
@@ -558,4 +558,30 @@ func (t *interner) keep(s string) string {
 	s = strings.Clone(s)
 	t.words[s] = s
 	return s
+}
+
+// sameWord is what param_is asks. truth is the wanted word as a truth value:
+// of true and false every spelling counts, since a service reads "FALSE ", 0
+// and false alike.
+func sameWord(value, word string, truth event.Tri) bool {
+	if strings.EqualFold(value, word) {
+		return true
+	}
+	return truth != event.Unknown && len(word) > 3 && event.ParseTruth(value) == truth
+}
+
+// hourOf and weekdayOf are -1 for a record that does not say when it
+// happened.
+func hourOf(ev *event.Event) int {
+	if ev.Time.IsZero() {
+		return -1
+	}
+	return ev.Time.Hour()
+}
+
+func weekdayOf(ev *event.Event) int {
+	if ev.Time.IsZero() {
+		return -1
+	}
+	return int(ev.Time.Weekday())
 }

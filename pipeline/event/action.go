@@ -147,8 +147,12 @@ type catalog struct {
 
 var catalogue = mustCatalog(actionsText, eventsText)
 
-// ims is needed to prefer that service's own parameter spelling.
-var familyIMS = catalogue.families["ims"]
+// These read a user's name from parameters of different spelling.
+var (
+	familyRAM    = catalogue.families["ram"]
+	familyIMS    = catalogue.families["ims"]
+	familyAasSub = catalogue.families["aassub"]
+)
 
 func mustCatalog(actions, events string) *catalog {
 	c, err := parseCatalog(actions, events)

@@ -127,7 +127,7 @@ func (w *walk) resolveActor() {
 	if a.KeyKind = KeyKindOf(w.key); a.KeyKind != KeyNone {
 		a.Key = w.key
 	}
-	a.SessionMFA = parseTruth(w.sessionMFA)
+	a.SessionMFA = ParseTruth(w.sessionMFA)
 	a.Display = user
 	a.Name = bareName(user)
 
@@ -215,7 +215,7 @@ func (w *walk) resolveMFA() {
 	ev := w.ev
 	a := &ev.Actor
 	ev.MFA = a.SessionMFA
-	sub, root, sso := parseTruth(w.signinMFA), parseTruth(w.rootMFA), parseTruth(w.ssoMFA)
+	sub, root, sso := ParseTruth(w.signinMFA), ParseTruth(w.rootMFA), ParseTruth(w.ssoMFA)
 	if !ev.IsSignIn() {
 		if ev.MFA == Unknown {
 			ev.MFA = firstKnown(sub, root)
@@ -252,29 +252,39 @@ func (e *Event) IsSignIn() bool {
 	return e.Action == ActSignInConsole || e.Action == ActSignInSSO || e.NameFold == "consolesignin"
 }
 
-// parseTruth reads the many spellings of a boolean; anything else is unknown.
-func parseTruth(s string) Tri {
-	switch len(s) {
-	case 4:
-		if s == "true" || strings.EqualFold(s, "true") {
-			return Yes
-		}
-	case 5:
-		if s == "false" || strings.EqualFold(s, "false") {
-			return No
-		}
+// ParseTruth reads the many spellings of a boolean, without letter case and
+// surrounding space: true, yes and 1 are Yes; false, no and 0 are No; anything
+// else is Unknown.
+func ParseTruth(s string) Tri {
+	switch s {
+	case "":
+		return Unknown
+	case "true":
+		return Yes
+	case "false":
+		return No
+	}
+	s = strings.TrimSpace(s)
+	switch {
+	case s == "1", strings.EqualFold(s, "true"), strings.EqualFold(s, "yes"):
+		return Yes
+	case s == "0", strings.EqualFold(s, "false"), strings.EqualFold(s, "no"):
+		return No
 	}
 	return Unknown
 }
 
 // resolveKind sorts the caller. Service is decided by facts that a caller
-// cannot choose; Human and Workload also look at the user agent, which anyone
-// can forge: they are for display and baselines, never for an exemption.
+// cannot choose: the identity's type and a role name that only the cloud can
+// assume. A service address is none of them: whoever acts through a stack, a
+// template or a task of a service leaves the service's address with their own
+// identity. Human and Workload also look at the user agent, which anyone can
+// forge: they are for display and baselines, never for an exemption.
 func (w *walk) resolveKind() {
 	ev := w.ev
 	a := &ev.Actor
 	switch {
-	case a.Type == System, a.ServiceLinked, ev.Address.Kind == AddressService:
+	case a.Type == System, a.ServiceLinked:
 		a.Kind = Service
 		return
 	case ev.IsSignIn():
@@ -282,6 +292,7 @@ func (w *walk) resolveKind() {
 		return
 	}
 	interactive := isInteractive(ev.Type, ev.UserAgent)
+	viaService := ev.Address.Kind == AddressService
 	switch a.Type {
 	case SAMLUser, CloudSSOUser, CloudAccount:
 		a.Kind = Human
@@ -289,12 +300,12 @@ func (w *walk) resolveKind() {
 		a.Kind = Workload
 	case RootAccount, RAMUser:
 		a.Kind = Human
-		if a.KeyKind != KeyNone && !interactive {
+		if viaService || a.KeyKind != KeyNone && !interactive {
 			a.Kind = Workload
 		}
 	case AssumedRole:
 		a.Kind = Workload
-		if interactive {
+		if interactive && !viaService {
 			a.Kind = Human
 		}
 	}

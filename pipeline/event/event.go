@@ -23,7 +23,8 @@ type Event struct {
 	// the same act done through twin services (Ram, Ims, ResourceManager;
 	// AasSub, AasCustomer, CloudSSO). Empty when the act has none.
 	Action Action
-	// Time is when it happened (eventTime, UTC).
+	// Time is when it happened (eventTime, UTC); zero when the record does
+	// not say, never a made-up one.
 	Time time.Time
 
 	Source      string // eventSource: endpoint host
@@ -111,8 +112,8 @@ type CallerKind uint8
 const (
 	CallerUnknown CallerKind = iota // "unknown"
 	Human                           // "human": console, SSO or a person's key
-	Workload                        // "workload": role sessions, SDK callers
-	Service                         // "service": system, service-linked roles, service addresses
+	Workload                        // "workload": role sessions, SDK callers, what acts through a service in a user's or role's name
+	Service                         // "service": system identities and service-linked roles; never by the address alone, which a caller can choose
 )
 
 // KeyKind is what sort of credential id accessKeyId is.

@@ -264,9 +264,20 @@ func TestIdentity(t *testing.T) {
 		{`{}`, nil, Actor{}},
 		{`"{\"type\":\"ram-user\",\"accountId\":\"` + acct + `\",\"userName\":\"alice\"}"`, nil,
 			Actor{Type: RAMUser, Kind: Human, Name: "alice", Display: "alice", ID: "user/" + acct + "/alice", Account: acct}},
-		// A service acting on a user's behalf is the service's doing.
+		// Whoever acts through a service (a ROS stack, an OOS task) is still
+		// themselves: the address alone makes nobody the cloud.
 		{ramUser("alice"), map[string]string{"sourceIpAddress": `"ros.aliyuncs.com"`},
-			Actor{Type: RAMUser, Kind: Service, Name: "alice", Display: "alice", ID: "user/" + acct + "/alice", Account: acct, Principal: uid}},
+			Actor{Type: RAMUser, Kind: Workload, Name: "alice", Display: "alice", ID: "user/" + acct + "/alice", Account: acct, Principal: uid}},
+		{rootIdentity, map[string]string{"sourceIpAddress": `"ros.aliyuncs.com"`, "userAgent": `"aliyuncli"`},
+			Actor{Type: RootAccount, Kind: Workload, Name: "root", Display: "boss@example.com", ID: "root/" + acct, Account: acct, Principal: acct}},
+		{`{"type":"assumed-role","accountId":"` + acct + `","principalId":"300:s1","userName":"Deployer:s1"}`,
+			map[string]string{"sourceIpAddress": `"oos.aliyuncs.com"`, "eventType": `"ConsoleOperation"`},
+			Actor{Type: AssumedRole, Kind: Workload, Name: "Deployer", Display: "Deployer:s1", ID: "role/" + acct + "/deployer", Account: acct, Principal: "300:s1", Role: "Deployer", Session: "s1"}},
+		{`{"accountId":"` + acct + `","userName":"x"}`, map[string]string{"sourceIpAddress": `"ros.aliyuncs.com"`},
+			Actor{Name: "x", Display: "x", ID: "unknown/" + acct + "/x", Account: acct}},
+		// In an identity the word null is what shippers write for nothing.
+		{`{"type":"ram-user","accountId":"` + acct + `","principalId":"` + uid + `","userName":"null"}`, nil,
+			Actor{Type: RAMUser, Kind: Human, ID: "user/" + acct + "/id:" + uid, Account: acct, Principal: uid}},
 	} {
 		o := map[string]string{"userIdentity": c.identity}
 		for k, v := range c.more {
@@ -378,6 +389,12 @@ func TestMFA(t *testing.T) {
 		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":"false"}`}), No},
 		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":true}`}), Yes},
 		{signin("AasSub", map[string]string{"additionalEventData": `{"isMFAChecked":"True"}`}), Yes},
+		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":0}`}), No},
+		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":"No"}`}), No},
+		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":"FALSE "}`}), No},
+		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":"1"}`}), Yes},
+		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":" yes"}`}), Yes},
+		{signin("AasSub", map[string]string{"additionalEventData": `{"mfaChecked":"2"}`}), Unknown},
 		{signin("AasCustomer", map[string]string{"additionalEventData": `{"isMFAChecked":"false"}`, "userIdentity": rootIdentity}), No},
 		{signin("AasCustomer", map[string]string{"additionalEventData": `{"mfaChecked":"true"}`, "userIdentity": rootIdentity}), Yes},
 		{signin("AasCustomer", map[string]string{"additionalEventData": `{"mfaChecked":"true","isMFAChecked":"false"}`, "userIdentity": rootIdentity}), No},
@@ -470,6 +487,16 @@ func TestTargets(t *testing.T) {
 		// The spelling that the service ignores cannot hide the one it reads.
 		{"Ims", "CreateAccessKey", `{"UserName":"decoy","UserPrincipalName":"bob@x"}`, "", ActIAMAccessKeyCreate, u("bob")},
 		{"Ram", "CreateAccessKey", `{"UserPrincipalName":"decoy@x","UserName":"bob"}`, "", ActIAMAccessKeyCreate, u("bob")},
+		// Nor can it, nor an id, make a call about oneself one about another.
+		{"Ram", "CreateAccessKey", `{"UserPrincipalName":"decoy@x"}`, "", ActIAMAccessKeyCreate, u("Alice")},
+		{"Ims", "CreateAccessKey", `{"UserName":"decoy"}`, "", ActIAMAccessKeyCreate, u("Alice")},
+		{"Ims", "UpdateAccessKey", `{"UserName":"decoy","UserAccessKeyId":"LTAI5tEXAMPLEalice0001"}`, "", ActIAMAccessKeyUpdate, withKey(u("Alice"), "LTAI5tEXAMPLEalice0001")},
+		{"Ram", "UnbindMFADevice", `{"UserId":"200000000000000099"}`, "", ActIAMMFAUnbind, u("Alice")},
+		{"AasSub", "BindMFADevice", `{"UserName":"decoy","UserPrincipalName":"decoy@x"}`, "", ActIAMMFABind, u("Alice")},
+		// A user may be called null.
+		{"Ram", "CreateAccessKey", `{"UserName":"null"}`, "", ActIAMAccessKeyCreate, u("null")},
+		{"Ims", "CreateUser", `{}`, `{"User":{"UserPrincipalName":"Null"}}`, ActIAMUserCreate, u("Null")},
+		{"Ims", "CreateAccessKey", `{"UserPrincipalName":null}`, "", ActIAMAccessKeyCreate, u("Alice")},
 		// The same words of another service are another act.
 		{"DataWorks", "DeleteProject", `{"ProjectName":"p"}`, "", "", Target{}},
 		{"Alidns", "DeleteDomain", `{"DomainName":"example.com"}`, "", ActDNSDomainDelete, Target{Type: "domain", ID: "domain/" + acct + "/example.com", Name: "example.com"}},

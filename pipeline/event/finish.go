@@ -44,8 +44,8 @@ func (w *walk) finish(start int) error {
 	case strings.EqualFold(w.rw, "Write"):
 		ev.RW = Write
 	}
-	ev.Global = parseTruth(w.global) == Yes
-	ev.Sensitive = parseTruth(w.sensitive) == Yes
+	ev.Global = ParseTruth(w.global) == Yes
+	ev.Sensitive = ParseTruth(w.sensitive) == Yes
 	ev.ErrorCode, ev.ErrorMessage = cleanError(w.errCode), cleanError(w.errMessage)
 	if ev.ErrorCode != "" || ev.ErrorMessage != "" {
 		ev.Outcome = Attempt

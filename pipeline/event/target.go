@@ -55,10 +55,11 @@ func (w *walk) resolveTarget(e *actionEntry) {
 }
 
 // param returns the first of the named parameters that is there and says
-// something.
+// something. The word "null" is a name like any other here: an absent
+// parameter is left out or a JSON null, and a user may be called null.
 func (w *walk) param(names ...string) string {
 	for _, n := range names {
-		if v, ok := w.ev.Param(n); ok && v != "" && !isNull(v) {
+		if v, ok := w.ev.Param(n); ok && v != "" {
 			return v
 		}
 	}
@@ -105,16 +106,32 @@ func (w *walk) targetSelf() {
 
 // targetUser resolves a RAM user. The service's own spelling of the name
 // comes first, so that an extra parameter of the other spelling, which the
-// service would ignore, cannot hide whom the call was about.
+// service would ignore, cannot hide whom the call was about. Where no name
+// means the caller, the own spelling is the only one read, for the same
+// reason; the sign-in pages know none and only ever serve the person who is
+// signed in.
 func (w *walk) targetUser(e *actionEntry, account string) {
 	ev := w.ev
-	first, second := "UserName", "UserPrincipalName"
-	if lookupService(ev.Service).family == familyIMS {
-		first, second = second, first
+	service := lookupService(ev.Service)
+	if ev.Service == "" {
+		service = serviceOfHost(ev.Source)
 	}
-	name := w.param(first, second)
+	orSelf := e.target.kind == targetUserOrSelf
+	var name string
+	switch family := service.family; {
+	case orSelf && family == familyIMS:
+		name = w.param("UserPrincipalName")
+	case orSelf && family == familyRAM:
+		name = w.param("UserName")
+	case orSelf && family == familyAasSub:
+	case family == familyIMS:
+		name = w.param("UserPrincipalName", "UserName")
+	default:
+		name = w.param("UserName", "UserPrincipalName")
+	}
 	if name == "" {
-		if id := w.param("UserId"); id != "" {
+		// No action that may leave the name out has a UserId.
+		if id := w.param("UserId"); id != "" && !orSelf {
 			if id == ev.Actor.Principal {
 				w.targetSelf()
 				return
@@ -123,16 +140,13 @@ func (w *walk) targetUser(e *actionEntry, account string) {
 			w.ev.Target.Name = id
 			return
 		}
-		if name, _ = ev.Response("User.UserPrincipalName"); name == "" || isNull(name) {
-			if name, _ = ev.Response("User.UserName"); isNull(name) {
-				name = ""
-			}
+		if name, _ = ev.Response("User.UserPrincipalName"); name == "" {
+			name, _ = ev.Response("User.UserName")
 		}
 	}
 	if name == "" {
-		// The API takes an empty name for the current user. Sign-in pages
-		// only ever serve the person who is signed in.
-		if e.target.kind == targetUserOrSelf {
+		// The API takes an empty name for the current user.
+		if orSelf {
 			w.targetSelf()
 		}
 		return

@@ -28,6 +28,8 @@ type change[S any] struct {
 	check func(t *target) error
 	// describe names the exact call that sets to.
 	describe func(t target) string
+	// back names the call that sets a prior state again; optional.
+	back func(t target, prior S) string
 	// read returns the present state. errGone: nothing there to change.
 	read func(ctx context.Context, sc scope, t target) (S, error)
 	// veto says why the change must not be made although the target may be
@@ -60,6 +62,22 @@ func (x *change[S]) Describe(a responders.Action) string {
 		return x.kind + ": " + clean(err.Error(), 300)
 	}
 	return clean(x.describe(t), 300) + " in account " + t.account
+}
+
+// DescribeUndo says what Undo would call.
+func (x *change[S]) DescribeUndo(a responders.Action, prior json.RawMessage) string {
+	t, err := x.target(a)
+	if err != nil {
+		return ""
+	}
+	s, err := x.decode(t, prior)
+	if err != nil {
+		return ""
+	}
+	if x.back == nil {
+		return clean("restore "+x.words(s)+" as it was before "+x.describe(t), 300) + " in account " + t.account
+	}
+	return clean(x.back(t, s), 300) + " in account " + t.account
 }
 
 func (x *change[S]) target(a responders.Action) (target, error) {

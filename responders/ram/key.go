@@ -37,6 +37,9 @@ func (c *Client) disableAccessKey() responders.Executor {
 		describe: func(t target) string {
 			return fmt.Sprintf("ram UpdateAccessKey{UserName: %s, UserAccessKeyId: %s, Status: Inactive}", t.user, t.key)
 		},
+		back: func(t target, prior KeyState) string {
+			return fmt.Sprintf("ram UpdateAccessKey{UserName: %s, UserAccessKeyId: %s, Status: %s}", t.user, t.key, prior.Status)
+		},
 		read: c.readKey,
 		want: func(_ target, prior KeyState) KeyState {
 			prior.Status = inactive

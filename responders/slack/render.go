@@ -352,6 +352,9 @@ func (r renderer) actionLine(v responders.ActionView) string {
 		state = one(string(v.State), 40)
 	}
 	what := one(v.Describe, 200)
+	if (v.State == responders.Undoing || v.State == responders.Undone) && v.DescribeUndo != "" {
+		what = one(v.DescribeUndo, 200)
+	}
 	if what == "" {
 		what = one(v.Kind, 60)
 	}
@@ -393,8 +396,9 @@ func (r renderer) context(a alert.Alert) string {
 	if r.w == catalogue[Chinese] && a.Runbook.ZH != "" || runbook == "" {
 		runbook = a.Runbook.ZH
 	}
-	if line, _, _ := strings.Cut(text.Block(runbook), "\n"); line != "" {
-		parts = append(parts, r.w.runbook+": "+one(line, 300))
+	// Up to the first command: a runbook that stops at "do this:" helps nobody.
+	if line := one(strings.ReplaceAll(text.Block(runbook), "\n", " "), 300); line != "" {
+		parts = append(parts, r.w.runbook+": "+line)
 	}
 	return text.CutUTF16(strings.Join(parts, " · "), budgetContext)
 }
@@ -432,9 +436,17 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 		out = append(out, button(ActionContain, r.w.contain, contain).WithStyle(slackapi.StyleDanger).WithConfirm(r.confirm(r.w.containTitle, what(contain), slackapi.StyleDanger)))
 	}
 	if undo != nil {
-		out = append(out, button(ActionUndo, r.w.undoButton, undo).WithConfirm(r.confirm(r.w.undoTitle, what(undo), "")))
+		out = append(out, button(ActionUndo, r.w.undoButton, undo).WithConfirm(r.confirm(r.w.undoTitle, undoing(undo), "")))
 	}
 	return out
+}
+
+// undoing names the call that an undo makes, not the one it takes back.
+func undoing(v *responders.ActionView) string {
+	if v.DescribeUndo != "" {
+		return v.DescribeUndo + " "
+	}
+	return "restore what was before: " + v.Describe + " "
 }
 
 // confirm shows the exact call before a click counts.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -117,6 +118,10 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}()
 
 	pc := pipeline.Config{Bus: a.bus, Logger: a.log}
+	if !a.bus.Embedded() {
+		// Others may run the same roles on this cluster.
+		pc.Leases = &pipeline.LeaseConfig{Name: owner() + "/" + rand.Text()[:8]}
+	}
 	grace := c.Detect.Grace.Std()
 	// When traffic pauses, what waits for late events is decided after this
 	// much ingest time, however long the grace.
@@ -146,7 +151,13 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		if err = a.respond(ctx, o.Destinations); err != nil {
 			return nil, err
 		}
-		pc.Readers = []*pipeline.AlertReader{{Bus: a.bus, Name: readerName, Handle: a.dispatcher.Handle, Logger: a.log}}
+		r := &pipeline.AlertReader{Bus: a.bus, Name: readerName, Handle: a.dispatcher.Handle, Logger: a.log}
+		if pc.Leases != nil {
+			// What the process that did this before us has begun is in the
+			// journal.
+			r.Begin = a.dispatcher.Recover
+		}
+		pc.Readers = []*pipeline.AlertReader{r}
 	}
 	if a.pipe, err = pipeline.New(pc); err != nil {
 		return nil, err
@@ -176,7 +187,7 @@ func owner() string {
 	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
-func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
+func slsConfig(s config.SLS) sls.Config {
 	cfg := sls.Config{Endpoint: s.Endpoint, Project: s.Project, Logstore: s.Logstore, Group: s.Group, Consumer: s.Consumer, Start: sls.Start(s.Start)}
 	if s.AuthV4 {
 		cfg.Region = s.Region
@@ -184,7 +195,11 @@ func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
 	if t, err := time.Parse(time.RFC3339, s.Start); err == nil {
 		cfg.Start, cfg.StartTime = sls.StartTime, t
 	}
-	return sls.New(cfg, a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader})
+	return cfg
+}
+
+func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
+	return sls.New(slsConfig(s), a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader})
 }
 
 // learning withholds what is found on events before until: they only teach
@@ -243,9 +258,51 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	return nil
 }
 
-func (a *App) slack(s config.Slack) (responders.Destination, error) {
-	cfg := slack.Config{Name: s.Name, Token: s.Token.Reveal(), AppToken: s.AppToken.Reveal(), Channel: s.Channel,
+// Check says what New would refuse, and what will not do what its author may
+// believe, without opening or calling anything.
+func Check(c *config.Config) (warnings []string, err error) {
+	var errs []error
+	if _, err := RulesOf(c).Load(); err != nil {
+		errs = append(errs, fmt.Errorf("the rules cannot be used:\n%w", err))
+	}
+	for i, s := range c.Notify.Slack {
+		if err := slackConfig(s).Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("notify.slack[%d]: %w", i, err))
+		}
+	}
+	for i, s := range c.Source.SLS {
+		if err := slsConfig(s).Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("source.sls[%d]: %w", i, err))
+		}
+	}
+	if len(c.Source.SLS) == 0 {
+		warnings = append(warnings, "source.sls is empty: run has nothing to read")
+	}
+	if len(c.Notify.Slack) == 0 {
+		warnings = append(warnings, "notify is empty: nobody is told")
+	}
+	acts := false
+	for _, p := range responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks) {
+		acts = acts || p.Mode == responders.Auto || p.Mode == responders.Approve
+	}
+	switch {
+	case c.Respond.Mode != responders.Observe && !acts:
+		warnings = append(warnings, fmt.Sprintf("respond.mode is %s, but every playbook only observes: nothing will be contained (for example: playbooks: [{name: leaked-key, mode: auto}])", c.Respond.Mode))
+	case c.Respond.Mode == responders.Observe && len(c.Respond.Playbooks) > 0 && acts:
+		warnings = append(warnings, "respond.mode is observe and bounds every playbook: nothing will be contained")
+	case c.Respond.Mode != responders.Observe && !c.Respond.RAM.Enabled:
+		warnings = append(warnings, "respond.ram.enabled is false: nothing in the cloud can be changed")
+	}
+	return warnings, errors.Join(errs...)
+}
+
+func slackConfig(s config.Slack) slack.Config {
+	return slack.Config{Name: s.Name, Token: s.Token.Reveal(), AppToken: s.AppToken.Reveal(), Channel: s.Channel,
 		WebhookURL: s.Webhook.Reveal(), Language: slack.Language(s.Language), APIURL: s.APIURL}
+}
+
+func (a *App) slack(s config.Slack) (responders.Destination, error) {
+	cfg := slackConfig(s)
 	n, err := slack.New(cfg, a.log)
 	if err != nil {
 		return responders.Destination{}, err
@@ -367,6 +424,12 @@ func (a *App) Run(ctx context.Context) error {
 		start(&src, s.Name(), func() error { return s.Run(srcCtx) })
 	}
 	a.log.Info("running", "rules", a.rules.Len(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
+
+	if warnings, err := Check(a.cfg); err == nil {
+		for _, w := range warnings {
+			a.log.Warn("configuration", "warning", w)
+		}
+	}
 
 	var first error
 	select {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	yaml "go.yaml.in/yaml/v4"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 )
 
@@ -40,10 +41,18 @@ func configCmd(e *env) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 
 	var path string
-	validate := &cobra.Command{Use: "validate", Short: "Check the configuration; every fault at once", Args: cobra.NoArgs,
+	validate := &cobra.Command{Use: "validate", Short: "Check the configuration, its rules and destinations, without starting anything", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := loadConfig(e, path); err != nil {
+			cfg, err := loadConfig(e, path)
+			if err != nil {
 				return err
+			}
+			warnings, err := app.Check(cfg)
+			if err != nil {
+				return exit(exitUsage, err)
+			}
+			for _, w := range warnings {
+				fmt.Fprintln(e.err, "warning:", w)
 			}
 			fmt.Fprintf(e.out, "%s is fine\n", configPath(e, path))
 			return nil

@@ -73,6 +73,7 @@ func checkOutput(out string, forms ...string) error {
 
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
@@ -92,7 +93,9 @@ func printTable(e *env, header table.Row, rows []table.Row) {
 		}
 		t.AppendRow(r)
 	}
-	fmt.Fprintln(e.out, t.Render())
+	for _, line := range strings.Split(t.Render(), "\n") {
+		fmt.Fprintln(e.out, strings.TrimRight(strings.TrimPrefix(line, " "), " "))
+	}
 }
 
 func short(id string) string { return id[:min(12, len(id))] }
@@ -289,8 +292,11 @@ func printAction(e *env, d responders.ActionDetail) {
 	if d.Result != nil {
 		line("after", string(d.Result.After))
 	}
+	if d.Undo != nil {
+		line("restored", string(d.Undo.After))
+	}
 	if !d.UndoUntil.IsZero() {
-		line("undo", "until "+stamp(d.UndoUntil))
+		line("undo", "until "+stamp(d.UndoUntil)+": "+d.DescribeUndo)
 	}
 	for _, h := range d.History {
 		line("·", fmt.Sprintf("%s  %-10s%s  %s", stamp(h.At), h.State, by(h.By), h.Reason))
@@ -338,6 +344,10 @@ func parkedCmd(e *env) *cobra.Command {
 		}
 		if out == "json" {
 			return printJSON(e.out, ps)
+		}
+		if len(ps) == 0 {
+			fmt.Fprintln(e.out, "nothing is parked")
+			return nil
 		}
 		var rows []table.Row
 		for _, p := range ps {
@@ -408,7 +418,11 @@ func printStatus(e *env, s admin.Status) {
 	}
 	var rows []table.Row
 	for _, x := range s.Sources {
-		rows = append(rows, table.Row{x.Name, x.Records, stamp(x.LastPull), fmt.Sprintf("%.0fs", x.BehindSeconds), x.Credentials, x.Rebuilds})
+		behind := "unknown"
+		if !x.LastPull.IsZero() {
+			behind = fmt.Sprintf("%.0fs", x.BehindSeconds)
+		}
+		rows = append(rows, table.Row{x.Name, x.Records, stamp(x.LastPull), behind, x.Credentials, x.Rebuilds})
 	}
 	printTable(e, table.Row{"source", "records", "last pull", "behind", "credentials", "rebuilds"}, rows)
 	rows = nil

@@ -169,7 +169,7 @@ func Version() string {
 func args(min, max int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, a []string) error {
 		if len(a) < min || max >= 0 && len(a) > max {
-			return usagef("%s wants %s\nsee: %s --help", c.CommandPath(), what, c.CommandPath())
+			return usagef("%s wants %s\nsee: %s --help", strings.TrimPrefix(c.CommandPath(), "trailwarden "), what, c.CommandPath())
 		}
 		return nil
 	}

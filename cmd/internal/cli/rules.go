@@ -172,7 +172,7 @@ func rulesLint(e *env) *cobra.Command {
 		}
 		warnings := rules.Lint(set)
 		for _, w := range warnings {
-			fmt.Fprintln(e.out, w.Error())
+			fmt.Fprintln(e.out, "warning:", w.Error())
 		}
 		fmt.Fprintf(e.err, "%d rules are fine, %d warnings\n", len(set.List()), len(warnings))
 		return nil

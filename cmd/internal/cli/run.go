@@ -127,7 +127,7 @@ as one line of JSON. It serves until it is interrupted.`,
 			if err != nil && !errors.Is(err, context.Canceled) {
 				return err
 			}
-			fmt.Fprintf(e.err, "fakecloud: %d records are in the logstore; serving until interrupted\n", n)
+			fmt.Fprintf(e.err, "fakecloud: %d records are in the logstore; serving until interrupted\n  in another terminal: trailwarden run --config %s\n  the team's channel:  curl -s http://%s/fake/messages\n", n, cloud.Config, cloud.Addr)
 			<-c.Context().Done()
 			return nil
 		}}

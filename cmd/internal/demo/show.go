@@ -274,7 +274,7 @@ func summary(t *Terminal, out Outcome) {
 	t.Print("%s", "")
 	t.Print("  %s", t.paint(bold, "What happened"))
 	t.Print("  %d events, %d alerts (%s), the first after %.1f s", out.Events, len(out.Alerts), strings.Join(parts, ", "), out.FirstAlert.Seconds())
-	t.Print("  %d messages in the team's channel: one for each incident, edited as it grew", out.Messages)
+	t.Print("  %d messages in the team's channel: one for each alert, edited as it grew", out.Messages)
 	if out.Undone {
 		t.Print("  1 key contained (intent journalled, called, read back) and the containment undone")
 	} else {

@@ -260,7 +260,7 @@ func (w *writer) intrusion(start time.Time) []Act {
 	for i, n := range []string{"alice", "bob", "chen.wei", "dana", "emre", "fatima", "guo.min", "hana"} {
 		spray = append(spray, w.signIn(at(0, 7*i), byName[n], attackerIP, false, "Authentication.Failed"))
 	}
-	add("Someone tries one password on eight accounts", "signin.spray", spray...)
+	add("Someone tries one password on one account after another", "signin.spray", spray...)
 
 	e := w.base(at(9, 12), root, attackerIP)
 	e.set("AasCustomer", "ConsoleSignin", "Write", nil)

@@ -130,6 +130,9 @@ func (t *Terminal) action(alertID string, a responders.ActionView) {
 		word = strings.ReplaceAll(string(a.State), "_", " ")
 	}
 	line := text.Terminal(a.Describe)
+	if a.State == responders.Undone && a.DescribeUndo != "" {
+		line = text.Terminal(a.DescribeUndo)
+	}
 	if a.Reason != "" && a.State != responders.Done && a.State != responders.Undone {
 		line += " (" + text.Terminal(a.Reason) + ")"
 	}

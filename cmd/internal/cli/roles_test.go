@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+)
+
+// startNATS runs a server with a socket, as an operator would.
+func startNATS(t *testing.T) string {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true,
+		NoSigs: true, NoLog: true, JetStreamMaxStore: 2 << 30, JetStreamMaxMemory: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	return "nats://" + s.Addr().String()
+}
+
+// startRole runs one role against an external server, with a folder of its own.
+func startRole(t *testing.T, bin, cfg, url, role string) (*child, string) {
+	t.Helper()
+	state := filepath.Join(t.TempDir(), "state")
+	c := &child{cmd: exec.Command(bin, "run", "--config", cfg, "--role", role), log: &lockedBuffer{}, done: make(chan struct{})}
+	// Lateness is not what is tested: a shard may wait for its new reader.
+	c.cmd.Env = append(os.Environ(), "TRAILWARDEN_DETECT_GRACE=2m", "TRAILWARDEN_STATE_DIR="+state, "TRAILWARDEN_NATS_URL="+url,
+		"TRAILWARDEN_NATS_REPLICAS=1", "TRAILWARDEN_NATS_PARTITIONS=8", "TRAILWARDEN_NATS_MAX_BYTES=536870912")
+	c.cmd.Stderr = c.log
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(c.done)
+		_ = c.cmd.Wait() // ProcessState says how it ended
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill() // it may have ended
+		<-c.done
+		if t.Failed() {
+			t.Logf("%s:\n%s", role, tail(c.log.String()))
+		}
+	})
+	return c, state
+}
+
+// The roles apart, two of each, on one external server. While attacks arrive
+// one process of each role goes: detection and response by SIGKILL, ingest in
+// order. Each alert is told once, each leaked key is disabled by one call.
+func TestRolesApart(t *testing.T) {
+	t.Parallel()
+	bin := realBinary(t)
+	tr := writeTrail(10*feedRate, time.Now().Truncate(time.Second))
+	want := tr.expected(t)
+	r := newRig(t, tr)
+	url := startNATS(t)
+	roles := map[string][]*child{}
+	states := map[string][]string{}
+	for _, role := range []string{"ingest", "detect", "respond"} {
+		for range 2 {
+			c, state := startRole(t, bin, r.cloud.Config, url, role)
+			roles[role], states[role] = append(roles[role], c), append(states[role], state)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	ready := every(100*time.Millisecond, func() bool {
+		parts := 0
+		for _, dir := range states["detect"] {
+			s, err := admin.Dial(dir).Status(ctx)
+			if err != nil || len(s.Partitions) != 4 {
+				return false
+			}
+			parts += len(s.Partitions)
+		}
+		return parts == 8
+	})
+	if !ready {
+		t.Fatal("the two that detect do not share the partitions")
+	}
+	at := 0
+	if _, err := r.cloud.Feed(ctx, func() ([]byte, error) {
+		if at == len(tr.records) {
+			return nil, nil
+		}
+		switch at {
+		case len(tr.records) / 4:
+			_ = roles["detect"][0].cmd.Process.Kill()
+		case len(tr.records) / 3:
+			// Whichever of the two is the one that reads alerts is killed
+			// in half of the runs; the other has to do it all.
+			_ = roles["respond"][0].cmd.Process.Kill()
+		case len(tr.records) / 2:
+			roles["ingest"][0].stop(t)
+		}
+		at++
+		return tr.records[at-1], nil
+	}, feedRate); err != nil {
+		t.Fatal(err)
+	}
+	detect, respond := admin.Dial(states["detect"][1]), admin.Dial(states["respond"][1])
+	start := time.Now()
+	var got uint64
+	settled := every(200*time.Millisecond, func() bool {
+		told := r.told()
+		for id := range want {
+			if told[id] == 0 {
+				return false
+			}
+		}
+		for _, k := range tr.keys {
+			if r.cloud.RAM.KeyStatus(k) != ramtest.Inactive {
+				return false
+			}
+		}
+		s, err := detect.Status(ctx)
+		if err != nil {
+			return false
+		}
+		got = accounted(s)
+		q, err := respond.Status(ctx)
+		if err != nil {
+			return false
+		}
+		waiting := 0
+		for _, d := range q.Destinations {
+			waiting += d.Waiting
+		}
+		return waiting == 0 && got >= uint64(len(tr.records)+sum(r.changes(t)))
+	})
+	t.Logf("%d records, %d alerts, %d keys; settled %v after the last record", len(tr.records), len(want), len(tr.keys), time.Since(start).Round(time.Millisecond))
+	if !settled {
+		t.Errorf("it did not settle: %d records are accounted for", got)
+	}
+	told, changes := r.told(), r.changes(t)
+	for id, w := range want {
+		if told[id] != 1 {
+			t.Errorf("alert %s (%s, %s) is %d messages in the chat, want 1", id, w.Rule, w.Reason, told[id])
+		}
+	}
+	for id, n := range told {
+		if _, ok := want[id]; !ok {
+			t.Errorf("%d messages that an undisturbed run does not send: %s", n, id)
+		}
+	}
+	for _, k := range tr.keys {
+		if changes[k] != 1 {
+			t.Errorf("key %s was changed by %d calls, want 1", k, changes[k])
+		}
+	}
+	if w := uint64(len(tr.records) + sum(changes)); got != w {
+		t.Errorf("%d records are accounted for, want %d", got, w)
+	}
+	for _, role := range []string{"ingest", "detect", "respond"} {
+		roles[role][1].stop(t)
+	}
+}
