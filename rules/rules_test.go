@@ -68,7 +68,7 @@ func TestExpectationsAreChecked(t *testing.T) {
 func TestExpressions(t *testing.T) {
 	over := map[string]any{
 		"eventName": "createuser", "serviceName": "RAM", "errorCode": "Forbidden.RAM", "eventType": "apicall", "acsRegion": "CN-Hangzhou", "userAgent": "Kali Linux curl/8",
-		"requestParameters":   map[string]any{"UserName": "Bob", "MFABindRequired": false, "MaxPasswordAge": 90, "Permissions.1.SourceCidrIp": "0.0.0.0/0", "Deep": map[string]any{"A": 1}},
+		"requestParameters":   map[string]any{"UserName": "Bob", "MFABindRequired": false, "Off": "FALSE ", "Zero": 0, "On": " Yes", "MaxPasswordAge": 90, "Permissions.1.SourceCidrIp": "0.0.0.0/0", "Deep": map[string]any{"A": 1}},
 		"responseElements":    map[string]any{"User": map[string]any{"UserId": "2001"}},
 		"additionalEventData": map[string]any{"loginType": "sso"},
 		"referencedResources": map[string]any{"ACS::RAM::User": []string{"bob"}},
@@ -105,6 +105,14 @@ func TestExpressions(t *testing.T) {
 		`param("UserName") == "bob"`:                                false,
 		`param_is("UserName", "bob")`:                               true,
 		`param_is("MFABindRequired", "False")`:                      true,
+		`param_is("MFABindRequired", "true")`:                       false,
+		`param_is("Off", "false")`:                                  true,
+		`param_is("Zero", "false")`:                                 true,
+		`param_is("Zero", "0")`:                                     true,
+		`param_is("Zero", "no")`:                                    false, // only true and false have spellings
+		`param_is("On", "true")`:                                    true,
+		`param_is("On", "false")`:                                   false,
+		`param_is("Nothing", "false")`:                              false,
 		`has_param("UserName") && !has_param("Nothing")`:            true,
 		`param_num("MaxPasswordAge", -1) == 90`:                     true,
 		`param_num("Nothing", -1) < 0`:                              true,
@@ -492,7 +500,7 @@ func TestNativeEqualsMachine(t *testing.T) {
 	leaves := []string{
 		`event.name == "CreateUser"`, `event.name matches "^(create|get)"`, `event.service in ["Ram", "ims"]`, `event.error_code != ""`, `event.error_code in ["", "nopermission"]`,
 		`action startsWith "iam."`, `actor.root`, `target.self`, `actor.kind == "human"`, `source.kind != "public"`, `in_cidr(source.ip, "203.0.113.0/25", "2001:db8::/32")`,
-		`param("UserName") in ["bob", "alice"]`, `param("UserName") == ""`, `param_is("username", "BOB")`, `has_param("UserName")`, `param_num("N", 5) > 4`, `params_contain("o")`,
+		`param("UserName") in ["bob", "alice"]`, `param("UserName") == ""`, `param_is("username", "BOB")`, `param_is("N", "true")`, `param_is("N", "false")`, `has_param("UserName")`, `param_num("N", 5) > 4`, `params_contain("o")`,
 		`contains_any(event.user_agent, ["Console", "x"])`, `any(["x", "console"], lower(event.user_agent) contains #)`, `any(["UserName", "N"], param(#) == "bob")`, `len(actor.name) > 3`,
 		`policy.known`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `true`,
 	}
@@ -515,7 +523,7 @@ func TestNativeEqualsMachine(t *testing.T) {
 			ev := parse(t, map[string]any{
 				"eventName": pick("CreateUser", "GETUSER", "RunInstances"), "serviceName": pick("Ram", "IMS", "Ecs", ""), "errorCode": pick("", "NoPermission", "X"),
 				"sourceIpAddress": pick("203.0.113.5", "203.0.113.200", "10.0.0.1", "ecs.aliyuncs.com", "2001:db8::1", nil), "acsRegion": pick("cn-hangzhou", "CN-Hangzhou", nil),
-				"requestParameters": pick(nil, map[string]any{"UserName": "bob"}, map[string]any{"UserName": "alice", "N": "3"}, map[string]any{"N": "x"}), "userAgent": pick("AliyunConsole", "curl", nil),
+				"requestParameters": pick(nil, map[string]any{"UserName": "bob"}, map[string]any{"UserName": "alice", "N": "3"}, map[string]any{"N": "x"}, map[string]any{"N": 0}, map[string]any{"N": " TRUE"}), "userAgent": pick("AliyunConsole", "curl", nil),
 				"eventType": pick("ApiCall", "APICALL", "Other"),
 			})
 			s.Begin(ev)
@@ -582,4 +590,17 @@ func FuzzExpression(f *testing.F) {
 			t.Fatalf("%q is true for an event that the index leaves out", src)
 		}
 	})
+}
+
+// A record that does not say when it happened has no hour: nothing is
+// invented for it.
+func TestNoTimeNoHour(t *testing.T) {
+	for _, src := range []string{`event.hour == -1 && event.weekday == -1`, `string(event.hour) + "/" + string(event.weekday) == "-1/-1"`} {
+		set := load(t, LoadOptions{}, makeRule("x", src, ""))
+		s := set.NewSession()
+		s.Begin(parse(t, map[string]any{"eventTime": nil}))
+		if got, err := s.Match(0); err != nil || !got {
+			t.Errorf("%s is %t, %v", src, got, err)
+		}
+	}
 }

@@ -26,11 +26,16 @@ type batch struct {
 	chunk
 	done chan struct{} // one value when a worker is done with it
 	end  error         // set instead of content when the file has ended
+	over int64         // what the file unpacked to beyond MaxRatio, up to here
 
 	results  []result
 	parked   []parked
 	records  int64 // found, whatever became of them
 	filtered int64
+	// Times as the file has them, filtered events included; zero for none.
+	earliest time.Time // of the first event that has one
+	latest   time.Time // of the last event
+	lead     int       // results at the beginning that wait for a time
 
 	slabs [][]event.Event // memory for events, used up to slab[used]
 	slab  int
@@ -39,8 +44,11 @@ type batch struct {
 }
 
 type result struct {
-	at time.Time // event time, or of the event before where there is none
+	at time.Time // event time, or of the event before where there is none or it is a bad clock's
 	v  detectors.Evaluated
+
+	judged bool // whether it is ahead was looked at
+	ahead  bool // its time is far ahead of its neighbours'
 }
 
 type parked struct {
@@ -81,6 +89,7 @@ func (b *batch) reset(release bool) {
 	clear(b.results) // let go of what evaluation allocated
 	b.results, b.parked = b.results[:0], b.parked[:0]
 	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
+	b.earliest, b.latest, b.lead, b.over = time.Time{}, time.Time{}, 0, 0
 }
 
 // worker parses and evaluates batches. One per goroutine.
@@ -154,17 +163,25 @@ func (w *worker) record(raw []byte) bool {
 		w.park(err, raw)
 		return true
 	}
+	if ev.Time.IsZero() {
+		if w.last.IsZero() {
+			// Its time is not in this block: see run.pull.
+			b.results = append(b.results, result{v: detectors.Evaluated{Event: ev}})
+			b.lead++
+			return true
+		}
+		ev.Time = w.last
+	}
+	if w.last = ev.Time; b.earliest.IsZero() {
+		b.earliest = w.last
+	}
+	b.latest = w.last
 	if !w.filter.wants(ev) {
 		b.undo()
 		b.filtered++
 		return true
 	}
-	at := ev.Time
-	if at.IsZero() {
-		at = w.last
-	}
-	w.last = at
-	r := result{at, w.eval.Evaluate(ev)}
+	r := result{at: ev.Time, v: w.eval.Evaluate(ev)}
 	if r.v.Keeps() {
 		b.kept++
 	}

@@ -27,8 +27,8 @@ type Options struct {
 	// are parked as "too-large".
 	MaxRecord int
 	// MaxRatio is how many times larger than its archive unpacked data may
-	// be, once more than RatioFloor bytes came out of it (default 200, above
-	// 64 MiB).
+	// be (default 200). What all archives of a run together unpack to beyond
+	// that ratio may be RatioFloor bytes (default 64 MiB).
 	MaxRatio   int
 	RatioFloor int64
 	// MaxDecoded is the most that may come out of one run's archives and
@@ -37,11 +37,26 @@ type Options struct {
 	// MaxWindow is the largest window of a zstd archive in bytes (default
 	// 128 MiB, what "zstd --long" writes).
 	MaxWindow uint64
+	// MaxDecoders is what the windows of all archives open at once may hold,
+	// in bytes (default 256 MiB). An archive that does not fit waits for
+	// others to end, like a file over MaxOpen; one alone is always read.
+	MaxDecoders int64
 	// MaxOpen is how many files may be open at once (default 64). When more
 	// overlap in time, some are read later than their time.
 	MaxOpen int
 	// BlockSize is how much a worker gets at a time, in bytes (default 256 KiB).
 	BlockSize int
+
+	held *gauge // windows of open archives
+}
+
+// gauge is how much is in use, and the most that ever was.
+type gauge struct{ now, peak atomic.Int64 }
+
+func (g *gauge) add(n int64) {
+	now := g.now.Add(n)
+	for p := g.peak.Load(); now > p && !g.peak.CompareAndSwap(p, now); p = g.peak.Load() {
+	}
 }
 
 func (o Options) withDefaults() Options {
@@ -53,8 +68,12 @@ func (o Options) withDefaults() Options {
 	set(&o.RatioFloor, 64<<20)
 	set(&o.MaxDecoded, 1<<40)
 	set(&o.MaxWindow, 128<<20)
+	set(&o.MaxDecoders, 256<<20)
 	set(&o.MaxOpen, 64)
 	set(&o.BlockSize, 256<<10)
+	if o.held == nil {
+		o.held = new(gauge)
+	}
 	return o
 }
 
@@ -103,6 +122,39 @@ type input struct {
 	path string // as shown; "-" for standard input
 	size int64  // in bytes as stored; -1 when not known
 	want int    // events that the name says it holds; -1 when it does not
+
+	window int64 // the largest that its decoder may use; 0 when not looked at
+}
+
+// leastWindow is allowed to every zstd archive, whatever its first frame
+// says: what the usual levels write, so that archives may be joined.
+const leastWindow = 8 << 20
+
+// measure finds the window that an archive needs, from its first bytes.
+func (in *input) measure(o *Options) {
+	if in.path == "-" {
+		in.window = int64(o.MaxWindow) // it may be anything
+		return
+	}
+	f, err := os.OpenFile(in.path, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return // shows when it is opened
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return
+	}
+	head := make([]byte, zstd.HeaderMaxSize)
+	n, _ := io.ReadFull(f, head) // a short file is judged by what it has
+	if packing(head[:n]) != "zstd" {
+		return
+	}
+	need := uint64(leastWindow)
+	var h zstd.Header
+	if h.Decode(head[:n]) == nil {
+		need = max(need, h.WindowSize)
+	}
+	in.window = int64(min(need, o.MaxWindow))
 }
 
 // expand lists the files at paths: files themselves, and every wanted file
@@ -213,6 +265,7 @@ type counters struct {
 // file is an open input: what comes out of it is unpacked.
 type file struct {
 	io.Reader
+	bound *bounded
 	close func()
 }
 
@@ -264,20 +317,25 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 		}
 		out = faults{"gzip", z}
 	case "zstd":
+		window := o.MaxWindow
+		if in.window > 0 {
+			window = uint64(in.window)
+		}
 		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(o.MaxWindow), zstd.WithDecoderMaxMemory(o.MaxWindow))
+			zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(window))
 		if err != nil {
 			shut()
 			return nil, broken("zstd", err)
 		}
-		closers = append(closers, z.Close)
+		o.held.add(int64(window))
+		closers = append(closers, func() { z.Close(); o.held.add(-int64(window)) })
 		out = faults{"zstd", z}
 	}
 	b := &bounded{r: out, o: o, total: &c.decoded}
 	if out != io.Reader(br) {
 		b.packed = packed
 	}
-	return &file{b, shut}, nil
+	return &file{b, b, shut}, nil
 }
 
 // packing recognises an archive by its first bytes.
@@ -336,6 +394,18 @@ func broken(kind string, err error) error {
 	return fmt.Errorf("%s archive is damaged: %w", kind, err)
 }
 
+// over is what came out of the file beyond MaxRatio so far.
+func (b *bounded) over() int64 {
+	if b.packed == nil {
+		return 0
+	}
+	return max(0, b.n-b.packed.n*int64(b.o.MaxRatio))
+}
+
+func errRatio(o *Options) error {
+	return fmt.Errorf("%w: more than %d times its packed size", ErrBomb, o.MaxRatio)
+}
+
 // bounded caps what comes out of a file.
 type bounded struct {
 	r      io.Reader
@@ -352,7 +422,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("%w: the run's total is over %d bytes", ErrBomb, b.o.MaxDecoded)
 	}
 	if b.packed != nil && b.n > b.o.RatioFloor && b.n/int64(b.o.MaxRatio) > b.packed.n {
-		return 0, fmt.Errorf("%w: more than %d times its packed size", ErrBomb, b.o.MaxRatio)
+		return 0, errRatio(b.o)
 	}
 	return n, err
 }

@@ -63,6 +63,7 @@ type Reader struct {
 	inputs []input
 	failed []FileError
 	opts   Options
+	over   int64 // what archives unpacked to beyond MaxRatio
 }
 
 // Open finds the files at paths: files, folders (every wanted file below them,
@@ -121,8 +122,16 @@ func (r *Reader) file(ctx context.Context, in *input, c *counters, yield func(st
 	s := newSplitter(f, &r.opts)
 	var ch chunk
 	goOn := true
+	before := int64(0)
 	for goOn {
-		if err := s.next(&ch); err != nil {
+		err := s.next(&ch)
+		if over := f.bound.over(); err == nil && over > before {
+			r.over += over - before
+			if before = over; r.over > r.opts.RatioFloor {
+				err = errRatio(&r.opts)
+			}
+		}
+		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				r.failed = append(r.failed, FileError{in.path, err})
 			}
@@ -177,6 +186,11 @@ type run struct {
 	first   time.Time
 	last    time.Time
 	steps   int
+	over    int64 // what archives unpacked to beyond MaxRatio
+	own     *worker
+	plain   *detectors.Evaluator // of rules without state
+	ahead   map[[16]byte]bool    // events far ahead of their file
+	again   int64                // of these, met again
 }
 
 func (r *run) get() *batch {
@@ -238,7 +252,7 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	var workers, readers sync.WaitGroup
 	r.jobs = make(chan *batch, r.cfg.Workers)
 	for range r.cfg.Workers {
-		w := newWorker(r.cfg.Rules, newFilter(&r.cfg), r.opts.MaxRecord)
+		w := r.worker()
 		workers.Go(func() {
 			for b := range r.jobs {
 				w.process(b)
@@ -252,6 +266,7 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 		workers.Wait()
 	}()
 
+	r.own, r.plain = r.worker(), detectors.NewEvaluator(newUnordered(r.cfg.Rules))
 	streams := make([]*stream, len(inputs))
 	for i := range inputs {
 		streams[i] = &stream{in: inputs[i], index: i}
@@ -283,8 +298,20 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	return failed, nil
 }
 
+func (r *run) worker() *worker {
+	return newWorker(r.cfg.Rules, newFilter(&r.cfg), r.opts.MaxRecord)
+}
+
+// maxAheadKept bounds how many events ahead of their file are remembered to
+// tell them when they are met again.
+const maxAheadKept = 100_000
+
 // apply gives one event to the engine.
 func (r *run) apply(res *result) {
+	if res.ahead {
+		r.applyAhead(res)
+		return
+	}
 	ev := res.v.Event
 	if t := ev.Time; !t.IsZero() {
 		if r.first.IsZero() || t.Before(r.first) {
@@ -295,10 +322,37 @@ func (r *run) apply(res *result) {
 		}
 	}
 	r.engine.Apply(res.v, "replay")
+	r.step(ev.Time)
+}
+
+// applyAhead gives the engine an event whose time is a bad clock's: to the
+// rules without state, at the time where its file is.
+func (r *run) applyAhead(res *result) {
+	v := r.plain.Evaluate(res.v.Event)
+	key := v.Event.DedupKey()
+	if r.ahead[key] {
+		r.again++
+		return
+	}
+	if r.ahead == nil {
+		r.ahead = map[[16]byte]bool{}
+	}
+	if len(r.ahead) < maxAheadKept {
+		r.ahead[key] = true
+	}
+	r.stats.Late++
+	claimed := v.Event.Time
+	v.Event.Time = res.at
+	r.engine.Apply(v, "replay")
+	v.Event.Time = claimed
+	r.step(res.at)
+}
+
+func (r *run) step(at time.Time) {
 	if r.steps++; r.steps%1024 == 0 {
 		r.collect()
 		if r.steps%(64*1024) == 0 {
-			r.progress(ev.Time)
+			r.progress(at)
 		}
 	}
 }
@@ -353,8 +407,8 @@ func (r *run) result(took time.Duration) Result {
 	s.Alerts = int64(len(res.Alerts))
 	if r.engine != nil {
 		es := r.engine.Stats()
-		s.Events, s.Duplicates = int64(es.Events-r.before.Events), int64(es.Duplicates-r.before.Duplicates)
-		s.Late, s.RuleErrors, s.Excepted = int64(es.Late-r.before.Late), int64(es.RuleErrors-r.before.RuleErrors), int64(es.Excepted-r.before.Excepted)
+		s.Events, s.Duplicates = int64(es.Events-r.before.Events), int64(es.Duplicates-r.before.Duplicates)+r.again
+		s.Late, s.RuleErrors, s.Excepted = s.Late+int64(es.Late-r.before.Late), int64(es.RuleErrors-r.before.RuleErrors), int64(es.Excepted-r.before.Excepted)
 	}
 	s.BytesRead, s.BytesDecoded = r.bytes.read.Load(), r.bytes.decoded.Load()
 	if !r.first.IsZero() {
@@ -373,6 +427,24 @@ type merge struct {
 	unread  []*stream // not yet open, by (start, index)
 	heads   headHeap  // open, with a current event
 	depth   int       // batches of one stream that may be under way
+	windows int64     // of the archives among heads
+}
+
+// fits says that another stream may be open beside the open ones. It depends
+// on the input alone: what is being read ahead does not count.
+func (m *merge) fits(st *stream) bool {
+	return len(m.heads) == 0 || len(m.heads) < m.run.opts.MaxOpen && m.windows+st.in.window <= m.run.opts.MaxDecoders
+}
+
+// prefetch begins to read the next streams, as far as there is room.
+func (m *merge) prefetch(ctx context.Context, n int) {
+	room := m.run.opts.MaxDecoders - m.windows
+	for _, st := range m.unread[:min(n, len(m.unread))] {
+		if room -= st.in.window; room < 0 {
+			return
+		}
+		m.start(ctx, st)
+	}
 }
 
 type head struct {
@@ -388,13 +460,12 @@ func (m *merge) all(ctx context.Context, streams []*stream) error {
 	for {
 		// Open every stream that may begin before the first open one goes
 		// on; when too many are open, the rest waits for one to end.
-		for len(m.unread) > 0 && len(m.heads) < m.run.opts.MaxOpen && (len(m.heads) == 0 || !m.unread[0].start.After(m.heads[0].at)) {
+		for len(m.unread) > 0 && m.fits(m.unread[0]) && (len(m.heads) == 0 || !m.unread[0].start.After(m.heads[0].at)) {
 			st := m.unread[0]
 			m.unread = m.unread[1:]
 			m.start(ctx, st)
-			for _, ahead := range m.unread[:min(prefetch, len(m.unread))] {
-				m.start(ctx, ahead)
-			}
+			m.windows += st.in.window
+			m.prefetch(ctx, prefetch)
 			if err := m.push(ctx, st); err != nil {
 				return err
 			}
@@ -417,6 +488,7 @@ func (m *merge) all(ctx context.Context, streams []*stream) error {
 			}
 			if !ok {
 				heap.Pop(&m.heads)
+				m.windows -= st.in.window
 				break
 			}
 			if bounded && (at.After(until.at) || at.Equal(until.at) && st.index > until.st.index) {
@@ -436,7 +508,7 @@ func (m *merge) bound() (h head, ok bool) {
 			h, ok = m.heads[i], true
 		}
 	}
-	if len(m.unread) > 0 && len(m.heads) < m.run.opts.MaxOpen {
+	if len(m.unread) > 0 && m.fits(m.unread[0]) {
 		if u := (head{m.unread[0].start, m.unread[0]}); !ok || u.before(h) {
 			h, ok = u, true
 		}
@@ -449,14 +521,22 @@ func (m *merge) start(ctx context.Context, st *stream) {
 	if st.ready != nil {
 		return
 	}
+	ctx, st.stop = context.WithCancel(ctx)
 	st.ready = make(chan *batch, m.depth)
-	m.readers.Go(func() { m.run.pump(ctx, st) })
+	m.readers.Go(func() {
+		defer st.stop()
+		m.run.pump(ctx, st)
+	})
 }
 
 func (m *merge) push(ctx context.Context, st *stream) error {
 	at, ok, err := m.run.load(ctx, st)
-	if err != nil || !ok {
+	if err != nil {
 		return err
+	}
+	if !ok {
+		m.windows -= st.in.window
+		return nil
 	}
 	heap.Push(&m.heads, head{at, st})
 	return nil

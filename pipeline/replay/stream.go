@@ -22,14 +22,21 @@ type stream struct {
 
 	ready chan *batch // nil until it is started
 
-	cur     *batch // being applied
-	next    int    // in cur.results
+	stop func() // ends its reader
+
+	cur     *batch    // being applied
+	next    int       // in cur.results
+	behind  []*batch  // the next ones, fetched already
+	last    time.Time // of the last event fetched
+	high    time.Time // newest time of a result judged that is not ahead
+	over    int64     // what it unpacked to beyond MaxRatio
 	records int64
 	turn    bool // it is written newest first
 	begun   bool
 	loaded  []result // of a file that was turned around
 	err     error    // why it was not read, or not to its end
 	opened  bool     // something was read of it
+	refused bool     // the rest of it is not read
 }
 
 // maxReversed is how many events of a file that is written newest first are
@@ -52,15 +59,18 @@ func (r *run) pump(ctx context.Context, st *stream) {
 		end(err)
 		return
 	}
-	defer f.close()
+	shut := sync.OnceFunc(f.close)
+	defer shut()
 	s := newSplitter(f, &r.opts)
 	for {
 		b := r.get()
 		if err := s.next(&b.chunk); err != nil {
 			r.put(b, true)
+			shut() // its memory is another's as soon as the end is known
 			end(err)
 			return
 		}
+		b.over = f.bound.over()
 		select {
 		case st.ready <- b:
 		case <-ctx.Done():
@@ -83,12 +93,15 @@ func (r *run) load(ctx context.Context, st *stream) (at time.Time, ok bool, err 
 		}
 		if st.cur != nil {
 			if st.next < len(st.cur.results) {
+				if err := r.judge(ctx, st); err != nil {
+					return time.Time{}, false, err
+				}
 				return st.cur.results[st.next].at, true, nil
 			}
 			r.put(st.cur, st.cur.kept == 0)
 			st.cur = nil
 		}
-		b, err := r.fetch(ctx, st)
+		b, err := r.batch(ctx, st)
 		if b == nil || err != nil {
 			return time.Time{}, false, err
 		}
@@ -112,6 +125,21 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 	case <-ctx.Done():
 	}
 	if b == nil {
+		return nil, ctx.Err()
+	}
+	if b.over > st.over && !st.refused {
+		// Booked here and not where it is read, so that which file is
+		// refused does not depend on who reads faster.
+		r.over += b.over - st.over
+		st.over = b.over
+		if r.over > r.opts.RatioFloor {
+			st.opened = true
+			st.fail(errRatio(&r.opts))
+			st.stop()
+			st.refused = true
+		}
+	}
+	if st.refused {
 		return nil, ctx.Err()
 	}
 	if b.end != nil {
@@ -179,13 +207,25 @@ func (r *run) reverse(ctx context.Context, st *stream) error {
 			break
 		}
 		var err error
-		if b, err = r.fetch(ctx, st); err != nil {
+		if b, err = r.batch(ctx, st); err != nil {
 			return err
 		} else if b == nil {
 			break
 		}
 	}
 	st.cur = nil
+	slices.Reverse(st.loaded)
+	var times []time.Time
+	for i := range st.loaded {
+		res := &st.loaded[i]
+		times = times[:0]
+		if st.jumps(res.at) {
+			for _, f := range st.loaded[i+1 : min(len(st.loaded), i+1+lookAhead)] {
+				times = append(times, f.at)
+			}
+		}
+		st.settle(res, times)
+	}
 	slices.SortStableFunc(st.loaded, func(a, b result) int {
 		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.v.Event.ID, b.v.Event.ID))
 	})
@@ -201,6 +241,158 @@ func (st *stream) take() (res result) {
 	res = st.cur.results[st.next]
 	st.next++
 	return res
+}
+
+// lookAhead is how many of the next events of a file tell whether one event's
+// time is a bad clock's; maxAhead how far it may be ahead of them; maxUntimed
+// how many events at the beginning of a file wait for one that has a time.
+const (
+	lookAhead  = 32
+	maxAhead   = 24 * time.Hour
+	maxUntimed = 256
+)
+
+// batch returns the next batch of a stream, with times for all its events;
+// nil at the stream's end.
+func (r *run) batch(ctx context.Context, st *stream) (*batch, error) {
+	if len(st.behind) == 0 {
+		if err := r.pull(ctx, st); err != nil || len(st.behind) == 0 {
+			return nil, err
+		}
+	}
+	b := st.behind[0]
+	st.behind = st.behind[1:]
+	return b, nil
+}
+
+// pull fetches the next batch of a stream, and more where its first events
+// have no time and none before them has.
+func (r *run) pull(ctx context.Context, st *stream) error {
+	var got []*batch
+	at, lead := st.last, 0
+	for {
+		b, err := r.fetch(ctx, st)
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			break
+		}
+		got = append(got, b)
+		lead += b.lead
+		if at.IsZero() {
+			at = b.earliest
+		}
+		if lead == 0 || !at.IsZero() || lead > maxUntimed {
+			break
+		}
+	}
+	if lead > 0 && (at.IsZero() || st.last.IsZero() && lead > maxUntimed) {
+		at = time.Unix(0, 0).UTC() // nothing in the file tells
+	}
+	for _, b := range got {
+		r.date(b, at)
+		st.behind = append(st.behind, b)
+		if !b.latest.IsZero() {
+			st.last = b.latest
+		} else if b.lead > 0 {
+			st.last = at
+		}
+	}
+	return nil
+}
+
+// date gives a batch's first events the time that they lack.
+func (r *run) date(b *batch, at time.Time) {
+	if b.lead == 0 {
+		return
+	}
+	kept := b.results[:0]
+	for i := range b.results {
+		res := b.results[i]
+		if i < b.lead {
+			ev := res.v.Event
+			ev.Time = at
+			if !r.own.filter.wants(ev) {
+				r.stats.Filtered++
+				continue
+			}
+			res = result{at: at, v: r.own.eval.Evaluate(ev)}
+			if res.v.Keeps() {
+				b.kept++
+			}
+		}
+		kept = append(kept, res)
+	}
+	clear(b.results[len(kept):])
+	b.results = kept
+}
+
+// jumps says that a time is so far from what came before in the file that
+// what follows must confirm it.
+func (st *stream) jumps(at time.Time) bool {
+	return st.high.IsZero() || at.After(st.high.Add(maxAhead))
+}
+
+// judge decides whether the time of the stream's current result is a bad
+// clock's. Looking at what follows it may fetch more of the stream.
+func (r *run) judge(ctx context.Context, st *stream) error {
+	res := &st.cur.results[st.next]
+	if res.judged {
+		return nil
+	}
+	var room [lookAhead]time.Time
+	times := room[:0]
+	if st.jumps(res.at) {
+		rs := st.cur.results[st.next+1:]
+		for i := 0; len(times) < lookAhead; i++ {
+			for _, f := range rs[:min(len(rs), lookAhead-len(times))] {
+				times = append(times, f.at)
+			}
+			if len(times) == lookAhead {
+				break
+			}
+			if i == len(st.behind) {
+				if err := r.pull(ctx, st); err != nil {
+					return err
+				}
+				if i == len(st.behind) {
+					break // the end
+				}
+			}
+			rs = st.behind[i].results
+		}
+	}
+	st.settle(res, times)
+	return nil
+}
+
+// settle marks a result whose time lies far ahead of nearly all that follow
+// it, and puts it where the file is by then. Two of them may be as far ahead:
+// bad clocks do not come alone.
+func (st *stream) settle(res *result, times []time.Time) {
+	res.judged = true
+	if st.jumps(res.at) && len(times) > 0 {
+		near := 0
+		var older time.Time // the first that is
+		for _, t := range times {
+			if !res.at.After(t.Add(maxAhead)) {
+				near++
+			} else if older.IsZero() {
+				older = t
+			}
+		}
+		if near <= min(2, (len(times)-1)/2) {
+			res.ahead = true
+			if res.at = st.high; res.at.IsZero() {
+				res.at = older
+			}
+			return
+		}
+	}
+	if res.at.After(st.high) {
+		st.high = res.at
+	}
 }
 
 // peek finds when a file's events begin, and whether it is written newest
@@ -242,14 +434,45 @@ func (st *stream) peek(ctx context.Context, o Options) {
 	}
 }
 
+// room is a budget that those who use it wait for.
+type room struct {
+	mu   sync.Mutex
+	more *sync.Cond
+	left int64
+}
+
+func newRoom(n int64) *room {
+	r := &room{left: n}
+	r.more = sync.NewCond(&r.mu)
+	return r
+}
+
+// take waits for n, no more than there is in all, or gives back -n.
+func (r *room) take(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n > r.left {
+		r.more.Wait()
+	}
+	r.left -= n
+	if n < 0 {
+		r.more.Broadcast()
+	}
+}
+
 // peekAll peeks into all streams, several at a time.
 func peekAll(ctx context.Context, streams []*stream, o Options, parallel int) {
 	var wg sync.WaitGroup
+	room := newRoom(o.MaxDecoders)
 	next := make(chan *stream)
 	for range min(parallel, len(streams)) {
 		wg.Go(func() {
 			for st := range next {
+				st.in.measure(&o)
+				n := min(st.in.window, o.MaxDecoders)
+				room.take(n)
 				st.peek(ctx, o)
+				room.take(-n)
 			}
 		})
 	}

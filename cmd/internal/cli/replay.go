@@ -285,6 +285,23 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 	if width == 0 {
 		width = 160
 	}
+	if e.terminal(e.out) && width < 120 {
+		for _, a := range as {
+			n := ""
+			if a.Count > 1 {
+				n = " ×" + strconv.Itoa(a.Count)
+			}
+			fmt.Fprintf(w, "%s  %s  %s%s\n", stamp(a.Time), strings.ToUpper(a.Severity.String()), a.Rule, n)
+			why := text.Terminal(a.Reason)
+			if a.Outcome == "attempt" {
+				why = "(attempt) " + why
+			}
+			for _, l := range wrapWords(why, width-4) {
+				fmt.Fprintf(w, "    %s\n", l)
+			}
+		}
+		return nil
+	}
 	te := &env{in: e.in, out: w, err: e.err, environ: e.environ}
 	var rows []table.Row
 	for _, a := range as {
@@ -370,4 +387,20 @@ func progressLine(e *env, start time.Time) func(replay.Progress) {
 		}
 		fmt.Fprintf(e.err, "\r\x1b[K%s", line)
 	}
+}
+
+// wrapWords breaks s at spaces into lines of at most n runes.
+func wrapWords(s string, n int) []string {
+	var lines []string
+	line := ""
+	for _, w := range strings.Fields(s) {
+		if line != "" && len([]rune(line))+1+len([]rune(w)) > max(n, 20) {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += w
+	}
+	return append(lines, line)
 }
