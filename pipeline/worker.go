@@ -106,7 +106,9 @@ type Worker struct {
 	unclean  bool         // the chain does not end with a step or an orderly end
 	careful  int          // frames still to be parsed and committed one by one
 	oneByOne bool         // the next of them record by record
-	skipped  []bus.Trying // what has killed the process
+	skipped  []bus.Trying // what has ended the process
+	doubt    *bus.Trying  // what a former owner was trying when it ended
+	marked   bool         // the last record of the chain is our marker
 
 	snapReq chan struct{}
 	drain   chan struct{}
@@ -209,6 +211,14 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 			state = "failed"
 		}
 		w.note(func(s *WorkerStats) { s.State = state })
+		if w.marked && state == "stopped" {
+			// The end has nothing to do with the record that is marked.
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if err := w.endClean(end); err != nil {
+				w.log.Warn("a marker is left behind", "error", err)
+			}
+		}
 		w.eng, w.grp, w.changed = nil, nil, nil
 	}()
 	if err := w.takeOver(ctx); err != nil {
@@ -249,11 +259,11 @@ func (w *Worker) takeOver(ctx context.Context) error {
 		}
 		prior := w.suspect()
 		w.tries = prior + 1
-		err = w.append(ctx, w.still(&bus.Commit{Fence: true, Tries: w.tries}))
+		err = w.append(ctx, w.still(&bus.Commit{Fence: true, Tries: w.tries, Trying: w.doubt}))
 		if err == nil {
 			w.unclean = true
 			if prior >= carefulAfter {
-				w.careful, w.oneByOne = w.cfg.CommitFrames+carefulFrames, prior > carefulAfter
+				w.careful, w.oneByOne = w.cfg.CommitFrames+carefulFrames, true
 				w.log.Warn("several starts in a row have come no further than this; frames are evaluated one by one to find the one that ends the process", "starts", prior, "input", w.last.Input)
 			}
 			break
@@ -270,20 +280,23 @@ func (w *Worker) takeOver(ctx context.Context) error {
 }
 
 // carefulAfter is after how many unclean ends at the same input frames are
-// taken one by one; an unclean end after that, and the frame is taken record by
-// record. carefulFrames are more than can have been read ahead.
+// taken one by one, the first of them record by record. carefulFrames are more
+// than can have been read ahead. A record during which maxAttempts owners in a
+// row have ended is left out.
 const (
 	carefulAfter  = 2
 	carefulFrames = 32
+	maxAttempts   = 2
 )
 
 // suspect looks at the end of the chain for what the former owner died of: it
 // returns how many ends in a row were unclean at this input, and adds the record
 // that was being tried to those that are skipped.
 func (w *Worker) suspect() (prior int) {
-	w.skipped = w.last.Skipped
-	if t := w.last.Trying; t != nil {
-		w.skipped = append(slices.Clone(w.skipped), *t)
+	w.skipped, w.doubt = w.last.Skipped, w.last.Trying
+	if t := w.doubt; t != nil && t.Attempt >= maxAttempts {
+		w.skipped = append(slices.Clone(w.skipped), bus.Trying{Seq: t.Seq, Index: t.Index})
+		w.doubt = nil
 		w.log.Error("a record has ended the process and is left out and parked", "seq", t.Seq, "index", t.Index)
 	}
 	switch {
@@ -303,7 +316,15 @@ func (w *Worker) still(c *bus.Commit) *bus.Commit {
 
 // try says which record is evaluated next, durably, before it is.
 func (w *Worker) try(ctx context.Context, seq uint64, index int) error {
-	return w.append(ctx, w.still(&bus.Commit{Part: true, Tries: w.tries, Trying: &bus.Trying{Seq: seq, Index: index}}))
+	t := &bus.Trying{Seq: seq, Index: index, Attempt: 1}
+	if d := w.doubt; d != nil && d.Seq == seq && d.Index == index {
+		t.Attempt = d.Attempt + 1
+	}
+	if err := w.append(ctx, w.still(&bus.Commit{Part: true, Tries: w.tries, Trying: t})); err != nil {
+		return err
+	}
+	w.marked = true
+	return nil
 }
 
 // endClean tells the next owner that this one did not die.
@@ -314,7 +335,7 @@ func (w *Worker) endClean(ctx context.Context) error {
 	if err := w.append(ctx, w.still(&bus.Commit{Fence: true})); err != nil {
 		return err
 	}
-	w.unclean = false
+	w.unclean, w.marked = false, false
 	return nil
 }
 
@@ -963,7 +984,7 @@ func (w *Worker) commit(ctx context.Context) error {
 	if err := w.appendCut(ctx, c, parts[len(parts)-1]); err != nil {
 		return err
 	}
-	w.last, w.committed, w.unclean = c, w.input, careful
+	w.last, w.committed, w.unclean, w.marked = c, w.input, careful, false
 	now := time.Now()
 	w.note(func(s *WorkerStats) {
 		s.Committed, s.Watermark, s.Stamp, s.Counters, s.Pending = w.committed, w.watermark, w.stamp, counters, es.Pending

@@ -71,7 +71,7 @@ func TestCommitsAreFew(t *testing.T) {
 	}
 	busy := event.Partition(account(1), partitions)
 	for p, n := range byPartition {
-		want := 1 // the fence
+		want := 2 // the fence and the orderly end
 		if p == busy {
 			want = 1 + 300/64 + 1
 		}

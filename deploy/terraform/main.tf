@@ -176,7 +176,7 @@ resource "alicloud_ram_policy" "this" {
 
   lifecycle {
     precondition {
-      condition     = !can(regex("ACCOUNT_ID|PROJECT\\b|LOGSTORE|_USER", each.value.document))
+      condition     = !can(regex("ACCOUNT_ID|/PROJECT/|/LOGSTORE|BREAK_GLASS_USER|PIPELINE_USER", each.value.document))
       error_message = "A word in capitals of deploy/ram was not filled in."
     }
   }

@@ -74,6 +74,15 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	if int64(at) < d.floor {
 		return out
 	}
+	// An attempt is judged but teaches nothing: one refused call must not make
+	// an intruder's network usual for the successful ones that follow, nor an
+	// identity known.
+	attempt := o.Event != nil && o.Event.Outcome == event.Attempt
+	if attempt {
+		if e := d.table.Get(window.Bound(o.Key)); e == nil || int64(e.State.last) < d.floor {
+			return out
+		}
+	}
 	e, _ := d.table.Touch(window.Bound(o.Key))
 	st := &e.State
 	if int64(st.last) < d.floor {
@@ -87,9 +96,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	if level := d.novelty(st, &s, i); level != "" && d.learned(st, at) {
 		out = append(out, d.verdict(e, &s, level, &o))
 	}
-	// An attempt is judged but teaches nothing: one refused call must not make
-	// an intruder's network usual for the successful ones that follow.
-	if o.Event == nil || o.Event.Outcome != event.Attempt {
+	if !attempt {
 		d.teach(st, &s, i, at)
 	}
 	d.table.Resize(e, st.size(c), nil)

@@ -430,6 +430,14 @@ func TestAttemptsDoNotTeach(t *testing.T) {
 	for i := range 5 {
 		d.Observe(at("k", "198.51.100.1", fmt.Sprint(i), time.Duration(i)*time.Hour), nil)
 	}
+	stranger := at("nobody", "203.0.113.9", "x", time.Hour)
+	se := *stranger.Event
+	se.Outcome = event.Attempt
+	stranger.Event = &se
+	d.Observe(stranger, nil)
+	if err := New(c).Restore(d.Snapshot()); err != nil {
+		t.Fatalf("an identity that only failed spoils the snapshot: %v", err)
+	}
 	refused := at("k", "203.0.113.9", "refused", 6*time.Hour)
 	e := *refused.Event
 	e.Outcome = event.Attempt

@@ -13,7 +13,7 @@ import (
 // the meaning stays.
 func TestWriteLine(t *testing.T) {
 	bad := "\u007f\u0080\u009b\u009f\u061c\u200b\u200f\u2028\u2029\u202a\u202e\u2060\u2066\u2069\ufeff"
-	a := Alert{Title: bad, Actor: Actor{Name: "<é 你好 😀> & \\u009b"}, Details: map[string]any{bad: bad}}
+	a := Alert{Title: bad, Severity: Low, Actor: Actor{Name: "<é 你好 😀> & \\u009b"}, Details: map[string]any{bad: bad}}
 	var b bytes.Buffer
 	if err := WriteLine(&b, &a); err != nil {
 		t.Fatal(err)

@@ -61,6 +61,9 @@ type Commit struct {
 type Trying struct {
 	Seq   uint64 `json:"seq"`
 	Index int    `json:"index"`
+	// Attempt counts the owners that have tried it: one may have ended for
+	// another reason.
+	Attempt int `json:"attempt,omitempty"`
 }
 
 // ShardPosition is how far a partition has evaluated one source shard.

@@ -125,7 +125,7 @@ func (r *Reader) file(ctx context.Context, in *input, c *counters, yield func(st
 	before := int64(0)
 	for goOn {
 		err := s.next(&ch)
-		if over := f.bound.over(); err == nil && over > before {
+		if over := f.bound.over(); (err == nil || errors.Is(err, io.EOF)) && over > before {
 			r.over += over - before
 			if before = over; r.over > r.opts.RatioFloor {
 				err = errRatio(&r.opts)

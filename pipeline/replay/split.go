@@ -69,7 +69,9 @@ func (s *splitter) next(c *chunk) error {
 	if cap(c.buf) < s.block {
 		c.buf = make([]byte, 0, s.block)
 	}
-	buf := append(c.buf[:0], s.rest...)
+	// No more than a block at a time, however large the buffer has become:
+	// where a chunk ends must depend on the input alone.
+	buf := append(c.buf[:0:s.block], s.rest...)
 	s.rest = s.rest[:0]
 	for {
 		for s.err == nil && len(buf) < cap(buf) {

@@ -20,7 +20,7 @@ type Stats struct {
 	Parked     int64  `json:"parked"`     // records that are no events
 	Duplicates int64  `json:"duplicates"` // events met again
 	// Late events came so far out of order that detectors could not put them
-	// in their place; they are among Events.
+	// in their place, or their time is a bad clock's; they are among Events.
 	Late         int64            `json:"late"`
 	BytesRead    int64            `json:"bytes_read"`    // as stored, packed
 	BytesDecoded int64            `json:"bytes_decoded"` // unpacked

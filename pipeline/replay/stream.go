@@ -46,9 +46,9 @@ var maxReversed = 100_000 // a variable for its test
 // pump reads the input and hands batches to workers and, in order, to ready.
 func (r *run) pump(ctx context.Context, st *stream) {
 	defer close(st.ready)
-	end := func(err error) {
+	end := func(err error, over int64) {
 		b := r.get()
-		b.end = err
+		b.end, b.over = err, over
 		select {
 		case st.ready <- b:
 		case <-ctx.Done():
@@ -56,7 +56,7 @@ func (r *run) pump(ctx context.Context, st *stream) {
 	}
 	f, err := st.in.open(ctx, &r.opts, &r.bytes)
 	if err != nil {
-		end(err)
+		end(err, 0)
 		return
 	}
 	shut := sync.OnceFunc(f.close)
@@ -67,7 +67,7 @@ func (r *run) pump(ctx context.Context, st *stream) {
 		if err := s.next(&b.chunk); err != nil {
 			r.put(b, true)
 			shut() // its memory is another's as soon as the end is known
-			end(err)
+			end(err, f.bound.over())
 			return
 		}
 		b.over = f.bound.over()

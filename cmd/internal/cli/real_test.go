@@ -218,7 +218,7 @@ func TestReadme(t *testing.T) {
 			cmd := exec.Command(bin, "config", "validate", "--config", path)
 			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 			for _, m := range regexp.MustCompile(`\$\{([A-Z0-9_]+)\}`).FindAllStringSubmatch(b.text, -1) {
-				cmd.Env = append(cmd.Env, m[1]+"=EXAMPLE")
+				cmd.Env = append(cmd.Env, m[1]+"=xoxb-EXAMPLE")
 			}
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("README.md:%d: not a valid configuration: %v\n%s", b.line, err, out)

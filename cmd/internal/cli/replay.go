@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +43,9 @@ each also as .gz or .zst, LookupEvents answers, SLS exports with an event field,
 folders as a trail delivers them to OSS. What a file holds is decided by its bytes.
 
 Alerts come out ordered by time, rule and id, the same for the same input.
+Files that cannot be read to their end are named on standard error, with -q in
+one line; with --fail-on they make the exit code 1, since what they held is not
+known. Records that are no events are counted (parked) and do not.
 A replay has no way to act: it does not link the code that could.`,
 		Example: `  trailwarden replay archive/
   trailwarden replay --from 2026-11-20 --to 2026-11-22 -o jsonl archive/ > alerts.jsonl
@@ -133,12 +135,15 @@ A replay has no way to act: it does not link the code that could.`,
 			}
 			if !quiet {
 				summarize(e, res, len(res.Alerts)-len(shown))
+			} else if n := len(res.Stats.FilesFailed); n > 0 {
+				f := res.Stats.FilesFailed[0]
+				fmt.Fprintf(e.err, "replay: %d not read to the end, the first: %s: %s\n", n, text.Terminal(f.Path), text.Terminal(f.Error))
 			}
 			if runErr != nil {
 				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then")
 				return exit(exitInterrupted, nil)
 			}
-			if failAt != 0 && worst >= failAt {
+			if failAt != 0 && (worst >= failAt || len(res.Stats.FilesFailed) > 0) {
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -151,7 +156,7 @@ A replay has no way to act: it does not link the code that could.`,
 	c.Flags().StringVar(&lang, "lang", "en", "language of html and markdown reports: en, zh")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
 	c.Flags().StringVar(&statsFile, "stats", "", "file for the statistics, as JSON")
-	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe")
+	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe, or a file was not read to its end")
 	c.Flags().StringVar(&minSev, "min-severity", "", "show alerts from this severity on")
 	c.Flags().BoolVar(&signals, "signals", false, "show signals in the table and in reports too (rules that only feed others)")
 	c.Flags().StringVar(&grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
@@ -195,10 +200,8 @@ func dirOf(path string) string {
 }
 
 func alertLines(w io.Writer, _ *env, as []alert.Alert) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
 	for i := range as {
-		if err := enc.Encode(&as[i]); err != nil {
+		if err := alert.WriteLine(w, &as[i]); err != nil {
 			return err
 		}
 	}

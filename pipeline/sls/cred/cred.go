@@ -197,8 +197,8 @@ func (p *Provider) ask() (keys, error) {
 		p.freshUntil = time.Time{}
 		p.retryAt = now.Add(min(retryMin<<min(p.failures, 5), retryMax))
 		p.failures++
-		p.err = fmt.Errorf("credentials: no provider of the official chain gave any: %s; set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, "+
-			"bind an RRSA or ECS role, or run `aliyun configure`", Scrub(err.Error(), secrets...))
+		p.err = fmt.Errorf("credentials: none found (environment, OIDC, aliyun profile, credentials file, ECS role and URI were tried): set ALIBABA_CLOUD_ACCESS_KEY_ID and "+
+			"ALIBABA_CLOUD_ACCESS_KEY_SECRET, bind an RRSA or ECS role, or run `aliyun configure` (%s)", brief(Scrub(err.Error(), secrets...)))
 		return p.failing(now)
 	}
 	p.last, p.freshUntil = k, now.Add(freshFor)
@@ -268,4 +268,14 @@ func (p *Provider) ProviderName() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.last.provider
+}
+
+// brief cuts the middle of the chain's own account of what it tried, which
+// repeats itself; the last provider's reason stands at its end.
+func brief(s string) string {
+	const head, tail = 60, 200
+	if rs := []rune(s); len(rs) > head+tail {
+		return string(rs[:head]) + " … " + string(rs[len(rs)-tail:])
+	}
+	return s
 }
