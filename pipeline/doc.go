@@ -47,10 +47,43 @@
 // The price is a start that evaluates up to one snapshot interval again, and EVENTS
 // that are kept from the older of two snapshots on.
 //
-// # Fencing
+// # Fencing and ownership
 //
 // A worker takes over a partition by appending a fence record with a higher epoch.
 // From then on the former owner's next commit is refused (bus.ErrFenced), and it
 // stops and drops its state. A lease decides who should try; the fence decides who
 // may. Neither clock nor lease is trusted for correctness.
+//
+// An embedded store has one process, which owns everything at once. On a cluster
+// (Config.Leases) every process writes a heartbeat into the bucket LEASE, and each
+// computes from the live ones who owns what: the highest score of (member, piece)
+// wins, shares differ by one at most. A lease lives 10 s, is renewed every 3 s, and
+// its holder stops 7 s after it began the last renewal that succeeded; others take
+// it 7.5 s after they saw it renewed. Handing over in order is: commit, snapshot,
+// give the lease back. The last process to go evaluates what is stored first. The
+// readers of alerts are owned the same way, as a whole: one process hands alerts
+// on, another stands by and begins with what the journal says is unfinished.
+//
+// # Inputs that end the process
+//
+// A panic is its record's (parked, reason "panic"). A stack overflow or a runtime
+// failure ends the process, and the same frame would end the next one. So a fence
+// counts the owners in a row that have begun at its input and neither committed a
+// step nor ended in order. After two of them, frames are parsed, evaluated and
+// committed one by one; the first one record by record, with a marker in the chain
+// before each record and all other workers of the process held back meanwhile. A
+// record during which two owners have ended is parked (reason "ended-process") and
+// named in all further commits until no snapshot lies before it, so that a
+// re-evaluation leaves it out too. One such record costs four ends of the process
+// when it is in the first frame, five elsewhere, and two more for each further one
+// in the frame. A process that is killed from outside at those moments costs only
+// time.
+//
+// # What is not survived
+//
+// A server of a cluster whose disk is full stops storing without giving up the lead:
+// nothing is lost, but if it leads EVENTS or COMMITS, storing stands still until it
+// is restarted or its lead is taken away, and Health says that attempts get no
+// answer. Frames that are missing in the middle of a subject are counted (gaps) and
+// not read again from the source; those at its end are.
 package pipeline

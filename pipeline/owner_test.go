@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -370,15 +371,24 @@ func (f *fleet) say(name, line string) {
 	}
 }
 
-// owned says who holds how many.
+// owned says how many partitions have exactly one holder, and who holds how
+// many.
 func (f *fleet) owned() (total int, by map[string]int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	by = map[string]int{}
+	holders := map[int]int{}
 	for n, h := range f.holds {
 		if len(h) > 0 {
 			by[n] = len(h)
-			total += len(h)
+		}
+		for _, part := range h {
+			holders[part]++
+		}
+	}
+	for _, k := range holders {
+		if k == 1 {
+			total++
 		}
 	}
 	return total, by
@@ -521,6 +531,16 @@ func TestRollingRestartAndKilledOwner(t *testing.T) {
 		eventually(t, "three replicas share again", spread(3))
 	}
 	planned := f.takePause()
+	// Nothing moves any more when one is killed.
+	_, was := f.owned()
+	still := time.Now()
+	eventually(t, "the shares are settled", func() bool {
+		if _, by := f.owned(); !maps.Equal(by, was) {
+			was, still = by, time.Now()
+		}
+		return spread(3)() && time.Since(still) > time.Second
+	})
+	f.takePause()
 	from := progress()
 	dead := slices.IndexFunc(ps, func(p *process) bool { _, by := f.owned(); return by[p.name] > 0 })
 	_ = ps[dead].cmd.Process.Kill()
@@ -531,7 +551,7 @@ func TestRollingRestartAndKilledOwner(t *testing.T) {
 	if planned > 2*time.Second {
 		t.Errorf("a planned hand-over took %v", planned)
 	}
-	if killed > 10*time.Second {
+	if killed > 10*time.Second || killed == 0 {
 		t.Errorf("taking over from a dead owner took %v", killed)
 	}
 	if err := wait(); err != nil {
