@@ -72,10 +72,10 @@
 // step nor ended in order. After two of them, frames are parsed, evaluated and
 // committed one by one; the first one record by record, with a marker in the chain
 // before each record and all other workers of the process held back meanwhile. A
-// record during which two owners have ended is parked (reason "ended-process") and
+// record during which three owners have ended is parked (reason "ended-process") and
 // named in all further commits until no snapshot lies before it, so that a
-// re-evaluation leaves it out too. One such record costs four ends of the process
-// when it is in the first frame, five elsewhere, and two more for each further one
+// re-evaluation leaves it out too. One such record costs five ends of the process
+// when it is in the first frame, six elsewhere, and three more for each further one
 // in the frame. A process that is killed from outside at those moments costs only
 // time.
 //

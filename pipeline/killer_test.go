@@ -95,7 +95,7 @@ func TestRecordsThatEndTheProcess(t *testing.T) {
 		if !errors.As(err, &exit) || exit.ExitCode() != 66 {
 			t.Fatalf("start %d: %v: %s", starts, err, out)
 		}
-		if starts > 20 {
+		if starts > 30 {
 			t.Fatal("it does not get over the records")
 		}
 	}

@@ -132,7 +132,7 @@ func TestPowerLoss(t *testing.T) {
 	for run := range runs {
 		d := newDisk(t)
 		seen := map[string]int{}
-		acked := life(t, filepath.Join(d.dir, "state"), 20+30*run, seen)
+		acked := life(t, filepath.Join(d.dir, "state"), 20+11*run, seen)
 		after := d.afterPowerLoss(t)
 		dir := filepath.Join(after.dir, "state")
 		b := openBus(t, dir)

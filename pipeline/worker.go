@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -286,14 +287,33 @@ func (w *Worker) takeOver(ctx context.Context) error {
 const (
 	carefulAfter  = 2
 	carefulFrames = 32
-	maxAttempts   = 2
+	maxAttempts   = 3
 )
+
+// What a marker says besides the number of a record: the frame is about to be
+// decoded, or what its records have led to is about to be grouped. Both belong
+// to the frame as a whole.
+const (
+	tryDecode = -1
+	tryGroup  = -2
+)
+
+// stage orders them.
+func stage(index int) int {
+	if index == tryGroup {
+		return math.MaxInt
+	}
+	return index
+}
 
 // suspect looks at the end of the chain for what the former owner died of: it
 // returns how many ends in a row were unclean at this input, and adds the record
 // that was being tried to those that are skipped.
 func (w *Worker) suspect() (prior int) {
 	w.skipped, w.doubt = w.last.Skipped, w.last.Trying
+	if w.last.Tries > 0 && w.last.Tries%10 == 0 {
+		w.doubt = nil // it has not come that far again: begin anew
+	}
 	if t := w.doubt; t != nil && t.Attempt >= maxAttempts {
 		w.skipped = append(slices.Clone(w.skipped), bus.Trying{Seq: t.Seq, Index: t.Index})
 		w.doubt = nil
@@ -314,11 +334,18 @@ func (w *Worker) still(c *bus.Commit) *bus.Commit {
 	return c
 }
 
-// try says which record is evaluated next, durably, before it is.
+// try says which record is evaluated next, durably, before it is. What the
+// former owner got past needs no marker: the fewer there are, the less likely it
+// is that an end for another reason meets the one in doubt.
 func (w *Worker) try(ctx context.Context, seq uint64, index int) error {
 	t := &bus.Trying{Seq: seq, Index: index, Attempt: 1}
-	if d := w.doubt; d != nil && d.Seq == seq && d.Index == index {
-		t.Attempt = d.Attempt + 1
+	if d := w.doubt; d != nil && d.Seq == seq {
+		if stage(index) < stage(d.Index) {
+			return nil
+		}
+		if index == d.Index {
+			t.Attempt = d.Attempt + 1
+		}
 	}
 	if err := w.append(ctx, w.still(&bus.Commit{Part: true, Tries: w.tries, Trying: t})); err != nil {
 		return err
@@ -727,9 +754,9 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 	if it.lazy && !quiet && w.oneByOne {
 		try = func(index int) error { return w.try(ctx, it.seq, index) }
 	}
-	whole := w.skips(it.seq, -1)
+	whole := w.skips(it.seq, tryDecode) || w.skips(it.seq, tryGroup)
 	if it.lazy && !whole {
-		if err := try(-1); err != nil {
+		if err := try(tryDecode); err != nil {
 			return err
 		}
 		if it.frame, it.err = bus.DecodeFrame(it.raw); errors.Is(it.err, bus.ErrVersion) {
@@ -789,7 +816,7 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 				}
 			}
 		}
-		if err := try(-1); err != nil {
+		if err := try(tryGroup); err != nil {
 			return err
 		}
 		w.guard(it, "grouping", w.group)

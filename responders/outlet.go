@@ -60,6 +60,7 @@ const (
 	maxThread     = 60 // lines in one thread
 	maxThreadEdit = 10 // lines in one edit
 	maxBackoff    = 5 * time.Minute
+	maxPause      = 10 * time.Second // of a destination that is down: people wait for what it has to say
 )
 
 // maxItems is how many incidents wait in memory for one destination; the rest
@@ -647,7 +648,7 @@ func (o *outlet) pause(err error) time.Time {
 	o.fails++
 	o.stats.Retried++
 	o.stats.LastErr = clip(err.Error(), maxReason)
-	until := o.d.now().Add(backoff(o.name, o.fails, time.Second, maxBackoff))
+	until := o.d.now().Add(backoff(o.name, o.fails, time.Second, maxPause))
 	var ra *RetryAfterError
 	if errors.As(err, &ra) && ra.After > 0 {
 		until = o.d.now().Add(ra.After)

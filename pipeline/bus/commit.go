@@ -57,7 +57,8 @@ type Commit struct {
 	Alerts [][]byte `json:"-"`
 }
 
-// Trying names one record of a frame, or with Index -1 the frame as a whole.
+// Trying names one record of a frame, or with a negative Index a stage that
+// belongs to the frame as a whole.
 type Trying struct {
 	Seq   uint64 `json:"seq"`
 	Index int    `json:"index"`

@@ -48,13 +48,16 @@ type leaseRecord struct {
 func (b *Bus) Leases(ctx context.Context, ttl time.Duration) (*Leases, error) {
 	l := &Leases{b: b, ttl: ttl}
 	err := b.retry(ctx, func(ctx context.Context) error {
-		_, err := b.js.KeyValue(ctx, LeaseBucket)
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
-			_, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-				Bucket: LeaseBucket, Description: "trailwarden: who works on what", TTL: ttl, History: 1,
-				Replicas: b.cfg.Replicas, Storage: jetstream.FileStorage, MaxBytes: 4 << 20,
+		_, err := b.js.Stream(ctx, streamLease)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			// What the library makes for a bucket, without direct gets: a
+			// follower would answer those with an older record.
+			_, err = b.js.CreateStream(ctx, jetstream.StreamConfig{
+				Name: streamLease, Description: "trailwarden: who works on what", Subjects: []string{leasePrefix + ">"},
+				MaxMsgsPerSubject: 1, MaxAge: ttl, MaxBytes: 4 << 20, MaxMsgs: -1, MaxMsgSize: 1 << 10, MaxConsumers: -1, Duplicates: min(ttl, dedupWindow),
+				Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: b.cfg.Replicas, AllowRollup: true, DenyDelete: true,
 			})
-			if errors.Is(err, jetstream.ErrBucketExists) {
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 				err = nil // another process was first
 			}
 		}

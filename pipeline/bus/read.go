@@ -95,7 +95,9 @@ func (r *Reader) open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.iter, err = c.Messages(jetstream.PullMaxMessages(r.batch), jetstream.PullExpiry(30*time.Second))
+		// A consumer lives on one server. When that one is gone without a
+		// word, two missing heartbeats tell, and reading is set up elsewhere.
+		r.iter, err = c.Messages(jetstream.PullMaxMessages(r.batch), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(2*time.Second))
 		return err
 	})
 	if err != nil {
