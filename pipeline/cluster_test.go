@@ -66,6 +66,9 @@ func leader(t testing.TB, c *bustest.Cluster, stream string) int {
 // and compares what came of it with an undisturbed run: lost 0, doubled 0. away
 // keeps the client from the first server.
 func clusterRun(t *testing.T, o bustest.Options, n int, every time.Duration, away bool, trouble func(c *bustest.Cluster, b *bus.Bus, progress func() int)) {
+	if testing.Short() {
+		t.Skip("elections of three servers take their time")
+	}
 	all := trail(n)
 	want := undisturbed(t, all)
 	c := bustest.StartCluster(t, o)

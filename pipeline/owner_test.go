@@ -506,6 +506,9 @@ func (f *fleet) check(b *bus.Bus, want map[string]string, n int, ps []*process) 
 // partitions is killed. No alert is lost or another one, and the pauses are
 // what they should be, with the times of production.
 func TestRollingRestartAndKilledOwner(t *testing.T) {
+	if testing.Short() {
+		t.Skip("leases of production take their time")
+	}
 	s := bustest.Start(t, bustest.Options{})
 	b := openURL(t, s.URL(), 1)
 	const n = 12000

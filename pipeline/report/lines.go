@@ -176,7 +176,7 @@ func ocsf(a *alert.Alert, metadata any) *ocsfEvent {
 	if !a.Runbook.IsZero() {
 		e.Remediation = object("desc", firstOf(a.Runbook.EN, a.Runbook.ZH))
 	}
-	e.Unmapped = object("outcome", a.Outcome, "details", map[string]any(a.Details))
+	e.Unmapped = object("outcome", a.Outcome, "details", a.Details)
 	return e
 }
 

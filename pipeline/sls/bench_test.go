@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -42,7 +41,7 @@ func runBench(b *testing.B, srv *slstest.Server, sink source.Sink, change func(*
 	if change != nil {
 		change(&cfg)
 	}
-	src, err := New(cfg, sink, Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	src, err := New(cfg, sink, Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -483,10 +483,10 @@ func describe(err error) error {
 	if e.RequestID != "" {
 		msg += " [request " + clip(e.RequestID) + "]"
 	}
-	switch {
-	case e.Code == codeUnreachable:
+	switch e.Code {
+	case codeUnreachable:
 		return fmt.Errorf("%w: %s", ErrUnreachable, cred.Scrub(e.Message))
-	case e.Code == codeStopping:
+	case codeStopping:
 		return errStopping
 	}
 	return errors.New(msg)
