@@ -603,7 +603,7 @@ func decodeItem(d bus.Delivery) item {
 	var p event.Parser
 	for i, rec := range it.frame.Records {
 		it.bytes += len(rec)
-		if err := parseOne(&p, rec, &it.events[i]); err != nil {
+		if err := parseOne(&p, rec, it.frame.Received, &it.events[i]); err != nil {
 			if it.faults == nil {
 				it.faults = make([]error, len(it.events))
 			}
@@ -621,13 +621,21 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-func parseOne(p *event.Parser, rec []byte, ev *event.Event) (err error) {
+func parseOne(p *event.Parser, rec []byte, stamp time.Time, ev *event.Event) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = &panicError{r, string(debug.Stack())}
 		}
 	}()
-	return p.Parse(rec, ev)
+	if err := p.Parse(rec, ev); err != nil {
+		return err
+	}
+	// A record that does not say when is taken to be of when it came: an
+	// alert must not carry the year 1.
+	if ev.Time.IsZero() {
+		ev.Time = stamp
+	}
+	return nil
 }
 
 // loop evaluates and commits.
@@ -792,7 +800,7 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 					return err
 				}
 				it.bytes += len(it.frame.Records[i])
-				err = parseOne(&parser, it.frame.Records[i], &it.events[i])
+				err = parseOne(&parser, it.frame.Records[i], it.frame.Received, &it.events[i])
 			case it.faults != nil:
 				err = it.faults[i]
 			}
