@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -225,6 +226,84 @@ func TestClusterPartitioned(t *testing.T) {
 				c.Isolate(0, false)
 				t.Logf("cut off for %v; storing went on %v after it was joined again", time.Since(cut).Round(time.Millisecond), moves(t, progress, 40))
 			})
+		})
+	}
+}
+
+// A leader without its followers holds a fenced message back, and refuses the
+// same one as long as it does. That is not the fence of another writer.
+func TestClusterUndecided(t *testing.T) {
+	if testing.Short() {
+		t.Skip("elections of three servers take their time")
+	}
+	for _, id := range []string{"", "one"} {
+		t.Run("id="+id, func(t *testing.T) {
+			c := bustest.StartCluster(t, bustest.Options{})
+			b := openCluster(t, c.URL())
+			p := bus.Publish{Stream: bus.StreamCommits, Subject: bus.CommitSubject(0), Fenced: true, Data: []byte("one"), ID: id}
+			first, err := b.Publish(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			moveLeader(t, c, bus.StreamCommits, 0)
+			b = openCluster(t, c.Servers[0].URL())
+			nc, err := nats.Connect(c.Servers[0].URL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			answers, err := nc.SubscribeSync("_INBOX.>")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			c.Isolate(0, true)
+			p.Expect, p.Data = first, []byte("two")
+			if id != "" {
+				p.ID = "two"
+			}
+			type outcome struct {
+				seq uint64
+				err error
+			}
+			done := make(chan outcome, 1)
+			go func() {
+				for {
+					seq, err := b.Publish(t.Context(), p)
+					if !errors.Is(err, bus.ErrUnknown) {
+						done <- outcome{seq, err}
+						return
+					}
+				}
+			}()
+			for refused := false; !refused; {
+				m, err := answers.NextMsg(30 * time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := string(m.Data)
+				if refused = strings.Contains(s, `"stream":"COMMITS"`) && strings.Contains(s, `"error"`); refused {
+					t.Log(s)
+				}
+			}
+			c.Isolate(0, false)
+			select {
+			case o := <-done:
+				if o.err != nil {
+					t.Fatal(o.err)
+				}
+				m, err := b.Last(t.Context(), bus.StreamCommits, p.Subject)
+				if err != nil || m.Seq != o.seq || string(m.Data) != "two" {
+					t.Errorf("stored as %d; the last is %d %q, %v", o.seq, m.Seq, m.Data, err)
+				}
+				if st, err := b.State(t.Context(), bus.StreamCommits); err != nil || st.Msgs != 2 {
+					t.Errorf("stored once: %+v, %v", st, err)
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("not stored a minute after the servers were joined again")
+			}
 		})
 	}
 }

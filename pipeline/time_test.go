@@ -12,7 +12,7 @@ func TestRecordWithoutTime(t *testing.T) {
 	stamp := time.Date(2026, 11, 25, 3, 0, 0, 0, time.UTC)
 	var p event.Parser
 	for rec, want := range map[string]time.Time{
-		`{"eventId":"1","eventName":"X"}`:                                     stamp,
+		`{"eventId":"1","eventName":"X"}`:                                    stamp,
 		`{"eventId":"1","eventName":"X","eventTime":"2026-11-20T01:02:03Z"}`: time.Date(2026, 11, 20, 1, 2, 3, 0, time.UTC),
 	} {
 		var ev event.Event

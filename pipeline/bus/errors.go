@@ -46,6 +46,7 @@ const (
 	codeTooManyRequests   = 10167 // ingest queue full
 	codeMemoryExceeded    = 10028 // insufficient memory resources
 	codeInsufficientPeers = 10005
+	codeInProcess         = 10158 // the message id waits for the servers of a cluster to agree
 )
 
 // classify turns a JetStream error into one of the kinds above, or returns it
@@ -65,7 +66,7 @@ func classify(err error) (kind error, retry bool) {
 			return ErrFenced, false
 		case codeStoreFailed, codeStorageExceeded, codeMemoryExceeded:
 			return ErrBackpressure, false
-		case codeTooManyRequests:
+		case codeTooManyRequests, codeInProcess:
 			return ErrUnknown, true
 		case jetstream.JSErrCodeStreamMessageExceedsMaximum:
 			return ErrTooLarge, false

@@ -34,6 +34,8 @@ const maxTries = 7
 // message while the outcome is unknown. A fenced message is stored at most once
 // ever: when the server says that the place is taken, the last message of the
 // subject is read back, and if it is this one, an earlier attempt had succeeded.
+// If it is still the expected one the place is not taken, and the message is sent
+// again.
 //
 // Errors: ErrFenced, ErrBackpressure, ErrTooLarge, ErrDamaged, ErrDenied, ErrUnknown after
 // all resends, or ctx's own.
@@ -80,7 +82,15 @@ func (b *Bus) Publish(ctx context.Context, p Publish) (uint64, error) {
 			if mine {
 				return seq, nil
 			}
-			return 0, fmt.Errorf("bus: publishing to %s after %d: %w (the last one is %d)", p.Subject, p.Expect, ErrFenced, seq)
+			if seq == 0 && p.Expect != 0 || seq > p.Expect {
+				return 0, fmt.Errorf("bus: publishing to %s after %d: %w (the last one is %d)", p.Subject, p.Expect, ErrFenced, seq)
+			}
+			// Nobody has written after Expect. The servers of a cluster also
+			// refuse while an earlier attempt of ours waits for the others
+			// to agree to it, and a leader that has just been elected while
+			// it has yet to catch up with what was agreed before.
+			last = err
+			continue
 		case errors.Is(kind, ErrBackpressure):
 			b.full.Store(p.Stream, time.Now().UnixNano())
 			return 0, wrap("bus: publishing to "+p.Stream, err)
