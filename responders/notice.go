@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
-	"github.com/trailwarden/trailwarden/responders/text"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // noticeState is where the showing of one alert at one destination stands.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // CSV writes one row per alert under a header row. No cell begins like a
@@ -22,7 +24,7 @@ func CSV(w io.Writer, in In) error {
 		row := []string{a.Time.UTC().Format(time.RFC3339), a.Severity.String(), a.Rule, a.Outcome, a.Title, a.Reason, a.AccountID, a.Actor.Type, a.Actor.Name, a.Actor.AccessKeyID,
 			a.SourceIP, tt, tn, strconv.Itoa(a.Count), a.FirstAt.UTC().Format(time.RFC3339), a.LastAt.UTC().Format(time.RFC3339), strings.Join(a.Attack, " "), a.ID}
 		for i := range row {
-			row[i] = cell(row[i])
+			row[i] = text.CSV(row[i])
 		}
 		_ = c.Write(row) // Error is checked at the end
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // What a text may at most be long, in runes.
@@ -18,15 +20,6 @@ const (
 // maxMarks is how many combining marks may stand on one letter. Real scripts
 // use up to four; hundreds paint over the lines around.
 const maxMarks = 4
-
-// hidden says whether a rune shows nothing, or changes how others show:
-// controls, escapes, direction overrides, zero-width, fillers, selectors.
-func hidden(r rune) bool {
-	if r < 0x20 || r >= 0x7f && r < 0xa0 {
-		return true
-	}
-	return r >= 0xa0 && (unicode.In(r, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == 0x2800)
-}
 
 // rightToLeft are the scripts whose letters turn the order of what stands
 // around them.
@@ -77,7 +70,7 @@ func show(s string, max int, breaks bool) string {
 			if r != '\r' || !breaks {
 				b.WriteByte(' ')
 			}
-		case hidden(r):
+		case text.Hidden(r):
 			code := fmt.Sprintf("‹U+%04X›", r)
 			b.WriteString(code)
 			n += utf8.RuneCountInString(code) - 1
@@ -101,28 +94,4 @@ func plain(s string) bool {
 		}
 	}
 	return true
-}
-
-// cell returns s as the content of one spreadsheet cell: one line without what
-// is invisible, with an apostrophe before anything that a spreadsheet would
-// take for a formula. Quoting is left to encoding/csv.
-func cell(s string) string {
-	if !plain(s) {
-		s = strings.Map(func(r rune) rune {
-			switch {
-			case r == '\n' || r == '\r' || r == '\t' || r == 0x2028 || r == 0x2029:
-				return ' '
-			case hidden(r):
-				return -1
-			}
-			return r
-		}, s)
-	}
-	s = strings.Join(strings.Fields(s), " ")
-	first, _ := utf8.DecodeRuneInString(s)
-	switch first {
-	case '=', '+', '-', '@', '|', '%', '＝', '＋', '－', '＠':
-		return "'" + s
-	}
-	return s
 }

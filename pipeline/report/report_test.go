@@ -31,6 +31,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -429,7 +430,7 @@ func wellBehaved(t *testing.T, page string) {
 		t.Error("the page is not UTF-8")
 	}
 	for _, r := range html.UnescapeString(page) {
-		if r != '\n' && string(r) != leftMark && hidden(r) {
+		if r != '\n' && string(r) != leftMark && text.Hidden(r) {
 			t.Errorf("an invisible character %U is in the page", r)
 			break
 		}
@@ -502,7 +503,7 @@ func TestHostileMarkdown(t *testing.T) {
 			t.Errorf("%.40q: a fence is left open", s)
 		}
 		for _, r := range out {
-			if r != '\n' && string(r) != leftMark && hidden(r) {
+			if r != '\n' && string(r) != leftMark && text.Hidden(r) {
 				t.Errorf("%.40q: an invisible character %U", s, r)
 				break
 			}
@@ -706,7 +707,7 @@ func FuzzReport(f *testing.F) {
 		wellBehaved(t, write(t, "html", in))
 		write(t, "markdown", in)
 		valid(t, schema, write(t, "ocsf", in), 1)
-		if c := cell(s); strings.ContainsFunc(c, func(r rune) bool { return unicode.IsControl(r) }) {
+		if c := text.CSV(s); strings.ContainsFunc(c, func(r rune) bool { return unicode.IsControl(r) }) {
 			t.Errorf("cell %q", c)
 		}
 		if n := utf8.RuneCountInString(inert(s, 20)); n > 20*(maxMarks+1)+12 {

@@ -18,8 +18,8 @@ import (
 
 	slackapi "github.com/slack-go/slack"
 
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
-	"github.com/trailwarden/trailwarden/responders/text"
 )
 
 // maxAnswer bounds what is read of an answer. A page of history of 200 messages with

@@ -18,7 +18,7 @@ import (
 	slackapi "github.com/slack-go/slack"
 	"github.com/slack-go/slack/socketmode"
 
-	"github.com/trailwarden/trailwarden/responders/text"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // Click is one press of a button.

@@ -13,8 +13,8 @@ import (
 
 	slackapi "github.com/slack-go/slack"
 
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
-	"github.com/trailwarden/trailwarden/responders/text"
 )
 
 // Event types of the metadata that our messages carry.

@@ -10,8 +10,8 @@ import (
 	slackapi "github.com/slack-go/slack"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
-	"github.com/trailwarden/trailwarden/responders/text"
 )
 
 // Action ids of the buttons; a Click carries one of them.

@@ -18,8 +18,8 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
-	"github.com/trailwarden/trailwarden/responders/text"
 )
 
 // operation makes a command that talks to the running program.

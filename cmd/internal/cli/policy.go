@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/detectors/rampolicy"
-	"github.com/trailwarden/trailwarden/responders/text"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 func policyCmd(e *env) *cobra.Command {

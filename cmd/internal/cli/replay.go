@@ -22,7 +22,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/report"
-	"github.com/trailwarden/trailwarden/responders/text"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/pipeline/event"
-	"github.com/trailwarden/trailwarden/responders/text"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
 )
 

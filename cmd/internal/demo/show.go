@@ -16,10 +16,10 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
-	"github.com/trailwarden/trailwarden/responders/text"
 )
 
 // Options of the show.

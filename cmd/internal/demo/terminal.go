@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
-	"github.com/trailwarden/trailwarden/responders/text"
 )
 
 // Terminal is a notifier that prints alerts for a person at a terminal. Safe

@@ -52,6 +52,14 @@ func classify(r rune) kind {
 	return keep
 }
 
+// Hidden says whether a rune shows nothing, or changes how others show:
+// controls, escapes, direction overrides, zero-width, fillers, selectors,
+// private glyphs, and every line break. A tab is not.
+func Hidden(r rune) bool {
+	k := classify(r)
+	return k == drop || k == newline || k == replace && r != utf8.RuneError
+}
+
 // clean copies s without what is invisible. Runs of blanks become one space,
 // blanks at the ends of lines go. Line breaks stay when breaks is set, at most
 // two in a row; otherwise they are blanks.
