@@ -45,7 +45,7 @@ type item struct {
 	urgent   bool // an edit about an action
 	due      time.Time
 	added    time.Time
-	order    uint64
+	order    uint64 // its turn among equals, kept when it has to be tried again; 0: not given yet
 }
 
 const (
@@ -123,12 +123,17 @@ func (o *outlet) add(it item) {
 		if (worse || it.urgent) && it.due.Before(have.due) {
 			have.due = it.due
 		}
+		if it.order != 0 && it.order < have.order {
+			have.order, have.added = it.order, it.added
+		}
 	} else if len(o.items) >= maxItems {
 		o.overflow = true
 		o.stats.Overflow++
 	} else {
-		o.order++
-		it.order, it.added = o.order, o.d.now()
+		if it.order == 0 {
+			o.order++
+			it.order, it.added = o.order, o.d.now()
+		}
 		o.items[it.alert] = &it
 	}
 	select {
@@ -457,7 +462,7 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 // sent records success and comes back at once when things changed meanwhile.
 func (o *outlet) sent(ctx context.Context, it *item, n notice, seq uint64, ref MessageRef) (time.Time, error) {
 	n.State, n.At, n.Ref, n.Reason, n.Retries, n.RetryAt = noticeSent, o.d.now(), ref, "", 0, time.Time{}
-	it.fresh, it.old, it.urgent = false, false, false
+	it.fresh, it.old, it.urgent, it.order = false, false, false, 0
 	if _, err := o.put(ctx, n, seq); err != nil {
 		return time.Time{}, err
 	}
