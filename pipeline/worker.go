@@ -347,11 +347,9 @@ func (w *Worker) try(ctx context.Context, seq uint64, index int) error {
 			t.Attempt = d.Attempt + 1
 		}
 	}
-	if err := w.append(ctx, w.still(&bus.Commit{Part: true, Tries: w.tries, Trying: t})); err != nil {
-		return err
-	}
+	// Before the answer, because a marker whose answer did not come may be there.
 	w.marked = true
-	return nil
+	return w.append(ctx, w.still(&bus.Commit{Part: true, Tries: w.tries, Trying: t}))
 }
 
 // endClean tells the next owner that this one did not die.
@@ -359,7 +357,21 @@ func (w *Worker) endClean(ctx context.Context) error {
 	if !w.unclean {
 		return nil
 	}
-	if err := w.append(ctx, w.still(&bus.Commit{Fence: true})); err != nil {
+	err := w.append(ctx, w.still(&bus.Commit{Fence: true}))
+	if errors.Is(err, bus.ErrFenced) {
+		// Our own marker may be what is in the way: it was stored, and the
+		// answer came too late to be heard.
+		m, rerr := w.b.Last(ctx, bus.StreamCommits, bus.CommitSubject(w.cfg.Partition))
+		if rerr != nil {
+			return errors.Join(err, rerr)
+		}
+		if c, derr := bus.DecodeCommit(m.Data); derr != nil || c.Epoch != w.epoch || c.Owner != w.cfg.Owner {
+			return err
+		}
+		w.head = m.Seq
+		err = w.append(ctx, w.still(&bus.Commit{Fence: true}))
+	}
+	if err != nil {
 		return err
 	}
 	w.unclean, w.marked = false, false
