@@ -17,6 +17,13 @@ var ErrNotAllowed = errors.New("not allowed")
 // ErrNoAction says that there is no action of that id.
 var ErrNoAction = errors.New("no such action")
 
+// ErrNoAlert says that there is no alert of that id.
+var ErrNoAlert = errors.New("no such alert")
+
+// ErrBadTriage says that a step with an alert makes no sense; the error's text
+// says why.
+var ErrBadTriage = errors.New("cannot do this")
+
 // maxClicks bounds the refused requests kept for one action.
 const maxClicks = 50
 

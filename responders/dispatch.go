@@ -581,13 +581,12 @@ func (d *Dispatcher) Stats() []DestinationStats {
 
 // Alert returns an alert as last seen, with its actions.
 func (d *Dispatcher) Alert(ctx context.Context, id string) (alert.Alert, []ActionDetail, error) {
-	var s storedAlert
-	seq, err := readLast(ctx, d.j, kindAlert, journalID(id), &s)
+	s, ok, err := d.storedAlert(ctx, id)
 	if err != nil {
 		return alert.Alert{}, nil, err
 	}
-	if seq == 0 {
-		return alert.Alert{}, nil, fmt.Errorf("no alert %q", clip(id, 64))
+	if !ok {
+		return alert.Alert{}, nil, fmt.Errorf("%w: %q", ErrNoAlert, clip(id, 64))
 	}
 	actions, err := d.m.List(ctx, ListFilter{AlertID: s.Alert.ID})
 	return s.restore(), actions, err

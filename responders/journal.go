@@ -31,6 +31,7 @@ const (
 	kindNotice  = "notice"  // id = destination/alert id: what was shown there
 	kindDigest  = "digest"  // id = destination/digest id: the incidents that it carries
 	kindCursor  = "cursor"  // id = partition: how far Handle has come
+	kindTriage  = "triage"  // id = alert id: what people made of it
 )
 
 const onlyID = "all"

@@ -113,6 +113,7 @@ var (
 	_ responders.Journal    = (*JetStream)(nil)
 	_ responders.LastReader = (*JetStream)(nil)
 	_ responders.Scanner    = (*JetStream)(nil)
+	_ responders.Follower   = (*JetStream)(nil)
 )
 
 // OpenJetStream opens the stream ACTIONS, creating it when it is not there.
@@ -416,6 +417,86 @@ func (j *JetStream) each(ctx context.Context, filter string, policy jetstream.De
 		}
 		if md.NumPending == 0 {
 			return nil
+		}
+	}
+}
+
+// Follow implements responders.Follower. A lost connection or consumer is set
+// up again; the newest record of every history is then met once more.
+func (j *JetStream) Follow(ctx context.Context, kinds []string, yield func(kind, id string, e responders.Entry) error, caughtUp func()) error {
+	filter := make([]string, len(kinds))
+	for i, k := range kinds {
+		if err := check(k, "x", nil); err != nil {
+			return err
+		}
+		filter[i] = prefix + k + ".*"
+	}
+	said := false
+	say := func() {
+		if !said {
+			said = true
+			caughtUp()
+		}
+	}
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		var mine error
+		err := j.follow(ctx, filter, func(kind, id string, e responders.Entry) error {
+			wait = 50 * time.Millisecond
+			mine = yield(kind, id, e)
+			return mine
+		}, say)
+		switch {
+		case mine != nil:
+			return mine
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrConnectionClosed):
+			return fmt.Errorf("journal: follow: %w", err)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+func (j *JetStream) follow(ctx context.Context, filter []string, yield func(kind, id string, e responders.Entry) error, caughtUp func()) error {
+	cons, err := j.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: filter,
+		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, InactiveThreshold: time.Minute, MaxResetAttempts: 3})
+	if err != nil {
+		return err
+	}
+	info, err := cons.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.NumPending == 0 {
+		caughtUp()
+	}
+	it, err := cons.Messages(jetstream.PullMaxMessages(256), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(2*time.Second))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		md, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if kind, id, ok := parseSubject(m.Subject()); ok {
+			if err := yield(kind, id, responders.Entry{Seq: md.Sequence.Stream, Time: md.Timestamp.UTC(), Data: m.Data()}); err != nil {
+				return err
+			}
+		}
+		if md.NumPending == 0 {
+			caughtUp()
 		}
 	}
 }

@@ -26,6 +26,7 @@ type full interface {
 	responders.Journal
 	responders.LastReader
 	responders.Scanner
+	responders.Follower
 	Verify(ctx context.Context) (Report, error)
 }
 
@@ -635,4 +636,81 @@ func benchAppend(b *testing.B, j full, data []byte) {
 		}
 		i++
 	}
+}
+
+// Whoever follows meets the newest record of each history, is told when that
+// is all, and then meets every new one.
+func TestFollow(t *testing.T) {
+	each(t, func(t *testing.T, j full) {
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer stop()
+		put := func(kind, id, data string, expect uint64) uint64 {
+			t.Helper()
+			seq, err := j.Append(ctx, kind, id, []byte(data), expect)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return seq
+		}
+		old := put("alert", "a", "old", 0)
+		last := put("alert", "a", "new", old)
+		put("notice", "n", "not asked for", 0)
+		var mu sync.Mutex
+		newest := map[string]responders.Entry{}
+		seen := make(chan struct{}, 100)
+		caught := make(chan struct{})
+		ended := make(chan error, 1)
+		fctx, end := context.WithCancel(ctx)
+		go func() {
+			ended <- j.Follow(fctx, []string{"alert", "triage"}, func(kind, id string, e responders.Entry) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if p := newest[kind+id]; e.Seq < p.Seq {
+					t.Errorf("%s %s at %d after %d", kind, id, e.Seq, p.Seq)
+				}
+				newest[kind+id] = e
+				seen <- struct{}{}
+				return nil
+			}, func() { close(caught) })
+		}()
+		wait := func(key, data string) {
+			t.Helper()
+			for {
+				mu.Lock()
+				ok := string(newest[key].Data) == data
+				mu.Unlock()
+				if ok {
+					return
+				}
+				select {
+				case <-seen:
+				case <-ctx.Done():
+					t.Fatalf("%s never was %q", key, data)
+				}
+			}
+		}
+		select {
+		case <-caught:
+		case <-ctx.Done():
+			t.Fatal("never caught up")
+		}
+		wait("alerta", "new")
+		mu.Lock()
+		if len(newest) != 1 || newest["alerta"].Seq != last {
+			t.Errorf("what was there: %v", newest)
+		}
+		mu.Unlock()
+		put("triage", "a", "seen", 0)
+		put("alert", "a", "newer", last)
+		wait("triagea", "seen")
+		wait("alerta", "newer")
+		end()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
+		boom := errors.New("boom")
+		if err := j.Follow(ctx, []string{"alert"}, func(string, string, responders.Entry) error { return boom }, func() {}); !errors.Is(err, boom) {
+			t.Errorf("an error of the reader: %v", err)
+		}
+	})
 }

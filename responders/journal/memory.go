@@ -20,6 +20,7 @@ type Memory struct {
 	all  []memRecord      // in order of sequence
 	last map[memKey]int   // index of the newest record in all
 	hist map[memKey][]int // indexes in all
+	more chan struct{}    // closed at the next Append; nil when nobody waits
 }
 
 type memKey struct{ kind, id string }
@@ -34,6 +35,7 @@ var (
 	_ responders.Journal    = (*Memory)(nil)
 	_ responders.LastReader = (*Memory)(nil)
 	_ responders.Scanner    = (*Memory)(nil)
+	_ responders.Follower   = (*Memory)(nil)
 )
 
 // NewMemory returns an empty journal.
@@ -70,6 +72,10 @@ func (m *Memory) Append(ctx context.Context, kind, id string, data []byte, expec
 	m.last[k] = len(m.all)
 	m.hist[k] = append(m.hist[k], len(m.all))
 	m.all = append(m.all, r)
+	if m.more != nil {
+		close(m.more)
+		m.more = nil
+	}
 	return m.seq, nil
 }
 
@@ -145,6 +151,41 @@ func (m *Memory) EachLast(ctx context.Context, kind string, yield func(id string
 		}
 	}
 	return nil
+}
+
+// Follow implements responders.Follower.
+func (m *Memory) Follow(ctx context.Context, kinds []string, yield func(kind, id string, e responders.Entry) error, caughtUp func()) error {
+	next := 0
+	for first := true; ; first = false {
+		var due []memRecord
+		m.mu.Lock()
+		for i := next; i < len(m.all); i++ {
+			r := m.all[i]
+			if slices.Contains(kinds, r.kind) && (!first || m.last[r.memKey] == i) {
+				r.entry = r.copy()
+				due = append(due, r)
+			}
+		}
+		next = len(m.all)
+		if m.more == nil {
+			m.more = make(chan struct{})
+		}
+		more := m.more
+		m.mu.Unlock()
+		for _, r := range due {
+			if err := yield(r.kind, r.id, r.entry); err != nil {
+				return err
+			}
+		}
+		if first {
+			caughtUp()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-more:
+		}
+	}
 }
 
 // Verify checks the hash chains of every history.

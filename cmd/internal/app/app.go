@@ -354,7 +354,9 @@ func (a *App) click(ctx context.Context, c slack.Click) (string, error) {
 		}
 		return "This can no longer be undone; look at the message again.", nil
 	case slack.ActionAcknowledge:
-		a.log.Info("alert acknowledged", "alert_id", c.AlertID, "by", by)
+		if _, err := a.dispatcher.Triage(ctx, c.AlertID, responders.TriageRequest{By: by, Do: responders.DoAcknowledge}); err != nil {
+			return "", err
+		}
 		return "Acknowledged.", nil
 	}
 	return "", fmt.Errorf("unknown button %q", c.ActionID)

@@ -1,0 +1,174 @@
+package responders
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
+)
+
+// TriageState is where an alert stands with people. What an alert says about
+// the events does not change by it.
+type TriageState string
+
+// The states of triage. An alert without a record is open.
+const (
+	TriageOpen         TriageState = "open"
+	TriageAcknowledged TriageState = "acknowledged" // somebody looks at it
+	TriageClosed       TriageState = "closed"
+)
+
+// TriageVerdict is what an alert turned out to be when it was closed.
+type TriageVerdict string
+
+// The verdicts.
+const (
+	TruePositive  TriageVerdict = "true_positive"
+	FalsePositive TriageVerdict = "false_positive"
+	Benign        TriageVerdict = "benign" // it happened, and it was allowed
+)
+
+// What a person may do with an alert.
+const (
+	DoAcknowledge = "acknowledge"
+	DoAssign      = "assign"
+	DoClose       = "close"
+	DoReopen      = "reopen"
+	DoNote        = "note"
+)
+
+// Triage is what people made of one alert.
+type Triage struct {
+	V       int           `json:"v"`
+	State   TriageState   `json:"state"`
+	Owner   string        `json:"owner,omitempty"` // who looks at it: a person's name in one of the forms of Approver.IDs, or free text
+	Verdict TriageVerdict `json:"verdict,omitempty"`
+	At      time.Time     `json:"at,omitzero"`
+	By      string        `json:"by,omitempty"`
+	// Steps is who did what, oldest first; of very many the newest are kept.
+	Steps []TriageStep `json:"steps,omitempty"`
+}
+
+// TriageStep is one thing that a person did with an alert.
+type TriageStep struct {
+	At      time.Time     `json:"at"`
+	By      string        `json:"by"`
+	Do      string        `json:"do"`
+	Owner   string        `json:"owner,omitempty"`
+	Verdict TriageVerdict `json:"verdict,omitempty"`
+	Note    string        `json:"note,omitempty"`
+}
+
+// TriageRequest asks for one step.
+type TriageRequest struct {
+	By      string // who asks
+	Do      string // one of the Do constants
+	Owner   string // for assign; empty takes the owner away
+	Verdict TriageVerdict
+	Note    string
+}
+
+const (
+	maxTriageSteps = 200
+	maxNote        = 2000 // runes
+	maxOwner       = 120  // runes
+)
+
+// Triage records what a person does with an alert and returns how it then
+// stands. The same request made again by the same person changes nothing.
+// Errors: ErrNoAlert, ErrNotAllowed (nobody asks), ErrBadTriage.
+func (d *Dispatcher) Triage(ctx context.Context, alertID string, q TriageRequest) (Triage, error) {
+	if q.By == "" || q.By == requesterPlaybook || q.By == machineName {
+		return Triage{}, fmt.Errorf("alert %s: %w: it is not said who asks", clip(alertID, 64), ErrNotAllowed)
+	}
+	if _, ok, err := d.storedAlert(ctx, alertID); err != nil {
+		return Triage{}, err
+	} else if !ok {
+		return Triage{}, fmt.Errorf("%w: %q", ErrNoAlert, clip(alertID, 64))
+	}
+	q.Note = text.Cut(text.Block(q.Note), maxNote)
+	q.Owner = text.Cut(text.Line(q.Owner), maxOwner)
+	var after Triage
+	var refused error
+	err := change(ctx, d.j, kindTriage, journalID(alertID), func(t *Triage) bool {
+		if t.State == "" {
+			t.State = TriageOpen
+		}
+		changed, err := t.apply(q, d.now())
+		refused, after = err, *t
+		return changed && err == nil
+	})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return Triage{}, fmt.Errorf("alert %s: %w", clip(alertID, 64), err)
+	}
+	d.log.Info("triage", "alert_id", alertID, "do", q.Do, "by", q.By, "state", string(after.State), "owner", after.Owner)
+	return after, nil
+}
+
+// apply makes one step; false when there is nothing to change.
+func (t *Triage) apply(q TriageRequest, now time.Time) (bool, error) {
+	before := *t
+	switch q.Do {
+	case DoAcknowledge:
+		if t.State == TriageClosed {
+			return false, fmt.Errorf("%w: it is closed; reopen it first", ErrBadTriage)
+		}
+		t.State = TriageAcknowledged
+		if t.Owner == "" {
+			t.Owner = q.By
+		}
+	case DoAssign:
+		if t.State == TriageClosed {
+			return false, fmt.Errorf("%w: it is closed; reopen it first", ErrBadTriage)
+		}
+		t.Owner = q.Owner
+	case DoClose:
+		switch q.Verdict {
+		case TruePositive, FalsePositive, Benign:
+		default:
+			return false, fmt.Errorf("%w: verdict %q: want true_positive, false_positive or benign", ErrBadTriage, clip(string(q.Verdict), 40))
+		}
+		t.State, t.Verdict = TriageClosed, q.Verdict
+	case DoReopen:
+		t.State, t.Verdict = TriageOpen, ""
+	case DoNote:
+		if q.Note == "" {
+			return false, fmt.Errorf("%w: the note is empty", ErrBadTriage)
+		}
+	default:
+		return false, fmt.Errorf("%w: %q is nothing that can be done with an alert", ErrBadTriage, clip(q.Do, 40))
+	}
+	if q.Note == "" && t.State == before.State && t.Owner == before.Owner && t.Verdict == before.Verdict {
+		return false, nil
+	}
+	t.V, t.At, t.By = recordVersion, now, q.By
+	s := TriageStep{At: now, By: q.By, Do: q.Do, Verdict: t.Verdict, Note: q.Note}
+	if t.Owner != before.Owner {
+		s.Owner = t.Owner
+	}
+	if n := len(t.Steps); q.Do == DoNote && n > 0 && t.Steps[n-1].Do == DoNote && t.Steps[n-1].By == q.By && t.Steps[n-1].Note == q.Note {
+		return false, nil // the same form sent twice
+	}
+	t.Steps = append(t.Steps, s)
+	if over := len(t.Steps) - maxTriageSteps; over > 0 {
+		t.Steps = t.Steps[over:]
+	}
+	return true, nil
+}
+
+// TriageOf returns how an alert stands with people.
+func (d *Dispatcher) TriageOf(ctx context.Context, alertID string) (Triage, error) {
+	t := Triage{State: TriageOpen}
+	_, err := readLast(ctx, d.j, kindTriage, journalID(alertID), &t)
+	return t, err
+}
+
+func (d *Dispatcher) storedAlert(ctx context.Context, id string) (storedAlert, bool, error) {
+	var s storedAlert
+	seq, err := readLast(ctx, d.j, kindAlert, journalID(id), &s)
+	return s, seq > 0, err
+}
