@@ -114,7 +114,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if t.w == nil {
 		resp, body, err := t.fetch(req, gate, quickTimeout)
-		return t.settle(req, k, gate, resp, body, err), nil
+		resp = t.settle(req, k, gate, resp, body, err)
+		if k == kindPull && resp.StatusCode == http.StatusOK {
+			if _, err := checkPage(resp, len(body)); err != nil {
+				return synthetic(req, codeBadAnswer, err.Error(), resp.Header.Get("X-Log-Requestid")), nil
+			}
+		}
+		return resp, nil
 	}
 	switch k {
 	case kindPull:

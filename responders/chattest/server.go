@@ -35,6 +35,9 @@ type Options struct {
 	BotToken, AppToken string
 	// Channels maps channel ids to names.
 	Channels map[string]string
+	// Scopes of the bot token; what they do not allow is refused with
+	// missing_scope. The default allows everything the emulator has.
+	Scopes []string
 	// Rate is chat.postMessage and webhook messages per second and channel
 	// (1 when zero), with a burst of Burst (5 when zero).
 	Rate  float64
@@ -108,6 +111,9 @@ func New(opt Options) *Server {
 	}
 	if opt.Channels == nil {
 		opt.Channels = map[string]string{DefaultChannel: "alerts"}
+	}
+	if opt.Scopes == nil {
+		opt.Scopes = []string{"chat:write", "channels:history", "groups:history"}
 	}
 	if opt.Rate == 0 {
 		opt.Rate = 1
@@ -300,7 +306,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !ok {
 			do = func(*Server, *request) reply { return refuse("unknown_method") }
 		}
-		s.serve(w, r, method, do)
+		s.serve(w, r, method, s.scoped(method, do))
 	case path == webhookPath:
 		s.serve(w, r, "webhook", (*Server).webhook)
 	case strings.HasPrefix(path, "/services/"):

@@ -73,10 +73,33 @@ func (s *Server) authTest(q *request) reply {
 	if r, ok := s.auth(q); !ok {
 		return r
 	}
-	return ok(map[string]any{
+	r := ok(map[string]any{
 		"url": "https://example.slack.com/", "team": "Example", "user": "trailwarden",
 		"team_id": teamID, "user_id": botUser, "bot_id": botID,
 	}, Entry{})
+	r.header = http.Header{"X-Oauth-Scopes": {strings.Join(s.opt.Scopes, ",")}}
+	return r
+}
+
+// scopes of the bot token, one of which a method needs.
+var scopes = map[string][]string{
+	"chat.postMessage": {"chat:write"}, "chat.update": {"chat:write"}, "chat.postEphemeral": {"chat:write"},
+	"conversations.history": {"channels:history", "groups:history"}, "conversations.replies": {"channels:history", "groups:history"},
+}
+
+// scoped refuses what the bot token's scopes do not allow.
+func (s *Server) scoped(method string, do func(*Server, *request) reply) func(*Server, *request) reply {
+	need := scopes[method]
+	if need == nil || slices.ContainsFunc(need, func(n string) bool { return slices.Contains(s.opt.Scopes, n) }) {
+		return do
+	}
+	return func(s *Server, q *request) reply {
+		if r, ok := s.auth(q); !ok {
+			return r
+		}
+		return reply{body: map[string]any{"ok": false, "error": "missing_scope", "needed": need[0], "provided": strings.Join(s.opt.Scopes, ",")},
+			entry: Entry{Error: "missing_scope"}}
+	}
 }
 
 // content reads and checks what a message says.

@@ -13,7 +13,6 @@ import (
 
 	slackapi "github.com/slack-go/slack"
 
-	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -107,23 +106,6 @@ func (n *Notifier) Stats() Stats {
 
 // Close releases idle connections. Calls in flight are not cut.
 func (n *Notifier) Close() { n.http.CloseIdleConnections() }
-
-// Check asks Slack whether the token works and says as whom, for doctor.
-// Errors as for Post.
-func (n *Notifier) Check(ctx context.Context) (string, error) {
-	if n.api == nil {
-		return "webhook only: it cannot be checked without sending", nil
-	}
-	var who *slackapi.AuthTestResponse
-	err := n.call(ctx, "auth.test", n.reads, func(ctx context.Context) (err error) {
-		who, err = n.api.AuthTestContext(ctx)
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	return text.Line(fmt.Sprintf("%s in %s", who.User, who.Team)), nil
-}
 
 // call takes a turn, makes one request and classifies its failure.
 func (n *Notifier) call(ctx context.Context, method string, l *limiter, f func(context.Context) error) error {

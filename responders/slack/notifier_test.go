@@ -729,16 +729,32 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestInspect(t *testing.T) {
 	s := server(t, chattest.Options{Unlimited: true})
-	if who, err := notifier(t, config(s)).Check(context.Background()); err != nil || who != "trailwarden in Example" {
-		t.Errorf("%q %v", who, err)
+	in, err := notifier(t, config(s)).Inspect(context.Background())
+	if err != nil || in.User != "trailwarden" || in.Team != "Example" || in.Missing != nil || in.Channel != nil || in.Buttons != nil {
+		t.Errorf("%+v %v", in, err)
 	}
 	cfg := config(s)
 	cfg.Token = "xoxb-EXAMPLE-wrong"
-	_, err := notifier(t, cfg).Check(context.Background())
+	_, err = notifier(t, cfg).Inspect(context.Background())
 	if outcome(err) != "final" || !strings.Contains(err.Error(), "copy the bot token") || strings.Contains(err.Error(), cfg.Token) {
 		t.Errorf("%s: %v", outcome(err), err)
+	}
+	if s.Requests("chat.postMessage") != 0 {
+		t.Error("a look sent a message")
+	}
+
+	weak := server(t, chattest.Options{Unlimited: true, Scopes: []string{"chat:write"}})
+	in, err = notifier(t, config(weak)).Inspect(context.Background())
+	if err != nil || !slices.Equal(in.Missing, []string{ScopeHistory}) || in.Channel == nil || !strings.Contains(in.Channel.Error(), "scope needed: channels:history") {
+		t.Errorf("%+v %v", in, err)
+	}
+	gone := config(s)
+	gone.Channel, gone.AppToken = "C0EXAMPLE99", "xapp-EXAMPLE-wrong"
+	in, err = notifier(t, gone).Inspect(context.Background())
+	if err != nil || in.Channel == nil || !strings.Contains(in.Channel.Error(), "channel_not_found") || in.Buttons == nil || strings.Contains(in.Buttons.Error(), gone.AppToken) {
+		t.Errorf("%+v %v", in, err)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -103,11 +102,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, fmt.Errorf("%w: credentials: %w", ErrUnusable, err)
 	}
 
-	a.bus, err = bus.Open(ctx, bus.Config{
-		Dir: filepath.Join(c.StateDir, "store"), URL: c.NATS.URL, Creds: c.NATS.Creds, NKey: c.NATS.NKey,
-		CA: c.NATS.CA, Cert: c.NATS.Cert, Key: c.NATS.Key, Replicas: c.NATS.Replicas,
-		Partitions: c.NATS.Partitions, MaxBytes: c.NATS.MaxBytes, Name: "trailwarden", Logger: a.log,
-	})
+	a.bus, err = bus.Open(ctx, BusConfig(c, a.log))
 	if err != nil {
 		return nil, fmt.Errorf("event store: %w", err)
 	}

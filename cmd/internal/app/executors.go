@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/ram"
@@ -15,22 +16,11 @@ func (a *App) executors(mo *responders.MachineOptions) error {
 	if !c.Enabled {
 		return nil
 	}
-	own := c.Credentials
-	if own.AccessKeyID == "" {
-		own = a.cfg.Credentials
-	}
-	p, err := cred.New(credOf(own))
+	p, err := cred.New(credOf(ResponderCredentials(a.cfg)))
 	if err != nil {
 		return err
 	}
-	client, err := ram.New(ram.Config{
-		Region: c.Region, Endpoint: c.Endpoint, AssumeRole: c.AssumeRole, Protected: a.cfg.Respond.Guards.Protected,
-		Credentials: func(ctx context.Context) (id, secret, token string, err error) {
-			id, secret, token, _, err = p.Get(ctx)
-			return id, secret, token, err
-		},
-		Invalidate: p.Invalidate,
-	})
+	client, err := ram.New(ramConfig(a.cfg, p))
 	if err != nil {
 		return err
 	}
@@ -38,4 +28,16 @@ func (a *App) executors(mo *responders.MachineOptions) error {
 	mo.Executors = client.Executors()
 	mo.Self = client.Self
 	return nil
+}
+
+func ramConfig(c *config.Config, p *cred.Provider) ram.Config {
+	r := c.Respond.RAM
+	return ram.Config{
+		Region: r.Region, Endpoint: r.Endpoint, AssumeRole: r.AssumeRole, Protected: c.Respond.Guards.Protected,
+		Credentials: func(ctx context.Context) (id, secret, token string, err error) {
+			id, secret, token, _, err = p.Get(ctx)
+			return id, secret, token, err
+		},
+		Invalidate: p.Invalidate,
+	}
 }

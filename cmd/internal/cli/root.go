@@ -130,7 +130,7 @@ No account? Start with:  trailwarden demo`,
 		return usagef("%w\nsee: %s --help", err, c.CommandPath())
 	})
 	root.AddCommand(
-		demoCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), rulesCmd(e), policyCmd(e),
+		demoCmd(e), doctorCmd(e), explainCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), rulesCmd(e), policyCmd(e),
 		alertsCmd(e), actionCmd(e), parkedCmd(e), statusCmd(e), configCmd(e), versionCmd(e),
 	)
 	return root

@@ -1,0 +1,68 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/responders/slack"
+)
+
+func (r *run) destinations(ctx context.Context) {
+	for _, s := range r.cfg.Notify.Slack {
+		r.slack(ctx, s)
+	}
+}
+
+func (r *run) slack(ctx context.Context, s config.Slack) {
+	group := "slack " + s.Name
+	n, err := slack.New(app.SlackConfig(s), r.log)
+	if err != nil {
+		r.bad(Fail, "TW101", group, "configuration", err.Error(), "")
+		return
+	}
+	defer n.Close()
+	ctx, cancel := r.within(ctx)
+	defer cancel()
+	in, err := n.Inspect(ctx)
+	var e *slack.Error
+	switch {
+	case errors.As(err, &e) && e.Code == "":
+		r.down("TW405", group, "token", "Slack does not answer: "+err.Error(), "open https to slack.com from here")
+		return
+	case err != nil:
+		r.bad(Fail, "TW401", group, "token", err.Error(), "copy the bot token (xoxb-…) of the installed app again")
+		return
+	case in.WebhookOnly:
+		r.bad(Warn, "TW406", group, "webhook", "a webhook cannot be checked without sending, nor can its messages be edited or found again", "a bot token does all of that")
+		return
+	}
+	r.ok(group, "token", "%s in %s", in.User, in.Team)
+	for _, scope := range in.Missing {
+		switch scope {
+		case slack.ScopeWrite:
+			r.bad(Fail, "TW402", group, "scopes", "the app lacks the scope "+scope+": no alert can be posted", "add it under OAuth & Permissions and install the app again")
+		default:
+			r.bad(Warn, "TW402", group, "scopes", "the app lacks the scope "+scope+": after a lost answer an alert may be posted twice", "add it (groups:history for a private channel) and install the app again")
+		}
+	}
+	switch {
+	case errors.As(in.Channel, &e) && e.Code == "missing_scope":
+		// Said above; whether the channel is there cannot be seen.
+	case errors.As(in.Channel, &e) && e.Code == "":
+		r.down("TW405", group, "channel", in.Channel.Error(), "")
+	case in.Channel != nil:
+		r.bad(Fail, "TW403", group, "channel", fmt.Sprintf("%s: %v", s.Channel, in.Channel), "write the channel's id (C0…, in its details) and invite the app to it: /invite @"+in.User)
+	case len(in.Missing) == 0:
+		r.ok(group, "channel", "%s can be read, scopes are fine (%s)", s.Channel, strings.Join(in.Scopes, ", "))
+	}
+	switch {
+	case in.Buttons != nil:
+		r.bad(Fail, "TW404", group, "buttons", "they will not work: "+in.Buttons.Error(), "give an app-level token (xapp-…) with connections:write and switch Socket Mode on, or leave app_token out")
+	case s.AppToken != "":
+		r.ok(group, "buttons", "the app-level token works")
+	}
+}
