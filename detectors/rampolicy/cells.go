@@ -64,7 +64,10 @@ func other(globs [][]token) rune {
 	used := map[rune]bool{}
 	for _, g := range globs {
 		for _, t := range g {
-			used[t.r], used[unicode.ToLower(t.r)], used[unicode.ToUpper(t.r)] = true, true, true
+			used[t.r] = true
+			for o := unicode.SimpleFold(t.r); o != t.r; o = unicode.SimpleFold(o) {
+				used[o] = true
+			}
 		}
 	}
 	for _, r := range "xzqjkwvy0123456789ghbdfmnoprstuliace~" {
@@ -151,7 +154,10 @@ func globCells(globs [][]token, limit int) (out []cell, ok bool) {
 			case 'l':
 				chars = append(chars, t.r)
 			case 'f':
-				chars = append(chars, t.r, unicode.ToUpper(t.r))
+				chars = append(chars, t.r)
+				for o := unicode.SimpleFold(t.r); o != t.r; o = unicode.SimpleFold(o) {
+					chars = append(chars, o)
+				}
 			}
 		}
 		if k := match.key(); !cells[k] {

@@ -59,6 +59,7 @@ type analysis struct {
 	texts    [dimensions]map[string]bitset // matchesText, remembered
 	covered  [dimensions][]bitset          // covers, remembered
 	work     int
+	found    bool   // something expands
 	unknown  string // why the analysis could not be finished
 }
 
@@ -158,7 +159,7 @@ func (s *statement) normal() string {
 	}
 	var conds []string
 	for i := range s.Conditions {
-		conds = append(conds, s.Conditions[i].Text())
+		conds = append(conds, s.Conditions[i].id())
 	}
 	slices.Sort(conds)
 	return b.String() + " |" + strings.Join(slices.Compact(conds), "\x00")
@@ -325,8 +326,10 @@ func (a *analysis) allows(match bitset, q *Request, isNew bool) bool {
 	return allow && !deny
 }
 
-// alwaysThere are keys that every request has.
-var alwaysThere = map[string]bool{"acs:currenttime": true, "acs:securetransport": true}
+// alwaysThere are keys that every request has. Only what cannot be otherwise
+// is listed: of a key that is missing here its absence is tried too, which can
+// only find more.
+var alwaysThere = map[string]bool{"acs:currenttime": true}
 
 // axis is one key or opaque condition with the values that are tried.
 type axis struct {
@@ -345,7 +348,7 @@ func (a *analysis) contexts(match bitset, fixed map[string]string, try func(*Req
 		for j := range a.stmts[i].Conditions {
 			c := &a.stmts[i].Conditions[j]
 			if c.opaque() {
-				if t := c.Text(); !slices.Contains(opaque, t) {
+				if t := c.id(); !slices.Contains(opaque, t) {
 					opaque = append(opaque, t)
 				}
 				continue
@@ -436,7 +439,7 @@ func (a *analysis) axis(key string, conds []*Condition) (axis, bool) {
 			if values, ok = valueCells(text, 20_000); !ok || family(text[0].Operator) != famString {
 				return axis{}, false
 			}
-			values = append(values, "true", "false", "True", "False", "TRUE", "FALSE")
+			values = append(append(values, caseVariants("true")...), caseVariants("false")...)
 		}
 		a.keys[key] = values
 	}
@@ -465,6 +468,21 @@ func (a *analysis) axis(key string, conds []*Condition) (axis, bool) {
 	return x, true
 }
 
+// caseVariants returns a word in every mixture of letter case.
+func caseVariants(word string) []string {
+	out := make([]string, 0, 1<<len(word))
+	for n := range 1 << len(word) {
+		b := []byte(word)
+		for i := range b {
+			if n>>i&1 == 1 {
+				b[i] -= 'a' - 'A'
+			}
+		}
+		out = append(out, string(b))
+	}
+	return out
+}
+
 // combo is one combination of classes that expands.
 type combo struct {
 	class [dimensions]int
@@ -474,7 +492,11 @@ type combo struct {
 
 // expanding returns all combinations of classes that expand, in a fixed
 // order.
-func (a *analysis) expanding() []combo {
+func (a *analysis) expanding() []combo { return a.search(false) }
+
+// search is expanding, or only as far as the first combination; found says
+// whether there is one.
+func (a *analysis) search(first bool) []combo {
 	if !a.anySuspect() || !a.prepare() {
 		return nil
 	}
@@ -495,6 +517,10 @@ func (a *analysis) expanding() []combo {
 					continue
 				}
 				if o := a.expandsAt(m); o.expands {
+					a.found = a.found || o.context != nil
+					if first && a.found {
+						return nil
+					}
 					out = append(out, combo{class: [dimensions]int{i, j, k}, match: m, out: o})
 				}
 			}

@@ -101,6 +101,11 @@ func Diff(old, new *Document, opts Options) Result {
 	if new == nil {
 		new = empty
 	}
+	if old.equalText(new) {
+		r := Result{Schema: Schema, Verdict: Equivalent, Findings: []Finding{}, Removed: []Finding{}, Notes: slices.Clone(new.Notes)}
+		r.summarise(opts)
+		return r
+	}
 	gained, gainedUnknown, split := direction(old, new, opts)
 	back := opts
 	back.removed = true
@@ -120,13 +125,17 @@ func Diff(old, new *Document, opts Options) Result {
 	if split {
 		r.Notes = append(r.Notes, "readings of the vendor's rules disagree on this change; the one that allows more was taken")
 	}
-	doubtful := (old.Doubtful || new.Doubtful) && !same(old, new)
+	for _, d := range []*Document{old, new} {
+		if why := d.doubtfulAs(opts.Kind); why != "" && !slices.Contains(r.Notes, why) {
+			r.Notes = append(r.Notes, why)
+		}
+	}
 	switch {
 	case len(gained) > 0 && len(lost) > 0:
 		r.Verdict = Changes
 	case len(gained) > 0:
 		r.Verdict = Expands
-	case gainedUnknown != "" || doubtful:
+	case gainedUnknown != "" || doubtful(old, new, opts.Kind):
 		r.Verdict = Unknown
 	case len(lost) > 0:
 		r.Verdict = Contracts
@@ -169,7 +178,7 @@ func same(a, b *Document) bool {
 		return x.Deny == y.Deny && x.NotAction == y.NotAction && x.NotResrc == y.NotResrc && x.NotPrinc == y.NotPrinc &&
 			x.AnyResrc == y.AnyResrc && x.AnyPrinc == y.AnyPrinc && slices.Equal(x.Actions, y.Actions) &&
 			slices.Equal(x.Resources, y.Resources) && slices.Equal(x.Principals, y.Principals) &&
-			slices.EqualFunc(x.Conditions, y.Conditions, func(c, d Condition) bool { return c.Text() == d.Text() })
+			slices.EqualFunc(x.Conditions, y.Conditions, func(c, d Condition) bool { return c.id() == d.id() })
 	})
 }
 
@@ -221,6 +230,69 @@ func direction(old, new *Document, opts Options) (out []Finding, unknown string,
 		}
 	}
 	return out, unknown, yes > 0 && no > 0
+}
+
+// Compare is the verdict of Diff alone, without a word of why: it stops at the
+// first request that shows the answer.
+func Compare(old, new *Document, kind Kind) Verdict {
+	empty := &Document{Version: "1"}
+	if old == nil {
+		old = empty
+	}
+	if new == nil {
+		new = empty
+	}
+	if old.equalText(new) {
+		return Equivalent
+	}
+	look := func(old, new *Document) (found, unknown bool) {
+		for _, read := range readings(old, new) {
+			a := newAnalysis(old, new, kind, read)
+			a.search(true)
+			found, unknown = found || a.found, unknown || a.unknown != ""
+			if found {
+				break
+			}
+		}
+		return found, unknown
+	}
+	gained, gainedUnknown := look(old, new)
+	if !gained && (gainedUnknown || doubtful(old, new, kind)) {
+		return Unknown
+	}
+	lost, lostUnknown := look(new, old)
+	switch {
+	case gained && lost:
+		return Changes
+	case gained:
+		return Expands
+	case lost || lostUnknown:
+		return Contracts
+	}
+	return Equivalent
+}
+
+// doubtful says whether the meaning of the documents is uncertain in a way
+// that matters to whether new allows more.
+func doubtful(old, new *Document, kind Kind) bool {
+	if (old.Doubtful || new.Doubtful || old.doubtfulAs(kind) != "" || new.doubtfulAs(kind) != "") && !same(old, new) {
+		return true
+	}
+	// Nothing expands where no statement can make it so, and where the most
+	// that new can allow is in the least that old did.
+	return (old.Templated || new.Templated) && newAnalysis(old, new, kind, Reading{}).anySuspect() && mayExpand(old.bounds(false), new.bounds(true), kind)
+}
+
+// mayExpand says whether new allows something that old does not, or whether
+// that could not be found out: a verdict without words.
+func mayExpand(old, new *Document, kind Kind) bool {
+	for _, read := range readings(old, new) {
+		a := newAnalysis(old, new, kind, read)
+		if a.search(true); a.found || a.unknown != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // guess is the severity of a change that could not be analysed: of the worst

@@ -1,6 +1,7 @@
 package rampolicy
 
 import (
+	"fmt"
 	"math/big"
 	"net/netip"
 	"slices"
@@ -19,7 +20,8 @@ type Request struct {
 	// that is not there is absent.
 	Context map[string]string
 	// Assumed says how conditions turn out that cannot be evaluated, by
-	// Condition.Text. Those that are not there do not hold.
+	// Condition.id. Those that are not there
+	// do not hold.
 	Assumed map[string]bool
 }
 
@@ -94,9 +96,20 @@ func (c *Condition) Text() string {
 	return set + c.Operator + " " + strings.ToLower(c.Key) + " [" + strings.Join(slices.Compact(values), ", ") + "]"
 }
 
+// id is equal for conditions that are equal but for the order and repetition
+// of their values, and for no others: unlike Text, whose separators a value
+// may hold.
+func (c *Condition) id() string {
+	values := slices.Clone(c.Values)
+	slices.Sort(values)
+	return fmt.Sprintf("%q %q %q %q", c.Set, c.Operator, strings.ToLower(c.Key), slices.Compact(values))
+}
+
 // opaque says whether the condition cannot be evaluated from its key's value.
 func (c *Condition) opaque() bool {
-	if c.Set != "" {
+	if c.Set != "" || !slices.Contains(operators, c.Operator) {
+		// Also StringEqualsIfExists and its like, whose first letters alone
+		// would put them into a family.
 		return true
 	}
 	switch family(c.Operator) {
@@ -116,7 +129,7 @@ func (c *Condition) opaque() bool {
 
 func (c *Condition) holds(q *Request, read Reading) bool {
 	if c.opaque() {
-		return q.Assumed[c.Text()]
+		return q.Assumed[c.id()]
 	}
 	value, present := q.Context[strings.ToLower(c.Key)]
 	return c.test(value, present, read)
@@ -166,7 +179,7 @@ func compare(op, have, want string) bool {
 	case "StringEquals", "StringNotEquals":
 		return have == want
 	case "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase":
-		return strings.EqualFold(have, want)
+		return strings.Map(foldRune, have) == strings.Map(foldRune, want)
 	case "StringLike", "StringNotLike":
 		return Match(want, have)
 	case "Bool":

@@ -55,8 +55,8 @@ func tokens(pattern string, literal, fold bool) []token {
 			}
 		case !literal && r == '?':
 			out = append(out, token{kind: '?'})
-		case fold && (unicode.ToLower(r) != r || unicode.ToUpper(r) != r):
-			out = append(out, token{kind: 'f', r: unicode.ToLower(r)})
+		case fold && unicode.SimpleFold(r) != r:
+			out = append(out, token{kind: 'f', r: foldRune(r)})
 		default:
 			out = append(out, token{kind: 'l', r: r})
 		}
@@ -70,7 +70,17 @@ func (t token) accepts(r rune) bool {
 	case 'l':
 		return t.r == r
 	case 'f':
-		return t.r == unicode.ToLower(r)
+		return t.r == foldRune(r)
 	}
 	return true
+}
+
+// foldRune returns the same character for all that differ in letter case
+// only: the least of them.
+func foldRune(r rune) rune {
+	least := r
+	for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
+		least = min(least, o)
+	}
+	return least
 }

@@ -1,6 +1,7 @@
 package rampolicy
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/url"
 	"slices"
@@ -51,6 +52,30 @@ type Document struct {
 	// what the document allows.
 	Notes    []string
 	Doubtful bool
+	// Templated is set when a text holds "${": a template that is not filled
+	// in, or a policy variable, of which RAM documents none. What it stands
+	// for is not known, but it is the same wherever the same text stands.
+	Templated bool
+
+	sum [sha256.Size]byte // of the text; zero for documents not parsed from one
+}
+
+// equalText says whether two documents were read from the same text.
+func (d *Document) equalText(o *Document) bool {
+	return d == o || d.sum != [sha256.Size]byte{} && d.sum == o.sum
+}
+
+// doubtfulAs says why a document does not fit what it is used as, or "".
+func (d *Document) doubtfulAs(k Kind) string {
+	for i := range d.Statements {
+		switch s := &d.Statements[i]; {
+		case s.AnyResrc && (k == Identity || k == Control):
+			return fmt.Sprintf("statement %d has no Resource, which RAM demands here: it was read as every resource", s.Index)
+		case s.AnyPrinc && (k == Trust || k == Resource):
+			return fmt.Sprintf("statement %d has no Principal, which RAM demands here: it was read as everybody", s.Index)
+		}
+	}
+	return ""
 }
 
 // Statement is one statement. Lists are as written; a single string is a list
@@ -97,7 +122,7 @@ func Parse(text string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{text: text, doc: &Document{}}
+	p := &parser{text: text, doc: &Document{sum: sha256.Sum256([]byte(text))}}
 	if err := p.document(&root); err != nil {
 		return nil, err
 	}
@@ -271,8 +296,20 @@ func (p *parser) statement(n *node, index int) error {
 	if s.AnyResrc && s.AnyPrinc {
 		p.note("%s has no Resource: it was read as every resource", path)
 	}
+	if s.templated() {
+		p.doc.Templated = true
+		p.note("%s holds ${…}: what it stands for is not known", path)
+	}
 	p.doc.Statements = append(p.doc.Statements, s)
 	return nil
+}
+
+// templated says whether a text of the statement holds "${".
+func (s *Statement) templated() bool {
+	has := func(v string) bool { return strings.Contains(v, "${") }
+	return slices.ContainsFunc(s.Actions, has) || slices.ContainsFunc(s.Resources, has) ||
+		slices.ContainsFunc(s.Principals, func(p Principal) bool { return has(p.Value) }) ||
+		slices.ContainsFunc(s.Conditions, func(c Condition) bool { return has(c.Key) || slices.ContainsFunc(c.Values, has) })
 }
 
 // scalar returns a string, number or truth value as text.
@@ -394,7 +431,7 @@ func Merge(docs ...*Document) *Document {
 			continue
 		}
 		out.Statements = append(out.Statements, d.Statements...)
-		out.Doubtful = out.Doubtful || d.Doubtful
+		out.Doubtful, out.Templated = out.Doubtful || d.Doubtful, out.Templated || d.Templated
 		for _, n := range d.Notes {
 			if !slices.Contains(out.Notes, n) {
 				out.Notes = append(out.Notes, n)

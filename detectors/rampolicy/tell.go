@@ -473,7 +473,7 @@ func (t *teller) witness(f *Finding, g *group, acts []Action) {
 				if w.Context == nil {
 					w.Context = map[string]string{}
 				}
-				w.Context["assumed: "+k] = fmt.Sprint(o.assumed[k])
+				w.Context["assumed: "+a.opaqueText(k)] = fmt.Sprint(o.assumed[k])
 			}
 		}
 		if len(w.Context) == 0 {
@@ -572,6 +572,18 @@ func (t *teller) decide(d *Document, q *Request) Effect {
 		return Allowed
 	}
 	return d.Decide(q, t.a.read)
+}
+
+// opaqueText says a condition that cannot be evaluated, by its id.
+func (a *analysis) opaqueText(id string) string {
+	for i := range a.stmts {
+		for j := range a.stmts[i].Conditions {
+			if c := &a.stmts[i].Conditions[j]; c.id() == id {
+				return c.Text()
+			}
+		}
+	}
+	return id
 }
 
 // spell gives an action the spelling of the document that names it, or of the

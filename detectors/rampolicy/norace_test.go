@@ -1,0 +1,5 @@
+//go:build !race
+
+package rampolicy
+
+const raceDetector = false
