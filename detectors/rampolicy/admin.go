@@ -35,8 +35,9 @@ func PowerOfHolder(d *Document, account string, own Own) Power {
 	}
 	p := Power{Known: !d.Doubtful}
 	// The two readings of letter case are tried; the wider one counts.
+	work := &budget{left: maxWork}
 	for _, read := range readings(empty, d) {
-		a := newAnalysis(empty, d, Identity, read)
+		a := newAnalysis(empty, d, Identity, read, work)
 		accounts := accountsOf(account, d)
 		if a.can(true, arbitrary+":"+arbitrary, "acs:"+arbitrary+":*:"+accounts[0]+":"+arbitrary, nil) {
 			p.Everything = true

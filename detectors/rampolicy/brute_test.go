@@ -138,7 +138,7 @@ func init() {
 			bActions = append(bActions, s+":"+n)
 		}
 	}
-	bActions = append(bActions, "z:z", "zz:a", "az:bz", "aza:b", "a:aza", "a:aba", "b:bab", "a", "", "a:b:a", "ab:aab")
+	bActions = append(bActions, "z:z", "zz:a", "az:bz", "aza:b", "a:aza", "a:aba", "b:bab", "bab:a", "ab:aab")
 	bResources = words("ab", 3)
 	bResources = append(bResources, words("Az", 2)[1:]...)
 	bResources = append(bResources, "aA", "Ab", "bA", "aBa", "aza", "azb", "bzb", "abab", "aabb", "zaz", "B", "aAz")

@@ -171,3 +171,83 @@ func TestCorpusRandomPairs(t *testing.T) {
 	slices.Sort(times)
 	t.Logf("%v; both directions with findings: median %s, p99 %s, worst %s", seen, times[len(times)/2], times[len(times)*99/100], times[len(times)-1])
 }
+
+// BenchmarkCorpus reports how long decisions on real documents take: on the
+// pairs of the samples, which are edits, and on random pairs of unrelated
+// identity documents, which are the worst there is.
+func BenchmarkCorpus(b *testing.B) {
+	report := func(b *testing.B, times []time.Duration) {
+		slices.Sort(times)
+		at := func(p int) float64 { return float64(times[min(len(times)*p/1000, len(times)-1)].Microseconds()) / 1000 }
+		b.ReportMetric(at(500), "p50-ms")
+		b.ReportMetric(at(990), "p99-ms")
+		b.ReportMetric(at(1000), "max-ms")
+		b.ReportMetric(0, "ns/op")
+	}
+	type two struct {
+		name     string
+		old, new *Document
+		kind     Kind
+	}
+	// The best of three, so that what else the machine does does not count.
+	best := func(f func()) time.Duration {
+		least := time.Hour
+		for range 3 {
+			start := time.Now()
+			f()
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	var edits, random []two
+	files, _ := filepath.Glob(filepath.Join(samples(b), "pairs", "*.json"))
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var p pair
+		if err := json.Unmarshal(data, &p); err != nil {
+			b.Fatal(err)
+		}
+		kind, err := ParseKind(p.Kind)
+		if err != nil {
+			b.Fatal(err)
+		}
+		edits = append(edits, two{p.Name, parse(b, string(p.Old)), parse(b, string(p.New)), kind})
+	}
+	docs := corpus(b, "identity")
+	names := slices.Sorted(maps.Keys(docs))
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for range 400 {
+		x, y := names[rnd.IntN(len(names))], names[rnd.IntN(len(names))]
+		random = append(random, two{x + " " + y, docs[x], docs[y], Identity})
+	}
+	for _, set := range []struct {
+		name string
+		list []two
+	}{{"edits", edits}, {"random", random}} {
+		b.Run(set.name+"/verdict", func(b *testing.B) {
+			var times []time.Duration
+			for b.Loop() {
+				for _, p := range set.list {
+					times = append(times, best(func() { Compare(p.old, p.new, p.kind) }))
+				}
+			}
+			report(b, times)
+		})
+		b.Run(set.name+"/told", func(b *testing.B) {
+			var times []time.Duration
+			for b.Loop() {
+				for _, p := range set.list {
+					d := best(func() { Diff(p.old, p.new, Options{Kind: p.kind}) })
+					if d > 15*time.Millisecond {
+						b.Log(p.name, d)
+					}
+					times = append(times, d)
+				}
+			}
+			report(b, times)
+		})
+	}
+}

@@ -11,7 +11,7 @@ const (
 	maxStates   = 60_000    // of one dimension's subset construction
 	maxCombos   = 400_000   // combinations of classes
 	maxContexts = 1 << 17   // contexts tried for one combination
-	maxWork     = 4_000_000 // contexts tried in all
+	maxWork     = 1_500_000 // steps in one direction, all readings together
 )
 
 // pattern is a glob of one dimension.
@@ -58,7 +58,7 @@ type analysis struct {
 	memo     map[string]*outcome
 	texts    [dimensions]map[string]bitset // matchesText, remembered
 	covered  [dimensions][]bitset          // covers, remembered
-	work     int
+	work     *budget
 	found    bool   // something expands
 	unknown  string // why the analysis could not be finished
 }
@@ -76,8 +76,8 @@ type outcome struct {
 // control policies and cannot be detached.
 var fullAllow = Statement{Actions: []string{"*"}, Resources: []string{"*"}, AnyPrinc: true}
 
-func newAnalysis(old, new *Document, kind Kind, read Reading) *analysis {
-	a := &analysis{read: read, memo: map[string]*outcome{}, keys: map[string][]string{}, opaque: map[*Condition]bool{}}
+func newAnalysis(old, new *Document, kind Kind, read Reading, work *budget) *analysis {
+	a := &analysis{read: read, work: work, memo: map[string]*outcome{}, keys: map[string][]string{}, opaque: map[*Condition]bool{}}
 	numbers := [dimensions]map[string]int{{}, {}, {}}
 	number := func(dim int, text, glob string) int {
 		if dim != dimAction && read.FoldResource {
@@ -184,7 +184,7 @@ func (a *analysis) prepare() bool {
 		for i, p := range a.patterns[dim] {
 			globs[i] = tokens(p.glob, false, false)
 		}
-		cells, ok := globCells(globs, maxStates)
+		cells, ok := globCells(globs, dim == dimAction, maxStates, a.work)
 		if !ok {
 			a.unknown = "the patterns overlap in more ways than can be looked at"
 			return false
@@ -387,7 +387,8 @@ func (a *analysis) contexts(match bitset, fixed map[string]string, try func(*Req
 	}
 	at := make([]int, len(axes))
 	for {
-		if a.work++; a.work > maxWork {
+		// Making a context and trying it takes about this long.
+		if !a.work.spend(20 + 10*len(axes)) {
 			return false
 		}
 		q := &Request{Context: make(map[string]string, len(axes)), Assumed: map[string]bool{}}
@@ -429,14 +430,14 @@ func (a *analysis) axis(key string, conds []*Condition) (axis, bool) {
 				}
 			}
 		}
-		if values, ok = valueCells(all, 20_000); !ok {
+		if values, ok = valueCells(all, 20_000, a.work); !ok {
 			// A truth value may also be tested as a text. Other mixtures are
 			// not worked out.
 			text := slices.DeleteFunc(slices.Clone(all), func(c *Condition) bool { return family(c.Operator) == famBool })
 			if len(text) == 0 || len(text) == len(all) {
 				return axis{}, false
 			}
-			if values, ok = valueCells(text, 20_000); !ok || family(text[0].Operator) != famString {
+			if values, ok = valueCells(text, 20_000, a.work); !ok || family(text[0].Operator) != famString {
 				return axis{}, false
 			}
 			values = append(append(values, caseVariants("true")...), caseVariants("false")...)
@@ -445,6 +446,13 @@ func (a *analysis) axis(key string, conds []*Condition) (axis, bool) {
 	}
 	x := axis{key: key}
 	seen := map[string]bool{}
+	tests := 4
+	for _, c := range conds {
+		tests += len(c.Values)
+	}
+	if !a.work.spend(tests * len(values) / 8) {
+		return axis{}, false
+	}
 	put := func(v *string) {
 		outcome := make([]byte, len(conds))
 		for i, c := range conds {
@@ -500,20 +508,34 @@ func (a *analysis) search(first bool) []combo {
 	if !a.anySuspect() || !a.prepare() {
 		return nil
 	}
-	if n := len(a.classes[0]) * len(a.classes[1]) * len(a.classes[2]); n > maxCombos {
-		a.unknown = "the statements combine in more ways than can be looked at"
-		return nil
+	// Only what a suspect matches can expand.
+	suspects := newBitset(len(a.stmts))
+	for i := range a.stmts {
+		if a.stmts[i].suspect {
+			suspects.set(i)
+		}
 	}
 	var out []combo
+	xy, m := newBitset(len(a.stmts)), newBitset(len(a.stmts))
+	combos := 0
 	for i, x := range a.classes[dimAction] {
+		if !x.match.meets(suspects) {
+			continue
+		}
 		for j, y := range a.classes[dimResource] {
-			xy := x.match.and(y.match)
-			if xy.empty() {
+			if combos++; combos > maxCombos || !a.work.spend(4) {
+				a.unknown = "the statements combine in more ways than can be looked at"
+				return out
+			}
+			if xy.setAnd(x.match, y.match); !xy.meets(suspects) {
 				continue
 			}
 			for k, z := range a.classes[dimPrincipal] {
-				m := xy.and(z.match)
-				if m.empty() {
+				if combos++; combos > maxCombos || !a.work.spend(12) {
+					a.unknown = "the statements combine in more ways than can be looked at"
+					return out
+				}
+				if m.setAnd(xy, z.match); !m.meets(suspects) {
 					continue
 				}
 				if o := a.expandsAt(m); o.expands {
@@ -521,7 +543,7 @@ func (a *analysis) search(first bool) []combo {
 					if first && a.found {
 						return nil
 					}
-					out = append(out, combo{class: [dimensions]int{i, j, k}, match: m, out: o})
+					out = append(out, combo{class: [dimensions]int{i, j, k}, match: slices.Clone(m), out: o})
 				}
 			}
 		}

@@ -107,6 +107,13 @@ func Diff(old, new *Document, opts Options) Result {
 		return r
 	}
 	gained, gainedUnknown, split := direction(old, new, opts)
+	if gainedUnknown != "" && len(gained) == 0 {
+		if q, _, ok := byExample(old, new, opts.Kind); ok {
+			f := exampleFinding(q, &opts)
+			f.Severity = max(f.Severity, guess(old, new, opts))
+			gained = []Finding{f}
+		}
+	}
 	back := opts
 	back.removed = true
 	lost, lostUnknown, _ := direction(new, old, back)
@@ -214,8 +221,9 @@ func hasUpper(s string) bool { return strings.IndexFunc(s, unicode.IsUpper) >= 0
 // readings disagree.
 func direction(old, new *Document, opts Options) (out []Finding, unknown string, split bool) {
 	yes, no := 0, 0
+	work := &budget{left: maxWork}
 	for _, read := range readings(old, new) {
-		a := newAnalysis(old, new, opts.Kind, read)
+		a := newAnalysis(old, new, opts.Kind, read, work)
 		combos := a.expanding()
 		if a.unknown != "" {
 			unknown = a.unknown
@@ -246,8 +254,9 @@ func Compare(old, new *Document, kind Kind) Verdict {
 		return Equivalent
 	}
 	look := func(old, new *Document) (found, unknown bool) {
+		work := &budget{left: maxWork}
 		for _, read := range readings(old, new) {
-			a := newAnalysis(old, new, kind, read)
+			a := newAnalysis(old, new, kind, read, work)
 			a.search(true)
 			found, unknown = found || a.found, unknown || a.unknown != ""
 			if found {
@@ -257,6 +266,9 @@ func Compare(old, new *Document, kind Kind) Verdict {
 		return found, unknown
 	}
 	gained, gainedUnknown := look(old, new)
+	if !gained && gainedUnknown {
+		_, _, gained = byExample(old, new, kind)
+	}
 	if !gained && (gainedUnknown || doubtful(old, new, kind)) {
 		return Unknown
 	}
@@ -280,14 +292,15 @@ func doubtful(old, new *Document, kind Kind) bool {
 	}
 	// Nothing expands where no statement can make it so, and where the most
 	// that new can allow is in the least that old did.
-	return (old.Templated || new.Templated) && newAnalysis(old, new, kind, Reading{}).anySuspect() && mayExpand(old.bounds(false), new.bounds(true), kind)
+	return (old.Templated || new.Templated) && newAnalysis(old, new, kind, Reading{}, &budget{}).anySuspect() && mayExpand(old.bounds(false), new.bounds(true), kind)
 }
 
 // mayExpand says whether new allows something that old does not, or whether
 // that could not be found out: a verdict without words.
 func mayExpand(old, new *Document, kind Kind) bool {
+	work := &budget{left: maxWork}
 	for _, read := range readings(old, new) {
-		a := newAnalysis(old, new, kind, read)
+		a := newAnalysis(old, new, kind, read, work)
 		if a.search(true); a.found || a.unknown != "" {
 			return true
 		}

@@ -169,8 +169,27 @@ func (c *Condition) test(value string, present bool, read Reading) bool {
 	if !present {
 		return negated(c.Operator) && read.AbsentNegated
 	}
-	met := slices.ContainsFunc(c.Values, func(want string) bool { return compare(c.Operator, value, want) })
+	met := false
+	if len(c.nets) > 0 {
+		a, err := netip.ParseAddr(value)
+		a = a.Unmap()
+		met = err == nil && slices.ContainsFunc(c.nets, func(n netip.Prefix) bool { return n.Contains(a) })
+	} else {
+		met = slices.ContainsFunc(c.Values, func(want string) bool { return compare(c.Operator, value, want) })
+	}
 	return met != negated(c.Operator)
+}
+
+// prepare reads the networks of a condition once. It is called before anybody
+// else sees the condition.
+func (c *Condition) prepare() {
+	if family(c.Operator) != famIP || c.opaque() {
+		return
+	}
+	for _, v := range c.Values {
+		n, _ := network(v)
+		c.nets = append(c.nets, n)
+	}
 }
 
 // compare tests one value by the positive form of the operator.

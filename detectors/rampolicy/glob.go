@@ -75,6 +75,32 @@ func (t token) accepts(r rune) bool {
 	return true
 }
 
+// matchTokens is Match for a split pattern.
+func matchTokens(g []token, text string) bool {
+	p, t := 0, 0
+	star, mark := -1, 0
+	for t < len(text) {
+		r, n := utf8.DecodeRuneInString(text[t:])
+		switch {
+		case p < len(g) && g[p].kind == '*':
+			star, mark = p, t
+			p++
+		case p < len(g) && g[p].accepts(r):
+			p, t = p+1, t+n
+		case star < 0:
+			return false
+		default:
+			_, n := utf8.DecodeRuneInString(text[mark:])
+			mark += n
+			p, t = star+1, mark
+		}
+	}
+	for p < len(g) && g[p].kind == '*' {
+		p++
+	}
+	return p == len(g)
+}
+
 // foldRune returns the same character for all that differ in letter case
 // only: the least of them.
 func foldRune(r rune) rune {

@@ -357,7 +357,7 @@ func TestPropMatch(t *testing.T) {
 		for i, p := range pats {
 			toks[i] = tokens(p, false, false)
 		}
-		cells, ok := globCells(toks, 10_000)
+		cells, ok := globCells(toks, false, 10_000, &budget{left: maxWork})
 		if !ok {
 			t.Fatal("too many cells")
 		}

@@ -3,6 +3,7 @@ package rampolicy
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -108,6 +109,8 @@ type Condition struct {
 	Operator string // in RAM's spelling where it is known
 	Key      string // as written
 	Values   []string
+
+	nets []netip.Prefix // Values of an IP operator, read
 }
 
 // Parse reads a document of any form that RAM accepts and of some that it
@@ -415,6 +418,7 @@ func (p *parser) conditions(n *node, path string) ([]Condition, error) {
 			}
 			c := c
 			c.Key, c.Values = k.key, values
+			c.prepare()
 			out = append(out, c)
 		}
 	}

@@ -84,7 +84,7 @@ func TestPropValueCells(t *testing.T) {
 			}
 			return b.String()
 		}
-		values, ok := valueCells(conds, 10_000)
+		values, ok := valueCells(conds, 10_000, &budget{left: maxWork})
 		if !ok {
 			t.Fatal("too many")
 		}

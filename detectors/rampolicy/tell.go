@@ -275,7 +275,7 @@ func (t *teller) families(g *group, r *region, acts []Action, first []string) []
 	for _, n := range names {
 		globs = append(globs, tokens(strings.ToLower(n), false, false))
 	}
-	cells, ok := globCells(globs, 20_000)
+	cells, ok := globCells(globs, true, 20_000, a.work)
 	if !ok {
 		return nil
 	}
