@@ -23,6 +23,9 @@ type Action struct {
 	Mode     Mode         `json:"mode"`
 	// Requester is who asked: "playbook" or a person.
 	Requester string `json:"requester"`
+	// After is the action that comes before this one in its playbook; this
+	// one is not begun while that is under way. Empty for none.
+	After string `json:"after,omitempty"`
 }
 
 // ActionTarget names the principal or credential acted on. It never comes

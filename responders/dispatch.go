@@ -1,6 +1,7 @@
 package responders
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +49,7 @@ type DispatcherOptions struct {
 	Destinations []Destination
 	// Accounts names accounts for people.
 	Accounts map[string]string
+	Units    Units // organisation units, for playbooks
 	// ReactivationRules are the rules that tell of a credential being switched
 	// on again; ak.reactivated and ak.undo_containment when nil.
 	ReactivationRules []string
@@ -88,6 +91,7 @@ type cursorState struct {
 const (
 	RuleActionFailed  = "self.action_failed"
 	RuleActionInDoubt = "self.action_in_doubt"
+	RuleActionRefused = "self.action_refused"
 	RuleUndelivered   = "self.notice_undelivered"
 	RuleDigest        = "self.digest"
 )
@@ -221,7 +225,7 @@ func (d *Dispatcher) save(ctx context.Context, a alert.Alert) (alert.Alert, erro
 // for the same, the first one's word holds.
 func (d *Dispatcher) propose(ctx context.Context, origin Origin, a *alert.Alert) error {
 	for _, p := range d.opts.Playbooks {
-		if !p.applies(a) {
+		if !p.applies(a, d.opts.Units) {
 			continue
 		}
 		for _, act := range p.plan(a) {
@@ -365,8 +369,22 @@ func (d *Dispatcher) raiseFor(ctx context.Context, c ActionDetail) error {
 		return d.raise(ctx, RuleActionFailed, c.ID, "Containment failed: "+c.Describe, c.Reason, alert.Critical, &c, "")
 	case c.Paged && c.State == InDoubt:
 		return d.raise(ctx, RuleActionInDoubt, c.ID, "Containment in doubt: "+c.Describe, c.Reason, alert.Critical, &c, "")
+	case c.State == Refused && tellsRefusal(c):
+		// One alert for one reason about one target, however many alerts ask.
+		guard, _, _ := strings.Cut(c.Reason, ":")
+		key := strings.Join([]string{c.Kind, targetID(c.Action.Target), guard, c.Action.AlertID}, "/")
+		return d.raise(ctx, RuleActionRefused, key, "Not contained: "+c.Describe, c.Reason, alert.High, &c, "")
 	}
 	return nil
+}
+
+// tellsRefusal says whether people have to hear that an action was refused:
+// they asked for it to be done, and something that happened is not contained.
+// A dry-run, a past alert and a call that had no effect are no news.
+func tellsRefusal(c ActionDetail) bool {
+	guard, _, _ := strings.Cut(c.Reason, ":")
+	return c.Action.Mode != Observe && guard != originGuard{}.Name() &&
+		(guard != evidenceGuard{}.Name() || c.Action.Evidence.Outcome != "attempt")
 }
 
 // raise stores and shows an alert about ourselves, once for each key.
@@ -380,7 +398,11 @@ func (d *Dispatcher) raise(ctx context.Context, rule, key, title, reason string,
 	if about != nil {
 		a.AccountID = about.Action.Target.AccountID
 		a.EventIDs = about.Action.Evidence.EventIDs
-		a.Target = &alert.Target{Type: "accesskey", ID: about.Action.Target.AccessKeyID, Name: about.Action.Target.UserName}
+		if t := about.Action.Target; t.AccessKeyID != "" {
+			a.Target = &alert.Target{Type: "accesskey", ID: t.AccessKeyID, Name: t.UserName}
+		} else if name := cmp.Or(t.UserName, t.RoleName, t.Params["group"], t.Params["policy_name"], t.Params["trail"]); name != "" {
+			a.Target = &alert.Target{Name: name}
+		}
 		a.Details = map[string]any{"action": about.ID, "alert": about.Action.AlertID, "rule": about.Action.Rule}
 	}
 	if _, err := d.save(ctx, a); err != nil {
@@ -635,13 +657,13 @@ func (m *Machine) newerThan(alertID string, shown map[string]uint64) bool {
 	return false
 }
 
-// unraised returns the failed and doubtful actions of the last day; raising
+// unraised returns the failed, refused and doubtful actions of the last day; raising
 // an alert about one twice changes nothing.
 func (m *Machine) unraised(ctx context.Context) []ActionDetail {
 	m.mu.Lock()
 	var ids []string
 	for id, s := range m.index {
-		if s.state == Failed || s.state == InDoubt {
+		if s.state == Failed || s.state == InDoubt || s.state == Refused {
 			ids = append(ids, id)
 		}
 	}

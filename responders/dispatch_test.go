@@ -1212,8 +1212,9 @@ func TestHostileAlert(t *testing.T) {
 		p.give(t, 1, a)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(slack.all()) != 1 {
-			t.Fatalf("%d messages", len(slack.all()))
+		// The alert, and that nothing is done about it.
+		if n := len(slack.all()); n != 2 {
+			t.Fatalf("%d messages", n)
 		}
 		if len(w.cloud.log()) != 0 {
 			t.Fatal("acted on it")
@@ -1239,5 +1240,50 @@ func TestNewDispatcherRefuses(t *testing.T) {
 		if _, err := NewDispatcher(o); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// A refused action is an alert of its own, once, with the reason and the next
+// best step; a dry-run and a call without effect are not.
+func TestRefusalIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode Mode
+		edit func(a *alert.Alert)
+		told int
+	}{
+		"a role's token":    {Auto, func(a *alert.Alert) { a.Actor.AccessKeyID = "STS.EXAMPLEtoken000000001" }, 1},
+		"the root account":  {Approve, func(a *alert.Alert) { a.Actor.Type, a.Actor.ID = "root-account", "root/"+account }, 1},
+		"only observed":     {Observe, func(a *alert.Alert) { a.Actor.AccessKeyID = "STS.EXAMPLEtoken000000001" }, 0},
+		"nothing to refuse": {Auto, func(*alert.Alert) {}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				p := w.start([]Destination{{Notifier: slack}}, func(o *DispatcherOptions) {
+					o.Playbooks = MergePlaybooks(DefaultPlaybooks(), []Playbook{{Name: "leaked-key", Mode: c.mode}})
+				})
+				a := w.leaked("a1")
+				c.edit(&a)
+				p.give(t, 1, a)
+				time.Sleep(time.Minute)
+				p.stop()
+				p = w.start([]Destination{{Notifier: slack}}) // and once more after a restart
+				defer p.stop()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				var told []alert.Alert
+				for _, m := range slack.all() {
+					if m.last.Alert.Rule == RuleActionRefused {
+						told = append(told, m.last.Alert)
+					}
+				}
+				if len(told) != c.told {
+					t.Fatalf("told %d times", len(told))
+				}
+				if c.told > 0 && (!strings.Contains(told[0].Reason, "next: ") || told[0].Severity != alert.High || told[0].Details["alert"] != "a1") {
+					t.Fatalf("%+v", told[0])
+				}
+			})
+		})
 	}
 }

@@ -16,10 +16,31 @@ type GuardConfig struct {
 	Protected      Protected `yaml:"protected" json:"protected" doc:"never acted on, whatever the rules say"`
 	Kinds          []string  `yaml:"kinds" json:"kinds" doc:"kinds of action that may be done; empty is every kind there is"`
 	MaxEvidenceAge Duration  `yaml:"max_evidence_age" json:"max_evidence_age" doc:"older evidence never acts by itself (default 30m)"`
+	// TwoPerson are accounts where no single person, and no playbook by
+	// itself, decides.
+	TwoPerson      TwoPerson `yaml:"two_person" json:"two_person,omitzero" doc:"production: two people approve every action there"`
 	PerHour        int       `yaml:"per_hour" json:"per_hour" doc:"actions in an hour over all accounts, then a person decides (default 10)"`
 	PerAccountHour int       `yaml:"per_account_hour" json:"per_account_hour" doc:"actions in an hour in one account, then a person decides (default 3)"`
 	PerAccountDay  int       `yaml:"per_account_day" json:"per_account_day" doc:"actions in a day in one account, then a person decides (default 10)"`
 	KeyShare       float64   `yaml:"key_share" json:"key_share" doc:"largest part of an account's AccessKeys acted on in a day, 0 to 1; 0 is no such limit"`
+
+	shared bool // a playbook may act on what others use by itself
+}
+
+// TwoPerson says where two people have to approve. Playbooks in Except keep
+// their mode: a fast lane that is trusted with production.
+type TwoPerson struct {
+	Accounts []string `yaml:"accounts" json:"accounts,omitempty" doc:"account ids or globs"`
+	Units    []string `yaml:"units" json:"units,omitempty" doc:"organisation units"`
+	Except   []string `yaml:"except" json:"except,omitempty" doc:"playbooks that may act alone there, by name"`
+}
+
+// needs says whether an action in an account needs two people.
+func (t TwoPerson) needs(a Action, units Units) bool {
+	if a.Requester == requesterPlaybook && slices.Contains(t.Except, a.Playbook) {
+		return false
+	}
+	return globAny(t.Accounts, a.Target.AccountID) || units.hold(t.Units, a.Target.AccountID)
 }
 
 // Protected lists who is never acted on. Entries are names or globs, letters
@@ -63,6 +84,11 @@ func (p Protected) with(q Protected) Protected {
 // Validate checks the limits; errors name the field.
 func (c GuardConfig) Validate() error {
 	errs := c.Protected.validate("guards.protected")
+	for i, s := range c.TwoPerson.Accounts {
+		if !validAccountPattern(s) {
+			errs = append(errs, fmt.Errorf("guards.two_person.accounts[%d]: %q: want an account id (digits) or a glob", i, s))
+		}
+	}
 	for _, n := range []struct {
 		field string
 		n     int
@@ -76,6 +102,9 @@ func (c GuardConfig) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// DefaultGuardConfig is the limits that hold where nothing is configured.
+func DefaultGuardConfig() GuardConfig { return GuardConfig{}.withDefaults(GuardOverrides{}) }
 
 // withDefaults fills in the defaults and the overrides of a playbook.
 func (c GuardConfig) withDefaults(o GuardOverrides) GuardConfig {
@@ -96,6 +125,7 @@ func (c GuardConfig) withDefaults(o GuardOverrides) GuardConfig {
 		c.MaxEvidenceAge = o.MaxEvidenceAge
 	}
 	c.MaxEvidenceAge = Duration(c.MaxEvidenceAge.or(30 * time.Minute))
+	c.shared = o.Shared
 	return c
 }
 
@@ -148,6 +178,17 @@ type Env struct {
 	Origin Origin
 	// Asked is when the action was proposed.
 	Asked time.Time
+	// About is what this action is about; what its kind is about by default
+	// when zero.
+	About About
+	// People is how many different people have approved it.
+	People int
+	// TwoPerson says that the account wants two of them.
+	TwoPerson bool
+	// Before is the state of the action that this one comes after, empty when
+	// there is none.
+	Before    State
+	BeforeErr error
 	// Person is set when people approved this exact action: what limits
 	// automatic action only does not apply.
 	Person bool
@@ -176,13 +217,21 @@ type Env struct {
 	KnownKeys    int
 	KnownKeysErr error
 
-	ledger    ledger
-	ledgerSeq uint64
+	beforeAsks bool // the one before waits for people
+	ledger     ledger
+	ledgerSeq  uint64
 }
 
 // journalErr is the first error of reading facts from the journal.
 func (env *Env) journalErr() error {
-	return cmp.Or(env.FreezeErr, env.HandsOnErr, env.ExecutionsErr, env.InWorkErr)
+	return cmp.Or(env.FreezeErr, env.HandsOnErr, env.ExecutionsErr, env.InWorkErr, env.BeforeErr)
+}
+
+func (env *Env) about(a Action) About {
+	if env.About != 0 {
+		return env.About
+	}
+	return kindAbout(a.Kind).of(a)
 }
 
 // Verdict is a guard's answer. The zero value lets the action pass.
@@ -221,7 +270,7 @@ type Guard interface {
 func DefaultGuards() []Guard {
 	return []Guard{
 		originGuard{}, kindGuard{}, rootGuard{}, targetGuard{}, keyGuard{}, protectedGuard{}, selfGuard{},
-		evidenceGuard{}, freshGuard{}, handsOnGuard{}, freezeGuard{}, conflictGuard{}, capGuard{}, shareGuard{},
+		evidenceGuard{}, freshGuard{}, handsOnGuard{}, freezeGuard{}, twoPersonGuard{}, sharedGuard{}, orderGuard{}, conflictGuard{}, capGuard{}, shareGuard{},
 	}
 }
 
@@ -295,8 +344,11 @@ func (kindGuard) Check(a Action, env *Env) Verdict {
 type rootGuard struct{}
 
 func (rootGuard) Name() string { return "root" }
-func (rootGuard) Check(a Action, _ *Env) Verdict {
+func (rootGuard) Check(a Action, env *Env) Verdict {
 	t := a.Target
+	if env.about(a)&nobody != 0 {
+		return Verdict{} // it is about no principal
+	}
 	// A RAM user may be named root; only where nobody says what the principal
 	// is does the name decide.
 	if t.PrincipalType == typeRoot || t.PrincipalType == "" && isRootName(t.UserName) {
@@ -313,13 +365,23 @@ func isRootName(s string) bool {
 type targetGuard struct{}
 
 func (targetGuard) Name() string { return "target" }
-func (targetGuard) Check(a Action, _ *Env) Verdict {
+func (targetGuard) Check(a Action, env *Env) Verdict {
 	t := a.Target
 	if t.AccountID == "" || strings.Trim(t.AccountID, "0123456789") != "" {
 		return refuse("the alert does not say which account this is", nextByHand)
 	}
+	about := env.about(a)
+	if about&nobody != 0 {
+		if t.UserName != "" || t.RoleName != "" || t.AccessKeyID != "" {
+			return refuse("it is about a group, a policy or a trail, and names a principal besides", nextByHand)
+		}
+		return missing(a)
+	}
 	switch t.PrincipalType {
 	case typeUser:
+		if about&AboutUser == 0 {
+			return refuse("this acts on a role, and the alert is about a user", "act on the user: disable the key, or quarantine the user")
+		}
 		if t.UserName == "" {
 			return refuse("the alert names no user, and a call without a user name would hit our own key",
 				"find the owner of the key, then disable it by hand")
@@ -328,9 +390,12 @@ func (targetGuard) Check(a Action, _ *Env) Verdict {
 			return refuse("the user name holds characters that no RAM user name has", nextByHand)
 		}
 	case typeRole:
-		if needsKey(a.Kind) {
+		if about&AboutKey != 0 {
 			return refuse("a role has no key of its own; its session tokens end by themselves",
-				"disable the key of whoever assumed the role, or narrow the role's trust")
+				"disable the key of whoever assumed the role, or cut the role's sessions ("+KindCutRoleSessions+")")
+		}
+		if about&AboutRole == 0 {
+			return refuse("this acts on a user, and the alert is about a role", "cut the role's sessions ("+KindCutRoleSessions+")")
 		}
 		if t.RoleName == "" {
 			return refuse("the alert names no role", nextByHand)
@@ -339,6 +404,25 @@ func (targetGuard) Check(a Action, _ *Env) Verdict {
 		return refuse("the alert does not say whose key this is", "find the owner of the key, then disable it by hand")
 	default:
 		return refuse(fmt.Sprintf("a principal of type %s has no key that could be switched off", t.PrincipalType), nextByHand)
+	}
+	return missing(a)
+}
+
+// wanted are the parameters that a kind cannot do without.
+var wanted = map[string][]string{
+	KindDetachPolicy: {"policy_type", "policy_name"}, KindSetPolicyVersion: {"policy_name", "version_id"},
+	KindRemoveFromGroup: {"group"}, KindStartTrail: {"trail"}, KindNarrowTrust: {"remove"},
+}
+
+func missing(a Action) Verdict {
+	for _, p := range wanted[a.Kind] {
+		if a.Target.Params[p] != "" {
+			continue
+		}
+		if p == "version_id" {
+			return refuse("it is not known which version was in force before", "look at the versions (aliyun ram ListPolicyVersions) and set the right one by hand")
+		}
+		return refuse("neither the alert nor the playbook names the "+strings.ReplaceAll(p, "_", " "), nextByHand)
 	}
 	return Verdict{}
 }
@@ -349,10 +433,10 @@ func needsKey(kind string) bool { return strings.Contains(kind, "access_key") }
 type keyGuard struct{}
 
 func (keyGuard) Name() string { return "key" }
-func (keyGuard) Check(a Action, _ *Env) Verdict {
+func (keyGuard) Check(a Action, env *Env) Verdict {
 	k := a.Target.AccessKeyID
 	switch {
-	case k == "" && !needsKey(a.Kind):
+	case k == "" && env.about(a)&AboutKey == 0:
 		return Verdict{}
 	case k == "":
 		return refuse("the alert names no AccessKey", nextByHand)
@@ -456,6 +540,8 @@ func (freshGuard) Check(a Action, env *Env) Verdict {
 		return refuse("the time of the evidence is not known", nextByHand)
 	case at.After(now.Add(ahead)):
 		return refuse(fmt.Sprintf("the evidence is from the future (%s)", at.UTC().Format(time.RFC3339)), "check the clocks, and act by hand if it is real")
+	case a.Requester != "" && a.Requester != requesterPlaybook:
+		return Verdict{} // a person asked for it, looking at it now; another one approves
 	case now.Sub(at) > limit:
 		return refuse(fmt.Sprintf("the evidence is %s old and the limit is %s", now.Sub(at).Truncate(time.Second), limit), "look at what is true now and act by hand")
 	}
@@ -490,6 +576,42 @@ func (freezeGuard) Check(_ Action, env *Env) Verdict {
 	return Verdict{}
 }
 
+type twoPersonGuard struct{}
+
+func (twoPersonGuard) Name() string { return "two-person" }
+func (twoPersonGuard) Check(_ Action, env *Env) Verdict {
+	if !env.TwoPerson || env.People >= 2 {
+		return Verdict{}
+	}
+	return ask("two people have to approve what is done in this account (respond.guards.two_person)", "have two approvers look at it")
+}
+
+type sharedGuard struct{}
+
+func (sharedGuard) Name() string { return "shared" }
+func (sharedGuard) Check(a Action, env *Env) Verdict {
+	if env.Person || env.Config.shared || env.about(a)&shared == 0 || a.Kind == KindDetachPolicy && a.Target.PrincipalType == typeUser {
+		return Verdict{}
+	}
+	return ask("others may depend on this role, group or policy", "see who uses it, then approve or deny")
+}
+
+type orderGuard struct{}
+
+func (orderGuard) Name() string { return "order" }
+func (orderGuard) Check(a Action, env *Env) Verdict {
+	switch {
+	case a.After == "":
+		return Verdict{}
+	case env.BeforeErr != nil:
+		return refuse("it could not be read how the step before it ended", nextByHand)
+	case env.Before == Approved, env.Before == Executing, env.Before == InDoubt, env.Before == Undoing,
+		env.Before == Proposed && !env.Person && a.Mode == Auto && !env.beforeAsks:
+		return Verdict{Decision: Wait, Reason: fmt.Sprintf("action %s comes first and is %s", short(a.After), env.Before), Next: "wait for it to end"}
+	}
+	return Verdict{} // it ended somehow, or waits for people: each step stands for itself
+}
+
 type conflictGuard struct{}
 
 func (conflictGuard) Name() string { return "conflict" }
@@ -512,7 +634,25 @@ func sameTarget(a, b ActionTarget) bool {
 	if a.AccessKeyID != "" && b.AccessKeyID != "" {
 		return strings.EqualFold(a.AccessKeyID, b.AccessKeyID)
 	}
+	if a.PrincipalType == "" && b.PrincipalType == "" && a.UserName+a.RoleName+b.UserName+b.RoleName == "" {
+		return paramsOf(a) == paramsOf(b)
+	}
 	return strings.EqualFold(a.UserName, b.UserName) && strings.EqualFold(a.RoleName, b.RoleName)
+}
+
+// paramsOf names a target that is no principal: the group, the policy or the
+// trail. What is to become of it is not part of the name.
+func paramsOf(t ActionTarget) string {
+	if g := t.Params["group"]; g != "" {
+		return "group/" + strings.ToLower(g)
+	}
+	if p := t.Params["policy_name"]; p != "" {
+		return "policy/" + p
+	}
+	if p := t.Params["trail"]; p != "" {
+		return "trail/" + p
+	}
+	return ""
 }
 
 type capGuard struct{}
@@ -560,7 +700,7 @@ type shareGuard struct{}
 func (shareGuard) Name() string { return "share" }
 func (shareGuard) Check(a Action, env *Env) Verdict {
 	c := env.Config
-	if c.KeyShare <= 0 || env.Person || !needsKey(a.Kind) {
+	if c.KeyShare <= 0 || env.Person || env.about(a)&AboutKey == 0 {
 		return Verdict{}
 	}
 	if env.KnownKeysErr != nil {
@@ -591,6 +731,22 @@ func (m *Machine) gather(ctx context.Context, r *record) *Env {
 	env := &Env{
 		Now: m.now(), Origin: r.Origin, Asked: r.ProposedAt, Person: r.approvedByPerson(),
 		Config: m.opts.Guards.withDefaults(r.Guards), Kinds: m.kinds,
+	}
+	about, ok := m.about[r.Action.Kind]
+	if !ok {
+		about = kindAbout(r.Action.Kind)
+	}
+	env.About = about.of(r.Action)
+	env.TwoPerson = m.opts.Guards.TwoPerson.needs(r.Action, m.opts.Units)
+	if env.People = len(r.Approvals); r.approvedByPerson() {
+		env.People = max(env.People, 1)
+	}
+	if r.Action.After != "" {
+		var before record
+		if _, env.BeforeErr = readLast(ctx, m.j, kindAction, r.Action.After, &before); env.BeforeErr == nil {
+			env.Before = before.State
+			env.beforeAsks = before.Escalated || before.Action.Mode.bounded(m.opts.MaxMode) != Auto
+		}
 	}
 	if m.opts.Self != nil {
 		env.Self, env.SelfErr = m.opts.Self(ctx)

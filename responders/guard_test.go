@@ -1,8 +1,11 @@
 package responders_test
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,8 +155,12 @@ func TestServiceLinkedRole(t *testing.T) {
 	a, env := fine()
 	a.Kind, env.Kinds = "ram.deny_role", []string{"ram.deny_role"}
 	a.Target = ActionTarget{AccountID: account, PrincipalType: "assumed-role", RoleName: "deployer"}
+	if v, g := judge(a, env); v.Decision != Ask || g != "shared" {
+		t.Fatalf("an ordinary role: %s by %s (%s)", v.Decision, g, v.Reason)
+	}
+	env.Person = true
 	if v, _ := judge(a, env); v.Decision != Pass {
-		t.Fatalf("an ordinary role: %s", v.Reason)
+		t.Fatalf("an ordinary role, approved: %s", v.Reason)
 	}
 	for _, role := range []string{"AliyunServiceRoleForECS", "aliyunserviceroleforsls"} {
 		a.Target.RoleName = role
@@ -288,4 +295,176 @@ func TestGlob(t *testing.T) {
 			t.Fatalf("%q on %q: %v", p, s, Glob(p, s))
 		}
 	})
+}
+
+// The guards beyond keys: what is shared, production, order, and targets that
+// are no principal.
+func TestGuardsOfTheLadder(t *testing.T) {
+	nobody := func(a *Action, kind string, params ...string) {
+		a.Kind, a.Target = kind, ActionTarget{AccountID: account, Params: map[string]string{}}
+		for i := 0; i+1 < len(params); i += 2 {
+			a.Target.Params[params[i]] = params[i+1]
+		}
+	}
+	role := func(a *Action, kind string) {
+		a.Kind, a.Target = kind, ActionTarget{AccountID: account, PrincipalType: "assumed-role", RoleName: "deployer"}
+	}
+	for _, c := range []struct {
+		name  string
+		edit  func(a *Action, e *Env)
+		guard string
+		want  Decision
+	}{
+		{"trail", func(a *Action, _ *Env) { nobody(a, KindStartTrail, "trail", "audit") }, "", Pass},
+		{"trail without a name", func(a *Action, _ *Env) { nobody(a, KindStartTrail) }, "target", Refuse},
+		{"trail with a user", func(a *Action, _ *Env) {
+			nobody(a, KindStartTrail, "trail", "audit")
+			a.Target.UserName = "alice"
+		}, "target", Refuse},
+		{"policy version", func(a *Action, _ *Env) { nobody(a, KindSetPolicyVersion, "policy_name", "p", "version_id", "v1") }, "shared", Ask},
+		{"policy version, approved", func(a *Action, e *Env) {
+			nobody(a, KindSetPolicyVersion, "policy_name", "p", "version_id", "v1")
+			e.Person = true
+		}, "", Pass},
+		{"version before not known", func(a *Action, _ *Env) { nobody(a, KindSetPolicyVersion, "policy_name", "p") }, "target", Refuse},
+		{"protected account holds for trails", func(a *Action, e *Env) {
+			nobody(a, KindStartTrail, "trail", "audit")
+			e.Config.Protected.Accounts = []string{account}
+		}, "protected", Refuse},
+		{"policy off a user", func(a *Action, _ *Env) {
+			a.Kind, a.Target.Params = KindDetachPolicy, map[string]string{"policy_type": "System", "policy_name": "AdministratorAccess"}
+		}, "", Pass},
+		{"policy off a group", func(a *Action, _ *Env) {
+			nobody(a, KindDetachPolicy, "policy_type", "System", "policy_name", "AdministratorAccess", "group", "ops")
+		}, "shared", Ask},
+		{"policy off a role", func(a *Action, _ *Env) {
+			role(a, KindDetachPolicy)
+			a.Target.Params = map[string]string{"policy_type": "System", "policy_name": "AdministratorAccess"}
+		}, "shared", Ask},
+		{"sessions", func(a *Action, _ *Env) { role(a, KindCutRoleSessions) }, "shared", Ask},
+		{"sessions of a user", func(a *Action, _ *Env) { a.Kind = KindCutRoleSessions }, "target", Refuse},
+		{"quarantine of a role", func(a *Action, _ *Env) { role(a, KindQuarantineUser) }, "target", Refuse},
+		{"own role", func(a *Action, e *Env) {
+			role(a, KindCutRoleSessions)
+			a.Target.RoleName, e.Person = "WARDEN-role", true
+		}, "self", Refuse},
+		{"console needs no key", func(a *Action, _ *Env) { a.Kind, a.Target.AccessKeyID = KindBlockConsole, "" }, "", Pass},
+		{"fence needs a key", func(a *Action, _ *Env) { a.Kind, a.Target.AccessKeyID = KindFenceKey, "" }, "key", Refuse},
+		{"production", func(_ *Action, e *Env) { e.TwoPerson = true }, "two-person", Ask},
+		{"production, one person", func(_ *Action, e *Env) { e.TwoPerson, e.Person, e.People = true, true, 1 }, "two-person", Ask},
+		{"production, two people", func(_ *Action, e *Env) { e.TwoPerson, e.Person, e.People = true, true, 2 }, "", Pass},
+		{"the step before is under way", func(a *Action, e *Env) { a.After, a.Mode, e.Before = "x", Auto, Executing }, "order", Wait},
+		{"the step before is in doubt", func(a *Action, e *Env) { a.After, e.Person, e.Before = "x", true, InDoubt }, "order", Wait},
+		{"the step before is about to begin", func(a *Action, e *Env) { a.After, a.Mode, e.Before = "x", Auto, Proposed }, "order", Wait},
+		{"the step before failed", func(a *Action, e *Env) { a.After, a.Mode, e.Before = "x", Auto, Failed }, "", Pass},
+		{"the step before is unreadable", func(a *Action, e *Env) { a.After, e.BeforeErr = "x", errors.New("x") }, "order", Refuse},
+		{"a person asks about what is old", func(a *Action, _ *Env) { a.Requester, a.Evidence.Time = "cli:dave", t0.Add(-48*time.Hour) }, "", Pass},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, env := fine()
+			env.Kinds = Kinds()
+			c.edit(&a, env)
+			v, g := judge(a, env)
+			if v.Decision != c.want || g != c.guard {
+				t.Fatalf("%s by %q (%s), want %s by %q", v.Decision, g, v.Reason, c.want, c.guard)
+			}
+		})
+	}
+}
+
+// Two people in production: a playbook does not act alone, one yes is not
+// enough, the requester's does not count, and the exempted fast lane goes on.
+func TestTwoPeopleForProduction(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(o *MachineOptions) {
+		o.Units = Units{"prod/payments": {account}}
+		o.Guards.TwoPerson = TwoPerson{Units: []string{"prod"}, Except: []string{"fast"}}
+		o.Approvers[2].IDs = nil // alice may approve what is about others; this is about herself
+	})
+	d := w.propose(m, Auto)
+	w.drive(m, time.Minute)
+	d = w.want(m, d.ID, Proposed)
+	if d.Need != 2 || !strings.Contains(d.Reason, "two people") {
+		t.Fatalf("need %d: %s", d.Need, d.Reason)
+	}
+	if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); err != nil {
+		t.Fatal(err)
+	}
+	w.drive(m, time.Minute)
+	w.want(m, d.ID, Proposed)
+	if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); !errors.Is(err, ErrNotAllowed) {
+		t.Fatalf("one person twice: %v", err)
+	}
+	if _, err := m.Approve(ctxb, d.ID, "slack:UCAROL", d.Hash); err != nil {
+		t.Fatal(err)
+	}
+	w.drive(m, time.Minute)
+	w.want(m, d.ID, Done)
+
+	fast := w.propose(m, Auto, func(p *Proposal) {
+		p.Action.Playbook, p.Action.AlertID = "fast", "a2"
+		p.Action.Target.UserName, p.Action.Target.AccessKeyID = "bob", bobAK
+	})
+	w.drive(m, time.Minute)
+	w.want(m, fast.ID, Done)
+}
+
+// Steps of a playbook are done in order, and the one after a failed one too.
+func TestStepsInOrder(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	first := w.propose(m, Auto)
+	second := w.propose(m, Auto, func(p *Proposal) {
+		p.Action.AlertID, p.Action.After = "a2", first.ID
+		p.Action.Target.UserName, p.Action.Target.AccessKeyID = "bob", bobAK
+	})
+	w.cloud.next = []fault{lostBefore}
+	w.drive(m, 5*time.Minute)
+	w.want(m, first.ID, Done)
+	w.want(m, second.ID, Done)
+	var order []string
+	for _, e := range w.allRecords("action") {
+		if e.State == Executing {
+			order = append(order, e.Action.ID)
+		}
+	}
+	if len(order) < 2 || order[len(order)-1] != second.ID || order[0] != first.ID {
+		t.Fatalf("order %v, first %s", order, first.ID)
+	}
+	for i, id := range order[:len(order)-1] {
+		if id == second.ID {
+			t.Fatalf("the second step was begun at %d, before the first had ended: %v", i, order)
+		}
+	}
+}
+
+type stepRecord struct {
+	State  State
+	Action Action
+	seq    uint64
+}
+
+// allRecords lists every record of a kind in order of sequence.
+func (w *world) allRecords(kind string) []stepRecord {
+	w.t.Helper()
+	ids, err := w.mem.IDs(ctxb, kind)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []stepRecord
+	for _, id := range ids {
+		h, err := w.mem.History(ctxb, kind, id)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, e := range h {
+			r := stepRecord{seq: e.Seq}
+			if err := json.Unmarshal(e.Data, &r); err != nil {
+				w.t.Fatal(err)
+			}
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b stepRecord) int { return cmp.Compare(a.seq, b.seq) })
+	return out
 }

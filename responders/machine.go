@@ -20,6 +20,7 @@ type MachineOptions struct {
 	Journal   Journal
 	Executors []Executor // one for each kind; none means that nothing is ever changed
 	Guards    GuardConfig
+	Units     Units // organisation units, for Guards.TwoPerson
 	// GuardList is what is asked before every action; DefaultGuards when nil.
 	GuardList []Guard
 	Approvers []Approver
@@ -62,6 +63,7 @@ type Machine struct {
 	log    *slog.Logger
 	exec   map[string]Executor
 	kinds  []string
+	about  map[string]About
 	guards []Guard
 
 	mu       sync.Mutex
@@ -148,6 +150,7 @@ func NewMachine(o MachineOptions) (*Machine, error) {
 		m.kinds = append(m.kinds, e.Kind())
 	}
 	slices.Sort(m.kinds)
+	m.about = abouts(m.exec)
 	return m, nil
 }
 
@@ -316,6 +319,9 @@ func (m *Machine) Propose(ctx context.Context, p Proposal) (ActionDetail, error)
 		V: recordVersion, Action: a, Hash: ActionHash(a), Origin: p.Origin, Guards: p.Guards,
 		ProposedAt: now, Expires: Duration(min(p.Expires, maxExpires)), ExpiresAt: now.Add(min(p.Expires, maxExpires)),
 		Approvers: p.Approvers, Need: max(p.Approvals, 1),
+	}
+	if m.opts.Guards.TwoPerson.needs(a, m.opts.Units) {
+		r.Need = max(r.Need, 2)
 	}
 	if old, seq, err := m.load(ctx, a.ID); err != nil {
 		return ActionDetail{}, err
@@ -637,6 +643,9 @@ func escalate(v Verdict, now time.Time) func(*record) {
 		n.Escalated, n.Approvals, n.ApprovedBy, n.ApprovedAt = true, nil, "", time.Time{}
 		n.ExpiresAt = now.Add(n.Expires.Std())
 		n.Reason, n.Next = v.Guard+": not by itself: "+v.Reason, v.Next
+		if v.Guard == (twoPersonGuard{}).Name() {
+			n.Need = max(n.Need, 2)
+		}
 	}
 }
 

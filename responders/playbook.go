@@ -30,6 +30,11 @@ type When struct {
 	Rules       []string       `yaml:"rules" json:"rules" doc:"rule ids or globs"`
 	MinSeverity alert.Severity `yaml:"min_severity" json:"min_severity,omitzero" doc:"info, low, medium, high or critical"`
 	Accounts    []string       `yaml:"accounts" json:"accounts" doc:"account ids or globs; empty is all"`
+	// Units are organisation units (Config's units), with all that is below them.
+	Units []string `yaml:"units" json:"units,omitempty" doc:"organisation units, as named under units; with accounts, either suffices"`
+	// Labels are further facts of the alert; each label that is named must
+	// have one of its globs.
+	Labels map[string][]string `yaml:"labels" json:"labels,omitempty" doc:"facts of the alert to globs: actor, actor_type, attack, outcome, region, source_ip, event, target, target_type"`
 }
 
 // PlaybookAction is one step.
@@ -39,6 +44,9 @@ type PlaybookAction struct {
 	// call, or the one that the call was about.
 	Key    KeyOf             `yaml:"key" json:"key" doc:"actor (default): the key that made the call; target: the key that the call was about"`
 	Params map[string]string `yaml:"params" json:"params" doc:"settings of the action"`
+	// Else is done instead when the alert or the cloud does not give what the
+	// kind needs: no usual networks for a fence.
+	Else string `yaml:"else" json:"else,omitempty" doc:"kind to do instead where this one has not what it needs (no usual networks for a fence)"`
 	// RefusalIsEvidence accepts alerts on refused calls: only right where
 	// being refused proves the matter, as with a key that is known to be leaked.
 	RefusalIsEvidence bool `yaml:"refusal_is_evidence" json:"refusal_is_evidence" doc:"a refused call is evidence enough (a key already restricted as leaked)"`
@@ -61,6 +69,7 @@ type GuardOverrides struct {
 	PerHour        int       `yaml:"per_hour" json:"per_hour,omitempty"`
 	PerAccountHour int       `yaml:"per_account_hour" json:"per_account_hour,omitempty"`
 	PerAccountDay  int       `yaml:"per_account_day" json:"per_account_day,omitempty"`
+	Shared         bool      `yaml:"shared" json:"shared,omitempty" doc:"mode auto may act on roles, groups and policies by itself; without it a person approves, since others depend on them"`
 }
 
 // Approver is a person who may approve, deny and undo.
@@ -81,37 +90,29 @@ const (
 	maxExpires     = 7 * 24 * time.Hour
 )
 
-// KindDisableAccessKey is the one kind of action that the built-in playbooks ask for.
-const KindDisableAccessKey = "ram.disable_access_key"
-
 // DefaultPlaybooks are the built-in ones, all in mode observe: nothing is
 // changed until somebody says so.
 func DefaultPlaybooks() []Playbook {
+	one := func(name string, rules []string, steps ...PlaybookAction) Playbook {
+		return Playbook{Name: name, When: When{Rules: rules}, Mode: Observe, Actions: steps}
+	}
 	return []Playbook{
-		{
-			Name:    "leaked-key",
-			When:    When{Rules: []string{"ak.leaked_in_use"}},
-			Mode:    Observe,
-			Actions: []PlaybookAction{{Kind: KindDisableAccessKey, Key: ActorKey, RefusalIsEvidence: true}},
-		},
-		{
-			Name:    "new-key-for-other",
-			When:    When{Rules: []string{"ak.created_for_other"}},
-			Mode:    Observe,
-			Actions: []PlaybookAction{{Kind: KindDisableAccessKey, Key: TargetKey}},
-		},
-		{
-			Name:    "new-key",
-			When:    When{Rules: []string{"ak.created"}},
-			Mode:    Observe,
-			Actions: []PlaybookAction{{Kind: KindDisableAccessKey, Key: TargetKey}},
-		},
-		{
-			Name:    "suspicious-key",
-			When:    When{Rules: []string{"ak.new_source_ip"}},
-			Mode:    Observe,
-			Actions: []PlaybookAction{{Kind: KindDisableAccessKey, Key: ActorKey}},
-		},
+		one("leaked-key", []string{"ak.leaked_in_use"}, PlaybookAction{Kind: KindDisableAccessKey, Key: ActorKey, RefusalIsEvidence: true}),
+		one("reactivated-key", []string{"ak.reactivated", "ak.restored_from_bin"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),
+		one("new-key-for-other", []string{"ak.created_for_other"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),
+		one("new-key", []string{"ak.created"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),
+		one("suspicious-key", []string{"ak.new_source_ip"}, PlaybookAction{Kind: KindDisableAccessKey, Key: ActorKey}),
+		one("new-console-login", []string{"login.profile_created", "login.reset_then_signin"}, PlaybookAction{Kind: KindBlockConsole, Key: TargetKey}),
+		one("taken-over-user", []string{"user.created_then_admin", "chain.key_takeover"},
+			PlaybookAction{Kind: KindBlockConsole, Key: TargetKey}, PlaybookAction{Kind: KindQuarantineUser, Key: TargetKey}),
+		one("granted-admin", []string{"policy.admin_attached", "policy.self_grant"}, PlaybookAction{Kind: KindDetachPolicy, Key: TargetKey}),
+		one("widened-policy", []string{"policy.expanded"}, PlaybookAction{Kind: KindSetPolicyVersion}),
+		one("joined-privileged-group", []string{"group.privileged_add"}, PlaybookAction{Kind: KindRemoveFromGroup, Key: TargetKey}),
+		one("stolen-role", []string{"role.ecs_creds_off_cloud"}, PlaybookAction{Kind: KindCutRoleSessions, Key: ActorKey}),
+		one("opened-role", []string{"role.trust_external"},
+			PlaybookAction{Kind: KindNarrowTrust, Key: TargetKey, Params: map[string]string{"remove": "external"}},
+			PlaybookAction{Kind: KindCutRoleSessions, Key: TargetKey}),
+		one("stopped-trail", []string{"trail.stopped"}, PlaybookAction{Kind: KindStartTrail}),
 	}
 }
 
@@ -195,8 +196,21 @@ func (p Playbook) validate(at string, approvers []Approver, kinds []string) []er
 		} else if kinds != nil && !slices.Contains(kinds, a.Kind) {
 			bad(f+".kind", "%q does not exist: want one of %s", a.Kind, strings.Join(kinds, ", "))
 		}
+		if a.Else != "" && kinds != nil && !slices.Contains(kinds, a.Else) {
+			bad(f+".else", "%q does not exist: want one of %s", a.Else, strings.Join(kinds, ", "))
+		}
 		if a.Key != "" && a.Key != ActorKey && a.Key != TargetKey {
 			bad(f+".key", "%q: want actor or target", a.Key)
+		}
+	}
+	for i, u := range p.When.Units {
+		if u == "" {
+			bad(fmt.Sprintf(".when.units[%d]", i), "empty: want the name of a unit")
+		}
+	}
+	for _, l := range slices.Sorted(maps.Keys(p.When.Labels)) {
+		if !slices.Contains(Labels(), l) {
+			bad(".when.labels."+l, "no such label: want one of %s", strings.Join(Labels(), ", "))
 		}
 	}
 	errs = append(errs, p.Guards.Protected.validate(at+".guards.protected")...)
@@ -311,14 +325,22 @@ func (m Mode) bounded(limit Mode) Mode {
 }
 
 // applies says whether the playbook is for this alert.
-func (p Playbook) applies(a *alert.Alert) bool {
+func (p Playbook) applies(a *alert.Alert, units Units) bool {
 	if a.Playbook != p.Name && !globAny(p.When.Rules, a.Rule) {
 		return false
 	}
 	if a.Severity < p.When.MinSeverity {
 		return false
 	}
-	return len(p.When.Accounts) == 0 || globAny(p.When.Accounts, a.AccountID)
+	if len(p.When.Accounts)+len(p.When.Units) > 0 && !globAny(p.When.Accounts, a.AccountID) && !units.hold(p.When.Units, a.AccountID) {
+		return false
+	}
+	for name, globs := range p.When.Labels {
+		if !slices.ContainsFunc(label(a, name), func(v string) bool { return globAny(globs, v) }) {
+			return false
+		}
+	}
+	return true
 }
 
 const requesterPlaybook = "playbook"
@@ -326,45 +348,36 @@ const requesterPlaybook = "playbook"
 // maxEvidence bounds the event ids kept with an action; an alert may fold thousands.
 const maxEvidence = 32
 
-// plan lists the actions that the playbook asks for. A key that the alert
-// does not name yields an action with an empty target, which the guards then
-// refuse in words: silence would look like protection.
+// plan lists the actions that the playbook asks for, in order; each waits for
+// the one before. What the alert does not name yields an action with an empty
+// target, which the guards then refuse in words: silence would look like
+// protection.
 func (p Playbook) plan(a *alert.Alert) []Action {
 	var out []Action
 	for _, step := range p.Actions {
-		targets := []ActionTarget{actorTarget(a)}
-		if step.Key == TargetKey {
-			t := targetTarget(a)
-			if t.AccessKeyID == "" && t.UserName == "" {
-				continue // the alert is not about a key: a rule glob reached further than the playbook
-			}
-			targets[0] = t
-		} else if needsKey(step.Kind) {
-			// The same intruder may hold several keys of one user.
-			for _, key := range seenKeys(a) {
-				if key != targets[0].AccessKeyID {
-					t := targets[0]
-					t.AccessKeyID = key
-					targets = append(targets, t)
-				}
-			}
-		}
-		for _, t := range targets {
-			t.Params = maps.Clone(step.Params)
-			ids := a.EventIDs
-			if len(ids) > maxEvidence {
-				ids = ids[len(ids)-maxEvidence:]
-			}
-			act := Action{
-				Kind: step.Kind, AlertID: a.ID, Rule: a.Rule, Playbook: p.Name, Target: t,
-				Evidence: Evidence{EventIDs: slices.Clone(ids), Time: a.Time.UTC(), Outcome: a.Outcome, RefusalIsEvidence: step.RefusalIsEvidence},
-				Mode:     p.Mode, Requester: requesterPlaybook,
-			}
-			act.ID = ActionID(act)
-			out = append(out, act)
+		for _, t := range targets(step, a) {
+			out = append(out, p.request(step, a, t))
 		}
 	}
+	for i := 1; i < len(out); i++ {
+		out[i].After = out[i-1].ID
+	}
 	return out
+}
+
+// request is the action that one step asks for.
+func (p Playbook) request(step PlaybookAction, a *alert.Alert, t ActionTarget) Action {
+	ids := a.EventIDs
+	if len(ids) > maxEvidence {
+		ids = ids[len(ids)-maxEvidence:]
+	}
+	act := Action{
+		Kind: step.Kind, AlertID: a.ID, Rule: a.Rule, Playbook: p.Name, Target: t,
+		Evidence: Evidence{EventIDs: slices.Clone(ids), Time: a.Time.UTC(), Outcome: a.Outcome, RefusalIsEvidence: step.RefusalIsEvidence},
+		Mode:     p.Mode, Requester: requesterPlaybook,
+	}
+	act.ID = ActionID(act)
+	return act
 }
 
 // seenKeys lists the further keys of the actor that the alert was raised on,

@@ -131,6 +131,9 @@ func targetID(t ActionTarget) string {
 		parts = append(parts, "key", strings.ToLower(t.AccessKeyID))
 	} else {
 		parts = append(parts, t.PrincipalType, strings.ToLower(t.UserName), strings.ToLower(t.RoleName))
+		if p := paramsOf(t); p != "" && t.UserName+t.RoleName == "" {
+			parts = append(parts, p)
+		}
 	}
 	h := sha256.New()
 	for _, p := range parts {

@@ -494,6 +494,9 @@ func (s *session) describe(d *alert.Detection, r *rule) {
 		put("region", ev.Region)
 		put("user_agent", ev.UserAgent)
 		put("error_code", ev.ErrorCode)
+		if c := called(ev); c != nil {
+			details["call"] = c
+		}
 	}
 	if r.policy() && len(s.details) > 0 {
 		details["policy"] = s.details
@@ -501,6 +504,50 @@ func (s *session) describe(d *alert.Detection, r *rule) {
 	if len(details) > 0 {
 		d.Details = details
 	}
+}
+
+// called is what somebody who takes a change of identities or trails back
+// needs of the call: the names in it, and the request to find it again by.
+func called(ev *event.Event) map[string]any {
+	a := string(ev.Action)
+	if ev.RW == event.Read || !strings.HasPrefix(a, "iam.") && !strings.HasPrefix(a, "trail.") {
+		return nil
+	}
+	out := map[string]any{}
+	put := func(key, value string) {
+		if value != "" {
+			out[key] = tame(strings.Clone(value), maxValue)
+		}
+	}
+	param := func(key string, names ...string) {
+		for _, n := range names {
+			if v, ok := ev.Param(n); ok && v != "" {
+				put(key, v)
+				return
+			}
+		}
+	}
+	put("action", a)
+	put("request_id", ev.RequestID)
+	switch {
+	case strings.HasPrefix(a, "iam.policy"):
+		param("policy_name", "PolicyName")
+		param("policy_type", "PolicyType")
+		param("version_id", "VersionId")
+		if ev.Target.Type == "group" {
+			put("group", ev.Target.Name)
+		}
+	case strings.HasPrefix(a, "iam.group."):
+		group, _ := ev.Param("GroupName")
+		if group == "" {
+			group, _ = ev.Param("UserGroupName")
+		}
+		group, _, _ = strings.Cut(group, "@") // as IMS writes it
+		put("group", group)
+	case strings.HasPrefix(a, "trail."):
+		param("trail", "Name", "TrailName")
+	}
+	return out
 }
 
 // who copies what the event says about actor, target and place. Strings are

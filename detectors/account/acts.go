@@ -98,6 +98,9 @@ func (c *call) createVersion() {
 		old = c.parse(e.text(e.inForce), "the version before")
 	}
 	c.switched(name, old, doc, e)
+	if e != nil && inForce && e.inForce != id {
+		c.before = e.inForce
+	}
 	c.facts.Staged = !inForce
 	if c.facts.Staged {
 		c.note("the version is stored and not in force")
@@ -166,6 +169,9 @@ func (c *call) setDefault() {
 		}
 	}
 	c.switched(name, old, doc, e)
+	if e != nil && e.inForce != id {
+		c.before = e.inForce
+	}
 	c.apply(kindPolicy, name, func(e *entry) { e.inForce = id })
 }
 

@@ -21,7 +21,8 @@ type call struct {
 	notes   []string
 	scope   string // resource group; empty is the whole account
 	own     rampolicy.Own
-	partly  bool // what was there before is only partly known
+	before  string // version of the policy that was in force; "" when not known
+	partly  bool   // what was there before is only partly known
 	result  *rampolicy.Result
 	power   *rampolicy.Power
 }
@@ -411,6 +412,9 @@ func (c *call) finish() detectors.PolicyFacts {
 	}
 	if !f.Known {
 		f.Details["before"] = "not known"
+	}
+	if c.before != "" && c.done {
+		f.Details["previous_version"] = c.before
 	}
 	if c.result != nil {
 		f.Details["diff"] = generic(c.result)

@@ -216,7 +216,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	if err != nil {
 		return fmt.Errorf("action journal: %w", err)
 	}
-	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Approvers: c.Respond.Approvers,
+	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
 	if a.bus.Embedded() {
 		// The store's lock keeps a second process out, so what a dead
@@ -246,7 +246,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 		dests = append(dests, d)
 	}
 	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
-		Destinations: dests, Accounts: c.Accounts, Log: a.log})
+		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}
@@ -287,6 +287,9 @@ func Check(c *config.Config) (warnings []string, err error) {
 		warnings = append(warnings, "respond.mode is observe and bounds every playbook: nothing will be contained")
 	case c.Respond.Mode != responders.Observe && !c.Respond.RAM.Enabled:
 		warnings = append(warnings, "respond.ram.enabled is false: nothing in the cloud can be changed")
+	}
+	if t := c.Respond.Guards.TwoPerson; len(t.Accounts)+len(t.Units) > 0 && len(c.Respond.Approvers) < 2 {
+		warnings = append(warnings, "respond.guards.two_person wants two people, and fewer are listed under respond.approvers: nothing can be approved there")
 	}
 	return warnings, errors.Join(errs...)
 }

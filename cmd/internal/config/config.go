@@ -7,16 +7,18 @@ import (
 // Config is the whole configuration. The zero value of every field is its
 // documented default after Load.
 type Config struct {
-	StateDir    string            `yaml:"state_dir" doc:"where the event store, snapshots and the admin socket live; mode 0700"`
-	Accounts    map[string]string `yaml:"accounts" doc:"account id to the name people use for it"`
-	Credentials Credentials       `yaml:"credentials"`
-	Source      Source            `yaml:"source"`
-	NATS        NATS              `yaml:"nats"`
-	Detect      Detect            `yaml:"detect"`
-	Notify      Notify            `yaml:"notify"`
-	Respond     Respond           `yaml:"respond"`
-	HTTP        HTTP              `yaml:"http"`
-	Log         Log               `yaml:"log"`
+	StateDir string            `yaml:"state_dir" doc:"where the event store, snapshots and the admin socket live; mode 0700"`
+	Accounts map[string]string `yaml:"accounts" doc:"account id to the name people use for it"`
+	// Units are organisation units, for playbooks and guards.
+	Units       responders.Units `yaml:"units" doc:"organisation units: name to account ids or globs; a name with slashes (prod/payments) is part of the one before (prod)"`
+	Credentials Credentials      `yaml:"credentials"`
+	Source      Source           `yaml:"source"`
+	NATS        NATS             `yaml:"nats"`
+	Detect      Detect           `yaml:"detect"`
+	Notify      Notify           `yaml:"notify"`
+	Respond     Respond          `yaml:"respond"`
+	HTTP        HTTP             `yaml:"http"`
+	Log         Log              `yaml:"log"`
 }
 
 // Credentials says where an AccessKey comes from: the vendor's official chain

@@ -24,7 +24,7 @@ func defaults() *Config {
 		NATS:     NATS{MaxBytes: 8 << 30},
 		Detect: Detect{Pack: &yes, Grace: responders.Duration(15 * time.Second),
 			DedupFor: responders.Duration(24 * time.Hour), DedupMax: 200_000},
-		Respond: Respond{Mode: responders.Observe, Undo: responders.Duration(30 * 24 * time.Hour),
+		Respond: Respond{Mode: responders.Observe, Guards: responders.DefaultGuardConfig(), Undo: responders.Duration(30 * 24 * time.Hour),
 			RAM: RAM{Region: "cn-hangzhou"}},
 		HTTP: HTTP{Listen: "127.0.0.1:8686"},
 		Log:  Log{Level: "info"},
@@ -77,6 +77,28 @@ func (p *parser) validate(c *Config) {
 	for id := range c.Accounts {
 		if !accountID.MatchString(id) {
 			p.bad("accounts", "%q is not an account id (digits only; quote it, so that YAML keeps it as text)", id)
+		}
+	}
+	for unit, accounts := range c.Units {
+		for i, a := range accounts {
+			if a == "" || strings.Trim(a, "0123456789*?") != "" {
+				p.bad("units."+unit, "entry %d, %q: want an account id (digits; quote it) or a glob", i, a)
+			}
+		}
+		if unit == "" || len(accounts) == 0 {
+			p.bad("units", "unit %q is empty", unit)
+		}
+	}
+	for i, u := range c.Respond.Guards.TwoPerson.Units {
+		if !c.Units.Has(u) {
+			p.bad(fmt.Sprintf("respond.guards.two_person.units[%d]", i), "%q is not among units", u)
+		}
+	}
+	for i, pb := range c.Respond.Playbooks {
+		for k, u := range pb.When.Units {
+			if !c.Units.Has(u) {
+				p.bad(fmt.Sprintf("respond.playbooks[%d].when.units[%d]", i, k), "%q is not among units", u)
+			}
 		}
 	}
 	p.credentials("credentials", c.Credentials)
