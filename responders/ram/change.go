@@ -61,7 +61,7 @@ func (x *change[S]) Describe(a responders.Action) string {
 	if err != nil {
 		return x.kind + ": " + clean(err.Error(), 300)
 	}
-	return clean(x.describe(t), 300) + " in account " + t.account
+	return clean(x.describe(t), 500) + " in account " + t.account
 }
 
 // DescribeUndo says what Undo would call.
@@ -312,7 +312,7 @@ func equal[S comparable](a, b S) bool { return a == b }
 // Executors lists every kind of change, in a fixed order.
 func (c *Client) Executors() []responders.Executor {
 	return []responders.Executor{
-		c.disableAccessKey(), c.fenceKey(), c.blockConsole(), c.quarantineUser(),
-		c.detachPolicy(), c.setDefaultPolicyVersion(), c.removeFromGroup(), c.startLogging(),
+		c.fenceKey(), c.fenceUser(), c.disableAccessKey(), c.blockConsole(), c.quarantineUser(),
+		c.cutRoleSessions(), c.narrowTrust(), c.detachPolicy(), c.setDefaultPolicyVersion(), c.removeFromGroup(), c.startLogging(),
 	}
 }

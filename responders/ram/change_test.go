@@ -84,6 +84,9 @@ func TestDescribeNamesTheCall(t *testing.T) {
 	want := map[string]string{
 		"ram.disable_access_key":         "ram UpdateAccessKey{UserName: alice, UserAccessKeyId: " + aliceKey + ", Status: Inactive} in account " + acct,
 		"ram.fence_key":                  "SetAccessKeyPolicy{",
+		"ram.fence_user":                 "then ram AttachPolicyToUser{PolicyType: Custom, PolicyName: trailwarden-fence-",
+		"ram.cut_role_sessions":          "then ram AttachPolicyToRole{PolicyType: Custom, PolicyName: trailwarden-cut-",
+		"ram.narrow_trust":               "ram UpdateRole{RoleName: open, NewAssumeRolePolicyDocument: the present one without ",
 		"ram.block_console":              "UpdateLoginProfile{UserPrincipalName: alice@…, Status: Inactive}",
 		"ram.quarantine_user":            "AttachPolicyToUser{PolicyType: Custom, PolicyName: zz-quarantine-deny-all, UserName: alice}",
 		"ram.detach_policy":              "DetachPolicyFrom",
@@ -115,7 +118,7 @@ func TestForeignPriorIsRefused(t *testing.T) {
 		if err := json.Unmarshal(prior, &m); err != nil {
 			t.Fatal(err)
 		}
-		for _, k := range []string{"user_name", "holder", "policy_name", "name"} {
+		for _, k := range []string{"user_name", "holder", "policy_name", "name", "role_name"} {
 			if _, ok := m[k]; ok {
 				m[k] = "somebody-else"
 			}

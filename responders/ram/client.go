@@ -72,6 +72,8 @@ type Config struct {
 	// addresses and networks.
 	Fence []string
 
+	// Now is the clock, time.Now when nil.
+	Now func() time.Time
 	// Observe, when set, is told of every exchange: product and action as in
 	// "ram UpdateAccessKey", the error code ("" for success, "-" when there
 	// was no answer) and how long it took. Called from several goroutines.

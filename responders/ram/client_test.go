@@ -188,7 +188,7 @@ func TestHTTPS(t *testing.T) {
 	if c, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	e, a := c.Executors()[0], action(kind)
+	e, a := c.disableAccessKey(), action(kind)
 	prior, err := e.Read(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 var policyFiles = map[string][]string{
 	"responder-disable-key.json": {"ram.disable_access_key"},
 	"responder-contain.json":     {"ram.disable_access_key", "ram.fence_key", "ram.block_console", "ram.quarantine_user"},
+	"responder-sessions.json":    {"ram.fence_user", "ram.cut_role_sessions", "ram.narrow_trust"},
 	"responder-policies.json":    {"ram.detach_policy", "ram.set_default_policy_version", "ram.remove_from_group", "actiontrail.start_logging"},
 }
 

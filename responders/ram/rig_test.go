@@ -103,6 +103,7 @@ func seed(t *testing.T, s *ramtest.Server) {
 		`{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
 	s.AddPolicy(acct, "guardrail", `{"Version":"1","Statement":[{"Effect":"Deny","Action":"oss:Delete*","Resource":"*"}]}`)
 	s.AddRole(acct, "ci", "")
+	s.AddRole(acct, "open", `{"Version": "1", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"RAM": ["acs:ram::`+other+`:root", "acs:ram::`+acct+`:user/bob"]}}, {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": ["ecs.aliyuncs.com"]}}]}`)
 	for _, a := range [][4]string{{"System", "AdministratorAccess", "user", "alice"}, {"Custom", "deploy", "group", "admins"},
 		{"Custom", "guardrail", "group", "fenced"}, {"Custom", "guardrail", "user", "bob"}, {"System", "AliyunOSSFullAccess", "role", "ci"}} {
 		if err := s.Attach(acct, a[0], a[1], a[2], a[3]); err != nil {
@@ -110,6 +111,12 @@ func seed(t *testing.T, s *ramtest.Server) {
 		}
 	}
 	s.AddTrail(acct, ramtest.Trail{Name: "main-trail", SLSProjectARN: "acs:log:cn-hangzhou:" + acct + ":project/audit"})
+}
+
+func credOf(s ramtest.Credentials) func(context.Context) (string, string, string, error) {
+	return func(context.Context) (string, string, string, error) {
+		return s.AccessKeyID, s.AccessKeySecret, s.SecurityToken, nil
+	}
 }
 
 func (r *rig) exec(kind string) responders.Executor {
@@ -180,6 +187,7 @@ func cases() []responders.Action {
 	return []responders.Action{
 		action("ram.disable_access_key"),
 		action("ram.fence_key", with("allow", "198.51.100.0/24, 203.0.113.7")),
+		action("ram.fence_user", with("allow", "198.51.100.0/24")),
 		action("ram.block_console"),
 		action("ram.quarantine_user"),
 		action("ram.detach_policy", with("policy_type", "System"), with("policy_name", "AdministratorAccess")),
@@ -187,9 +195,18 @@ func cases() []responders.Action {
 		action("ram.detach_policy", with("policy_type", "System"), with("policy_name", "AliyunOSSFullAccess"), func(t *responders.ActionTarget) {
 			t.PrincipalType, t.UserName, t.RoleName = "assumed-role", "", "ci"
 		}),
+		action("ram.cut_role_sessions", aRoleNamed("ci")),
+		action("ram.narrow_trust", aRoleNamed("open"), with("remove", "external")),
+		action("ram.narrow_trust", aRoleNamed("open"), with("remove", "acs:ram::"+acct+":user/bob")),
 		action("ram.set_default_policy_version", with("policy_name", "deploy"), with("version_id", "v1")),
 		action("ram.remove_from_group", with("group", "admins")),
 		action("actiontrail.start_logging", with("trail", "main-trail")),
+	}
+}
+
+func aRoleNamed(name string) func(*responders.ActionTarget) {
+	return func(t *responders.ActionTarget) {
+		t.PrincipalType, t.UserName, t.RoleName, t.AccessKeyID = "assumed-role", "", name, ""
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 
 // target is an action's target after it was checked.
 type target struct {
+	id                       string // of the action
 	account, user, role, key string
 	params                   map[string]string
 }
@@ -49,7 +50,7 @@ var (
 // temporary or masked key id names nothing.
 func checkTarget(a responders.Action, n needs) (target, error) {
 	t := a.Target
-	out := target{account: t.AccountID, params: t.Params}
+	out := target{id: a.ID, account: t.AccountID, params: t.Params}
 	if !digits(t.AccountID) {
 		return out, refuse("the target's account %q is not an account id", clean(t.AccountID, 40))
 	}
