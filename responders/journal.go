@@ -32,6 +32,8 @@ const (
 	kindDigest  = "digest"  // id = destination/digest id: the incidents that it carries
 	kindCursor  = "cursor"  // id = partition: how far Handle has come
 	kindTriage  = "triage"  // id = alert id: what people made of it
+	kindNote    = "note"    // id = what it is about: the configuration, the rules, a replay
+	kindCard    = "card"    // id = alert id: what is known of the key that it is about
 )
 
 const onlyID = "all"

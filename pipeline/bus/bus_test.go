@@ -306,10 +306,29 @@ func TestActionsAreKept(t *testing.T) {
 	for i := range actionHistory - 1 {
 		mustPublish(t, b, Publish{Stream: StreamActions, Subject: "act.key.1", ID: fmt.Sprint(i), Data: []byte("y")})
 	}
-	_, err = b.Publish(t.Context(), Publish{Stream: StreamActions, Subject: "act.key.1", ID: "over", Data: []byte("z")})
-	wantErr(t, err, ErrBackpressure)
 	if m, err := b.At(t.Context(), StreamActions, seq); err != nil || string(m.Data) != "x" {
 		t.Errorf("the oldest record is %+v, %v", m, err)
+	}
+	// A history that is written for ever goes on: its newest records are kept.
+	over := mustPublish(t, b, Publish{Stream: StreamActions, Subject: "act.key.1", ID: "over", Data: []byte("z")})
+	if m, err := b.At(t.Context(), StreamActions, over); err != nil || string(m.Data) != "z" {
+		t.Errorf("the newest record is %+v, %v", m, err)
+	}
+}
+
+// A store made when a full history refused new records is brought along.
+func TestActionsOfAnOlderStore(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, testConfig(dir))
+	old := streamConfigs(b.partitions, 1, b.budget)[StreamActions]
+	old.DiscardNewPerSubject = true
+	if _, err := b.js.UpdateStream(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	b = open(t, testConfig(dir))
+	for i := range actionHistory + 5 {
+		mustPublish(t, b, Publish{Stream: StreamActions, Subject: "act.ledger.all", ID: fmt.Sprint(i), Data: []byte("y")})
 	}
 }
 

@@ -63,8 +63,10 @@ func streamConfigs(partitions, replicas int, budget int64) map[string]jetstream.
 	actions := base(StreamActions, "trailwarden: journal of notices and containment", "act.>")
 	actions.DenyDelete = true
 	actions.MaxAge = auditAge
+	// Every record holds the whole state, so a history that is written for
+	// years (caps, cursors) keeps its newest records and never fills up; the
+	// audit log, which is made from this stream, keeps the rest.
 	actions.MaxMsgsPerSubject = actionHistory
-	actions.DiscardNewPerSubject = true
 	quar := base(StreamQuar, "trailwarden: records that could not be evaluated", "q.*.*.*")
 	// The one stream that drops its oldest: poison must not stop the rest.
 	// Health reports it when it comes near.
@@ -298,7 +300,9 @@ func verifyStream(have, want jetstream.StreamConfig) (update bool, err error) {
 	differ("deny_purge", have.DenyPurge, want.DenyPurge)
 	differ("allow_rollup", have.AllowRollup, want.AllowRollup)
 	differ("allow_direct", have.AllowDirect, want.AllowDirect)
-	differ("discard_new_per_subject", have.DiscardNewPerSubject, want.DiscardNewPerSubject)
+	if want.DiscardNewPerSubject {
+		differ("discard_new_per_subject", have.DiscardNewPerSubject, true)
+	}
 	differ("max_msgs_per_subject", max(have.MaxMsgsPerSubject, 0), max(want.MaxMsgsPerSubject, 0))
 	differ("no_ack", have.NoAck, want.NoAck)
 	differ("sealed", have.Sealed, false)
@@ -312,6 +316,6 @@ func verifyStream(have, want jetstream.StreamConfig) (update bool, err error) {
 	if len(bad) > 0 {
 		return false, fmt.Errorf("bus: %w: stream %s: %s: somebody changed it, set it back", ErrDrift, have.Name, strings.Join(bad, "; "))
 	}
-	return have.MaxBytes != want.MaxBytes || have.Replicas != want.Replicas ||
+	return have.MaxBytes != want.MaxBytes || have.DiscardNewPerSubject != want.DiscardNewPerSubject || have.Replicas != want.Replicas ||
 		have.Duplicates != want.Duplicates || have.Description != want.Description, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/journal"
 )
 
 // fake is a backend that answers what it is told and remembers who asked.
@@ -95,6 +96,18 @@ func (f *fake) Redrive(_ context.Context, reason string) (Redriven, error) {
 	return Redriven{}, f.note("redrive %s", reason)
 }
 
+func (f *fake) AuditLines(_ context.Context, after uint64, limit int) ([]journal.AuditLine, error) {
+	return []journal.AuditLine{{Entry: json.RawMessage(`{"n":8}`), Hash: "h"}}, f.note("audit %d %d", after, limit)
+}
+
+func (f *fake) AuditVerify(_ context.Context, head string) (journal.AuditReport, error) {
+	return journal.AuditReport{Entries: 8, Head: "h"}, f.note("verify %s", head)
+}
+
+func (f *fake) AuditReplay(_ context.Context, by string, r Replayed) error {
+	return f.note("replayed by %s: %d", by, r.Events)
+}
+
 // short is a folder whose path fits into a socket's address.
 func short(t *testing.T) string {
 	t.Helper()
@@ -145,6 +158,8 @@ func TestCalls(t *testing.T) {
 		{"freeze true by " + me + " because x", func() error { _, err := c.Freeze(ctx, true, "x"); return err }},
 		{"freeze false by " + me + " because ", func() error { _, err := c.Freeze(ctx, false, ""); return err }},
 		{"redrive truncated", func() error { _, err := c.Redrive(ctx, "truncated"); return err }},
+		{"audit 7 5", func() error { _, err := c.AuditLines(ctx, 7, 5); return err }},
+		{"verify abc", func() error { _, err := c.AuditVerify(ctx, "abc"); return err }},
 		{"parked 9", func() error { _, err := c.Parked(ctx, 9); return err }},
 	} {
 		if err := tc.call(); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/journal"
 )
 
 // SocketName is the socket's name in the state folder.
@@ -24,6 +25,17 @@ type Backend interface {
 	Freeze(ctx context.Context, on bool, by, reason string) (responders.Freeze, error)
 	Parked(ctx context.Context, limit int) ([]Parked, error)
 	Redrive(ctx context.Context, reason string) (Redriven, error)
+	AuditLines(ctx context.Context, after uint64, limit int) ([]journal.AuditLine, error)
+	AuditVerify(ctx context.Context, head string) (journal.AuditReport, error)
+	AuditReplay(ctx context.Context, by string, r Replayed) error
+}
+
+// Replayed is a replay that somebody made, for the audit log.
+type Replayed struct {
+	Inputs []string `json:"inputs"`
+	Rules  string   `json:"rules"` // hash of the rule set
+	Events uint64   `json:"events"`
+	Alerts int      `json:"alerts"`
 }
 
 // Status is the state of a running program, as `trailwarden status` shows it.

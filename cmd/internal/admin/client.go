@@ -16,6 +16,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/journal"
 )
 
 // Errors of a Client, for errors.Is.
@@ -167,4 +168,20 @@ func (c *Client) Parked(ctx context.Context, limit int) ([]Parked, error) {
 // Redrive tries parked records of a reason again (all when empty).
 func (c *Client) Redrive(ctx context.Context, reason string) (Redriven, error) {
 	return post[Redriven](ctx, c, "/v1/parked/redrive", change{Reason: reason})
+}
+
+// AuditLines returns lines of the audit log after an entry number.
+func (c *Client) AuditLines(ctx context.Context, after uint64, limit int) ([]journal.AuditLine, error) {
+	return get[[]journal.AuditLine](ctx, c, fmt.Sprintf("/v1/audit?after=%d&limit=%d", after, limit))
+}
+
+// AuditVerify checks the audit log and the journal that it is made from.
+func (c *Client) AuditVerify(ctx context.Context, head string) (journal.AuditReport, error) {
+	return get[journal.AuditReport](ctx, c, "/v1/audit/verify?head="+url.QueryEscape(head))
+}
+
+// AuditReplay puts a replay into the audit log.
+func (c *Client) AuditReplay(ctx context.Context, r Replayed) error {
+	var none struct{}
+	return c.call(ctx, http.MethodPost, "/v1/audit/replay", r, &none)
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,6 +135,28 @@ func handler(b Backend) http.Handler {
 	post("/v1/freeze", func(r *http.Request, c change) (any, error) { return b.Freeze(r.Context(), true, caller(r), c.Reason) })
 	post("/v1/unfreeze", func(r *http.Request, c change) (any, error) {
 		return b.Freeze(r.Context(), false, caller(r), c.Reason)
+	})
+	get("/v1/audit", func(r *http.Request) (any, error) {
+		n, err := limit(r, 1000)
+		if err != nil {
+			return nil, err
+		}
+		after, err := strconv.ParseUint(cmp.Or(r.URL.Query().Get("after"), "0"), 10, 64)
+		if err != nil {
+			return nil, badRequest("after: want the number of an entry")
+		}
+		return b.AuditLines(r.Context(), after, n)
+	})
+	get("/v1/audit/verify", func(r *http.Request) (any, error) {
+		return b.AuditVerify(r.Context(), r.URL.Query().Get("head"))
+	})
+	mux.HandleFunc("POST /v1/audit/replay", func(w http.ResponseWriter, r *http.Request) {
+		var p Replayed
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&p); err != nil {
+			reply(w, nil, badRequest("body is not the expected JSON"))
+			return
+		}
+		reply(w, struct{}{}, b.AuditReplay(r.Context(), caller(r), p))
 	})
 	get("/v1/parked", func(r *http.Request) (any, error) {
 		n, err := limit(r, 100)

@@ -64,6 +64,7 @@ type App struct {
 	bus        *bus.Bus
 	pipe       *pipeline.Pipeline
 	machine    *responders.Machine
+	audit      *journal.Audit
 	dispatcher *responders.Dispatcher
 	sources    []*sls.Source
 	listeners  []*slack.Listener
@@ -215,6 +216,9 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	j, err := journal.OpenJetStream(ctx, a.bus.JetStream(), journal.Options{Replicas: replicas})
 	if err != nil {
 		return fmt.Errorf("action journal: %w", err)
+	}
+	if a.audit, err = journal.OpenAudit(ctx, j, journal.Options{Replicas: replicas}, a.log); err != nil {
+		return err
 	}
 	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
@@ -407,6 +411,10 @@ func (a *App) Run(ctx context.Context) error {
 
 	var resp, pipe, src sync.WaitGroup
 	if a.dispatcher != nil {
+		start(&resp, "audit log", func() error {
+			a.keepAudit(respCtx)
+			return nil
+		})
 		// The dispatcher runs the machine too.
 		start(&resp, "responders", func() error { return a.dispatcher.Run(respCtx) })
 		for _, l := range a.listeners {

@@ -56,6 +56,9 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 	}
 	if a.dispatcher != nil {
 		s.Destinations = a.dispatcher.Stats()
+		if err := a.audit.Err(); err != nil {
+			s.Problems = append(s.Problems, err.Error())
+		}
 		s.Actions, _ = a.machine.Stats()
 		if f, err := a.machine.Frozen(ctx); err == nil {
 			s.Frozen = f

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -30,6 +31,7 @@ func replayCmd(e *env) *cobra.Command {
 	var (
 		rf                         ruleFlags
 		from, to, entity, out      string
+		state                      string
 		outFile, statsFile, failOn string
 		minSev, grace, lang        string
 		quiet, signals             bool
@@ -139,6 +141,12 @@ A replay has no way to act: it does not link the code that could.`,
 				f := res.Stats.FilesFailed[0]
 				fmt.Fprintf(e.err, "replay: %d not read to the end, the first: %s: %s\n", n, text.Terminal(f.Path), text.Terminal(f.Error))
 			}
+			if state != "" {
+				err := admin.Dial(state).AuditReplay(c.Context(), admin.Replayed{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash(), Events: uint64(max(res.Stats.Events, 0)), Alerts: len(res.Alerts)})
+				if err != nil {
+					return operationError(fmt.Errorf("the replay is done, and could not be noted in the audit log: %w", err))
+				}
+			}
 			if runErr != nil {
 				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then")
 				return exit(exitInterrupted, nil)
@@ -149,6 +157,7 @@ A replay has no way to act: it does not link the code that could.`,
 			return nil
 		}}
 	rf.add(c)
+	c.Flags().StringVar(&state, "state", "", "state folder of a running program: note this replay in its audit log")
 	c.Flags().StringVar(&from, "from", "", "first event time (2026-11-20, RFC 3339, 24h, 90d, yesterday)")
 	c.Flags().StringVar(&to, "to", "", "event time to stop before")
 	c.Flags().StringVar(&entity, "entity", "", "only events about this key, user, role, address or request id")
