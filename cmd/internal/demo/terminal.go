@@ -136,7 +136,7 @@ func (t *Terminal) action(alertID string, a responders.ActionView) {
 	if a.Reason != "" && a.State != responders.Done && a.State != responders.Undone {
 		line += " (" + text.Terminal(a.Reason) + ")"
 	}
-	for i, l := range wrap(line, t.width-28-len(word)) {
+	for i, l := range wrap(line, t.width-29-len(word)) {
 		if i == 0 {
 			fmt.Fprintf(t.w, "%25s%s %s\n", "", t.paint(style, "└─ "+word), l)
 		} else {
