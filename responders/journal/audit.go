@@ -85,9 +85,8 @@ type Audit struct {
 	stream jetstream.Stream
 	log    *slog.Logger
 
-	mu   sync.Mutex
-	err  error
-	last time.Time
+	mu  sync.Mutex
+	err error
 }
 
 // OpenAudit opens the stream AUDIT, making it when it is not there.

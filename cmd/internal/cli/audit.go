@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -53,7 +52,7 @@ keep the head somewhere else now and then, and give it with --head later: it mus
 		if file == "" {
 			return fromSocket(c, a)
 		}
-		var in io.Reader = e.in
+		in := e.in
 		if file != "-" {
 			f, err := os.Open(file)
 			if err != nil {
