@@ -25,25 +25,57 @@ type Mutant struct {
 // without patterns), and runs the rule's tests.
 func Mutate(set *Set, patterns ...string) []Mutant {
 	var out []Mutant
-	for _, r := range set.all {
-		if len(patterns) > 0 && !slices.ContainsFunc(patterns, func(p string) bool { return globID(p, r.id()) }) {
-			continue
-		}
-		if r.match != nil {
-			out = append(out, set.mutate(r, r.match, r.doc.Match, func(c *rule, p *program) { c.match = p })...)
-		}
-		for i := range r.steps {
-			out = append(out, set.mutate(r, r.steps[i].match, r.steps[i].src, func(c *rule, p *program) {
-				c.steps = slices.Clone(c.steps)
-				c.steps[i].match = p
-			})...)
+	for _, r := range set.matching(patterns) {
+		for _, m := range set.mutants(r) {
+			m.Killed = m.killed()
+			out = append(out, m.Mutant)
 		}
 	}
 	return out
 }
 
-func (s *Set) mutate(r *rule, p *program, where text, put func(*rule, *program)) []Mutant {
-	var out []Mutant
+// matching lists the rules whose id one of the patterns matches, all without
+// patterns.
+func (s *Set) matching(patterns []string) []*rule {
+	if len(patterns) == 0 {
+		return s.all
+	}
+	var out []*rule
+	for _, r := range s.all {
+		if slices.ContainsFunc(patterns, func(p string) bool { return globID(p, r.id()) }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// mutant is a Mutant that can be run.
+type mutant struct {
+	Mutant
+	set     *Set     // the rules' set with the mutant's constants
+	rule    *rule    // nil when what is left is no condition
+	was, is *program // the condition that was changed
+	node    ast.Node // the part
+	or      bool     // the part was one of several alternatives
+}
+
+// mutants makes every mutant of a rule.
+func (s *Set) mutants(r *rule) []mutant {
+	var out []mutant
+	if r.match != nil {
+		out = append(out, s.mutantsOf(r, r.match, r.doc.Match, func(c *rule, p *program) { c.match = p })...)
+	}
+	for i := range r.steps {
+		out = append(out, s.mutantsOf(r, r.steps[i].match, r.steps[i].src, func(c *rule, p *program) {
+			c.steps = slices.Clone(c.steps)
+			c.steps[i].match = p
+		})...)
+	}
+	return out
+}
+
+func (s *Set) mutantsOf(r *rule, p *program, where text, put func(*rule, *program)) []mutant {
+	var out []mutant
 	for k := 0; ; k++ {
 		tree, err := parser.Parse(p.src)
 		if err != nil {
@@ -58,28 +90,36 @@ func (s *Set) mutate(r *rule, p *program, where text, put func(*rule, *program))
 		node := *part.node
 		places := r.file.places(where.node)
 		at := places[min(first(node), len(places)-1)]
-		m := Mutant{Rule: r.id(), File: r.file.path, Line: at.line, Column: at.column, Part: node.String()}
+		m := mutant{Mutant: Mutant{Rule: r.id(), File: r.file.path, Line: at.line, Column: at.column, Part: node.String()},
+			was: p, node: node, or: !part.neutral}
 		*part.node = &ast.BoolNode{Value: part.neutral}
-		m.Killed = s.kills(r, tree.Node.String(), put)
+		s.compileMutant(&m, r, tree.Node.String(), put)
 		out = append(out, m)
 	}
 }
 
-// kills says whether a test of the rule fails with another condition.
-func (s *Set) kills(r *rule, src string, put func(*rule, *program)) bool {
+func (s *Set) compileMutant(m *mutant, r *rule, src string, put func(*rule, *program)) {
 	local := *s
 	tables := *s.tables
 	local.tables = &tables
 	c := &compiler{tables: &tables, cache: make(map[string]*program)}
-	p, _ := c.compile(src, useMatch, allowed{policy: true, verdict: true})
-	if p == nil {
-		return true // what is left is no condition: nobody could write it
+	m.is, _ = c.compile(src, useMatch, allowed{policy: true, verdict: true})
+	if m.is == nil {
+		return // what is left is no condition: nobody could write it
 	}
-	mutant := *r
-	put(&mutant, p)
-	mutant.cond = mutant.condition()
-	for i := range mutant.tests {
-		if res := local.runTest(&mutant, &mutant.tests[i]); !res.Pass {
+	changed := *r
+	put(&changed, m.is)
+	changed.cond = changed.condition()
+	m.set, m.rule = &local, &changed
+}
+
+// killed says whether a test of the rule fails with the mutant's condition.
+func (m *mutant) killed() bool {
+	if m.rule == nil {
+		return true
+	}
+	for i := range m.rule.tests {
+		if res := m.set.runTest(m.rule, &m.rule.tests[i]); !res.Pass {
 			return true
 		}
 	}

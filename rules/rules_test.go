@@ -372,6 +372,52 @@ func TestMutate(t *testing.T) {
 	}
 }
 
+// What Suggest finds passes on the rule and kills the mutant it was found
+// for; what it does not find is of no effect here.
+func TestSuggest(t *testing.T) {
+	set := load(t, LoadOptions{}, rule1)
+	with := slices.Clone(rule1)
+	for _, s := range Suggest(set) {
+		if s.Test == "" {
+			t.Errorf("nothing found for %s", s.Part)
+		}
+		with = append(with, s.Test...)
+	}
+	better := load(t, LoadOptions{}, with)
+	for _, r := range Test(better) {
+		if !r.Pass {
+			t.Errorf("%s: %v", r.Test, r.Failures)
+		}
+	}
+	for _, m := range Mutate(better) {
+		if !m.Killed {
+			t.Errorf("%s survives", m.Part)
+		}
+	}
+	if left := Suggest(better); len(left) != 0 {
+		t.Errorf("suggestions for a rule whose parts are all tested: %v", left)
+	}
+}
+
+// A text of a test is read back as it was.
+func TestPrintTest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.String().Draw(t, "text")
+		if strings.ContainsFunc(text, func(r rune) bool { return r == 0xFFFD }) {
+			t.Skip("not text")
+		}
+		in := map[string]any{"name": "n", "events": []any{map[string]any{"params": map[string]any{"K": text}}}, "expect": map[string]any{"alerts": 1}}
+		doc := (&bench{}).read(in)
+		if doc == nil {
+			t.Fatalf("not read: %s", printTest(in))
+		}
+		got, ok := plainValue(doc.Events[0].Params).(map[string]any)
+		if !ok || got["K"] != text {
+			t.Fatalf("%q came back as %q", text, got["K"])
+		}
+	})
+}
+
 func TestFields(t *testing.T) {
 	fields := Fields()
 	byName := map[string]Field{}

@@ -43,7 +43,16 @@ func Test(set *Set, patterns ...string) []TestResult {
 
 // only is the set with one rule, and what a test says about lists and places.
 func (s *Set) only(r *rule, t *testDoc) *Set {
-	one := &Set{rules: []*rule{r}, all: []*rule{r}, tables: s.tables, lists: s.lists, geo: s.geo, judge: s.judge, hash: s.hash}
+	one := s.with(t)
+	one.rules, one.all = []*rule{r}, []*rule{r}
+	one.build()
+	return one
+}
+
+// with is the set without rules, with what a test says about lists and
+// places.
+func (s *Set) with(t *testDoc) *Set {
+	one := &Set{tables: s.tables, lists: s.lists, geo: s.geo, judge: s.judge, hash: s.hash}
 	if t != nil && len(t.Lists) > 0 {
 		one.lists = make(map[string]*list)
 		for name, entries := range t.Lists {
@@ -53,7 +62,6 @@ func (s *Set) only(r *rule, t *testDoc) *Set {
 	if t != nil && len(t.Geo) > 0 {
 		one.geo = newTestGeo(t.Geo)
 	}
-	one.build()
 	return one
 }
 

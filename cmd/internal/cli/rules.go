@@ -58,7 +58,8 @@ func exists(path string) bool {
 func rulesCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "rules", Short: "List, show, check and test rules", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	root.AddCommand(rulesList(e), rulesShow(e), rulesLint(e), rulesTest(e), rulesFields(e), rulesExplain(e))
+	root.AddCommand(rulesList(e), rulesShow(e), rulesNew(e), rulesLint(e), rulesTest(e), rulesMutate(e),
+		rulesFields(e), rulesSchema(e), rulesExplain(e), rulesCoverage(e))
 	return root
 }
 
@@ -185,57 +186,63 @@ func rulesTest(e *env) *cobra.Command {
 	var f ruleFlags
 	var out string
 	var files []string
-	c := &cobra.Command{Use: "test [RULE|GLOB]...", Short: "Run the tests that rules carry", RunE: func(_ *cobra.Command, a []string) error {
-		if err := checkOutput(out, "table", "json"); err != nil {
+	var again, mutate bool
+	c := &cobra.Command{Use: "test [RULE|GLOB]...", Short: "Run the tests that rules carry", RunE: func(c *cobra.Command, a []string) error {
+		if err := checkOutput(out, "table", "text", "json", "junit", "github"); err != nil {
 			return err
 		}
 		f.dirs = append(f.dirs, files...)
-		set, err := f.load(e)
-		if err != nil {
-			return err
-		}
-		results := rules.Test(set, a...)
-		if len(results) == 0 {
-			return usagef("no rule matches %s; see: trailwarden rules list", strings.Join(a, " "))
-		}
-		failed := 0
-		for _, r := range results {
-			if !r.Pass {
-				failed++
-			}
-		}
-		if out == "json" {
-			if err := printJSON(e.out, results); err != nil {
+		once := func() error {
+			set, err := f.load(e)
+			if err != nil {
 				return err
 			}
-		} else {
-			for _, r := range results {
-				if r.Pass {
-					continue
-				}
-				fmt.Fprintf(e.out, "FAIL %s: %s\n     %s:%d\n", r.Rule, r.Test, r.File, r.Line)
-				for _, m := range append(r.Failures, r.Why...) {
-					fmt.Fprintf(e.out, "     %s\n", text.Block(m))
-				}
+			results := rules.Test(set, a...)
+			if len(results) == 0 {
+				return usagef("no rule matches %s; see: trailwarden rules list", strings.Join(a, " "))
 			}
-			fmt.Fprintf(e.out, "%d passed, %d failed\n", len(results)-failed, failed)
+			err = printTests(e, out, results)
+			if err == nil && mutate {
+				err = printMutants(e, rules.Mutate(set, a...))
+			}
+			return err
 		}
-		if failed > 0 {
-			return exit(exitFindings, nil)
+		if !again {
+			return once()
 		}
-		return nil
+		if len(f.dirs) == 0 {
+			return usagef("--watch needs --file or --rules: the shipped rules do not change")
+		}
+		watch(c.Context(), f.dirs, func() {
+			if err := once(); err != nil && err.Error() != "" {
+				fmt.Fprintln(e.err, err)
+			}
+			fmt.Fprintf(e.err, "watching %s; Ctrl-C ends\n", strings.Join(f.dirs, ", "))
+		})
+		return c.Context().Err()
 	}}
 	f.add(c)
-	addOutput(c, &out, "table, json")
+	addOutput(c, &out, "table, json, junit, github")
 	c.Flags().StringSliceVar(&files, "file", nil, "rule file under work (repeatable)")
+	c.Flags().BoolVar(&again, "watch", false, "run again whenever a file changes")
+	c.Flags().BoolVar(&mutate, "mutate", false, "when all pass, also check that each part of each condition is tested (see rules mutate)")
 	return c
 }
 
 func rulesFields(e *env) *cobra.Command {
 	var out string
-	c := &cobra.Command{Use: "fields", Short: "The fields and functions that expressions may use", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	var seen []string
+	var schema bool
+	c := &cobra.Command{Use: "fields", Short: "The fields and functions that expressions may use", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
+		}
+		if schema {
+			_, err := e.out.Write(rules.Schema())
+			return err
+		}
+		if len(seen) > 0 {
+			return printSeen(c.Context(), e, out, seen)
 		}
 		if out == "json" {
 			return printJSON(e.out, rules.Fields())
@@ -252,6 +259,8 @@ func rulesFields(e *env) *cobra.Command {
 		return nil
 	}}
 	addOutput(c, &out, "table, json")
+	c.Flags().StringSliceVar(&seen, "seen", nil, "recorded events (files or folders): how often each field has a value in them")
+	c.Flags().BoolVar(&schema, "schema", false, "the JSON Schema of rule files, as rules schema prints it")
 	return c
 }
 
