@@ -1,6 +1,7 @@
 package detectors
 
 import (
+	"maps"
 	"sort"
 	"strings"
 	"time"
@@ -82,6 +83,7 @@ type EngineStats struct {
 	Remembered int    // records in the duplicate horizon
 	Watermark  time.Time
 	ByRule     map[string]RuleStats
+	ByReason   map[string]uint64 // withheld detections by the reason that Except gave
 }
 
 // RuleStats counts one rule. Rules that did nothing are left out.
@@ -116,8 +118,12 @@ type Engine struct {
 	verdict []Verdict
 	pairs   []Pair
 
-	stats  EngineStats
-	counts []RuleStats
+	observers [][]int32 // by rule number; nil when no rule observes others
+	signals   []signal
+
+	stats    EngineStats
+	counts   []RuleStats
+	excepted map[string]uint64 // withheld detections by reason
 }
 
 type shard struct {
@@ -130,6 +136,7 @@ type shard struct {
 func NewEngine(set RuleSet, cfg EngineConfig) *Engine {
 	cfg.defaults()
 	e := &Engine{cfg: cfg, set: set, rules: set.Rules(), session: set.NewSession()}
+	e.observers = observersOf(e.rules)
 	e.reset()
 	return e
 }
@@ -141,6 +148,8 @@ func (e *Engine) reset() {
 	e.pending = reorder{}
 	e.out = nil
 	e.stats = EngineStats{}
+	e.excepted = nil
+	e.signals = nil
 	e.counts = make([]RuleStats, len(e.rules))
 	e.dets = make([]Detector, len(e.rules))
 	for i := range e.rules {
@@ -180,7 +189,9 @@ func (e *Engine) Apply(v Evaluated, shardName string) {
 	for i := range v.found {
 		f := &v.found[i]
 		f.det.Late = late
-		e.emit(f.rule, ev, f.det)
+		if e.emit(f.rule, ev, f.det) {
+			v.work = e.signalsOf(f.rule, ev, &f.det, v.work)
+		}
 	}
 	if v.Keeps() {
 		p := pending{at: at, ev: ev, work: v.work, judge: v.judge}
@@ -334,8 +345,9 @@ func (e *Engine) advance(to time.Time) {
 			e.fault(RuleError{Rule: e.rules[i].ID, Err: err})
 			continue
 		}
-		e.verdicts(int32(i), verdicts, nil, Pair{}, false)
+		e.verdicts(int32(i), verdicts, &pending{at: to}, Pair{}, false)
 	}
+	e.drain()
 }
 
 func advanceOne(d Detector, to time.Time, out []Verdict) (_ []Verdict, err error) {
@@ -371,6 +383,7 @@ func (e *Engine) process(p *pending, late bool) {
 		}
 		begun = e.deferred(w.rule, p, late)
 	}
+	e.drain()
 }
 
 // deferred evaluates a policy rule on the event of the session; it reports
@@ -385,7 +398,10 @@ func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
 		var d alert.Detection
 		if d, err = detectOne(e.session, int(rule), nil, Pair{}); err == nil {
 			d.Late = late
-			e.emit(rule, p.ev, d)
+			if e.emit(rule, p.ev, d) && observed(e.observers, rule) {
+				e.tell(rule, *p, &d, late)
+				return false
+			}
 			return true
 		}
 	}
@@ -414,17 +430,17 @@ func (e *Engine) observe(rule int32, p *pending, pair Pair, late bool) {
 		e.fault(RuleError{Rule: e.rules[rule].ID, EventID: p.ev.ID, Err: err})
 		return
 	}
-	e.verdicts(rule, verdicts, p.ev, pair, late)
+	e.verdicts(rule, verdicts, p, pair, late)
 }
 
 // verdicts turns what a detector found into detections.
-func (e *Engine) verdicts(rule int32, found []Verdict, ev *event.Event, on Pair, late bool) {
+func (e *Engine) verdicts(rule int32, found []Verdict, p *pending, on Pair, late bool) {
 	e.verdict = found[:0]
 	for i := range found {
 		v := &found[i]
 		about := v.Event
 		if about == nil {
-			about = ev
+			about = p.ev
 		}
 		e.session.Begin(about)
 		d, err := detectOne(e.session, int(rule), v, on)
@@ -437,24 +453,33 @@ func (e *Engine) verdicts(rule int32, found []Verdict, ev *event.Event, on Pair,
 			continue
 		}
 		d.Late = late
-		e.emit(rule, about, d)
+		if e.emit(rule, about, d) && observed(e.observers, rule) {
+			e.tell(rule, pending{at: p.at, ev: about}, &d, late)
+		}
 		*v = Verdict{} // do not keep its event alive in the scratch space
 	}
 }
 
-func (e *Engine) emit(rule int32, ev *event.Event, d alert.Detection) {
+// emit hands a detection on, unless its rule is in shadow or an exception
+// withholds it; it reports whether it did.
+func (e *Engine) emit(rule int32, ev *event.Event, d alert.Detection) bool {
 	e.counts[rule].Matches++
 	if e.rules[rule].Shadow && !e.cfg.IncludeShadow {
-		return
+		return false
 	}
 	if e.cfg.Except != nil {
-		if _, withhold := e.cfg.Except(ev, &d); withhold {
+		if reason, withhold := e.cfg.Except(ev, &d); withhold {
 			e.stats.Excepted++
-			return
+			if e.excepted == nil {
+				e.excepted = make(map[string]uint64)
+			}
+			e.excepted[reason]++
+			return false
 		}
 	}
 	e.stats.Detections++
 	e.out = append(e.out, d)
+	return true
 }
 
 func (e *Engine) fault(err RuleError) {
@@ -488,6 +513,7 @@ func (e *Engine) Stats() EngineStats {
 	s.Remembered = e.seen.size
 	s.Forgotten = e.seen.lost
 	s.Watermark = e.mark
+	s.ByReason = maps.Clone(e.excepted)
 	s.ByRule = make(map[string]RuleStats)
 	for i, c := range e.counts {
 		if d := e.dets[i]; d != nil {

@@ -30,6 +30,8 @@ func mixed(t testing.TB) *rules.Set {
 		"silent": ruleFile("silent", `actor.kind != "service"`, "detector: {type: counter, by: event.account, absence: true, window: 120s}\n"),
 		"policy": ruleFile("policy", `action == "iam.policy.attach" && policy.expands`, "dedup: {by: [event.id]}\n"),
 		"shadow": ruleFile("shadow", `event.name == "CreateUser"`, "status: shadow\n"),
+		"watch":  ruleFile("watch", `actor.id != ""`, "detector: {type: counter, by: actor.id, signals: {rules: ['*'], up_to: low}, count: 3, window: 90s}\n"),
+		"loud":   ruleFile("loud", `actor.id != ""`, "detector: {type: counter, by: actor.id, signals: {rules: ['*'], up_to: info}, count: 1}\n"),
 	})
 }
 
@@ -221,7 +223,7 @@ func TestRestoreRefuses(t *testing.T) {
 		return binary.LittleEndian.AppendUint32(bytes.Clone(b), crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 	}
 	body := good[:len(good)-4]
-	refused("another version", reseal(bytes.Replace(body, []byte("TWENGINE1"), []byte("TWENGINE2"), 1)))
+	refused("another version", reseal(bytes.Replace(body, []byte("TWENGINE2"), []byte("TWENGINE9"), 1)))
 	for i := 12; i < len(body); i += 11 {
 		refused("a short body", reseal(body[:i]))
 		bad := bytes.Clone(body)
@@ -538,6 +540,38 @@ func TestShadowAndExceptions(t *testing.T) {
 	}
 }
 
+// A rule that observes others is told what they found, once, in the order of
+// the events; not what is in shadow, withheld, too severe, or of its kind.
+func TestSignals(t *testing.T) {
+	set := mixed(t)
+	items := func() (out []item) {
+		for i := range 3 {
+			r := rec(fmt.Sprintf("e%d", i), t0.Add(time.Duration(i)*10*time.Second), map[string]any{"serviceName": "Ram", "eventName": "CreateUser", "requestParameters": map[string]any{"UserName": "bob"}})
+			out = append(out, item{r, "s"}, item{r, "s"})
+		}
+		return out
+	}
+	count := func(cfg detectors.EngineConfig) (n map[string]int, stats detectors.EngineStats) {
+		n = map[string]int{}
+		e, eval := detectors.NewEngine(set, cfg), set.NewEvaluator()
+		for _, it := range items() {
+			apply(t, e, eval, it)
+		}
+		e.Close()
+		for _, d := range e.Take() {
+			n[d.Rule]++
+		}
+		return n, e.Stats()
+	}
+	if n, _ := count(detectors.EngineConfig{}); n["plain"] != 3 || n["watch"] != 1 || n["loud"] != 0 || n["shadow"] != 0 {
+		t.Errorf("got %v", n)
+	}
+	n, stats := count(detectors.EngineConfig{Except: func(_ *event.Event, d *alert.Detection) (string, bool) { return "why", d.Rule == "plain" }})
+	if n["plain"] != 0 || n["watch"] != 0 || stats.ByReason["why"] != 3 {
+		t.Errorf("withheld: got %v, %v", n, stats.ByReason)
+	}
+}
+
 func FuzzRestore(f *testing.F) {
 	set := mixed(f)
 	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Judge: &judge{}}), set.NewEvaluator()
@@ -545,7 +579,7 @@ func FuzzRestore(f *testing.F) {
 		apply(f, e, eval, it)
 	}
 	good := e.Snapshot()
-	const magic = "TWENGINE1\n"
+	const magic = "TWENGINE2\n"
 	f.Add(good[len(magic) : len(good)-4])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		data := append([]byte(magic), body...)

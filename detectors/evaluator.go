@@ -14,11 +14,14 @@ type Evaluator struct {
 	lookup  lookup
 	judges  bool // some rule reads policy facts
 	pairs   []Pair
+
+	observers [][]int32 // as the engine's
 }
 
 // NewEvaluator returns an evaluator for the set.
 func NewEvaluator(set RuleSet) *Evaluator {
 	e := &Evaluator{rules: set.Rules(), session: set.NewSession(), lookup: lookup{index: set.Index()}}
+	e.observers = observersOf(e.rules)
 	for i := range e.rules {
 		e.judges = e.judges || e.rules[i].Policy
 	}
@@ -33,6 +36,7 @@ type Evaluated struct {
 	work  []work
 	errs  []RuleError
 	judge bool
+	told  bool     // a rule of found is observed by others
 	key   [16]byte // hashed here, where evaluators work in parallel
 }
 
@@ -52,7 +56,7 @@ type work struct {
 
 // Keeps says that the engine may hold on to the event and its record after
 // Apply returns, so that neither may be reused by the caller.
-func (v *Evaluated) Keeps() bool { return v.judge || len(v.work) > 0 }
+func (v *Evaluated) Keeps() bool { return v.judge || v.told || len(v.work) > 0 }
 
 // Matches counts the rules without state that matched.
 func (v *Evaluated) Matches() int { return len(v.found) }
@@ -94,6 +98,7 @@ func (e *Evaluator) one(v *Evaluated, rule int32, r *Rule) {
 		var d alert.Detection
 		if d, err = detectOne(e.session, int(rule), nil, Pair{}); err == nil {
 			v.found = append(v.found, found{rule: rule, det: d})
+			v.told = v.told || observed(e.observers, rule)
 		}
 	case err == nil:
 		e.pairs, err = pairsOne(e.session, int(rule), e.pairs[:0])

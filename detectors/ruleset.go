@@ -23,6 +23,9 @@ type Rule struct {
 	// settings and its keys. After a restart, state is taken over only where
 	// it is the same.
 	State string
+	// Signals is set for a rule whose detector observes detections of other
+	// rules; its match and keys are evaluated on their events.
+	Signals *Signals
 	// Cond is for the index.
 	Cond Cond
 }

@@ -3,13 +3,15 @@ package detectors
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // snapshotMagic names the encoding; a change of the encoding changes it.
-const snapshotMagic = "TWENGINE1\n"
+const snapshotMagic = "TWENGINE2\n"
 
 // Snapshot returns the whole state: duplicate horizon, watermark and shards,
 // waiting events, every detector and the policy judge. It is deterministic
@@ -24,6 +26,13 @@ func (e *Engine) Snapshot() []byte {
 	s := &e.stats
 	for _, n := range []uint64{s.Events, s.Duplicates, s.Late, s.Spilled, s.Future, s.RuleErrors, s.Excepted, s.Detections, s.StateLost} {
 		enc.uvarint(n)
+	}
+
+	reasons := slices.Sorted(maps.Keys(e.excepted))
+	enc.uvarint(uint64(len(reasons)))
+	for _, r := range reasons {
+		enc.string(r)
+		enc.uvarint(e.excepted[r])
 	}
 
 	names := make([]string, 0, len(e.shards))
@@ -93,6 +102,13 @@ func (e *Engine) restore(data []byte) error {
 	for _, n := range []*uint64{&s.Events, &s.Duplicates, &s.Late, &s.Spilled, &s.Future, &s.RuleErrors, &s.Excepted, &s.Detections, &s.StateLost} {
 		*n = d.uvarint()
 	}
+	for range d.count(2) {
+		if e.excepted == nil {
+			e.excepted = make(map[string]uint64)
+		}
+		reason := d.string()
+		e.excepted[reason] = d.uvarint()
+	}
 	for range d.count(1) {
 		name := d.string()
 		e.shards[name] = &shard{max: d.time(), active: d.time(), idle: d.bool()}
@@ -111,7 +127,17 @@ func (e *Engine) restore(data []byte) error {
 		if err != nil {
 			return fmt.Errorf("waiting event: %w", err)
 		}
-		if v := eval.Evaluate(ev); v.Keeps() {
+		v := eval.Evaluate(ev)
+		for i := range v.found {
+			f := &v.found[i]
+			if e.cfg.Except != nil {
+				if _, withhold := e.cfg.Except(ev, &f.det); withhold {
+					continue
+				}
+			}
+			v.work = e.signalsOf(f.rule, ev, &f.det, v.work)
+		}
+		if v.Keeps() {
 			e.pending.push(pending{at: at, ev: ev, work: v.work, judge: v.judge})
 		}
 	}

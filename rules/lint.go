@@ -24,7 +24,7 @@ func Lint(set *Set) []*Error {
 	for _, r := range set.all {
 		l := &linter{r: r}
 		l.rule()
-		if i, ok := number[r.id()]; ok && set.index.Never(i) {
+		if i, ok := number[r.id()]; ok && r.signals == nil && set.index.Never(i) {
 			l.warn(r.doc.Match.node, "look at the and/or of the match", "no event can match this rule")
 		}
 		out = append(out, l.out...)

@@ -238,6 +238,17 @@ func (l *loader) finish() (*Set, error) {
 			s.rules = append(s.rules, r)
 		}
 	}
+	for _, r := range s.all {
+		if r.signals == nil {
+			continue
+		}
+		for _, t := range r.signals.Rules {
+			if !slices.ContainsFunc(s.all, func(o *rule) bool { return o != r && o.signals == nil && globID(t.value, o.id()) }) && l.opts.Pack {
+				r.file.node(t.node, "", "no rule that observes events has the id %q", t.value)
+				l.errs = append(l.errs, r.file.errs...)
+			}
+		}
+	}
 	s.build()
 	if len(l.errs) == 0 && l.opts.Clock != nil {
 		l.errs = append(l.errs, s.tooSlow(l.opts.Clock)...)
@@ -301,9 +312,29 @@ func (s *Set) build() {
 		conds[i] = r.cond
 		s.meta[i] = detectors.Rule{
 			ID: r.id(), Version: r.doc.Version, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: r.cond,
+			Signals: s.signalsOf(r),
 		}
 	}
 	s.index = detectors.NewIndex(conds)
+}
+
+// signalsOf resolves the patterns of a rule that observes others.
+func (s *Set) signalsOf(r *rule) *detectors.Signals {
+	if r.signals == nil {
+		return nil
+	}
+	out := &detectors.Signals{Weighted: r.detType == "risk"}
+	out.UpTo, _ = alert.ParseSeverity(r.signals.UpTo) // one of the words: checked when read
+	for _, o := range s.rules {
+		if o.signals == nil && r.observes(o.id()) {
+			out.Rules = append(out.Rules, o.id())
+		}
+	}
+	return out
+}
+
+func (r *rule) observes(id string) bool {
+	return r.signals != nil && slices.ContainsFunc(r.signals.Rules, func(t text) bool { return globID(t.value, id) })
 }
 
 // Rules implements detectors.RuleSet.

@@ -128,6 +128,9 @@ func (m *mutant) killed() bool {
 
 // condition joins what the index may know of a rule.
 func (r *rule) condition() detectors.Cond {
+	if r.signals != nil {
+		return detectors.Const(false) // never met by an event itself
+	}
 	c := detectors.Const(true)
 	if r.match != nil {
 		c = r.match.cond

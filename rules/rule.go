@@ -54,6 +54,12 @@ type detectorDoc struct {
 	Value text
 }
 
+// signalsDoc says which rules a detector observes in place of events.
+type signalsDoc struct {
+	Rules []text `yaml:"rules" required:"true" doc:"Ids or patterns of the rules whose detections are observed."`
+	UpTo  string `yaml:"up_to" enum:"info,low,medium,high,critical" doc:"The highest severity observed (default critical)."`
+}
+
 // rule is a compiled rule.
 type rule struct {
 	doc      document
@@ -74,6 +80,7 @@ type rule struct {
 	steps    []step
 	by       *program
 	value    *program
+	signals  *signalsDoc // the detector observes other rules
 	newDet   func() detectors.Detector
 	detType  string
 	state    string
@@ -270,6 +277,13 @@ func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Fac
 			default:
 				d.Value = t
 			}
+		case "signals":
+			before := len(f.errs)
+			d := &signalsDoc{UpTo: "critical"}
+			f.value(val, reflectOf(d), "")
+			if len(f.errs) == before {
+				r.signals = d
+			}
 		case "steps":
 			settings.Content = append(settings.Content, key, c.steps(f, r, val, may))
 		default:
@@ -292,8 +306,14 @@ func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Fac
 	if needBy && !d.By.set() {
 		f.node(n, "for example by: actor.id", "the detector needs %q: what its state belongs to", "by")
 	}
-	if r.match == nil && len(r.steps) == 0 && !r.doc.Match.set() {
-		f.node(n, "", "the rule has neither a match nor steps")
+	if r.signals != nil && len(r.steps) > 0 {
+		f.node(n, "", "a detector observes steps or signals, not both")
+	}
+	if r.signals != nil && d.Value.set() {
+		f.node(d.Value.node, "", "the value of a signal is the rule that gave it: leave the key out")
+	}
+	if r.match == nil && r.signals == nil && len(r.steps) == 0 && !r.doc.Match.set() {
+		f.node(n, "", "the rule has neither a match nor steps nor signals")
 	}
 	if !d.Type.set() {
 		if child(n, "type") == nil {

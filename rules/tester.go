@@ -45,6 +45,13 @@ func Test(set *Set, patterns ...string) []TestResult {
 func (s *Set) only(r *rule, t *testDoc) *Set {
 	one := s.with(t)
 	one.rules, one.all = []*rule{r}, []*rule{r}
+	if r.signals != nil {
+		for _, o := range s.all {
+			if o.id() != r.id() && o.signals == nil && r.observes(o.id()) {
+				one.rules, one.all = append(one.rules, o), append(one.all, o)
+			}
+		}
+	}
 	one.build()
 	return one
 }
@@ -116,6 +123,7 @@ func (s *Set) runTest(r *rule, t *testDoc) TestResult {
 		events = append(events, ev)
 	}
 	alerts, faults := one.replay(events)
+	alerts = slices.DeleteFunc(alerts, func(a alert.Alert) bool { return a.Rule != r.id() })
 	for _, f := range faults {
 		fail("%s", f)
 	}
