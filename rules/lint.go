@@ -51,6 +51,11 @@ func (l *linter) rule() {
 	if len(r.attack) == 0 {
 		l.warn(d.ID.node, "", "no ATT&CK id: coverage does not count the rule")
 	}
+	for _, a := range d.Attack {
+		if twin := attackTwins[a.value]; twin != "" && !slices.Contains(r.attack, twin) {
+			l.warn(a.node, "add "+twin, "ATT&CK 19 gave %s another number", a.value)
+		}
+	}
 	if !r.signal && (r.runbook.EN == "" || r.runbook.ZH == "") {
 		l.warn(d.ID.node, "", "no runbook in English and Chinese: who is paged must know what to do")
 	}

@@ -128,9 +128,9 @@ func (b *bench) search(set *Set, m *mutant) *candidate {
 			}
 		}
 	}
-	all := b.words.edits(false)
+	own := part.edits(false)
 	for _, one := range near {
-		for _, two := range all {
+		for _, two := range append(own, b.words.edits(false)...) {
 			if c := b.try(set, m, []edit{one.and(two)}); c != nil {
 				return c
 			}
@@ -150,7 +150,11 @@ func (e edit) and(x edit) edit {
 			}
 		}
 	}
-	return edit{say: e.say + ", " + x.say, event: join(e.event, x.event), test: join(e.test, x.test)}
+	say := e.say
+	if x.say != "" {
+		say += ", " + x.say
+	}
+	return edit{say: say, event: join(e.event, x.event), test: join(e.test, x.test)}
 }
 
 func (b *bench) try(set *Set, m *mutant, edits []edit) *candidate {
@@ -312,7 +316,9 @@ func wordsIn(nodes ...ast.Node) vocabulary {
 	for _, n := range nodes {
 		for _, name := range fieldsIn(n) {
 			if !strings.Contains(name, "(") {
-				v.fields[name] = v.fields[name]
+				if _, known := v.fields[name]; !known {
+					v.fields[name] = nil
+				}
 			}
 		}
 		ast.Walk(&n, l)
@@ -484,6 +490,12 @@ func (v *vocabulary) edits(calls bool) []edit {
 		}
 	}
 	for _, name := range v.lists {
+		for _, x := range []string{"x", "www"} {
+			for _, p := range v.params {
+				set("params", p, x, fmt.Sprintf("%s is %q, which is in %s", p, x, name))
+				out[len(out)-1] = out[len(out)-1].and(listEdit("", name, x))
+			}
+		}
 		out = append(out, edit{say: name + " is not configured", test: func(t map[string]any) {
 			if l, ok := t["lists"].(map[string]any); ok {
 				delete(l, name)
@@ -493,15 +505,24 @@ func (v *vocabulary) edits(calls bool) []edit {
 			}
 		}})
 		for _, entry := range []string{baseIP, "203.0.113.0/24", "alice", "LTAI5tEXAMPLEalice00001", baseAccount, "cn-hangzhou", "nobody", "user/" + baseAccount + "/alice"} {
-			out = append(out, edit{say: fmt.Sprintf("%s has %s", name, entry), test: func(t map[string]any) {
-				l, _ := t["lists"].(map[string]any)
-				if l == nil {
-					l = map[string]any{}
-					t["lists"] = l
-				}
-				l[name] = []any{entry}
-			}})
+			out = append(out, listEdit(fmt.Sprintf("%s has %s", name, entry), name, entry))
 		}
+		out = append(out, edit{say: name + " has every address of the story", test: func(t map[string]any) {
+			var all []any
+			for _, e := range t["events"].([]any) {
+				if m, ok := e.(map[string]any); ok {
+					if ip, ok := m["ip"].(string); ok && ip != "" && !slices.Contains(all, any(ip)) {
+						all = append(all, ip)
+					}
+				}
+			}
+			l, _ := t["lists"].(map[string]any)
+			if l == nil {
+				l = map[string]any{}
+				t["lists"] = l
+			}
+			l[name] = all
+		}})
 	}
 	simple := map[string]string{"event.region": "region", "event.type": "type", "event.category": "category", "event.user_agent": "ua"}
 	for _, field := range slices.Sorted(maps.Keys(simple)) {
@@ -543,6 +564,29 @@ func (v *vocabulary) edits(calls bool) []edit {
 	return out
 }
 
+// listEdit puts a named list into a test.
+func listEdit(say, name, entry string) edit {
+	return edit{say: say, test: func(t map[string]any) {
+		l, _ := t["lists"].(map[string]any)
+		if l == nil {
+			l = map[string]any{}
+			t["lists"] = l
+		}
+		l[name] = []any{entry}
+	}}
+}
+
+// put sets a key of an event.
+func put(say, key string, value any) edit {
+	return edit{say: say, event: func(m map[string]any) {
+		if value == nil {
+			delete(m, key)
+			return
+		}
+		m[key] = value
+	}}
+}
+
 // who lists other callers.
 func who() []edit {
 	callers := []string{"user", "root", "role", "saml", "oidc", "sso", "service", "key"}
@@ -562,21 +606,17 @@ func who() []edit {
 		be("the caller is a SAML user", "saml", "dana@example.com"),
 		be("the caller is a CloudSSO user", "sso", "dana@example.com"),
 		be("the caller is another user", "user", "mallory"),
+		be("the caller is a service with a long-term key", "service", "ecs.aliyuncs.com").and(put("", "key", "LTAI5tEXAMPLEservice001")),
+		be("the caller is a service with an address", "service", "ecs.aliyuncs.com").and(put("", "ip", baseIP)),
+		be("the caller is a service with a key and an address", "service", "ecs.aliyuncs.com").and(put("", "ip", baseIP)).and(put("", "key", "LTAI5tEXAMPLEservice001")),
+		be("the caller is a service-linked role with a long-term key", "role", "aliyunserviceroleforecs/s").and(put("", "key", "LTAI5tEXAMPLEservice001")),
 	}
 }
 
 // distant lists changes that do not depend on what a condition speaks of.
 func distant() []edit {
 	out := who()
-	put := func(say, key string, value any) {
-		out = append(out, edit{say: say, event: func(m map[string]any) {
-			if value == nil {
-				delete(m, key)
-				return
-			}
-			m[key] = value
-		}})
-	}
+	put := func(say, key string, value any) { out = append(out, put(say, key, value)) }
 	put("it was refused", "error", "NoPermission")
 	put("it succeeded", "error", nil)
 	put("with MFA", "mfa", true)
