@@ -614,6 +614,15 @@ func (d *Dispatcher) Alert(ctx context.Context, id string) (alert.Alert, []Actio
 	return s.restore(), actions, err
 }
 
+// Stored returns an alert as last seen; ErrNoAlert when there is none.
+func (d *Dispatcher) Stored(ctx context.Context, id string) (alert.Alert, error) {
+	s, ok, err := d.storedAlert(ctx, id)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: %q", ErrNoAlert, clip(id, 64))
+	}
+	return s.restore(), err
+}
+
 // Alerts returns the newest alerts by time of their last event.
 func (d *Dispatcher) Alerts(ctx context.Context, limit int) ([]alert.Alert, error) {
 	byID := map[string]alert.Alert{}

@@ -354,6 +354,9 @@ func (s *Set) NewEvaluator() *detectors.Evaluator { return detectors.NewEvaluato
 // out, and the lists.
 func (s *Set) Hash() string { return s.hash }
 
+// Geo is what the set was loaded with; nil is nowhere.
+func (s *Set) Geo() detectors.Geo { return s.geo }
+
 // Len is the number of rules that are evaluated.
 func (s *Set) Len() int { return len(s.rules) }
 

@@ -108,6 +108,10 @@ func (f *fake) AuditReplay(_ context.Context, by string, r Replayed) error {
 	return f.note("replayed by %s: %d", by, r.Events)
 }
 
+func (f *fake) ConsoleLink(_ context.Context, by string) (Link, error) {
+	return Link{URL: "http://x"}, f.note("link for %s", by)
+}
+
 // short is a folder whose path fits into a socket's address.
 func short(t *testing.T) string {
 	t.Helper()
@@ -160,6 +164,7 @@ func TestCalls(t *testing.T) {
 		{"redrive truncated", func() error { _, err := c.Redrive(ctx, "truncated"); return err }},
 		{"audit 7 5", func() error { _, err := c.AuditLines(ctx, 7, 5); return err }},
 		{"verify abc", func() error { _, err := c.AuditVerify(ctx, "abc"); return err }},
+		{"link for " + me, func() error { _, err := c.ConsoleLink(ctx); return err }},
 		{"parked 9", func() error { _, err := c.Parked(ctx, 9); return err }},
 	} {
 		if err := tc.call(); err != nil {

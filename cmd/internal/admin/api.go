@@ -28,6 +28,13 @@ type Backend interface {
 	AuditLines(ctx context.Context, after uint64, limit int) ([]journal.AuditLine, error)
 	AuditVerify(ctx context.Context, head string) (journal.AuditReport, error)
 	AuditReplay(ctx context.Context, by string, r Replayed) error
+	// ConsoleLink makes a link that signs a browser in to the console as by.
+	ConsoleLink(ctx context.Context, by string) (Link, error)
+}
+
+// Link is where a browser finds the console, signed in.
+type Link struct {
+	URL string `json:"url"`
 }
 
 // Replayed is a replay that somebody made, for the audit log.

@@ -185,3 +185,9 @@ func (c *Client) AuditReplay(ctx context.Context, r Replayed) error {
 	var none struct{}
 	return c.call(ctx, http.MethodPost, "/v1/audit/replay", r, &none)
 }
+
+// ConsoleLink returns a link that signs a browser in to the console as whoever
+// asks.
+func (c *Client) ConsoleLink(ctx context.Context) (Link, error) {
+	return post[Link](ctx, c, "/v1/console/link", change{})
+}

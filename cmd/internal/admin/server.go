@@ -170,6 +170,7 @@ func handler(b Backend) http.Handler {
 		return ps, err
 	})
 	post("/v1/parked/redrive", func(r *http.Request, c change) (any, error) { return b.Redrive(r.Context(), c.Reason) })
+	post("/v1/console/link", func(r *http.Request, _ change) (any, error) { return b.ConsoleLink(r.Context(), caller(r)) })
 	return mux
 }
 

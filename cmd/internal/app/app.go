@@ -13,6 +13,8 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/cmd/internal/console"
+	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -69,6 +71,10 @@ type App struct {
 	sources    []*sls.Source
 	listeners  []*slack.Listener
 	closers    []func()
+
+	index   *index.Index // with the console
+	console *console.Server
+	ruleErr ruleErrors
 }
 
 // New puts the parts together and opens the store; Run starts them. Rules and
@@ -133,7 +139,10 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			NewEngine: pipeline.DetectorEngines(a.rules, func(int) detectors.EngineConfig {
 				return detectors.EngineConfig{Grace: grace, IdleAfter: idle, DedupHorizon: c.Detect.DedupFor.Std(),
 					DedupMax: c.Detect.DedupMax, Judge: NewJudge(), Except: learning(warm),
-					OnRuleError: func(e detectors.RuleError) { a.log.Error("a rule could not be evaluated", "error", e.Error()) }}
+					OnRuleError: func(e detectors.RuleError) {
+						a.ruleErr.note(e, time.Now())
+						a.log.Error("a rule could not be evaluated", "error", e.Error())
+					}}
 			}),
 			NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
 			Rules:      a.rules.Hash(),
@@ -157,6 +166,11 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	if a.pipe, err = pipeline.New(pc); err != nil {
 		return nil, err
+	}
+	if c.Console.Enabled && has(RoleRespond) {
+		if err = a.makeConsole(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
+		}
 	}
 	if has(RoleIngest) {
 		for _, s := range c.Source.SLS {
@@ -408,6 +422,13 @@ func (a *App) Run(ctx context.Context) error {
 		return err
 	}
 	defer web()
+	if a.console != nil {
+		if err := a.console.Start(); err != nil {
+			return err
+		}
+		defer a.console.Close()
+		a.log.Info("the console is served", "url", a.console.URL(), "sign_in", a.cfg.Console.Auth.Mode)
+	}
 
 	var resp, pipe, src sync.WaitGroup
 	if a.dispatcher != nil {
@@ -426,6 +447,9 @@ func (a *App) Run(ctx context.Context) error {
 				return nil
 			})
 		}
+	}
+	if a.console != nil {
+		start(&resp, "console", func() error { a.feedConsole(respCtx); return nil })
 	}
 	start(&pipe, "pipeline", func() error { return a.pipe.Run(pipeCtx) })
 	for _, s := range a.sources {

@@ -86,6 +86,7 @@ var directions = []struct {
 	{`^pipeline$`, `^(responders|rules|cmd|pipeline/(sls|replay))`, "the loop knows no adapter"},
 	{`^responders$`, `^(detectors|rules|cmd|pipeline$|pipeline/(bus|sls|replay)|responders/(ram|slack|journal))`, "responders see alerts, not how they were found"},
 	{`^responders/(ram|slack)`, `^(detectors|rules|cmd|pipeline$|pipeline/(bus|replay))`, "an effect knows its own service only"},
+	{`^cmd/internal/console`, `^(cmd/internal/(app|cli|config)|detectors|rules|pipeline$|pipeline/(bus|sls|replay)|responders/(ram|slack))`, "the console shows facts and hands requests on; it reaches neither the cloud, nor the store, nor a chat"},
 	{`^responders/(ramtest|chattest)$|^pipeline/slstest$`, `^(detectors|rules|cmd|responders$|pipeline$|pipeline/(bus|sls|replay))`, "emulators know the wire, not us"},
 }
 
@@ -97,6 +98,7 @@ var libraries = []struct {
 	{`^github.com/aliyun/alibaba-cloud-sdk-go`, `^(responders/ram|responders/ramtest|pipeline/sls|cmd)`, "the RAM SDK is at its end of support and sits behind one interface"},
 	{`^github.com/slack-go/slack`, `^(responders/slack|responders/chattest|cmd)`, "Slack sits behind one notifier"},
 	{`^github.com/nats-io/nats-server`, `^(pipeline/bus|pipeline$|responders/journal|cmd)`, "the server is started in one place"},
+	{`^github.com/coreos/go-oidc`, `^cmd`, "signing people in is a matter of the console"},
 	{`^github.com/expr-lang/expr`, `^(rules|cmd)`, "expressions are a matter of rules"},
 }
 

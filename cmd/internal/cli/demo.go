@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -28,13 +29,23 @@ func demoCmd(e *env) *cobra.Command {
 					a := strings.ToLower(strings.TrimSpace(s))
 					return a == "" || a == "y" || a == "yes"
 				}
+				o.Console = true
+				o.Hold = func(ctx context.Context, message string) {
+					fmt.Fprintln(e.out, message)
+					entered := make(chan struct{})
+					go func() { _, _ = in.ReadString('\n'); close(entered) }() // ends with the program
+					select {
+					case <-entered:
+					case <-ctx.Done():
+					}
+				}
 			}
 			if _, err := demo.Play(c.Context(), o); err != nil {
 				return exit(exitFindings, fmt.Errorf("demo: %w", err))
 			}
 			return nil
 		}}
-	c.Flags().BoolVar(&headless, "headless", false, "never ask; end by itself")
+	c.Flags().BoolVar(&headless, "headless", false, "never ask, no console; end by itself")
 	c.Flags().StringVar(&dir, "dir", "", "keep the store, the log and the cloud's journal in this folder")
 	return c
 }

@@ -18,6 +18,7 @@ type Config struct {
 	Notify      Notify           `yaml:"notify"`
 	Respond     Respond          `yaml:"respond"`
 	HTTP        HTTP             `yaml:"http"`
+	Console     Console          `yaml:"console"`
 	Log         Log              `yaml:"log"`
 }
 
@@ -116,6 +117,56 @@ type RAM struct {
 // HTTP is the health and metrics listener.
 type HTTP struct {
 	Listen string `yaml:"listen" doc:"loopback address of /livez, /readyz and /metrics; empty turns it off"`
+}
+
+// Console is the web console.
+type Console struct {
+	Enabled     bool        `yaml:"enabled" doc:"serve the web console (default false); needs the role respond"`
+	Listen      string      `yaml:"listen" doc:"host:port (default 127.0.0.1:8687); any other than loopback needs tls, or behind_proxy"`
+	BaseURL     string      `yaml:"base_url" doc:"how browsers reach it, such as https://trailwarden.example.com; requests for another name are refused"`
+	TLS         ConsoleTLS  `yaml:"tls"`
+	BehindProxy bool        `yaml:"behind_proxy" doc:"a proxy that speaks TLS stands before it, so plain http may be served on other than loopback; needs auth.mode proxy or oidc and an https base_url"`
+	Auth        ConsoleAuth `yaml:"auth"`
+	Events      int         `yaml:"events" doc:"newest events kept in memory for the screens of identities, keys and addresses (default 100000, about 130 bytes each)"`
+}
+
+// ConsoleTLS is the console's own certificate.
+type ConsoleTLS struct {
+	Cert string `yaml:"cert" doc:"certificate file (PEM)"`
+	Key  string `yaml:"key" doc:"its key"`
+}
+
+// ConsoleAuth is how people sign in, and what they may do.
+type ConsoleAuth struct {
+	Mode  string       `yaml:"mode" doc:"local (default; a link by trailwarden console, for loopback), proxy (a header of a trusted proxy) or oidc"`
+	Roles ConsoleRoles `yaml:"roles"`
+	Proxy ConsoleProxy `yaml:"proxy"`
+	OIDC  ConsoleOIDC  `yaml:"oidc"`
+}
+
+// ConsoleRoles says who has which role with proxy and oidc. Who may approve an
+// action is still decided by respond.approvers (as web:<user>).
+type ConsoleRoles struct {
+	Viewer   []string `yaml:"viewer" doc:"user:<name>, group:<name> or *; nobody by default"`
+	Analyst  []string `yaml:"analyst" doc:"may also acknowledge, assign, close and try conditions"`
+	Approver []string `yaml:"approver" doc:"may also ask to approve, deny and undo"`
+}
+
+// ConsoleProxy is sign-in by a proxy's header.
+type ConsoleProxy struct {
+	UserHeader   string   `yaml:"user_header" doc:"such as X-Forwarded-User; the proxy must remove it from what clients send"`
+	GroupsHeader string   `yaml:"groups_header" doc:"comma-separated groups, optional"`
+	Trusted      []string `yaml:"trusted" doc:"networks of the proxy (default 127.0.0.1/32 and ::1/128); everybody else is refused"`
+}
+
+// ConsoleOIDC is sign-in by an OpenID Connect provider.
+type ConsoleOIDC struct {
+	Issuer       string   `yaml:"issuer"`
+	ClientID     string   `yaml:"client_id"`
+	ClientSecret Secret   `yaml:"client_secret" doc:"a ${ENV} or ${file:…} reference"`
+	Scopes       []string `yaml:"scopes" doc:"beside openid (default profile, email)"`
+	UserClaim    string   `yaml:"user_claim" doc:"default email"`
+	GroupsClaim  string   `yaml:"groups_claim" doc:"default groups"`
 }
 
 // Log is the program's own log, on stderr.

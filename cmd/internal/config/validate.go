@@ -27,7 +27,9 @@ func defaults() *Config {
 		Respond: Respond{Mode: responders.Observe, Guards: responders.DefaultGuardConfig(), Undo: responders.Duration(30 * 24 * time.Hour),
 			RAM: RAM{Region: "cn-hangzhou"}},
 		HTTP: HTTP{Listen: "127.0.0.1:8686"},
-		Log:  Log{Level: "info"},
+		Console: Console{Listen: "127.0.0.1:8687", Events: 100_000, Auth: ConsoleAuth{Mode: "local",
+			Proxy: ConsoleProxy{Trusted: []string{"127.0.0.1/32", "::1/128"}}}},
+		Log: Log{Level: "info"},
 	}
 }
 
@@ -198,6 +200,7 @@ func (p *parser) validate(c *Config) {
 			p.bad("http.listen", "%q is not a loopback address; health and metrics are served to this host only (put a proxy with TLS in front)", c.HTTP.Listen)
 		}
 	}
+	p.console(c.Console)
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:
@@ -209,6 +212,79 @@ func (p *parser) validate(c *Config) {
 		p.bad("log.format", "%q: want text or json", c.Log.Format)
 	}
 }
+
+func (p *parser) console(c Console) {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+		p.bad("console.listen", "%q is not host:port", c.Listen)
+		return
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		p.bad("console.tls", "a certificate needs both cert and key")
+	}
+	if c.Events < 1000 || c.Events > 10_000_000 {
+		p.bad("console.events", "%d: want 1000 to 10000000", c.Events)
+	}
+	base, err := url.Parse(c.BaseURL)
+	secure := err == nil && base.Scheme == "https"
+	if c.BaseURL != "" {
+		switch {
+		case err != nil || base.Host == "" || base.User != nil || base.RawQuery != "" || base.Path != "" && base.Path != "/":
+			p.bad("console.base_url", "want https://host[:port] and nothing more")
+		case !secure && (base.Scheme != "http" || !loopback(base.Hostname())):
+			p.bad("console.base_url", "plain http is for loopback only; use https")
+		}
+	}
+	switch c.Auth.Mode {
+	case "local":
+		if !loopback(host) {
+			p.bad("console.auth.mode", "local is for a loopback address; on %q use proxy or oidc", c.Listen)
+		}
+	case "proxy":
+		if !headerName.MatchString(c.Auth.Proxy.UserHeader) {
+			p.bad("console.auth.proxy.user_header", "names the header in which the proxy says who asks, such as X-Forwarded-User")
+		}
+		if h := c.Auth.Proxy.GroupsHeader; h != "" && !headerName.MatchString(h) {
+			p.bad("console.auth.proxy.groups_header", "%q is not a header's name", h)
+		}
+		if len(c.Auth.Proxy.Trusted) == 0 {
+			p.bad("console.auth.proxy.trusted", "names the networks of the proxy, such as 10.0.0.5/32")
+		}
+		for i, t := range c.Auth.Proxy.Trusted {
+			if _, err := netip.ParsePrefix(t); err != nil {
+				p.bad(fmt.Sprintf("console.auth.proxy.trusted[%d]", i), "%q is not a network such as 10.0.0.5/32", t)
+			}
+		}
+	case "oidc":
+		p.endpoint("console.auth.oidc.issuer", c.Auth.OIDC.Issuer, true)
+		if c.Auth.OIDC.ClientID == "" {
+			p.bad("console.auth.oidc.client_id", "is missing")
+		}
+		if c.BaseURL == "" {
+			p.bad("console.base_url", "oidc needs it: the sign-in service sends people back there")
+		}
+	default:
+		p.bad("console.auth.mode", "%q: want local, proxy or oidc", c.Auth.Mode)
+	}
+	for word, list := range map[string][]string{"viewer": c.Auth.Roles.Viewer, "analyst": c.Auth.Roles.Analyst, "approver": c.Auth.Roles.Approver} {
+		for i, e := range list {
+			kind, name, _ := strings.Cut(e, ":")
+			if e != "*" && (kind != "user" && kind != "group" || name == "") {
+				p.bad(fmt.Sprintf("console.auth.roles.%s[%d]", word, i), "%q: want user:<name>, group:<name> or *", e)
+			}
+		}
+	}
+	if !loopback(host) && c.TLS.Cert == "" {
+		switch {
+		case !c.BehindProxy:
+			p.bad("console.listen", "%q is not a loopback address, and plain http would show every alert and session to the network: give tls.cert and tls.key, or behind_proxy with a proxy that speaks TLS", c.Listen)
+		case !secure:
+			p.bad("console.base_url", "behind_proxy needs the https address at which the proxy serves")
+		}
+	}
+}
+
+var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 func (p *parser) credentials(at string, c Credentials) {
 	if (c.AccessKeyID == "") != (c.AccessKeySecret == "") {

@@ -35,6 +35,10 @@ type Options struct {
 	// Ask is called before the undo with a question and says whether to go
 	// on; nil goes on without asking.
 	Ask func(question string) bool
+	// Console serves the web console beside the show and tells its address;
+	// at the end Hold is called, so that people can look around. Hold may be nil.
+	Console bool
+	Hold    func(ctx context.Context, message string)
 	// Now is when the story ends.
 	Now time.Time
 }
@@ -119,6 +123,9 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 			cfg.Respond.Playbooks[i].Mode = responders.Observe
 		}
 	}
+	if o.Console {
+		cfg.Console.Enabled, cfg.Console.Listen = true, "127.0.0.1:0"
+	}
 	a, err := app.New(ctx, app.Options{Config: cfg, Log: slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Version:      "demo",
 		Destinations: []responders.Destination{{Notifier: term, MinSeverity: alert.Medium, StormAt: -1, CatchUpAge: -1}}})
@@ -157,6 +164,19 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	term.Say("  read from an emulated cloud on this machine through the real SDKs. Nothing leaves this machine.")
 	term.Print("%s", "")
 
+	if o.Console {
+		var link string
+		if !until(ctx, patience, func() bool {
+			l, err := a.ConsoleLink(ctx, "cli:demo")
+			link = l.URL
+			return err == nil && !strings.Contains(link, ":0/")
+		}) {
+			return out, fails("serving the console")
+		}
+		term.Print("  %s  %s", term.paint(bold, "The console:"), link)
+		term.Say("  (that link signs one browser in; watch the alerts come in there too)")
+		term.Print("%s", "")
+	}
 	// Ordinary life, played fast.
 	step := (len(story.Days) + firstDays - 1) / firstDays
 	for i := 0; i < len(story.Days); i += step {
@@ -250,6 +270,14 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 		return out, err
 	}
 	out.Messages = len(cloud.Chat.Messages(chattest.DefaultChannel))
+	out.Took = time.Since(started)
+	if o.Console && o.Hold != nil {
+		mu.Lock()
+		summary(term, out)
+		mu.Unlock()
+		o.Hold(ctx, "  The console stays open at "+a.ConsoleURL()+" until you press Enter.")
+		return out, shut()
+	}
 	if err := shut(); err != nil {
 		return out, err
 	}

@@ -1,0 +1,60 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// Backend is what the running program offers, beside what the index holds.
+// Methods may be called from several goroutines. Errors are told apart by
+// admin.ErrNotFound, responders.ErrNoAlert, ErrNoAction, ErrNotAllowed and
+// ErrBadTriage; the rest is a failure of ours.
+type Backend interface {
+	Status(ctx context.Context) (admin.Status, error)
+	Alert(ctx context.Context, id string) (alert.Alert, error)
+	TriageOf(ctx context.Context, id string) (responders.Triage, error)
+	Triage(ctx context.Context, id string, q responders.TriageRequest) (responders.Triage, error)
+	Action(ctx context.Context, id string) (responders.ActionDetail, error)
+	Approve(ctx context.Context, id, by, hash string) (responders.ActionDetail, error)
+	Deny(ctx context.Context, id, by, reason string) (responders.ActionDetail, error)
+	Undo(ctx context.Context, id, by string) (responders.ActionDetail, error)
+	// Rules lists every loaded rule by id, those that are off too.
+	Rules() []Rule
+	// Record reads a raw record from the event stream; ErrGone when it is no
+	// longer kept there.
+	Record(ctx context.Context, pos index.Pos) (json.RawMessage, error)
+	// Explain says, part by part, why a rule did or did not match a record.
+	Explain(rule string, record []byte) ([]string, error)
+	// Try evaluates a condition on records and returns the indexes of those
+	// that match. An error is what is wrong with the condition.
+	Try(ctx context.Context, condition string, records [][]byte) ([]int, error)
+}
+
+// ErrGone says that a record is no longer in the event stream.
+var ErrGone = errors.New("no longer kept")
+
+// Rule is what is known of a loaded rule.
+type Rule struct {
+	ID          string    `json:"id"`
+	Version     int       `json:"version"`
+	Title       string    `json:"title"`
+	Description string    `json:"description,omitempty"`
+	Severity    string    `json:"severity"`
+	Status      string    `json:"status"` // on, shadow, off
+	Detector    string    `json:"detector,omitempty"`
+	Match       string    `json:"match,omitempty"`
+	Attack      []string  `json:"attack,omitempty"`
+	File        string    `json:"file,omitempty"`
+	Tests       int       `json:"tests"`
+	Signal      bool      `json:"signal,omitempty"`
+	Errors      int       `json:"errors"` // evaluations that failed since the start
+	LastError   string    `json:"last_error,omitempty"`
+	ErrorAt     time.Time `json:"error_at,omitzero"`
+}

@@ -1,0 +1,543 @@
+package console
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+var t0 = time.Now().UTC().Add(-2 * time.Hour).Truncate(time.Second)
+
+func TestPagesAndFacts(t *testing.T) {
+	w := newWorld(t)
+	for i := range 250 {
+		w.event(call("E"+itoa(i), "CreateAccessKey", "user-1", aliceKey, "203.0.113.7", t0.Add(time.Duration(i)*time.Second)))
+	}
+	for i := range 120 {
+		w.raise(sample(i, t0.Add(time.Duration(i)*time.Second)))
+	}
+	b := w.as("carol")
+	var now NowFacts
+	b.json("/", &now)
+	if now.Total != 120 || len(now.Alerts) != PerPage || now.Pages != 2 || !now.Complete || now.Alerts[0].Title != "AccessKey created for user-119" {
+		t.Errorf("now: total %d, %d listed, %d pages, first %q", now.Total, len(now.Alerts), now.Pages, now.Alerts[0].Title)
+	}
+	if now.Unclosed["critical"] != 30 || !now.Status.Ready {
+		t.Errorf("counts %v, status %+v", now.Unclosed, now.Status)
+	}
+	b.json("/?page=2", &now)
+	if len(now.Alerts) != 20 {
+		t.Errorf("second page: %d", len(now.Alerts))
+	}
+	for query, want := range map[string]int{"severity=high": 60, "severity=critical": 30, "q=USER-7+": 11, "q=user-119": 1, "state=closed": 0, "state=all": 120, "rule=nosuch": 0, "owner=x": 0, "account=" + account: 120} {
+		b.json("/?"+query, &now)
+		if now.Total != want {
+			t.Errorf("%s: %d, want %d", query, now.Total, want)
+		}
+	}
+	var al AlertFacts
+	b.json("/alerts/"+sample(7, t0).ID, &al)
+	if al.Alert.Actor.Name != "user-7" || len(al.Evidence) != 1 || len(al.Evidence[0].Raw) == 0 || len(al.Why) == 0 || al.SimilarTotal != 119 || al.Triage.State != responders.TriageOpen {
+		t.Errorf("alert: %+v", al)
+	}
+	var en EntityFacts
+	b.json("/entities/key?id="+aliceKey, &en)
+	if e := en.Entity; e.Total != 250 || e.Count != 250 || len(e.Events) != 100 || len(e.Networks) != 1 || e.Networks[0].Count != 250 || len(e.Created) == 0 || len(en.Alerts) != 100 {
+		t.Errorf("entity: %d %d %d", e.Total, e.Count, len(e.Events))
+	}
+	b.json("/entities/key?id="+aliceKey+"&from="+t0.Add(10*time.Second).Format(time.RFC3339)+"&to="+t0.Add(19*time.Second).Format(time.RFC3339), &en)
+	if en.Entity.Count != 10 || en.Entity.Total != 250 {
+		t.Errorf("ten seconds: %d of %d", en.Entity.Count, en.Entity.Total)
+	}
+	var ru RulesFacts
+	b.json("/rules", &ru)
+	if len(ru.Rules) != 2 || ru.Rules[0].Count.Day != 120 || len(ru.Silent) != 1 || ru.Silent[0] != "quiet.rule" {
+		t.Errorf("rules: %+v", ru)
+	}
+	// Each page says the same to people, in both languages.
+	for path, want := range map[string][2]string{
+		"/":                               {"AccessKey created for user-119", "条告警"},
+		"/alerts/" + sample(7, t0).ID:     {"Why it fired", "触发原因"},
+		"/entities/key?id=" + aliceKey:    {"What it created", "它创建的"},
+		"/entities/ip?id=203.0.113.7":     {"Activity", "活动"},
+		"/entities/actor?id=nobody":       {"No event of it is held here.", "此处没有它的事件"},
+		"/rules":                          {"Try a condition", "试用条件"},
+		"/rules/ak.created":               {"Condition", "条件"},
+		"/rules/quiet.rule":               {"boom", "评估失败"},
+		"/actions":                        {"Nothing waits.", "没有等待项"},
+		"/entities/actor?id=%3Cscript%3E": {"&lt;script&gt;", "&lt;script&gt;"},
+	} {
+		for i, l := range []string{"en", "zh"} {
+			sep := "?"
+			if strings.Contains(path, "?") {
+				sep = "&"
+			}
+			a := b.get(path+sep+"lang="+l, "text/html")
+			if a.status != 200 || !strings.Contains(a.body, want[i]) {
+				t.Errorf("%s in %s: %d, without %q", path, l, a.status, want[i])
+			}
+			if strings.Contains(a.body, "ZgotmplZ") || strings.Contains(a.body, "%!") {
+				t.Errorf("%s in %s: the template or a format is broken", path, l)
+			}
+		}
+	}
+}
+
+func TestWhatIsNotThere(t *testing.T) {
+	w := newWorld(t)
+	b := w.as("carol")
+	for path, want := range map[string]int{"/nosuch": 404, "/alerts/nosuch": 404, "/actions/nosuch": 404, "/rules/nosuch": 404, "/entities/moon?id=x": 404, "/entities/key": 400,
+		"/entities/key?id=x&from=yesterday": 400, "/?severity=purple": 400, "/?state=odd": 400, "/assets/nosuch": 404, "/assets/..%2fserver.go": 404} {
+		if a := b.get(path, "text/html"); a.status != want || !strings.Contains(a.body, "</html>") {
+			t.Errorf("%s: %d, want %d as a page", path, a.status, want)
+		}
+		if a := b.get(path, "application/json"); a.status != want || !strings.HasPrefix(a.body, `{"error":`) {
+			t.Errorf("%s as JSON: %d %s", path, a.status, a.body)
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	w := newWorld(t)
+	a := w.as("carol").get("/", "text/html")
+	for k, want := range map[string]string{"Content-Security-Policy": csp, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"} {
+		if got := a.header.Get(k); got != want {
+			t.Errorf("%s: %q", k, got)
+		}
+	}
+	if strings.Contains(csp, "unsafe") || strings.Contains(a.body, "<style") || strings.Contains(a.body, " style=") || strings.Contains(a.body, "<script>") || strings.Contains(a.body, " onclick") {
+		t.Error("something inline")
+	}
+	asset := w.as("carol").get("/assets/console.js", "")
+	if asset.status != 200 || asset.header.Get("ETag") == "" || !strings.HasPrefix(asset.header.Get("Content-Type"), "text/javascript") {
+		t.Errorf("asset: %d %v", asset.status, asset.header)
+	}
+	if again := w.as("carol").get("/assets/console.js", "", "If-None-Match", asset.header.Get("ETag")); again.status != 304 {
+		t.Errorf("the same asset again: %d", again.status)
+	}
+}
+
+// Only those who signed in see anything, and links work once.
+func TestSignIn(t *testing.T) {
+	w := newWorld(t)
+	nobody := w.browser()
+	for _, p := range []string{"/", "/alerts/x", "/rules", "/actions", "/entities/key?id=x", "/live", "/session", "/openapi.json", "/strip"} {
+		if a := nobody.get(p, "text/html"); a.status != 401 {
+			t.Errorf("%s without signing in: %d", p, a.status)
+		}
+	}
+	if a := nobody.get("/login?token=guess", "text/html"); a.status != 403 {
+		t.Errorf("a guessed link: %d", a.status)
+	}
+	link, err := w.server.LoginURL("cli:carol")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.TrimPrefix(link, w.base)
+	first, second := w.browser(), w.browser()
+	if a := first.get(path, "text/html"); a.status != 200 {
+		t.Fatalf("the link: %d", a.status)
+	}
+	if a := second.get(path, "text/html"); a.status != 403 {
+		t.Errorf("the link again: %d", a.status)
+	}
+	if a := first.get("/session", "application/json"); !strings.Contains(a.body, `"by":"cli:carol"`) || !strings.Contains(a.body, `"role":"approver"`) {
+		t.Errorf("who: %s", a.body)
+	}
+	// A cookie that was changed is none.
+	u, _ := url.Parse(w.base)
+	c := first.c.Jar.Cookies(u)[0]
+	req, _ := http.NewRequest("GET", w.base+"/", nil)
+	req.AddCookie(&http.Cookie{Name: c.Name, Value: "A" + c.Value[1:]})
+	if a := w.browser().do(req); a.status != 401 {
+		t.Errorf("a changed cookie: %d", a.status)
+	}
+	// It survives a restart with the same key, and ends by signing out.
+	w.stop()
+	w.start()
+	if a := first.get("/", "text/html"); a.status != 200 {
+		t.Errorf("after a restart: %d", a.status)
+	}
+	first.post("/logout", url.Values{})
+	if a := first.get("/", "text/html"); a.status != 401 {
+		t.Errorf("after signing out: %d", a.status)
+	}
+}
+
+func TestSessionEnds(t *testing.T) {
+	var mu sync.Mutex
+	ahead := time.Duration(0)
+	w := newWorld(t, func(o *Options) {
+		o.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Add(ahead) }
+	})
+	b := w.as("carol")
+	mu.Lock()
+	ahead = sessionFor + time.Minute
+	mu.Unlock()
+	if a := b.get("/", "text/html"); a.status != 401 {
+		t.Errorf("a session of yesterday: %d", a.status)
+	}
+	link, _ := w.server.LoginURL("cli:carol")
+	mu.Lock()
+	ahead += linkFor + time.Second
+	mu.Unlock()
+	if a := w.browser().get(strings.TrimPrefix(link, w.base), "text/html"); a.status != 403 {
+		t.Errorf("an old link: %d", a.status)
+	}
+}
+
+// Strangers' pages cannot ask in our name, and strangers' names do not lead here.
+func TestForgery(t *testing.T) {
+	w := newWorld(t)
+	w.raise(sample(1, t0))
+	id := sample(1, t0).ID
+	b := w.as("carol")
+	form := url.Values{"do": {"acknowledge"}}
+	state := func() responders.TriageState {
+		tr, err := w.disp.TriageOf(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tr.State
+	}
+	if a := b.post("/alerts/"+id+"/triage", form); a.status != 403 || state() != responders.TriageOpen {
+		t.Errorf("without a token: %d %s", a.status, state())
+	}
+	form.Set("csrf", "x")
+	if a := b.post("/alerts/"+id+"/triage", form); a.status != 403 || state() != responders.TriageOpen {
+		t.Errorf("with a wrong token: %d", a.status)
+	}
+	form.Set("csrf", w.as("dave").csrf())
+	if a := b.post("/alerts/"+id+"/triage", form); a.status != 403 || state() != responders.TriageOpen {
+		t.Errorf("with somebody else's token: %d", a.status)
+	}
+	form.Set("csrf", b.csrf())
+	for _, h := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}} {
+		if a := b.post("/alerts/"+id+"/triage", form, h...); a.status != 403 || state() != responders.TriageOpen {
+			t.Errorf("%v: %d", h, a.status)
+		}
+	}
+	req, _ := http.NewRequest("GET", w.base+"/", nil)
+	req.Host = "evil.example"
+	if a := b.do(req); a.status != 421 {
+		t.Errorf("another host: %d", a.status)
+	}
+	form.Set("back", "//evil.example/")
+	if a := b.post("/alerts/"+id+"/triage", form); a.status != 200 || a.path != "/alerts/"+id || state() != responders.TriageAcknowledged {
+		t.Errorf("with everything right: %d at %s", a.status, a.path)
+	}
+	form.Set("note", strings.Repeat("x", maxForm))
+	if a := b.post("/alerts/"+id+"/triage", form); a.status != 400 && a.status != 403 {
+		t.Errorf("a huge form: %d", a.status)
+	}
+}
+
+func TestOwnPath(t *testing.T) {
+	for in, want := range map[string]string{"/": "/", "/?q=1": "/?q=1", "": "/f", "//x": "/f", "http://x/": "/f", `/\x`: "/f", "/a\r\nb": "/f", "javascript:alert(1)": "/f", "x": "/f", "/alerts/1#a": "/alerts/1#a"} {
+		if got := ownPath(in, "/f"); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestTriageByForm(t *testing.T) {
+	w := newWorld(t)
+	w.raise(sample(1, t0))
+	id := sample(1, t0).ID
+	b := w.as("carol")
+	send := func(kv ...string) answer {
+		f := url.Values{"csrf": {b.csrf()}}
+		for i := 0; i+1 < len(kv); i += 2 {
+			f.Set(kv[i], kv[i+1])
+		}
+		return b.post("/alerts/"+id+"/triage", f, "Accept", "text/html")
+	}
+	if a := send("do", "acknowledge", "back", "/?state=acknowledged"); a.status != 200 || !strings.Contains(a.body, "cli:carol") || a.path != "/?state=acknowledged" {
+		t.Errorf("acknowledge: %d at %s", a.status, a.path)
+	}
+	if a := send("do", "close", "verdict", "wrong"); a.status != 400 {
+		t.Errorf("a wrong verdict: %d", a.status)
+	}
+	if a := send("do", "close", "verdict", "true_positive", "note", "it was <b>her</b>"); a.status != 200 || !strings.Contains(a.body, "it was &lt;b&gt;her&lt;/b&gt;") {
+		t.Errorf("close: %d", a.status)
+	}
+	var ru RulesFacts
+	b.json("/rules", &ru)
+	if ru.Rules[0].Count.True != 1 {
+		t.Errorf("the verdict does not count: %+v", ru.Rules[0].Count)
+	}
+	// The same by a program.
+	req, _ := http.NewRequest("POST", w.base+"/alerts/"+id+"/triage", strings.NewReader(`{"do":"reopen"}`))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("X-CSRF-Token", b.csrf())
+	if a := b.do(req); a.status != 200 || !strings.Contains(a.body, `"state":"open"`) {
+		t.Errorf("reopen as JSON: %d %s", a.status, a.body)
+	}
+}
+
+// Approvals go the same way as everywhere: the machine decides.
+func TestApproveAndUndo(t *testing.T) {
+	w := newWorld(t)
+	w.raise(sample(1, t0))
+	d := w.propose(sample(1, t0).ID, "playbook", aliceKey, time.Hour)
+	carol, eve := w.as("carol"), w.as("eve")
+	form := func(b *browser, kv ...string) url.Values {
+		f := url.Values{"csrf": {b.csrf()}, "hash": {d.Hash}}
+		for i := 0; i+1 < len(kv); i += 2 {
+			f.Set(kv[i], kv[i+1])
+		}
+		return f
+	}
+	if a := eve.post("/actions/"+d.ID+"/approve", form(eve)); a.status != 403 || !strings.Contains(a.body, "not among respond.approvers") {
+		t.Errorf("somebody who is no approver: %d", a.status)
+	}
+	if a := carol.post("/actions/"+d.ID+"/approve", form(carol, "hash", "0000")); a.status != 403 || !strings.Contains(a.body, "not the one that was shown") {
+		t.Errorf("another action than was shown: %d", a.status)
+	}
+	// At the same time, many times: one act.
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	yes := 0
+	for range 6 {
+		wg.Go(func() {
+			a := carol.post("/actions/"+d.ID+"/approve", form(carol), "Accept", "application/json")
+			mu.Lock()
+			defer mu.Unlock()
+			if a.status == 200 {
+				yes++
+			} else if a.status != 403 {
+				t.Errorf("approve: %d %s", a.status, a.body)
+			}
+		})
+	}
+	wg.Wait()
+	if yes != 1 {
+		t.Errorf("%d approvals went through, want 1", yes)
+	}
+	w.await("the key", func() bool { return w.cloud.state(aliceKey) == "Inactive" })
+	w.await("the outcome", func() bool {
+		x, _ := w.machine.Show(t.Context(), d.ID)
+		return x.State == responders.Done && x.Undoable
+	})
+	if n := w.cloud.count("execute"); n != 1 {
+		t.Errorf("executed %d times", n)
+	}
+	if a := carol.get("/actions/"+d.ID, "text/html"); !strings.Contains(a.body, "/undo") || !strings.Contains(a.body, "tried to approve") {
+		t.Error("the page shows neither the undo nor the refused requests")
+	}
+	if a := eve.post("/actions/"+d.ID+"/undo", form(eve)); a.status != 403 {
+		t.Errorf("undo by somebody who is no approver: %d", a.status)
+	}
+	if a := carol.post("/actions/"+d.ID+"/undo", form(carol)); a.status != 200 || w.cloud.state(aliceKey) != "Active" {
+		t.Errorf("undo: %d, the key is %s", a.status, w.cloud.state(aliceKey))
+	}
+	if a := carol.post("/actions/"+d.ID+"/undo", form(carol)); a.status != 403 || w.cloud.count("undo") != 1 {
+		t.Errorf("undo again: %d", a.status)
+	}
+	// Who asks cannot approve.
+	own := w.propose(sample(1, t0).ID, "cli:carol", "LTAI5tEXAMPLEother00001", time.Hour)
+	if a := carol.post("/actions/"+own.ID+"/approve", form(carol, "hash", own.Hash)); a.status != 403 || !strings.Contains(a.body, "cannot approve it") {
+		t.Errorf("the one who asked: %d", a.status)
+	}
+	// A no is a no.
+	if a := carol.post("/actions/"+own.ID+"/deny", form(carol, "reason", "not needed")); a.status != 200 || !strings.Contains(a.body, "not needed") {
+		t.Errorf("deny: %d", a.status)
+	}
+	if w.cloud.state("LTAI5tEXAMPLEother00001") != "Active" {
+		t.Error("it was done all the same")
+	}
+}
+
+func TestRoles(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Mode = Proxy
+		o.Proxy = ProxyAuth{UserHeader: "X-User", GroupsHeader: "X-Groups", Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}
+		o.Roles = RoleMap{Viewer: []string{"*"}, Analyst: []string{"group:soc"}, Approver: []string{"user:carol", "group:leads"}}
+	})
+	w.raise(sample(1, t0))
+	id := sample(1, t0).ID
+	b := w.browser()
+	d := w.propose(id, "playbook", aliceKey, time.Hour)
+	who := func(user, groups string) []string {
+		return []string{"X-User", user, "X-Groups", groups, "Accept", "application/json"}
+	}
+	token := func(h []string) string {
+		a := b.get("/session", "application/json", h...)
+		_, rest, _ := strings.Cut(a.body, `"csrf":"`)
+		tok, _, _ := strings.Cut(rest, `"`)
+		return tok
+	}
+	for _, tc := range []struct {
+		user, groups          string
+		look, triage, approve int
+	}{
+		{"vera", "", 200, 403, 403},
+		{"anna", "other, soc", 200, 200, 403},
+		{"carol", "", 200, 200, 200},
+		{"mallory", "leads", 200, 200, 403}, // the role lets her ask; the machine says no
+	} {
+		h := who(tc.user, tc.groups)
+		if a := b.get("/", "application/json", h...); a.status != tc.look {
+			t.Errorf("%s looks: %d", tc.user, a.status)
+		}
+		f := url.Values{"csrf": {token(h)}, "do": {"note"}, "note": {"by " + tc.user}, "hash": {d.Hash}}
+		if a := b.post("/alerts/"+id+"/triage", f, h...); a.status != tc.triage {
+			t.Errorf("%s triages: %d %s", tc.user, a.status, a.body)
+		}
+		if a := b.post("/actions/"+d.ID+"/approve", f, h...); a.status != tc.approve {
+			t.Errorf("%s approves: %d %s", tc.user, a.status, a.body)
+		}
+	}
+	for _, h := range [][]string{{}, {"X-User", ""}, {"X-User", "a\tb"}, {"X-User", strings.Repeat("x", 300)}} {
+		if a := b.get("/", "application/json", h...); a.status != 401 {
+			t.Errorf("%q: %d", h, a.status)
+		}
+	}
+	req, _ := http.NewRequest("GET", w.base+"/", nil)
+	req.Header["X-User"] = []string{"vera", "carol"}
+	if a := b.do(req); a.status != 401 {
+		t.Errorf("two names: %d", a.status)
+	}
+	// Not from the proxy: whatever it says.
+	w.stop()
+	w.opts.Proxy.Trusted = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+	w.start()
+	if a := b.get("/", "application/json", who("carol", "")...); a.status != 403 {
+		t.Errorf("around the proxy: %d", a.status)
+	}
+	if _, err := w.server.LoginURL("cli:x"); err == nil {
+		t.Error("a link although a proxy signs people in")
+	}
+}
+
+func TestRoleMap(t *testing.T) {
+	m := RoleMap{Viewer: []string{"group:all"}, Approver: []string{"user:a"}}
+	for _, tc := range []struct {
+		user   string
+		groups []string
+		want   Role
+	}{{"a", nil, Approver}, {"b", []string{"all"}, Viewer}, {"b", nil, Nobody}, {"group:all", nil, Nobody}, {"*", nil, Nobody}} {
+		if got := m.of(tc.user, tc.groups); got != tc.want {
+			t.Errorf("%s %v: %s, want %s", tc.user, tc.groups, got, tc.want)
+		}
+	}
+}
+
+func TestTry(t *testing.T) {
+	w := newWorld(t)
+	w.event(call("E1", "CreateAccessKey", "alice", aliceKey, "203.0.113.7", t0))
+	w.event(call("E2", "DeleteUser", "alice", aliceKey, "203.0.113.7", t0))
+	b := w.as("carol")
+	a := b.post("/rules/try", url.Values{"csrf": {b.csrf()}, "condition": {"DeleteUser"}}, "Accept", "text/html")
+	if a.status != 200 || !strings.Contains(a.body, "1 of 2 events match") {
+		t.Errorf("try: %d", a.status)
+	}
+	a = b.post("/rules/try", url.Values{"csrf": {b.csrf()}, "condition": {""}}, "Accept", "text/html")
+	if !strings.Contains(a.body, "did you mean event?") {
+		t.Error("the fault is not shown")
+	}
+}
+
+// A live page is told of each change once, and after a cut of what it missed.
+func TestLive(t *testing.T) {
+	w := newWorld(t)
+	b := w.as("carol")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	open := func(last string) (*bufio.Scanner, func()) {
+		req, _ := http.NewRequestWithContext(ctx, "GET", w.base+"/live", nil)
+		if last != "" {
+			req.Header.Set("Last-Event-ID", last)
+		}
+		c := *b.c
+		c.Timeout = 0
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ct := resp.Header.Get("Content-Type"); ct != "text/event-stream" {
+			t.Fatalf("%s", ct)
+		}
+		return bufio.NewScanner(resp.Body), func() { _ = resp.Body.Close() }
+	}
+	next := func(s *bufio.Scanner) (id, event string) {
+		t.Helper()
+		for s.Scan() {
+			line := s.Text()
+			if v, ok := strings.CutPrefix(line, "id: "); ok {
+				id = v
+			}
+			if v, ok := strings.CutPrefix(line, "event: "); ok {
+				return id, v
+			}
+		}
+		t.Fatalf("the stream ended: %v", s.Err())
+		return "", ""
+	}
+	s, end := open("")
+	w.raise(sample(1, t0))
+	id, event := next(s)
+	if event != "alerts" || id == "" {
+		t.Fatalf("%q %q", id, event)
+	}
+	end()
+	// While nobody looks, and over a restart.
+	w.raise(sample(2, t0))
+	w.propose(sample(2, t0).ID, "playbook", aliceKey, time.Hour)
+	w.stop()
+	w.start()
+	s, end = open(id)
+	defer end()
+	got := map[string]int{}
+	for range 2 {
+		_, e := next(s)
+		got[e]++
+	}
+	if got["alerts"] != 1 || got["actions"] != 1 {
+		t.Errorf("after the cut: %v", got)
+	}
+}
+
+// The files of others are those that were taken over, with their licences.
+func TestVendoredFiles(t *testing.T) {
+	sums, err := os.ReadFile("assets/SHA256SUMS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(sums)) {
+		want, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		b, err := os.ReadFile("assets/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(b)); got != want {
+			t.Errorf("%s is not the file that was taken over", name)
+		}
+		n++
+	}
+	for name, mark := range map[string]string{"LICENSE.htmx": "Zero-Clause BSD", "LICENSE.uplot": "MIT License"} {
+		if b, err := os.ReadFile("assets/" + name); err != nil || !strings.Contains(string(b), mark) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n != 4 {
+		t.Errorf("%d files", n)
+	}
+}
+
+func itoa(n int) string {
+	return string([]byte{byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)})
+}

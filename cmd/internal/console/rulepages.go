@@ -1,0 +1,181 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
+	"github.com/trailwarden/trailwarden/pipeline/text"
+)
+
+// RuleFacts is one rule with what it did.
+type RuleFacts struct {
+	Rule
+	Count index.RuleCount `json:"count"`
+}
+
+// RulesFacts is the screen Rules as JSON.
+type RulesFacts struct {
+	Rules []RuleFacts `json:"rules"` // by id
+	// Silent are rules that are on and raised no alert in 90 days, as far as
+	// alerts are held.
+	Silent []string `json:"silent"`
+	Events int      `json:"events"` // newest events that a condition can be tried on
+}
+
+type rulesView struct {
+	page
+	RulesFacts
+	Lines  []ruleLine
+	On     int
+	Trial  *Trial
+	Cond   string
+	Filter string
+}
+
+type ruleLine struct {
+	RuleFacts
+	Spark []sparkBar
+	Rate  string // share of true positives among the judged
+}
+
+type sparkBar struct {
+	X    int
+	Y, H string
+	Tip  string
+}
+
+// Trial is what a condition matched among the newest events.
+type Trial struct {
+	Condition string        `json:"condition"`
+	Events    int           `json:"events"`
+	Matches   []index.Event `json:"matches"`
+	Error     string        `json:"error,omitempty"`
+}
+
+// trialEvents is how many of the newest events a condition is tried on.
+const trialEvents = 100
+
+func (q *ask) ruleFacts() RulesFacts {
+	counts := q.s.o.Index.Rules(q.now)
+	f := RulesFacts{Rules: []RuleFacts{}, Silent: []string{}}
+	for _, r := range q.s.o.Backend.Rules() {
+		c := counts[r.ID]
+		f.Rules = append(f.Rules, RuleFacts{r, c})
+		if r.Status == "on" && !r.Signal && c.Quarter == 0 {
+			f.Silent = append(f.Silent, r.ID)
+		}
+	}
+	held, _, _, _ := q.s.o.Index.EventsHeld()
+	f.Events = min(held, trialEvents)
+	return f
+}
+
+func (l lang) ruleLine(f RuleFacts, now time.Time) ruleLine {
+	out := ruleLine{RuleFacts: f, Rate: text.Dash}
+	if judged := f.Count.True + f.Count.False + f.Count.Harmless; judged > 0 {
+		out.Rate = fmt.Sprintf("%d%% (%d/%d)", f.Count.True*100/judged, f.Count.True, judged)
+	}
+	most := 1
+	for _, n := range f.Count.Days {
+		most = max(most, n)
+	}
+	for i, n := range f.Count.Days {
+		if n > 0 {
+			h := max(float64(n)/float64(most)*20, 2)
+			out.Spark = append(out.Spark, sparkBar{X: i * 4, Y: fmt.Sprintf("%.1f", 20-h), H: fmt.Sprintf("%.1f", h),
+				Tip: l.t("%s to %s: %s alerts", now.Add(-time.Duration(index.RuleDays-i)*24*time.Hour).Format("01-02 15:04Z"), now.Add(-time.Duration(index.RuleDays-1-i)*24*time.Hour).Format("01-02 15:04Z"), num(n))})
+		}
+	}
+	return out
+}
+
+func (q *ask) rulesView(trial *Trial) (rulesView, RulesFacts) {
+	f := q.ruleFacts()
+	p := q.page("Rules")
+	p.Nav = "rules"
+	v := rulesView{page: p, RulesFacts: f, Trial: trial, Filter: q.r.URL.Query().Get("q")}
+	if trial != nil {
+		v.Cond = trial.Condition
+		v.Self = "/rules"
+	}
+	for _, r := range f.Rules {
+		if r.Status == "on" {
+			v.On++
+		}
+		if v.Filter != "" && !strings.Contains(strings.ToLower(r.ID+" "+r.Title), strings.ToLower(v.Filter)) {
+			continue
+		}
+		v.Lines = append(v.Lines, q.lang.ruleLine(r, q.now))
+	}
+	return v, f
+}
+
+func (q *ask) rulesPage() error {
+	v, f := q.rulesView(nil)
+	return q.reply("rules", v, f)
+}
+
+// try evaluates a condition on the newest events. It changes nothing; it is a
+// request with a body because conditions are long and may hold names.
+func (q *ask) try() error {
+	b, err := q.body()
+	if err != nil {
+		return err
+	}
+	t := Trial{Condition: b["condition"], Matches: []index.Event{}}
+	if len(t.Condition) > 8<<10 {
+		return fmt.Errorf("%w: the condition is longer than 8 KiB", errBadRequest)
+	}
+	ctx, cancel := context.WithTimeout(q.r.Context(), 10*time.Second)
+	defer cancel()
+	var events []index.Event
+	var records [][]byte
+	for _, ev := range q.s.o.Index.Newest(trialEvents) {
+		raw, err := q.s.o.Backend.Record(ctx, ev.Pos)
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		events, records = append(events, ev), append(records, raw)
+	}
+	t.Events = len(events)
+	hits, err := q.s.o.Backend.Try(ctx, t.Condition, records)
+	if err != nil {
+		t.Error = text.Block(err.Error())
+	}
+	for _, i := range hits {
+		t.Matches = append(t.Matches, events[i])
+	}
+	v, _ := q.rulesView(&t)
+	return q.reply("rules", v, t)
+}
+
+type ruleView struct {
+	page
+	Line   ruleLine
+	Alerts []row
+	Total  int
+}
+
+func (q *ask) rulePage() error {
+	id := q.r.PathValue("id")
+	for _, f := range q.ruleFacts().Rules {
+		if f.ID != id {
+			continue
+		}
+		l := q.s.o.Index.List(index.Query{Rule: id, Limit: 50})
+		p := q.page(id)
+		p.Nav = "rules"
+		v := ruleView{page: p, Line: q.lang.ruleLine(f, q.now), Total: l.Total}
+		v.Alerts = q.rows(l.Alerts, &v.page)
+		return q.reply("rule", v, f)
+	}
+	return fmt.Errorf("rule %q: %w", text.Cut(text.Line(id), 100), admin.ErrNotFound)
+}
