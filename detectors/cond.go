@@ -1,6 +1,7 @@
 package detectors
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -17,6 +18,7 @@ type Cond struct {
 	field NameField       // opName
 	set   map[string]bool // opName: values that make it true, nil when test decides
 	test  func(string) bool
+	list  string // opList
 }
 
 type condOp uint8
@@ -30,6 +32,8 @@ const (
 	opNot
 	opFacts
 	opName
+	opList  // asks a list whose name is in list
+	opUnset // asks a list that is not there: false, today
 )
 
 // NameField is a field that says what kind of event it is. Values are in
@@ -82,6 +86,28 @@ func NamedLike(f NameField, test func(string) bool) Cond {
 	return Cond{op: opName, field: f, test: test}
 }
 
+// List asks whether something is in a named list, or whether there is such a
+// list: it is false when there is none. See Settle.
+func List(name string) Cond { return Cond{op: opList, list: name} }
+
+// Settle returns c for a set in which the lists exist of which exists says so.
+func (c Cond) Settle(exists func(list string) bool) Cond {
+	if c.op == opList {
+		if !exists(c.list) {
+			return Cond{op: opUnset}
+		}
+		return Any()
+	}
+	if len(c.kids) > 0 {
+		kids := make([]Cond, len(c.kids))
+		for i := range c.kids {
+			kids[i] = c.kids[i].Settle(exists)
+		}
+		c.kids = kids
+	}
+	return c
+}
+
 // kind is what decides which rules an event can meet before its facts.
 type kind struct {
 	name, action, service string
@@ -104,7 +130,7 @@ func (c *Cond) under(k *kind) (yes, no Facts) {
 	switch c.op {
 	case opTrue:
 		return allFacts, 0
-	case opFalse:
+	case opFalse, opUnset:
 		return 0, allFacts
 	case opFacts:
 		yes = c.facts.normal()
@@ -149,6 +175,59 @@ func (c *Cond) under(k *kind) (yes, no Facts) {
 	default:
 		return allFacts, allFacts
 	}
+}
+
+// certain evaluates c for events of one kind. It returns facts under which c
+// is true for certain, and facts under which it is false; 0 where there are no
+// such facts to be told. An event whose facts are within yes matches.
+func (c *Cond) certain(k *kind) (yes, no Facts) {
+	switch c.op {
+	case opTrue, opFalse, opUnset, opFacts, opName:
+		return c.under(k) // of a single test, what may be is
+	case opNot:
+		yes, no = c.kids[0].certain(k)
+		return no, yes
+	case opAnd:
+		yes = allFacts
+		for i := range c.kids {
+			y, n := c.kids[i].certain(k)
+			yes = (yes & y).normal()
+			no = wider(no, n)
+		}
+		return yes, no
+	case opOr:
+		no = allFacts
+		for i := range c.kids {
+			y, n := c.kids[i].certain(k)
+			no = (no & n).normal()
+			yes = wider(yes, y)
+		}
+		return yes, no
+	default:
+		return 0, 0
+	}
+}
+
+// wider returns the one of two sets that more events are in, or a set of the
+// events of both where there is one.
+func wider(a, b Facts) Facts {
+	differ := 0
+	for _, f := range factFields {
+		if (a^b)&f.mask() != 0 {
+			differ++
+		}
+	}
+	switch {
+	case a == 0:
+		return b
+	case b == 0:
+		return a
+	case differ <= 1:
+		return a | b
+	case bits.OnesCount64(uint64(a)) >= bits.OnesCount64(uint64(b)):
+		return a
+	}
+	return b
 }
 
 // demand is one value of one field.

@@ -18,6 +18,9 @@ type Observation struct {
 	// Value is what is counted or remembered for detectors that look at one
 	// (distinct, first_seen); empty otherwise.
 	Value string
+	// Event is the event in outline: ID, Recipient, Time, Outcome and Raw,
+	// whatever else it may have in a test. It is valid during Observe only;
+	// in a Verdict it stands for the whole event.
 	Event *event.Event
 	Late  bool
 }
@@ -60,6 +63,11 @@ type Detector interface {
 	Restore(data []byte) error
 	Stats() Stats
 }
+
+// Looker is a detector that looks at records (Event.Raw) after Observe has
+// returned. LetGo tells it that the memory of those observed so far is about
+// to be reused: what it still needs of them it has to copy.
+type Looker interface{ LetGo() }
 
 // Stats is what a detector holds.
 type Stats struct {

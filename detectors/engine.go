@@ -2,7 +2,6 @@ package detectors
 
 import (
 	"maps"
-	"sort"
 	"strings"
 	"time"
 
@@ -110,11 +109,17 @@ type Engine struct {
 
 	seen    *seen
 	shards  map[string]*shard
+	near    *shard    // the last that sent something
+	nearBy  string    // its name
 	now     time.Time // newest ingest stamp
 	mark    time.Time // watermark
 	stepped time.Time // last Advance
 	pending reorder
 	out     []alert.Detection
+	lookers []Looker    // the detectors that are
+	done    []Holder    // of events decided since the last letGo
+	undone  int         // how many events that were
+	outline event.Event // of the event at hand, for detectors
 	verdict []Verdict
 	pairs   []Pair
 
@@ -144,9 +149,10 @@ func NewEngine(set RuleSet, cfg EngineConfig) *Engine {
 func (e *Engine) reset() {
 	e.seen = newSeen(e.cfg.DedupHorizon, e.cfg.DedupMax)
 	e.shards = make(map[string]*shard)
+	e.near, e.nearBy = nil, ""
 	e.now, e.mark, e.stepped = time.Time{}, time.Time{}, time.Time{}
 	e.pending = reorder{}
-	e.out = nil
+	e.out, e.done, e.undone, e.lookers = nil, nil, 0, nil
 	e.stats = EngineStats{}
 	e.excepted = nil
 	e.signals = nil
@@ -155,6 +161,9 @@ func (e *Engine) reset() {
 	for i := range e.rules {
 		if e.rules[i].New != nil {
 			e.dets[i] = e.rules[i].New()
+			if l, ok := e.dets[i].(Looker); ok {
+				e.lookers = append(e.lookers, l)
+			}
 		}
 	}
 }
@@ -163,8 +172,8 @@ func (e *Engine) reset() {
 // without state are there at once; ordered work waits for the watermark. The
 // shard is the sequence the event came in (an SLS shard, a file).
 func (e *Engine) Apply(v Evaluated, shardName string) {
-	ev := v.Event
-	at := ev.Time
+	ev, when := v.Event, v.Time()
+	at := when
 	if !e.now.IsZero() {
 		if limit := e.now.Add(e.cfg.FutureLimit); at.After(limit) {
 			at = limit
@@ -173,8 +182,11 @@ func (e *Engine) Apply(v Evaluated, shardName string) {
 	}
 	// A repeated record also shows that the shard is alive and how far it
 	// is, so it moves the watermark like any other.
-	if e.seen.add(v.key, ev.Time) {
+	if e.seen.add(v.key, when) {
 		e.stats.Duplicates++
+		if v.Keeps() {
+			e.decided(v.Hold)
+		}
 		e.progress(shardName, at)
 		return
 	}
@@ -194,7 +206,7 @@ func (e *Engine) Apply(v Evaluated, shardName string) {
 		}
 	}
 	if v.Keeps() {
-		p := pending{at: at, ev: ev, work: v.work, judge: v.judge}
+		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, hold: v.Hold}
 		if late {
 			e.process(&p, true)
 		} else {
@@ -216,10 +228,13 @@ func (e *Engine) Apply(v Evaluated, shardName string) {
 
 // progress notes that a shard has come to an event time.
 func (e *Engine) progress(name string, at time.Time) {
-	s := e.shards[name]
-	if s == nil {
-		s = &shard{max: at}
-		e.shards[strings.Clone(name)] = s
+	s := e.near
+	if s == nil || name != e.nearBy {
+		if s = e.shards[name]; s == nil {
+			s = &shard{max: at}
+			e.shards[strings.Clone(name)] = s
+		}
+		e.near, e.nearBy = s, strings.Clone(name)
 	}
 	s.active, s.idle = e.now, false
 	if at.After(s.max) {
@@ -232,6 +247,9 @@ func (e *Engine) progress(name string, at time.Time) {
 // slowest returns the least event time of the shards that are not idle, if
 // there are any.
 func (e *Engine) slowest() (low time.Time, live bool) {
+	if len(e.shards) == 1 && e.near != nil {
+		return e.near.max, !e.near.idle
+	}
 	for _, s := range e.shards {
 		if !s.idle && (!live || s.max.Before(low)) {
 			low, live = s.max, true
@@ -280,6 +298,7 @@ func (e *Engine) CloseShard(name string) {
 		return
 	}
 	delete(e.shards, name)
+	e.near, e.nearBy = nil, ""
 	// When it was the last, the watermark stays: shards to come may join
 	// what it brought.
 	if low, live := e.slowest(); live {
@@ -295,12 +314,8 @@ func (e *Engine) Close() {
 			high = s.max
 		}
 	}
-	if n := e.pending.len(); n > 0 {
-		for _, p := range e.pending.items {
-			if p.at.After(high) {
-				high = p.at
-			}
-		}
+	if at := e.pending.newest(); at.After(high) {
+		high = at
 	}
 	if !high.IsZero() {
 		e.release(high.Add(1))
@@ -313,7 +328,7 @@ func (e *Engine) release(mark time.Time) {
 	if !mark.After(e.mark) {
 		return
 	}
-	for e.pending.len() > 0 && e.pending.items[0].at.Before(mark) {
+	for e.pending.dueBefore(mark) {
 		p := e.pending.pop()
 		e.raise(p.at)
 		e.process(&p, false)
@@ -350,14 +365,36 @@ func (e *Engine) advance(to time.Time) {
 	e.drain()
 }
 
+// keepDecided is how many decided events detectors may go on looking at.
+const keepDecided = 256
+
+// decided notes that an event is decided; now and then, that memory of the
+// ones before is given back.
+func (e *Engine) decided(h Holder) {
+	if h != nil {
+		e.done = append(e.done, h)
+	}
+	if e.undone++; e.undone >= keepDecided {
+		e.letGo()
+	}
+}
+
+// letGo gives back the memory of the events that are decided.
+func (e *Engine) letGo() {
+	e.undone = 0
+	for _, d := range e.lookers {
+		d.LetGo()
+	}
+	for i, h := range e.done {
+		e.done[i] = nil
+		h.Release()
+	}
+	e.done = e.done[:0]
+}
+
 func advanceOne(d Detector, to time.Time, out []Verdict) (_ []Verdict, err error) {
 	defer guard(&err)
 	return d.Advance(to, out), nil
-}
-
-func observeOne(d Detector, o Observation, out []Verdict) (_ []Verdict, err error) {
-	defer guard(&err)
-	return d.Observe(o, out), nil
 }
 
 // process does the ordered work of one event.
@@ -365,25 +402,51 @@ func (e *Engine) process(p *pending, late bool) {
 	var facts PolicyFacts
 	if p.judge && e.cfg.Judge != nil {
 		var err error
-		if facts, err = judgeOne(e.cfg.Judge, p.ev); err != nil {
-			e.fault(RuleError{Rule: "policy judge", EventID: p.ev.ID, Err: err})
+		if facts, err = judgeOne(e.cfg.Judge, p.whole()); err != nil {
+			e.fault(RuleError{Rule: "policy judge", EventID: strings.Clone(p.id()), Err: err})
 		}
 	}
+	e.look(p)
+	for next := 0; next < len(p.work); next++ {
+		// A panic ends one rule, not the others.
+		if err := e.works(p, facts, late, &next); err != nil {
+			e.fault(RuleError{Rule: e.rules[p.work[next].rule].ID, EventID: strings.Clone(p.id()), Err: err})
+		}
+	}
+	e.drain()
+	e.decided(p.hold)
+}
+
+// look makes an event the one that detectors are shown. They see no more of it
+// than is kept of one that waits, even if this one is whole: what they decide
+// must not depend on that.
+func (e *Engine) look(p *pending) {
+	if p.ev != nil {
+		b := p.ev.Brief()
+		b.Outline(&e.outline)
+	} else {
+		p.brief.Outline(&e.outline)
+	}
+}
+
+// works does the work of an event from next on.
+func (e *Engine) works(p *pending, facts PolicyFacts, late bool, next *int) (err error) {
+	defer guard(&err)
 	begun := false
-	for i := range p.work {
-		w := &p.work[i]
+	for ; *next < len(p.work); *next++ {
+		w := &p.work[*next]
 		if !w.deferred {
 			e.observe(w.rule, p, w.pair, late)
 			begun = false // building a detection moves the session
 			continue
 		}
 		if !begun {
-			e.session.Begin(p.ev)
+			e.session.Begin(p.whole())
 			e.session.SetPolicy(facts)
 		}
 		begun = e.deferred(w.rule, p, late)
 	}
-	e.drain()
+	return nil
 }
 
 // deferred evaluates a policy rule on the event of the session; it reports
@@ -398,8 +461,8 @@ func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
 		var d alert.Detection
 		if d, err = detectOne(e.session, int(rule), nil, Pair{}); err == nil {
 			d.Late = late
-			if e.emit(rule, p.ev, d) && observed(e.observers, rule) {
-				e.tell(rule, *p, &d, late)
+			if e.emit(rule, p.whole(), d) && observed(e.observers, rule) {
+				e.tell(rule, pending{at: p.at, ev: p.whole()}, &d, late)
 				return false
 			}
 			return true
@@ -414,7 +477,7 @@ func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
 			return false
 		}
 	}
-	e.fault(RuleError{Rule: r.ID, EventID: p.ev.ID, Err: err})
+	e.fault(RuleError{Rule: r.ID, EventID: strings.Clone(p.id()), Err: err})
 	return true
 }
 
@@ -424,13 +487,10 @@ func judgeOne(j PolicyJudge, ev *event.Event) (f PolicyFacts, err error) {
 }
 
 func (e *Engine) observe(rule int32, p *pending, pair Pair, late bool) {
-	o := Observation{Time: p.at, Key: pair.Key, Value: pair.Value, Event: p.ev, Late: late}
-	verdicts, err := observeOne(e.dets[rule], o, e.verdict[:0])
-	if err != nil {
-		e.fault(RuleError{Rule: e.rules[rule].ID, EventID: p.ev.ID, Err: err})
-		return
+	o := Observation{Time: p.at, Key: pair.Key, Value: pair.Value, Event: &e.outline, Late: late}
+	if verdicts := e.dets[rule].Observe(o, e.verdict[:0]); len(verdicts) > 0 {
+		e.verdicts(rule, verdicts, p, pair, late)
 	}
-	e.verdicts(rule, verdicts, p, pair, late)
 }
 
 // verdicts turns what a detector found into detections.
@@ -439,15 +499,15 @@ func (e *Engine) verdicts(rule int32, found []Verdict, p *pending, on Pair, late
 	for i := range found {
 		v := &found[i]
 		about := v.Event
-		if about == nil {
-			about = p.ev
+		if about == nil || about == &e.outline {
+			about = p.whole()
 		}
 		e.session.Begin(about)
 		d, err := detectOne(e.session, int(rule), v, on)
 		if err != nil {
 			id := ""
 			if about != nil {
-				id = about.ID
+				id = strings.Clone(about.ID)
 			}
 			e.fault(RuleError{Rule: e.rules[rule].ID, EventID: id, Err: err})
 			continue
@@ -524,71 +584,4 @@ func (e *Engine) Stats() EngineStats {
 		}
 	}
 	return s
-}
-
-// pending is an event whose ordered work waits.
-type pending struct {
-	at    time.Time
-	ev    *event.Event
-	work  []work
-	judge bool
-}
-
-// reorder is a heap of pending events by (time, event id, recipient).
-type reorder struct{ items []pending }
-
-func (r *reorder) len() int { return len(r.items) }
-
-func (r *reorder) less(i, j int) bool {
-	a, b := &r.items[i], &r.items[j]
-	if !a.at.Equal(b.at) {
-		return a.at.Before(b.at)
-	}
-	if a.ev.ID != b.ev.ID {
-		return a.ev.ID < b.ev.ID
-	}
-	return a.ev.Recipient < b.ev.Recipient
-}
-
-func (r *reorder) push(p pending) {
-	r.items = append(r.items, p)
-	i := len(r.items) - 1
-	for i > 0 {
-		up := (i - 1) / 2
-		if !r.less(i, up) {
-			return
-		}
-		r.items[i], r.items[up] = r.items[up], r.items[i]
-		i = up
-	}
-}
-
-func (r *reorder) pop() pending {
-	top := r.items[0]
-	last := len(r.items) - 1
-	r.items[0] = r.items[last]
-	r.items[last] = pending{}
-	r.items = r.items[:last]
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= last {
-			break
-		}
-		if right := child + 1; right < last && r.less(right, child) {
-			child = right
-		}
-		if !r.less(child, i) {
-			break
-		}
-		r.items[i], r.items[child] = r.items[child], r.items[i]
-		i = child
-	}
-	return top
-}
-
-// sorted returns the pending events in order, without removing them.
-func (r *reorder) sorted() []pending {
-	c := reorder{items: append([]pending(nil), r.items...)}
-	sort.Slice(c.items, c.less)
-	return c.items
 }

@@ -1,6 +1,10 @@
 package detectors
 
 import (
+	"slices"
+	"strings"
+	"time"
+
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
@@ -14,13 +18,22 @@ type Evaluator struct {
 	lookup  lookup
 	judges  bool // some rule reads policy facts
 	pairs   []Pair
+	works   []work // the chunk being filled
+	arena   Arena  // of Evaluate
 
 	observers [][]int32 // as the engine's
 }
 
+// workChunk is how many pieces of work are allocated at a time, maxWork how
+// many one event makes as a rule.
+const (
+	workChunk = 512
+	maxWork   = 24
+)
+
 // NewEvaluator returns an evaluator for the set.
 func NewEvaluator(set RuleSet) *Evaluator {
-	e := &Evaluator{rules: set.Rules(), session: set.NewSession(), lookup: lookup{index: set.Index()}}
+	e := &Evaluator{rules: set.Rules(), session: set.NewSession(), lookup: lookup{index: set.Index()}, arena: Arena{shared: true}}
 	e.observers = observersOf(e.rules)
 	for i := range e.rules {
 		e.judges = e.judges || e.rules[i].Policy
@@ -31,12 +44,18 @@ func NewEvaluator(set RuleSet) *Evaluator {
 // Evaluated is what an Evaluator found out about an event, to be handed to
 // the Engine of the event's partition.
 type Evaluated struct {
+	// Event is nil where the engine needs no more of it than Brief has.
 	Event *event.Event
+	Brief *event.Brief
+	// Hold, when not nil, owns the event's memory: where Keeps says so, the
+	// engine releases it once, when it has decided the event.
+	Hold  Holder
 	found []found
 	work  []work
 	errs  []RuleError
 	judge bool
 	told  bool     // a rule of found is observed by others
+	whole bool     // some of the work needs the whole event
 	key   [16]byte // hashed here, where evaluators work in parallel
 }
 
@@ -58,59 +77,165 @@ type work struct {
 // Apply returns, so that neither may be reused by the caller.
 func (v *Evaluated) Keeps() bool { return v.judge || v.told || len(v.work) > 0 }
 
+// Shorten replaces the event by its brief where that is enough for the engine,
+// and says whether it did: the event may be reused then, not the record.
+// Nothing in b may share the event's own memory.
+func (v *Evaluated) Shorten(b *event.Brief) bool {
+	if v.judge || v.whole || len(v.found) > 0 {
+		return false
+	}
+	v.Event, v.Brief = nil, b
+	return true
+}
+
+// Whole returns the event, from its record if need be.
+func (v *Evaluated) Whole() *event.Event {
+	if v.Event == nil {
+		return v.Brief.Event()
+	}
+	return v.Event
+}
+
+// Own gives the event memory of its own, so that nothing has to be held.
+func (v *Evaluated) Own() {
+	v.Event, v.Brief, v.Hold = v.Whole().Clone(), nil, nil
+	v.work = slices.Clone(v.work)
+}
+
+// Time is the event's.
+func (v *Evaluated) Time() time.Time {
+	if v.Event == nil {
+		return v.Brief.Time
+	}
+	return v.Event.Time
+}
+
+// ID is the event's id.
+func (v *Evaluated) ID() string {
+	if v.Event == nil {
+		return v.Brief.ID
+	}
+	return v.Event.ID
+}
+
 // Matches counts the rules without state that matched.
 func (v *Evaluated) Matches() int { return len(v.found) }
 
 // Evaluate applies the rules to an event. It allocates nothing for rules that
 // do not match. The result refers to the event.
-func (e *Evaluator) Evaluate(ev *event.Event) Evaluated {
+func (e *Evaluator) Evaluate(ev *event.Event) Evaluated { return e.EvaluateIn(ev, &e.arena) }
+
+// Arena is memory for what is found out about events. One that is given to
+// EvaluateIn may be Reset when the engine has released all of these.
+type Arena struct {
+	chunks [][]work
+	used   int // chunks before it are full
+	shared bool
+}
+
+// Reset makes the memory free.
+func (a *Arena) Reset() {
+	for i := range a.chunks {
+		a.chunks[i] = a.chunks[i][:0]
+	}
+	a.used = 0
+}
+
+// room returns a chunk that takes what one event makes as a rule.
+func (a *Arena) room() *[]work {
+	for ; a.used < len(a.chunks); a.used++ {
+		if c := &a.chunks[a.used]; cap(*c)-len(*c) >= maxWork {
+			return c
+		}
+	}
+	if a.shared {
+		// Never reset: what is full is left to the collector.
+		a.chunks, a.used = a.chunks[:0], 0
+	}
+	a.chunks = append(a.chunks, make([]work, 0, workChunk))
+	return &a.chunks[a.used]
+}
+
+// EvaluateIn is Evaluate with the result's memory in an arena.
+func (e *Evaluator) EvaluateIn(ev *event.Event, a *Arena) Evaluated {
 	v := Evaluated{Event: ev, judge: e.judges && PolicyAction(ev.Action), key: ev.DedupKey()}
 	cands := e.lookup.find(ev)
 	if len(cands) == 0 {
 		return v
 	}
-	facts, begun := FactsOf(ev), false
-	for _, c := range cands {
+	chunk := a.room()
+	e.works = *chunk
+	from := len(e.works)
+	facts, begun, next := FactsOf(ev), false, 0
+	for next < len(cands) {
+		// A panic ends one rule, not the others.
+		if err := e.each(&v, cands, facts, &begun, &next); err != nil {
+			e.fault(&v, cands[next].rule, err)
+			next++
+		}
+	}
+	if n := len(e.works); n > from {
+		v.work = e.works[from:n:n]
+		*chunk = e.works
+	}
+	return v
+}
+
+// each evaluates the candidates from next on.
+func (e *Evaluator) each(v *Evaluated, cands []candidate, facts Facts, begun *bool, next *int) (err error) {
+	defer guard(&err)
+	for ; *next < len(cands); *next++ {
+		c := &cands[*next]
 		if facts&^c.allowed != 0 {
 			continue
 		}
 		r := &e.rules[c.rule]
 		if r.Policy {
-			v.work = append(v.work, work{rule: c.rule, deferred: true})
+			e.works = append(e.works, work{rule: c.rule, deferred: true})
+			v.whole = true
 			continue
 		}
-		if !begun {
-			e.session.Begin(ev)
-			begun = true
+		if !*begun {
+			e.session.Begin(v.Event)
+			*begun = true
 		}
-		e.one(&v, c.rule, r)
+		// The event's kind and facts alone may make the condition true.
+		if c.certain == 0 || facts&^c.certain != 0 {
+			ok, err := e.session.Match(int(c.rule))
+			if err != nil {
+				e.fault(v, c.rule, err)
+			}
+			if !ok || err != nil {
+				continue
+			}
+		}
+		if err := e.matched(v, c.rule, r); err != nil {
+			e.fault(v, c.rule, err)
+		}
 	}
-	return v
+	return nil
 }
 
-// one evaluates a rule on the event of the session.
-func (e *Evaluator) one(v *Evaluated, rule int32, r *Rule) {
-	ok, err := matchOne(e.session, int(rule))
-	switch {
-	case err == nil && !ok:
-		return
-	case err == nil && r.New == nil:
+// matched says what a rule that matched has to say, or has to observe.
+func (e *Evaluator) matched(v *Evaluated, rule int32, r *Rule) (err error) {
+	if r.New == nil {
 		var d alert.Detection
-		if d, err = detectOne(e.session, int(rule), nil, Pair{}); err == nil {
+		if d, err = e.session.Detection(int(rule), nil, Pair{}); err == nil {
 			v.found = append(v.found, found{rule: rule, det: d})
 			v.told = v.told || observed(e.observers, rule)
 		}
-	case err == nil:
-		e.pairs, err = pairsOne(e.session, int(rule), e.pairs[:0])
-		if err == nil {
-			for _, p := range e.pairs {
-				v.work = append(v.work, work{rule: rule, pair: p})
-			}
+		return err
+	}
+	if e.pairs, err = e.session.Pairs(int(rule), e.pairs[:0]); err == nil {
+		for _, p := range e.pairs {
+			e.works = append(e.works, work{rule: rule, pair: p})
 		}
 	}
-	if err != nil {
-		v.errs = append(v.errs, RuleError{Rule: r.ID, EventID: v.Event.ID, Err: err})
-	}
+	return err
+}
+
+func (e *Evaluator) fault(v *Evaluated, rule int32, err error) {
+	v.errs = append(v.errs, RuleError{Rule: e.rules[rule].ID, EventID: strings.Clone(v.Event.ID), Err: err})
 }
 
 func matchOne(s Session, rule int) (ok bool, err error) {

@@ -178,20 +178,28 @@ func (a Facts) describe() []string {
 	return out
 }
 
+// The place and the number of words of each field, where FactsOf finds them
+// without following pointers.
+var factShift, factWords = func() (shift, words [32]uint8) {
+	for i, f := range factFields {
+		shift[i], words[i] = uint8(f.shift), uint8(len(f.Words))
+	}
+	return shift, words
+}()
+
 func bit(field int, value uint8) Facts {
-	f := factFields[field]
-	if int(value) >= len(f.Words) {
+	if value >= factWords[field] {
 		value = 0 // a value newer than this table counts as the unknown one
 	}
-	return 1 << (f.shift + uint(value))
+	return 1 << ((factShift[field] + value) & 63)
 }
 
 func bitIf(field int, yes bool) Facts {
-	s := factFields[field].shift
+	s := factShift[field]
 	if yes {
 		s++
 	}
-	return 1 << s
+	return 1 << (s & 63)
 }
 
 // FactsOf reads the closed fields of an event.

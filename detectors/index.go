@@ -96,10 +96,12 @@ func (ix *Index) Never(rule int) bool {
 }
 
 // candidate is a rule that events of one kind can match if they have one of
-// the allowed facts in every field.
+// the allowed facts in every field; they match it for certain if they have one
+// of the certain facts in every field.
 type candidate struct {
 	rule    int32
 	allowed Facts
+	certain Facts
 }
 
 // candidates evaluates the filed rules for one kind of event.
@@ -107,8 +109,9 @@ func (ix *Index) candidates(k *kind) []candidate {
 	var out []candidate
 	add := func(rules []int32) {
 		for _, r := range rules {
-			if yes, _ := ix.conds[r].under(k); yes != 0 {
-				out = append(out, candidate{rule: r, allowed: yes})
+			if may, _ := ix.conds[r].under(k); may != 0 {
+				must, _ := ix.conds[r].certain(k)
+				out = append(out, candidate{rule: r, allowed: may, certain: must})
 			}
 		}
 	}
@@ -125,15 +128,34 @@ func (ix *Index) candidates(k *kind) []candidate {
 // outside, and a stranger could make up any number of them.
 const maxKinds = 8192
 
-// lookup is an evaluator's memory of the index.
+// lookup is an evaluator's memory of the index. In front of the map are the
+// kinds met last, each in the one place where its hash puts it.
 type lookup struct {
 	index *Index
 	kinds map[kind][]candidate
+	front [1024]known
+}
+
+type known struct {
+	kind  kind
+	cands []candidate
+}
+
+// place is where in front a kind is.
+func (l *lookup) place(ev *event.Event) *known {
+	h := event.Bucket(ev.NameFold) + 3*event.Bucket(ev.ServiceFold) + uint64(len(ev.Action))
+	return &l.front[h%uint64(len(l.front))]
 }
 
 func (l *lookup) find(ev *event.Event) []candidate {
 	k := kind{name: ev.NameFold, action: string(ev.Action), service: ev.ServiceFold}
+	at := l.place(ev)
+	if at.kind == k {
+		return at.cands
+	}
 	if c, ok := l.kinds[k]; ok {
+		at.kind = kind{name: strings.Clone(k.name), action: strings.Clone(k.action), service: strings.Clone(k.service)}
+		at.cands = c
 		return c
 	}
 	if l.kinds == nil || len(l.kinds) >= maxKinds {

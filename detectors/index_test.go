@@ -41,6 +41,8 @@ func condition(t *rapid.T, depth int) string {
 		`actor.key == ""`, `actor.key != ""`, `actor.key_kind == "long-term"`, `source.kind == "public"`, `actor.session_mfa != "no"`,
 		`param("UserName") == "bob"`, `has_param("UserName")`, `event.hour > 9`, `source.ip == "203.0.113.10"`, `actor.name == "alice"`, `true`, `false`,
 		`in_cidr(source.ip, "203.0.113.0/24")`, `event.region == "CN-hangzhou"`, `event.insight_type == ""`, `actor.caller_account != "x"`,
+		`event.error_code startsWith "no"`, `event.error_code contains "PERM"`, `actor.key startsWith "LTAI"`, `target.type endsWith "r"`, `event.error_code startsWith ""`,
+		`one_of_list("office_networks", source.ip)`, `has_list("office_networks")`, `one_of_list("vpn_networks", source.ip)`, `has_list("vpn_networks")`, `!one_of_list("vpn_networks", source.ip)`,
 	}).Draw(t, "leaf")
 }
 
@@ -80,7 +82,7 @@ func TestIndexEqualsEveryRule(t *testing.T) {
 			id := fmt.Sprintf("r%02d", i)
 			files[id] = ruleFile(id, condition(rt, 3), "")
 		}
-		set := load(t, rules.LoadOptions{}, files)
+		set := load(t, rules.LoadOptions{Lists: map[string][]string{"office_networks": {"203.0.113.0/24"}}}, files)
 		eval, session := set.NewEvaluator(), set.NewSession()
 		for i := range rapid.IntRange(1, 15).Draw(rt, "events") {
 			e := randomEvent(rt, i)

@@ -3,6 +3,7 @@ package detectors
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
@@ -89,7 +90,7 @@ func (e *Engine) signalsOf(rule int32, ev *event.Event, d *alert.Detection, out 
 			e.pairs, err = pairsOne(e.session, int(f), e.pairs[:0])
 		}
 		if err != nil {
-			e.fault(RuleError{Rule: r.ID, EventID: ev.ID, Err: err})
+			e.fault(RuleError{Rule: r.ID, EventID: strings.Clone(ev.ID), Err: err})
 			continue
 		}
 		if !ok {
@@ -118,8 +119,17 @@ func (e *Engine) tell(rule int32, at pending, d *alert.Detection, late bool) {
 func (e *Engine) drain() {
 	for i := 0; i < len(e.signals); i++ {
 		s := e.signals[i]
-		e.observe(s.rule, &s.p, s.pair, s.late)
+		if err := e.hear(&s); err != nil {
+			e.fault(RuleError{Rule: e.rules[s.rule].ID, EventID: strings.Clone(s.p.id()), Err: err})
+		}
 	}
 	clear(e.signals)
 	e.signals = e.signals[:0]
+}
+
+func (e *Engine) hear(s *signal) (err error) {
+	defer guard(&err)
+	e.look(&s.p)
+	e.observe(s.rule, &s.p, s.pair, s.late)
+	return nil
 }

@@ -55,7 +55,7 @@ func (e *Engine) Snapshot() []byte {
 	enc.uvarint(uint64(len(waiting)))
 	for i := range waiting {
 		enc.time(waiting[i].at)
-		enc.bytes(waiting[i].ev.Raw())
+		enc.bytes(waiting[i].raw())
 	}
 
 	enc.uvarint(uint64(len(e.rules)))

@@ -45,8 +45,10 @@ type program struct {
 	code    *vm.Program
 	cond    detectors.Cond
 	native  native
-	text    textOf // of a key or text that is one field or look-up
-	policy  bool   // reads policy facts
+	text    textOf    // of a key or text that is one field or look-up
+	parts   []keyPart // of a text that is joined by +, else nil
+	slot    int       // where a session remembers the text of the event at hand
+	policy  bool      // reads policy facts
 	verdict bool
 	kind    reflect.Kind
 	consts  []string // texts it can give, when it gives nothing else
@@ -66,6 +68,7 @@ type tables struct {
 type compiler struct {
 	tables *tables
 	cache  map[string]*program
+	slots  int // programs that sessions remember the text of
 	warns  []warning
 }
 
@@ -116,6 +119,8 @@ func (c *compiler) expression(f *file, t text, src string, offset int, u use, ma
 	if failed {
 		return nil
 	}
+	p.slot = c.slots
+	c.slots++
 	if !warned {
 		c.cache[key] = p
 	}
@@ -173,7 +178,9 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 	}
 	p.consts, p.isConst = constTexts(tree.Node)
 	if u != useMatch {
-		p.text = plainText(tree.Node, u == useKey)
+		if p.text = plainText(tree.Node, u == useKey); p.text != nil {
+			p.parts = partsOf(tree.Node, u == useKey)
+		}
 	}
 	return p, a.faults
 }

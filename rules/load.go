@@ -309,9 +309,9 @@ func (s *Set) build() {
 	conds := make([]detectors.Cond, len(s.rules))
 	s.meta = make([]detectors.Rule, len(s.rules))
 	for i, r := range s.rules {
-		conds[i] = r.cond
+		conds[i] = r.cond.Settle(func(name string) bool { return s.lists[name] != nil })
 		s.meta[i] = detectors.Rule{
-			ID: r.id(), Version: r.doc.Version, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: r.cond,
+			ID: r.id(), Version: r.doc.Version, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: conds[i],
 			Signals: s.signalsOf(r),
 		}
 	}

@@ -262,6 +262,66 @@ func plainText(n ast.Node, key bool) textOf {
 	return get
 }
 
+// keyPart is one of the texts that a key is joined from.
+type keyPart struct {
+	get   textOf
+	lower bool
+}
+
+// partsOf splits a + b + c whose parts are fields, look-ups and constants; nil
+// when n is anything else.
+func partsOf(n ast.Node, key bool) []keyPart {
+	b, ok := n.(*ast.BinaryNode)
+	if !ok || b.Operator != "+" {
+		return nil
+	}
+	var out []keyPart
+	for _, side := range []ast.Node{b.Left, b.Right} {
+		if more := partsOf(side, key); more != nil {
+			out = append(out, more...)
+			continue
+		}
+		p := keyPart{}
+		if l, ok := side.(*ast.BuiltinNode); ok && l.Name == "lower" && len(l.Arguments) == 1 {
+			if name, ok := path(l.Arguments[0]); ok {
+				switch name {
+				case "event.name":
+					p = keyPart{get: func(s *session) string { return s.ev.Name }, lower: true}
+				case "event.service":
+					p = keyPart{get: func(s *session) string { return s.ev.Service }, lower: true}
+				}
+			}
+		}
+		if p.get == nil {
+			p.get = plainText(side, key)
+		}
+		if p.get == nil {
+			return nil
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// append writes the part.
+func (p *keyPart) append(buf []byte, s *session) []byte {
+	text := p.get(s)
+	if !p.lower {
+		return append(buf, text...)
+	}
+	n := len(buf)
+	buf = append(buf, text...)
+	for i := n; i < len(buf); i++ {
+		switch c := buf[i]; {
+		case c >= 0x80:
+			return append(buf[:n], strings.ToLower(text)...)
+		case c-'A' < 26:
+			buf[i] = c | 0x20
+		}
+	}
+	return buf
+}
+
 // text compiles what gives a text: a field, a look-up by constant key, #, or
 // lower() of one of these.
 func (c nativeCompiler) text(n ast.Node, element *ast.StringNode) (get textOf, fold bool, name string, ok bool) {

@@ -335,6 +335,12 @@ func derive(n ast.Node) detectors.Cond {
 	case *ast.ConditionalNode:
 		c := derive(n.Cond)
 		return detectors.Or(detectors.And(c, derive(n.Exp1)), detectors.And(detectors.Not(c), derive(n.Exp2)))
+	case *ast.CallNode:
+		if id, ok := n.Callee.(*ast.IdentifierNode); ok && (id.Value == "one_of_list" || id.Value == "has_list") && len(n.Arguments) > 0 {
+			if name, ok := n.Arguments[0].(*ast.StringNode); ok {
+				return detectors.List(name.Value)
+			}
+		}
 	case *ast.IdentifierNode, *ast.MemberNode:
 		name, ok := path(n)
 		if !ok {
@@ -468,6 +474,10 @@ func resembles(n *ast.BinaryNode) (detectors.Cond, bool) {
 	}
 	f, ok := kindField(name)
 	if !ok {
+		if f, ok := detectors.ClosedField(name); ok && f.Words[0] == "false" && lit.Value != "" && n.Operator != "matches" {
+			// A text that is not there holds no other.
+			return detectors.And(detectors.OneOf(f, "true"), detectors.Any()), true
+		}
 		return detectors.Cond{}, false
 	}
 	low := strings.ToLower(lit.Value)

@@ -634,21 +634,20 @@ func (s *session) account() string {
 func (s *session) observations(r *rule, out []detectors.Pair) ([]detectors.Pair, error) {
 	value := ""
 	if r.value != nil {
-		v, err := s.scalar(r.value)
-		if err != nil {
+		var err error
+		if value, err = s.word(r.value); err != nil {
 			return out, fmt.Errorf("value: %w", err)
 		}
-		value = s.words.keep(v)
 	}
 	if len(r.steps) == 0 {
-		key, err := s.scalar(r.by)
+		key, err := s.word(r.by)
 		if err != nil {
 			return out, fmt.Errorf("by: %w", err)
 		}
 		if key == "" {
 			return out, nil // nothing that state could belong to
 		}
-		return append(out, detectors.Pair{Key: s.words.keep(key), Value: value}), nil
+		return append(out, detectors.Pair{Key: key, Value: value}), nil
 	}
 	for i := range r.steps {
 		st := &r.steps[i]
@@ -659,12 +658,12 @@ func (s *session) observations(r *rule, out []detectors.Pair) ([]detectors.Pair,
 		if !ok {
 			continue
 		}
-		key, err := s.scalar(st.by)
+		key, err := s.word(st.by)
 		if err != nil {
 			return out, fmt.Errorf("by of step %s: %w", st.name, err)
 		}
 		if key != "" {
-			out = append(out, detectors.Pair{Key: s.words.keep(key), Value: st.name})
+			out = append(out, detectors.Pair{Key: key, Value: st.name})
 		}
 	}
 	return out, nil

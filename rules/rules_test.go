@@ -488,14 +488,18 @@ func TestNativeTexts(t *testing.T) {
 	ev := parse(t, map[string]any{"eventName": "CreateUser", "serviceName": "RAM", "errorCode": "Forbidden.RAM", "eventType": "apicall", "acsRegion": "CN-Hangzhou",
 		"requestParameters": map[string]any{"UserName": "Bob"}, "additionalEventData": map[string]any{"loginType": "sso"}})
 	exprs := []string{`param("UserName")`, `resp("x")`, `extra("loginType")`, `field("eventId")`, `resource("x")`, `lower(param("UserName"))`, `lower(event.name)`, `lower(event.service)`, `lower(event.error_code)`,
-		`actor.id + "|" + source.network`, `lower(event.service) + (event.rw == "Write" ? " write" : " read")`, `source.asn != 0 ? "AS" + string(source.asn) : event.name`, `"x"`,
+		`actor.id + "|" + source.network`, `lower(event.service) + ":" + lower(event.name)`, `event.name + event.service + event.error_code`, `"a" + (event.name + "b")`, `lower(event.service) + (event.rw == "Write" ? " write" : " read")`, `source.asn != 0 ? "AS" + string(source.asn) : event.name`, `"x"`,
 		`event.hour < 6 ? "night" : event.hour < 12 ? string(event.hour) : event.service + param("UserName")`}
 	for _, f := range Fields() {
 		if f.Type == "string" && !strings.HasPrefix(f.Name, "policy.") && !strings.HasPrefix(f.Name, "verdict.") {
 			exprs = append(exprs, f.Name)
 		}
 	}
-	for _, u := range []use{useKey, useText} {
+	foreign := parse(t, map[string]any{"eventName": "CREATEİÜser", "serviceName": "Ärm", "sourceIpAddress": "2001:db8::1"})
+	for i, u := range []use{useKey, useText, useKey} {
+		if i == 2 {
+			ev = foreign
+		}
 		for _, src := range exprs {
 			c := &compiler{tables: &tables{}, cache: map[string]*program{}}
 			p, faults := c.compile(src, u, allowed{})
@@ -512,6 +516,11 @@ func TestNativeTexts(t *testing.T) {
 				t.Errorf("%s has no native form", src)
 			} else if got := p.text(s); got != want {
 				t.Errorf("%s as %d is %q natively and %q on the machine", src, u, got, want)
+			}
+			for range 2 {
+				if got, err := s.word(p); got != want || err != nil {
+					t.Errorf("%s as %d is the word %q (%v) natively and %q on the machine", src, u, got, err, want)
+				}
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/expr-lang/expr/vm"
 
@@ -31,6 +32,10 @@ type session struct {
 	geo     detectors.Geo
 	cache   geoCache
 	words   interner
+	turn    uint64     // one for each event
+	memo    []memoWord // by slot
+	scratch []byte     // a word being put together
+	places  map[netip.Addr]addrWords
 	asked   map[wordKey]bool
 }
 
@@ -120,6 +125,38 @@ func newSession(set *Set) *session {
 func (s *session) Begin(ev *event.Event) {
 	s.ev, s.box, s.lazy, s.details = ev, nil, lazy{}, nil
 	s.filled = false
+	s.turn++
+}
+
+// memoWord is the text that a program gave for the event of a turn.
+type memoWord struct {
+	turn uint64
+	word string
+}
+
+// word evaluates a key or value. The text does not share the record's memory,
+// and several rules that ask for the same one share the work.
+func (s *session) word(p *program) (string, error) {
+	if p.text == nil || s.ev == nil {
+		v, err := s.scalar(p)
+		return s.words.keep(v), err
+	}
+	if p.slot >= len(s.memo) {
+		s.memo = append(s.memo, make([]memoWord, p.slot+1-len(s.memo))...)
+	}
+	m := &s.memo[p.slot]
+	if m.turn != s.turn {
+		if m.turn = s.turn; p.parts == nil {
+			m.word = s.words.keep(p.text(s))
+		} else {
+			s.scratch = s.scratch[:0]
+			for i := range p.parts {
+				s.scratch = p.parts[i].append(s.scratch, s)
+			}
+			m.word = s.words.keep(unsafe.String(unsafe.SliceData(s.scratch), len(s.scratch)))
+		}
+	}
+	return m.word, nil
 }
 
 // fill makes the environment of the event, for the expression machine. Most
@@ -400,22 +437,38 @@ func (s *session) resource(typ string) (out string) {
 
 func (s *session) ip() string {
 	if s.lazy.have&haveIP == 0 {
-		s.lazy.have |= haveIP
-		if s.ev != nil && s.ev.Address.IP.IsValid() {
-			s.lazy.ip = s.ev.Address.IP.String()
-		}
+		s.spellAddress()
 	}
 	return s.lazy.ip
 }
 
 func (s *session) network() string {
 	if s.lazy.have&haveNetwork == 0 {
-		s.lazy.have |= haveNetwork
-		if s.ev != nil {
-			s.lazy.network = Network(s.ev.Address.IP)
-		}
+		s.spellAddress()
 	}
 	return s.lazy.network
+}
+
+// addrWords is an address and its network in words.
+type addrWords struct{ ip, network string }
+
+// spellAddress puts the event's address into words. Those of the last few
+// thousand addresses are remembered: they come again with every event.
+func (s *session) spellAddress() {
+	s.lazy.have |= haveIP | haveNetwork
+	if s.ev == nil || !s.ev.Address.IP.IsValid() {
+		return
+	}
+	a := s.ev.Address.IP
+	w, ok := s.places[a]
+	if !ok {
+		if s.places == nil || len(s.places) >= maxPlaces {
+			s.places = make(map[netip.Addr]addrWords)
+		}
+		w = addrWords{a.String(), Network(a)}
+		s.places[a] = w
+	}
+	s.lazy.ip, s.lazy.network = w.ip, w.network
 }
 
 // Network is the network that stands for an address in baselines: its /24,
@@ -543,21 +596,40 @@ func (c *geoCache) find(g detectors.Geo, a netip.Addr) geoPlace {
 	return p
 }
 
-// interner gives equal keys one copy that does not hold on to a record.
-type interner struct{ words map[string]string }
+// interner gives equal keys one copy that does not hold on to a record. In
+// front of the map are the words met last, each in the one place where its hash
+// puts it.
+type interner struct {
+	words map[string]string
+	front []string
+}
 
-const maxInterned = 65_536
+const (
+	maxInterned = 65_536
+	wordFront   = 4096
+)
 
 func (t *interner) keep(s string) string {
-	if w, ok := t.words[s]; ok {
-		return w
+	if s == "" {
+		return ""
 	}
-	if t.words == nil || len(t.words) >= maxInterned {
-		t.words = make(map[string]string)
+	if t.front == nil {
+		t.front = make([]string, wordFront)
 	}
-	s = strings.Clone(s)
-	t.words[s] = s
-	return s
+	at := &t.front[event.Bucket(s)%wordFront]
+	if *at == s {
+		return *at
+	}
+	w, ok := t.words[s]
+	if !ok {
+		if t.words == nil || len(t.words) >= maxInterned {
+			t.words = make(map[string]string)
+		}
+		w = strings.Clone(s)
+		t.words[w] = w
+	}
+	*at = w
+	return w
 }
 
 // sameWord is what param_is asks. truth is the wanted word as a truth value:

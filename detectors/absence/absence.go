@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
@@ -119,6 +120,7 @@ type Detector struct {
 	floor int64 // entities last seen before it are forgotten
 	mark  int64 // watermark
 	drop  func(*window.Entry[state])
+	ahead []*window.Entry[state] // entities whose last event is not copied yet
 }
 
 // class is past silences of about one length: how many in this epoch, and how
@@ -140,8 +142,12 @@ type state struct {
 	stale       bool    // silences came or went since the limit was worked out
 	reported    bool    // this silence has had its verdict
 	place       int     // in the queue, 1 for the first; 0 when not in it
-	record      []byte  // the last event
-	id          string
+	// The last event: as it came, until the detector has to let go of it, and
+	// then a copy. A busy entity's is copied now and then, not each time.
+	listed bool // in Detector.ahead: record is not the detector's own
+	record []byte
+	id     string
+	spare  []byte // for the copy
 }
 
 // The number of classes of silences, each a quarter of an octave of seconds:
@@ -176,7 +182,7 @@ func New(c Config) *Detector {
 
 func (d *Detector) reset() {
 	d.table = window.NewTable[state](window.Limits{Keys: d.cfg.MaxKeys, Bytes: d.cfg.MaxBytes})
-	d.queue = nil
+	d.queue, d.ahead = nil, nil
 	d.floor, d.mark = window.Nanos(time.Time{}), window.Nanos(time.Time{})
 }
 
@@ -208,7 +214,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		d.teach(s, at)
 		s.last = at
 	}
-	d.keep(s, &o)
+	d.keep(e, &o)
 	d.expect(s)
 	s.reported = false
 	d.enqueue(e)
@@ -307,32 +313,51 @@ func (d *Detector) usual(s *state) int64 {
 // bytes. Of a larger one only what names the event is kept.
 const MaxRecord = 8 << 10
 
-// keep remembers the last event, without holding on to its record.
-func (d *Detector) keep(s *state, o *detectors.Observation) {
+// keep remembers the last event.
+func (d *Detector) keep(e *window.Entry[state], o *detectors.Observation) {
+	s := &e.State
+	if !s.listed {
+		s.spare = s.record
+	}
 	if o.Event == nil {
-		s.id, s.record = "", s.record[:0]
+		s.id, s.record, s.listed = "", nil, false
 		return
 	}
-	s.id = window.ID(o)
-	raw := o.Event.Raw()
-	if len(raw) > MaxRecord {
-		raw = outline(o.Event)
+	s.id, s.record = window.BoundID(o.Event.ID), o.Event.Raw()
+	if len(s.record) > MaxRecord {
+		s.record = outline(s.record, o.Event.Time)
 	}
-	if cap(s.record) > 2*len(raw)+512 {
-		s.record = nil
+	if !s.listed {
+		s.listed = true
+		d.ahead = append(d.ahead, e)
 	}
-	s.record = append(s.record[:0], raw...)
+}
+
+// LetGo implements detectors.Looker: it copies what last events there are.
+func (d *Detector) LetGo() {
+	for i, e := range d.ahead {
+		if s := &e.State; s.listed {
+			s.listed = false
+			s.id = strings.Clone(s.id)
+			if cap(s.spare) > 2*len(s.record)+512 {
+				s.spare = nil
+			}
+			s.record, s.spare = append(s.spare[:0], s.record...), nil
+		}
+		d.ahead[i] = nil
+	}
+	d.ahead = d.ahead[:0]
 }
 
 // The estimated sizes of an entity besides what the table counts and its
 // record, and of a class of silences.
 const (
-	stateCost = 110
+	stateCost = 160
 	classCost = 12
 )
 
 func (s *state) size() int {
-	return stateCost + cap(s.classes)*classCost + cap(s.record) + len(s.id)
+	return stateCost + cap(s.classes)*classCost + len(s.record)
 }
 
 // deadline is the time after which an entity is missed.
@@ -404,7 +429,7 @@ func (d *Detector) verdict(s *state) detectors.Verdict {
 		Details: map[string]any{"absence": details},
 	}
 	if s.id != "" {
-		v.EventIDs = []string{s.id}
+		v.EventIDs = []string{strings.Clone(s.id)}
 	}
 	if len(s.record) > 0 {
 		// It was an event when it was kept, or a restored snapshot says so.

@@ -384,6 +384,7 @@ func TestMeasuredSize(t *testing.T) {
 			d.Observe(at(t, fmt.Sprintf("%016d", i), fmt.Sprintf("3A5C1B2E-0000-4000-8000-%012d", i), time.Duration(j*j*j)*time.Second), nil)
 		}
 	}
+	d.LetGo()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	s, heap := d.Stats(), int(after.HeapAlloc)-int(before.HeapAlloc)
@@ -483,5 +484,46 @@ func BenchmarkAdvance(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		d.Advance(mark, nil)
+	}
+}
+
+// TestLetGo: what was observed may be overwritten once the detector let go,
+// and when it does so changes nothing.
+func TestLetGo(t *testing.T) {
+	run := func(every int) (string, []detectors.Verdict) {
+		d := New(Defaults())
+		var out []detectors.Verdict
+		var lent [][]byte
+		for i := range 400 {
+			for _, key := range []string{"a", "b"} {
+				raw := []byte(fmt.Sprintf(`{"eventId":"e%d%s","eventName":"GetUser","serviceName":"Ram","eventTime":%q}`, i, key, t0.Add(time.Duration(i)*time.Hour).Format(time.RFC3339)))
+				ev, err := event.Parse(raw)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out = d.Observe(detectors.Observation{Time: ev.Time, Key: key, Event: ev}, out)
+				if lent = append(lent, raw); len(lent) >= every {
+					d.LetGo()
+					for _, raw := range lent {
+						for k := range raw {
+							raw[k] = 'X'
+						}
+					}
+					lent = lent[:0]
+				}
+			}
+		}
+		snap := string(d.Snapshot())
+		return snap, d.Advance(t0.Add(2000*time.Hour), out)
+	}
+	snap, verdicts := run(1)
+	if len(verdicts) != 2 || verdicts[0].Event == nil || verdicts[0].Event.ID != "e399a" || !slices.Equal(verdicts[0].EventIDs, []string{"e399a"}) {
+		t.Fatalf("%+v", verdicts)
+	}
+	for _, every := range []int{2, 3, 7, 1000} {
+		s, v := run(every)
+		if s != snap || len(v) != 2 || v[0].Reason != verdicts[0].Reason || string(v[1].Event.Raw()) != string(verdicts[1].Event.Raw()) {
+			t.Errorf("letting go every %d observations changes what is known: %+v", every, v)
+		}
 	}
 }

@@ -11,7 +11,12 @@ import (
 )
 
 // outline is a small record of an event: who, where, what and when.
-func outline(ev *event.Event) []byte {
+func outline(raw []byte, at time.Time) []byte {
+	ev, err := event.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	ev.Time = at
 	text := func(s string) string {
 		if len(s) > window.MaxKey {
 			return ""

@@ -103,7 +103,9 @@ func (c *Config) see(value string) (s sight, ok bool) {
 func letter(b byte) bool { b |= 0x20; return b >= 'a' && b <= 'z' }
 
 func parseASN(text string) uint32 {
-	text = strings.TrimSpace(text)
+	if text = strings.TrimSpace(text); text == "" {
+		return 0
+	}
 	if len(text) > 2 && (text[0]|0x20) == 'a' && (text[1]|0x20) == 's' {
 		text = text[2:]
 	}

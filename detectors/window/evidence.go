@@ -37,11 +37,11 @@ func ID(o *detectors.Observation) string {
 	if o.Event == nil {
 		return ""
 	}
-	if len(o.Event.ID) > MaxID {
-		return shorten(o.Event.ID, MaxID)
-	}
-	return strings.Clone(o.Event.ID)
+	return strings.Clone(BoundID(o.Event.ID))
 }
+
+// BoundID is an event id as it is kept, which may share the id's memory.
+func BoundID(id string) string { return shorten(id, MaxID) }
 
 // Mark is one event as evidence: when, and which.
 type Mark struct {

@@ -143,7 +143,7 @@ func isServiceDomain(s string) bool {
 // resolveAddress reads the source. Where the record says Internal, some
 // consoles give the browser's address in a parameter.
 func (w *walk) resolveAddress() {
-	w.ev.Address = ParseAddress(w.address)
+	w.ev.Address = w.parseAddress(w.address)
 	if w.ev.Address.Kind == AddressInternal && w.clientIP != "" {
 		if a := ParseAddress(w.clientIP); a.IP.IsValid() || a.Kind == AddressMasked {
 			w.ev.Address = a

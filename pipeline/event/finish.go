@@ -31,13 +31,9 @@ func (w *walk) finish(start int) error {
 		ev.Actor.Account = ""
 	}
 
-	name, service := lookupName(ev.Name), lookupService(ev.Service)
-	if ev.NameFold = name.fold; ev.NameFold == "" {
-		ev.NameFold = w.lower(ev.Name)
-	}
-	if ev.ServiceFold = service.fold; ev.ServiceFold == "" {
-		ev.ServiceFold = w.lower(ev.Service)
-	}
+	name, nameFold := w.lookName(ev.Name)
+	service, serviceFold := w.lookService(ev.Service)
+	ev.NameFold, ev.ServiceFold = nameFold, serviceFold
 	switch {
 	case strings.EqualFold(w.rw, "Read"):
 		ev.RW = Read

@@ -44,7 +44,8 @@ func (e *ParseError) Error() string {
 // Parser parses records into a reused Event. The zero value is ready. A
 // Parser may be used by one goroutine at a time.
 type Parser struct {
-	w walk
+	w    walk
+	memo *memo
 }
 
 // Parse parses one record into *ev, replacing all it held. The record must be
@@ -63,7 +64,10 @@ func (p *Parser) Parse(record []byte, ev *Event) error {
 	*ev = Event{}
 	ev.subs.buf = buf
 	w := &p.w
-	*w = walk{scanner: scanner{b: record}, ev: ev}
+	if p.memo == nil {
+		p.memo = new(memo)
+	}
+	*w = walk{scanner: scanner{b: record}, ev: ev, memo: p.memo}
 	return w.parse()
 }
 
@@ -81,12 +85,13 @@ func Parse(record []byte) (*Event, error) {
 
 // Clone returns an event that shares no memory with e or its record.
 func (e *Event) Clone() *Event {
-	c := new(Event)
-	var p Parser
-	if err := p.Parse([]byte(string(e.raw)), c); err != nil {
+	c, err := Parse([]byte(string(e.raw)))
+	if err != nil {
 		// Only an Event that was never parsed gets here.
+		c = new(Event)
 		*c = *e
 	}
+	c.Time = e.Time // which may be another than the record says
 	return c
 }
 
@@ -94,7 +99,8 @@ func (e *Event) Clone() *Event {
 // into the Event as it is.
 type walk struct {
 	scanner
-	ev *Event
+	ev   *Event
+	memo *memo // nil without a Parser
 
 	time, recipient, global, address, errCode, errMessage, rw string
 	identity, user, key, sessionMFA                           string

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/event"
@@ -41,7 +43,65 @@ type batch struct {
 	slab  int
 	used  int
 	kept  int // results whose events the engine may keep
+	// Most events that wait do so in brief: see event.Brief.
+	briefs  [][]event.Brief // used up to briefs[shelf][onShelf]
+	shelf   int
+	onShelf int
+	text    []byte // of their ids
+	works   detectors.Arena
+
+	// Of the goroutine that applies:
+	home    *pool // where it goes when nothing refers to its memory
+	lent    int   // events that the engine has not given back
+	applied bool  // all of it was
 }
+
+// Release implements detectors.Holder: one of the batch's events is decided.
+func (b *batch) Release() {
+	if b.lent--; b.lent == 0 && b.applied {
+		b.home.put(b)
+	}
+}
+
+// pool is batches that nothing refers to. Their memory is large and has been
+// touched: to use it again costs neither the kernel nor the collector
+// anything.
+type pool struct {
+	mu   sync.Mutex
+	free []*batch
+}
+
+// maxFree is how many unused batches are kept, maxSpare the largest of their
+// buffers.
+const (
+	maxFree  = 64
+	maxSpare = 1 << 20
+)
+
+func (p *pool) get() *batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.free)
+	if n == 0 {
+		return &batch{done: make(chan struct{}, 1), home: p}
+	}
+	b := p.free[n-1]
+	p.free[n-1] = nil
+	p.free = p.free[:n-1]
+	return b
+}
+
+func (p *pool) put(b *batch) {
+	b.reset()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) < maxFree {
+		p.free = append(p.free, b)
+	}
+}
+
+// spoil overwrites memory that is given back, in tests: nothing may refer to it.
+var spoil func(*batch)
 
 type result struct {
 	at time.Time // event time, or of the event before where there is none or it is a bad clock's
@@ -59,8 +119,6 @@ type parked struct {
 
 const slabSize = 64
 
-func newBatch() *batch { return &batch{done: make(chan struct{}, 1)} }
-
 // event returns the next free event; its address is stable.
 func (b *batch) event() *event.Event {
 	if b.slab == len(b.slabs) {
@@ -73,6 +131,45 @@ func (b *batch) event() *event.Event {
 	return ev
 }
 
+// add appends a result whose event, the last one, is in the batch's memory.
+func (b *batch) add(at time.Time, v detectors.Evaluated, recipient string) {
+	if v.Keeps() {
+		b.kept++
+		v.Hold = b
+		if b.shorten(&v, recipient) {
+			b.undo()
+		}
+	}
+	b.results = append(b.results, result{at: at, v: v})
+}
+
+// shorten replaces the event by its brief where that is enough. The recipient
+// is the event's, in memory that lasts.
+func (b *batch) shorten(v *detectors.Evaluated, recipient string) bool {
+	if b.shelf == len(b.briefs) {
+		b.briefs = append(b.briefs, make([]event.Brief, slabSize))
+	}
+	br := &b.briefs[b.shelf][b.onShelf]
+	*br = v.Event.Brief()
+	if !v.Shorten(br) {
+		return false
+	}
+	br.Recipient = recipient
+	if n := len(b.text); cap(b.text)-n < len(br.ID) {
+		b.text = make([]byte, 0, max(textChunk, len(br.ID))) // ids keep the old one alive
+	}
+	n := len(b.text)
+	b.text = append(b.text, br.ID...)
+	br.ID = unsafe.String(unsafe.SliceData(b.text[n:]), len(br.ID))
+	if b.onShelf++; b.onShelf == slabSize {
+		b.shelf, b.onShelf = b.shelf+1, 0
+	}
+	return true
+}
+
+// textChunk is room for the ids of a block of events of a usual size.
+const textChunk = 12 << 10
+
 // undo gives the last event back.
 func (b *batch) undo() {
 	if b.used--; b.used < 0 {
@@ -80,16 +177,21 @@ func (b *batch) undo() {
 	}
 }
 
-// reset makes the batch ready for the next chunk. What the engine may have
-// kept is left to it.
-func (b *batch) reset(release bool) {
-	if !release {
-		b.buf, b.slabs = nil, nil
+// reset makes the batch ready for the next chunk.
+func (b *batch) reset() {
+	if spoil != nil {
+		spoil(b)
 	}
 	clear(b.results) // let go of what evaluation allocated
 	b.results, b.parked = b.results[:0], b.parked[:0]
 	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
 	b.earliest, b.latest, b.lead, b.over = time.Time{}, time.Time{}, 0, 0
+	b.shelf, b.onShelf, b.text = 0, 0, b.text[:0]
+	b.works.Reset()
+	b.lent, b.applied = 0, false
+	if cap(b.buf) > maxSpare {
+		b.buf = nil // of one very long record
+	}
 }
 
 // worker parses and evaluates batches. One per goroutine.
@@ -102,6 +204,9 @@ type worker struct {
 	b    *batch
 	last time.Time
 	one  func([]byte) bool // w.record, bound once
+
+	account  string // the last one asked for
+	accounts map[string]string
 }
 
 func newWorker(set detectors.RuleSet, f filter, maxRecord int) *worker {
@@ -181,13 +286,29 @@ func (w *worker) record(raw []byte) bool {
 		b.filtered++
 		return true
 	}
-	r := result{at: ev.Time, v: w.eval.Evaluate(ev)}
-	if r.v.Keeps() {
-		b.kept++
-	}
-	b.results = append(b.results, r)
+	b.add(ev.Time, w.eval.EvaluateIn(ev, &b.works), w.lasting(ev.Recipient))
 	return true
 }
+
+// lasting returns a copy of an account id that is not in the record.
+func (w *worker) lasting(s string) string {
+	if s == w.account {
+		return w.account
+	}
+	c, ok := w.accounts[s]
+	if !ok {
+		if len(w.accounts) >= maxAccounts || w.accounts == nil {
+			w.accounts = make(map[string]string)
+		}
+		c = strings.Clone(s)
+		w.accounts[c] = c
+	}
+	w.account = c
+	return c
+}
+
+// maxAccounts bounds the accounts that a worker remembers.
+const maxAccounts = 4096
 
 func (w *worker) park(err error, raw []byte) {
 	var pe *event.ParseError
@@ -206,7 +327,7 @@ func (w *worker) detach() {
 	}
 	for i := range b.results {
 		if v := &b.results[i].v; v.Keeps() {
-			v.Event = v.Event.Clone()
+			v.Own()
 		}
 	}
 	b.kept = 0

@@ -20,7 +20,27 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// In every test, memory that is given back is overwritten: whoever still
+	// refers to it shows.
+	spoil = func(b *batch) {
+		whole := b.buf[:cap(b.buf)]
+		for i := range whole {
+			whole[i] = 'X'
+		}
+		text := b.text[:cap(b.text)]
+		for i := range text {
+			text[i] = 'Y'
+		}
+		for _, s := range b.slabs {
+			clear(s)
+		}
+		for _, s := range b.briefs {
+			clear(s)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const acct = "1000000000000001"
 

@@ -175,7 +175,7 @@ type run struct {
 	opts  Options
 	bytes counters
 	jobs  chan *batch
-	pool  sync.Pool
+	pool  pool
 
 	engine  *detectors.Engine
 	before  detectors.EngineStats // counts that a restored state brought along
@@ -193,17 +193,12 @@ type run struct {
 	again   int64                // of these, met again
 }
 
-func (r *run) get() *batch {
-	if b, ok := r.pool.Get().(*batch); ok {
-		return b
+// put takes back a batch that is applied. Its memory is free when the engine
+// has given back the events in it.
+func (r *run) put(b *batch) {
+	if b.applied = true; b.lent == 0 {
+		r.pool.put(b)
 	}
-	return newBatch()
-}
-
-// put takes a batch back; release says that nothing refers to its memory.
-func (r *run) put(b *batch, release bool) {
-	b.reset(release)
-	r.pool.Put(b)
 }
 
 // Run replays the sources through the rules. The error is the context's, or
@@ -312,8 +307,8 @@ func (r *run) apply(res *result) {
 		r.applyAhead(res)
 		return
 	}
-	ev := res.v.Event
-	if t := ev.Time; !t.IsZero() {
+	at := res.v.Time()
+	if t := at; !t.IsZero() {
 		if r.first.IsZero() || t.Before(r.first) {
 			r.first = t
 		}
@@ -321,14 +316,17 @@ func (r *run) apply(res *result) {
 			r.last = t
 		}
 	}
+	if b, ok := res.v.Hold.(*batch); ok {
+		b.lent++
+	}
 	r.engine.Apply(res.v, "replay")
-	r.step(ev.Time)
+	r.step(at)
 }
 
 // applyAhead gives the engine an event whose time is a bad clock's: to the
 // rules without state, at the time where its file is.
 func (r *run) applyAhead(res *result) {
-	v := r.plain.Evaluate(res.v.Event)
+	v := r.plain.Evaluate(res.v.Whole()) // nothing that the engine keeps
 	key := v.Event.DedupKey()
 	if r.ahead[key] {
 		r.again++

@@ -47,7 +47,7 @@ var maxReversed = 100_000 // a variable for its test
 func (r *run) pump(ctx context.Context, st *stream) {
 	defer close(st.ready)
 	end := func(err error, over int64) {
-		b := r.get()
+		b := r.pool.get()
 		b.end, b.over = err, over
 		select {
 		case st.ready <- b:
@@ -63,9 +63,9 @@ func (r *run) pump(ctx context.Context, st *stream) {
 	defer shut()
 	s := newSplitter(f, &r.opts)
 	for {
-		b := r.get()
+		b := r.pool.get()
 		if err := s.next(&b.chunk); err != nil {
-			r.put(b, true)
+			r.pool.put(b)
 			shut() // its memory is another's as soon as the end is known
 			end(err, f.bound.over())
 			return
@@ -98,7 +98,7 @@ func (r *run) load(ctx context.Context, st *stream) (at time.Time, ok bool, err 
 				}
 				return st.cur.results[st.next].at, true, nil
 			}
-			r.put(st.cur, st.cur.kept == 0)
+			r.put(st.cur)
 			st.cur = nil
 		}
 		b, err := r.batch(ctx, st)
@@ -148,7 +148,7 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 		} else {
 			st.opened = true
 		}
-		r.put(b, true)
+		r.pool.put(b)
 		if st.err == nil && st.in.want >= 0 && int64(st.in.want) != st.records {
 			st.fail(fmt.Errorf("file %w: %d events by name, %d inside", ErrCount, st.in.want, st.records))
 		}
@@ -200,8 +200,11 @@ func descends(rs []result) bool {
 // bound, and puts it in order of time.
 func (r *run) reverse(ctx context.Context, st *stream) error {
 	for b := st.cur; ; {
+		// All of its events are held: the batch's memory is theirs.
+		for i := range b.results {
+			b.results[i].v.Hold = nil // it is not given back
+		}
 		st.loaded = append(st.loaded, b.results...)
-		r.put(b, false) // all of its events are held
 		if len(st.loaded) >= maxReversed {
 			st.fail(fmt.Errorf("written newest first, and only the first %d events could be put in order: sort it by eventTime", len(st.loaded)))
 			break
@@ -227,7 +230,7 @@ func (r *run) reverse(ctx context.Context, st *stream) error {
 		st.settle(res, times)
 	}
 	slices.SortStableFunc(st.loaded, func(a, b result) int {
-		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.v.Event.ID, b.v.Event.ID))
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.v.ID(), b.v.ID()))
 	})
 	return nil
 }
@@ -319,7 +322,7 @@ func (r *run) date(b *batch, at time.Time) {
 			}
 			res = result{at: at, v: r.own.eval.Evaluate(ev)}
 			if res.v.Keeps() {
-				b.kept++
+				res.v.Hold = b
 			}
 		}
 		kept = append(kept, res)

@@ -175,7 +175,8 @@ A replay has no way to act: it does not link the code that could.`,
 }
 
 // toFile writes to path, or to stdout when it is empty. A file appears whole
-// or not at all.
+// or not at all; what is no regular file (/dev/null, a pipe) is written to and
+// never replaced.
 func toFile(e *env, path string, write func(io.Writer) error) error {
 	if path == "" {
 		b := bufio.NewWriter(e.out)
@@ -183,6 +184,17 @@ func toFile(e *env, path string, write func(io.Writer) error) error {
 			return err
 		}
 		return b.Flush()
+	}
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+		}
+		b := bufio.NewWriter(f)
+		if err := errors.Join(write(b), b.Flush(), f.Close()); err != nil {
+			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+		}
+		return nil
 	}
 	tmp, err := os.CreateTemp(dirOf(path), ".trailwarden-*")
 	if err != nil {

@@ -1,0 +1,104 @@
+package event
+
+import (
+	"encoding/binary"
+	"strings"
+	"unsafe"
+)
+
+// memo is what a Parser remembers of records before: the words that come again
+// in nearly every record, and what they were found to mean. Each word has one
+// place, which the next word of the same place takes. A memo changes how fast
+// a record is parsed, never what is read out of it.
+type memo struct {
+	names     [512]nameMemo
+	services  [64]serviceMemo
+	addresses [512]Address // by Text as given
+	texts     [512]string  // of addresses
+}
+
+type nameMemo struct {
+	name, fold string
+	info       *nameInfo
+}
+
+type serviceMemo struct {
+	name, fold string
+	info       *serviceInfo
+}
+
+// maxMemo is the longest word that is remembered, in bytes.
+const maxMemo = 96
+
+// Bucket spreads texts over the places of a cache: a number that equal texts
+// have in common. It reads a few bytes only, so it is no hash to build a map on.
+func Bucket(s string) uint64 {
+	const p = 0x9e3779b97f4a7c15
+	n := len(s)
+	h := uint64(n) * p
+	if n >= 8 {
+		b := unsafe.Slice(unsafe.StringData(s), n)
+		h ^= binary.LittleEndian.Uint64(b)
+		h = h*p ^ binary.LittleEndian.Uint64(b[n-8:])
+		h = h*p ^ binary.LittleEndian.Uint64(b[(n-8)/2:])
+	} else {
+		for i := range n {
+			h = h<<8 ^ h>>56 ^ uint64(s[i])
+		}
+	}
+	h *= p
+	return h ^ h>>29
+}
+
+// lookName finds an event name in the catalogue and its lower-case form.
+func (w *walk) lookName(name string) (*nameInfo, string) {
+	if w.memo == nil || len(name) > maxMemo || name == "" {
+		info := lookupName(name)
+		if info.fold != "" {
+			return info, info.fold
+		}
+		return info, w.lower(name)
+	}
+	m := &w.memo.names[Bucket(name)%uint64(len(w.memo.names))]
+	if m.name != name {
+		m.name = strings.Clone(name)
+		m.info = lookupName(m.name)
+		if m.fold = m.info.fold; m.fold == "" {
+			m.fold = string(appendLower(nil, m.name))
+		}
+	}
+	return m.info, m.fold
+}
+
+// lookService does the same for a service.
+func (w *walk) lookService(name string) (*serviceInfo, string) {
+	if w.memo == nil || len(name) > maxMemo || name == "" {
+		info := lookupService(name)
+		if info.fold != "" {
+			return info, info.fold
+		}
+		return info, w.lower(name)
+	}
+	m := &w.memo.services[Bucket(name)%uint64(len(w.memo.services))]
+	if m.name != name {
+		m.name = strings.Clone(name)
+		m.info = lookupService(m.name)
+		if m.fold = m.info.fold; m.fold == "" {
+			m.fold = string(appendLower(nil, m.name))
+		}
+	}
+	return m.info, m.fold
+}
+
+// parseAddress is ParseAddress for an address that may have been met before.
+func (w *walk) parseAddress(s string) Address {
+	if w.memo == nil || len(s) > maxMemo || s == "" {
+		return ParseAddress(s)
+	}
+	i := Bucket(s) % uint64(len(w.memo.texts))
+	if w.memo.texts[i] != s {
+		w.memo.texts[i] = strings.Clone(s)
+		w.memo.addresses[i] = ParseAddress(w.memo.texts[i])
+	}
+	return w.memo.addresses[i]
+}
