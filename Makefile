@@ -29,6 +29,10 @@ test: ## all tests, race detector on, shuffled (PKG=./rules T=TestX to narrow)
 oracle: ## 200,000 pairs of policies against brute force; without the race detector, which `test` has for a part of them
 	$(GO) test -count=1 -timeout 10m -run '^TestBruteForce$$' ./detectors/rampolicy
 
+.PHONY: browser
+browser: ## the console in Chromium, everything looked at; SHOTS=dir keeps pictures
+	TRAILWARDEN_BROWSER=required TRAILWARDEN_LONG=1 TRAILWARDEN_SCREENSHOTS="$(SHOTS)" $(GO) test -count=1 -run TestBrowser -v ./cmd/internal/console
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 	@.ci/fuzz $(or $(FUZZTIME),10s)

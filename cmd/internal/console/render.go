@@ -77,9 +77,9 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 			return "/assets/" + name + "?v=" + a.etag, nil
 		},
 		// Strangers' text: what cannot be seen is taken out, and length bounded.
-		"name":  func(s string) string { return orDash(text.Cut(text.Line(s), maxName)) },
-		"title": func(s string) string { return orDash(text.Cut(text.Line(s), maxTitle)) },
-		"line":  func(s string) string { return text.Cut(text.Line(s), maxText) },
+		"name":  func(s string) string { return orDash(text.Cut(shown(s), maxName)) },
+		"title": func(s string) string { return orDash(text.Cut(shown(s), maxTitle)) },
+		"line":  func(s string) string { return text.Cut(shown(s), maxText) },
 		"lines": func(s string) string { return text.Cut(text.Block(s), maxBlock) },
 		"upper": strings.ToUpper,
 		"num":   num,
@@ -109,6 +109,28 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 		},
 	}
 }
+
+// shown is one line in which what cannot be seen is told by its code point, as
+// in reports: two names that differ must not look the same.
+func shown(s string) string {
+	if !strings.ContainsFunc(s, hides) {
+		return text.Line(s)
+	}
+	var b strings.Builder
+	for i, r := range s {
+		if i > 4*maxText {
+			break // more than is ever shown
+		}
+		if hides(r) {
+			fmt.Fprintf(&b, "‹U+%04X›", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return text.Line(b.String())
+}
+
+func hides(r rune) bool { return r != '\n' && r != '\r' && r != utf8.RuneError && text.Hidden(r) }
 
 func orDash(s string) string {
 	if s == "" {

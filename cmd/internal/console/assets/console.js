@@ -17,7 +17,7 @@
     list[at].closest("[data-row]").scrollIntoView({ block: "nearest" });
   };
   document.addEventListener("keydown", (e) => {
-    if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing) return;
+    if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || leaving) return;
     const t = e.target;
     if (t.closest?.("input, textarea, select, [contenteditable]")) {
       if (e.key === "Escape") t.blur();
@@ -46,6 +46,8 @@
 
   // One click is one request. The server sees to it too.
   const sent = new WeakSet();
+  let leaving = false; // a form is on its way: keys do not overtake it
+  addEventListener("pageshow", () => { leaving = false; });
   document.addEventListener("submit", (e) => {
     const f = e.target;
     if (f.method !== "post") return;
@@ -55,6 +57,7 @@
       return;
     }
     sent.add(f);
+    if (!f.hasAttribute("hx-post")) leaving = true;
     setTimeout(() => sent.delete(f), 3000);
   }, true);
 
@@ -85,6 +88,7 @@
     box.replaceChildren();
     const hint = document.querySelector("#zoomhint");
     if (hint) hint.hidden = false;
+    for (const l of all(".legend .drawn")) l.hidden = true; // the chart has its own
     const bars = uPlot.paths.bars({ size: [0.9, 40], align: 1 });
     const total = d.ok.map((v, i) => v + d.bad[i]);
     const axis = { stroke: css("--fg2"), grid: { stroke: css("--line") }, ticks: { stroke: css("--line") } };
@@ -106,7 +110,15 @@
       tzDate: (s) => uPlot.tzDate(new Date(s * 1e3), "Etc/UTC"),
       cursor: { drag: { x: true, y: false, setScale: false } },
       scales: { x: { time: true }, y: { range: (u, lo, hi) => [0, Math.max(hi, 1)] } },
-      axes: [axis, { ...axis, size: 50 }],
+      axes: [{
+        ...axis, space: 70,
+        // 24 hours and ISO days, in every language; the day where it changes.
+        values: (u, splits, space, from, step) => splits.map((s, i) => {
+          const t = new Date(s * 1e3).toISOString();
+          const day = i === 0 || t.slice(0, 10) !== new Date(splits[i - 1] * 1e3).toISOString().slice(0, 10);
+          return (step >= 86400 ? "" : t.slice(11, step < 60 ? 19 : 16)) + (day ? "\n" + t.slice(5, 10) : "");
+        }),
+      }, { ...axis, size: 50, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000] }],
       series: [{ label: d.words[0], value: (u, v) => v == null ? "" : new Date(v * 1e3).toISOString().slice(0, 19) + "Z" },
         { label: d.words[2], paths: bars, fill: css("--bad"), stroke: css("--bad"), points: { show: false }, value: (u, v, si, i) => i == null ? "" : String(d.bad[i]) },
         { label: d.words[1], paths: bars, fill: css("--ok"), stroke: css("--ok"), points: { show: false } }],
