@@ -1,6 +1,7 @@
 package detectors
 
 import (
+	"iter"
 	"maps"
 	"strings"
 	"time"
@@ -561,6 +562,18 @@ func (e *Engine) Take() []alert.Detection {
 	out := e.out
 	e.out = nil
 	return out
+}
+
+// Detectors yields the detectors with the ids of their rules, in the order of
+// the rules: to be looked at, not to be given observations.
+func (e *Engine) Detectors() iter.Seq2[string, Detector] {
+	return func(yield func(string, Detector) bool) {
+		for i, d := range e.dets {
+			if d != nil && !yield(e.rules[i].ID, d) {
+				return
+			}
+		}
+	}
 }
 
 // Watermark is the event time before which everything is decided.

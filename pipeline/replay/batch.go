@@ -32,7 +32,8 @@ type batch struct {
 
 	results  []result
 	parked   []parked
-	records  int64 // found, whatever became of them
+	notes    []note // of events that concern the entity
+	records  int64  // found, whatever became of them
 	filtered int64
 	// Times as the file has them, filtered events included; zero for none.
 	earliest time.Time // of the first event that has one
@@ -183,7 +184,8 @@ func (b *batch) reset() {
 		spoil(b)
 	}
 	clear(b.results) // let go of what evaluation allocated
-	b.results, b.parked = b.results[:0], b.parked[:0]
+	clear(b.notes)
+	b.results, b.parked, b.notes = b.results[:0], b.parked[:0], b.notes[:0]
 	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
 	b.earliest, b.latest, b.lead, b.over = time.Time{}, time.Time{}, 0, 0
 	b.shelf, b.onShelf, b.text = 0, 0, b.text[:0]
@@ -200,6 +202,7 @@ type worker struct {
 	parser    event.Parser
 	filter    filter
 	maxRecord int
+	cover     *coverage
 
 	b    *batch
 	last time.Time
@@ -210,7 +213,7 @@ type worker struct {
 }
 
 func newWorker(set detectors.RuleSet, f filter, maxRecord int) *worker {
-	w := &worker{eval: detectors.NewEvaluator(set), filter: f, maxRecord: maxRecord}
+	w := &worker{eval: detectors.NewEvaluator(set), filter: f, maxRecord: maxRecord, cover: new(coverage)}
 	w.one = w.record
 	return w
 }
@@ -286,6 +289,10 @@ func (w *worker) record(raw []byte) bool {
 		b.filtered++
 		return true
 	}
+	w.cover.add(ev)
+	if w.filter.entity != "" && concerns(ev, w.filter.entity) {
+		b.notes = append(b.notes, noteOf(ev, w.filter.entity))
+	}
 	b.add(ev.Time, w.eval.EvaluateIn(ev, &b.works), w.lasting(ev.Recipient))
 	return true
 }
@@ -333,21 +340,22 @@ func (w *worker) detach() {
 	b.kept = 0
 }
 
-// filter is what a run leaves out.
+// filter is what a run leaves out, and the entity that it writes down about.
 type filter struct {
 	from, to time.Time // zero: no bound; to is exclusive
 	entity   string    // lower case
 }
 
 func newFilter(cfg *RunConfig) filter {
-	return filter{cfg.From, cfg.To, strings.ToLower(strings.TrimSpace(cfg.Entity))}
+	f := filter{cfg.From, cfg.To, strings.ToLower(strings.TrimSpace(cfg.Entity))}
+	if !f.from.IsZero() {
+		f.from = f.from.Add(-cfg.Warm)
+	}
+	return f
 }
 
 func (f *filter) wants(ev *event.Event) bool {
-	if !f.from.IsZero() && ev.Time.Before(f.from) || !f.to.IsZero() && !ev.Time.Before(f.to) {
-		return false
-	}
-	return f.entity == "" || concerns(ev, f.entity)
+	return (f.from.IsZero() || !ev.Time.Before(f.from)) && (f.to.IsZero() || ev.Time.Before(f.to))
 }
 
 // concerns reports whether an event is about an entity: an id as alerts show

@@ -298,14 +298,26 @@ func TestStdin(t *testing.T) {
 	_ = w.Close() // lets the reader that was given up end
 }
 
+// TestCancel: a run that is stopped ends with what it found and names what it
+// did not read.
 func TestCancel(t *testing.T) {
-	dir := write(t, map[string]string{"a.jsonl": lines(recs("e", 0, 5000)), "b.jsonl": lines(recs("f", 0, 5000))})
+	dir := write(t, map[string]string{"a.jsonl": lines(recs("e", 0, 5000)), "b.jsonl": lines(recs("f", 10_000, 5000))})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	set := newTestSet()
-	_, err := Run(ctx, []string{dir}, RunConfig{Rules: set, Options: Options{BlockSize: 2048}, OnAlert: func(*alert.Alert) { cancel() }})
+	res, err := Run(ctx, []string{dir}, RunConfig{Rules: set, Options: Options{BlockSize: 2048}, OnAlert: func(*alert.Alert) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+	s := res.Stats
+	if s.Events == 0 || s.Events > 9000 || len(res.Alerts) == 0 || s.FirstEvent == nil || s.FilesRead != 1 {
+		t.Errorf("%d alerts, %+v", len(res.Alerts), s)
+	}
+	if int64(len(set.order.ids)) != s.Events {
+		t.Errorf("%d of %d events were decided", len(set.order.ids), s.Events)
+	}
+	if len(s.FilesFailed) != 2 || !strings.Contains(s.FilesFailed[0].Error, "the run was stopped after ") || s.FilesFailed[1].Error != "the run was stopped before it was read" {
+		t.Errorf("%+v", s.FilesFailed)
 	}
 }
 
@@ -317,12 +329,119 @@ func TestFilters(t *testing.T) {
 		want int64
 	}{
 		{RunConfig{}, 70}, {RunConfig{From: at(60)}, 10}, {RunConfig{To: at(60)}, 60}, {RunConfig{From: at(10), To: at(20)}, 10},
-		{RunConfig{Entity: "user3"}, 10}, {RunConfig{Entity: "user/" + acct + "/USER3"}, 10}, {RunConfig{Entity: acct}, 70}, {RunConfig{Entity: "203.0.113.5"}, 1},
-		{RunConfig{Entity: " nobody "}, 0}, {RunConfig{Entity: "x"}, 7}, {RunConfig{Entity: "e-00004"}, 1},
 	} {
 		res, _, _ := play(t, c.cfg, dir)
 		if s := res.Stats; s.Events != c.want || s.Records != 70 || s.Filtered != 70-c.want {
 			t.Errorf("%d: %d events, want %d: %+v", i, s.Events, c.want, s)
+		}
+	}
+}
+
+// TestTrail: everything is evaluated whatever the entity; its own events are
+// counted.
+func TestTrail(t *testing.T) {
+	r := recs("e", 0, 70)
+	made := `{"eventId":"made","eventName":"CreateAccessKey","serviceName":"Ram","eventTime":"2026-01-05T09:30:00Z","recipientAccountId":"` + acct + `","sourceIpAddress":"203.0.113.99",` +
+		`"userIdentity":{"type":"ram-user","accountId":"` + acct + `","principalId":"1","userName":"user3","accessKeyId":"LTAI5tEXAMPLEuser300001"},` +
+		`"requestParameters":{"UserName":"user5"},"responseElements":{"AccessKey":{"AccessKeyId":"LTAI5tEXAMPLEmade000001"}}}`
+	dir := write(t, map[string]string{"a.jsonl": lines(append(r, made))})
+	for _, c := range []struct {
+		entity string
+		want   int64
+	}{
+		{"user3", 11}, {"user/" + acct + "/USER3", 11}, {acct, 71}, {"203.0.113.5", 1}, {" nobody ", 0}, {"x", 7}, {"e-00004", 1}, {"LTAI5tEXAMPLEmade000001", 1}, {"user5", 11},
+	} {
+		for _, workers := range []int{1, 3} {
+			res, _, _ := play(t, RunConfig{Entity: c.entity, Workers: workers, Options: Options{BlockSize: 1500}}, dir)
+			if res.Trail == nil || res.Trail.Events != c.want || res.Stats.Events != 71 || res.Stats.Filtered != 0 {
+				t.Errorf("%s: %+v, want %d; %+v", c.entity, res.Trail, c.want, res.Stats)
+			}
+		}
+	}
+	res, _, _ := play(t, RunConfig{Entity: "user3"}, dir)
+	tr := res.Trail
+	if tr.By != 11 || tr.Attempts != 0 || tr.Identities[0].Word != "user/"+acct+"/user3" || tr.Identities[0].Count != 11 || len(tr.Keys) != 1 || len(tr.Addresses) != 11 {
+		t.Errorf("%+v", tr)
+	}
+	last := tr.Made[len(tr.Made)-1]
+	if last.EventID != "made" || last.Key != "LTAI5tEXAMPLEmade000001" || last.Action != "Ram:CreateAccessKey" || last.Target != "user/"+acct+"/user5" {
+		t.Errorf("%+v", tr.Made)
+	}
+	if h := tr.Histogram(tr.First, tr.Last, 2); h[0] != 10 || h[1] != 1 {
+		t.Errorf("%v", h)
+	}
+	var about []string
+	for _, a := range res.Alerts {
+		if tr.Concerns(&a) {
+			about = append(about, a.ID)
+		}
+	}
+	if len(about) == 0 || len(about) == len(res.Alerts) {
+		t.Errorf("%d of %d alerts", len(about), len(res.Alerts))
+	}
+	if res, _, _ := play(t, RunConfig{}, dir); res.Trail != nil {
+		t.Error("a trail of nobody")
+	}
+}
+
+// TestWarm: events before the time asked for are evaluated and not told about.
+func TestWarm(t *testing.T) {
+	dir := write(t, map[string]string{"a.jsonl": lines(recs("e", 0, 200))})
+	res, _, order := play(t, RunConfig{From: t0.Add(150 * time.Second), Warm: 100 * time.Second, Entity: "user3"}, dir)
+	if res.Stats.Events != 150 || len(order) != 150 || res.Trail.Events != 8 {
+		t.Errorf("%+v, %d observed, %+v", res.Stats, len(order), res.Trail)
+	}
+	for _, a := range res.Alerts {
+		if a.Time.Before(t0.Add(150 * time.Second)) {
+			t.Errorf("%s at %s", a.Rule, a.Time)
+		}
+	}
+}
+
+// TestCoverage: hours without an event are named where there are events in
+// most hours, by account and region.
+func TestCoverage(t *testing.T) {
+	var r []string
+	add := func(account, region string, hours ...int) {
+		for _, h := range hours {
+			r = append(r, fmt.Sprintf(`{"eventId":"%s-%s-%d","eventName":"GetUser","serviceName":"Ram","acsRegion":%q,"eventTime":%q,"recipientAccountId":%q}`,
+				account, region, h, region, t0.Add(time.Duration(h)*time.Hour+7*time.Minute).Format(time.RFC3339), account))
+		}
+	}
+	add("1", "cn-hangzhou", 0, 1, 2, 5, 6, 7, 8, 9)
+	add("1", "cn-beijing", 0, 1, 2, 5, 7, 8)
+	add("1", "eu-central-1", 0, 9) // used twice a day: no gaps
+	add("2", "", 0, 1, 2, 3)
+	slices.SortStableFunc(r, func(a, b string) int {
+		at := func(s string) string { _, s, _ = strings.Cut(s, `"eventTime":"`); return s[:20] }
+		return strings.Compare(at(a), at(b))
+	})
+	dir := write(t, map[string]string{"a.jsonl": lines(r)})
+	hour := func(from, to int) Gap {
+		return Gap{t0.Add(time.Duration(from) * time.Hour), t0.Add(time.Duration(to) * time.Hour)}
+	}
+	var want []Cover
+	for _, workers := range []int{1, 4} {
+		res, _, _ := play(t, RunConfig{Workers: workers, Options: Options{BlockSize: 600}}, dir)
+		var got []string
+		for _, c := range res.Coverage {
+			got = append(got, fmt.Sprint(c.Account, "/", c.Region, " ", c.Events, " ", c.Gaps))
+		}
+		expect := []string{
+			fmt.Sprint("1/ 16 ", []Gap{hour(3, 5)}), // of the whole account: not repeated below
+			fmt.Sprint("1/cn-beijing 6 ", []Gap{hour(6, 7)}),
+			"1/cn-hangzhou 8 []", "1/eu-central-1 2 []", "2/ 4 []",
+		}
+		if !slices.Equal(got, expect) {
+			t.Errorf("got %q\nwant %q", got, expect)
+		}
+		if want == nil {
+			want = res.Coverage
+		} else if fmt.Sprint(want) != fmt.Sprint(res.Coverage) {
+			t.Error("the coverage depends on the number of workers")
+		}
+		if h := res.Histogram(10); h[0] != 4 || h[3] != 1 || h[4] != 0 {
+			t.Errorf("%v", h)
 		}
 	}
 }

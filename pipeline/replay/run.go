@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -27,10 +28,16 @@ type RunConfig struct {
 	// Engine bounds the engine. Where Grace is zero it is 2 minutes: files
 	// are less in order than a shard.
 	Engine detectors.EngineConfig
-	// From and To bound the events' time; To is exclusive. Entity keeps
-	// events about one actor, key, account, address or target.
+	// From and To bound the events' time; To is exclusive. Events of Warm
+	// before From are evaluated too, so that detectors know what is usual,
+	// and what is found in them is left out.
 	From, To time.Time
-	Entity   string
+	Warm     time.Duration
+	// Entity is an actor, key, account, address, target, request or event
+	// that the run is to write down about: Result.Trail. Everything is
+	// evaluated all the same, since a detector that does not see the others
+	// does not know what is unusual.
+	Entity string
 	// Workers decode and evaluate (default GOMAXPROCS). The result does not
 	// depend on their number.
 	Workers int
@@ -53,7 +60,26 @@ type Result struct {
 	// Alerts are sorted by (time, rule, id).
 	Alerts []alert.Alert
 	Stats  Stats
+	// Coverage is which hours were read of each account and region.
+	Coverage []Cover
+	// Trail is what was seen of RunConfig.Entity; nil when none was given.
+	Trail *Trail
+
+	hours map[int64]int64
 }
+
+// Histogram counts the events in n stretches of equal length from the first to
+// the last one.
+func (r *Result) Histogram(n int) []int64 {
+	if r.Stats.FirstEvent == nil {
+		return make([]int64, n)
+	}
+	return histogram(maps.All(r.hours), *r.Stats.FirstEvent, *r.Stats.LastEvent, n)
+}
+
+// ErrStopped is why a file was not read, or not to its end, in a run that was
+// cancelled.
+var ErrStopped = errors.New("the run was stopped")
 
 // ErrNothing says that not one of the sources could be read.
 var ErrNothing = errors.New("nothing could be read")
@@ -191,7 +217,15 @@ type run struct {
 	plain   *detectors.Evaluator // of rules without state
 	ahead   map[[16]byte]bool    // events far ahead of their file
 	again   int64                // of these, met again
+	cover   coverage
+	trail   *Trail
+	hours   map[int64]int64 // events applied, by hours since 1970
+	hour    int64           // the last one counted,
+	inHour  int64           // and how many of it are not in hours yet
 }
+
+// warming says that events of a time are for learning only.
+func (r *run) warming(at time.Time) bool { return r.cfg.Warm > 0 && at.Before(r.cfg.From) }
 
 // put takes back a batch that is applied. Its memory is free when the engine
 // has given back the events in it.
@@ -217,6 +251,11 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 	reader, err := Open(paths, cfg.Options)
 	r := &run{cfg: cfg, opts: cfg.Options.withDefaults(), alerts: map[string]*alert.Alert{}, grouper: alert.NewGrouper(alert.GrouperConfig{Max: math.MaxInt, Keep: math.MaxInt64})}
 	r.stats = Stats{Schema: StatsSchema, ByRule: map[string]int64{}, BySeverity: map[string]int64{}, FilesFailed: []FailedFile{}}
+	r.hours = map[int64]int64{}
+	if e := strings.ToLower(strings.TrimSpace(cfg.Entity)); e != "" {
+		r.trail = &Trail{Entity: strings.TrimSpace(cfg.Entity), hours: map[int64]int64{}, ids: map[string]struct{}{},
+			Identities: []Tally{}, Keys: []Tally{}, Addresses: []Tally{}, Regions: []Tally{}, Actions: []Tally{}, Targets: []Tally{}, Made: []Lineage{}}
+	}
 	failed := reader.Failed()
 	if err == nil {
 		r.engine = detectors.NewEngine(cfg.Rules, cfg.Engine)
@@ -245,9 +284,11 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var workers, readers sync.WaitGroup
+	var all []*worker
 	r.jobs = make(chan *batch, r.cfg.Workers)
 	for range r.cfg.Workers {
 		w := r.worker()
+		all = append(all, w)
 		workers.Go(func() {
 			for b := range r.jobs {
 				w.process(b)
@@ -259,6 +300,9 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 		readers.Wait()
 		close(r.jobs)
 		workers.Wait()
+		for _, w := range append(all, r.own) {
+			r.cover.merge(w.cover)
+		}
 	}()
 
 	r.own, r.plain = r.worker(), detectors.NewEvaluator(newUnordered(r.cfg.Rules))
@@ -276,9 +320,9 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 		m.depth = 2*r.cfg.Workers + 2
 	}
 	peekAll(ctx, streams, r.opts, r.cfg.Workers)
-	if err := m.all(ctx, streams); err != nil {
-		return nil, err
-	}
+	// A run that is stopped ends like any other: what was read is decided, and
+	// what was not is named.
+	stopped := m.all(ctx, streams)
 	r.engine.Close()
 	r.collect()
 	r.progress(r.last)
@@ -286,11 +330,16 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 		if st.opened {
 			r.stats.FilesRead++
 		}
-		if st.err != nil {
+		switch {
+		case st.err != nil:
 			failed = append(failed, FileError{st.in.path, st.err})
+		case stopped != nil && !st.opened:
+			failed = append(failed, FileError{st.in.path, fmt.Errorf("%w before it was read", ErrStopped)})
+		case stopped != nil && !st.ended:
+			failed = append(failed, FileError{st.in.path, fmt.Errorf("%w after %d of its records", ErrStopped, st.records)})
 		}
 	}
-	return failed, nil
+	return failed, stopped
 }
 
 func (r *run) worker() *worker {
@@ -319,6 +368,11 @@ func (r *run) apply(res *result) {
 	if b, ok := res.v.Hold.(*batch); ok {
 		b.lent++
 	}
+	if h := at.Unix() / 3600; h != r.hour {
+		r.hours[r.hour] += r.inHour
+		r.hour, r.inHour = h, 0
+	}
+	r.inHour++
 	r.engine.Apply(res.v, "replay")
 	r.step(at)
 }
@@ -364,6 +418,9 @@ func (r *run) progress(at time.Time) {
 // collect folds the engine's new detections into alerts.
 func (r *run) collect() {
 	for _, d := range r.engine.Take() {
+		if r.warming(d.Time) {
+			continue
+		}
 		r.stats.Detections++
 		r.stats.ByRule[d.Rule]++
 		if a := r.grouper.Add(d); a != nil {
@@ -387,7 +444,12 @@ func (r *run) park(p Parked) {
 }
 
 func (r *run) result(took time.Duration) Result {
-	res := Result{Stats: r.stats}
+	r.hours[r.hour] += r.inHour
+	r.inHour = 0
+	res := Result{Stats: r.stats, Coverage: r.cover.covers(), Trail: r.trail, hours: r.hours}
+	if r.trail != nil {
+		r.trail.finish()
+	}
 	for _, a := range r.alerts {
 		res.Alerts = append(res.Alerts, *a)
 		res.Stats.BySeverity[a.Severity.String()]++

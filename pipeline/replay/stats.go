@@ -36,10 +36,13 @@ type Stats struct {
 	PeakRSSBytes int64            `json:"peak_rss_bytes"`
 
 	// Beyond the contract, left out when empty.
-	Filtered   int64                  `json:"filtered,omitempty"` // outside --from, --to or --entity
+	Filtered   int64                  `json:"filtered,omitempty"` // outside --from and --to
 	ByReason   map[event.Reason]int64 `json:"parked_by_reason,omitempty"`
 	RuleErrors int64                  `json:"rule_errors,omitempty"`
 	Excepted   int64                  `json:"excepted,omitempty"` // detections withheld by an exception
+	// Set by who writes the statistics: Result has them too.
+	Coverage []Cover `json:"coverage,omitempty"`
+	Trail    *Trail  `json:"trail,omitempty"`
 }
 
 // FailedFile is a file that was not read, or not to its end.

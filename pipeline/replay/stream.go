@@ -36,6 +36,7 @@ type stream struct {
 	loaded  []result // of a file that was turned around
 	err     error    // why it was not read, or not to its end
 	opened  bool     // something was read of it
+	ended   bool     // all of it was
 	refused bool     // the rest of it is not read
 }
 
@@ -140,14 +141,19 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 		}
 	}
 	if st.refused {
+		st.ended = true
 		return nil, ctx.Err()
 	}
 	if b.end != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // the run is stopped: how this file ended says nothing
+		}
 		if err := b.end; !errors.Is(err, io.EOF) {
 			st.fail(err)
 		} else {
 			st.opened = true
 		}
+		st.ended = true
 		r.pool.put(b)
 		if st.err == nil && st.in.want >= 0 && int64(st.in.want) != st.records {
 			st.fail(fmt.Errorf("file %w: %d events by name, %d inside", ErrCount, st.in.want, st.records))
@@ -163,6 +169,13 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 	for i := range b.parked {
 		p := &b.parked[i]
 		r.park(Parked{Path: st.in.path, Record: st.records + p.index, Reason: p.err.Reason, Offset: p.err.Offset, Raw: p.raw, Err: p.err})
+	}
+	if r.trail != nil {
+		for i := range b.notes {
+			if !r.warming(b.notes[i].at) {
+				r.trail.add(&b.notes[i])
+			}
+		}
 	}
 	st.records += b.records
 	r.stats.Records += b.records
@@ -319,6 +332,12 @@ func (r *run) date(b *batch, at time.Time) {
 			if !r.own.filter.wants(ev) {
 				r.stats.Filtered++
 				continue
+			}
+			r.own.cover.add(ev)
+			if r.trail != nil && concerns(ev, r.own.filter.entity) {
+				if n := noteOf(ev, r.own.filter.entity); !r.warming(at) {
+					r.trail.add(&n)
+				}
 			}
 			res = result{at: at, v: r.own.eval.Evaluate(ev)}
 			if res.v.Keeps() {

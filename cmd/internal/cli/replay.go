@@ -18,7 +18,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
-	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
@@ -30,12 +29,12 @@ import (
 func replayCmd(e *env) *cobra.Command {
 	var (
 		rf                         ruleFlags
-		from, to, entity, out      string
+		hf                         historyFlags
+		entity, out                string
 		state                      string
 		outFile, statsFile, failOn string
-		minSev, grace, lang        string
-		quiet, signals             bool
-		workers                    int
+		minSev, lang, baselineOut  string
+		signals                    bool
 	)
 	c := &cobra.Command{Use: "replay [flags] SOURCE...", Short: "Put recorded events through the same engine; nothing can be acted on",
 		Long: `replay reads recorded ActionTrail events and runs the live engine over them.
@@ -78,41 +77,32 @@ A replay has no way to act: it does not link the code that could.`,
 					return usagef("--min-severity: %w", err)
 				}
 			}
-			cfg := replay.RunConfig{Entity: entity, Workers: workers, Options: replay.Options{Stdin: e.in}}
-			now := time.Now()
-			if cfg.From, err = parseWhen(from, now); err != nil {
-				return usagef("--from: %w", err)
-			}
-			if cfg.To, err = parseWhen(to, now); err != nil {
-				return usagef("--to: %w", err)
-			}
-			if !cfg.From.IsZero() && !cfg.To.IsZero() && !cfg.From.Before(cfg.To) {
-				return usagef("--from %s is not before --to %s: nothing would be read", stamp(cfg.From), stamp(cfg.To))
-			}
 			set, err := rf.load(e)
 			if err != nil {
 				return err
 			}
-			cfg.Rules = set
-			cfg.Engine = detectors.EngineConfig{Judge: app.NewJudge(), DedupHorizon: 24 * time.Hour, Grace: 15 * time.Minute}
-			if grace != "" {
-				if cfg.Engine.Grace, err = time.ParseDuration(grace); err != nil || cfg.Engine.Grace < 0 {
-					return usagef("--grace %q: want a duration such as 2s or 15m", grace)
-				}
+			cfg, err := hf.config(e, set, time.Now())
+			if err != nil {
+				return err
 			}
-			if !quiet && e.terminal(e.err) {
-				cfg.OnProgress = progressLine(e, now)
+			cfg.Entity = entity
+			if baselineOut != "" {
+				cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, baselineOut, eng) }
 			}
+			quiet := hf.quiet
 			res, runErr := replay.Run(c.Context(), sources, cfg)
-			if cfg.OnProgress != nil {
-				fmt.Fprint(e.err, "\r\x1b[K")
-			}
+			hf.done(e, &cfg)
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
 			}
+			elsewhere := 0
 			shown := res.Alerts[:0:0]
 			worst := alert.Severity(0)
 			for _, a := range res.Alerts {
+				if res.Trail != nil && !res.Trail.Concerns(&a) {
+					elsewhere++
+					continue
+				}
 				if a.Severity < least || a.Signal && !signals && (out == "table" || out == "html" || out == "markdown") {
 					continue
 				}
@@ -121,7 +111,12 @@ A replay has no way to act: it does not link the code that could.`,
 			}
 			if writeReport != nil {
 				in := report.In{Alerts: shown, Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: entity, Sources: sources},
-					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: len(res.Alerts) - len(shown), Interrupted: runErr != nil, Lang: lang}
+					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: len(res.Alerts) - len(shown) - elsewhere, Interrupted: runErr != nil, Lang: lang, GapsKnown: true}
+				for _, c := range res.Coverage {
+					for _, g := range c.Gaps {
+						in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
+					}
+				}
 				if out == "html" || out == "markdown" {
 					in.Files = inputFiles(c.Context(), sources)
 				}
@@ -131,12 +126,13 @@ A replay has no way to act: it does not link the code that could.`,
 				return err
 			}
 			if statsFile != "" {
+				res.Stats.Coverage, res.Stats.Trail = res.Coverage, res.Trail
 				if err := toFile(e, statsFile, func(w io.Writer) error { _, err := w.Write(res.Stats.JSON()); return err }); err != nil {
 					return err
 				}
 			}
 			if !quiet {
-				summarize(e, res, len(res.Alerts)-len(shown))
+				summarize(e, &res, shown, len(res.Alerts)-len(shown)-elsewhere, elsewhere)
 			} else if n := len(res.Stats.FilesFailed); n > 0 {
 				f := res.Stats.FilesFailed[0]
 				fmt.Fprintf(e.err, "replay: %d not read to the end, the first: %s: %s\n", n, text.Terminal(f.Path), text.Terminal(f.Error))
@@ -147,8 +143,11 @@ A replay has no way to act: it does not link the code that could.`,
 					return operationError(fmt.Errorf("the replay is done, and could not be noted in the audit log: %w", err))
 				}
 			}
+			if n := res.Stats.Duplicates; hf.baseline != "" && n > 0 && !quiet {
+				fmt.Fprintf(e.err, "\n%d events are repeated, or were in the baseline already: what is in it is not evaluated again\n", n)
+			}
 			if runErr != nil {
-				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then")
+				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above")
 				return exit(exitInterrupted, nil)
 			}
 			if failAt != 0 && (worst >= failAt || len(res.Stats.FilesFailed) > 0) {
@@ -158,9 +157,9 @@ A replay has no way to act: it does not link the code that could.`,
 		}}
 	rf.add(c)
 	c.Flags().StringVar(&state, "state", "", "state folder of a running program: note this replay in its audit log")
-	c.Flags().StringVar(&from, "from", "", "first event time (2026-11-20, RFC 3339, 24h, 90d, yesterday)")
-	c.Flags().StringVar(&to, "to", "", "event time to stop before")
-	c.Flags().StringVar(&entity, "entity", "", "only events about this key, user, role, address or request id")
+	hf.add(c)
+	c.Flags().StringVar(&entity, "entity", "", "show what is about this key, user, role, address, account, request or event; everything is evaluated all the same")
+	c.Flags().StringVar(&baselineOut, "baseline-out", "", "file to keep what the detectors have learned by the end, for --baseline")
 	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, jsonl, "+strings.Join(report.Formats(), ", "))
 	c.Flags().StringVar(&lang, "lang", "en", "language of html and markdown reports: en, zh")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
@@ -168,9 +167,6 @@ A replay has no way to act: it does not link the code that could.`,
 	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe, or a file was not read to its end")
 	c.Flags().StringVar(&minSev, "min-severity", "", "show alerts from this severity on")
 	c.Flags().BoolVar(&signals, "signals", false, "show signals in the table and in reports too (rules that only feed others)")
-	c.Flags().StringVar(&grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
-	c.Flags().IntVarP(&workers, "workers", "j", 0, "parallel decoders (default: all cores); the result does not depend on it")
-	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no summary")
 	return c
 }
 
@@ -343,7 +339,10 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 	return nil
 }
 
-func summarize(e *env, res replay.Result, hidden int) {
+// sparkWidth is how many bars a sparkline has.
+const sparkWidth = 60
+
+func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewhere int) {
 	s := res.Stats
 	var span string
 	if s.FirstEvent != nil {
@@ -353,7 +352,13 @@ func summarize(e *env, res replay.Result, hidden int) {
 	if s.Seconds > 0 {
 		rate = fmt.Sprintf(" in %.1f s (%.0f events/s)", s.Seconds, float64(s.Records)/s.Seconds)
 	}
-	fmt.Fprintf(e.err, "read %d of %d files, %d records%s%s\n", s.FilesRead, s.FilesRead+int64(len(s.FilesFailed)), s.Records, span, rate)
+	fmt.Fprintf(e.err, "read %d of %d files, %d records%s%s\n", s.FilesRead, filesFound(&s), s.Records, span, rate)
+	if s.FirstEvent != nil {
+		fmt.Fprint(e.err, timeline(res.Histogram(sparkWidth), *s.FirstEvent, *s.LastEvent, "events"))
+		if len(shown) > 0 {
+			fmt.Fprint(e.err, timeline(alertHistogram(shown, *s.FirstEvent, *s.LastEvent, sparkWidth), *s.FirstEvent, *s.LastEvent, "alerts"))
+		}
+	}
 	fmt.Fprintf(e.err, "evaluated %d events; %d duplicates, %d parked, %d late", s.Events, s.Duplicates, s.Parked, s.Late)
 	if s.Filtered > 0 {
 		fmt.Fprintf(e.err, ", %d outside the filter", s.Filtered)
@@ -372,10 +377,38 @@ func summarize(e *env, res replay.Result, hidden int) {
 	if hidden > 0 {
 		fmt.Fprintf(e.err, " (%d not shown: signals or below --min-severity)", hidden)
 	}
+	if elsewhere > 0 {
+		fmt.Fprintf(e.err, " (%d about others than %s)", elsewhere, text.Terminal(res.Trail.Entity))
+	}
+	for _, l := range coverageLines(res.Coverage, 5) {
+		fmt.Fprintf(e.err, "\n%s", l)
+	}
+	if res.Trail != nil {
+		fmt.Fprint(e.err, "\n")
+		showTrail(e.err, res.Trail, 5)
+	}
 	fmt.Fprintf(e.err, "\n%s", strings.TrimPrefix(failures(s), "\n"))
 	if len(s.FilesFailed) > 0 {
 		fmt.Fprintln(e.err)
 	}
+}
+
+// filesFound is how many files there were to read: a file may be read in part,
+// and is among both then.
+func filesFound(s *replay.Stats) int64 { return s.FilesRead + int64(len(s.FilesFailed)) }
+
+// alertHistogram counts alerts by the time of their last event.
+func alertHistogram(as []alert.Alert, from, to time.Time, n int) []int64 {
+	out := make([]int64, n)
+	width := to.Sub(from) + time.Hour
+	for i := range as {
+		if d := as[i].Time.Sub(from.Truncate(time.Hour)); d >= 0 && width > 0 {
+			if k := int(float64(n) * float64(d) / float64(width)); k < n {
+				out[k]++
+			}
+		}
+	}
+	return out
 }
 
 // failures lists what was not read, cut after a few.
@@ -391,8 +424,9 @@ func failures(s replay.Stats) string {
 	return b.String()
 }
 
-// progressLine draws one line that overwrites itself.
-func progressLine(e *env, start time.Time) func(replay.Progress) {
+// progressLine draws one line that overwrites itself. Where the time range is
+// known it tells how much of it is done.
+func progressLine(e *env, start, from, to time.Time) func(replay.Progress) {
 	last := time.Time{}
 	return func(p replay.Progress) {
 		now := time.Now()
@@ -408,6 +442,12 @@ func progressLine(e *env, start time.Time) func(replay.Progress) {
 		}
 		if !p.EventTime.IsZero() {
 			line += ", at " + p.EventTime.UTC().Format("2006-01-02 15:04Z")
+			if !from.IsZero() && to.After(from) && p.EventTime.After(from) {
+				line += fmt.Sprintf(" (%.0f%% of the time range)", 100*min(1, float64(p.EventTime.Sub(from))/float64(to.Sub(from))))
+			}
+		}
+		if w := e.width(e.err); w > 0 {
+			line = text.Cut(line, w-1)
 		}
 		fmt.Fprintf(e.err, "\r\x1b[K%s", line)
 	}

@@ -130,7 +130,7 @@ No account? Start with:  trailwarden demo`,
 		return usagef("%w\nsee: %s --help", err, c.CommandPath())
 	})
 	root.AddCommand(
-		demoCmd(e), doctorCmd(e), explainCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), rulesCmd(e), policyCmd(e),
+		demoCmd(e), doctorCmd(e), explainCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), entityCmd(e), baselineCmd(e), rulesCmd(e), policyCmd(e),
 		alertsCmd(e), actionCmd(e), auditCmd(e), parkedCmd(e), statusCmd(e), consoleCmd(e), configCmd(e), versionCmd(e),
 	)
 	return root

@@ -1,0 +1,345 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/text"
+)
+
+// verdictOf is what a back-test says of one rule.
+type verdictOf struct {
+	Rule       string        `json:"rule"`
+	Title      string        `json:"title"`
+	Shadow     bool          `json:"shadow,omitempty"`
+	Detections int64         `json:"detections"`
+	Alerts     int           `json:"alerts"`
+	PerDay     float64       `json:"alerts_per_day"`
+	Budget     float64       `json:"budget_per_day,omitempty"`
+	Over       bool          `json:"over_budget"`
+	Errors     uint64        `json:"errors,omitempty"` // events it was not evaluated for
+	Days       []int64       `json:"alerts_by_day"`    // from first_day on
+	Actors     []countOf     `json:"top_actors"`
+	Samples    []alert.Alert `json:"samples"`
+}
+
+type countOf struct {
+	Name  string `json:"name"`
+	Count int    `json:"count"`
+}
+
+// backtest is the whole of it. Its JSON form is what -o json prints.
+type backtest struct {
+	Schema   string      `json:"schema"`
+	RuleSet  string      `json:"rule_set"`
+	FirstDay string      `json:"first_day"`
+	Days     int         `json:"days"`
+	Events   int64       `json:"events"`
+	Failed   int         `json:"files_not_read"`
+	Rules    []verdictOf `json:"rules"`
+}
+
+const (
+	backtestSchema  = "trailwarden.backtest/v1"
+	backtestSamples = 3
+	backtestActors  = 5
+)
+
+func rulesBacktest(e *env) *cobra.Command {
+	var rf ruleFlags
+	var hf historyFlags
+	var out, outFile string
+	var only []string
+	var budget float64
+	var all bool
+	c := &cobra.Command{Use: "backtest [flags] SOURCE...", Short: "What the rules would have said about recorded events, and how often",
+		Long: `rules backtest replays history with every rule, rules in shadow included, and shows
+for each what it would have said: alerts per day, who caused most of them, a few
+samples. With --budget it is a test: a rule with more alerts per day on average
+than that fails, and the exit code is 1. SOURCE is what replay reads.`,
+		Example: "  trailwarden rules backtest --rules my-rules/ --only my.rule archive/\n  trailwarden rules backtest --budget 5 -o junit --out backtest.xml archive/",
+		Args:    args(1, -1, "at least one file or folder (or - for standard input)"),
+		RunE: func(c *cobra.Command, sources []string) error {
+			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
+				return err
+			}
+			set, err := rf.load(e)
+			if err != nil {
+				return err
+			}
+			known := map[string]bool{}
+			for _, r := range set.Rules() {
+				known[r.ID] = true
+			}
+			for _, id := range only {
+				if !known[id] {
+					return usagef("--only: there is no rule %q, or it is off", id)
+				}
+			}
+			cfg, err := hf.config(e, set, time.Now())
+			if err != nil {
+				return err
+			}
+			cfg.Engine.IncludeShadow = true
+			res, runErr := replay.Run(c.Context(), sources, cfg)
+			hf.done(e, &cfg)
+			if runErr != nil && !errors.Is(runErr, context.Canceled) {
+				return exit(exitUsage, fmt.Errorf("rules backtest: %w%s", runErr, failures(res.Stats)))
+			}
+			b := newBacktest(&res, budget)
+			b.RuleSet = set.Hash()
+			titles, shadow := map[string]string{}, map[string]bool{}
+			for _, in := range set.List() {
+				titles[in.ID], shadow[in.ID] = in.Title, in.Status == "shadow"
+			}
+			b.fill(slices.Sorted(maps.Keys(known)), only, titles, shadow, all)
+			write := map[string]func(io.Writer, *env, *backtest) error{"table": backtestTable, "json": func(w io.Writer, _ *env, b *backtest) error { return printJSON(w, b) },
+				"junit": backtestJUnit, "github": backtestGitHub}[out]
+			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, e, b) }); err != nil {
+				return err
+			}
+			over := 0
+			for _, v := range b.Rules {
+				if v.Over {
+					over++
+				}
+			}
+			if !hf.quiet {
+				fmt.Fprintf(e.err, "%d events of %s, %s that said something", res.Stats.Events, plural(b.Days, "day"), plural(b.spoke(), "rule"))
+				if budget > 0 {
+					fmt.Fprintf(e.err, ", %d over the budget of %s a day", over, strconv.FormatFloat(budget, 'g', -1, 64))
+				}
+				fmt.Fprintln(e.err)
+				for _, l := range coverageLines(res.Coverage, 5) {
+					fmt.Fprintln(e.err, l)
+				}
+			}
+			if f := failures(res.Stats); f != "" {
+				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
+			}
+			switch {
+			case runErr != nil:
+				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then")
+				return exit(exitInterrupted, nil)
+			case over > 0, budget > 0 && len(res.Stats.FilesFailed) > 0:
+				return exit(exitFindings, nil)
+			}
+			return nil
+		}}
+	rf.add(c)
+	hf.add(c)
+	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
+	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
+	c.Flags().StringSliceVar(&only, "only", nil, "show these rules only (repeatable); the others are evaluated all the same, since chains need them")
+	c.Flags().Float64Var(&budget, "budget", 0, "most alerts a day that a rule may make on average")
+	c.Flags().BoolVar(&all, "all", false, "also rules that said nothing")
+	return c
+}
+
+// newBacktest sorts the alerts of a run by rule. A day is one of UTC; days are
+// counted from the first event to the last, both included.
+func newBacktest(res *replay.Result, budget float64) *backtest {
+	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1}
+	var first time.Time
+	if res.Stats.FirstEvent != nil {
+		first = res.Stats.FirstEvent.UTC().Truncate(24 * time.Hour)
+		b.FirstDay = first.Format(time.DateOnly)
+		b.Days = int(res.Stats.LastEvent.Sub(first)/(24*time.Hour)) + 1
+	}
+	by := map[string]*verdictOf{}
+	actors := map[string]map[string]int{}
+	get := func(id string) *verdictOf {
+		v := by[id]
+		if v == nil {
+			v = &verdictOf{Rule: id, Budget: budget, Days: make([]int64, min(b.Days, maxDays)), Actors: []countOf{}, Samples: []alert.Alert{}}
+			by[id], actors[id] = v, map[string]int{}
+		}
+		return v
+	}
+	for id, n := range res.Stats.ByRule {
+		get(id).Detections = n
+	}
+	for i := range res.Alerts {
+		a := &res.Alerts[i]
+		v := get(a.Rule)
+		v.Alerts++
+		if day := int(a.Time.Sub(first) / (24 * time.Hour)); day >= 0 && day < len(v.Days) {
+			v.Days[day]++
+		}
+		actors[a.Rule][cmp.Or(a.Actor.ID, a.Actor.Name, a.SourceIP, "(nobody)")]++
+		if len(v.Samples) < backtestSamples {
+			v.Samples = append(v.Samples, *a)
+		}
+	}
+	for id, v := range by {
+		v.PerDay = float64(v.Alerts) / float64(b.Days)
+		v.Over = budget > 0 && v.PerDay > budget
+		for name, n := range actors[id] {
+			v.Actors = append(v.Actors, countOf{name, n})
+		}
+		slices.SortFunc(v.Actors, func(a, b countOf) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Name, b.Name)) })
+		v.Actors = v.Actors[:min(len(v.Actors), backtestActors)]
+		b.Rules = append(b.Rules, *v)
+	}
+	return b
+}
+
+// maxDays bounds the days told apart: twenty years, should a time be wrong.
+const maxDays = 20 * 366
+
+// fill adds rules that said nothing, and leaves out what was not asked for.
+func (b *backtest) fill(ids, only []string, titles map[string]string, shadow map[string]bool, all bool) {
+	for _, id := range ids {
+		if (all || slices.Contains(only, id)) && !slices.ContainsFunc(b.Rules, func(v verdictOf) bool { return v.Rule == id }) {
+			b.Rules = append(b.Rules, verdictOf{Rule: id, Days: make([]int64, min(b.Days, maxDays)), Actors: []countOf{}, Samples: []alert.Alert{}})
+		}
+	}
+	if len(only) > 0 {
+		b.Rules = slices.DeleteFunc(b.Rules, func(v verdictOf) bool { return !slices.Contains(only, v.Rule) })
+	}
+	for i := range b.Rules {
+		b.Rules[i].Title, b.Rules[i].Shadow = titles[b.Rules[i].Rule], shadow[b.Rules[i].Rule]
+	}
+	slices.SortFunc(b.Rules, func(x, y verdictOf) int {
+		return cmp.Or(cmp.Compare(y.Alerts, x.Alerts), strings.Compare(x.Rule, y.Rule))
+	})
+	if b.Rules == nil {
+		b.Rules = []verdictOf{}
+	}
+}
+
+func (b *backtest) spoke() (n int) {
+	for _, v := range b.Rules {
+		if v.Alerts > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// fold makes at most n bars of days, each of the same number of days.
+func fold(days []int64, n int) []int64 {
+	per := (len(days) + n - 1) / n
+	if per <= 1 {
+		return days
+	}
+	var out []int64
+	for chunk := range slices.Chunk(days, per) {
+		sum := int64(0)
+		for _, d := range chunk {
+			sum += d
+		}
+		out = append(out, sum)
+	}
+	return out
+}
+
+func backtestTable(w io.Writer, e *env, b *backtest) error {
+	if len(b.Rules) == 0 {
+		_, err := fmt.Fprintln(w, "no rule said anything")
+		return err
+	}
+	var rows []table.Row
+	for _, v := range b.Rules {
+		note := ""
+		switch {
+		case v.Over:
+			note = "OVER BUDGET"
+		case v.Shadow:
+			note = "shadow"
+		}
+		top := ""
+		if len(v.Actors) > 0 {
+			top = fmt.Sprintf("%s (%d)", text.Cut(v.Actors[0].Name, 44), v.Actors[0].Count)
+		}
+		rows = append(rows, table.Row{v.Rule, v.Alerts, fmt.Sprintf("%.2f", v.PerDay), sparks(fold(v.Days, 31)), top, note})
+	}
+	printTable(&env{in: e.in, out: w, err: e.err, environ: e.environ}, table.Row{"rule", "alerts", "a day", "by day", "most by", ""}, rows)
+	for _, v := range b.Rules {
+		if len(v.Samples) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s\n", v.Rule)
+		for i := range v.Samples {
+			fmt.Fprintf(w, "  %s  %s\n", stamp(v.Samples[i].Time), text.Terminal(v.Samples[i].Reason))
+		}
+		if more := v.Alerts - len(v.Samples); more > 0 {
+			fmt.Fprintf(w, "  and %d more: trailwarden replay -o jsonl, rule %s\n", more, v.Rule)
+		}
+	}
+	return nil
+}
+
+func writeJUnit(w io.Writer, s *junitSuite) error {
+	s.Tests = len(s.Cases)
+	for _, c := range s.Cases {
+		if c.Failure != nil {
+			s.Failures++
+		}
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(s); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func backtestJUnit(w io.Writer, _ *env, b *backtest) error {
+	s := &junitSuite{Name: "trailwarden rules backtest"}
+	for _, v := range b.Rules {
+		c := junitCase{Class: "backtest", Name: v.Rule, Out: fmt.Sprintf("%d alerts in %s, %.2f a day", v.Alerts, plural(b.Days, "day"), v.PerDay)}
+		if v.Over {
+			var lines []string
+			for i := range v.Samples {
+				lines = append(lines, stamp(v.Samples[i].Time)+"  "+text.Terminal(v.Samples[i].Reason))
+			}
+			c.Failure = &junitFailure{fmt.Sprintf("%.2f alerts a day, the budget is %g", v.PerDay, v.Budget), strings.Join(lines, "\n")}
+		}
+		s.Cases = append(s.Cases, c)
+	}
+	return writeJUnit(w, s)
+}
+
+// gitHubLine is a workflow command; its message must not end it or begin
+// another.
+func gitHubLine(level, title, msg string) string {
+	esc := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	prop := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	return fmt.Sprintf("::%s title=%s::%s\n", level, prop.Replace(text.Terminal(title)), esc.Replace(text.Terminal(msg)))
+}
+
+func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
+	for _, v := range b.Rules {
+		level, more := "notice", ""
+		if v.Over {
+			level, more = "error", fmt.Sprintf(", over the budget of %g", v.Budget)
+		}
+		msg := fmt.Sprintf("%d alerts in %s, %.2f a day%s", v.Alerts, plural(b.Days, "day"), v.PerDay, more)
+		if len(v.Samples) > 0 {
+			msg += "; for example: " + v.Samples[0].Reason
+		}
+		if _, err := io.WriteString(w, gitHubLine(level, v.Rule, msg)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/rules"
+)
+
+// historyFlags say which history is read and how; all commands that replay
+// share them.
+type historyFlags struct {
+	from, to, grace, warm string
+	baseline              string
+	workers               int
+	quiet                 bool
+}
+
+func (h *historyFlags) add(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&h.from, "from", "", "first event time (2026-11-20, RFC 3339, 24h, 90d, yesterday)")
+	f.StringVar(&h.to, "to", "", "event time to stop before")
+	f.StringVar(&h.warm, "warm", "", "evaluate this much before --from too, only to learn what is usual (14d)")
+	f.StringVar(&h.baseline, "baseline", "", "file that baseline build wrote: begin with what was learned then")
+	f.StringVar(&h.grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
+	f.IntVarP(&h.workers, "workers", "j", 0, "parallel decoders (default: all cores); the result does not depend on it")
+	f.BoolVarP(&h.quiet, "quiet", "q", false, "no progress and no summary")
+}
+
+// config checks the flags.
+func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay.RunConfig, err error) {
+	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in}}
+	if cfg.From, err = parseWhen(h.from, now); err != nil {
+		return cfg, usagef("--from: %w", err)
+	}
+	if cfg.To, err = parseWhen(h.to, now); err != nil {
+		return cfg, usagef("--to: %w", err)
+	}
+	if !cfg.From.IsZero() && !cfg.To.IsZero() && !cfg.From.Before(cfg.To) {
+		return cfg, usagef("--from %s is not before --to %s: nothing would be read", stamp(cfg.From), stamp(cfg.To))
+	}
+	if h.warm != "" {
+		at, err := parseWhen(h.warm, now)
+		if cfg.Warm = now.Sub(at); err != nil || cfg.Warm <= 0 {
+			return cfg, usagef("--warm %q: want a duration such as 14d or 48h", h.warm)
+		}
+		if cfg.From.IsZero() {
+			return cfg, usagef("--warm is about the time before --from: say --from too")
+		}
+	}
+	cfg.Engine = detectors.EngineConfig{Judge: app.NewJudge(), DedupHorizon: 24 * time.Hour, Grace: 15 * time.Minute}
+	if h.grace != "" {
+		if cfg.Engine.Grace, err = time.ParseDuration(h.grace); err != nil || cfg.Engine.Grace < 0 {
+			return cfg, usagef("--grace %q: want a duration such as 2s or 15m", h.grace)
+		}
+	}
+	if h.baseline != "" {
+		b, err := readBaseline(h.baseline)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Prepare = func(eng *detectors.Engine) error {
+			if err := eng.Restore(b); err != nil {
+				return fmt.Errorf("--baseline %s: %w", h.baseline, err)
+			}
+			if n := eng.Stats().StateLost; n > 0 && !h.quiet {
+				fmt.Fprintf(e.err, "--baseline %s: what %d detectors had learned does not fit the rules any more and was left out\n", text.Terminal(h.baseline), n)
+			}
+			return nil
+		}
+	}
+	if !h.quiet && e.terminal(e.err) {
+		cfg.OnProgress = progressLine(e, now, cfg.From, cfg.To)
+	}
+	return cfg, nil
+}
+
+// done clears the progress line.
+func (h *historyFlags) done(e *env, cfg *replay.RunConfig) {
+	if cfg.OnProgress != nil {
+		fmt.Fprint(e.err, "\r\x1b[K")
+	}
+}
+
+// maxBaseline is the largest baseline file that is read, in bytes.
+const maxBaseline = 1 << 30
+
+func readBaseline(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err == nil && (!st.Mode().IsRegular() || st.Size() > maxBaseline) {
+		err = errors.New("no file that baseline build wrote")
+	}
+	var b []byte
+	if err == nil {
+		b, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, usagef("--baseline %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// sparks draws counts as one line of bars; a dot is none.
+func sparks(counts []int64) string {
+	bars := []rune("▁▂▃▄▅▆▇█")
+	top := int64(0)
+	for _, c := range counts {
+		top = max(top, c)
+	}
+	var b strings.Builder
+	for _, c := range counts {
+		if c <= 0 {
+			b.WriteRune('·')
+			continue
+		}
+		b.WriteRune(bars[(c*int64(len(bars))-1)/top])
+	}
+	return b.String()
+}
+
+// coverageLines says what was read of which account, and the hours that are
+// missing; at most n of these.
+func coverageLines(cover []replay.Cover, n int) []string {
+	accounts, regions := map[string]bool{}, map[string]bool{}
+	var gaps []string
+	hours := 0
+	for _, c := range cover {
+		accounts[c.Account] = true
+		if c.Region != "" {
+			regions[c.Region] = true
+		}
+		for _, g := range c.Gaps {
+			hours += int(g.To.Sub(g.From) / time.Hour)
+			where := "account " + text.Terminal(c.Account)
+			if c.Region != "" {
+				where += ", " + text.Terminal(c.Region)
+			}
+			gaps = append(gaps, fmt.Sprintf("  nothing from %s to %s (%d h): %s", stamp(g.From), stamp(g.To), int(g.To.Sub(g.From)/time.Hour), where))
+		}
+	}
+	if len(cover) == 0 {
+		return nil
+	}
+	line := fmt.Sprintf("coverage: %s, %s", plural(len(accounts), "account"), plural(len(regions), "region"))
+	if len(gaps) == 0 {
+		return []string{line + ", no hour missing"}
+	}
+	out := []string{line + fmt.Sprintf(", %s missing:", plural(hours, "hour"))}
+	out = append(out, gaps[:min(n, len(gaps))]...)
+	if more := len(gaps) - n; more > 0 {
+		out = append(out, fmt.Sprintf("  and %s more, see --stats", plural(more, "stretch")))
+	}
+	return out
+}
+
+func plural(n int, word string) string {
+	switch {
+	case n == 1:
+		return "1 " + word
+	case strings.HasSuffix(word, "ch"):
+		return fmt.Sprintf("%d %ses", n, word)
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// timeline is a sparkline of a time range with its ends below; nothing for
+// less than an hour.
+func timeline(counts []int64, from, to time.Time, what string) string {
+	if from.IsZero() || to.Sub(from) < time.Hour {
+		return ""
+	}
+	top := int64(0)
+	for _, c := range counts {
+		top = max(top, c)
+	}
+	line := sparks(counts)
+	left, right := from.UTC().Format("2006-01-02 15:04"), to.UTC().Format("2006-01-02 15:04Z")
+	pad := max(1, len(counts)-len(left)-len(right))
+	return fmt.Sprintf("  %s  %s, at most %d in %s\n  %s%s%s\n", line, what, top, stretch(to.Sub(from)/time.Duration(len(counts))), left, strings.Repeat(" ", pad), right)
+}
+
+func stretch(d time.Duration) string {
+	switch {
+	case d >= 36*time.Hour:
+		return fmt.Sprintf("%.0f days", d.Hours()/24)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%.0f hours", d.Hours())
+	}
+	return fmt.Sprintf("%.0f minutes", max(1, d.Minutes()))
+}

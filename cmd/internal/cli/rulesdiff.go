@@ -1,0 +1,231 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/rules"
+)
+
+// change is one alert that only one of two rule sets makes, or both make
+// differently.
+type change struct {
+	Kind   string       `json:"change"` // "added", "removed", "changed"
+	Fields []string     `json:"fields,omitempty"`
+	Old    *alert.Alert `json:"old,omitempty"`
+	New    *alert.Alert `json:"new,omitempty"`
+}
+
+func (c *change) of() *alert.Alert {
+	if c.New != nil {
+		return c.New
+	}
+	return c.Old
+}
+
+func rulesDiff(e *env) *cobra.Command {
+	var hf historyFlags
+	var out, outFile string
+	var noPack bool
+	c := &cobra.Command{Use: "diff [flags] OLD NEW SOURCE...", Short: "What a change of rules would change in what recorded events give",
+		Long: `rules diff replays the same history through two sets of rules and shows the alerts
+that only one of them makes, or both make differently. OLD and NEW are a folder of
+rule files or one file, each together with the shipped rules (a rule with the id of a
+shipped one stands in its place); "pack" is the shipped rules alone. The exit code is
+1 when anything differs, so that a change of rules can be reviewed by what it does.
+SOURCE is what replay reads; standard input cannot be read twice.`,
+		Example: "  trailwarden rules diff pack my-rules/ archive/\n  trailwarden rules diff -o github main/rules branch/rules archive/",
+		Args:    args(3, -1, "two sets of rules and at least one file or folder"),
+		RunE: func(c *cobra.Command, a []string) error {
+			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
+				return err
+			}
+			if slices.Contains(a[2:], "-") {
+				return usagef("rules diff reads its sources twice: standard input cannot be read again, save it to a file")
+			}
+			if noPack && (a[0] == "pack" || a[1] == "pack") {
+				return usagef("--no-pack leaves nothing of \"pack\"")
+			}
+			var results [2]replay.Result
+			for i := range results {
+				set, err := ruleSide(a[i], noPack)
+				if err != nil {
+					return err
+				}
+				cfg, err := hf.config(e, set, time.Now())
+				if err != nil {
+					return err
+				}
+				results[i], err = replay.Run(c.Context(), a[2:], cfg)
+				hf.done(e, &cfg)
+				if errors.Is(err, context.Canceled) {
+					fmt.Fprintln(e.err, "interrupted: half of a comparison says nothing")
+					return exit(exitInterrupted, nil)
+				}
+				if err != nil {
+					return exit(exitUsage, fmt.Errorf("rules diff: %w%s", err, failures(results[i].Stats)))
+				}
+			}
+			changes := compareAlerts(results[0].Alerts, results[1].Alerts)
+			write := map[string]func(io.Writer, []change) error{"table": changesTable, "json": func(w io.Writer, c []change) error { return printJSON(w, append([]change{}, c...)) },
+				"junit": changesJUnit, "github": changesGitHub}[out]
+			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, changes) }); err != nil {
+				return err
+			}
+			n := map[string]int{}
+			for _, c := range changes {
+				n[c.Kind]++
+			}
+			if !hf.quiet {
+				fmt.Fprintf(e.err, "%d events; %d alerts before, %d after: %d added, %d removed, %d changed\n",
+					results[1].Stats.Events, len(results[0].Alerts), len(results[1].Alerts), n["added"], n["removed"], n["changed"])
+			}
+			if f := failures(results[1].Stats); f != "" {
+				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
+				return exit(exitFindings, nil)
+			}
+			if len(changes) > 0 {
+				return exit(exitFindings, nil)
+			}
+			return nil
+		}}
+	hf.add(c)
+	c.Flags().BoolVar(&noPack, "no-pack", false, "without the shipped rules")
+	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
+	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
+	return c
+}
+
+func ruleSide(where string, noPack bool) (*rules.Set, error) {
+	r := app.Rules{Pack: !noPack, AllowFewTests: true}
+	if where != "pack" {
+		r.Dirs = []string{where}
+	}
+	set, err := r.Load()
+	if err != nil {
+		return nil, exit(exitUsage, fmt.Errorf("the rules of %s cannot be used:\n%w", where, err))
+	}
+	return set, nil
+}
+
+// compareAlerts matches alerts by id, which depends on the rule, what it is
+// about and when; both lists and the result are in the order of (time, rule,
+// id).
+func compareAlerts(before, after []alert.Alert) []change {
+	old := make(map[string]*alert.Alert, len(before))
+	for i := range before {
+		old[before[i].ID] = &before[i]
+	}
+	var out []change
+	for i := range after {
+		b, n := old[after[i].ID], &after[i]
+		if b == nil {
+			out = append(out, change{Kind: "added", New: n})
+			continue
+		}
+		delete(old, n.ID)
+		if fields := differing(b, n); len(fields) > 0 {
+			out = append(out, change{Kind: "changed", Fields: fields, Old: b, New: n})
+		}
+	}
+	for i := range before {
+		if old[before[i].ID] != nil {
+			out = append(out, change{Kind: "removed", Old: &before[i]})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b change) int {
+		x, y := a.of(), b.of()
+		if c := x.Time.Compare(y.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(x.Rule+"\x00"+x.ID, y.Rule+"\x00"+y.ID)
+	})
+	return out
+}
+
+// differing names the members of the alerts' JSON form that differ.
+func differing(a, b *alert.Alert) []string {
+	var x, y map[string]json.RawMessage
+	for _, s := range []struct {
+		a  *alert.Alert
+		to *map[string]json.RawMessage
+	}{{a, &x}, {b, &y}} {
+		var buf bytes.Buffer
+		if alert.WriteLine(&buf, s.a) != nil || json.Unmarshal(buf.Bytes(), s.to) != nil {
+			return []string{"unreadable"} // neither can happen to an alert of the engine
+		}
+	}
+	var out []string
+	for k, v := range y {
+		if !bytes.Equal(x[k], v) {
+			out = append(out, k)
+		}
+	}
+	for k := range x {
+		if _, ok := y[k]; !ok {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// line says a change in one line.
+func (c *change) line() string {
+	a := c.of()
+	switch c.Kind {
+	case "changed":
+		what := strings.Join(c.Fields, ", ")
+		if c.Old.Severity != c.New.Severity {
+			what = fmt.Sprintf("%s → %s; %s", c.Old.Severity, c.New.Severity, what)
+		}
+		return fmt.Sprintf("%s  %s  (%s)  %s", stamp(a.Time), a.Rule, what, text.Terminal(a.Reason))
+	default:
+		return fmt.Sprintf("%s  %s  %s  %s", stamp(a.Time), a.Rule, a.Severity, text.Terminal(a.Reason))
+	}
+}
+
+func changesTable(w io.Writer, changes []change) error {
+	if len(changes) == 0 {
+		_, err := fmt.Fprintln(w, "no difference")
+		return err
+	}
+	sign := map[string]string{"added": "+", "removed": "-", "changed": "~"}
+	for i := range changes {
+		if _, err := fmt.Fprintf(w, "%s %s\n", sign[changes[i].Kind], changes[i].line()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func changesJUnit(w io.Writer, changes []change) error {
+	s := &junitSuite{Name: "trailwarden rules diff"}
+	for i := range changes {
+		a := changes[i].of()
+		s.Cases = append(s.Cases, junitCase{Class: a.Rule, Name: a.ID, Failure: &junitFailure{changes[i].Kind, changes[i].line()}})
+	}
+	return writeJUnit(w, s)
+}
+
+func changesGitHub(w io.Writer, changes []change) error {
+	for i := range changes {
+		if _, err := io.WriteString(w, gitHubLine("warning", changes[i].Kind+" "+changes[i].of().Rule, changes[i].line())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package replay
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// Trail is what a run saw of one entity: what it did, from where, with which
+// keys, what made it and what it made. It is counted from the events, whether
+// a rule matched or not.
+type Trail struct {
+	Entity   string    `json:"entity"`
+	Events   int64     `json:"events"`   // by it or on it
+	By       int64     `json:"by"`       // of these, by it
+	Attempts int64     `json:"attempts"` // of these, refused or failed
+	First    time.Time `json:"first_event"`
+	Last     time.Time `json:"last_event"`
+	// Each list is by count, then by word; what is over MaxTally words is
+	// left out and counted under "(others)".
+	Identities []Tally `json:"identities"` // as alerts name them
+	Keys       []Tally `json:"keys"`
+	Addresses  []Tally `json:"addresses"`
+	Regions    []Tally `json:"regions"`
+	Actions    []Tally `json:"actions"` // service:name
+	Targets    []Tally `json:"targets"`
+	// Made is what was made by it, or what made it, oldest first.
+	Made []Lineage `json:"lineage"`
+	// Cut says that more was made than is kept.
+	Cut bool `json:"lineage_cut,omitempty"`
+
+	hours map[int64]int64
+	ids   map[string]struct{} // of events by it or on it
+}
+
+// Tally is how often a word was met, and when.
+type Tally struct {
+	Word  string    `json:"word"`
+	Count int64     `json:"count"`
+	First time.Time `json:"first_event"`
+	Last  time.Time `json:"last_event"`
+}
+
+// Lineage is one thing that came from another: a user, key, role, policy or
+// login profile that was created, attached or assumed.
+type Lineage struct {
+	Time    time.Time `json:"time"`
+	Actor   string    `json:"actor"`
+	Action  string    `json:"action"` // service:name
+	Target  string    `json:"target"`
+	Key     string    `json:"key,omitempty"` // AccessKey id that was made
+	EventID string    `json:"event_id"`
+	Attempt bool      `json:"attempt,omitempty"`
+}
+
+// The bounds of a trail.
+const (
+	MaxTally   = 200
+	maxLineage = 1000
+	maxTrailID = 500_000
+)
+
+// note is what a worker writes down of an event that concerns the entity.
+type note struct {
+	at                                            time.Time
+	id, identity, key, address, region, act, targ string
+	madeKey                                       string
+	by, attempt, made                             bool
+}
+
+// noteOf copies what a trail needs; the event's memory is reused.
+func noteOf(ev *event.Event, entity string) note {
+	a, t := &ev.Actor, &ev.Target
+	n := note{at: ev.Time, id: strings.Clone(ev.ID), identity: strings.Clone(a.ID), key: strings.Clone(a.Key), region: strings.Clone(ev.Region),
+		address: strings.Clone(ev.Address.Text), targ: strings.Clone(cmp.Or(t.ID, t.Name)), attempt: ev.Outcome == event.Attempt,
+		by: actedBy(ev, entity)}
+	n.act = ev.Service + ":" + ev.Name
+	n.made = makes(ev)
+	if n.made {
+		n.madeKey = strings.Clone(t.Key)
+	}
+	return n
+}
+
+// makes says that an act brings something into being that can act, or gives
+// it power: what an investigation follows.
+func makes(ev *event.Event) bool {
+	act := string(ev.Action)
+	for _, end := range []string{".create", ".attach", ".assume", ".add_user", ".add", ".bind"} {
+		if strings.HasSuffix(act, end) {
+			return true
+		}
+	}
+	return strings.HasPrefix(act, "iam.") && strings.HasPrefix(ev.NameFold, "create")
+}
+
+func (t *Trail) add(n *note) {
+	t.Events++
+	if n.by {
+		t.By++
+	}
+	if n.attempt {
+		t.Attempts++
+	}
+	if t.First.IsZero() || n.at.Before(t.First) {
+		t.First = n.at
+	}
+	if n.at.After(t.Last) {
+		t.Last = n.at
+	}
+	t.hours[n.at.Unix()/3600]++
+	if n.id != "" && len(t.ids) < maxTrailID {
+		t.ids[n.id] = struct{}{}
+	}
+	for _, x := range []struct {
+		list *[]Tally
+		word string
+	}{{&t.Identities, n.identity}, {&t.Keys, n.key}, {&t.Addresses, n.address}, {&t.Regions, n.region}, {&t.Actions, n.act}, {&t.Targets, n.targ}} {
+		if x.word != "" {
+			tally(x.list, x.word, n.at)
+		}
+	}
+	if n.made {
+		if len(t.Made) >= maxLineage {
+			t.Cut = true
+			return
+		}
+		t.Made = append(t.Made, Lineage{Time: n.at, Actor: n.identity, Action: n.act, Target: n.targ, Key: n.madeKey, EventID: n.id, Attempt: n.attempt})
+	}
+}
+
+// tally counts a word in a list that is short, or full.
+func tally(list *[]Tally, word string, at time.Time) {
+	i := slices.IndexFunc(*list, func(t Tally) bool { return t.Word == word })
+	if i < 0 {
+		if len(*list) >= MaxTally {
+			word = "(others)"
+			if i = slices.IndexFunc(*list, func(t Tally) bool { return t.Word == word }); i >= 0 {
+				(*list)[i].count(at)
+				return
+			}
+		}
+		*list = append(*list, Tally{Word: word, First: at, Last: at})
+		i = len(*list) - 1
+	}
+	(*list)[i].count(at)
+}
+
+func (t *Tally) count(at time.Time) {
+	t.Count++
+	if at.Before(t.First) {
+		t.First = at
+	}
+	if at.After(t.Last) {
+		t.Last = at
+	}
+}
+
+// finish puts the lists in order.
+func (t *Trail) finish() {
+	for _, l := range [][]Tally{t.Identities, t.Keys, t.Addresses, t.Regions, t.Actions, t.Targets} {
+		slices.SortFunc(l, func(a, b Tally) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Word, b.Word)) })
+	}
+	slices.SortStableFunc(t.Made, func(a, b Lineage) int {
+		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.EventID, b.EventID))
+	})
+}
+
+// Histogram counts the trail's events in n stretches of equal length from
+// from to to.
+func (t *Trail) Histogram(from, to time.Time, n int) []int64 {
+	return histogram(maps.All(t.hours), from, to, n)
+}
+
+func histogram(hours func(func(int64, int64) bool), from, to time.Time, n int) []int64 {
+	out := make([]int64, n)
+	first, width := from.Unix()/3600, to.Unix()/3600-from.Unix()/3600+1
+	for h, c := range hours {
+		if i := (h - first) * int64(n) / max(width, 1); h >= first && i < int64(n) {
+			out[i] += c
+		}
+	}
+	return out
+}
+
+// actedBy says that the entity is who acted, or the address or key it was
+// done with.
+func actedBy(ev *event.Event, entity string) bool {
+	a := &ev.Actor
+	for _, s := range [...]string{a.ID, a.Name, a.Display, a.Principal, a.Key, ev.Address.Text} {
+		if len(s) == len(entity) && strings.EqualFold(s, entity) {
+			return true
+		}
+	}
+	return ev.Address.IP.IsValid() && ev.Address.IP.String() == entity
+}
+
+// Concerns says whether an alert is about the entity: it is named there, or
+// one of the alert's events is the entity's.
+func (t *Trail) Concerns(a *alert.Alert) bool {
+	words := []string{a.Actor.ID, a.Actor.Name, a.Actor.AccessKeyID, a.Actor.Role, a.SourceIP, a.AccountID, a.TargetKey}
+	if a.Target != nil {
+		words = append(words, a.Target.ID, a.Target.Name)
+	}
+	for _, w := range words {
+		if strings.EqualFold(w, t.Entity) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(a.EventIDs, func(id string) bool { _, ok := t.ids[id]; return ok })
+}
