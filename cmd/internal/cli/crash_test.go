@@ -25,6 +25,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/slstest"
+	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
 )
@@ -91,11 +92,11 @@ func writeTrail(n int, start time.Time) trail {
 				"requestParameters": map[string]any{"Name": fmt.Sprintf("trail-%02d", second)}})
 		case k == 10 && second%5 == 3:
 			add(i, account, "root", "AasCustomer", "ConsoleSignin", "Write", map[string]any{"eventType": "ConsoleSignin",
-				"sourceIpAddress": fmt.Sprintf("203.0.113.%d", second), "additionalEventData": map[string]any{"mfaChecked": "false"}})
+				"sourceIpAddress": fmt.Sprintf("203.0.113.%d", second%250), "additionalEventData": map[string]any{"mfaChecked": "false"}})
 		case k == 10 && second%5 == 4: // one address, many users: state across records, in order
 			for u := range 8 {
 				add(i, account, fmt.Sprintf("user-%02d", u), "AasSub", "ConsoleSignin", "Write", map[string]any{"eventType": "ConsoleSignin",
-					"sourceIpAddress": fmt.Sprintf("203.0.113.%d", 100+second), "errorCode": "Authentication.Failed", "errorMessage": "wrong password"})
+					"sourceIpAddress": fmt.Sprintf("198.51.%d.%d", 101+second/250, second%250), "errorCode": "Authentication.Failed", "errorMessage": "wrong password"})
 			}
 		case k == 50: // delivered twice
 			tr.records = append(tr.records, tr.records[len(tr.records)-1])
@@ -282,11 +283,22 @@ func sum[K comparable](m map[K]int) (n int) {
 	return n
 }
 
-// The program is killed at random moments while attacks arrive, again and
-// again. Afterwards everything is as if it had never been.
+// The program is killed at random moments while attacks arrive, thirty times and
+// more. A second one, on a cloud of its own, is fed the same and left alone. In
+// the end both have the same alerts, the same actions in their journal, the same
+// messages in the chat, and have asked the cloud for the same changes.
+// TRAILWARDEN_KILLS asks for another number (make crash).
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	endure(t, 15, true, nil)
+	want := 30
+	if s := os.Getenv("TRAILWARDEN_KILLS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			t.Fatalf("TRAILWARDEN_KILLS=%q: want a number", s)
+		}
+		want = n
+	}
+	endure(t, ordeal{seconds: max(6, want*8/10), kills: want, calm: true})
 }
 
 // The services fail in every way that leaves the outcome open: answers are
@@ -294,13 +306,21 @@ func TestKilledAgainAndAgain(t *testing.T) {
 // balancer. Afterwards everything is as if they had not.
 func TestServicesFail(t *testing.T) {
 	t.Parallel()
-	endure(t, 6, false, troubles)
+	endure(t, ordeal{seconds: 6, trouble: troubles})
 }
 
 // Both at once.
 func TestKilledWhileServicesFail(t *testing.T) {
 	t.Parallel()
-	endure(t, 8, true, troubles)
+	endure(t, ordeal{seconds: 8, kills: 4, trouble: troubles})
+}
+
+// ordeal is what a program has to endure.
+type ordeal struct {
+	seconds int // of the trail
+	kills   int // at least so many; 0 is none
+	trouble func(*rig, *rand.Rand)
+	calm    bool // compare with a program that is left alone
 }
 
 // troubles scripts faults of all three services; what they hit depends on the
@@ -339,38 +359,8 @@ func troubles(r *rig, rnd *rand.Rand) {
 	}
 }
 
-// endure feeds a trail of so many seconds to a program that is killed now and
-// then, or whose services fail, and checks what remains: each alert is told
-// once, each leaked key was disabled by one call, each record is accounted for.
-func endure(t *testing.T, seconds int, killing bool, trouble func(*rig, *rand.Rand)) {
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("CRASH_SEED"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
-	t.Logf("again with: CRASH_SEED=%d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 1))
-	bin := realBinary(t)
-	n := seconds * feedRate
-	if testing.Short() {
-		n = 6 * feedRate
-	}
-	start := time.Now().Truncate(time.Second)
-	tr := writeTrail(n, start)
-	want := tr.expected(t)
-	if len(want) < len(tr.keys) || len(tr.keys) == 0 {
-		t.Fatalf("the trail is too tame: %d alerts, %d leaked keys", len(want), len(tr.keys))
-	}
-	r := newRig(t, tr)
-	if trouble != nil {
-		trouble(r, rnd)
-	}
-
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
+// feed lets the records arrive, at the rate of the trail.
+func (r *rig) feed(ctx context.Context, tr trail) <-chan error {
 	fed := make(chan error, 1)
 	go func() {
 		i := 0
@@ -383,13 +373,110 @@ func endure(t *testing.T, seconds int, killing bool, trouble func(*rig, *rand.Ra
 		}, feedRate)
 		fed <- err
 	}()
+	return fed
+}
 
-	kills, terms := 0, 0
+// outcome is what remains of a run.
+type outcome struct {
+	status  admin.Status
+	alerts  []alert.Alert
+	actions []responders.ActionDetail
+	told    map[string]int // messages by alert
+	changes map[string]int // calls that changed a key, by key
+}
+
+// settle waits until everything that must happen has happened.
+func (r *rig) settle(ctx context.Context, t *testing.T, tr trail, want map[string]alert.Alert) (o outcome, ok bool) {
+	client := admin.Dial(r.state)
+	ok = every(200*time.Millisecond, func() bool {
+		var err error
+		if o.status, err = client.Status(ctx); err != nil {
+			return false
+		}
+		if o.alerts, err = client.Alerts(ctx, 10_000); err != nil {
+			return false
+		}
+		if o.actions, err = client.Actions(ctx); err != nil {
+			return false
+		}
+		told := r.told()
+		for id, w := range want {
+			i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
+			if told[id] == 0 || i < 0 || o.alerts[i].Count < w.Count {
+				return false
+			}
+		}
+		for _, k := range tr.keys {
+			if r.cloud.RAM.KeyStatus(k) != ramtest.Inactive {
+				return false
+			}
+		}
+		for _, a := range o.actions {
+			if a.State == responders.Approved || a.State == responders.Executing {
+				return false
+			}
+		}
+		waiting := 0
+		for _, d := range o.status.Destinations {
+			waiting += d.Waiting
+		}
+		return waiting == 0 && accounted(o.status) >= uint64(len(tr.records)+sum(r.changes(t)))
+	})
+	return o, ok
+}
+
+// endure feeds a trail of so many seconds to a program that is killed now and
+// then, or whose services fail, and checks what remains: each alert is told
+// once, each leaked key was disabled by one call, each record is accounted for.
+func endure(t *testing.T, o ordeal) {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("CRASH_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed = n
+	}
+	t.Logf("again with: CRASH_SEED=%d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	bin := realBinary(t)
+	n := o.seconds * feedRate
+	if testing.Short() {
+		n = 6 * feedRate
+		o.kills = min(o.kills, 4)
+	}
+	start := time.Now().Truncate(time.Second)
+	tr := writeTrail(n, start)
+	want := tr.expected(t)
+	if len(want) < len(tr.keys) || len(tr.keys) == 0 {
+		t.Fatalf("the trail is too tame: %d alerts, %d leaked keys", len(want), len(tr.keys))
+	}
+	r := newRig(t, tr)
+	if o.trouble != nil {
+		o.trouble(r, rnd)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(3*o.seconds)*time.Second+3*time.Minute)
+	defer cancel()
+	var calm *rig
+	var peace *child
+	if o.calm {
+		calm = newRig(t, tr)
+		peace = startRun(t, bin, calm.cloud.Config)
+		calmly := calm.feed(ctx, tr)
+		defer func() {
+			if err := <-calmly; err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	fed := r.feed(ctx, tr)
+
+	kills, terms, feeding := 0, 0, true
 	var slowest time.Duration
-	for feeding := true; feeding && killing; {
+	for o.kills > 0 && (feeding || kills < o.kills) {
 		c := startRun(t, bin, r.cloud.Config)
 		// From before the store is open to well into work.
-		life := time.NewTimer(time.Duration(50+rnd.IntN(2200)) * time.Millisecond)
+		life := time.NewTimer(time.Duration(50+rnd.IntN(1200)) * time.Millisecond)
 		select {
 		case err := <-fed:
 			if err != nil {
@@ -403,7 +490,7 @@ func endure(t *testing.T, seconds int, killing bool, trouble func(*rig, *rand.Ra
 		life.Stop()
 		// A program that is asked to end does, under load too. One that has
 		// hardly begun need not know the signal yet.
-		if rnd.IntN(4) == 0 && strings.Contains(c.log.String(), `"running"`) {
+		if rnd.IntN(8) == 0 && strings.Contains(c.log.String(), `"running"`) {
 			slowest = max(slowest, c.stop(t))
 			terms++
 			continue
@@ -416,82 +503,107 @@ func endure(t *testing.T, seconds int, killing bool, trouble func(*rig, *rand.Ra
 	}
 
 	last := startRun(t, bin, r.cloud.Config)
-	if !killing {
+	if feeding {
 		if err := <-fed; err != nil {
 			t.Fatal(err)
 		}
 	}
-	client := admin.Dial(r.state)
-	var status admin.Status
-	var alerts []alert.Alert
-	settled := every(200*time.Millisecond, func() bool {
-		var err error
-		if status, err = client.Status(ctx); err != nil {
-			return false
-		}
-		if alerts, err = client.Alerts(ctx, 10_000); err != nil {
-			return false
-		}
-		told := r.told()
-		for id, w := range want {
-			i := slices.IndexFunc(alerts, func(a alert.Alert) bool { return a.ID == id })
-			if told[id] == 0 || i < 0 || alerts[i].Count < w.Count {
-				return false
-			}
-		}
-		for _, k := range tr.keys {
-			if r.cloud.RAM.KeyStatus(k) != ramtest.Inactive {
-				return false
-			}
-		}
-		waiting := 0
-		for _, d := range status.Destinations {
-			waiting += d.Waiting
-		}
-		return waiting == 0 && accounted(status) >= uint64(len(tr.records)+sum(r.changes(t)))
-	})
+	got, settled := r.settle(ctx, t, tr, want)
 	slowest = max(slowest, last.stop(t))
-	t.Logf("%d records, %d alerts, %d keys; killed %d times, asked to end %d times (at most %s)", len(tr.records), len(want), len(tr.keys), kills, terms+1, slowest.Round(time.Millisecond))
+	t.Logf("%d records, %d alerts, %d keys, %d actions; killed %d times, asked to end %d times (at most %s)",
+		len(tr.records), len(want), len(tr.keys), len(got.actions), kills, terms+1, slowest.Round(time.Millisecond))
 	if !settled {
 		t.Errorf("it did not settle within %s; the last life:\n%s", patience, tail(last.log.String()))
 	}
-	if kills == 0 && killing {
-		t.Error("it was never killed: nothing was proved")
+	got.check(t, r, tr, want)
+	if calm == nil {
+		return
 	}
+	undisturbed, settled := calm.settle(ctx, t, tr, want)
+	peace.stop(t)
+	if !settled {
+		t.Errorf("the one left alone did not settle within %s:\n%s", patience, tail(peace.log.String()))
+	}
+	undisturbed.check(t, calm, tr, want)
+	same(t, "alerts", got.alertLines(t), undisturbed.alertLines(t))
+	same(t, "actions in the journal", got.actionLines(), undisturbed.actionLines())
+	same(t, "messages in the chat", got.told, undisturbed.told)
+	same(t, "changes in the cloud", got.changes, undisturbed.changes)
+}
 
-	told := r.told()
-	for id, w := range want {
-		if told[id] != 1 {
-			t.Errorf("alert %s (%s, %s) is %d messages in the chat, want 1", id, w.Rule, w.Reason, told[id])
+// same compares what a killed run and an undisturbed one left behind.
+func same[V comparable](t *testing.T, what string, got, want map[string]V) {
+	t.Helper()
+	for id, v := range want {
+		if g, ok := got[id]; !ok || g != v {
+			t.Errorf("%s: %s is %v after the kills (there: %v), undisturbed %v", what, id, g, ok, v)
 		}
-		i := slices.IndexFunc(alerts, func(a alert.Alert) bool { return a.ID == id })
+	}
+	for id, g := range got {
+		if _, ok := want[id]; !ok {
+			t.Errorf("%s: %s (%v) is there only after the kills", what, id, g)
+		}
+	}
+}
+
+// alertLines are the alerts as they are exported.
+func (o outcome) alertLines(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for i := range o.alerts {
+		b, err := json.Marshal(&o.alerts[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[o.alerts[i].ID] = string(b)
+	}
+	return out
+}
+
+// actionLines say of each action what it was for and how it ended.
+func (o outcome) actionLines() map[string]string {
+	out := map[string]string{}
+	for _, a := range o.actions {
+		out[a.ID] = fmt.Sprintf("%s: %s, for alert %s", a.Describe, a.State, a.Action.AlertID)
+	}
+	return out
+}
+
+// check compares what remains with what a replay of the records says.
+func (o *outcome) check(t *testing.T, r *rig, tr trail, want map[string]alert.Alert) {
+	t.Helper()
+	o.told, o.changes = r.told(), r.changes(t)
+	for id, w := range want {
+		if o.told[id] != 1 {
+			t.Errorf("alert %s (%s, %s) is %d messages in the chat, want 1", id, w.Rule, w.Reason, o.told[id])
+		}
+		i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
 		if i < 0 {
 			t.Errorf("alert %s (%s) is missing", id, w.Rule)
-		} else if alerts[i].Count != w.Count {
-			t.Errorf("alert %s (%s): count %d, want %d", id, w.Rule, alerts[i].Count, w.Count)
+		} else if o.alerts[i].Count != w.Count {
+			t.Errorf("alert %s (%s): count %d, want %d", id, w.Rule, o.alerts[i].Count, w.Count)
 		}
 	}
-	for id, n := range told {
+	for id, n := range o.told {
 		if _, ok := want[id]; !ok {
-			i := slices.IndexFunc(alerts, func(a alert.Alert) bool { return a.ID == id })
+			i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
 			what := "unknown"
 			if i >= 0 {
-				what = alerts[i].Rule + ": " + alerts[i].Reason
+				what = o.alerts[i].Rule + ": " + o.alerts[i].Reason
 			}
 			t.Errorf("%d messages that an uninterrupted run does not send: %s %s", n, id, what)
 		}
 	}
-	changes := r.changes(t)
 	for _, k := range tr.keys {
 		if s := r.cloud.RAM.KeyStatus(k); s != ramtest.Inactive {
 			t.Errorf("key %s is %s", k, s)
 		}
-		if changes[k] != 1 {
-			t.Errorf("key %s was changed by %d calls, want 1", k, changes[k])
+		if o.changes[k] != 1 {
+			t.Errorf("key %s was changed by %d calls, want 1", k, o.changes[k])
 		}
 	}
-	if got, want := accounted(status), uint64(len(tr.records)+sum(changes)); got != want {
-		t.Errorf("%d records are accounted for (evaluated, repeated, parked %v), want %d", got, status.Parked, want)
+	if got, want := accounted(o.status), uint64(len(tr.records)+sum(o.changes)); got != want {
+		t.Errorf("%d records are accounted for (evaluated, repeated, parked %v), want %d", got, o.status.Parked, want)
 	}
 	poison := 0
 	for _, rec := range tr.records {
@@ -500,11 +612,11 @@ func endure(t *testing.T, seconds int, killing bool, trouble func(*rig, *rand.Ra
 		}
 	}
 	parked := uint64(0)
-	for _, k := range status.Parked {
+	for _, k := range o.status.Parked {
 		parked += k
 	}
 	if parked != uint64(poison) {
-		t.Errorf("%d records are parked (%v), want %d", parked, status.Parked, poison)
+		t.Errorf("%d records are parked (%v), want %d", parked, o.status.Parked, poison)
 	}
 }
 
