@@ -44,16 +44,22 @@ type decoder struct {
 	err error
 }
 
-// unseal checks the checksum and the leading magic.
-func unseal(data []byte, magic string) (*decoder, error) {
-	if len(data) < len(magic)+4 || string(data[:len(magic)]) != magic {
-		return nil, errors.New("not a snapshot of this engine, or of a version it does not know")
+// unseal checks the checksum and the leading magic, and says which encoding it
+// names.
+func unseal(data []byte) (*decoder, int, error) {
+	const magic = len(snapshotMagic)
+	if len(data) < magic+4 {
+		return nil, 0, errors.New("not a snapshot of this engine")
+	}
+	format, ok := formats[string(data[:magic])]
+	if !ok {
+		return nil, 0, errors.New("not a snapshot of this engine, or of a version it does not know")
 	}
 	body := data[:len(data)-4]
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(data[len(body):]) {
-		return nil, errors.New("the checksum does not match: the snapshot is damaged")
+		return nil, 0, errors.New("the checksum does not match: the snapshot is damaged")
 	}
-	return &decoder{b: body[len(magic):]}, nil
+	return &decoder{b: body[magic:]}, format, nil
 }
 
 func (d *decoder) fail(format string, args ...any) {

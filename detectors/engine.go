@@ -3,6 +3,7 @@ package detectors
 import (
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,10 @@ type EngineConfig struct {
 	// IdleAfter is the ingest time after which a shard that sent nothing no
 	// longer holds the watermark back (default 5 s).
 	IdleAfter time.Duration
+	// HoldFor is the ingest time for which a shard that is known to have more
+	// to give (see Behind) holds the watermark back without giving anything
+	// (default 2 min).
+	HoldFor time.Duration
 	// MaxLag is how long silence is taken for slow delivery (default 10 min).
 	// When no shard has sent anything for longer, event time is taken to go
 	// on at the pace of the ingest clock, MaxLag behind, so that absences are
@@ -56,6 +61,7 @@ func (c *EngineConfig) defaults() {
 	set(&c.Grace, 2*time.Second)
 	set(&c.DedupHorizon, 24*time.Hour)
 	set(&c.IdleAfter, 5*time.Second)
+	set(&c.HoldFor, 2*time.Minute)
 	set(&c.MaxLag, 10*time.Minute)
 	set(&c.FutureLimit, 5*time.Minute)
 	if c.DedupMax <= 0 {
@@ -112,6 +118,7 @@ type Engine struct {
 	shards  map[string]*shard
 	near    *shard    // the last that sent something
 	nearBy  string    // its name
+	behind  int       // shards that are known to have more to give
 	now     time.Time // newest ingest stamp
 	mark    time.Time // watermark
 	stepped time.Time // last Advance
@@ -133,9 +140,10 @@ type Engine struct {
 }
 
 type shard struct {
-	max    time.Time // newest event time
+	max    time.Time // newest event time; zero before the first
 	active time.Time // ingest stamp of its last event
 	idle   bool
+	behind bool // it has more to give
 }
 
 // NewEngine returns an engine with empty state.
@@ -149,7 +157,7 @@ func NewEngine(set RuleSet, cfg EngineConfig) *Engine {
 
 func (e *Engine) reset() {
 	e.seen = newSeen(e.cfg.DedupHorizon, e.cfg.DedupMax)
-	e.shards = make(map[string]*shard)
+	e.shards, e.behind = make(map[string]*shard), 0
 	e.near, e.nearBy = nil, ""
 	e.now, e.mark, e.stepped = time.Time{}, time.Time{}, time.Time{}
 	e.pending = reorder{}
@@ -259,6 +267,46 @@ func (e *Engine) slowest() (low time.Time, live bool) {
 	return low, live
 }
 
+// Behind tells which shards of a source have records that were not handed in
+// yet: the program was down, or reads a backlog. Their events may be older than
+// what other shards bring, so they hold the watermark back, seen before or not,
+// for HoldFor at most. It replaces what was said of the source's shards before.
+// Shards are named source + "/" + something. giving is the shard whose records
+// come next, "" for none: it was not idle, however long it was quiet. It is
+// called before the Tick that goes with those records.
+func (e *Engine) Behind(source string, shards []string, giving string) {
+	if s := e.shards[giving]; s != nil {
+		s.idle, s.active = false, time.Time{} // Tick sets it to now
+	} else if giving != "" {
+		e.shards[strings.Clone(giving)] = &shard{}
+	}
+	if e.behind == 0 && len(shards) == 0 {
+		return
+	}
+	for _, name := range shards {
+		s := e.shards[name]
+		if s == nil {
+			s = &shard{active: e.now}
+			e.shards[strings.Clone(name)] = s
+		}
+		if !s.behind {
+			e.behind++
+			s.behind, s.idle = true, false
+			s.active = e.now
+		}
+	}
+	for name, s := range e.shards {
+		if s.behind && strings.HasPrefix(name, source) && strings.HasPrefix(name[len(source):], "/") && !slices.Contains(shards, name) {
+			e.behind--
+			s.behind = false
+			if s.max.IsZero() && name != giving {
+				delete(e.shards, name) // it had nothing for this partition
+				e.near, e.nearBy = nil, ""
+			}
+		}
+	}
+}
+
 // Tick tells the ingest clock. Shards that have sent nothing for a while no
 // longer hold the watermark back; when no shard sends, everything pending is
 // decided.
@@ -272,7 +320,11 @@ func (e *Engine) Tick(now time.Time) {
 		if s.active.IsZero() {
 			s.active = now
 		}
-		if now.Sub(s.active) >= e.cfg.IdleAfter {
+		limit := e.cfg.IdleAfter
+		if s.behind {
+			limit = max(limit, e.cfg.HoldFor)
+		}
+		if now.Sub(s.active) >= limit {
 			s.idle = true
 		}
 		if s.max.After(high) {
@@ -295,8 +347,12 @@ func (e *Engine) Tick(now time.Time) {
 // CloseShard says that a shard has ended: it no longer holds the watermark
 // back.
 func (e *Engine) CloseShard(name string) {
-	if e.shards[name] == nil {
+	s := e.shards[name]
+	if s == nil {
 		return
+	}
+	if s.behind {
+		e.behind--
 	}
 	delete(e.shards, name)
 	e.near, e.nearBy = nil, ""

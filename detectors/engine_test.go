@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -223,7 +225,7 @@ func TestRestoreRefuses(t *testing.T) {
 		return binary.LittleEndian.AppendUint32(bytes.Clone(b), crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 	}
 	body := good[:len(good)-4]
-	refused("another version", reseal(bytes.Replace(body, []byte("TWENGINE2"), []byte("TWENGINE9"), 1)))
+	refused("another version", reseal(bytes.Replace(body, []byte("TWENGINE3"), []byte("TWENGINE9"), 1)))
 	for i := 12; i < len(body); i += 11 {
 		refused("a short body", reseal(body[:i]))
 		bad := bytes.Clone(body)
@@ -231,6 +233,43 @@ func TestRestoreRefuses(t *testing.T) {
 		fresh().Restore(reseal(bad)) // may be accepted: it must not panic
 	}
 	refused("more than the whole", reseal(append(bytes.Clone(body), 0)))
+}
+
+// A snapshot that an older program wrote is taken over whole: what follows is
+// found as if this program had been there from the start. The file is of the
+// first encoding and is never written again.
+func TestRestoreOlderFormat(t *testing.T) {
+	old, err := os.ReadFile("testdata/engine1.snapshot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := mixed(t)
+	cfg := func() detectors.EngineConfig { return detectors.EngineConfig{Judge: &judge{}} }
+	items := story(rand.New(rand.NewPCG(1, 1)), 60)
+	whole, eval := detectors.NewEngine(set, cfg()), set.NewEvaluator()
+	for _, it := range items[:40] {
+		apply(t, whole, eval, it)
+	}
+	whole.Take()
+	migrated := detectors.NewEngine(set, cfg())
+	if err := migrated.Restore(old); err != nil {
+		t.Fatal(err)
+	}
+	if s := migrated.Stats(); s.StateLost != 0 {
+		t.Errorf("the state of %d detectors was not taken over", s.StateLost)
+	}
+	if !bytes.Equal(migrated.Snapshot(), whole.Snapshot()) {
+		t.Error("the state is not that of an engine that was there from the start")
+	}
+	for _, it := range items[40:] {
+		apply(t, whole, eval, it)
+		apply(t, migrated, eval, it)
+	}
+	whole.Close()
+	migrated.Close()
+	if d := cmp.Diff(whole.Take(), migrated.Take()); d != "" {
+		t.Errorf("what follows differs (-there from the start +migrated):\n%s", d)
+	}
 }
 
 // State of a rule whose detector is set differently starts anew; the others'
@@ -379,6 +418,104 @@ func TestWatermarkWaitsForTheSlowestShard(t *testing.T) {
 
 // A source that starts with old records, or pauses among them, does not make
 // them late: time does not run ahead of what was delivered.
+// A backlog is read shard by shard, each at its own pace. While a shard is known
+// to have more, its old events are not late, whatever the others bring.
+func TestBacklogOfSeveralShardsIsNotLate(t *testing.T) {
+	set := mixed(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 5))
+		items := story(r, rapid.IntRange(1, 60).Draw(rt, "n"))
+		cfg := func() detectors.EngineConfig {
+			return detectors.EngineConfig{Grace: time.Second, HoldFor: time.Hour, Judge: &judge{}}
+		}
+		want, wantStats := drive(t, set, cfg(), items)
+
+		left := map[string][]item{}
+		for _, it := range items {
+			left[it.shard] = append(left[it.shard], it)
+		}
+		e, eval := detectors.NewEngine(set, cfg()), set.NewEvaluator()
+		g := alert.NewGrouper(alert.GrouperConfig{})
+		now := t0.Add(24 * time.Hour)
+		for len(left) > 0 {
+			// A frame: part of one shard, stored with what the others have.
+			names := slices.Sorted(maps.Keys(left))
+			name := names[r.IntN(len(names))]
+			k := 1 + r.IntN(len(left[name]))
+			frame := left[name][:k]
+			if left[name] = left[name][k:]; len(left[name]) == 0 {
+				delete(left, name)
+			}
+			var behind []string
+			for _, n := range slices.Sorted(maps.Keys(left)) {
+				behind = append(behind, "sls/"+n)
+			}
+			now = now.Add(time.Duration(r.IntN(30)) * time.Second) // longer than a shard may be idle
+			e.Behind("sls", behind, "sls/"+name)
+			e.Tick(now)
+			for _, it := range frame {
+				apply(t, e, eval, item{it.raw, "sls/" + it.shard})
+			}
+			if r.IntN(4) == 0 {
+				next := detectors.NewEngine(set, cfg())
+				for _, d := range e.Take() {
+					g.Add(d)
+				}
+				if err := next.Restore(e.Snapshot()); err != nil {
+					rt.Fatal(err)
+				}
+				e = next
+			}
+		}
+		e.Close()
+		for _, d := range e.Take() {
+			g.Add(d)
+		}
+		if got := alerts(t, g); got != want {
+			rt.Fatalf("alerts differ (-in order +by shard):\n%s", cmp.Diff(want, got))
+		}
+		if s := e.Stats(); s.Late != 0 || s.Events != wantStats.Events {
+			rt.Fatalf("%d late, %d events of %d", s.Late, s.Events, wantStats.Events)
+		}
+	})
+}
+
+// A shard that gives nothing does not hold the others for ever, and one that
+// has caught up without anything for us does not hold them at all.
+func TestBehindEnds(t *testing.T) {
+	set := mixed(t)
+	at := func(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: time.Second, IdleAfter: 2 * time.Second, HoldFor: time.Minute}), set.NewEvaluator()
+	step := func(now int, behind ...string) {
+		e.Behind("sls/p/l", behind, "")
+		e.Tick(at(now))
+	}
+	step(1000, "sls/p/l/0", "sls/p/l/1")
+	e.Apply(eval.Evaluate(ev(t, "a", at(100), nil)), "sls/p/l/0")
+	step(1010, "sls/p/l/0", "sls/p/l/1")
+	if m := e.Watermark(); !m.IsZero() {
+		t.Errorf("the watermark is %v while a shard has more to give", m)
+	}
+	step(1065, "sls/p/l/0", "sls/p/l/1")
+	if m := e.Watermark(); m.Before(at(99)) {
+		t.Errorf("the watermark is %v after a shard has given nothing for a minute", m)
+	}
+	e.Behind("sls/p/other", []string{"sls/p/other/7"}, "")
+	e.Apply(eval.Evaluate(ev(t, "b", at(200), nil)), "sls/p/l/0")
+	step(1066)
+	if m := e.Watermark(); m.After(at(101)) {
+		t.Errorf("the watermark is %v although a shard of another source has more to give", m)
+	}
+	e.Behind("sls/p/other", nil, "")
+	e.Tick(at(1066).Add(time.Millisecond))
+	if m := e.Watermark(); !m.Equal(at(199)) {
+		t.Errorf("the watermark is %v when nothing holds it any more, want %v", m, at(199))
+	}
+	if s := e.Stats(); s.Late != 0 {
+		t.Errorf("%d late", s.Late)
+	}
+}
+
 func TestBacklogIsNotLate(t *testing.T) {
 	set := mixed(t)
 	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 10 * time.Second}), set.NewEvaluator()
@@ -579,7 +716,7 @@ func FuzzRestore(f *testing.F) {
 		apply(f, e, eval, it)
 	}
 	good := e.Snapshot()
-	const magic = "TWENGINE2\n"
+	const magic = "TWENGINE3\n"
 	f.Add(good[len(magic) : len(good)-4])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		data := append([]byte(magic), body...)

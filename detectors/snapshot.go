@@ -10,8 +10,13 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
-// snapshotMagic names the encoding; a change of the encoding changes it.
-const snapshotMagic = "TWENGINE2\n"
+// snapshotMagic names the encoding; a change of the encoding changes it. What
+// an older program wrote is read as long as formats lists it.
+const snapshotMagic = "TWENGINE3\n"
+
+// formats are the encodings that Restore reads: 2 does not say which shards had
+// more to give, 1 does not say either what exceptions have withheld.
+var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, snapshotMagic: 3}
 
 // Snapshot returns the whole state: duplicate horizon, watermark and shards,
 // waiting events, every detector and the policy judge. It is deterministic
@@ -47,6 +52,7 @@ func (e *Engine) Snapshot() []byte {
 		enc.time(sh.max)
 		enc.time(sh.active)
 		enc.bool(sh.idle)
+		enc.bool(sh.behind)
 	}
 
 	e.seen.snapshot(enc)
@@ -93,7 +99,7 @@ func (e *Engine) Restore(data []byte) error {
 }
 
 func (e *Engine) restore(data []byte) error {
-	d, err := unseal(data, snapshotMagic)
+	d, format, err := unseal(data)
 	if err != nil {
 		return err
 	}
@@ -102,16 +108,23 @@ func (e *Engine) restore(data []byte) error {
 	for _, n := range []*uint64{&s.Events, &s.Duplicates, &s.Late, &s.Spilled, &s.Future, &s.RuleErrors, &s.Excepted, &s.Detections, &s.StateLost} {
 		*n = d.uvarint()
 	}
-	for range d.count(2) {
-		if e.excepted == nil {
-			e.excepted = make(map[string]uint64)
+	if format >= 2 {
+		for range d.count(2) {
+			if e.excepted == nil {
+				e.excepted = make(map[string]uint64)
+			}
+			reason := d.string()
+			e.excepted[reason] = d.uvarint()
 		}
-		reason := d.string()
-		e.excepted[reason] = d.uvarint()
 	}
 	for range d.count(1) {
 		name := d.string()
-		e.shards[name] = &shard{max: d.time(), active: d.time(), idle: d.bool()}
+		sh := &shard{max: d.time(), active: d.time(), idle: d.bool()}
+		if format >= 3 && d.bool() {
+			sh.behind = true
+			e.behind++
+		}
+		e.shards[name] = sh
 	}
 	e.seen.restore(d)
 

@@ -12,6 +12,9 @@ import (
 // deterministic: equal calls give equal detections and equal state, or recovery
 // gives other alerts than the first run. Called from one goroutine.
 type Engine interface {
+	// Behind tells, before each frame, which shards of its source had more to
+	// give when it was stored; detectors.Engine says what that means.
+	Behind(source string, shards []string, giving string)
 	// Tick tells the ingest clock. It is called with each frame's stamp,
 	// before the frame's events, and with stamps that only grow.
 	Tick(now time.Time)
@@ -56,6 +59,9 @@ type detectorEngine struct {
 	eval *detectors.Evaluator
 }
 
+func (d *detectorEngine) Behind(source string, shards []string, giving string) {
+	d.e.Behind(source, shards, giving)
+}
 func (d *detectorEngine) Tick(now time.Time)                  { d.e.Tick(now) }
 func (d *detectorEngine) Apply(ev *event.Event, shard string) { d.e.Apply(d.eval.Evaluate(ev), shard) }
 func (d *detectorEngine) Take() []alert.Detection             { return d.e.Take() }

@@ -11,6 +11,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors/threshold"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/source"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
@@ -63,11 +64,12 @@ reason: "{actor.name} called {verdict.count} times"
 
 	want := map[string]alert.Alert{}
 	in := &Ingester{n: partitions}
-	groups, poison, _ := in.split(&shardState{}, all)
+	groups, poison, _ := in.split(&shardState{}, source.Page{Records: all})
 	if len(poison) > 0 {
 		t.Fatal(poison[0].msg)
 	}
-	for p, recs := range groups {
+	for p, g := range groups {
+		recs := g.records
 		eng, grp := engines(p), newGrouper()
 		eng.Tick(epoch.Add(time.Hour))
 		for _, r := range recs {

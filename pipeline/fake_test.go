@@ -111,6 +111,8 @@ type fakeState struct {
 
 func newFake(int) Engine { return &fakeEngine{state: fakeState{Seen: map[string]bool{}}} }
 
+func (e *fakeEngine) Behind(string, []string, string) {}
+
 func (e *fakeEngine) Tick(now time.Time) {
 	if now.After(e.state.Now) {
 		e.state.Now = now

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
 
@@ -30,8 +33,15 @@ type IngesterConfig struct {
 	// IdleTick is how often a partition that receives nothing is ticked all
 	// the same, so that absences are noticed (default 5 min; negative never).
 	IdleTick time.Duration
-	Logger   *slog.Logger
+	// Behind says, of a source, which shards have more to give, and whether
+	// that is known yet (source.Origin); nil says that none has.
+	Behind func(source string) (shards []int, known bool)
+	Logger *slog.Logger
 }
+
+// unknownFor is how long a source that cannot say which of its shards have more
+// to give keeps waiting work waiting after a start.
+const unknownFor = 2 * time.Minute
 
 // Ingester makes pages durable: it implements source.Sink.
 type Ingester struct {
@@ -39,6 +49,8 @@ type Ingester struct {
 	b   *bus.Bus
 	log *slog.Logger
 	n   int
+
+	born time.Time // monotonic
 
 	gate   sync.RWMutex // Store holds it for reading, Close for writing
 	closed bool
@@ -115,7 +127,7 @@ func NewIngester(cfg IngesterConfig) *Ingester {
 		cfg.Logger = cfg.Bus.Logger()
 	}
 	n := cfg.Bus.Partitions()
-	return &Ingester{cfg: cfg, b: cfg.Bus, log: cfg.Logger, n: n, shards: map[string]*shardState{}, parts: make([]partClock, n)}
+	return &Ingester{cfg: cfg, b: cfg.Bus, log: cfg.Logger, n: n, born: time.Now(), shards: map[string]*shardState{}, parts: make([]partClock, n)}
 }
 
 func (in *Ingester) shard(src string, shard int) *shardState {
@@ -162,7 +174,7 @@ func (in *Ingester) Store(ctx context.Context, p source.Page) error {
 	s := in.shard(p.Source, p.Shard)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := in.storeLocked(ctx, s, p)
+	err := in.storeLocked(ctx, s, p, nil)
 	if err != nil {
 		s.known = false
 		if errors.Is(err, bus.ErrBackpressure) {
@@ -177,11 +189,44 @@ func (in *Ingester) Store(ctx context.Context, p source.Page) error {
 // bad is a record that goes into quarantine instead of a frame.
 type bad struct {
 	raw         []byte
+	time        int64 // of its log; 0 is not known, or counted already
 	reason, msg string
 	stack       string
 }
 
-func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Page) error {
+// part is what of a page goes to one partition.
+type part struct {
+	records [][]byte
+	times   []int64 // nil when the source does not say
+}
+
+// count adds a log to a tally.
+func count(tally map[int64]uint64, at int64) {
+	if at > 0 {
+		tally[at/bus.TallySpan]++
+	}
+}
+
+// tallied is a tally as a frame carries it.
+func tallied(m map[int64]uint64) []bus.Tally {
+	var out []bus.Tally
+	for _, span := range slices.Sorted(maps.Keys(m)) {
+		if len(out) == bus.MaxTally {
+			break // more than a week in one page: no clock says that
+		}
+		out = append(out, bus.Tally{Span: span, Count: m[span]})
+	}
+	return out
+}
+
+// repair says of a page that it is read for the second time.
+type repair struct {
+	origin    string // source and shard of the records
+	partition int    // that lost them
+	gap       string // of which this is the last page
+}
+
+func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Page, rep *repair) error {
 	if !s.known {
 		if err := in.recoverShard(ctx, s); err != nil {
 			return err
@@ -194,7 +239,9 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 	if err := in.prepareAhead(ctx, s, p); err != nil {
 		return err
 	}
-	groups, poison, repeated := in.split(s, p.Records)
+	failpoint.Hit(failpoint.IngestPulled)
+	groups, poison, repeated := in.split(s, p)
+	tally := map[int64]uint64{} // of parked logs: they are in no frame
 	for _, b := range poison {
 		fresh, err := in.b.Park(ctx, bus.Parked{
 			Reason: b.reason, Partition: -1, Source: s.source, Shard: s.shard, From: p.From, To: p.To,
@@ -203,14 +250,16 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 		if err != nil {
 			return err
 		}
+		count(tally, b.time)
 		if fresh {
 			in.stats.parked.Add(1)
 			in.log.Warn("record parked", "reason", b.reason, "source", s.source, "shard", s.shard, "bytes", len(b.raw), "why", b.msg)
 		}
 	}
-	if err := in.publishPage(ctx, s, p, groups); err != nil {
+	if err := in.publishPage(ctx, s, p, groups, tally, rep); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.IngestStored)
 	in.stats.repeated.Add(uint64(repeated))
 	s.ahead.passed(p.To)
 	if s.ahead.done() {
@@ -221,11 +270,17 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 
 // split parses records for their account and groups them by partition; what
 // cannot be parsed, or does not fit a message, comes back apart.
-func (in *Ingester) split(s *shardState, records [][]byte) (groups [][][]byte, poison []bad, repeated int) {
-	groups = make([][][]byte, in.n)
+func (in *Ingester) split(s *shardState, page source.Page) (groups []part, poison []bad, repeated int) {
+	groups = make([]part, in.n)
+	var at int64 // of the log, until its first record has counted it
+	counted := func() int64 {
+		t := at
+		at = 0
+		return t
+	}
 	one := func(rec []byte) bool {
 		if reason, msg, stack := s.parse(rec); reason != "" {
-			poison = append(poison, bad{rec, reason, msg, stack})
+			poison = append(poison, bad{rec, counted(), reason, msg, stack})
 			return true
 		}
 		if s.ahead.take(rec) {
@@ -233,17 +288,23 @@ func (in *Ingester) split(s *shardState, records [][]byte) (groups [][][]byte, p
 			return true
 		}
 		if len(rec) > bus.MaxBody && !bus.Fits(rec) {
-			poison = append(poison, bad{raw: rec, reason: string(event.ReasonTooLarge), msg: "does not fit a message even compressed"})
+			poison = append(poison, bad{raw: rec, time: counted(), reason: string(event.ReasonTooLarge), msg: "does not fit a message even compressed"})
 			return true
 		}
-		p := event.Partition(s.ev.Recipient, in.n)
-		groups[p] = append(groups[p], rec)
+		g := &groups[event.Partition(s.ev.Recipient, in.n)]
+		g.records = append(g.records, rec)
+		if page.Times != nil {
+			g.times = append(g.times, counted())
+		}
 		return true
 	}
-	for _, rec := range records {
+	for i, rec := range page.Records {
+		if at = 0; i < len(page.Times) {
+			at = page.Times[i]
+		}
 		if err := event.Unwrap(rec, one); err != nil {
 			reason, msg := reasonOf(err)
-			poison = append(poison, bad{raw: rec, reason: reason, msg: msg})
+			poison = append(poison, bad{raw: rec, time: counted(), reason: reason, msg: msg})
 		}
 	}
 	return groups, poison, repeated
@@ -273,17 +334,29 @@ func (s *shardState) parse(rec []byte) (reason, msg, stack string) {
 
 // publishPage writes the page's frames, or a Mark where there is none, and
 // moves the shard's state when all are durable.
-func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Page, groups [][][]byte) error {
+func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Page, groups []part, parked map[int64]uint64, rep *repair) error {
 	frames := make([][]*bus.Frame, in.n)
 	touched, bytes, records := 0, uint64(0), uint64(0)
-	for part, recs := range groups {
+	for part, g := range groups {
+		if rep != nil && part != rep.partition {
+			continue // the others have theirs
+		}
+		recs, times := g.records, g.times
 		for len(recs) > 0 {
 			k, size := 0, 0
 			for k < len(recs) && k < bus.MaxRecords && (k == 0 || size+len(recs[k]) <= bus.MaxBody) {
 				size += len(recs[k])
 				k++
 			}
-			frames[part] = append(frames[part], &bus.Frame{Kind: bus.Data, Records: recs[:k]})
+			f := &bus.Frame{Kind: bus.Data, Records: recs[:k]}
+			if times != nil {
+				m := map[int64]uint64{}
+				for _, at := range times[:k] {
+					count(m, at)
+				}
+				f.Tally, times = tallied(m), times[k:]
+			}
+			frames[part] = append(frames[part], f)
 			recs = recs[k:]
 			bytes += uint64(size)
 			records += uint64(k)
@@ -299,7 +372,27 @@ func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Pag
 			return nil
 		}
 		part := int(s.token[0]) % in.n
+		if rep != nil {
+			part = rep.partition
+		}
 		frames[part] = []*bus.Frame{{Kind: bus.Mark}}
+	}
+	if rep != nil {
+		for _, f := range frames[rep.partition] {
+			f.Origin = rep.origin
+		}
+		frames[rep.partition][len(frames[rep.partition])-1].Repairs = rep.gap
+	}
+	if len(parked) > 0 && rep == nil {
+		for _, fs := range frames {
+			if len(fs) > 0 {
+				for _, t := range fs[0].Tally {
+					parked[t.Span] += t.Count
+				}
+				fs[0].Tally = tallied(parked)
+				break
+			}
+		}
 	}
 	if s.position != "" && later(p.From, s.position) {
 		in.stats.skips.Add(1)
@@ -320,6 +413,12 @@ func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Pag
 // of one partition one after the other, each after the last.
 func (in *Ingester) publishFrames(ctx context.Context, s *shardState, from, to string, stamp time.Time, frames [][]*bus.Frame) error {
 	page := s.page + 1
+	var behind []int
+	if in.cfg.Behind != nil {
+		if behind, _ = in.cfg.Behind(s.source); len(behind) > bus.MaxShards {
+			behind = behind[:bus.MaxShards]
+		}
+	}
 	var counts []bus.PartitionCount
 	for part := range frames {
 		k := uint64(len(frames[part]))
@@ -333,7 +432,7 @@ func (in *Ingester) publishFrames(ctx context.Context, s *shardState, from, to s
 			ps := &next[part]
 			f.Source, f.Shard, f.From, f.To, f.PrevTo = s.source, s.shard, from, to, s.position
 			f.Partition, f.Counter, f.Page, f.PrevSeq = part, ps.counter+1, page, ps.seq
-			f.Counts, f.Received = counts, stamp
+			f.Counts, f.Received, f.Behind = counts, stamp, behind
 			if f.Reach = to; later(ps.reach, to) {
 				f.Reach = ps.reach
 			}
@@ -348,6 +447,7 @@ func (in *Ingester) publishFrames(ctx context.Context, s *shardState, from, to s
 			if err != nil {
 				return err
 			}
+			failpoint.Hit(failpoint.IngestFrame)
 			ps.counter, ps.seq, ps.reach = f.Counter, seq, f.Reach
 			in.stats.frames.Add(1)
 		}
@@ -406,6 +506,13 @@ func (in *Ingester) Tick(ctx context.Context, src string, shard int, now time.Ti
 	defer s.mu.Unlock()
 	if !s.known || s.ahead != nil {
 		return nil
+	}
+	if in.cfg.Behind != nil {
+		// What waits may have to wait for what is still to be read. When the
+		// source cannot be reached at all, it must not wait for ever.
+		if _, known := in.cfg.Behind(s.source); !known && time.Since(in.born) < unknownFor {
+			return nil
+		}
 	}
 	now = now.UTC()
 	for part := range s.parts {

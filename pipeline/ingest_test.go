@@ -181,11 +181,12 @@ func TestInterruptedPageIsFinishedWithOtherBoundaries(t *testing.T) {
 func interrupted(t testing.TB, in *Ingester, p source.Page, cut int) {
 	t.Helper()
 	s := in.shard(p.Source, p.Shard)
-	groups, _, _ := in.split(s, p.Records)
+	groups, _, _ := in.split(s, p)
 	// The frames say what the whole page was.
 	frames := make([][]*bus.Frame, in.n)
 	var counts []bus.PartitionCount
-	for part, recs := range groups {
+	for part, g := range groups {
+		recs := g.records
 		if len(recs) == 0 {
 			t.Fatal("the page leaves a partition out")
 		}
@@ -209,10 +210,10 @@ func interrupted(t testing.TB, in *Ingester, p source.Page, cut int) {
 
 func cutRecords(recs [][]byte, cut int) int {
 	in := &Ingester{n: partitions}
-	groups, _, _ := in.split(&shardState{}, recs)
+	groups, _, _ := in.split(&shardState{}, source.Page{Records: recs})
 	n := 0
 	for _, g := range groups[:cut] {
-		n += len(g)
+		n += len(g.records)
 	}
 	return n
 }
@@ -264,7 +265,7 @@ func TestAnyWalkStoresEachRecordOnce(t *testing.T) {
 				s := in.shard(src, shard)
 				p := page(all, from, min(from+60, len(all)))
 				p.Shard = shard
-				if groups, _, _ := in.split(&shardState{}, p.Records); s.known && s.ahead == nil && full(groups) {
+				if groups, _, _ := in.split(&shardState{}, p); s.known && s.ahead == nil && full(groups) {
 					interrupted(t, in, p, rapid.IntRange(0, partitions-1).Draw(rt, "frames"))
 				}
 			}
@@ -291,9 +292,9 @@ func TestAnyWalkStoresEachRecordOnce(t *testing.T) {
 	})
 }
 
-func full(groups [][][]byte) bool {
+func full(groups []part) bool {
 	for _, g := range groups {
-		if len(g) == 0 {
+		if len(g.records) == 0 {
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/source"
 )
 
 // Config is the live loop of one process. Which parts run is decided by what
@@ -36,7 +37,12 @@ type Config struct {
 	// HealthEvery is how often the store is looked at (default 2 s),
 	// TickEvery how often ticks are considered (default 500 ms).
 	HealthEvery, TickEvery time.Duration
-	Logger                 *slog.Logger
+	// HouseEvery is how often lost frames are looked for (default 30 s),
+	// ReconcileEvery how often counts are compared with the sources (default
+	// 5 min), Settle how long ago a span of time must have ended for that
+	// (default 20 min: ActionTrail's own delay and ours).
+	HouseEvery, ReconcileEvery, Settle time.Duration
+	Logger                             *slog.Logger
 }
 
 // Pipeline owns an ingester, workers and readers.
@@ -49,10 +55,17 @@ type Pipeline struct {
 	wcfg     WorkerConfig
 	owner    *Owner            // of partitions, with leases
 	readers  map[string]*Owner // of readers, with leases
+	house    *Owner            // of the books, with leases
+	origins  []source.Origin
 
 	mu      sync.Mutex
 	current map[int]*Worker // with leases: those that run
 	ended   map[int]uint64  // last commit of those that have ended in order
+	raised  map[string]bool // incidents that were reported
+	reports []Report        // that are not stored yet
+	books   map[string]Reconciliation
+
+	reporting chan struct{}
 
 	health  atomic.Pointer[bus.Health]
 	started atomic.Bool
@@ -70,8 +83,10 @@ type Stats struct {
 	Members int
 	// Standby names the readers that another process runs.
 	Standby []string
-	Store   bus.Health
-	Parked  map[string]uint64 // records in quarantine by reason; nil when unknown
+	// Books are what came of comparing counts with each source, by name.
+	Books  []Reconciliation
+	Store  bus.Health
+	Parked map[string]uint64 // records in quarantine by reason; nil when unknown
 }
 
 // New puts the parts together; Run starts them.
@@ -88,11 +103,23 @@ func New(cfg Config) (*Pipeline, error) {
 	if cfg.TickEvery <= 0 {
 		cfg.TickEvery = 500 * time.Millisecond
 	}
-	p := &Pipeline{cfg: cfg, b: cfg.Bus, log: cfg.Logger, closing: make(chan struct{}), done: make(chan struct{}), current: map[int]*Worker{}, ended: map[int]uint64{}}
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&cfg.HouseEvery, 30 * time.Second}, {&cfg.ReconcileEvery, 5 * time.Minute}, {&cfg.Settle, 20 * time.Minute}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	p := &Pipeline{cfg: cfg, b: cfg.Bus, log: cfg.Logger, closing: make(chan struct{}), done: make(chan struct{}), current: map[int]*Worker{}, ended: map[int]uint64{},
+		raised: map[string]bool{}, books: map[string]Reconciliation{}, reporting: make(chan struct{}, 1)}
 	if cfg.Ingest {
 		ic := cfg.Ingester
-		ic.Bus, ic.Logger = cfg.Bus, cfg.Logger
+		ic.Bus, ic.Logger, ic.Behind = cfg.Bus, cfg.Logger, p.behind
 		p.ingester = NewIngester(ic)
+		if cfg.Leases != nil {
+			p.house = NewOwner(OwnerConfig{LeaseConfig: *cfg.Leases, Bus: cfg.Bus, Kind: "h", Count: 1, Work: p.keepHouse, Logger: cfg.Logger})
+		}
 	}
 	if cfg.Detect {
 		if cfg.Worker.NewEngine == nil || cfg.Worker.NewGrouper == nil {
@@ -204,6 +231,21 @@ func (p *Pipeline) running() []*Worker {
 	return out
 }
 
+// SetOrigins says which sources the pages come from. It is called before Run;
+// sources need the Sink first.
+func (p *Pipeline) SetOrigins(os []source.Origin) { p.origins = os }
+
+// behind asks the source of a page. A source that is not one of the origins (a
+// repair, a redrive, a test) has nothing more to give.
+func (p *Pipeline) behind(name string) (shards []int, known bool) {
+	for _, o := range p.origins {
+		if o.Name() == name {
+			return o.Behind()
+		}
+	}
+	return nil, true
+}
+
 // Sink is where sources store pages; nil without Ingest.
 func (p *Pipeline) Sink() *Ingester { return p.ingester }
 
@@ -257,8 +299,20 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			cancel(err)
 		}
 	})
+	rest.Go(func() { p.report(hctx) })
 	if p.ingester != nil {
 		rest.Go(func() { p.tick(hctx) })
+		if len(p.origins) > 0 {
+			keep := func(ctx context.Context) error { return p.keepHouse(ctx, 0, nil) }
+			if p.house != nil {
+				keep = p.house.Run
+			}
+			rest.Go(func() {
+				if err := keep(hctx); err != nil && hctx.Err() == nil {
+					p.log.Error("nobody here compares counts any more", "error", err)
+				}
+			})
+		}
 	}
 
 	var err error
@@ -414,6 +468,7 @@ func (p *Pipeline) watch(ctx context.Context) error {
 				}
 			}
 		}
+		p.reportStore(&h)
 		if h.Frozen {
 			// Twice, so that a moment's unhealth is not taken for a freeze.
 			if frozen++; frozen >= 2 {
@@ -451,6 +506,11 @@ func (p *Pipeline) Stats(ctx context.Context) Stats {
 		}
 		s.Readers = append(s.Readers, r.Stats())
 	}
+	p.mu.Lock()
+	for _, name := range slices.Sorted(maps.Keys(p.books)) {
+		s.Books = append(s.Books, p.books[name])
+	}
+	p.mu.Unlock()
 	if h := p.health.Load(); h != nil {
 		s.Store = *h
 	} else {

@@ -675,7 +675,8 @@ type trivial struct {
 	applied *atomic.Int64
 }
 
-func (e *trivial) Tick(time.Time) {}
+func (e *trivial) Behind(string, []string, string) {}
+func (e *trivial) Tick(time.Time)                  {}
 func (e *trivial) Apply(ev *event.Event, _ string) {
 	e.events++
 	e.applied.Add(1)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 )
 
 // HandleAlerts takes the alerts of one commit record, in their order. It must
@@ -143,7 +144,7 @@ func (a *AlertReader) Run(ctx context.Context) error {
 		}
 	}
 	from := map[int]uint64{}
-	for p := range a.Bus.Partitions() {
+	for p := range selfPartition(a.Bus) + 1 {
 		seq, err := a.Bus.LoadCursor(ctx, a.Name, p)
 		if errors.Is(err, bus.ErrCorrupt) {
 			log.Error("a cursor cannot be read; all kept records are handed out again", "partition", p, "error", err)
@@ -202,6 +203,7 @@ func (a *AlertReader) Run(ctx context.Context) error {
 		for len(alerts) > 0 {
 			err := a.Handle(ctx, partition, seq, alerts)
 			if err == nil {
+				failpoint.Hit(failpoint.ReaderHanded)
 				break
 			}
 			if ctx.Err() != nil {

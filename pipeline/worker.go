@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"runtime/debug"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 )
 
 // WorkerConfig is how a partition is evaluated. Bus, NewEngine and NewGrouper
@@ -88,6 +90,8 @@ type Worker struct {
 	shards    map[shardKey]*shardPos
 	watermark time.Time
 	stamp     time.Time
+	ledger    map[string]*bus.Ledger
+	missing   []bus.Gap
 	base      bus.Counters // what the engine does not count itself
 	quiet     bool         // re-evaluation: output is already out
 
@@ -146,12 +150,14 @@ type WorkerStats struct {
 	Stamp     time.Time // ingest stamp of the last frame evaluated
 	Pending   int       // events that wait for the watermark
 	bus.Counters
-	Snapshots       uint64 // made since the start
-	SnapshotInput   uint64
-	SnapshotBytes   int
-	Refused         uint64 // snapshots that could not be used
-	Recovered       uint64 // frames evaluated again at the start
-	Rebuilt         bool   // no snapshot was usable and the history was not whole
+	Snapshots     uint64 // made since the start
+	SnapshotInput uint64
+	SnapshotBytes int
+	Refused       uint64 // snapshots that could not be used
+	Recovered     uint64 // frames evaluated again at the start
+	Rebuilt       bool   // no snapshot was usable and the history was not whole
+	// Accounts is the newest event time of each account, of MaxAccounts at most.
+	Accounts        map[string]time.Time
 	CommitP50       time.Duration
 	CommitP99       time.Duration // from the frame's ingest stamp to its commit, over the last ones
 	LastCommitError string
@@ -170,6 +176,7 @@ func (w *Worker) Stats() WorkerStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.stats
+	s.Accounts = maps.Clone(w.stats.Accounts)
 	s.CommitP50, s.CommitP99 = w.lat.quantiles()
 	return s
 }
@@ -331,6 +338,7 @@ func (w *Worker) suspect() (prior int) {
 // still fills in a record that moves nothing.
 func (w *Worker) still(c *bus.Commit) *bus.Commit {
 	c.Input, c.InputID, c.Watermark, c.Stamp, c.Counters = w.last.Input, w.last.InputID, w.last.Watermark, w.last.Stamp, w.last.Counters
+	c.Ledger, c.Missing = w.last.Ledger, w.last.Missing
 	return c
 }
 
@@ -492,6 +500,11 @@ func (w *Worker) restore(ctx context.Context) error {
 		w.base = s.Counters
 		// What the engine counts itself is in its own state.
 		w.base.Evaluated, w.base.Duplicates, w.base.Late = 0, 0, 0
+		w.missing = s.Missing
+		w.fresh(s.Accounts)
+		for i := range s.Ledger {
+			w.ledger[s.Ledger[i].Source] = &s.Ledger[i]
+		}
 		for _, p := range s.Positions {
 			w.shards[shardKey{p.Source, p.Shard}] = &shardPos{ShardPosition: p, name: shardName(p.Source, p.Shard)}
 		}
@@ -540,6 +553,7 @@ func (w *Worker) reset() {
 	w.eng, w.grp = w.cfg.NewEngine(w.cfg.Partition), w.cfg.NewGrouper()
 	w.shards = map[shardKey]*shardPos{}
 	w.changed, w.order = map[string]*alert.Alert{}, nil
+	w.ledger, w.missing = map[string]*bus.Ledger{}, nil
 	w.input, w.watermark, w.stamp, w.base = 0, time.Time{}, time.Time{}, bus.Counters{}
 }
 
@@ -800,8 +814,16 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 		}
 	} else {
 		pos := w.chain(it)
-		w.guard(it, "tick", func() { w.eng.Tick(it.frame.Received) })
+		name := pos.name
+		if it.frame.Origin != "" {
+			name = it.frame.Origin
+		}
+		w.guard(it, "tick", func() {
+			w.eng.Behind(it.frame.Source, behindOf(it.frame), giving(it.frame))
+			w.eng.Tick(it.frame.Received)
+		})
 		var parser event.Parser
+		newest := map[string]time.Time{}
 		for i := range it.events {
 			err := error(nil)
 			switch {
@@ -817,9 +839,12 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 				err = it.faults[i]
 			}
 			if err == nil {
-				err = w.apply(&it.events[i], pos.name)
+				err = w.apply(&it.events[i], name)
 			}
 			if err == nil {
+				if ev := &it.events[i]; ev.Time.After(newest[ev.Recipient]) {
+					newest[ev.Recipient] = ev.Time
+				}
 				continue
 			}
 			w.base.Parked++
@@ -843,6 +868,8 @@ func (w *Worker) evaluate(ctx context.Context, it *item) error {
 		if it.frame.Received.After(w.stamp) {
 			w.stamp = it.frame.Received
 		}
+		w.book(it.frame)
+		w.fresh(newest)
 	}
 	w.input, w.inputID = it.seq, it.id
 	w.base.Frames++
@@ -949,7 +976,8 @@ func (w *Worker) chain(it *item) *shardPos {
 	} else if f.Counter > p.Counter+1 {
 		lost := f.Counter - p.Counter - 1
 		w.base.Gaps += lost
-		w.log.Error("frames are missing from the store", "source", f.Source, "shard", f.Shard, "frames", lost, "after", p.To, "before", f.From)
+		w.log.Error("frames are missing from the store; their records are to be read again from the source", "source", f.Source, "shard", f.Shard, "frames", lost, "after", p.To, "before", f.From)
+		w.miss(bus.Gap{ID: fmt.Sprintf("%d/%s/%d", w.cfg.Partition, bus.ShardToken(f.Source, f.Shard), f.Counter), Source: f.Source, Shard: f.Shard, From: p.From, To: f.To, Frames: lost})
 	} else if f.Counter <= p.Counter {
 		w.log.Error("frames are numbered again: the store had lost its end", "source", f.Source, "shard", f.Shard, "was", p.Counter, "is", f.Counter)
 	}
@@ -1005,6 +1033,7 @@ func (w *Worker) commit(ctx context.Context) error {
 	if w.frames == 0 && len(w.order) == 0 {
 		return nil
 	}
+	failpoint.Hit(failpoint.WorkerEvaluated)
 	counters, es := w.counters()
 	var alerts [][]byte
 	for _, id := range w.order {
@@ -1021,7 +1050,8 @@ func (w *Worker) commit(ctx context.Context) error {
 		w.careful--
 	}
 	w.oneByOne = false
-	c := &bus.Commit{Input: w.input, InputID: w.inputID, Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Positions: w.moved(), Careful: careful}
+	c := &bus.Commit{Input: w.input, InputID: w.inputID, Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Positions: w.moved(), Careful: careful,
+		Ledger: w.ledgers(), Missing: slices.Clone(w.missing)}
 	parts := cutAlerts(alerts)
 	for _, part := range parts[:len(parts)-1] {
 		if err := w.appendCut(ctx, w.still(&bus.Commit{Part: true}), part); err != nil {
@@ -1031,6 +1061,7 @@ func (w *Worker) commit(ctx context.Context) error {
 	if err := w.appendCut(ctx, c, parts[len(parts)-1]); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.WorkerCommitted)
 	w.last, w.committed, w.unclean, w.marked = c, w.input, careful, false
 	now := time.Now()
 	w.note(func(s *WorkerStats) {
@@ -1132,6 +1163,7 @@ func (w *Worker) snapshot(ctx context.Context) error {
 	s := &bus.Snapshot{
 		Partition: w.cfg.Partition, Epoch: w.epoch, Input: w.input, Commit: w.head, Rules: w.cfg.Rules, Made: time.Now().UTC(),
 		Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Engine: w.eng.Snapshot(), Grouper: w.grp.Snapshot(),
+		Ledger: w.ledgers(), Missing: slices.Clone(w.missing), Accounts: w.Stats().Accounts,
 	}
 	for _, p := range w.shards {
 		s.Positions = append(s.Positions, p.ShardPosition)
@@ -1145,6 +1177,7 @@ func (w *Worker) snapshot(ctx context.Context) error {
 		w.log.Error("no snapshot could be made; the next start takes longer", "error", err)
 		return nil
 	}
+	failpoint.Hit(failpoint.SnapshotSaved)
 	w.snapInput, w.olderInput = s.Input, older
 	w.skipped = slices.DeleteFunc(slices.Clone(w.skipped), func(t bus.Trying) bool { return t.Seq <= older })
 	w.note(func(st *WorkerStats) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 )
 
 // Destination is one place where people look, with its own queue.
@@ -191,6 +192,7 @@ func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) err
 	if err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.DispatchSaved)
 	if known.Revision > a.Revision {
 		a = known
 	}
@@ -202,6 +204,7 @@ func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) err
 	if err := d.propose(ctx, origin, &a); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.DispatchProposed)
 	return d.show(ctx, a, "")
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 )
 
 // MachineOptions configures a Machine. Journal is needed, the rest has defaults.
@@ -729,6 +731,7 @@ func (m *Machine) execute(ctx context.Context, r *record, seq uint64, prior json
 		_, err := m.put(ctx, r, seq, Refused, machineName, refusal(v))
 		return false, time.Time{}, err
 	}
+	failpoint.Hit(failpoint.ActionReserved)
 	now := m.now()
 	deadline := now.Add(m.opts.CallTimeout)
 	seq, err = m.put(ctx, r, seq, Executing, machineName, func(n *record) {
@@ -743,11 +746,13 @@ func (m *Machine) execute(ctx context.Context, r *record, seq uint64, prior json
 	}
 	// From here on the intent is durable. Whatever happens to this process,
 	// the next look at the record starts by reading the cloud.
+	failpoint.Hit(failpoint.ActionExecuting)
 	var res Result
 	err = m.call(ctx, deadline, func(ctx context.Context, e Executor) (err error) {
 		res, err = e.Execute(ctx, r.Action, prior)
 		return err
 	}, r.Action.Kind)
+	failpoint.Hit(failpoint.ActionCalled)
 
 	// The outcome is recorded even when we are asked to stop.
 	octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

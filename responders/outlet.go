@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 )
 
 // outlet is one destination at work: a queue in memory over notices in the
@@ -429,11 +430,13 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 	if seq, err = o.put(ctx, n, seq); err != nil {
 		return time.Time{}, err
 	}
+	failpoint.Hit(failpoint.NoticeStarted)
 	var ref MessageRef
 	err = o.call(ctx, func(ctx context.Context) (err error) {
 		ref, err = o.dst.Notifier.Post(ctx, msg)
 		return err
 	})
+	failpoint.Hit(failpoint.NoticePosted)
 	octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	switch {

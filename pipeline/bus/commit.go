@@ -47,6 +47,12 @@ type Commit struct {
 	Skipped []Trying `json:"skipped,omitempty"`
 	// Positions are the source shards whose position this step moved.
 	Positions []ShardPosition `json:"positions,omitempty"`
+	// Ledger says, for each source, how many of its logs the partition is done
+	// with. It is compared with what the source holds.
+	Ledger []Ledger `json:"ledger,omitempty"`
+	// Missing are frames that were lost and whose records have not been read
+	// again yet.
+	Missing []Gap `json:"missing,omitempty"`
 	// Watermark is the event time before which everything is decided.
 	Watermark time.Time `json:"watermark,omitzero"`
 	Rules     string    `json:"rules,omitempty"` // hash of the rule set in force
@@ -56,6 +62,33 @@ type Commit struct {
 	// Alerts are alerts in stored form, those that changed in this step.
 	Alerts [][]byte `json:"-"`
 }
+
+// Ledger counts the logs of one source that a partition has evaluated, found to
+// be repeated, or parked, by spans of the source's own time (see Tally).
+type Ledger struct {
+	Source string `json:"source"`
+	// Since is the span in which counting began: later ones are counted whole.
+	Since  int64            `json:"since"`
+	Counts map[int64]uint64 `json:"counts"`
+}
+
+// LedgerSpans is how many past spans a ledger keeps.
+const LedgerSpans = 36
+
+// Gap is what was lost from the middle of a subject: somewhere between two
+// positions of a source shard.
+type Gap struct {
+	ID     string `json:"id"`
+	Source string `json:"source"`
+	Shard  int    `json:"shard"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Frames uint64 `json:"frames"`
+}
+
+// MaxGaps is how many gaps of a partition are kept apart; beyond, the newest
+// grows.
+const MaxGaps = 64
 
 // Trying names one record of a frame, or with a negative Index a stage that
 // belongs to the frame as a whole.
@@ -89,7 +122,8 @@ type Counters struct {
 	Late       uint64 `json:"late"`
 	Parked     uint64 `json:"parked"`
 	Detections uint64 `json:"detections"`
-	Gaps       uint64 `json:"gaps"` // frames known to be lost
+	Gaps       uint64 `json:"gaps"`               // frames known to be lost
+	Repaired   uint64 `json:"repaired,omitempty"` // gaps whose records were read again
 }
 
 const (

@@ -26,6 +26,12 @@ const (
 	// MaxRaw is the size of all records before compression: one record of
 	// the largest accepted size.
 	MaxRaw = 6 << 20
+	// MaxShards is how many shards of one source a frame can name.
+	MaxShards = 1024
+	// MaxTally is how many spans of time a frame counts logs of.
+	MaxTally = 1024
+	// TallySpan is the length of one of them, in seconds.
+	TallySpan = 600
 	// maxText bounds a source name or position.
 	maxText = 1024
 	// compressFrom is where compression begins to pay.
@@ -80,11 +86,31 @@ type Frame struct {
 	// this shard, ascending. A page is complete when every partition has
 	// reached After.
 	Counts []PartitionCount
+	// Behind are the shards of the source that had more to give when the frame
+	// was stored, as far as the reader knew.
+	Behind []int
+	// Origin is, for records that did not come the usual way (a repair), the
+	// source and shard they are of, source/shard; empty means Source and Shard.
+	Origin string
+	// Repairs names a gap (Commit.Missing) of which all records were read again
+	// with this frame.
+	Repairs string
+	// Tally says how many logs of the source the frame stands for, by the
+	// source's own time; parked ones are counted with the first frame of their
+	// page. It is compared with what the source says it holds.
+	Tally []Tally
 	// Received is the ingest stamp, the only "now" that evaluation knows.
 	Received time.Time
 	// Records are raw audit records. After DecodeFrame they share one
 	// buffer that nothing else uses.
 	Records [][]byte
+}
+
+// Tally counts logs whose time lies in [Span, Span+1) times TallySpan seconds
+// after the epoch.
+type Tally struct {
+	Span  int64
+	Count uint64
 }
 
 // Codec errors.
@@ -96,8 +122,10 @@ var (
 )
 
 const (
-	frameMagic   = "TWF"
-	frameVersion = 1
+	frameMagic = "TWF"
+	// frameVersion is what is written. Version 1, which has none of Behind,
+	// Origin, Repairs and Tally, is read too.
+	frameVersion = 2
 	flagZstd     = 1
 )
 
@@ -181,10 +209,12 @@ func EncodeFrame(f *Frame) ([]byte, error) {
 		return nil, fmt.Errorf("frame: kind %d with %d records", f.Kind, len(f.Records))
 	case raw > MaxRaw:
 		return nil, fmt.Errorf("frame: %w: %d bytes of records, at most %d", ErrTooLarge, raw, MaxRaw)
+	case len(f.Behind) > MaxShards || len(f.Tally) > MaxTally:
+		return nil, fmt.Errorf("frame: %d shards, %d spans", len(f.Behind), len(f.Tally))
 	case f.Shard < 0 || f.Partition < 0 || f.Partition >= MaxPartitions || len(f.Counts) > MaxPartitions:
 		return nil, fmt.Errorf("frame: shard %d, partition %d, %d counts", f.Shard, f.Partition, len(f.Counts))
 	}
-	for _, s := range []string{f.Source, f.From, f.To, f.PrevTo, f.Reach} {
+	for _, s := range []string{f.Source, f.Origin, f.Repairs, f.From, f.To, f.PrevTo, f.Reach} {
 		if len(s) > maxText {
 			return nil, fmt.Errorf("frame: source or position of %d bytes, at most %d", len(s), maxText)
 		}
@@ -221,6 +251,17 @@ func EncodeFrame(f *Frame) ([]byte, error) {
 		b = binary.AppendUvarint(b, c.InPage)
 	}
 	b = binary.AppendVarint(b, f.Received.UnixNano())
+	b = appendText(b, f.Origin)
+	b = appendText(b, f.Repairs)
+	b = binary.AppendUvarint(b, uint64(len(f.Behind)))
+	for _, n := range f.Behind {
+		b = binary.AppendUvarint(b, uint64(max(n, 0)))
+	}
+	b = binary.AppendUvarint(b, uint64(len(f.Tally)))
+	for _, t := range f.Tally {
+		b = binary.AppendVarint(b, t.Span)
+		b = binary.AppendUvarint(b, t.Count)
+	}
 	b = binary.AppendUvarint(b, uint64(len(f.Records)))
 	for _, r := range f.Records {
 		b = binary.AppendUvarint(b, uint64(len(r)))
@@ -295,8 +336,9 @@ func decodeFrame(data []byte, body bool) (*Frame, error) {
 	if crc32.Checksum(data[:end], castagnoli) != binary.LittleEndian.Uint32(data[end:]) {
 		return nil, fmt.Errorf("frame: %w: checksum", ErrCorrupt)
 	}
-	if v := data[3]; v != frameVersion {
-		return nil, fmt.Errorf("frame: %w %d, this program reads %d", ErrVersion, v, frameVersion)
+	version := data[3]
+	if version == 0 || version > frameVersion {
+		return nil, fmt.Errorf("frame: %w %d, this program reads 1 to %d", ErrVersion, version, frameVersion)
 	}
 	f := &Frame{Kind: Kind(data[4])}
 	flags := data[5]
@@ -321,6 +363,16 @@ func decodeFrame(data []byte, body bool) (*Frame, error) {
 		}
 	}
 	f.Received = time.Unix(0, c.varint()).UTC()
+	if version >= 2 {
+		f.Origin = string(c.bytes(maxText))
+		f.Repairs = string(c.bytes(maxText))
+		for n := c.uvarint(MaxShards); n > 0 && !c.bad; n-- {
+			f.Behind = append(f.Behind, int(c.uvarint(math.MaxInt32)))
+		}
+		for n := c.uvarint(MaxTally); n > 0 && !c.bad; n-- {
+			f.Tally = append(f.Tally, Tally{Span: c.varint(), Count: c.uvarint(math.MaxUint64)})
+		}
+	}
 	n := int(c.uvarint(MaxRecords))
 	if !c.bad && (f.Kind == Data) != (n > 0) {
 		return nil, fmt.Errorf("frame: %w: kind %d with %d records", ErrCorrupt, f.Kind, n)

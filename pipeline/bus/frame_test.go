@@ -25,6 +25,13 @@ func genFrame() *rapid.Generator[*Frame] {
 			Counter:   rapid.Uint64().Draw(t, "counter"), Page: rapid.Uint64().Draw(t, "page"), PrevSeq: rapid.Uint64().Draw(t, "seq"),
 			Received: time.Unix(0, rapid.Int64().Draw(t, "received")).UTC(),
 		}
+		f.Origin, f.Repairs = rapid.StringN(0, -1, 64).Draw(t, "origin"), rapid.StringN(0, -1, 64).Draw(t, "repairs")
+		for range rapid.IntRange(0, 3).Draw(t, "behind") {
+			f.Behind = append(f.Behind, rapid.IntRange(0, 1<<31-1).Draw(t, "shard"))
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "tally") {
+			f.Tally = append(f.Tally, Tally{rapid.Int64().Draw(t, "span"), rapid.Uint64().Draw(t, "count")})
+		}
 		for range rapid.IntRange(0, 5).Draw(t, "counts") {
 			f.Counts = append(f.Counts, PartitionCount{rapid.IntRange(0, MaxPartitions-1).Draw(t, "p"), rapid.Uint64().Draw(t, "after"), rapid.Uint64().Draw(t, "in")})
 		}

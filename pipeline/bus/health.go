@@ -2,10 +2,12 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Usage is how full one stream is.
@@ -43,6 +45,8 @@ type Health struct {
 	Frozen    bool
 	Connected bool
 	Streams   []Usage
+	// Missing are streams that do not exist any more.
+	Missing []string
 	// Problems are sentences for people, most serious first.
 	Problems []string
 }
@@ -81,6 +85,9 @@ func (b *Bus) Health(ctx context.Context) Health {
 		s, err := b.js.Stream(ctx, name)
 		if err != nil {
 			problem(true, "stream %s: %v", name, wrap("lookup", err))
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				h.Missing = append(h.Missing, name)
+			}
 			if _, again := classify(err); again {
 				break // the others would not answer either
 			}
@@ -104,6 +111,9 @@ func (b *Bus) Health(ctx context.Context) Health {
 	}
 	return h
 }
+
+// WhenFull says what it means that a stream is full.
+func WhenFull(stream string) string { return whenFull[stream] }
 
 var whenFull = map[string]string{
 	StreamEvents:  "reading from the source stops until detection has caught up; the source keeps the rest",

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 )
 
 // SnapshotSchema is the version of what a snapshot holds; a snapshot with a
-// higher one is refused.
-const SnapshotSchema = 1
+// higher one is refused. What an older program wrote is migrated: 1 has neither
+// ledger nor gaps, which begin anew then.
+const SnapshotSchema = 2
 
 // keptSnapshots of each partition. The older one is for when the newer one
 // turns out to be damaged; EVENTS are kept from the older one on.
@@ -40,6 +43,10 @@ type Snapshot struct {
 	Watermark time.Time       `json:"watermark,omitzero"`
 	Stamp     time.Time       `json:"stamp,omitzero"`
 	Counters  Counters        `json:"counters"`
+	Ledger    []Ledger        `json:"ledger,omitempty"`
+	Missing   []Gap           `json:"missing,omitempty"`
+	// Accounts is the newest event time of each account, for people.
+	Accounts map[string]time.Time `json:"accounts,omitempty"`
 	// Engine and Grouper are the opaque states of the two.
 	Engine, Grouper []byte `json:"-"`
 }
@@ -113,6 +120,7 @@ func (b *Bus) SaveSnapshot(ctx context.Context, s *Snapshot) (older uint64, err 
 		m.Chunks = n + 1
 		off += max(len(chunk), 1)
 	}
+	failpoint.Hit(failpoint.SnapshotChunks)
 	next := manifests{Schema: SnapshotSchema, List: []manifest{m}}
 	for _, k := range list {
 		if len(next.List) < keptSnapshots && k.Input <= s.Input {

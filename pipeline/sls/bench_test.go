@@ -165,8 +165,8 @@ func BenchmarkExtract(b *testing.B) {
 	b.SetBytes(200 * int64(len(benchEvent(1))))
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := len(sh.extract(list)); n != 200 {
-			b.Fatal(n)
+		if rs, _ := sh.extract(list); len(rs) != 200 {
+			b.Fatal(len(rs))
 		}
 	}
 }

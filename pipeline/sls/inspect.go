@@ -172,7 +172,8 @@ func (s *Source) newest(ctx context.Context, c sdk.ClientInterface, shard int, i
 			}
 			at = pull
 			sh := &shardState{}
-			in.Records = append(in.Records, sh.extract(list)...)
+			records, _ := sh.extract(list)
+			in.Records = append(in.Records, records...)
 			for _, g := range list.LogGroups {
 				for _, l := range g.Logs {
 					if t := time.Unix(int64(l.GetTime()), 0); t.After(in.Newest) {

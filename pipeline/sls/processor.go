@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aliyun/aliyun-log-go-sdk"
 	consumer "github.com/aliyun/aliyun-log-go-sdk/consumer"
 
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
 
@@ -99,18 +100,22 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 		}
 	}
 	if from == to {
+		sh.caughtUp.Store(true)
 		s.n.emptyPages.Add(1)
 		p.save(sh, tracker, now)
 		p.w.callIdle(sh, now)
 		return "", nil
 	}
 
-	records := sh.extract(list)
+	if len(list.LogGroups) >= s.cfg.PageGroups {
+		sh.caughtUp.Store(false) // a full page is followed by another one
+	}
+	records, times := sh.extract(list)
 	bytes := 0
 	for _, r := range records {
 		bytes += len(r)
 	}
-	err = s.sink.Store(p.w.store, source.Page{Source: s.name, Shard: sh.id, From: from, To: to, Records: records, Received: now.UTC()})
+	err = s.sink.Store(p.w.store, source.Page{Source: s.name, Shard: sh.id, From: from, To: to, Records: records, Times: times, Received: now.UTC()})
 	clear(sh.recordBuf[:len(records)]) // a page's memory is not kept by its list
 	if err != nil {
 		if p.w.store.Err() != nil {
@@ -183,6 +188,7 @@ func (p *processor) save(sh *shardState, tracker consumer.CheckPointTracker, now
 		return
 	}
 	if due {
+		failpoint.Hit(failpoint.SourceCheckpoint)
 		sh.pending = false
 	}
 }
@@ -211,6 +217,7 @@ func (w *worker) idle(sh *shardState, now time.Time) bool {
 	if !sh.aligned || sh.pending && now.Sub(sh.lastSave) >= w.s.cfg.CheckpointEvery {
 		return false // Process has something to do
 	}
+	sh.caughtUp.Store(true)
 	sh.lastPull.Store(now.UnixNano())
 	w.s.n.lastPull.Store(now.UnixNano())
 	if now.Sub(sh.lastIdle) >= idleEvery {

@@ -17,8 +17,9 @@ const eventField = "event"
 // extract copies the records of a page into the shard's arena. A log gives the
 // text of its field "event"; one without gives a JSON object of all its
 // fields, in which the parser looks for an export by index paths, or finds a
-// reason to park it: nothing is dropped here, whatever its topic.
-func (sh *shardState) extract(list *sdk.LogGroupList) [][]byte {
+// reason to park it: nothing is dropped here, whatever its topic. times has the
+// log's time for its first record, 0 for further ones.
+func (sh *shardState) extract(list *sdk.LogGroupList) (records [][]byte, times []int64) {
 	size, count := 0, 0
 	for _, g := range list.LogGroups {
 		for _, l := range g.Logs {
@@ -31,28 +32,29 @@ func (sh *shardState) extract(list *sdk.LogGroupList) [][]byte {
 	if cap(sh.arena) < size || cap(sh.arena) > maxArena && size <= maxArena {
 		sh.arena = make([]byte, 0, size)
 	}
-	arena, records := sh.arena[:0], sh.recordBuf[:0]
+	arena := sh.arena[:0]
+	records, times = sh.recordBuf[:0], sh.timeBuf[:0]
 	if cap(records) < count {
-		records = make([][]byte, 0, count)
+		records, times = make([][]byte, 0, count), make([]int64, 0, count)
 	}
 	for _, g := range list.LogGroups {
 		for _, l := range g.Logs {
-			found := false
+			found, at := false, int64(l.GetTime())
 			for _, kv := range l.Contents {
 				if v := kv.GetValue(); kv.GetKey() == eventField && v != "" {
 					start := len(arena)
 					arena = append(arena, v...)
-					records = append(records, arena[start:len(arena):len(arena)])
-					found = true
+					records, times = append(records, arena[start:len(arena):len(arena)]), append(times, at)
+					found, at = true, 0
 				}
 			}
 			if !found {
-				records = append(records, fieldsObject(g.GetTopic(), l))
+				records, times = append(records, fieldsObject(g.GetTopic(), l)), append(times, at)
 			}
 		}
 	}
-	sh.arena, sh.recordBuf = arena[:0], records[:0]
-	return records
+	sh.arena, sh.recordBuf, sh.timeBuf = arena[:0], records[:0], times[:0]
+	return records, times
 }
 
 // fieldsObject is a log as one JSON object, fields in their order.

@@ -87,11 +87,15 @@ type Source struct {
 	state atomic.Value // string
 	slots chan struct{}
 	ran   atomic.Bool
+	// resolved is when it was last found out where every shard starts, unix
+	// nanoseconds.
+	resolved atomic.Int64
 
 	mu         sync.Mutex
 	shards     map[int]*shardState
 	hadGroup   bool // the consumer group existed, or was made by us
 	lastHolder string
+	trouble    Trouble
 }
 
 // New checks the configuration and makes a Source. It does not touch the

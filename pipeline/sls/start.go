@@ -47,6 +47,7 @@ func (s *Source) resolve(ctx context.Context) error {
 		}
 		sh.setPosition(cursor)
 	}
+	s.resolved.Store(time.Now().UnixNano())
 	if len(written) == 0 {
 		return nil
 	}
@@ -172,6 +173,7 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		why = "start: " + string(s.cfg.Start)
 	}
 
+	sh.caughtUp.Store(cursor == end)
 	at, ok := cursorValue(cursor)
 	first, ok1 := cursorValue(begin)
 	last, ok2 := cursorValue(end)
@@ -187,6 +189,7 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		}
 		s.alarm(Alarm{Kind: AlarmCursorExpired, Shard: sh.id, From: cursor, To: begin, Message: msg})
 		cursor = begin
+		sh.caughtUp.Store(cursor == end)
 		sh.mu.Lock()
 		sh.givenUp = pos
 		sh.mu.Unlock()

@@ -39,7 +39,28 @@ type Stats struct {
 	Rebuilds           uint64
 	Abandoned          uint64 // workers that did not stop in time
 
+	// Trouble is the last answer that was an error of the service, since the
+	// last good pull; its Code is empty when there is none.
+	Trouble Trouble
+
 	Shards []ShardStats // by shard
+}
+
+// Trouble is an error that the service answered.
+type Trouble struct {
+	Code, Message string
+	At            time.Time
+}
+
+// Denied says that it is about who we are or about what does not exist: no
+// failure of the service, somebody changed something.
+func (r Trouble) Denied() bool {
+	switch r.Code {
+	case "Unauthorized", "AccessKeyIdNotFound", "InvalidAccessKeyId", "SignatureNotMatch", "InvalidSecurityToken",
+		"ProjectNotExist", "LogStoreNotExist", "ProjectForbidden", "AccessDenied":
+		return true
+	}
+	return false
 }
 
 // ShardStats is about one shard this process has held.
@@ -83,6 +104,8 @@ type shardState struct {
 	groups      atomic.Int64 // log groups the last answer announced
 	failures    atomic.Int32 // pages in a row that could not be processed
 
+	caughtUp atomic.Bool // read to its end, as far as the last answers said
+
 	mu       sync.Mutex
 	held     bool
 	position string // last stored, or resolved start
@@ -98,6 +121,7 @@ type shardState struct {
 	lastIdle  time.Time
 	arena     []byte
 	recordBuf [][]byte
+	timeBuf   []int64
 }
 
 func (sh *shardState) setPosition(p string) {
@@ -154,6 +178,11 @@ func (s *Source) Stats() Stats {
 	if !out.LastHeartbeat.IsZero() {
 		out.HeartbeatAge = time.Since(out.LastHeartbeat)
 	}
+	s.mu.Lock()
+	if s.trouble.At.After(out.LastPull) {
+		out.Trouble = s.trouble
+	}
+	s.mu.Unlock()
 	for _, sh := range s.allShards() {
 		sh.mu.Lock()
 		held, pos := sh.held, sh.position

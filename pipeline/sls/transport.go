@@ -113,10 +113,15 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.stopping(req, k), nil
 	}
 	if t.w == nil {
-		resp, body, err := t.fetch(req, gate, quickTimeout)
-		resp = t.settle(req, k, gate, resp, body, err)
+		timeout := quickTimeout
+		if k == kindPull {
+			timeout = pullTimeout
+		}
+		r, body, err := t.fetch(req, gate, timeout)
+		resp := t.settle(req, k, gate, r, body, err)
 		if k == kindPull && resp.StatusCode == http.StatusOK {
 			if _, err := checkPage(resp, len(body)); err != nil {
+				t.s.n.badAnswers.Add(1)
 				return synthetic(req, codeBadAnswer, err.Error(), resp.Header.Get("X-Log-Requestid")), nil
 			}
 		}
@@ -198,6 +203,9 @@ func (t *transport) settle(req *http.Request, k kind, gate context.Context, resp
 		return resp
 	}
 	a := readError(resp, body)
+	t.s.mu.Lock()
+	t.s.trouble = Trouble{Code: a.Code, Message: a.Message, At: time.Now().UTC()}
+	t.s.mu.Unlock()
 	if resp.StatusCode == http.StatusUnauthorized {
 		t.s.cred.Invalidate()
 	}

@@ -5,6 +5,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -19,8 +20,37 @@ type Page struct {
 	From, To string
 	// Records are raw audit records, one entry each.
 	Records [][]byte
+	// Times are, where the source knows them, the source's own times of the
+	// records in unix seconds, one for each; 0 is a record that came in one log
+	// with the record before it. They are what Origin.Count counts by.
+	Times []int64
 	// Received is when the page was read (ingest stamp), UTC.
 	Received time.Time
+}
+
+// ErrGone: the source does not have what was asked for any more.
+var ErrGone = errors.New("the source does not have it any more")
+
+// ErrUncountable: the source cannot say how much it holds, and will not be able
+// to until somebody changes its settings or our permissions.
+var ErrUncountable = errors.New("the source cannot count")
+
+// Origin is what the pipeline asks a source that pages come from. Its methods
+// are safe for concurrent use.
+type Origin interface {
+	// Name is Page.Source of its pages.
+	Name() string
+	// Behind are the shards that have records which were not handed to Store
+	// yet, as far as is known: after a start, and while a backlog is read. It
+	// is not known before the source has found out where it starts.
+	Behind() (shards []int, known bool)
+	// Refetch reads what lies between two positions of a shard once more. It
+	// stops at take's first error. ErrGone: not all of it is there any more.
+	Refetch(ctx context.Context, shard int, from, to string, take func(Page) error) error
+	// Count says how many logs the source holds whose own time lies in
+	// [from, to), whole minutes. Not whole means: ask again later.
+	// ErrUncountable: asking again does not help.
+	Count(ctx context.Context, from, to time.Time) (n uint64, whole bool, err error)
 }
 
 // Sink takes pages. One call at a time per shard, several shards at once.

@@ -59,6 +59,36 @@ type Status struct {
 	Actions      map[responders.State]int      `json:"actions,omitempty"`
 	Frozen       responders.Freeze             `json:"frozen,omitzero"`
 	Store        StoreStatus                   `json:"store"`
+	// Accounts is the newest event of each account, oldest first: who is silent
+	// stands on top.
+	Accounts []AccountStatus `json:"accounts,omitempty"`
+}
+
+// AccountStatus is how far the events of one account have come.
+type AccountStatus struct {
+	Account string    `json:"account"`
+	Newest  time.Time `json:"newest"` // event time
+}
+
+// ShardStatus is one shard of a logstore.
+type ShardStatus struct {
+	Shard         int       `json:"shard"`
+	Held          bool      `json:"held"` // read by this process
+	LastPull      time.Time `json:"last_pull,omitzero"`
+	BehindSeconds float64   `json:"behind_seconds,omitempty"`
+	Records       uint64    `json:"records"`
+}
+
+// CountStatus compares what a source holds with what was evaluated, repeated or
+// parked, in a span of the source's own time.
+type CountStatus struct {
+	At      time.Time `json:"at"`
+	From    time.Time `json:"from,omitzero"`
+	To      time.Time `json:"to,omitzero"`
+	Held    uint64    `json:"held"`
+	Done    uint64    `json:"done"`
+	Deficit uint64    `json:"deficit"`
+	Error   string    `json:"error,omitempty"` // why they could not be compared
 }
 
 // SourceStatus is one logstore.
@@ -70,6 +100,9 @@ type SourceStatus struct {
 	// BehindSeconds is how old the newest record was when it was read.
 	BehindSeconds float64 `json:"behind_seconds,omitempty"`
 	Rebuilds      uint64  `json:"rebuilds,omitempty"`
+	// Shards this process has read, and the last comparison of counts.
+	Shards []ShardStatus `json:"shards,omitempty"`
+	Counts *CountStatus  `json:"counts,omitempty"`
 }
 
 // PartitionStatus is one partition's worker.
@@ -80,6 +113,10 @@ type PartitionStatus struct {
 	Late       uint64    `json:"late"`
 	Lag        uint64    `json:"lag"` // frames stored and not yet evaluated
 	Watermark  time.Time `json:"watermark,omitzero"`
+	// Gaps are frames that were lost from the store, Repaired how many of such
+	// losses were made good from the source.
+	Gaps     uint64 `json:"gaps,omitempty"`
+	Repaired uint64 `json:"repaired,omitempty"`
 }
 
 // StoreStatus is the event store.

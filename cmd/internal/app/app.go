@@ -22,6 +22,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/sls"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
+	"github.com/trailwarden/trailwarden/pipeline/source"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
 	"github.com/trailwarden/trailwarden/responders/slack"
@@ -173,13 +174,16 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}
 	if has(RoleIngest) {
+		var origins []source.Origin
 		for _, s := range c.Source.SLS {
 			src, err := a.source(s, reader)
 			if err != nil {
 				return nil, fmt.Errorf("%w: source %s/%s: %w", ErrUnusable, s.Project, s.Logstore, err)
 			}
 			a.sources = append(a.sources, src)
+			origins = append(origins, src)
 		}
+		a.pipe.SetOrigins(origins)
 	}
 	return a, nil
 }
@@ -209,7 +213,12 @@ func slsConfig(s config.SLS) sls.Config {
 }
 
 func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
-	return sls.New(slsConfig(s), a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader})
+	name := "sls/" + s.Project + "/" + s.Logstore
+	return sls.New(slsConfig(s), a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader, Alarm: func(al sls.Alarm) {
+		if r, yes := alarmed(name, s.Group, al, time.Now()); yes {
+			a.pipe.Raise(r)
+		}
+	}})
 }
 
 // learning withholds what is found on events before until: they only teach
@@ -454,6 +463,9 @@ func (a *App) Run(ctx context.Context) error {
 	start(&pipe, "pipeline", func() error { return a.pipe.Run(pipeCtx) })
 	for _, s := range a.sources {
 		start(&src, s.Name(), func() error { return s.Run(srcCtx) })
+	}
+	if len(a.sources) > 0 {
+		src.Go(func() { a.watchSources(srcCtx) })
 	}
 	a.log.Info("running", "rules", a.rules.Len(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
 

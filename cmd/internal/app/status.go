@@ -1,8 +1,10 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +36,18 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 		x := admin.SourceStatus{Name: src.Name(), Credentials: st.Provider, Records: st.Records, LastPull: st.LastPull, Rebuilds: st.Rebuilds}
 		for _, sh := range st.Shards {
 			x.BehindSeconds = max(x.BehindSeconds, sh.Behind.Seconds())
+			x.Shards = append(x.Shards, admin.ShardStatus{Shard: sh.Shard, Held: sh.Held, LastPull: sh.LastPull, BehindSeconds: sh.Behind.Seconds(), Records: sh.Records})
+		}
+		for _, b := range ps.Books {
+			if b.Source != src.Name() {
+				continue
+			}
+			x.Counts = &admin.CountStatus{At: b.At, From: b.From, To: b.To, Held: b.Held, Done: b.Done, Deficit: b.Deficit, Error: b.Error}
+			if b.Deficit > 0 {
+				s.Problems = append(s.Problems, fmt.Sprintf("%s holds %d more logs between %s and %s than were evaluated", src.Name(), b.Deficit, since(b.From), since(b.To)))
+			} else if b.Error != "" {
+				s.Problems = append(s.Problems, fmt.Sprintf("%s: counts cannot be compared: %s", src.Name(), b.Error))
+			}
 		}
 		if st.LastPull.IsZero() || time.Since(st.LastPull) > blindAfter {
 			ready = false
@@ -43,12 +57,18 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 	}
 	for _, w := range ps.Workers {
 		s.Partitions = append(s.Partitions, admin.PartitionStatus{Partition: w.Partition, Evaluated: w.Evaluated, Duplicates: w.Duplicates,
-			Late: w.Late, Lag: w.Lag, Watermark: w.Watermark})
+			Late: w.Late, Lag: w.Lag, Watermark: w.Watermark, Gaps: w.Gaps, Repaired: w.Repaired})
+		for account, at := range w.Accounts {
+			s.Accounts = append(s.Accounts, admin.AccountStatus{Account: account, Newest: at})
+		}
 		if w.State == "failed" || w.State == "fenced" {
 			ready = false
 			s.Problems = append(s.Problems, fmt.Sprintf("partition %d is %s: %s", w.Partition, w.State, w.LastCommitError))
 		}
 	}
+	slices.SortFunc(s.Accounts, func(a, b admin.AccountStatus) int {
+		return cmp.Or(a.Newest.Compare(b.Newest), strings.Compare(a.Account, b.Account))
+	})
 	for _, r := range ps.Readers {
 		if r.LastError != "" {
 			s.Problems = append(s.Problems, fmt.Sprintf("alerts wait for the responders: %s", r.LastError))

@@ -23,6 +23,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/slstest"
 	"github.com/trailwarden/trailwarden/responders"
@@ -160,10 +161,10 @@ type child struct {
 	done chan struct{}
 }
 
-func startRun(t *testing.T, bin, cfg string) *child {
+func startRun(t *testing.T, bin, cfg string, env ...string) *child {
 	t.Helper()
 	c := &child{cmd: exec.Command(bin, "run", "--config", cfg), log: &lockedBuffer{}, done: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), "TRAILWARDEN_DETECT_GRACE="+crashGrace.String())
+	c.cmd.Env = append(append(os.Environ(), "TRAILWARDEN_DETECT_GRACE="+crashGrace.String()), env...)
 	c.cmd.Stderr = c.log
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -313,6 +314,68 @@ func TestServicesFail(t *testing.T) {
 func TestKilledWhileServicesFail(t *testing.T) {
 	t.Parallel()
 	endure(t, ordeal{seconds: 8, kills: 4, trouble: troubles})
+}
+
+// The program ends itself with SIGKILL at each named moment, one life for each,
+// between the steps of every stage. Afterwards everything is as if it had not.
+func TestKilledAtEveryPoint(t *testing.T) {
+	t.Parallel()
+	bin := failingBinary(t)
+	points := failpoint.Names()
+	// One attack for each life, so that nothing becomes a digest. Every fifth
+	// second has one that is acted on; moments of actions wait for it.
+	acts := func(p string) bool { return strings.HasPrefix(p, "action.") }
+	seconds := 0
+	upTo := func(p string) int {
+		for seconds++; acts(p) && (seconds-1)%5 != 0; seconds++ {
+		}
+		return seconds * feedRate
+	}
+	ends := make([]int, len(points))
+	for i, p := range points {
+		ends[i] = upTo(p)
+	}
+	tr := writeTrail(ends[len(ends)-1]+feedRate, time.Now().Add(-10*time.Minute).Truncate(time.Second))
+	want := tr.expected(t)
+	r := newRig(t, tr)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	client := admin.Dial(r.state)
+	fed := 0
+	for i, p := range points {
+		r.cloud.Append(tr.records[fed:ends[i]]...)
+		fed = ends[i]
+		c := startRun(t, bin, r.cloud.Config, "FAILPOINT="+p)
+		if strings.HasPrefix(p, "snapshot.") {
+			// One is made at an orderly end.
+			if !every(20*time.Millisecond, func() bool {
+				s, err := client.Status(ctx)
+				return err == nil && accounted(s) > 0
+			}) {
+				t.Fatalf("%s: it does not begin\n%s", p, tail(c.log.String()))
+			}
+			if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case <-c.done:
+		case <-time.After(patience):
+			t.Fatalf("%s is never reached\n%s", p, tail(c.log.String()))
+		}
+		if st, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !st.Signaled() || st.Signal() != syscall.SIGKILL {
+			t.Fatalf("%s: it ended with %v, want SIGKILL\n%s", p, c.cmd.ProcessState, tail(c.log.String()))
+		}
+	}
+	r.cloud.Append(tr.records[fed:]...)
+	last := startRun(t, realBinary(t), r.cloud.Config)
+	got, settled := r.settle(ctx, t, tr, want)
+	last.stop(t)
+	t.Logf("%d records, %d alerts, %d keys; ended at %d points", len(tr.records), len(want), len(tr.keys), len(points))
+	if !settled {
+		t.Errorf("it did not settle within %s; the last life:\n%s", patience, tail(last.log.String()))
+	}
+	got.check(t, r, tr, want)
 }
 
 // ordeal is what a program has to endure.

@@ -425,6 +425,36 @@ func printStatus(e *env, s admin.Status) {
 		rows = append(rows, table.Row{x.Name, x.Records, stamp(x.LastPull), behind, x.Credentials, x.Rebuilds})
 	}
 	printTable(e, table.Row{"source", "records", "last pull", "behind", "credentials", "rebuilds"}, rows)
+	for _, x := range s.Sources {
+		if c := x.Counts; c != nil && c.Error == "" && !c.From.IsZero() {
+			fmt.Fprintf(e.out, "counts: %s holds %d logs from %s to %s, %d are accounted for\n", text.Terminal(x.Name), c.Held, stamp(c.From), stamp(c.To), c.Done)
+		}
+		if len(x.Shards) < 2 {
+			continue
+		}
+		rows = nil
+		for _, sh := range x.Shards {
+			held := "elsewhere"
+			if sh.Held {
+				held = "here"
+			}
+			rows = append(rows, table.Row{sh.Shard, held, sh.Records, stamp(sh.LastPull), fmt.Sprintf("%.0fs", sh.BehindSeconds)})
+		}
+		fmt.Fprintln(e.out)
+		printTable(e, table.Row{"shard", "read", "records", "last pull", "behind"}, rows)
+	}
+	if len(s.Accounts) > 0 {
+		const most = 10
+		rows = nil
+		for _, a := range s.Accounts[:min(len(s.Accounts), most)] {
+			rows = append(rows, table.Row{a.Account, stamp(a.Newest)})
+		}
+		fmt.Fprintln(e.out)
+		printTable(e, table.Row{"account", "newest event"}, rows)
+		if n := len(s.Accounts) - most; n > 0 {
+			fmt.Fprintf(e.out, "and %d accounts with newer ones\n", n)
+		}
+	}
 	rows = nil
 	for _, p := range s.Partitions {
 		if p.Evaluated > 0 || p.Lag > 0 {

@@ -18,7 +18,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 )
 
-var built struct {
+var built, builtToFail struct {
 	once sync.Once
 	dir  string
 	path string
@@ -45,6 +45,25 @@ func realBinary(t *testing.T) string {
 		t.Fatal(built.err)
 	}
 	return built.path
+}
+
+// failingBinary builds the program with the moments at which it ends itself.
+func failingBinary(t *testing.T) string {
+	t.Helper()
+	realBinary(t) // not two at once
+	b := &builtToFail
+	b.once.Do(func() {
+		b.path = filepath.Join(built.dir, "trailwarden-failpoint")
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "failpoint", "-o", b.path, "./cmd/trailwarden")
+		cmd.Dir = root(t)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.path
 }
 
 // needsRules skips a test of a story whose rules are not shipped.

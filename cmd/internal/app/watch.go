@@ -1,0 +1,106 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/sls"
+)
+
+// How long a source may refuse us, or be silent, before people are told.
+const (
+	refusedFor = 2 * time.Minute
+	blindFor   = 5 * time.Minute
+)
+
+// alarmed turns what a source noticed into a report to people, where it is one.
+func alarmed(source, group string, a sls.Alarm, now time.Time) (pipeline.Report, bool) {
+	switch a.Kind {
+	case sls.AlarmGroupMissing:
+		return pipeline.Report{
+			Rule: pipeline.RuleTampered, Key: source + "/group/" + now.UTC().Format(time.RFC3339), At: now, Severity: alert.Critical,
+			Title:   "The consumer group was deleted",
+			Reason:  fmt.Sprintf("somebody deleted the consumer group %s of %s, with which this system reads the trail; it was made again and nothing was left out", group, source),
+			Details: map[string]any{"source": source, "consumer_group": group},
+			Runbook: alert.Runbook{
+				EN: "Find out who did it: search the trail for DeleteConsumerGroup. Whoever blinds the detection comes before or after something else.",
+				ZH: "查明是谁所为:在操作审计中搜索 DeleteConsumerGroup。破坏检测的人往往前后还有其他动作。",
+			},
+		}, true
+	case sls.AlarmCursorExpired:
+		return pipeline.Report{
+			Rule: pipeline.RuleLost, Key: fmt.Sprintf("%s/%d/%s", source, a.Shard, a.From), At: now, Severity: alert.High,
+			Title:   "Records expired before they were read",
+			Reason:  fmt.Sprintf("%s: %s", source, a.Message),
+			Details: map[string]any{"source": source, "shard": a.Shard, "from": a.From, "to": a.To},
+			Runbook: alert.Runbook{
+				EN: "Raise the logstore's retention, and find out why reading stood still for so long. A delivery to OSS, where there is one, still has the records: trailwarden replay.",
+				ZH: "延长日志库的保存时间,并查明读取为何停滞。若有 OSS 投递,可用 trailwarden replay 重查。",
+			},
+		}, true
+	}
+	return pipeline.Report{}, false
+}
+
+// sight judges a source's condition: refused is somebody's doing, silent may be
+// anybody's. since is when it was last well.
+func sight(source string, st sls.Stats, started, now time.Time) (pipeline.Report, bool) {
+	since := st.LastPull
+	if since.Before(started) {
+		since = started
+	}
+	blind := now.Sub(since)
+	denied := st.Trouble.Denied() && st.Trouble.At.After(since)
+	key := source + "/" + since.UTC().Format(time.RFC3339)
+	switch {
+	case denied && blind >= refusedFor:
+		return pipeline.Report{
+			Rule: pipeline.RuleTampered, Key: key, At: now, Severity: alert.Critical,
+			Title: "The log service refuses to let this system read",
+			Reason: fmt.Sprintf("%s has answered %s since %s: the key, the role, its policy, the logstore or the project was changed or removed, and nothing of this trail is seen now",
+				source, st.Trouble.Code, since.UTC().Format(time.RFC3339)),
+			Details: map[string]any{"source": source, "code": st.Trouble.Code, "since": since.UTC()},
+			Runbook: alert.Runbook{
+				EN: "Compare the reader's policies, keys and role with what they should be (trailwarden doctor says what is refused). What happened meanwhile is read when reading works again, within the logstore's retention.",
+				ZH: "核对读取身份的策略、密钥与角色(trailwarden doctor 会指出被拒绝的操作)。恢复后会在日志库保存期内补读期间的记录。",
+			},
+		}, true
+	case blind >= blindFor:
+		return pipeline.Report{
+			Rule: pipeline.RuleBlind, Key: key, At: now, Severity: alert.High,
+			Title: "The trail cannot be read",
+			Reason: fmt.Sprintf("%s has given no answer since %s (last error: %s): nothing of this trail is seen now", source, since.UTC().Format(time.RFC3339),
+				orNone(st.Trouble.Code)),
+			Details: map[string]any{"source": source, "since": since.UTC()},
+		}, true
+	}
+	return pipeline.Report{}, false
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none, the network is silent"
+	}
+	return s
+}
+
+// watchSources tells people when a source is blind, until ctx ends.
+func (a *App) watchSources(ctx context.Context) {
+	t := time.NewTicker(15 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, s := range a.sources {
+			if r, bad := sight(s.Name(), s.Stats(), a.started, time.Now()); bad {
+				a.pipe.Raise(r)
+			}
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/source"
+)
+
+// repairSource is the source name of records that were read again.
+const repairSource = "repair"
+
+// house compares what was evaluated with what the sources hold, and reads again
+// what the store has lost. It runs beside the ingester, in one process at a time.
+//
+// It learns from the last commit record of each partition, so it does not matter
+// which process evaluates which.
+type house struct {
+	p       *Pipeline
+	started time.Time
+	// mended are gaps whose records were stored again; the workers have yet to
+	// commit that.
+	mended  map[string]bool
+	suspect map[string]map[int64]int // by source: spans with a deficit, and in how many rounds
+	told    map[string]bool          // source and span that were reported
+	counted time.Time
+}
+
+// Reconciliation is what came of comparing counts with one source.
+type Reconciliation struct {
+	Source string
+	At     time.Time // of the last comparison
+	// From and To are the span of the source's own time that was compared; the
+	// source held Held logs of it, of which Done were evaluated, found to be
+	// repeated, or parked.
+	From, To   time.Time
+	Held, Done uint64
+	Deficit    uint64 // in spans that hold more than was done
+	Error      string // why it could not be compared
+}
+
+// keepHouse runs until ctx ends or leave is closed.
+func (p *Pipeline) keepHouse(ctx context.Context, _ int, leave <-chan struct{}) error {
+	h := &house{p: p, started: time.Now(), mended: map[string]bool{}, suspect: map[string]map[int64]int{}, told: map[string]bool{}}
+	t := time.NewTicker(p.cfg.HouseEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-leave:
+			return nil
+		case <-t.C:
+		}
+		if err := h.round(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			p.log.Warn("the books could not be looked at; tried again", "error", err)
+		}
+	}
+}
+
+func (h *house) round(ctx context.Context, now time.Time) error {
+	commits, err := h.commits(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range commits {
+		for _, g := range c.Missing {
+			errs = append(errs, h.repair(ctx, c.Partition, g))
+		}
+	}
+	if now.Sub(h.counted) >= h.p.cfg.ReconcileEvery {
+		h.counted = now
+		for _, o := range h.p.origins {
+			h.reconcile(ctx, o, commits, now)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// commits are the last record of each partition that has one.
+func (h *house) commits(ctx context.Context) ([]*bus.Commit, error) {
+	var out []*bus.Commit
+	for part := range h.p.b.Partitions() {
+		m, err := h.p.b.Last(ctx, bus.StreamCommits, bus.CommitSubject(part))
+		if errors.Is(err, bus.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c, err := bus.DecodeCommit(m.Data)
+		if err != nil {
+			return nil, fmt.Errorf("commit %d of partition %d: %w", m.Seq, part, err)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// repair reads what a gap spans from the source again and gives the partition's
+// records to it once more. What the partition had is dropped by event id.
+func (h *house) repair(ctx context.Context, part int, g bus.Gap) error {
+	if h.mended[g.ID] {
+		return nil
+	}
+	i := slices.IndexFunc(h.p.origins, func(o source.Origin) bool { return o.Name() == g.Source })
+	if i < 0 {
+		return nil // another process reads that source, or nobody does any more
+	}
+	in := h.p.ingester
+	records := 0
+	err := h.p.origins[i].Refetch(ctx, g.Shard, g.From, g.To, func(page source.Page) error {
+		n, err := in.repair(ctx, part, g, page, false)
+		records += n
+		return err
+	})
+	gone := errors.Is(err, source.ErrGone)
+	if err != nil && !gone {
+		return fmt.Errorf("gap %s: %w", g.ID, err)
+	}
+	// The last frame says that the gap is closed.
+	if _, err := in.repair(ctx, part, g, source.Page{}, true); err != nil {
+		return fmt.Errorf("gap %s: %w", g.ID, err)
+	}
+	h.mended[g.ID] = true
+	where := fmt.Sprintf("%d frames of %s shard %d (partition %d, between positions %s and %s)", g.Frames, g.Source, g.Shard, part, g.From, g.To)
+	details := map[string]any{"source": g.Source, "shard": g.Shard, "from": g.From, "to": g.To, "frames": g.Frames, "records_read_again": records}
+	if gone {
+		h.p.Raise(Report{Rule: RuleLost, Key: g.ID, Severity: alert.High, Title: "Stored records were lost and cannot be read again", Details: details,
+			Reason: fmt.Sprintf("%s are missing from the store, and the source has not kept all of it: %d records were read again, the rest was not evaluated", where, records)})
+	} else {
+		h.p.Raise(Report{Rule: RuleRepaired, Key: g.ID, Severity: alert.Medium, Title: "Stored records were lost and read again", Details: details,
+			Reason: fmt.Sprintf("%s were missing from the store; %d records were read again from the source and evaluated: look at the disk", where, records)})
+	}
+	return nil
+}
+
+// repair stores the records of a page that belong to one partition, for the
+// second time, and says how many.
+func (in *Ingester) repair(ctx context.Context, part int, g bus.Gap, page source.Page, last bool) (int, error) {
+	in.gate.RLock()
+	defer in.gate.RUnlock()
+	if in.closed {
+		return 0, ErrStopping
+	}
+	s := in.shard(repairSource, part)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.known {
+		if err := in.recoverShard(ctx, s); err != nil {
+			return 0, err
+		}
+	}
+	n, _ := ordinal(s.position)
+	page.Source, page.Shard = repairSource, part
+	page.From, page.To = strconv.FormatInt(n, 10), strconv.FormatInt(n+1, 10)
+	rep := &repair{origin: shardName(g.Source, g.Shard), partition: part}
+	if last {
+		rep.gap = g.ID
+	}
+	before := in.stats.records.Load()
+	if err := in.storeLocked(ctx, s, page, rep); err != nil {
+		s.known = false
+		return 0, err
+	}
+	return int(in.stats.records.Load() - before), nil
+}
+
+// reconcile compares counts. A deficit counts when two rounds see it: the
+// source's own count may be late too.
+func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.Commit, now time.Time) {
+	name := o.Name()
+	r := Reconciliation{Source: name, At: now.UTC()}
+	defer func() { h.p.note(r) }()
+	// Counting began with the first record of any partition, or with us.
+	since, done := spanOf(h.started), map[int64]uint64{}
+	for _, c := range commits {
+		for _, l := range c.Ledger {
+			if l.Source != name {
+				continue
+			}
+			since = min(since, l.Since)
+			for span, n := range l.Counts {
+				done[span] += n
+			}
+		}
+	}
+	at := func(span int64) time.Time { return time.Unix(span*bus.TallySpan, 0).UTC() }
+	// Up to the span that has ended long enough ago, for which nothing is still
+	// on its way. A ledger forgets its oldest spans as it goes.
+	end := spanOf(now.Add(-h.p.cfg.Settle))
+	first := max(since+1, spanOf(now)-bus.LedgerSpans+4)
+	if first >= end {
+		return
+	}
+	r.From, r.To = at(first), at(end)
+	for span := first; span < end; span++ {
+		r.Done += done[span]
+	}
+	held, whole, err := o.Count(ctx, r.From, r.To)
+	if err != nil {
+		r.Error = err.Error()
+		return
+	}
+	if r.Held = held; !whole {
+		r.Error = "the source has not finished counting"
+		return
+	}
+	short := map[int64]uint64{}
+	if r.Held != r.Done {
+		for span := first; span < end; span++ {
+			n, whole, err := o.Count(ctx, at(span), at(span+1))
+			if err != nil || !whole {
+				r.Error = fmt.Sprintf("the source could not count all of it: %v", err)
+				return
+			}
+			if n > done[span] {
+				short[span] = n - done[span]
+				r.Deficit += short[span]
+			}
+		}
+	}
+	seen := h.suspect[name]
+	rounds := map[int64]int{}
+	h.suspect[name] = rounds
+	var sure []int64
+	missing := uint64(0)
+	for _, span := range slices.Sorted(maps.Keys(short)) {
+		rounds[span] = seen[span] + 1
+		if id := name + "/" + strconv.FormatInt(span, 10); rounds[span] >= 2 && !h.told[id] {
+			h.told[id] = true
+			sure = append(sure, span)
+			missing += short[span]
+		}
+	}
+	if len(sure) == 0 {
+		return
+	}
+	from, to := at(sure[0]), at(sure[len(sure)-1]+1)
+	h.p.Raise(Report{
+		Rule: RuleDeficit, Key: fmt.Sprintf("%s/%d", name, sure[0]), Severity: alert.High, At: now,
+		Title: "Records of the trail were not evaluated",
+		Reason: fmt.Sprintf("%s holds %d more logs from %s to %s than were evaluated here: detection did not see them", name, missing,
+			from.Format(time.RFC3339), to.Format(time.RFC3339)),
+		Details: map[string]any{"source": name, "missing": missing, "from": from, "to": to, "spans": len(sure)},
+		Runbook: alert.Runbook{
+			EN: "Look at `trailwarden status` (is something behind, parked or failing?). Search the time span with `trailwarden replay sls://PROJECT/LOGSTORE --from … --to …`, which reads it again without changing anything.",
+			ZH: "先看 `trailwarden status`(是否有积压、隔离或失败)。再用 `trailwarden replay sls://PROJECT/LOGSTORE --from … --to …` 重查该时间段,它只读不改。",
+		},
+	})
+}
+
+// note keeps the newest comparison of each source.
+func (p *Pipeline) note(r Reconciliation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.books[r.Source] = r
+}

@@ -1,0 +1,169 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+)
+
+// The rules of alerts about ourselves. They are not in the rule pack: no event
+// leads to them.
+const (
+	// RuleTampered: somebody removed or changed what this program depends on.
+	RuleTampered = "self.tampered"
+	// RuleBlind: a source has given no answer for too long.
+	RuleBlind = "self.blind"
+	// RuleDeficit: the source holds more records than were evaluated.
+	RuleDeficit = "self.deficit"
+	// RuleLost: records were lost to the source's retention before they were
+	// read, or from the store and cannot be read again.
+	RuleLost = "self.records_lost"
+	// RuleRepaired: records were lost from the store and read again.
+	RuleRepaired = "self.store_repaired"
+	// RuleStore: the store is filling up, or a part of it is missing.
+	RuleStore = "self.store"
+)
+
+// Report is an alert about ourselves.
+type Report struct {
+	Rule string
+	// Key makes two reports the same incident.
+	Key           string
+	Title, Reason string
+	Severity      alert.Severity
+	At            time.Time // when it was noticed
+	Runbook       alert.Runbook
+	Details       map[string]any
+}
+
+// Raise makes a report durable, beside the alerts of the partitions and in the
+// same stream, so that it takes their way to people whichever process noticed
+// it. The same incident raised again reaches nobody again.
+func Raise(ctx context.Context, b *bus.Bus, r Report) error {
+	h := sha256.Sum256([]byte("trailwarden.self/v1\n" + r.Rule + "\n" + r.Key))
+	at := r.At.UTC()
+	a := alert.Alert{
+		Schema: alert.Schema, ID: hex.EncodeToString(h[:16]), Rule: r.Rule, RuleVersion: 1, Title: r.Title, Reason: r.Reason,
+		Severity: r.Severity, Outcome: "success", Time: at, FirstAt: at, LastAt: at, Count: 1, EventIDs: []string{},
+		Details: r.Details, Runbook: r.Runbook, Revision: 1,
+	}
+	raw, err := alert.MarshalStored(&a)
+	if err != nil {
+		return fmt.Errorf("report %s: %w", r.Rule, err)
+	}
+	self := selfPartition(b)
+	for {
+		m, err := b.Last(ctx, bus.StreamCommits, bus.CommitSubject(self))
+		if err != nil && !errors.Is(err, bus.ErrNotFound) {
+			return fmt.Errorf("report %s: %w", r.Rule, err)
+		}
+		c := &bus.Commit{Partition: self, Part: true, Prev: m.Seq, Alerts: [][]byte{raw}}
+		data, err := bus.EncodeCommit(c)
+		if err != nil {
+			return fmt.Errorf("report %s: %w", r.Rule, err)
+		}
+		_, err = b.Publish(ctx, bus.Publish{Stream: bus.StreamCommits, Subject: bus.CommitSubject(self), ID: c.ID(data), Data: data, Fenced: true, Expect: m.Seq})
+		if errors.Is(err, bus.ErrFenced) {
+			continue // another process reports something at the same time
+		}
+		if err != nil {
+			return fmt.Errorf("report %s: %w", r.Rule, err)
+		}
+		return nil
+	}
+}
+
+// selfPartition is where reports are committed: no events have this number.
+func selfPartition(b *bus.Bus) int { return b.Partitions() }
+
+// Raise is the function Raise, once for each incident of this process, and tried
+// again until it is stored. It does not wait. At most 64 reports wait at a time.
+func (p *Pipeline) Raise(r Report) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := r.Rule + "\x00" + r.Key
+	if p.raised[id] || len(p.reports) >= maxReports {
+		return
+	}
+	if len(p.raised) > 4096 {
+		clear(p.raised) // the journal still knows them
+	}
+	p.raised[id] = true
+	if r.At.IsZero() {
+		r.At = time.Now()
+	}
+	p.reports = append(p.reports, r)
+	p.log.Error("report", "rule", r.Rule, "reason", r.Reason)
+	select {
+	case p.reporting <- struct{}{}:
+	default:
+	}
+}
+
+const maxReports = 64
+
+// report makes reports durable, until ctx ends.
+func (p *Pipeline) report(ctx context.Context) {
+	for wait := 100 * time.Millisecond; ; {
+		p.mu.Lock()
+		var next Report
+		n := len(p.reports)
+		if n > 0 {
+			next = p.reports[0]
+		}
+		p.mu.Unlock()
+		if n == 0 {
+			select {
+			case <-p.reporting:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err := Raise(ctx, p.b, next); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			p.log.Warn("a report could not be stored, trying again", "rule", next.Rule, "error", err)
+			if pause(ctx, wait) != nil {
+				return
+			}
+			wait = min(wait*2, 30*time.Second)
+			continue
+		}
+		wait = 100 * time.Millisecond
+		p.mu.Lock()
+		p.reports = p.reports[1:]
+		p.mu.Unlock()
+	}
+}
+
+// reportStore says before a limit bites that it is near, and that a part of the
+// store is gone.
+func (p *Pipeline) reportStore(h *bus.Health) {
+	day := time.Now().UTC().Format(time.DateOnly)
+	for _, u := range h.Streams {
+		f := u.Fraction()
+		if f < bus.WarnAt && !u.Refusing {
+			continue
+		}
+		r := Report{Rule: RuleStore, Key: u.Stream + "/filling/" + day, Title: "The event store is filling up", Severity: alert.Medium,
+			Details: map[string]any{"stream": u.Stream, "bytes": u.Bytes, "max_bytes": u.Max}}
+		if f >= bus.FullAt || u.Refusing {
+			r.Key, r.Severity, r.Title = u.Stream+"/full/"+day, alert.High, "The event store is full"
+		}
+		r.Reason = fmt.Sprintf("%s holds %d of %d MiB (%.0f %%): %s", u.Stream, u.Bytes>>20, u.Max>>20, f*100, bus.WhenFull(u.Stream))
+		p.Raise(r)
+	}
+	for _, name := range h.Missing {
+		p.Raise(Report{Rule: RuleTampered, Key: "stream/" + name + "/" + day, Title: "A stream of the event store was removed", Severity: alert.Critical,
+			Reason:  fmt.Sprintf("the stream %s does not exist any more: somebody deleted it, and what it held is lost here. The records are still in the log service. A restart will refuse to begin with a part of the store missing and say what to do", name),
+			Details: map[string]any{"stream": name}})
+	}
+}
