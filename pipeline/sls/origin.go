@@ -47,7 +47,7 @@ func (s *Source) Refetch(ctx context.Context, shard int, from, to string, take f
 		var e *sdk.Error
 		if errors.As(err, &e) && (e.Code == "InvalidCursor" || e.Code == "ShardNotExist" || e.Code == "LogStoreNotExist") {
 			err = fmt.Errorf("%w: %w", source.ErrGone, describe(err))
-		} else {
+		} else if !errors.Is(err, source.ErrGone) {
 			err = describe(err)
 		}
 		return fmt.Errorf("sls: %s: reading shard %d again: %s: %w", s.name, shard, what, err)
@@ -69,11 +69,12 @@ func (s *Source) Refetch(ctx context.Context, shard int, from, to string, take f
 	}
 	sh := &shardState{id: shard} // its own buffers
 	for at < end {
-		list, next, err := c.PullLogsV2(&sdk.PullLogRequest{Project: s.cfg.Project, Logstore: s.cfg.Logstore, ShardID: shard,
+		list, meta, err := c.PullLogsWithQuery(&sdk.PullLogRequest{Project: s.cfg.Project, Logstore: s.cfg.Logstore, ShardID: shard,
 			Cursor: from, EndCursor: to, LogGroupMaxCount: s.cfg.PageGroups})
 		if err != nil {
 			return fail("pulling", err)
 		}
+		next := meta.NextCursor
 		n, ok := cursorValue(next)
 		if !ok || n <= at {
 			break // nothing more is there
@@ -98,8 +99,9 @@ func (s *Source) Count(ctx context.Context, from, to time.Time) (n uint64, whole
 	h, err := s.client(ctx).GetHistograms(s.cfg.Project, s.cfg.Logstore, "", from.Unix(), to.Unix(), "*")
 	if err != nil {
 		var e *sdk.Error
+		known := errors.As(err, &e)
 		err = describe(err)
-		if errors.As(err, &e) {
+		if known {
 			switch e.Code {
 			case "IndexConfigNotExist", "Unauthorized", "ParameterInvalid":
 				err = fmt.Errorf("%w: %w", source.ErrUncountable, err)

@@ -147,23 +147,29 @@ func TestLiveEqualsReplay(t *testing.T) {
 			// One record after another, so that both see the same order.
 			cloud.SLS.Append(0, records...)
 
-			want := map[string]int{}
-			for _, x := range play(t, events(t, dir), 2) {
-				want[x.ID] = x.Count
-			}
+			replayed := play(t, events(t, dir), 2)
+			want := lines(t, replayed)
 			// What was committed, signals included; the highest revision counts.
-			got := map[string]int{}
+			newest := map[string]alert.Alert{}
+			var got []byte
 			err = pipeline.ReadAlerts(ctx, a.bus, nil, func(_ context.Context, _ int, _ uint64, as []alert.Alert) error {
 				for _, x := range as {
-					got[x.ID] = max(got[x.ID], x.Count)
+					if x.Revision >= newest[x.ID].Revision {
+						newest[x.ID] = x
+					}
 				}
-				if maps.Equal(got, want) {
+				if len(newest) < len(replayed) {
+					return nil
+				}
+				all := slices.Collect(maps.Values(newest))
+				alert.Sort(all)
+				if got = lines(t, all); bytes.Equal(got, want) {
 					return errEqual
 				}
 				return nil
 			})
 			if !errors.Is(err, errEqual) {
-				t.Fatalf("%v\nlive: %d alerts %v\nreplay: %d alerts %v", err, len(got), slices.Sorted(maps.Keys(got)), len(want), slices.Sorted(maps.Keys(want)))
+				t.Fatalf("%v\nlive (%d alerts):\n%s\nreplay (%d alerts):\n%s", err, len(newest), got, len(replayed), want)
 			}
 		})
 	}

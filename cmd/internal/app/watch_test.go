@@ -1,0 +1,59 @@
+package app
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline"
+	"github.com/trailwarden/trailwarden/pipeline/sls"
+)
+
+func TestAlarmsBecomeReports(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for kind, rule := range map[string]string{
+		sls.AlarmGroupMissing: pipeline.RuleTampered, sls.AlarmCursorExpired: pipeline.RuleLost,
+		sls.AlarmRebuilt: "", sls.AlarmCheckpointRefused: "", sls.AlarmRealigned: "", sls.AlarmPanic: "", sls.AlarmAbandoned: "",
+	} {
+		r, yes := alarmed("sls/audit/trail", "trailwarden", sls.Alarm{Kind: kind, Shard: 2, From: "A", Message: "it is said here"}, now)
+		if yes != (rule != "") || r.Rule != rule {
+			t.Errorf("%s: report %q, want %q", kind, r.Rule, rule)
+		}
+		if yes && (!strings.Contains(r.Reason, "sls/audit/trail") || r.Key == "" || r.Title == "") {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+}
+
+func TestSight(t *testing.T) {
+	started := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) time.Time { return started.Add(d) }
+	refused := func(code string, d time.Duration) sls.Trouble { return sls.Trouble{Code: code, At: at(d)} }
+	for name, tc := range map[string]struct {
+		st   sls.Stats
+		now  time.Duration
+		want string
+	}{
+		"reads":                      {sls.Stats{LastPull: at(time.Hour)}, time.Hour + time.Minute, ""},
+		"just started":               {sls.Stats{}, 4 * time.Minute, ""},
+		"never read":                 {sls.Stats{}, 5 * time.Minute, pipeline.RuleBlind},
+		"silent":                     {sls.Stats{LastPull: at(time.Hour)}, time.Hour + 5*time.Minute, pipeline.RuleBlind},
+		"refused for a moment":       {sls.Stats{LastPull: at(time.Hour), Trouble: refused("Unauthorized", time.Hour+time.Second)}, time.Hour + time.Minute, ""},
+		"refused":                    {sls.Stats{LastPull: at(time.Hour), Trouble: refused("Unauthorized", time.Hour+time.Minute)}, time.Hour + 2*time.Minute, pipeline.RuleTampered},
+		"the logstore is gone":       {sls.Stats{LastPull: at(time.Hour), Trouble: refused("LogStoreNotExist", time.Hour+time.Minute)}, time.Hour + 3*time.Minute, pipeline.RuleTampered},
+		"fails":                      {sls.Stats{LastPull: at(time.Hour), Trouble: refused("InternalServerError", time.Hour+time.Minute)}, time.Hour + 2*time.Minute, ""},
+		"fails for long":             {sls.Stats{LastPull: at(time.Hour), Trouble: refused("InternalServerError", time.Hour+time.Minute)}, time.Hour + 6*time.Minute, pipeline.RuleBlind},
+		"the refusal was before":     {sls.Stats{LastPull: at(time.Hour), Trouble: refused("Unauthorized", time.Minute)}, time.Hour + 2*time.Minute, ""},
+		"refused before it read":     {sls.Stats{Trouble: refused("AccessKeyIdNotFound", time.Second)}, 2 * time.Minute, pipeline.RuleTampered},
+		"stale from an earlier life": {sls.Stats{LastPull: at(-time.Hour)}, time.Minute, ""},
+	} {
+		r, bad := sight("sls/audit/trail", tc.st, started, at(tc.now))
+		if bad != (tc.want != "") || r.Rule != tc.want {
+			t.Errorf("%s: report %q, want %q", name, r.Rule, tc.want)
+		}
+		// The same blindness is one incident.
+		if later, _ := sight("sls/audit/trail", tc.st, started, at(tc.now+time.Minute)); bad && later.Key != r.Key {
+			t.Errorf("%s: keys %q and %q", name, r.Key, later.Key)
+		}
+	}
+}

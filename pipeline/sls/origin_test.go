@@ -1,0 +1,166 @@
+package sls
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/slstest"
+	"github.com/trailwarden/trailwarden/pipeline/source"
+)
+
+// What lies between two positions is read again, by pages, with the times of its
+// logs; what has expired is said, and the rest is read.
+func TestRefetch(t *testing.T) {
+	t.Parallel()
+	so := signed()
+	at := time.Now().Truncate(time.Second)
+	so.Now = func() time.Time { return at }
+	r := newRig(t, so)
+	cfg, opts := r.config(), r.options()
+	cfg.PageGroups = 7
+	src, err := New(cfg, r.sink, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.fill(0, 0, 20)
+	from, _ := r.srv.Bounds(0)
+	_, a := r.srv.Bounds(0)
+	want := r.fill(0, 20, 30)
+	_, b := r.srv.Bounds(0)
+	r.fill(0, 50, 10)
+	fetch := func(from, to string) (got []string, pages int, err error) {
+		err = src.Refetch(t.Context(), 0, from, to, func(p source.Page) error {
+			pages++
+			if p.Source != src.Name() || p.Shard != 0 || len(p.Times) != len(p.Records) {
+				t.Errorf("page %+v", p)
+			}
+			for i, rec := range p.Records {
+				got = append(got, string(rec))
+				if p.Times[i] != at.Unix() {
+					t.Errorf("record %d is of %d, want %d", i, p.Times[i], at.Unix())
+				}
+			}
+			return nil
+		})
+		return got, pages, err
+	}
+	got, pages, err := fetch(a, b)
+	if err != nil || !slices.Equal(got, want) || pages != 5 {
+		t.Errorf("%d records in %d pages, %v; want %d in 5", len(got), pages, err, len(want))
+	}
+	if got, _, err := fetch(a, a); err != nil || len(got) != 0 {
+		t.Errorf("nothing between: %d records, %v", len(got), err)
+	}
+	r.srv.Trim(0, 25)
+	got, _, err = fetch(from, b)
+	if !errors.Is(err, source.ErrGone) || !slices.Equal(got, want[5:]) {
+		t.Errorf("%d records, %v; want what is left and that the rest is gone", len(got), err)
+	}
+	if _, _, err := fetch("x", b); err == nil || errors.Is(err, source.ErrGone) {
+		t.Errorf("no cursor: %v", err)
+	}
+	boom := fmt.Errorf("full")
+	if err := src.Refetch(t.Context(), 0, a, b, func(source.Page) error { return boom }); !errors.Is(err, boom) {
+		t.Errorf("the taker's error is lost: %v", err)
+	}
+	// Absurd answers are errors, not crashes.
+	for _, f := range []slstest.Fault{{Call: slstest.PullLogs, Garbage: true}, {Call: slstest.PullLogs, Truncate: true}, {Call: slstest.PullLogs, Status: 500, Code: "InternalServerError"}} {
+		r.srv.Inject(f)
+		if _, _, err := fetch(a, b); err == nil {
+			t.Errorf("%+v was taken for a page", f)
+		}
+		r.srv.ClearFaults()
+	}
+}
+
+// The service's own count of a span of time, and when it cannot give one.
+func TestCount(t *testing.T) {
+	t.Parallel()
+	so := signed()
+	so.Shards = 2
+	start := time.Unix(1_800_000_000, 0)
+	r := newRig(t, so)
+	cfg, opts := r.config(), r.options()
+	src, err := New(cfg, r.sink, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		r.srv.AppendLogs(i%2, start, slstest.Group{Logs: []slstest.Log{{Time: uint32(start.Unix()) + uint32(i*60), Fields: []slstest.Field{{Key: "event", Value: "{}"}}}}})
+	}
+	n, whole, err := src.Count(t.Context(), start.Add(10*time.Minute), start.Add(30*time.Minute))
+	if n != 20 || !whole || err != nil {
+		t.Errorf("%d, %v, %v; want 20", n, whole, err)
+	}
+	r.srv.Inject(slstest.Fault{Call: slstest.GetHistograms, Status: 400, Code: "IndexConfigNotExist"})
+	if _, _, err := src.Count(t.Context(), start, start.Add(time.Hour)); !errors.Is(err, source.ErrUncountable) {
+		t.Errorf("without an index: %v", err)
+	}
+	r.srv.ClearFaults()
+	r.srv.Inject(slstest.Fault{Call: slstest.GetHistograms, Status: 503, Code: "ServerBusy"})
+	if _, _, err := src.Count(t.Context(), start, start.Add(time.Hour)); err == nil || errors.Is(err, source.ErrUncountable) || strings.Contains(err.Error(), testSecret) {
+		t.Errorf("busy: %v", err)
+	}
+}
+
+// A shard is behind from the start until it was read to its end once.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	so := signed()
+	so.Shards = 2
+	r := newRig(t, so)
+	hold := make(chan struct{})
+	r.sink.before = func(p source.Page) error {
+		if p.Shard == 1 {
+			select {
+			case <-hold:
+			default:
+				return errTest
+			}
+		}
+		return nil
+	}
+	want := [][]string{r.fill(0, 0, 5), r.fill(1, 0, 5)}
+	cfg, opts := r.config(), r.options()
+	src, err := New(cfg, r.sink, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, known := src.Behind(); known {
+		t.Error("known before anything was asked")
+	}
+	r.start(nil)
+	is := func(want ...int) func() bool {
+		return func() bool {
+			got, known := r.src.Behind()
+			return known && slices.Equal(got, want)
+		}
+	}
+	r.holds(0, want[0])
+	r.until("only the shard that is not read is behind", is(1))
+	close(hold)
+	r.holds(1, want[1])
+	r.until("nothing is behind", is())
+	r.stop()
+}
+
+// What the service refuses is said until it answers well again.
+func TestRefusalIsSaid(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	want := r.fill(0, 0, 5)
+	r.start(nil)
+	r.holds(0, want)
+	r.srv.SetCredentials(slstest.Credential{AccessKeyID: "LTAI5tEXAMPLEother00001", AccessKeySecret: testSecret})
+	r.until("the refusal is said", func() bool { f := r.src.Stats().Trouble; return f.Denied() && f.Message != "" })
+	r.srv.SetCredentials(slstest.Credential{AccessKeyID: testKey, AccessKeySecret: testSecret})
+	want = append(want, r.fill(0, 5, 5)...)
+	r.holds(0, want)
+	r.until("it is forgotten", func() bool { return r.src.Stats().Trouble.Code == "" })
+	r.stop()
+}
+
