@@ -243,7 +243,13 @@ func TestRestoreOlderFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := mixed(t)
+	set := load(t, rules.LoadOptions{}, map[string][]byte{ // what there was then
+		"plain":  ruleFile("plain", `event.name == "CreateUser"`, ""),
+		"burst":  ruleFile("burst", `outcome == "attempt"`, "detector: {type: counter, by: actor.id, count: 3, window: 60s}\n"),
+		"silent": ruleFile("silent", `actor.kind != "service"`, "detector: {type: counter, by: event.account, absence: true, window: 120s}\n"),
+		"policy": ruleFile("policy", `action == "iam.policy.attach" && policy.expands`, "dedup: {by: [event.id]}\n"),
+		"shadow": ruleFile("shadow", `event.name == "CreateUser"`, "status: shadow\n"),
+	})
 	cfg := func() detectors.EngineConfig { return detectors.EngineConfig{Judge: &judge{}} }
 	items := story(rand.New(rand.NewPCG(1, 1)), 60)
 	whole, eval := detectors.NewEngine(set, cfg()), set.NewEvaluator()
