@@ -163,4 +163,3 @@ func TestRefusalIsSaid(t *testing.T) {
 	r.until("it is forgotten", func() bool { return r.src.Stats().Trouble.Code == "" })
 	r.stop()
 }
-
