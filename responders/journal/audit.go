@@ -365,6 +365,34 @@ func (a *Audit) Lines(ctx context.Context, after uint64, yield func(AuditLine) e
 	})
 }
 
+// Tail returns the last n entries, the newest first.
+func (a *Audit) Tail(ctx context.Context, n int) ([]AuditEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.j.timeout)
+	defer cancel()
+	m, err := a.stream.GetLastMsgForSubject(ctx, auditSubject)
+	out := []AuditEntry{}
+	for ; len(out) < n && err == nil; m, err = a.stream.GetMsg(ctx, m.Sequence-1) {
+		var b auditBatch
+		if err := json.Unmarshal(m.Data, &b); err != nil {
+			return out, fmt.Errorf("audit log: the message at %d cannot be read; run audit verify", m.Sequence)
+		}
+		for i := len(b.Lines) - 1; i >= 0 && len(out) < n; i-- {
+			var e AuditEntry
+			if err := json.Unmarshal(b.Lines[i].Entry, &e); err != nil {
+				return out, fmt.Errorf("audit log: a line of the message at %d cannot be read; run audit verify", m.Sequence)
+			}
+			out = append(out, e)
+		}
+		if m.Sequence <= 1 {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) { // the beginning, or what has expired
+		return out, fmt.Errorf("audit log: %w", err)
+	}
+	return out, nil
+}
+
 // messages reads the stream as it is now.
 func (a *Audit) messages(ctx context.Context, yield func(seq uint64, b auditBatch) error) error {
 	r := &JetStream{js: a.j.js, stream: a.stream, timeout: a.j.timeout}

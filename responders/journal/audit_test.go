@@ -393,3 +393,31 @@ func TestAuditAfterALostAnswer(t *testing.T) {
 		t.Fatalf("%+v %v", rep, err)
 	}
 }
+
+// The tail is the end of all lines, turned round, over message boundaries too.
+func TestAuditTail(t *testing.T) {
+	r := newAuditRig(t, Options{})
+	if got, err := r.a.Tail(t.Context(), 5); err != nil || len(got) != 0 {
+		t.Fatalf("of an empty log: %v %v", got, err)
+	}
+	var last uint64
+	for i := range 7 {
+		last = r.put("freeze", "all", fmt.Sprintf(`{"frozen":%v,"by":"cli:p%d"}`, i%2 == 0, i))
+		r.run(1, last)
+	}
+	all := r.lines()
+	for _, n := range []int{0, 1, 3, len(all), len(all) + 10} {
+		got, err := r.a.Tail(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != min(n, len(all)) {
+			t.Errorf("asked for %d of %d, got %d", n, len(all), len(got))
+		}
+		for i, e := range got {
+			if want := entryOf(t, all[len(all)-1-i]); e.N != want.N || e.By != want.By {
+				t.Errorf("%d of %d: entry %d, want %d", i, n, e.N, want.N)
+			}
+		}
+	}
+}

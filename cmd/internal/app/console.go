@@ -20,6 +20,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/journal"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
@@ -191,6 +192,14 @@ func (b *consoleBackend) Triage(ctx context.Context, id string, q responders.Tri
 // TriageOf implements console.Backend.
 func (b *consoleBackend) TriageOf(ctx context.Context, id string) (responders.Triage, error) {
 	return b.dispatcher.TriageOf(ctx, id)
+}
+
+// AuditTail implements console.Backend.
+func (b *consoleBackend) AuditTail(ctx context.Context, n int) ([]journal.AuditEntry, error) {
+	if b.audit == nil {
+		return []journal.AuditEntry{}, nil
+	}
+	return b.audit.Tail(ctx, n)
 }
 
 // Rules implements console.Backend.

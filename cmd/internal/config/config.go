@@ -127,7 +127,7 @@ type Console struct {
 	TLS         ConsoleTLS  `yaml:"tls"`
 	BehindProxy bool        `yaml:"behind_proxy" doc:"a proxy that speaks TLS stands before it, so plain http may be served on other than loopback; needs auth.mode proxy or oidc and an https base_url"`
 	Auth        ConsoleAuth `yaml:"auth"`
-	Events      int         `yaml:"events" doc:"newest events kept in memory for the screens of identities, keys and addresses (default 100000, about 130 bytes each)"`
+	Events      int         `yaml:"events" doc:"newest events kept in memory for the screens of identities, keys and addresses (default 100000, about 170 bytes each)"`
 }
 
 // ConsoleTLS is the console's own certificate.

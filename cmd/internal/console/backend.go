@@ -10,6 +10,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/journal"
 )
 
 // Backend is what the running program offers, beside what the index holds.
@@ -25,6 +26,8 @@ type Backend interface {
 	Approve(ctx context.Context, id, by, hash string) (responders.ActionDetail, error)
 	Deny(ctx context.Context, id, by, reason string) (responders.ActionDetail, error)
 	Undo(ctx context.Context, id, by string) (responders.ActionDetail, error)
+	// AuditTail returns the last n entries of the audit log, the newest first.
+	AuditTail(ctx context.Context, n int) ([]journal.AuditEntry, error)
 	// Rules lists every loaded rule by id, those that are off too.
 	Rules() []Rule
 	// Record reads a raw record from the event stream; ErrGone when it is no

@@ -56,7 +56,7 @@ func TestPagesAndFacts(t *testing.T) {
 	if e := en.Entity; e.Total != 250 || e.Count != 250 || len(e.Events) != 100 || len(e.Networks) != 1 || e.Networks[0].Count != 250 || len(e.Created) == 0 || len(en.Alerts) != 100 {
 		t.Errorf("entity: %d %d %d", e.Total, e.Count, len(e.Events))
 	}
-	b.json("/entities/key?id="+aliceKey+"&from="+t0.Add(10*time.Second).Format(time.RFC3339)+"&to="+t0.Add(19*time.Second).Format(time.RFC3339), &en)
+	b.json("/entities/key?id="+aliceKey+"&from="+t0.Add(10*time.Second).Format(time.RFC3339)+"&to="+t0.Add(20*time.Second).Format(time.RFC3339), &en)
 	if en.Entity.Count != 10 || en.Entity.Total != 250 {
 		t.Errorf("ten seconds: %d of %d", en.Entity.Count, en.Entity.Total)
 	}

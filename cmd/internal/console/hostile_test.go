@@ -59,6 +59,7 @@ func hostilePages(t *testing.T, s string) map[string]string {
 	w.status.Problems = []string{s}
 	w.status.Sources[0].Name = s
 	w.status.Frozen = responders.Freeze{Frozen: true, By: s, Reason: s}
+	w.audit[0].Kind, w.audit[0].ID, w.audit[0].By, w.audit[0].What = s, s, s, s
 	w.rules = append(w.rules, Rule{ID: s, Title: s, Description: s, Severity: s, Status: "on", Detector: s, Match: s, Attack: []string{s}, Errors: 1, LastError: s})
 	w.mu.Unlock()
 	tr, err := w.disp.Triage(t.Context(), a.ID, responders.TriageRequest{By: s, Do: responders.DoAssign, Owner: "owner " + s})

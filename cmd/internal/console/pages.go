@@ -16,6 +16,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/journal"
 )
 
 // PerPage is how many alerts, actions or events one page shows.
@@ -401,7 +402,11 @@ type ActionsFacts struct {
 	Page    int                       `json:"page"`
 	Pages   int                       `json:"pages"`
 	Frozen  responders.Freeze         `json:"frozen"`
+	Audit   []journal.AuditEntry      `json:"audit"` // the newest entries, replays that somebody made among them
 }
+
+// auditTail is how many entries of the audit log are shown.
+const auditTail = 50
 
 type actionsView struct {
 	page
@@ -432,6 +437,9 @@ func (q *ask) actionsPage() error {
 		return err
 	}
 	f.Frozen = s.Frozen
+	if f.Audit, err = q.s.o.Backend.AuditTail(q.r.Context(), auditTail); err != nil {
+		return err
+	}
 	p := q.page("Actions")
 	p.Nav, p.Live = "actions", "actions"
 	view := actionsView{page: p, ActionsFacts: f}

@@ -89,7 +89,7 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 		"word":  func(v any) string { return l.t(orDash(text.Cut(text.Line(fmt.Sprint(v)), maxName))) },
 		"sev":   func(s alert.Severity) string { return l.t(s.String()) },
 		"state": func(s responders.State) string { return l.t("action " + string(s)) },
-		"short": func(s string) string { return s[:min(len(s), 12)] },
+		"short": func(s string) string { return text.Cut(shown(s), 12) },
 		"entity": func(kind, id string) string {
 			// The index keeps no more of a name either.
 			return "/entities/" + kind + "?id=" + url.QueryEscape(index.Bounded(id))

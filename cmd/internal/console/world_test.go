@@ -56,6 +56,7 @@ type world struct {
 	records map[index.Pos]json.RawMessage
 	status  admin.Status
 	rules   []Rule
+	audit   []journal.AuditEntry
 }
 
 // cloud holds the state of keys.
@@ -126,6 +127,7 @@ func newWorld(t testing.TB, edit ...func(*Options)) *world {
 		status: admin.Status{Version: "test", Ready: true, Rules: 2, Sources: []admin.SourceStatus{{Name: "audit/actiontrail", Records: 10, LastPull: time.Now()}}, Partitions: []admin.PartitionStatus{}},
 		rules: []Rule{{ID: "ak.created", Version: 1, Title: "AccessKey created", Severity: "medium", Status: "on", Match: `action == "iam.accesskey.create"`, Tests: 4, Attack: []string{"T1098.001"}},
 			{ID: "quiet.rule", Version: 2, Title: "Never seen", Severity: "high", Status: "on", Tests: 3, Errors: 2, LastError: "boom"}}}
+	w.audit = []journal.AuditEntry{{N: 2, At: t0, Kind: "note", ID: "replay", By: "cli:carol", What: "replay of 10 events, 1 alerts"}, {N: 1, At: t0, Kind: "note", ID: "config", What: "start"}}
 	var err error
 	w.machine, err = responders.NewMachine(responders.MachineOptions{Journal: w.journal, Executors: []responders.Executor{w.cloud}, MaxMode: responders.Auto,
 		Self: func(context.Context) ([]responders.Identity, error) {
@@ -222,6 +224,11 @@ func (w *world) Deny(ctx context.Context, id, by, reason string) (responders.Act
 }
 func (w *world) Undo(ctx context.Context, id, by string) (responders.ActionDetail, error) {
 	return w.machine.Undo(ctx, id, by)
+}
+func (w *world) AuditTail(_ context.Context, n int) ([]journal.AuditEntry, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.audit[:min(n, len(w.audit))], nil
 }
 func (w *world) Rules() []Rule { return w.rules }
 func (w *world) Record(_ context.Context, pos index.Pos) (json.RawMessage, error) {

@@ -3,15 +3,21 @@ package demo
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/cmd/internal/console"
 )
 
 var now = time.Date(2026, 11, 25, 3, 2, 0, 0, time.UTC)
@@ -37,11 +43,12 @@ func TestPlay(t *testing.T) {
 	ready(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	var out bytes.Buffer
+	var out locked
 	dir := t.TempDir()
-	asked := ""
+	asked, held := "", ""
+	var seen []string
 	got, err := Play(ctx, Options{Out: &out, Dir: dir, Beat: 10 * time.Millisecond, Now: now, Width: 80,
-		Ask: func(q string) bool { asked = q; return false }})
+		Ask: func(q string) bool { asked = q; return false }, Console: true, Hold: func(_ context.Context, say string) { seen, held = lookAround(t, &out), say }})
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "trailwarden.log"))
 		t.Fatalf("%v\n%s\n%s", err, out.String(), log)
@@ -51,6 +58,9 @@ func TestPlay(t *testing.T) {
 	}
 	if !strings.Contains(asked, "undo it") {
 		t.Errorf("asked %q", asked)
+	}
+	if !strings.Contains(held, "http://127.0.0.1:") {
+		t.Errorf("at the end it says %q", held)
 	}
 	rules := map[string]int{}
 	for _, a := range got.Alerts {
@@ -67,6 +77,16 @@ func TestPlay(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^ +` + regexp.QuoteMeta(r) + ` · `).MatchString(out.String()) {
 			t.Errorf("%s is not shown", r)
 		}
+	}
+	// The console shows the same story, in order.
+	order := []string{"signin.spray", "root.console_login", "mfa.removed", "ak.created", "policy.admin_attached", "trail.stopped", "ak.new_source_ip"}
+	at := -1
+	for _, r := range order {
+		i := slices.Index(seen, r)
+		if i <= at {
+			t.Errorf("in the console %s is number %d, after number %d: %v", r, i, at, seen)
+		}
+		at = i
 	}
 	// Nobody is disturbed by three ordinary days.
 	quiet, _, ok := strings.Cut(out.String(), "all quiet")
@@ -127,4 +147,95 @@ func (w *watcher) Write(p []byte) (int, error) {
 		w.then()
 	}
 	return len(p), nil
+}
+
+// lookAround signs in to the console by the link that was shown and returns the
+// rules of the alerts there, oldest first.
+func lookAround(t *testing.T, out *locked) []string {
+	t.Helper()
+	link := regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+/login\?token=[A-Z0-9]+`).FindString(out.String())
+	base, _, _ := strings.Cut(link, "/login")
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	c := &http.Client{Jar: jar, Transport: tr, Timeout: time.Minute}
+	get := func(path string, into any) {
+		t.Helper()
+		req, err := http.NewRequest("GET", path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if into != nil {
+			req.Header.Set("Accept", "application/json")
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", path, resp.Status)
+		}
+		if into != nil {
+			if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+		}
+	}
+	get(link, nil)
+	var now console.NowFacts
+	get(base+"/?state=all", &now)
+	var rules []string
+	for i := len(now.Alerts) - 1; i >= 0; i-- {
+		rules = append(rules, now.Alerts[i].Rule)
+	}
+	// The evidence is there as it was recorded, with the reason why.
+	for _, a := range now.Alerts {
+		if a.Rule != "mfa.removed" {
+			continue
+		}
+		var f console.AlertFacts
+		get(base+"/alerts/"+a.ID, &f)
+		if len(f.Evidence) == 0 || !strings.Contains(string(f.Evidence[0].Raw), "UnbindMFADevice") || len(f.Why) == 0 {
+			t.Errorf("the evidence of %s: %+v, why %q", a.ID, f.Evidence, f.Why)
+		}
+	}
+	// What the stolen key did, and where it comes from.
+	var e console.EntityFacts
+	get(base+"/entities/key?id="+BackdoorKey, &e)
+	if e.Entity.Total == 0 || len(e.Entity.Origin) == 0 || len(e.Alerts) == 0 {
+		t.Errorf("the key: %d events, origin %+v, %d alerts", e.Entity.Total, e.Entity.Origin, len(e.Alerts))
+	}
+	var ru console.RulesFacts
+	get(base+"/rules", &ru)
+	if len(ru.Rules) < 100 || ru.Events == 0 {
+		t.Errorf("%d rules, %d events", len(ru.Rules), ru.Events)
+	}
+	var acts console.ActionsFacts
+	get(base+"/actions", &acts)
+	if acts.Total == 0 {
+		t.Error("no action is shown")
+	}
+	return rules
+}
+
+// locked is a buffer that can be read while the show goes on.
+type locked struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -279,8 +279,8 @@ const (
 // steps are the widths that a bucket may have, in seconds.
 var steps = []int64{1, 5, 10, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400}
 
-// Entity tells what is held about one entity between two times (zero: no
-// bound), with a page of its events.
+// Entity tells what is held about one entity from a time on and before another
+// (zero: no bound), with a page of its events.
 func (x *Index) Entity(kind, id string, from, to time.Time, offset, limit int) Entity {
 	e := Entity{Kind: kind, ID: id, From: from, To: to, Buckets: []Bucket{}, Created: []Made{}, Origin: []Made{}, Events: []Event{}}
 	main, other := cActor, cTarget
@@ -326,7 +326,7 @@ func (x *Index) Entity(kind, id string, from, to time.Time, offset, limit int) E
 		}
 		for i, v := range c.col[main] {
 			if other >= 0 && c.col[other][i] == n && v != n {
-				if at := c.at[i]; at >= lo && at <= hi {
+				if at := c.at[i]; at >= lo && at < hi {
 					e.Suffered++
 					if len(e.Origin) < maxMade && c.flags[i]&flagAttempt == 0 && c.flags[i]&flagWrite != 0 {
 						e.Origin = append(e.Origin, c.made(i))
@@ -345,7 +345,7 @@ func (x *Index) Entity(kind, id string, from, to time.Time, offset, limit int) E
 			if t.After(e.Last) {
 				e.Last = t
 			}
-			if at < lo || at > hi {
+			if at < lo || at >= hi {
 				continue
 			}
 			e.Count++

@@ -14,9 +14,9 @@ import (
 
 // Limits bound an Index. The zero value of a field is its default.
 type Limits struct {
-	Alerts  int // newest alerts by their last event; default 10,000, about 1.5 kB each
+	Alerts  int // newest alerts by their last event; default 10,000, about 1.2 kB each
 	Actions int // newest actions; default 5,000
-	Events  int // newest events as they were stored; default 100,000, about 130 bytes each
+	Events  int // newest events as they were stored; default 100,000, about 170 bytes each
 }
 
 // Alert is one line of a list: an alert without its evidence, and where it
