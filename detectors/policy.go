@@ -26,6 +26,11 @@ type PolicyFacts struct {
 	DenyRemoved bool
 	// Self: who gains is who acted.
 	Self bool
+	// Paths are the escalation paths, E1 to E33, that what is gained opens.
+	Paths []string
+	// Adds says whether the change newly allows, or for a refused call would
+	// have, an action that a pattern covers. Nil stands for no.
+	Adds func(pattern string) bool
 	// Severity is the judge's proposal, one of the severity words, or "".
 	Severity string
 	// Sentence says what changed in one sentence; Summary in a few words.

@@ -90,8 +90,11 @@ func PolicyAction(a event.Action) bool {
 	case strings.HasPrefix(s, "iam."):
 		s = s[len("iam."):]
 		return strings.HasPrefix(s, "policy.") || strings.HasPrefix(s, "policy_version.") ||
-			strings.HasPrefix(s, "role.") || strings.HasPrefix(s, "group.")
-	case strings.HasPrefix(s, "org.control_policy."), strings.HasPrefix(s, "sso."):
+			strings.HasPrefix(s, "role.") || strings.HasPrefix(s, "group.") || strings.HasPrefix(s, "user.") ||
+			s == "security_preference.set" || s == "password_policy.set"
+	case strings.HasPrefix(s, "org.control_policy."), strings.HasPrefix(s, "org.account."), strings.HasPrefix(s, "org.folder."), strings.HasPrefix(s, "sso."):
+		return true
+	case strings.HasPrefix(s, "oss.bucket.policy"), s == "kms.key_policy.set", s == "kms.secret_policy.set", s == "sls.project_policy.set":
 		return true
 	}
 	return false

@@ -262,7 +262,7 @@ func (a *analyser) warn(n ast.Node, hint, format string, args ...any) {
 	a.faults = append(a.faults, fault{at: n.Location().From, msg: fmt.Sprintf(format, args...), hint: hint, warn: true})
 }
 
-var namespaces = []string{"event", "actor", "source", "target", "policy", "verdict"}
+var namespaces = []string{"event", "actor", "source", "target", "policy", "trust", "verdict"}
 
 // path returns the dotted name of a field, if n is one.
 func path(n ast.Node) (string, bool) {
@@ -294,8 +294,10 @@ func (a *analyser) walk(n ast.Node, predicates int) {
 				return
 			}
 			a.namespace(base, base.Value)
-			if _, known := fieldTypes[name]; !known || strings.Contains(name, "__") {
+			if kind, known := fieldTypes[name]; !known || strings.Contains(name, "__") {
 				a.fault(base, DidYouMean(name, fieldNames), "unknown field %q", name)
+			} else if kind == reflect.Func {
+				a.fault(base, "", "%s is a function: call it with (…)", name)
 			}
 			return
 		}
@@ -368,7 +370,7 @@ func (a *analyser) identifier(n *ast.IdentifierNode) {
 
 func (a *analyser) namespace(n ast.Node, name string) {
 	switch name {
-	case "policy":
+	case "policy", "trust":
 		a.policy = true
 		if !a.may.policy {
 			a.fault(n, "", "policy facts cannot be read here: they are known only when the event is decided in order")
@@ -382,6 +384,17 @@ func (a *analyser) namespace(n ast.Node, name string) {
 }
 
 func (a *analyser) call(n *ast.CallNode) {
+	if name, ok := path(n.Callee); ok && name == "policy.adds" {
+		a.namespace(n, "policy")
+		if len(n.Arguments) != 1 {
+			a.fault(n, `policy.adds("ram:*")`, "policy.adds needs one pattern of actions")
+			return
+		}
+		if s, ok := n.Arguments[0].(*ast.StringNode); !ok || strings.Count(s.Value, ":") > 1 || s.Value == "" || !strings.ContainsAny(s.Value, ":*") {
+			a.fault(n.Arguments[0], `policy.adds("ram:*")`, "the pattern of policy.adds must be a constant text like \"ram:*\"")
+		}
+		return
+	}
 	id, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
 		a.fault(n, "", "only functions can be called")

@@ -20,6 +20,7 @@ type env struct {
 	Source  envSource  `expr:"source"`
 	Target  envTarget  `expr:"target"`
 	Policy  envPolicy  `expr:"policy"`
+	Trust   envTrust   `expr:"trust"`
 	Verdict envVerdict `expr:"verdict"`
 
 	Param         func(string) string              `expr:"param" sig:"param(name) string" doc:"a request parameter by its key, without letter case: scalars as text, objects and lists as JSON text, absent as an empty text" ex:"param(\"UserName\")"`
@@ -128,6 +129,15 @@ type envPolicy struct {
 	Severity        string `expr:"severity" doc:"the judge's proposal, or empty" ex:"high"`
 	Sentence        string `expr:"sentence" doc:"what changed, in a sentence" ex:"alice may now do everything"`
 	Summary         string `expr:"summary" doc:"what changed, in a few words" ex:"full control"`
+
+	Paths []string          `expr:"paths" doc:"escalation paths, E1 to E33, that what is gained opens" ex:"\"E3\" in policy.paths"`
+	Adds  func(string) bool `expr:"adds" sig:"policy.adds(pattern) bool" doc:"whether the change newly allows an action that the pattern covers, on anything and under any condition; true too when that is not known" ex:"policy.adds(\"ram:*\")"`
+}
+
+// envTrust is the part of the policy facts that is about who comes in.
+type envTrust struct {
+	External bool `expr:"external" doc:"somebody outside of the account is let in now: by a role's trust, or the policy of a bucket, key or project" ex:"true"`
+	Public   bool `expr:"public" doc:"anybody is" ex:"false"`
 }
 
 type envVerdict struct {
@@ -161,7 +171,11 @@ func Fields() []Field {
 		case f.Type.Kind() == reflect.Struct:
 			for j := range f.Type.NumField() {
 				g := f.Type.Field(j)
-				if sub := g.Tag.Get("expr"); !strings.HasPrefix(sub, "__") {
+				switch sub := g.Tag.Get("expr"); {
+				case strings.HasPrefix(sub, "__"):
+				case g.Type.Kind() == reflect.Func:
+					out = append(out, Field{Name: g.Tag.Get("sig"), Type: "function", Doc: g.Tag.Get("doc"), Example: g.Tag.Get("ex")})
+				default:
 					out = append(out, fieldOf(name+"."+sub, g))
 				}
 			}

@@ -439,7 +439,7 @@ func TestFields(t *testing.T) {
 			continue
 		}
 		c := &compiler{tables: &tables{}, cache: map[string]*program{}}
-		if p, faults := c.compile(f.Example, useText, allowed{}); p == nil {
+		if p, faults := c.compile(f.Example, useText, allowed{policy: true}); p == nil {
 			t.Errorf("example %s: %v", f.Example, faults)
 		}
 	}

@@ -164,7 +164,7 @@ func (s *session) word(p *program) (string, error) {
 func (s *session) fill() {
 	s.filled = true
 	ev, e := s.ev, &s.env
-	e.Policy, e.Verdict = envPolicy{}, envVerdict{}
+	e.Policy, e.Trust, e.Verdict = envPolicy{Adds: addsNothing}, envTrust{}, envVerdict{}
 	if ev == nil {
 		e.Action, e.Outcome, e.MFA = "", "", event.Unknown.String()
 		e.Event, e.Actor, e.Source, e.Target = envEvent{}, envActor{}, envSource{}, envTarget{}
@@ -191,6 +191,9 @@ func (s *session) fill() {
 	e.Target = envTarget{Type: t.Type, ID: t.ID, Name: t.Name, Key: t.Key, Self: detectors.TargetsSelf(ev)}
 }
 
+// addsNothing is policy.adds of an event that changes no permission.
+func addsNothing(string) bool { return false }
+
 // SetPolicy implements detectors.Session.
 func (s *session) SetPolicy(f detectors.PolicyFacts) {
 	if !s.filled {
@@ -200,8 +203,12 @@ func (s *session) SetPolicy(f detectors.PolicyFacts) {
 	s.env.Policy = envPolicy{
 		Known: f.Known, Verdict: f.Verdict, Expands: f.Expands, AdminEquivalent: f.AdminEquivalent, Privileged: f.Privileged,
 		Staged: f.Staged, ExternalTrust: f.ExternalTrust, PublicTrust: f.PublicTrust, DenyRemoved: f.DenyRemoved,
-		Self: f.Self, Severity: f.Severity, Sentence: f.Sentence, Summary: f.Summary,
+		Self: f.Self, Severity: f.Severity, Sentence: f.Sentence, Summary: f.Summary, Paths: f.Paths, Adds: f.Adds,
 	}
+	if f.Adds == nil {
+		s.env.Policy.Adds = addsNothing
+	}
+	s.env.Trust = envTrust{External: f.ExternalTrust, Public: f.PublicTrust}
 	s.details = f.Details
 }
 

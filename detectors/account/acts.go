@@ -52,9 +52,40 @@ func (c *call) renameGroup() {
 	c.apply(kindGroup, to, func(e *entry) { *e = moved })
 }
 
+// renameUser moves what is known of a user to the new name.
+func (c *call) renameUser() {
+	from, to := c.name("UserName", "UserPrincipalName"), c.name("NewUserName", "NewUserPrincipalName")
+	old := c.j.get(kindUser, c.account, from)
+	if !c.done || old == nil || to == "" || strings.EqualFold(from, to) {
+		return
+	}
+	moved := *old
+	before, after := event.ActorID(kindUser, c.account, from), event.ActorID(kindUser, c.account, to)
+	for _, group := range moved.links {
+		c.j.change(kindGroup, c.account, lastPart(group), c.ev.Time, func(g *entry) { g.unlink(before); g.link(after) })
+	}
+	c.j.forget(kindUser, c.account, from, c.ev.Time)
+	c.apply(kindUser, to, func(e *entry) { *e = moved })
+}
+
+// forgetUser drops what is known of a user, who may come back with all of it,
+// some of it or none.
+func (c *call) forgetUser() {
+	name := c.name("UserName", "UserPrincipalName")
+	if !c.done || name == "" {
+		return
+	}
+	if e := c.j.get(kindUser, c.account, name); e != nil {
+		for _, group := range slices.Clone(e.links) {
+			c.j.change(kindGroup, c.account, lastPart(group), c.ev.Time, func(g *entry) { g.unlink(event.ActorID(kindUser, c.account, name)) })
+		}
+	}
+	c.j.forget(kindUser, c.account, name, c.ev.Time)
+}
+
 func (c *call) createPolicy() {
 	name, text := c.param("PolicyName"), c.text("PolicyDocument")
-	doc := c.parse(text, "the document")
+	doc := c.parse(keep(text), "the document")
 	if doc == nil {
 		c.unknown("a policy " + window.Show(name) + " was made whose document the event does not carry in readable form")
 	} else {
@@ -92,7 +123,7 @@ func (c *call) createVersion() {
 			id = e.nextID()
 		}
 	}
-	doc := c.parse(text, "the document")
+	doc := c.parse(keep(text), "the document")
 	var old *rampolicy.Document
 	if e != nil && e.inForce != "" {
 		old = c.parse(e.text(e.inForce), "the version before")
@@ -245,15 +276,18 @@ func (c *call) attach() {
 		for _, m := range h.missing {
 			c.note(m)
 		}
-		before := rampolicy.Merge(h.docs...)
-		after := rampolicy.Merge(append(slices.Clone(h.docs), doc)...)
 		if a.system {
 			c.holder(kind, name, "")
 		} else {
 			c.holder(kind, name, a.shown)
 		}
-		c.diff(before, after, rampolicy.Options{Who: en, WhoZH: zh})
-		c.gain(doc, before, after)
+		// Outside of its resource group a policy adds nothing; inside, and in
+		// the account, it is added to what holds there.
+		sure := rampolicy.Compare(rampolicy.Merge(h.in(c.scope, true)...), rampolicy.Merge(append(h.in(c.scope, true), doc)...), rampolicy.Identity)
+		before := rampolicy.Merge(h.in(c.scope, sure == rampolicy.Expands || sure == rampolicy.Changes || sure == rampolicy.Unknown)...)
+		c.diff(before, rampolicy.Merge(before, doc), rampolicy.Options{Who: en, WhoZH: zh})
+		all := rampolicy.Merge(h.docs()...)
+		c.gain(doc, all, rampolicy.Merge(all, doc))
 	}
 	c.apply(kind, name, func(e *entry) { e.attach(a) })
 	if !a.system {
@@ -270,12 +304,20 @@ func (c *call) detach() {
 	if doc == nil {
 		c.unknown("policy " + window.Show(a.shown) + " was taken from " + en + "; " + why + ", so whether it held a Deny is not known")
 	} else {
-		h := c.holds(kind, name)
-		c.partly = !h.complete || len(h.missing) > 0
-		before := rampolicy.Merge(append(slices.Clone(h.docs), doc)...)
-		rest := c.without(kind, name, a)
-		c.diff(before, rampolicy.Merge(rest...), rampolicy.Options{Who: en, WhoZH: zh})
-		c.facts.DenyRemoved = denyRemoved(doc, rampolicy.Merge(rest...))
+		rest := c.holds(kind, name)
+		rest = rest.without(doc, c.scope)
+		c.partly = !rest.complete || len(rest.missing) > 0
+		had := rest
+		had.parts = append(slices.Clone(rest.parts), part{doc: doc, scope: c.scope, sure: true})
+		scopes := []string{c.scope}
+		if c.scope == "" {
+			// A Deny of the account holds in every group.
+			scopes = had.scopes()
+		}
+		in := widest(scopes, had, rest, false)
+		after := rampolicy.Merge(rest.in(in, false)...)
+		c.diff(rampolicy.Merge(had.in(in, false)...), after, rampolicy.Options{Who: en, WhoZH: zh})
+		c.facts.DenyRemoved = denyRemoved(doc, rampolicy.Merge(rest.in(c.scope, false)...))
 		c.facts.Self = c.facts.Expands && c.self(kind, name)
 		if c.facts.DenyRemoved {
 			c.facts.Sentence = "policy " + window.Show(a.shown) + " with a Deny no longer holds for " + en + ": " + denies(doc)
@@ -284,32 +326,6 @@ func (c *call) detach() {
 		}
 	}
 	c.apply(kind, name, func(e *entry) { e.detach(a) })
-}
-
-// without returns a principal's documents but for one attachment.
-func (c *call) without(kind, name string, a attachment) []*rampolicy.Document {
-	e := c.j.get(kind, c.account, name)
-	if e == nil {
-		return nil
-	}
-	kept := *e
-	kept.attached = slices.DeleteFunc(slices.Clone(e.attached), a.same)
-	var out []*rampolicy.Document
-	for _, x := range kept.attached {
-		typ := "custom"
-		if x.system {
-			typ = "system"
-		}
-		if d, _ := c.policy(x, typ); d != nil {
-			out = append(out, d)
-		}
-	}
-	if kind == kindUser {
-		for _, g := range e.links {
-			out = append(out, c.holds(kindGroup, lastPart(g)).docs...)
-		}
-	}
-	return out
 }
 
 // denies says what the Deny statements of a document held back.
@@ -346,7 +362,7 @@ func (c *call) addUser() {
 	h := c.holds(kindGroup, group)
 	c.facts.Self = c.self(kindUser, user)
 	switch {
-	case len(h.docs) == 0 && !h.complete:
+	case len(h.parts) == 0 && !h.complete:
 		c.unknown(en + " joined group " + window.Show(group) + "; which policies the group has was not seen")
 	default:
 		u := c.holds(kindUser, user)
@@ -354,13 +370,20 @@ func (c *call) addUser() {
 		for _, m := range h.missing {
 			c.note(m)
 		}
-		before := rampolicy.Merge(u.docs...)
-		doc := rampolicy.Merge(h.docs...)
-		after := rampolicy.Merge(append(slices.Clone(u.docs), h.docs...)...)
 		c.holder(kindUser, user, "")
 		c.own.Groups = append(c.own.Groups, group)
-		c.diff(before, after, rampolicy.Options{Who: en, WhoZH: zh})
-		c.gain(doc, before, after)
+		gained := holding{parts: slices.Clone(h.parts)}
+		for i := range gained.parts {
+			gained.parts[i].sure = true // in what is gained more is safer
+		}
+		both := holding{parts: append(slices.Clone(u.parts), gained.parts...)}
+		in := widest(gained.scopes(), u, both, true)
+		c.diff(rampolicy.Merge(u.in(in, true)...), rampolicy.Merge(both.in(in, true)...), rampolicy.Options{Who: en, WhoZH: zh})
+		if in != "" {
+			c.scope = in
+		}
+		before := rampolicy.Merge(u.docs()...)
+		c.gain(rampolicy.Merge(h.docs()...), before, rampolicy.Merge(append(u.docs(), h.docs()...)...))
 		if len(h.missing) > 0 {
 			c.facts.Expands = true
 		}
@@ -378,7 +401,7 @@ func (c *call) removeUser() {
 	h := c.holds(kindGroup, group)
 	c.facts.Known, c.facts.Verdict = true, string(rampolicy.Contracts)
 	c.facts.Sentence, c.facts.Summary = en+" left group "+window.Show(group), "a group was left"
-	lost := rampolicy.Merge(h.docs...)
+	lost := rampolicy.Merge(h.docs()...)
 	switch {
 	case denyRemoved(lost, nil):
 		c.facts.DenyRemoved, c.facts.Expands = true, true
@@ -387,7 +410,7 @@ func (c *call) removeUser() {
 		c.facts.Sentence = en + " left group " + window.Show(group) + ", whose policies hold a Deny: " + denies(lost)
 		c.facts.Summary = "a Deny is no longer in force"
 	case !h.complete || len(h.missing) > 0:
-		c.facts.Known = len(h.docs) > 0
+		c.facts.Known = len(h.parts) > 0
 		c.facts.Verdict = string(rampolicy.Unknown)
 		c.facts.Sentence += "; whether the group's policies hold a Deny is not known in full"
 	}
@@ -401,16 +424,7 @@ func (c *call) removeUser() {
 func (c *call) trust(role string, old, doc *rampolicy.Document) {
 	c.diff(old, doc, rampolicy.Options{Kind: rampolicy.Trust, Who: "somebody", WhoZH: "某身份"})
 	c.facts.Sentence = "role " + window.Show(role) + ": " + c.facts.Sentence
-	was, now := rampolicy.TrustOf(old, c.account), rampolicy.TrustOf(doc, c.account)
-	if c.facts.Expands {
-		fresh := func(a, b []string) bool {
-			return slices.ContainsFunc(b, func(x string) bool { return !slices.Contains(a, x) })
-		}
-		c.facts.PublicTrust = now.Public && !was.Public
-		c.facts.ExternalTrust = c.facts.PublicTrust || fresh(was.Accounts, now.Accounts) || fresh(was.Services, now.Services) || fresh(was.OpenFederation, now.OpenFederation) ||
-			// The same outsiders under fewer conditions.
-			now.External() && c.result.Severity >= rampolicy.High
-	}
+	c.outsiders(old, doc)
 	c.facts.Self = c.facts.Expands && c.admits(old, doc)
 }
 
@@ -450,7 +464,7 @@ func (c *call) createRole() {
 		c.create(kindRole, role)
 		return
 	}
-	if doc := c.parse(text, "the trust policy"); doc == nil {
+	if doc := c.parse(keep(text), "the trust policy"); doc == nil {
 		c.unknown("role " + window.Show(role) + " was made with a trust policy that cannot be read")
 	} else {
 		c.trust(role, nil, doc)
@@ -458,7 +472,7 @@ func (c *call) createRole() {
 	c.apply(kindRole, role, func(e *entry) {
 		*e = entry{complete: true, created: true, changed: e.changed}
 		if len(text) <= rampolicy.MaxText {
-			e.trust = text
+			e.trust = keep(text)
 		}
 	})
 }
@@ -470,7 +484,7 @@ func (c *call) updateRole() {
 		c.facts.Sentence, c.facts.Summary = "role "+window.Show(role)+" changed; its trust did not", "the trust stays"
 		return
 	}
-	doc := c.parse(text, "the trust policy")
+	doc := c.parse(keep(text), "the trust policy")
 	if doc == nil {
 		c.unknown("role " + window.Show(role) + " got a trust policy that cannot be read")
 	} else {
@@ -488,9 +502,9 @@ func (c *call) updateRole() {
 		}
 	}
 	c.apply(kindRole, role, func(e *entry) {
-		e.trust = ""
+		e.trust = keep("")
 		if len(text) <= rampolicy.MaxText {
-			e.trust = text
+			e.trust = keep(text)
 		}
 	})
 }
@@ -513,7 +527,7 @@ func (c *call) control() {
 	switch c.ev.Action {
 	case event.ActOrgControlPolicyCreate:
 		text := c.text("PolicyDocument")
-		if doc := c.parse(text, "the control policy"); doc != nil {
+		if doc := c.parse(keep(text), "the control policy"); doc != nil {
 			c.diff(nil, doc, opts)
 		} else {
 			c.unknown("a control policy was made whose document the event does not carry in readable form")
@@ -527,7 +541,7 @@ func (c *call) control() {
 		})
 	case event.ActOrgControlPolicyUpdate:
 		text := c.text("NewPolicyDocument", "PolicyDocument")
-		doc := c.parse(text, "the control policy")
+		doc := c.parse(keep(text), "the control policy")
 		switch {
 		case text == "":
 			c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
@@ -552,6 +566,7 @@ func (c *call) control() {
 		if id != "" {
 			c.facts.Sentence = "control policy " + shown + " was put in force on " + window.Show(c.param("TargetId"))
 		}
+		c.attachControl(id, c.param("TargetId"), true)
 	case event.ActOrgControlPolicyDisable:
 		c.facts = c.weakened("all control policies of the directory were switched off", rampolicy.Critical)
 	default: // detach, delete
@@ -560,15 +575,14 @@ func (c *call) control() {
 			c.facts.Severity = rampolicy.High.String()
 			break
 		}
-		c.diff(old, nil, opts)
-		c.facts.DenyRemoved = old.HasDeny()
-		if c.facts.DenyRemoved {
-			c.facts.Sentence = "control policy " + shown + " no longer holds: " + denies(old)
-			c.facts.Summary = "a guard rail is gone"
+		if target := c.param("TargetId"); target != "" && c.ev.Action == event.ActOrgControlPolicyDetach {
+			c.detachedControl(id, target, old)
+		} else {
+			c.deleteControl(id, old)
 		}
-		if c.ev.Action == event.ActOrgControlPolicyDelete && c.done {
-			c.j.forget(kindControl, c.account, id, c.ev.Time)
-		}
+	}
+	if c.ev.Action == event.ActOrgControlPolicyDetach {
+		c.attachControl(id, c.param("TargetId"), false)
 	}
 }
 
@@ -599,7 +613,7 @@ func (c *call) cloudSSO() {
 		}
 		return c.parse(e.text("inline"), "the inline policy")
 	}()
-	all := rampolicy.Merge(append(slices.Clone(h.docs), inline)...)
+	all := rampolicy.Merge(append(h.docs(), inline)...)
 	switch c.ev.Action {
 	case event.ActSSOAccessConfigurationCreate:
 		c.create(kindAccess, id)
@@ -621,9 +635,9 @@ func (c *call) cloudSSO() {
 		why := ""
 		before := all
 		if text != "" {
-			doc = c.parse(text, "the inline policy")
+			doc = c.parse(keep(text), "the inline policy")
 			why = "the inline policy cannot be read"
-			before = rampolicy.Merge(h.docs...)
+			before = rampolicy.Merge(h.docs()...)
 			if inline != nil {
 				before = all
 			}
@@ -642,9 +656,9 @@ func (c *call) cloudSSO() {
 			return
 		}
 		c.partly = !h.complete || len(h.missing) > 0
-		after := rampolicy.Merge(append(slices.Clone(h.docs), doc)...)
+		after := rampolicy.Merge(append(h.docs(), doc)...)
 		if text == "" {
-			after = rampolicy.Merge(append(slices.Clone(h.docs), inline, doc)...)
+			after = rampolicy.Merge(append(h.docs(), inline, doc)...)
 		}
 		c.diff(before, after, opts)
 		c.gain(doc, before, after)

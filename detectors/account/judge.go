@@ -25,6 +25,10 @@ type call struct {
 	partly  bool   // what was there before is only partly known
 	result  *rampolicy.Result
 	power   *rampolicy.Power
+
+	settings any // changed preferences, for the details
+	old, new *rampolicy.Document
+	kind     rampolicy.Kind
 }
 
 // Judge implements detectors.PolicyJudge. Events that change no permission
@@ -75,6 +79,25 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 	case event.ActSSOAccessConfigurationAddPolicy, event.ActSSOAccessConfigurationUpdateInline, event.ActSSOAccessConfigurationRemovePolicy,
 		event.ActSSOAccessConfigurationCreate, event.ActSSOAssignmentCreate, event.ActSSOAccessConfigurationProvision:
 		c.cloudSSO()
+	case event.ActOrgAccountMove:
+		c.moveAccount()
+	case event.ActOrgAccountCreate, event.ActOrgFolderCreate:
+		c.placed()
+		return c.facts
+	case event.ActIAMSecurityPreferenceSet, event.ActIAMPasswordPolicySet:
+		c.preferences()
+	case event.ActOSSBucketPolicy, event.ActOSSBucketPolicyDelete, event.ActKMSKeyPolicySet, event.ActKMSSecretPolicySet, event.ActSLSProjectPolicySet:
+		c.resourcePolicy()
+	case event.ActIAMUserCreate:
+		c.create(kindUser, c.name("UserName", "UserPrincipalName"))
+		return c.facts
+	case event.ActIAMUserUpdate:
+		c.renameUser()
+		return c.facts
+	case event.ActIAMUserDelete, event.ActIAMUserRestore:
+		// What a user of that name has afterwards was not seen.
+		c.forgetUser()
+		return c.facts
 	default:
 		return detectors.PolicyFacts{}
 	}
@@ -122,16 +145,16 @@ func (c *call) unknown(sentence string) {
 }
 
 // parse reads a document and says in a note what is wrong with it.
-func (c *call) parse(text, what string) *rampolicy.Document {
-	if text == "" {
+func (c *call) parse(t text, what string) *rampolicy.Document {
+	if t == (text{}) {
 		return nil
 	}
-	d, err := rampolicy.ParseEncoded(text)
-	if err != nil {
-		c.note(what + " cannot be read: " + window.Show(err.Error()))
+	r := c.j.read(t)
+	if r.err != nil {
+		c.note(what + " cannot be read: " + window.Show(r.err.Error()))
 		return nil
 	}
-	return d
+	return r.doc
 }
 
 // policy finds the document of a policy by its type and name. doc is nil when
@@ -140,7 +163,7 @@ func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why st
 	shown := window.Show(a.shown)
 	if !a.system {
 		e := c.j.get(kindPolicy, c.account, a.name)
-		if e != nil && e.inForce != "" && e.text(e.inForce) != "" {
+		if e != nil && e.inForce != "" && e.text(e.inForce) != (text{}) {
 			if doc = c.parse(e.text(e.inForce), "the text of "+shown); doc != nil {
 				return doc, ""
 			}
@@ -148,6 +171,11 @@ func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why st
 		}
 		if typ != "" || e != nil {
 			return nil, "the text of custom policy " + shown + " was never seen"
+		}
+	}
+	if e := c.j.get(kindSystem, "", a.name); e != nil {
+		if doc = c.parse(e.text(e.inForce), "the text of "+shown); doc != nil {
+			return doc, ""
 		}
 	}
 	if p, ok := rampolicy.System(a.name); ok {
@@ -177,9 +205,79 @@ func (c *call) attachment() (a attachment, typ string) {
 
 // holding is what a principal has.
 type holding struct {
-	docs     []*rampolicy.Document
+	parts    []part
 	complete bool     // nothing else can be attached
 	missing  []string // attached policies whose text is not known
+}
+
+// part is one document of a holding.
+type part struct {
+	doc   *rampolicy.Document
+	scope string // the resource group it holds in; empty is the whole account
+	// sure is unset when the text was inferred: it may allow more than the
+	// policy does, so it is no reason to say that something was allowed
+	// before, and still one to say that a Deny held something back.
+	sure bool
+}
+
+// docs returns all documents.
+func (h *holding) docs() []*rampolicy.Document {
+	var out []*rampolicy.Document
+	for _, p := range h.parts {
+		out = append(out, p.doc)
+	}
+	return out
+}
+
+// in returns what holds in a resource group, or with "" in the rest of the
+// account: a policy of a group holds nothing outside of it. With sure set,
+// only what is certain is returned.
+func (h *holding) in(scope string, sure bool) []*rampolicy.Document {
+	var out []*rampolicy.Document
+	for _, p := range h.parts {
+		if (p.sure || !sure) && (p.scope == "" || p.scope == scope) {
+			out = append(out, p.doc)
+		}
+	}
+	return out
+}
+
+// scopes returns the resource groups in which something holds, "" first.
+func (h *holding) scopes() []string {
+	out := []string{""}
+	for _, p := range h.parts {
+		if !slices.Contains(out, p.scope) {
+			out = append(out, p.scope)
+		}
+	}
+	return out
+}
+
+// without returns the holding but for one attachment of the principal itself.
+func (h *holding) without(doc *rampolicy.Document, scope string) holding {
+	out := *h
+	out.parts = slices.Clone(h.parts)
+	if i := slices.IndexFunc(out.parts, func(p part) bool { return p.doc == doc && p.scope == scope }); i >= 0 {
+		out.parts = slices.Delete(out.parts, i, i+1)
+	}
+	return out
+}
+
+// widest returns the scope in which a change from one holding to another
+// expands, if it does in one. In the order of scopes the first counts; "",
+// the whole account, comes first.
+//
+// RAM's texts disagree on whether a Deny in a resource group meets an Allow of
+// the account. Here it does; where it would not, the same changes expand, in
+// the group or in the account.
+func widest(scopes []string, before, after holding, sure bool) string {
+	for _, s := range scopes {
+		switch rampolicy.Compare(rampolicy.Merge(before.in(s, sure)...), rampolicy.Merge(after.in(s, sure)...), rampolicy.Identity) {
+		case rampolicy.Expands, rampolicy.Changes, rampolicy.Unknown:
+			return s
+		}
+	}
+	return scopes[0]
 }
 
 // holds collects the documents of a principal, for a user those of the groups
@@ -196,7 +294,7 @@ func (c *call) holds(kind, name string) holding {
 			typ = "system"
 		}
 		if d, why := c.policy(a, typ); d != nil {
-			h.docs = append(h.docs, d)
+			h.parts = append(h.parts, part{doc: d, scope: a.scope, sure: c.certain(a, d)})
 		} else {
 			h.missing = append(h.missing, why)
 		}
@@ -204,12 +302,19 @@ func (c *call) holds(kind, name string) holding {
 	if kind == kindUser {
 		for _, g := range e.links {
 			more := c.holds(kindGroup, lastPart(g))
-			h.docs = append(h.docs, more.docs...)
+			h.parts = append(h.parts, more.parts...)
 			h.missing = append(h.missing, more.missing...)
 			h.complete = h.complete && more.complete
 		}
 	}
 	return h
+}
+
+// certain says whether the text of a policy is what the policy is. What
+// AdministratorAccess grants is published, even if its text was not read.
+func (c *call) certain(a attachment, d *rampolicy.Document) bool {
+	p, ok := rampolicy.System(a.name)
+	return !a.system || !ok || p.Doc != d || !p.Inferred || a.name == "administratoraccess"
 }
 
 func lastPart(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
@@ -276,6 +381,7 @@ func (c *call) holdsPolicy(name string) bool {
 
 // diff judges a change of documents and fills the facts with it.
 func (c *call) diff(old, new *rampolicy.Document, opts rampolicy.Options) {
+	c.old, c.new, c.kind = old, new, opts.Kind
 	opts.Account, opts.MaxFindings = c.account, 5
 	opts.Own = c.own
 	r := rampolicy.Diff(old, new, opts)
@@ -392,6 +498,7 @@ func (c *call) finish() detectors.PolicyFacts {
 		severity(-1)
 		c.note("the grant is limited to resource group " + window.Show(c.scope))
 	}
+	f.Adds = c.adds(f.Expands && !f.Known)
 	if f.Staged {
 		f.Expands = false
 		f.Severity = "info"
@@ -421,7 +528,20 @@ func (c *call) finish() detectors.PolicyFacts {
 	}
 	if c.power != nil && len(c.power.Paths) > 0 {
 		f.Details["paths"] = generic(c.power.Paths)
+		f.Paths = slices.Clone(c.power.Paths)
 	}
+	if c.settings != nil {
+		f.Details["settings"] = c.settings
+	}
+	for _, x := range []struct {
+		name string
+		is   bool
+	}{{"staged", f.Staged}, {"self", f.Self}, {"deny_removed", f.DenyRemoved}, {"external_trust", f.ExternalTrust}, {"admin_equivalent", f.AdminEquivalent}} {
+		if x.is {
+			f.Details[x.name] = true
+		}
+	}
+	f.Details["sentence"] = f.Sentence
 	if c.scope != "" {
 		f.Details["resource_group"] = c.scope
 	}
@@ -429,6 +549,16 @@ func (c *call) finish() detectors.PolicyFacts {
 		f.Details["notes"] = generic(c.notes)
 	}
 	return *f
+}
+
+// adds answers whether the change newly allows an action that a pattern
+// covers. blind is the answer where nothing is known of the change.
+func (c *call) adds(blind bool) func(string) bool {
+	old, now, kind := c.old, c.new, c.kind
+	if c.result == nil {
+		return func(string) bool { return blind }
+	}
+	return func(pattern string) bool { return rampolicy.Adds(old, now, kind, pattern) }
 }
 
 // generic turns a value into what JSON would read back, so that details are

@@ -26,6 +26,11 @@ const (
 	kindRole    = "role"    // what is attached to a role, and its trust
 	kindControl = "control" // a control policy of the directory
 	kindAccess  = "access"  // an access configuration of cloud SSO
+
+	kindSystem   = "system"   // a policy of the vendor, from a listing
+	kindSettings = "settings" // an account's preferences and password policy, as JSON in trust
+	kindResource = "resource" // a bucket, key, secret or log project: its policy in trust
+	kindTarget   = "target"   // a folder or account of the directory
 )
 
 // The most parts of one entry; of longer lists the oldest parts go, and the
@@ -52,10 +57,13 @@ type entry struct {
 
 	attached []attachment // of a principal or access configuration
 	links    []string     // groups of a user, members of a group: actor ids
-	trust    string       // of a role, as text; "" when not known
+	trust    text         // of a role, or another document; empty when not known
 }
 
-type version struct{ id, text string }
+type version struct {
+	id   string
+	text text
+}
 
 type attachment struct {
 	system bool
@@ -67,9 +75,9 @@ type attachment struct {
 const entryCost = 110
 
 func (e *entry) size() int {
-	n := entryCost + len(e.trust) + len(e.inForce)
+	n := entryCost + len(e.trust.String()) + len(e.inForce)
 	for _, v := range e.versions {
-		n += 32 + len(v.id) + len(v.text)
+		n += 32 + len(v.id) + len(v.text.String())
 	}
 	for _, a := range e.attached {
 		n += 56 + len(a.name) + len(a.scope) + len(a.shown)
@@ -85,6 +93,8 @@ type Judge struct {
 	cfg   Config
 	table *window.Table[entry]
 	late  uint64
+
+	readings map[text]reading
 }
 
 var (
@@ -108,6 +118,7 @@ func New(cfg Config) *Judge {
 func (j *Judge) reset() {
 	j.table = window.NewTable[entry](window.Limits{Keys: j.cfg.MaxKeys, Bytes: j.cfg.MaxBytes})
 	j.late = 0
+	j.readings = map[text]reading{}
 }
 
 // Stats describes the memory: entries, estimated bytes, and entries evicted.
@@ -154,21 +165,21 @@ func (j *Judge) forget(kind, account, name string, at time.Time) {
 	}
 }
 
-func (e *entry) text(id string) string {
+func (e *entry) text(id string) text {
 	for _, v := range e.versions {
 		if v.id == id {
 			return v.text
 		}
 	}
-	return ""
+	return text{}
 }
 
 // put stores a version; of more than five the oldest that is not in force
 // goes, as the service's own rotation does.
-func (e *entry) put(id, text string) {
+func (e *entry) put(id, body string) {
 	for i := range e.versions {
 		if e.versions[i].id == id {
-			e.versions[i].text = text
+			e.versions[i].text = keep(body)
 			return
 		}
 	}
@@ -176,7 +187,7 @@ func (e *entry) put(id, text string) {
 		i := slices.IndexFunc(e.versions, func(v version) bool { return v.id != e.inForce })
 		e.versions = slices.Delete(e.versions, max(i, 0), max(i, 0)+1)
 	}
-	e.versions = append(e.versions, version{id: strings.Clone(id), text: strings.Clone(text)})
+	e.versions = append(e.versions, version{id: strings.Clone(id), text: keep(body)})
 }
 
 // nextID guesses the id of a new version where the response does not say:
@@ -243,6 +254,19 @@ func (j *Judge) LearnPolicy(account, name, versionID, text string, inForce bool,
 	})
 }
 
+// LearnSystemPolicy tells the text of one of the vendor's own policies, which
+// is the same in every account, as of a time.
+func (j *Judge) LearnSystemPolicy(name, versionID, text string, at time.Time) {
+	if len(text) > rampolicy.MaxText {
+		return
+	}
+	j.change(kindSystem, "", name, at, func(e *entry) {
+		e.versions = nil
+		e.put(versionID, text)
+		e.inForce = versionID
+	})
+}
+
 // LearnPrincipal tells all attachments of a user, group or role from a
 // listing, as of a time; for a group also its members, for a user the groups,
 // by name.
@@ -273,7 +297,7 @@ func (j *Judge) LearnTrust(account, role, text string, at time.Time) {
 	if len(text) > rampolicy.MaxText {
 		return
 	}
-	j.change(kindRole, account, role, at, func(e *entry) { e.trust = strings.Clone(text) })
+	j.change(kindRole, account, role, at, func(e *entry) { e.trust = keep(text) })
 }
 
 const magic = "TWACCOUNT1\n"
@@ -294,7 +318,7 @@ func (j *Judge) Snapshot() []byte {
 		enc.Uint(uint64(len(e.versions)))
 		for _, v := range e.versions {
 			enc.String(v.id)
-			enc.String(v.text)
+			enc.String(v.text.String())
 		}
 		enc.String(e.inForce)
 		enc.Uint(uint64(len(e.attached)))
@@ -308,7 +332,7 @@ func (j *Judge) Snapshot() []byte {
 		for _, l := range e.links {
 			enc.String(l)
 		}
-		enc.String(e.trust)
+		enc.String(e.trust.String())
 	}
 	return enc.Seal()
 }
@@ -331,7 +355,7 @@ func (j *Judge) restore(data []byte) error {
 	}
 	j.late = dec.Uint()
 	evicted := dec.Uint()
-	text := func(max int) string {
+	str := func(max int) string {
 		s := dec.String()
 		if len(s) > max {
 			dec.Fail("a text of %d bytes where at most %d are kept", len(s), max)
@@ -351,16 +375,16 @@ func (j *Judge) restore(data []byte) error {
 		e := &x.State
 		e.complete, e.created, e.used, e.changed = dec.Bool(), dec.Bool(), dec.Bool(), dec.Int()
 		for range count(2, maxVersions) {
-			e.versions = append(e.versions, version{id: text(maxName), text: text(rampolicy.MaxText)})
+			e.versions = append(e.versions, version{id: str(maxName), text: keep(str(rampolicy.MaxText))})
 		}
-		e.inForce = text(maxName)
+		e.inForce = str(maxName)
 		for range count(4, maxAttachments) {
-			e.attached = append(e.attached, attachment{system: dec.Bool(), name: text(maxName), scope: text(maxName), shown: text(maxName)})
+			e.attached = append(e.attached, attachment{system: dec.Bool(), name: str(maxName), scope: str(maxName), shown: str(maxName)})
 		}
 		for range count(1, maxMembers) {
-			e.links = append(e.links, text(2*maxName))
+			e.links = append(e.links, str(2*maxName))
 		}
-		e.trust = text(rampolicy.MaxText)
+		e.trust = keep(str(rampolicy.MaxText))
 		if dec.Err() == nil && !isNew {
 			dec.Fail("two states of one object")
 		}

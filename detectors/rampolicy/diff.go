@@ -284,6 +284,19 @@ func Compare(old, new *Document, kind Kind) Verdict {
 	return Equivalent
 }
 
+// Adds says whether new allows an action that a pattern covers, like "ram:*",
+// on something and under some condition under which old does not, or whether
+// that could not be found out.
+func Adds(old, new *Document, kind Kind, pattern string) bool {
+	// Refusing all else leaves the question whether anything expands.
+	only := Statement{Deny: true, Actions: []string{pattern}, NotAction: true, Resources: []string{"*"}, AnyPrinc: true}
+	switch Compare(old, Merge(new, &Document{Version: "1", Statements: []Statement{only}}), kind) {
+	case Expands, Changes, Unknown:
+		return true
+	}
+	return false
+}
+
 // doubtful says whether the meaning of the documents is uncertain in a way
 // that matters to whether new allows more.
 func doubtful(old, new *Document, kind Kind) bool {

@@ -88,6 +88,7 @@ const (
 	ActOrgControlPolicyDisable            Action = "org.control_policy.disable"
 	ActOrgControlPolicyUpdate             Action = "org.control_policy.update"
 	ActOrgControlPolicyDelete             Action = "org.control_policy.delete"
+	ActOrgFolderCreate                    Action = "org.folder.create"
 	ActOrgAccountCreate                   Action = "org.account.create"
 	ActOrgAccountInvite                   Action = "org.account.invite"
 	ActOrgAccountMove                     Action = "org.account.move"
@@ -123,6 +124,7 @@ const (
 	ActKMSKeyDeletionProtection           Action = "kms.key.deletion_protection"
 	ActKMSKeyMaterialDelete               Action = "kms.key_material.delete"
 	ActKMSKeyPolicySet                    Action = "kms.key_policy.set"
+	ActKMSSecretPolicySet                 Action = "kms.secret_policy.set"
 	ActKMSSecretRead                      Action = "kms.secret.read"
 	ActKMSSecretDelete                    Action = "kms.secret.delete"
 	ActOSSBucketCreate                    Action = "oss.bucket.create"
@@ -321,6 +323,7 @@ var allActions = []Action{
 	ActOrgControlPolicyDisable,
 	ActOrgControlPolicyUpdate,
 	ActOrgControlPolicyDelete,
+	ActOrgFolderCreate,
 	ActOrgAccountCreate,
 	ActOrgAccountInvite,
 	ActOrgAccountMove,
@@ -356,6 +359,7 @@ var allActions = []Action{
 	ActKMSKeyDeletionProtection,
 	ActKMSKeyMaterialDelete,
 	ActKMSKeyPolicySet,
+	ActKMSSecretPolicySet,
 	ActKMSSecretRead,
 	ActKMSSecretDelete,
 	ActOSSBucketCreate,

@@ -1,0 +1,136 @@
+package account
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/trailwarden/trailwarden/detectors/rampolicy"
+	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+)
+
+// A target is a folder or account of the resource directory. Its entry holds
+// the control policies that are attached to it, and as its only link the
+// folder it lies in. It is complete when that folder is known.
+
+const maxFolders = 12 // the directory takes five levels
+
+// guards collects the control policies that hold for a target, its own and
+// those of the folders above. known says that the way up was seen to the root
+// and the text of every policy.
+func (c *call) guards(target string) (docs []*rampolicy.Document, known bool) {
+	known = true
+	for range maxFolders {
+		e := c.j.get(kindTarget, c.account, target)
+		if e == nil {
+			// The root folder is the end of the way.
+			return docs, known && strings.HasPrefix(target, "r-")
+		}
+		for _, a := range e.attached {
+			var d *rampolicy.Document
+			if p := c.j.get(kindControl, c.account, a.name); p != nil {
+				d = c.parse(p.text(""), "control policy "+window.Show(a.shown))
+			}
+			if d == nil {
+				known = false
+				c.note("the text of control policy " + window.Show(a.shown) + " is not known")
+				continue
+			}
+			docs = append(docs, d)
+		}
+		if len(e.links) == 0 {
+			return docs, known && strings.HasPrefix(target, "r-")
+		}
+		target = e.links[0]
+	}
+	return docs, false
+}
+
+func (c *call) moveAccount() {
+	account, folder := c.param("AccountId"), c.param("DestinationFolderId", "FolderId")
+	shown := window.Show(account)
+	var from string
+	if e := c.j.get(kindTarget, c.account, account); e != nil && len(e.links) > 0 {
+		from = e.links[0]
+	}
+	switch {
+	case from == "":
+		c.unknown("account " + shown + " was moved to folder " + window.Show(folder) + "; where it was before was not seen, so it may have left guard rails behind")
+	default:
+		before, known := c.guards(from)
+		after, known2 := c.guards(folder)
+		c.diff(rampolicy.Merge(before...), rampolicy.Merge(after...), rampolicy.Options{Kind: rampolicy.Control})
+		lost := denyRemoved(rampolicy.Merge(before...), rampolicy.Merge(after...))
+		c.facts.Sentence = "account " + shown + " was moved from folder " + window.Show(from) + " to " + window.Show(folder)
+		switch {
+		case lost:
+			c.facts.DenyRemoved = true
+			c.facts.Severity = rampolicy.Critical.String()
+			c.facts.Sentence += " and left guard rails behind: " + denies(rampolicy.Merge(before...))
+			c.facts.Summary = "guard rails no longer hold for an account"
+		case !known || !known2:
+			// What is known of the new place covers what is known of the
+			// old one; the rest may not.
+			why := c.facts.Sentence
+			c.unknown(why + "; not all guard rails of both places are known")
+		default:
+			c.facts.Sentence += "; the same guard rails hold there"
+		}
+	}
+	c.apply(kindTarget, account, func(e *entry) { e.complete, e.links = true, []string{strings.Clone(folder)} })
+}
+
+// createFolder and createAccount learn where things lie.
+func (c *call) placed() {
+	parent := c.param("ParentFolderId")
+	id, _ := c.ev.Response("Folder.FolderId")
+	if id == "" {
+		id, _ = c.ev.Response("Account.AccountId")
+	}
+	if parent != "" && id != "" && len(id) <= maxName {
+		c.apply(kindTarget, id, func(e *entry) { e.complete, e.links = true, []string{parent} })
+	}
+}
+
+// attachControl notes that a control policy holds for a target.
+func (c *call) attachControl(policy, target string, on bool) {
+	if policy == "" || target == "" {
+		return
+	}
+	a := attachment{name: strings.ToLower(policy), shown: policy}
+	c.apply(kindTarget, target, func(e *entry) {
+		if on {
+			e.attach(a)
+		} else {
+			e.detach(a)
+		}
+	})
+}
+
+// detachedControl judges that a policy no longer holds for a target: what
+// others still refuse there is still refused.
+func (c *call) detachedControl(id, target string, doc *rampolicy.Document) {
+	rest, _ := c.guards(target)
+	rest = slices.DeleteFunc(slices.Clone(rest), func(d *rampolicy.Document) bool { return d == doc })
+	after := rampolicy.Merge(rest...)
+	c.diff(rampolicy.Merge(append(rest, doc)...), after, rampolicy.Options{Kind: rampolicy.Control})
+	c.facts.DenyRemoved = denyRemoved(doc, after)
+	if c.facts.DenyRemoved {
+		c.facts.Sentence = "control policy " + window.Show(id) + " no longer holds: " + denies(doc)
+		c.facts.Summary = "a guard rail is gone"
+	}
+}
+
+// deleteControl judges that a policy is gone: the service deletes only what is
+// attached to nothing, but what was attached unseen is not known.
+func (c *call) deleteControl(id string, doc *rampolicy.Document) {
+	c.diff(doc, nil, rampolicy.Options{Kind: rampolicy.Control})
+	c.facts.DenyRemoved = doc.HasDeny()
+	if c.facts.DenyRemoved {
+		c.facts.Sentence = "control policy " + window.Show(id) + " no longer holds: " + denies(doc)
+		c.facts.Summary = "a guard rail is gone"
+	}
+	if c.done && c.ev.Action == event.ActOrgControlPolicyDelete {
+		c.j.forget(kindControl, c.account, id, c.ev.Time)
+	}
+}

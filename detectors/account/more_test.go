@@ -1,0 +1,223 @@
+package account
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+)
+
+// tell runs a story and returns the facts of its last call.
+func tell(t *testing.T, steps []step) (f detectors.PolicyFacts) {
+	t.Helper()
+	j := New(Config{})
+	for i, s := range steps {
+		f = j.Judge(made(t, s.call, s.user, time.Duration(i)*time.Minute, s.p, s.failed, nil))
+		if s.want != "" && strings.TrimSpace(flags(f)) != s.want {
+			t.Errorf("step %d %s: %q, want %q\n%s", i, s.call, strings.TrimSpace(flags(f)), s.want, f.Sentence)
+		}
+		if !strings.Contains(f.Sentence, s.say) {
+			t.Errorf("step %d: %q does not say %q", i, f.Sentence, s.say)
+		}
+		other := New(Config{})
+		if err := other.Restore(j.Snapshot()); err != nil {
+			t.Fatal(err)
+		}
+		j = other
+	}
+	return f
+}
+
+func scoped(policy, group string) params {
+	return params{"PolicyType": "Custom", "PolicyName": policy, "PrincipalType": "IMSUser", "PrincipalName": "bob@" + own + ".onaliyun.com", "ResourceGroupId": group}
+}
+
+// TestScopes: what holds in a resource group is no reason to think that it
+// held in the account.
+func TestScopes(t *testing.T) {
+	create := func(name, text string) step {
+		return step{"Ram:CreatePolicy", "root", params{"PolicyName": name, "PolicyDocument": text}, false, "", ""}
+	}
+	user := step{"Ram:CreateUser", "root", params{"UserName": "bob"}, false, "", ""}
+	tell(t, []step{user, create("big", all),
+		{"ResourceManager:AttachPolicy", "root", scoped("big", "rg-1"), false, "known expands privileged expands", ""},
+		{"ResourceManager:AttachPolicy", "root", scoped("big", own), false, "known expands admin expands", "everything"},
+		{"ResourceManager:AttachPolicy", "root", scoped("big", "rg-2"), false, "known privileged equivalent", ""},
+	})
+	// The Deny of the account holds in the group too; there alone something
+	// comes back when it goes.
+	f := tell(t, []step{user, create("code", doc(`{"Effect":"Allow","Action":"ecs:RunCommand","Resource":"*"}`)), create("held", doc(`{"Effect":"Deny","Action":"ecs:RunCommand","Resource":"*"}`)),
+		{"ResourceManager:AttachPolicy", "root", scoped("held", own), false, "known equivalent", ""},
+		{"ResourceManager:AttachPolicy", "root", scoped("code", "rg-1"), false, "", ""},
+		{"ResourceManager:DetachPolicy", "root", scoped("held", own), false, "known expands deny expands", ""},
+	})
+	if !f.Adds("ecs:Run*") || f.Adds("ram:*") {
+		t.Error("what comes back is ecs:RunCommand")
+	}
+	// A Deny in a group does not hold anything back outside of it.
+	tell(t, []step{user, create("code", doc(`{"Effect":"Allow","Action":"ecs:RunCommand","Resource":"*"}`)), create("held", doc(`{"Effect":"Deny","Action":"ecs:*","Resource":"*"}`)),
+		{"ResourceManager:AttachPolicy", "root", scoped("held", "rg-1"), false, "known equivalent", ""},
+		{"ResourceManager:AttachPolicy", "root", scoped("code", own), false, "known expands privileged expands", ""},
+	})
+}
+
+// TestInferredTexts: a text that nobody read is no proof that something was
+// allowed before.
+func TestInferredTexts(t *testing.T) {
+	attach := func(typ, name string) step {
+		return step{"Ram:AttachPolicyToUser", "root", params{"PolicyType": typ, "PolicyName": name, "UserName": "bob"}, false, "", ""}
+	}
+	steps := []step{
+		{"Ram:CreatePolicy", "root", params{"PolicyName": "read", "PolicyDocument": doc(`{"Effect":"Allow","Action":"oss:GetObject","Resource":"*"}`)}, false, "", ""},
+		attach("System", "AliyunOSSFullAccess"), attach("Custom", "read"),
+	}
+	if f := tell(t, steps); !f.Expands {
+		t.Error("AliyunOSSFullAccess' text is inferred:", f.Sentence)
+	}
+	// Read from a listing it counts.
+	j := New(Config{})
+	j.LearnSystemPolicy("AliyunOSSFullAccess", "v1", doc(`{"Effect":"Allow","Action":"oss:*","Resource":"*"}`), t0.Add(-time.Hour))
+	var f detectors.PolicyFacts
+	for i, s := range steps {
+		f = j.Judge(made(t, s.call, s.user, time.Duration(i)*time.Minute, s.p, s.failed, nil))
+	}
+	if f.Expands || f.Verdict != "equivalent" {
+		t.Error(f.Verdict, f.Sentence)
+	}
+}
+
+// TestUsersComeBack: a user of an old name has nothing of what the old one
+// had.
+func TestUsersComeBack(t *testing.T) {
+	grant := step{"Ram:AttachPolicyToUser", "root", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": "bob"}, false, "known expands admin expands", ""}
+	for _, between := range []step{
+		{"Ram:DeleteUser", "root", params{"UserName": "bob"}, false, "", ""},
+		{"Ram:CreateUser", "root", params{"UserName": "bob"}, false, "", ""},
+		{"Ims:UpdateUser", "root", params{"UserPrincipalName": "bob@" + own + ".onaliyun.com", "NewUserPrincipalName": "rob@" + own + ".onaliyun.com"}, false, "", ""},
+	} {
+		tell(t, []step{grant, between, grant})
+	}
+	// The renamed one keeps it.
+	again := grant
+	again.p = params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": "rob"}
+	again.want = "known admin equivalent"
+	tell(t, []step{grant, {"Ims:UpdateUser", "root", params{"UserPrincipalName": "bob@" + own + ".onaliyun.com", "NewUserPrincipalName": "rob@" + own + ".onaliyun.com"}, false, "", ""}, again})
+}
+
+func TestPreferences(t *testing.T) {
+	pref := func(want, say string, p params) step {
+		return step{"Ims:SetSecurityPreference", "alice", p, false, want, say}
+	}
+	tell(t, []step{
+		pref("expands unknown", "users making their own AccessKeys: true (AllowUserToManageAccessKeys), previous value not known", params{"AllowUserToManageAccessKeys": "true"}),
+		pref("known contracts", "stronger now", params{"AllowUserToManageAccessKeys": "false"}),
+		pref("known expands expands", "weaker now: users making their own AccessKeys: True, was false", params{"AllowUserToManageAccessKeys": "True"}),
+		pref("known equivalent", "", params{"AllowUserToManageAccessKeys": "1"}),
+		pref("known contracts", "", params{"MFAOperationForLogin": "mandatory"}),
+		pref("known expands expands", "adaptive, was mandatory", params{"MFAOperationForLogin": "adaptive"}),
+		pref("known expands changes", "independent, was adaptive", params{"MFAOperationForLogin": "independent", "AllowUserToManageAccessKeys": "false"}),
+		pref("expands unknown", "", params{"LoginNetworkMasks": "198.51.100.0/24;203.0.113.0/25"}),
+		pref("known contracts", "", params{"LoginNetworkMasks": "198.51.100.0/24"}),
+		pref("known expands expands", "198.51.100.0/23, was 198.51.100.0/24", params{"LoginNetworkMasks": "198.51.100.0/23"}),
+		pref("known expands expands", "nothing, was", params{"LoginNetworkMasks": ""}),
+		pref("expands unknown", "", params{"VerificationTypes": `["sms","email"]`}),
+		pref("known expands expands", "", params{"VerificationTypes": `["sms"]`}),
+		pref("expands unknown", "", params{"LoginSessionDuration": "6"}),
+		pref("known expands expands", "24, was 6", params{"LoginSessionDuration": "24"}),
+		pref("", "", params{"DisplayLanguage": "zh"}),
+	})
+	pwd := func(want, say string, p params) step {
+		return step{"Ram:SetPasswordPolicy", "alice", p, false, want, say}
+	}
+	tell(t, []step{
+		pwd("expands unknown", "", params{"MinimumPasswordLength": "14", "MaxPasswordAge": "90", "RequireNumbers": "true"}),
+		pwd("known equivalent", "", params{"MinimumPasswordLength": "14"}),
+		pwd("known expands expands", "8, was 14", params{"MinimumPasswordLength": "8", "MaxPasswordAge": "90"}),
+		pwd("known expands expands", "0, was 90", params{"MaxPasswordAge": "0"}),
+		pwd("known contracts", "30, was 0", params{"MaxPasswordAge": "30"}),
+		pwd("known expands expands", "false, was true", params{"RequireNumbers": "false"}),
+	})
+	f := tell(t, []step{pref("", "", params{"MFAOperationForLogin": "mandatory"}), {"Ims:SetSecurityPreference", "alice", params{"MFAOperationForLogin": "independent"}, true, "known expands", ""},
+		pref("known equivalent", "", params{"MFAOperationForLogin": "mandatory"})})
+	if f.Details["settings"] == nil {
+		t.Error("the details do not list the settings")
+	}
+}
+
+func TestMoveAccount(t *testing.T) {
+	rd := func(call string, p params, want, say string) step {
+		return step{"ResourceDirectoryMaster:" + call, "root", p, false, want, say}
+	}
+	tell(t, []step{
+		rd("MoveAccount", params{"AccountId": "2000000000000002", "DestinationFolderId": "fd-a"}, "expands unknown", "where it was before was not seen"),
+		rd("CreateControlPolicy", params{"PolicyId": "cp-1", "PolicyDocument": guard}, "", ""),
+		rd("AttachControlPolicy", params{"PolicyId": "cp-1", "TargetId": "fd-a"}, "", ""),
+		rd("MoveAccount", params{"AccountId": "2000000000000002", "DestinationFolderId": "fd-b"}, "known expands deny expands", "left guard rails behind: it refused actiontrail:StopLogging"),
+		rd("AttachControlPolicy", params{"PolicyId": "cp-1", "TargetId": "fd-b"}, "", ""),
+		rd("MoveAccount", params{"AccountId": "2000000000000002", "DestinationFolderId": "fd-a"}, "expands unknown", "not all guard rails of both places are known"),
+	})
+	// With the way to the root known on both sides, it can be said that
+	// nothing is lost; and what another policy still refuses stays refused.
+	j := New(Config{})
+	at := t0
+	judge := func(call string, p params, response map[string]any) detectors.PolicyFacts {
+		at = at.Add(time.Minute)
+		return j.Judge(made(t, "ResourceManager:"+call, "root", at.Sub(t0), p, false, response))
+	}
+	for _, f := range []string{"fd-a", "fd-b"} {
+		judge("CreateFolder", params{"ParentFolderId": "r-root", "FolderName": f}, map[string]any{"Folder": map[string]any{"FolderId": f}})
+	}
+	judge("CreateControlPolicy", params{"PolicyId": "cp-1", "PolicyDocument": guard}, nil)
+	judge("AttachControlPolicy", params{"PolicyId": "cp-1", "TargetId": "fd-a"}, nil)
+	judge("CreateResourceAccount", params{"ParentFolderId": "fd-b"}, map[string]any{"Account": map[string]any{"AccountId": "2000000000000002"}})
+	if f := judge("MoveAccount", params{"AccountId": "2000000000000002", "DestinationFolderId": "fd-a"}, nil); f.Verdict != "contracts" || f.Expands {
+		t.Error(f.Verdict, f.Sentence)
+	}
+	judge("CreateControlPolicy", params{"PolicyId": "cp-2", "PolicyDocument": doc(`{"Effect":"Deny","Action":"actiontrail:*","Resource":"*"}`)}, nil)
+	judge("AttachControlPolicy", params{"PolicyId": "cp-2", "TargetId": "r-root"}, nil)
+	if f := judge("DetachControlPolicy", params{"PolicyId": "cp-1", "TargetId": "fd-a"}, nil); f.DenyRemoved || f.Verdict != "equivalent" {
+		t.Error("the root's policy still refuses it:", f.Verdict, f.Sentence)
+	}
+	if f := judge("DetachControlPolicy", params{"PolicyId": "cp-2", "TargetId": "r-root"}, nil); !f.DenyRemoved {
+		t.Error(f.Verdict, f.Sentence)
+	}
+}
+
+func TestResourcePolicies(t *testing.T) {
+	bucket := func(principal string, extra string) string {
+		return doc(`{"Effect":"Allow","Action":"oss:GetObject","Principal":[` + principal + `],"Resource":["acs:oss:*:` + own + `:photos/*"]` + extra + `}`)
+	}
+	put := func(text, want, say string) step {
+		return step{"Oss:PutBucketPolicy", "alice", params{"bucketName": "photos", "policy": text}, false, want, say}
+	}
+	tell(t, []step{
+		put(bucket(`"20000000000000021"`, ""), "known expands external unknown", "was not seen"),
+		put(bucket(`"*"`, `,"Condition":{"IpAddress":{"acs:SourceIp":"198.51.100.0/24"}}`), "known expands external public changes", "anonymous"),
+		put(bucket(`"*"`, ""), "known expands external expands", ""),
+		put(bucket(`"*"`, ""), "known equivalent", ""),
+		put("{", "expands unknown", ""),
+		{"Oss:DeleteBucketPolicy", "alice", params{"bucketName": "photos"}, false, "expands unknown", "never seen"},
+		put(doc(`{"Effect":"Deny","Action":"oss:*","Principal":["*"],"Resource":["acs:oss:*:*:photos/*"]}`), "", ""),
+		{"Oss:DeleteBucketPolicy", "alice", params{"bucketName": "photos"}, false, "known expands deny expands", "with it a Deny"},
+	})
+	tell(t, []step{
+		{"Kms:SetKeyPolicy", "alice", params{"KeyId": "key-1", "Policy": doc(`{"Effect":"Allow","Action":"kms:*","Principal":{"RAM":["acs:ram::` + own + `:*"]},"Resource":"*"}`)}, false, "", ""},
+		{"Kms:SetKeyPolicy", "alice", params{"KeyId": "key-1", "Policy": doc(`{"Effect":"Allow","Action":"kms:*","Principal":{"RAM":["acs:ram::` + own + `:*","acs:ram::2000000000000009:user/x"]},"Resource":"*"}`)}, false, "known expands external expands", "2000000000000009"},
+		{"Kms:SetSecretPolicy", "alice", params{"SecretName": "db", "Policy": doc(`{"Effect":"Allow","Action":"kms:GetSecretValue","Principal":{"RAM":["*"]},"Resource":"*"}`)}, false, "known expands external public unknown", ""},
+	})
+}
+
+func TestAddsAndPaths(t *testing.T) {
+	f := tell(t, []step{{"Ram:AttachPolicyToUser", "root", params{"PolicyType": "System", "PolicyName": "AliyunRAMFullAccess", "UserName": "bob"}, false, "known expands admin expands", ""}})
+	if !f.Adds("ram:*") || !f.Adds("*:createaccesskey") || f.Adds("ecs:*") || f.Adds("nothing") {
+		t.Error("it adds ram:* and nothing else")
+	}
+	if len(f.Paths) < 5 || f.Details["paths"] == nil {
+		t.Errorf("%v", f.Paths)
+	}
+	f = tell(t, []step{{"Ram:AttachPolicyToUser", "root", params{"PolicyType": "Custom", "PolicyName": "unseen", "UserName": "bob"}, false, "expands unknown", ""}})
+	if !f.Adds("ram:*") {
+		t.Error("unknown is handled as expanding")
+	}
+}
