@@ -53,10 +53,9 @@ func (c *call) moveAccount() {
 	if e := c.j.get(kindTarget, c.account, account); e != nil && len(e.links) > 0 {
 		from = e.links[0]
 	}
-	switch {
-	case from == "":
+	if from == "" {
 		c.unknown("account " + shown + " was moved to folder " + window.Show(folder) + "; where it was before was not seen, so it may have left guard rails behind")
-	default:
+	} else {
 		before, known := c.guards(from)
 		after, known2 := c.guards(folder)
 		c.diff(rampolicy.Merge(before...), rampolicy.Merge(after...), rampolicy.Options{Kind: rampolicy.Control})
