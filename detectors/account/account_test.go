@@ -257,25 +257,6 @@ func TestLateChangesDoNotOverwrite(t *testing.T) {
 	}
 }
 
-func TestLearning(t *testing.T) {
-	j := New(Config{})
-	j.LearnPolicy(own, "base", "v3", reads, true, t0)
-	if err := j.LearnPrincipal(own, "user", "bob", []Attachment{{Policy: "base"}}, nil, t0); err != nil {
-		t.Fatal(err)
-	}
-	if err := j.LearnPrincipal(own, "robot", "bob", nil, nil, t0); err == nil {
-		t.Error("a robot is no principal")
-	}
-	j.LearnTrust(own, "deploy", trustOwn, t0)
-	f := j.Judge(made(t, "Ram:AttachPolicyToUser", "alice", time.Hour, params{"PolicyName": "AliyunECSReadOnlyAccess", "PolicyType": "System", "UserName": "bob"}, false, nil))
-	if f.Details["before"] != "known" || !f.Expands || strings.Contains(f.Sentence, "Describe*, ") {
-		t.Errorf("%+v", f)
-	}
-	if f := j.Judge(made(t, "Ram:UpdateRole", "alice", time.Hour, params{"RoleName": "deploy", "NewAssumeRolePolicyDocument": trustOwn}, false, nil)); f.Verdict != "equivalent" {
-		t.Errorf("%+v", f)
-	}
-}
-
 func TestSelfRaisesSeverity(t *testing.T) {
 	severity := func(target string) string {
 		return New(Config{}).Judge(made(t, "Ram:AttachPolicyToUser", "alice", 0, params{"PolicyName": "AliyunECSReadOnlyAccess", "PolicyType": "System", "UserName": target}, false, nil)).Severity

@@ -165,8 +165,10 @@ func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
 	}
 	switch {
 	case doc == nil:
+		c.j.want(c.account, attachment{name: strings.ToLower(name), shown: name})
 		c.unknown("policy " + shown + " changed to a text that was never seen")
 	case old == nil:
+		c.j.want(c.account, attachment{name: strings.ToLower(name), shown: name})
 		// Compared with nothing, as if all of it were new.
 		c.diff(nil, doc, opts)
 		c.gain(doc, nil, nil)

@@ -38,6 +38,7 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 	if c.account == "" {
 		c.account = strings.Clone(ev.Actor.Account)
 	}
+	j.takeUp(c.account, ev)
 	switch ev.Action {
 	case event.ActIAMPolicyCreate:
 		c.createPolicy()
@@ -170,6 +171,7 @@ func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why st
 			return nil, "the text of custom policy " + shown + " cannot be read"
 		}
 		if typ != "" || e != nil {
+			c.j.want(c.account, a)
 			return nil, "the text of custom policy " + shown + " was never seen"
 		}
 	}
@@ -180,6 +182,7 @@ func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why st
 	}
 	if p, ok := rampolicy.System(a.name); ok {
 		if p.Inferred {
+			c.j.want(c.account, attachment{system: true, name: a.name, shown: p.Name})
 			c.note("the text of " + p.Name + " is inferred from what the vendor says it grants")
 		}
 		if p.Partial {
@@ -187,6 +190,7 @@ func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why st
 		}
 		return p.Doc, ""
 	}
+	c.j.want(c.account, attachment{system: true, name: a.name, shown: a.shown})
 	return nil, "what system policy " + shown + " allows is not known here"
 }
 

@@ -77,7 +77,8 @@ func TestInferredTexts(t *testing.T) {
 	}
 	// Read from a listing it counts.
 	j := New(Config{})
-	j.LearnSystemPolicy("AliyunOSSFullAccess", "v1", doc(`{"Effect":"Allow","Action":"oss:*","Resource":"*"}`), t0.Add(-time.Hour))
+	j.Offer(&Known{Account: own, From: t0.Add(-2 * time.Hour), Until: t0.Add(-time.Hour), Policies: []KnownPolicy{
+		{System: true, Name: "AliyunOSSFullAccess", Version: "v1", Text: doc(`{"Effect":"Allow","Action":"oss:*","Resource":"*"}`), InForce: true}}})
 	var f detectors.PolicyFacts
 	for i, s := range steps {
 		f = j.Judge(made(t, s.call, s.user, time.Duration(i)*time.Minute, s.p, s.failed, nil))
@@ -219,5 +220,74 @@ func TestAddsAndPaths(t *testing.T) {
 	f = tell(t, []step{{"Ram:AttachPolicyToUser", "root", params{"PolicyType": "Custom", "PolicyName": "unseen", "UserName": "bob"}, false, "expands unknown", ""}})
 	if !f.Adds("ram:*") {
 		t.Error("unknown is handled as expanding")
+	}
+}
+
+// TestOffers: a listing stands for the time after it, never for the time
+// before.
+func TestOffers(t *testing.T) {
+	known := &Known{Account: own, From: t0.Add(10 * time.Minute), Until: t0.Add(20 * time.Minute), Complete: true,
+		Policies: []KnownPolicy{{Name: "base", Version: "v2", Text: all, InForce: true}, {Name: "base", Version: "v1", Text: reads}},
+		Holders: []KnownHolder{
+			{Kind: "user", Name: "bob", Attached: []Attachment{{Policy: "base"}}, Links: []string{"ops"}},
+			{Kind: "user", Name: "carol"},
+			{Kind: "group", Name: "ops", Attached: []Attachment{{System: true, Policy: "AdministratorAccess"}}, Links: []string{"bob"}},
+			{Kind: "robot", Name: "x"},
+		},
+		Trust: map[string]string{"deploy": trustOwn}}
+	attach := func(user string) params {
+		return params{"PolicyType": "Custom", "PolicyName": "base", "UserName": user}
+	}
+	j := New(Config{})
+	j.Offer(known)
+	at := func(minute int, call string, p params) detectors.PolicyFacts {
+		return j.Judge(made(t, call, "root", time.Duration(minute)*time.Minute, p, false, nil))
+	}
+	// Before the listing: it shows the attachment, and that is no proof that
+	// it was there. The text of a version can be read all the same.
+	if f := at(5, "Ram:AttachPolicyToUser", attach("bob")); !f.Expands || f.Verdict != "unknown" {
+		t.Error(f.Verdict, f.Sentence)
+	}
+	if f := at(6, "Ram:SetDefaultPolicyVersion", params{"PolicyName": "base", "VersionId": "v2"}); !f.AdminEquivalent || !f.Expands {
+		t.Error("the text of v2 was read:", f.Verdict, f.Sentence)
+	}
+	// An event during the listing is stronger than the listing.
+	if f := at(15, "Ram:DetachPolicyFromUser", params{"PolicyType": "Custom", "PolicyName": "base", "UserName": "carol"}); f.Expands {
+		t.Error(f.Sentence)
+	}
+	// After it.
+	if f := at(30, "Ram:AttachPolicyToUser", attach("bob")); f.Expands || f.Verdict != "equivalent" || f.Details["before"] != "known" {
+		t.Error("bob holds it already:", f.Verdict, f.Sentence)
+	}
+	if f := at(31, "Ram:AddUserToGroup", params{"GroupName": "ops", "UserName": "dave"}); !f.AdminEquivalent || !f.Expands {
+		t.Error(f.Verdict, f.Sentence)
+	}
+	if f := at(32, "Ram:UpdateRole", params{"RoleName": "deploy", "NewAssumeRolePolicyDocument": trustOwn}); f.Verdict != "equivalent" {
+		t.Error(f.Verdict, f.Sentence)
+	}
+	if f := at(33, "Ram:AttachPolicyToUser", attach("carol")); !f.Expands || !f.AdminEquivalent {
+		t.Error("carol's entry was changed by an event during the listing:", f.Verdict, f.Sentence)
+	}
+}
+
+func TestWanted(t *testing.T) {
+	j := New(Config{})
+	j.Judge(made(t, "Ram:AttachPolicyToUser", "root", 0, params{"PolicyType": "Custom", "PolicyName": "Unseen", "UserName": "bob"}, false, nil))
+	j.Judge(made(t, "Ram:AttachPolicyToUser", "root", time.Minute, params{"PolicyType": "System", "PolicyName": "AliyunXFullAccess", "UserName": "bob"}, false, nil))
+	got := j.Wanted()
+	want := []Wanted{{own, true, "AliyunXFullAccess"}, {own, false, "Unseen"}}
+	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] || len(j.Wanted()) != 0 {
+		t.Errorf("%v", got)
+	}
+	for i := range 3 * maxWanted {
+		j.Judge(made(t, "Ram:AttachPolicyToUser", "root", time.Hour+time.Duration(i)*time.Second, params{"PolicyType": "Custom", "PolicyName": "p" + strings.Repeat("x", i%150), "UserName": "bob"}, false, nil))
+	}
+	if n := len(j.Wanted()); n > maxWanted {
+		t.Errorf("%d wanted", n)
+	}
+	// What was asked for counts from the next event on.
+	j.Offer(&Known{Account: own, From: t0.Add(2 * time.Hour), Until: t0.Add(3 * time.Hour), Policies: []KnownPolicy{{Name: "Unseen", Version: "v1", Text: all, InForce: true}}})
+	if f := j.Judge(made(t, "Ram:AttachPolicyToUser", "root", 4*time.Hour, params{"PolicyType": "Custom", "PolicyName": "Unseen", "UserName": "carol"}, false, nil)); !f.AdminEquivalent {
+		t.Error(f.Verdict, f.Sentence)
 	}
 }

@@ -95,6 +95,7 @@ type Judge struct {
 	late  uint64
 
 	readings map[text]reading
+	in       inbox
 }
 
 var (
@@ -239,65 +240,6 @@ type Attachment struct {
 	System        bool   // one of the vendor's own policies
 	Policy        string // its name
 	ResourceGroup string // empty: the whole account
-}
-
-// LearnPolicy tells a custom policy's version from a listing, as of a time.
-func (j *Judge) LearnPolicy(account, name, versionID, text string, inForce bool, at time.Time) {
-	if len(text) > rampolicy.MaxText {
-		return
-	}
-	j.change(kindPolicy, account, name, at, func(e *entry) {
-		e.put(versionID, text)
-		if inForce {
-			e.inForce = versionID
-		}
-	})
-}
-
-// LearnSystemPolicy tells the text of one of the vendor's own policies, which
-// is the same in every account, as of a time.
-func (j *Judge) LearnSystemPolicy(name, versionID, text string, at time.Time) {
-	if len(text) > rampolicy.MaxText {
-		return
-	}
-	j.change(kindSystem, "", name, at, func(e *entry) {
-		e.versions = nil
-		e.put(versionID, text)
-		e.inForce = versionID
-	})
-}
-
-// LearnPrincipal tells all attachments of a user, group or role from a
-// listing, as of a time; for a group also its members, for a user the groups,
-// by name.
-func (j *Judge) LearnPrincipal(account, kind, name string, attached []Attachment, links []string, at time.Time) error {
-	if kind != kindUser && kind != kindGroup && kind != kindRole {
-		return fmt.Errorf("principal kind %q: want user, group or role", kind)
-	}
-	j.change(kind, account, name, at, func(e *entry) {
-		e.complete, e.attached, e.links = true, nil, nil
-		for _, a := range attached {
-			e.attach(attachment{system: a.System, name: strings.ToLower(a.Policy), scope: a.ResourceGroup, shown: a.Policy})
-		}
-		other := map[string]string{kindUser: kindGroup, kindGroup: kindUser}[kind]
-		for _, l := range links {
-			e.link(strings.ToLower(other + "/" + account + "/" + l))
-		}
-	})
-	for _, a := range attached {
-		if !a.System {
-			j.change(kindPolicy, account, a.Policy, at, func(e *entry) { e.used = true })
-		}
-	}
-	return nil
-}
-
-// LearnTrust tells a role's trust policy from a listing, as of a time.
-func (j *Judge) LearnTrust(account, role, text string, at time.Time) {
-	if len(text) > rampolicy.MaxText {
-		return
-	}
-	j.change(kindRole, account, role, at, func(e *entry) { e.trust = keep(text) })
 }
 
 const magic = "TWACCOUNT1\n"

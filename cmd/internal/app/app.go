@@ -71,6 +71,7 @@ type App struct {
 	dispatcher *responders.Dispatcher
 	sources    []*sls.Source
 	listeners  []*slack.Listener
+	inventory  *inventoryReader
 	closers    []func()
 
 	index   *index.Index // with the console
@@ -135,11 +136,20 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	if has(RoleDetect) {
 		pc.Detect = true
+		js := newJudges()
+		if c.Detect.RAM.Enabled {
+			r, client, err := inventoryOf(c, reader, js, a.log)
+			if err != nil {
+				return nil, fmt.Errorf("%w: detect.ram: %w", ErrUnusable, err)
+			}
+			a.inventory = r
+			a.closers = append(a.closers, client.Close)
+		}
 		warm, _ := time.Parse(time.RFC3339, c.Detect.LearnUntil) // validated; zero when not set
 		pc.Worker = pipeline.WorkerConfig{
-			NewEngine: pipeline.DetectorEngines(a.rules, func(int) detectors.EngineConfig {
+			NewEngine: pipeline.DetectorEngines(a.rules, func(partition int) detectors.EngineConfig {
 				return detectors.EngineConfig{Grace: grace, IdleAfter: idle, DedupHorizon: c.Detect.DedupFor.Std(),
-					DedupMax: c.Detect.DedupMax, Judge: NewJudge(), Except: learning(warm),
+					DedupMax: c.Detect.DedupMax, Judge: js.add(partition), Except: learning(warm),
 					OnRuleError: func(e detectors.RuleError) {
 						a.ruleErr.note(e, time.Now())
 						a.log.Error("a rule could not be evaluated", "error", e.Error())
@@ -459,6 +469,12 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if a.console != nil {
 		start(&resp, "console", func() error { a.feedConsole(respCtx); return nil })
+	}
+	if a.inventory != nil {
+		start(&src, "reader of permissions", func() error {
+			a.inventory.run(srcCtx)
+			return nil
+		})
 	}
 	start(&pipe, "pipeline", func() error { return a.pipe.Run(pipeCtx) })
 	for _, s := range a.sources {

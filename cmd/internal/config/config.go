@@ -73,6 +73,18 @@ type Detect struct {
 	DedupMax   int                 `yaml:"dedup_max" doc:"records remembered per partition for that"`
 	GeoCountry string              `yaml:"geo_country" doc:"country mmdb file, optional"`
 	GeoASN     string              `yaml:"geo_asn" doc:"ASN mmdb file, optional"`
+	RAM        DetectRAM           `yaml:"ram"`
+}
+
+// DetectRAM is what the judge of permission changes may read of RAM, with the
+// reader's credentials. It changes nothing.
+type DetectRAM struct {
+	Enabled    bool                `yaml:"enabled" doc:"read policies, attachments, groups and trust at the start, again every so often, and single policies when a judgement lacks one; needs ram:List* and ram:Get*"`
+	Region     string              `yaml:"region"`
+	Endpoint   string              `yaml:"endpoint" doc:"only for tests and the fake cloud; plain http only to loopback"`
+	AssumeRole string              `yaml:"assume_role" doc:"role assumed in an account for this, such as acs:ram::{account}:role/trailwarden-reader; empty reads the credentials' own account only"`
+	Accounts   []string            `yaml:"accounts" doc:"accounts to read; empty is the credentials' own"`
+	Every      responders.Duration `yaml:"every" doc:"how often all of it is read again (default 24h)"`
 }
 
 // Notify is who is told.

@@ -1,0 +1,129 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/account"
+	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+)
+
+const inventoryAccount = "1000000000000001"
+
+func policyEvent(t *testing.T, at time.Time, call string, params map[string]string) *event.Event {
+	t.Helper()
+	data, err := json.Marshal(map[string]any{"eventId": call + at.String(), "eventName": call, "serviceName": "Ram", "eventTime": at.UTC().Format(time.RFC3339), "eventVersion": "1",
+		"recipientAccountId": inventoryAccount, "eventRW": "Write", "sourceIpAddress": "203.0.113.9", "requestParameters": params,
+		"userIdentity": map[string]any{"type": "ram-user", "accountId": inventoryAccount, "userName": "root-admin", "principalId": "2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, err := event.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ev
+}
+
+// TestInventoryReachesTheJudge reads an emulated account through the real SDK
+// and judges changes that carry only names.
+func TestInventoryReachesTheJudge(t *testing.T) {
+	cloud := ramtest.New(ramtest.Options{Enforce: true})
+	defer cloud.Close()
+	cloud.AddAccount(inventoryAccount, "acme")
+	for _, u := range []string{"bob", "carol", "reader"} {
+		cloud.AddUser(inventoryAccount, u)
+	}
+	const key = "LTAI5tEXAMPLEreader0001"
+	if err := cloud.AddKey(inventoryAccount, "reader", ramtest.Key{ID: key, Secret: "example-secret"}); err != nil {
+		t.Fatal(err)
+	}
+	cloud.AddPolicy(inventoryAccount, "reads-ram", `{"Version":"1","Statement":[{"Effect":"Allow","Action":["ram:List*","ram:Get*"],"Resource":"*"}]}`)
+	cloud.AddPolicy(inventoryAccount, "ops", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
+	cloud.AddGroup(inventoryAccount, "operators", "bob")
+	for _, a := range [][3]string{{"reads-ram", "user", "reader"}, {"ops", "group", "operators"}} {
+		if err := cloud.Attach(inventoryAccount, "Custom", a[0], a[1], a[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	provider, err := cred.New(cred.Config{AccessKeyID: key, AccessKeySecret: "example-secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &config.Config{}
+	cfg.Detect.RAM = config.DetectRAM{Enabled: true, Endpoint: cloud.URL()}
+	js := newJudges()
+	judge := js.add(0).(*account.Judge)
+	r, client, err := inventoryOf(cfg, provider, js, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	now := time.Now()
+	r.now = func() time.Time { return now }
+	r.readAll(t.Context())
+
+	join := func(at time.Time) detectors.PolicyFacts {
+		return judge.Judge(policyEvent(t, at, "AddUserToGroup", map[string]string{"GroupName": "operators", "UserName": "carol"}))
+	}
+	// What happened before the reading is not judged by it.
+	if f := join(now.Add(-time.Hour)); f.Known || f.Verdict != "unknown" {
+		t.Errorf("before the listing: %s, %s", f.Verdict, f.Sentence)
+	}
+	if f := judge.Judge(policyEvent(t, now.Add(time.Hour), "AddUserToGroup", map[string]string{"GroupName": "operators", "UserName": "reader"})); !f.AdminEquivalent || f.Details["before"] != "known" {
+		t.Errorf("%s, %s: %+v", f.Verdict, f.Sentence, f.Details)
+	}
+	// A policy made meanwhile, unseen, is looked up when it is wanted.
+	cloud.AddPolicy(inventoryAccount, "later", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ram:*","Resource":"*"}]}`)
+	attach := func(at time.Time, user string) detectors.PolicyFacts {
+		return judge.Judge(policyEvent(t, at, "AttachPolicyToUser", map[string]string{"PolicyType": "Custom", "PolicyName": "later", "UserName": user}))
+	}
+	if f := attach(now.Add(2*time.Hour), "bob"); f.Known {
+		t.Errorf("%s, %s", f.Verdict, f.Sentence)
+	}
+	now = now.Add(3 * time.Hour)
+	r.readWanted(t.Context())
+	if f := attach(now.Add(time.Hour), "carol"); !f.AdminEquivalent {
+		t.Errorf("%s, %s", f.Verdict, f.Sentence)
+	}
+}
+
+// TestInventoryRunEnds: the reader reads once for new judges and ends with its
+// context, whatever the cloud does.
+func TestInventoryRunEnds(t *testing.T) {
+	cloud := ramtest.New(ramtest.Options{})
+	url := cloud.URL()
+	cloud.Close() // nobody answers
+	provider, err := cred.New(cred.Config{AccessKeyID: "LTAI5tEXAMPLEreader0001", AccessKeySecret: "example-secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &config.Config{}
+	cfg.Detect.RAM = config.DetectRAM{Enabled: true, Endpoint: url, Accounts: []string{inventoryAccount}}
+	js := newJudges()
+	js.add(0)
+	r, client, err := inventoryOf(cfg, provider, js, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		r.run(ctx)
+		close(done)
+	}()
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("the reader does not end")
+	}
+}
