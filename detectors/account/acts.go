@@ -185,10 +185,69 @@ func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
 			c.facts.AdminEquivalent = c.facts.AdminEquivalent && c.facts.Expands
 		}
 		c.facts.DenyRemoved = denyRemoved(old, doc)
+		if c.facts.Expands && !c.facts.DenyRemoved && c.nobodyGains(name, old, doc, e) {
+			c.facts.Verdict, c.facts.Expands, c.facts.AdminEquivalent, c.facts.Privileged = string(rampolicy.Equivalent), false, false, false
+			c.facts.Severity = rampolicy.Info.String()
+			c.note("the document allows more; whoever holds it may do all of that by other policies already")
+		}
 	}
-	if e != nil && e.created && !e.used && c.facts.Known {
+	held := c.holders(name)
+	switch {
+	case len(held) > 0:
+		c.note("held by " + window.List(held, 5) + ", as far as was seen")
+		if len(held) > manyHolders && c.facts.Expands {
+			c.wide = true
+		}
+	case e != nil && e.created && !e.used && c.facts.Known:
 		c.note("no attachment of the policy has been seen")
 	}
+}
+
+// nobodyGains says whether it is certain that everybody who holds a policy may
+// do already what its new text allows: everybody is known, and all of what
+// they have.
+func (c *call) nobodyGains(name string, old, doc *rampolicy.Document, e *entry) bool {
+	if e == nil || !e.created || c.j.table.Evicted() > 0 || old.HasDeny() {
+		return false
+	}
+	held := c.holders(name)
+	for _, w := range held {
+		kind, who, _ := strings.Cut(w, " ")
+		h := c.holds(kind, who)
+		if !h.complete || len(h.missing) > 0 {
+			return false
+		}
+		for _, scope := range h.scopes() {
+			had := h.in(scope, true)
+			switch rampolicy.Compare(rampolicy.Merge(had...), rampolicy.Merge(append(had, doc)...), rampolicy.Identity) {
+			case rampolicy.Expands, rampolicy.Changes, rampolicy.Unknown:
+				return false
+			}
+		}
+	}
+	return len(held) > 0
+}
+
+// manyHolders is from how many on a change of a policy is one step graver.
+const manyHolders = 10
+
+// holders lists who is known to have a custom policy attached, in order. It
+// looks at all that is known: new versions of policies are rare.
+func (c *call) holders(policy string) []string {
+	name := strings.ToLower(policy)
+	var out []string
+	for x := range c.j.table.All() {
+		kind, rest, _ := strings.Cut(x.Key, "/")
+		account, who, _ := strings.Cut(rest, "/")
+		if account != c.account || kind != kindUser && kind != kindGroup && kind != kindRole {
+			continue
+		}
+		if slices.ContainsFunc(x.State.attached, func(a attachment) bool { return !a.system && a.name == name }) {
+			out = append(out, kind+" "+window.Show(who))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (c *call) setDefault() {

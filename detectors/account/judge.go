@@ -23,6 +23,7 @@ type call struct {
 	own     rampolicy.Own
 	before  string // version of the policy that was in force; "" when not known
 	partly  bool   // what was there before is only partly known
+	wide    bool   // many principals hold what changed
 	result  *rampolicy.Result
 	power   *rampolicy.Power
 
@@ -495,7 +496,7 @@ func (c *call) finish() detectors.PolicyFacts {
 			f.Severity = words[min(max(i+step, 0), len(words)-1)]
 		}
 	}
-	if f.Self && f.Expands {
+	if (f.Self || c.wide) && f.Expands {
 		severity(1)
 	}
 	if c.scope != "" {
@@ -545,7 +546,7 @@ func (c *call) finish() detectors.PolicyFacts {
 			f.Details[x.name] = true
 		}
 	}
-	f.Details["sentence"] = f.Sentence
+	f.Details["summary"] = f.Sentence
 	if c.scope != "" {
 		f.Details["resource_group"] = c.scope
 	}

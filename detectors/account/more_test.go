@@ -291,3 +291,53 @@ func TestWanted(t *testing.T) {
 		t.Error(f.Verdict, f.Sentence)
 	}
 }
+
+// TestHolders: a new version says who has it, and counts for more when many
+// do.
+func TestHolders(t *testing.T) {
+	version := step{"Ram:CreatePolicyVersion", "root", params{"PolicyName": "app", "SetAsDefault": "true", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ecs:*","Resource":"*"}`)}, false, "", ""}
+	steps := []step{{"Ram:CreatePolicy", "root", params{"PolicyName": "app", "PolicyDocument": reads}, false, "", ""}}
+	for i := range manyHolders + 1 {
+		steps = append(steps, step{"Ram:AttachPolicyToUser", "root", params{"PolicyType": "Custom", "PolicyName": "App", "UserName": "u" + string(rune('a'+i))}, false, "", ""})
+	}
+	few, many := tell(t, append(steps[:3:3], version)), tell(t, append(steps, version))
+	if notes := strings.Join(notesOf(few), " "); !strings.Contains(notes, "held by user ua and user ub") {
+		t.Error(notes)
+	}
+	if few.Severity != "high" || many.Severity != "critical" {
+		t.Errorf("%s for two, %s for many", few.Severity, many.Severity)
+	}
+}
+
+func notesOf(f detectors.PolicyFacts) []string {
+	list, _ := f.Details["notes"].([]any)
+	out := make([]string, 0, len(list))
+	for _, n := range list {
+		s, _ := n.(string)
+		out = append(out, s)
+	}
+	return out
+}
+
+// TestEffectiveGrants: a text that allows more gives nobody anything who has
+// it all by another policy, if everybody is known.
+func TestEffectiveGrants(t *testing.T) {
+	create := func(call string, p params) step { return step{"Ram:" + call, "root", p, false, "", ""} }
+	attach := func(user, typ, policy string) step {
+		return create("AttachPolicyToUser", params{"PolicyType": typ, "PolicyName": policy, "UserName": user})
+	}
+	wider := create("CreatePolicyVersion", params{"PolicyName": "app", "SetAsDefault": "true", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ecs:*","Resource":"*"}`)})
+	steps := []step{create("CreateUser", params{"UserName": "bob"}), create("CreatePolicy", params{"PolicyName": "app", "PolicyDocument": reads}),
+		attach("bob", "Custom", "app"), attach("bob", "System", "AdministratorAccess")}
+	wider.want = "known equivalent"
+	if f := tell(t, append(steps[:4:4], wider)); !strings.Contains(strings.Join(notesOf(f), " "), "by other policies already") {
+		t.Error(notesOf(f))
+	}
+	// A second holder gains; so may one of whom not all is known; and so may
+	// whoever holds a policy that is older than the stream.
+	wider.want = "known expands privileged expands"
+	tell(t, append(steps[:4:4], create("CreateUser", params{"UserName": "carol"}), attach("carol", "Custom", "app"), wider))
+	tell(t, append(steps[:4:4], attach("dave", "Custom", "app"), wider))
+	tell(t, append(steps[1:4:4], wider))
+	tell(t, append(steps[:1:1], create("CreatePolicyVersion", params{"PolicyName": "app", "SetAsDefault": "true", "PolicyDocument": reads}), steps[2], steps[3], wider))
+}

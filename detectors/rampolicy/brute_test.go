@@ -261,9 +261,14 @@ func (c *bCond) holds(v bValue, absentNegated bool) bool {
 	return one(v[0])
 }
 
-type bReading struct{ fold, absentNegated bool }
+type bReading struct{ fold, absentNegated, apart bool }
 
-var bReadings = []bReading{{}, {fold: true}, {absentNegated: true}, {true, true}}
+var bReadings = []bReading{{}, {fold: true}, {absentNegated: true}, {fold: true, absentNegated: true},
+	{apart: true}, {fold: true, apart: true}, {absentNegated: true, apart: true}, {true, true, true}}
+
+// bSpans: a pattern without a colon matches nothing when a wildcard may not stand
+// for one; only the lone star is every action.
+func bSpans(p string) bool { return strings.Trim(p, "*") != "" && strings.Count(p, ":") == 0 }
 
 func bFold(s string, fold bool) string {
 	if fold {
@@ -302,7 +307,11 @@ func (s *bStmt) matches(act, thing string, ctx map[string]bValue, r bReading) bo
 	in := func(list []string, v string, fold bool) bool {
 		return slices.ContainsFunc(list, func(p string) bool { return bMatch(bFold(p, fold), bFold(v, fold)) })
 	}
-	if in(s.act, act, true) == s.notAct {
+	acts := s.act
+	if r.apart {
+		acts = slices.DeleteFunc(slices.Clone(acts), bSpans)
+	}
+	if in(acts, act, true) == s.notAct {
 		return false
 	}
 	if s.princ != nil {
@@ -351,9 +360,12 @@ type bRow struct {
 
 var bMemo = bRow{map[string][]bool{}, map[string]uint64{}}
 
-func (s *bStmt) rows(fold bool) bRows {
+func (s *bStmt) rows(fold, apart bool) bRows {
 	r := bRows{acts: make([]bool, len(bActions))}
 	for _, p := range s.act {
+		if apart && bSpans(p) {
+			continue
+		}
 		m, ok := bMemo.acts[p]
 		if !ok {
 			m = make([]bool, len(bActions))
@@ -436,17 +448,17 @@ func bNewer(x, y bDoc) (string, bool) {
 		contexts = more
 	}
 	all := append(slices.Clone(x), y...)
-	for _, fold := range []bool{false, true} {
+	for _, r := range []bReading{{}, {fold: true}, {apart: true}, {fold: true, apart: true}} {
 		rows := make([]bRows, len(all))
 		for i := range all {
-			rows[i] = all[i].rows(fold)
+			rows[i] = all[i].rows(r.fold, r.apart)
 		}
 		seen := map[uint32]bool{}
 		for _, neg := range []bool{false, true} {
 			for _, ctx := range contexts {
 				var hold uint32
 				for i := range all {
-					if all[i].holds(ctx, bReading{fold, neg}) {
+					if all[i].holds(ctx, bReading{fold: r.fold, absentNegated: neg}) {
 						hold |= 1 << i
 					}
 				}
@@ -471,7 +483,7 @@ func bNewer(x, y bDoc) (string, bool) {
 						}
 					}
 					if fresh := allow[1] &^ deny[1] &^ (allow[0] &^ deny[0]); fresh != 0 {
-						return fmt.Sprintf("%s, things %b, context %v, folded %v, absent %v", bActions[a], fresh, ctx, fold, neg), true
+						return fmt.Sprintf("%s, things %b, context %v, absent %v, %+v", bActions[a], fresh, ctx, neg, r), true
 					}
 				}
 			}

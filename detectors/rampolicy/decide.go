@@ -94,6 +94,9 @@ func newAnalysis(old, new *Document, kind Kind, read Reading, work *budget) *ana
 	add := func(s *Statement, isNew bool) {
 		st := statement{Statement: s, isNew: isNew}
 		for _, p := range s.Actions {
+			if read.ColonApart && spansColon(p) {
+				continue
+			}
 			st.pats[dimAction] = append(st.pats[dimAction], number(dimAction, p, strings.ToLower(p)))
 		}
 		for _, p := range s.Resources {

@@ -133,8 +133,10 @@ func Diff(old, new *Document, opts Options) Result {
 		r.Notes = append(r.Notes, "readings of the vendor's rules disagree on this change; the one that allows more was taken")
 	}
 	for _, d := range []*Document{old, new} {
-		if why := d.doubtfulAs(opts.Kind); why != "" && !slices.Contains(r.Notes, why) {
-			r.Notes = append(r.Notes, why)
+		for _, why := range []string{d.doubtfulAs(opts.Kind), d.tooLong(opts.Kind)} {
+			if why != "" && !slices.Contains(r.Notes, why) {
+				r.Notes = append(r.Notes, why)
+			}
 		}
 	}
 	switch {
@@ -191,7 +193,7 @@ func same(a, b *Document) bool {
 
 // readings returns the readings that can differ for these documents.
 func readings(old, new *Document) []Reading {
-	upper, neg := false, false
+	upper, neg, span := false, false, false
 	for _, d := range []*Document{old, new} {
 		for i := range d.Statements {
 			s := &d.Statements[i]
@@ -199,12 +201,19 @@ func readings(old, new *Document) []Reading {
 				upper = upper || slices.ContainsFunc(list, hasUpper)
 			}
 			upper = upper || slices.ContainsFunc(s.Principals, func(p Principal) bool { return hasUpper(p.Value) })
+			span = span || slices.ContainsFunc(s.Actions, spansColon)
 			neg = neg || slices.ContainsFunc(s.Conditions, func(c Condition) bool { return negated(c.Operator) })
 		}
 	}
 	out := []Reading{{}}
 	if upper {
 		out = append(out, Reading{FoldResource: true})
+	}
+	if span {
+		for _, r := range slices.Clone(out) {
+			r.ColonApart = true
+			out = append(out, r)
+		}
 	}
 	if neg {
 		for _, r := range slices.Clone(out) {

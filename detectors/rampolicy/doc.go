@@ -10,18 +10,36 @@
 // statements match are looked at once.
 //
 // What is claimed: when Diff does not say expands, changes or unknown, there
-// is no request that new allows and old refuses, under the stated readings of
-// what the vendor leaves open (Reading). Conversely each finding has a request
-// that shows it, evaluated again by a matcher that knows nothing of cells
-// (eval.go); Confirmed says that it held without assumptions about conditions
-// that cannot be evaluated. Outside of the claim are services that ignore a
-// condition key, calls that need several permissions, access lists, and the
-// vendor's edits of its own policies.
+// is no request that new allows and old refuses, under every reading of what
+// the vendor leaves open (Reading); requests have actions of the vendor's
+// form, <ram-code>:<name>. Conversely each finding has a request that shows
+// it, evaluated again by a matcher that knows nothing of cells (eval.go);
+// Confirmed says that it held without assumptions about conditions that cannot
+// be evaluated. Outside of the claim are services that ignore a condition key,
+// calls that need several permissions, access lists, and the vendor's edits of
+// its own policies.
 //
-// Bounds of states, combinations and contexts keep hostile documents cheap;
-// beyond them, and for documents whose meaning is doubtful (duplicate keys,
-// elements that RAM's grammar does not have), the verdict is unknown, which
-// is to be handled as expanding.
+// Conditions that cannot be evaluated are opaque: both outcomes are tried, the
+// same for the same condition. These are operators that RAM does not list
+// (IfExists, Null), the set operators, and values that cannot be read.
+//
+// The work of a decision is counted and bounded, so hostile documents are
+// cheap. Beyond the bound a few likely requests are tried, which often proves
+// the expansion; else, and for documents whose meaning is doubtful (duplicate
+// keys, elements that RAM's grammar does not have, a missing Resource or
+// Principal), the verdict is unknown, which is to be handled as expanding.
+// Placeholders like ${x} may stand for anything.
+//
+// What of RAM is not settled, and what Diff does about it:
+//
+//	letter case of resources     both readings; either expanding counts
+//	absent key, negated operator both readings
+//	star across the colon        both readings: "ecs*" is ecs:* or nothing
+//	wildcards in trust           any account, critical
+//	NotResource                  everything but the list, and doubtful
+//	PassRole or AssumeRole       severity only: E13 to E20 want ram:PassRole
+//	what ims:* still grants      actions of their own, of no class
+//	Allow in control policies    nothing, beside FullAliyunAccess
 //
 // Names play no part: what is administrator is found by what is allowed
 // (PowerOf), and the vendor's policies stand for their known documents

@@ -32,6 +32,16 @@ type Reading struct {
 	FoldResource bool
 	// AbsentNegated: a negated operator holds when its key is absent.
 	AbsentNegated bool
+	// ColonApart: no wildcard of an action stands for the colon, so a pattern
+	// without one, like "ecs*", matches nothing; "*" alone still is every
+	// action.
+	ColonApart bool
+}
+
+// spansColon says whether a pattern of actions matches only if a wildcard may
+// stand for the colon.
+func spansColon(pattern string) bool {
+	return !strings.Contains(pattern, ":") && strings.Trim(pattern, "*") != ""
 }
 
 // Effect is what a policy says about a request.
@@ -68,7 +78,9 @@ func (s *Statement) matches(q *Request, read Reading) bool {
 		return t
 	}
 	action := strings.ToLower(q.Action)
-	if slices.ContainsFunc(s.Actions, func(p string) bool { return Match(strings.ToLower(p), action) }) == s.NotAction {
+	if slices.ContainsFunc(s.Actions, func(p string) bool {
+		return Match(strings.ToLower(p), action) && !(read.ColonApart && spansColon(p))
+	}) == s.NotAction {
 		return false
 	}
 	if !s.AnyResrc && slices.ContainsFunc(s.Resources, func(p string) bool { return Match(fold(p), fold(q.Resource)) }) == s.NotResrc {

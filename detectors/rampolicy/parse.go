@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxText is the longest document that is read, in bytes after decoding: RAM
@@ -58,12 +59,22 @@ type Document struct {
 	// for is not known, but it is the same wherever the same text stands.
 	Templated bool
 
-	sum [sha256.Size]byte // of the text; zero for documents not parsed from one
+	length int               // of the text, in characters
+	sum    [sha256.Size]byte // of the text; zero for documents not parsed from one
 }
 
 // equalText says whether two documents were read from the same text.
 func (d *Document) equalText(o *Document) bool {
 	return d == o || d.sum != [sha256.Size]byte{} && d.sum == o.sum
+}
+
+// tooLong notes that the cloud does not take a document of this length as what
+// it is used as. The limits for trust and resource policies are not known.
+func (d *Document) tooLong(k Kind) string {
+	if limit := map[Kind]int{Identity: 6144, Control: 4096}[k]; limit > 0 && d.length > limit {
+		return fmt.Sprintf("the document has %d characters; RAM takes at most %d", d.length, limit)
+	}
+	return ""
 }
 
 // doubtfulAs says why a document does not fit what it is used as, or "".
@@ -125,7 +136,7 @@ func Parse(text string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{text: text, doc: &Document{sum: sha256.Sum256([]byte(text))}}
+	p := &parser{text: text, doc: &Document{length: utf8.RuneCountInString(text), sum: sha256.Sum256([]byte(text))}}
 	if err := p.document(&root); err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ var cases = []struct {
 	{"condition list grows", stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{"StringEquals":{"k:x":["1"]}}}`), stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{"StringEquals":{"k:x":["1","2"]}}}`), Identity, Expands, Medium},
 	{"second key added", stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{"StringEquals":{"k:x":["1"]}}}`), stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{"StringEquals":{"k:x":["1"],"k:y":"2"}}}`), Identity, Contracts, None},
 	{"Equals to Like with a star", stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{"StringEquals":{"k:x":"p*"}}}`), stmt(`{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{"StringLike":{"k:x":"p*"}}}`), Identity, Expands, Medium},
-	{"star across the colon", stmt(`{"Effect":"Allow","Action":"ram*","Resource":"*"}`), stmt(`{"Effect":"Allow","Action":"ram:*","Resource":"*"}`), Identity, Contracts, None},
+	{"star across the colon", stmt(`{"Effect":"Allow","Action":"ram*","Resource":"*"}`), stmt(`{"Effect":"Allow","Action":"ram:*","Resource":"*"}`), Identity, Changes, Critical},
 	{"question mark", stmt(`{"Effect":"Allow","Action":"a:Get?","Resource":"*"}`), stmt(`{"Effect":"Allow","Action":"a:Get*","Resource":"*"}`), Identity, Expands, Low},
 	{"overlap", stmt(`{"Effect":"Allow","Action":"oss:Get*","Resource":"*"}`), stmt(`{"Effect":"Allow","Action":["oss:Get*","oss:*Object"],"Resource":"*"}`), Identity, Expands, Medium},
 	{"empty list", stmt(`{"Effect":"Allow","Action":[],"Resource":"*"}`), stmt(""), Identity, Equivalent, None},

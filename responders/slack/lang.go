@@ -22,6 +22,7 @@ type words struct {
 	events, span, more, undo                          string // formats
 	threadMore                                        string
 	attempt                                           string
+	example, partly                                   string // of a change of permissions
 	daysOld                                           string
 	zone                                              *time.Location
 	zoneName                                          string
@@ -56,6 +57,7 @@ var catalogue = map[Language]*words{
 			"cloudsso-user": "CloudSSO user", "alibaba-cloud-account": "cloud account", "system": "system",
 		},
 		mfa:     map[string]string{"yes": "MFA yes", "no": "no MFA"},
+		example: "example:", partly: "What was there before is only partly known, so some of it may not be new.",
 		account: "acct", session: "session", target: "target", rule: "rule", incident: "incident", runbook: "runbook",
 		events: "%s events in %s", span: "1 event", more: "… and %d more", undo: "undo: trailwarden action undo %s",
 		threadMore: "… and %d more updates, last %s", attempt: "attempt", daysOld: "%s d old",
@@ -87,6 +89,7 @@ var catalogue = map[Language]*words{
 			"root-account": "主账号", "ram-user": "RAM 用户", "assumed-role": "角色", "saml-user": "SAML 用户", "oidc-user": "OIDC 用户",
 			"cloudsso-user": "云 SSO 用户", "alibaba-cloud-account": "云账号", "system": "系统",
 		},
+		example: "示例:", partly: "此前的权限仅部分已知,其中可能有并非新增的内容。",
 		mfa:     map[string]string{"yes": "已用 MFA", "no": "未用 MFA"},
 		account: "账号", session: "会话", target: "目标", rule: "规则", incident: "事件编号", runbook: "处置手册",
 		events: "%s 个事件，历时 %s", span: "1 个事件", more: "……另有 %d 项", undo: "撤销：trailwarden action undo %s",

@@ -22,7 +22,7 @@ const (
 )
 
 // Budgets in UTF-16 units, well below Slack's limits (header 150, section 3 000,
-// field 2 000, all blocks 13 000): the sum of all of them stays under 11 000.
+// field 2 000, all blocks 13 000): the sum of all of them stays under 12 400.
 const (
 	budgetHeader  = 150
 	budgetText    = 1_000
@@ -30,6 +30,7 @@ const (
 	budgetField   = 300
 	budgetValue   = 120 // one value inside a field
 	budgetAction  = 450 // one action line
+	budgetPolicy  = 1_400
 	budgetActions = 2_800
 	budgetContext = 900
 	budgetID      = 255
@@ -65,6 +66,9 @@ func (r renderer) render(n responders.Notice) message {
 	var rest []slackapi.Block
 	if reason := text.SlackPlain(n.Alert.Reason, budgetReason); reason != "" {
 		rest = append(rest, slackapi.NewSectionBlock(plain(reason), nil, nil))
+	}
+	if lines := r.policy(n.Alert.Details); lines != "" {
+		rest = append(rest, slackapi.NewSectionBlock(plain(lines), nil, nil))
 	}
 	rest = append(rest, slackapi.NewSectionBlock(nil, r.fields(n), nil))
 	if lines := r.actions(n.Actions); lines != "" {
@@ -299,6 +303,61 @@ func (r renderer) whereField(n responders.Notice) string {
 	}
 	return join(text.Mrkdwn(detail(n.Alert.Details, "region"), 40), acct)
 }
+
+// policy says what a change of permissions newly allows, from details.policy:
+// the worst findings with an example of each, and what is not known. It is
+// empty for alerts about something else.
+func (r renderer) policy(details map[string]any) string {
+	facts, _ := details["policy"].(map[string]any)
+	diff, _ := facts["diff"].(map[string]any)
+	list, _ := diff["findings"].([]any)
+	zh := r.w == catalogue[Chinese]
+	var lines []string
+	for _, x := range list {
+		f, _ := x.(map[string]any)
+		sentence := detail(f, "sentence")
+		if cn := detail(f, "sentence_zh"); zh && cn != "" {
+			sentence = cn
+		}
+		if sentence == "" {
+			continue
+		}
+		if len(lines) == maxFindings {
+			lines = append(lines, fmt.Sprintf(r.w.more, len(list)-maxFindings))
+			break
+		}
+		line := "+ " + one(sentence, 320)
+		w, _ := f["witness"].(map[string]any)
+		if act := detail(w, "action"); act != "" {
+			example := act
+			for _, k := range []string{"resource", "principal"} {
+				if v := detail(w, k); v != "" {
+					example += ", " + v
+				}
+			}
+			line += "\n   " + r.w.example + " " + one(example, 120)
+		}
+		lines = append(lines, line)
+	}
+	settings, _ := facts["settings"].([]any)
+	for _, x := range settings {
+		s, _ := x.(map[string]any)
+		if e := detail(s, "effect"); (e == "weaker" || e == "unknown") && len(lines) < 2*maxFindings {
+			was := detail(s, "was")
+			if was == "" {
+				was = "?"
+			}
+			lines = append(lines, "+ "+one(detail(s, "setting")+": "+was+" → "+detail(s, "now"), 160))
+		}
+	}
+	if detail(facts, "before") == "partly known" && len(lines) > 0 {
+		lines = append(lines, r.w.partly)
+	}
+	return text.CutUTF16(strings.Join(lines, "\n"), budgetPolicy)
+}
+
+// maxFindings is how many parts of a change are told; the alert has them all.
+const maxFindings = 3
 
 // detail is a scalar of the rule's details as text, or "".
 func detail(d map[string]any, key string) string {

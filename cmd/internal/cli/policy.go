@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,7 +50,9 @@ func policyCmd(e *env) *cobra.Command {
 	diff := &cobra.Command{Use: "diff OLD NEW", Short: "Say what NEW allows that OLD did not; exit 1 when it expands",
 		Long: `diff compares two policy documents by what they mean, not by their text, and says in
 words what NEW newly allows, with a concrete request as proof. What cannot be decided is
-"unknown" and is handled as expanding. OLD may be /dev/null: compared with nothing.`,
+"unknown" and is handled as expanding. OLD may be /dev/null: compared with nothing.
+Placeholders like ${var.bucket} may stand for anything; a document longer than the cloud
+takes is compared all the same, with a note.`,
 		Args: args(2, 2, "two files (or - for one of them)"),
 		RunE: func(_ *cobra.Command, a []string) error {
 			o, err := options()
@@ -140,9 +144,15 @@ func printPolicy(e *env, r rampolicy.Result, zh bool) {
 				fmt.Fprintf(e.out, "  paths    %s\n", strings.Join(f.Paths, " "))
 			}
 			w := f.Witness
-			proof := w.Action + " on " + w.Resource
+			proof := w.Action
+			if w.Resource != "" {
+				proof += " on " + w.Resource
+			}
 			if w.Principal != "" {
 				proof += " by " + w.Principal
+			}
+			for _, k := range slices.Sorted(maps.Keys(w.Context)) {
+				proof += ", " + k + " = " + w.Context[k]
 			}
 			sure := "checked"
 			if !f.Confirmed {
