@@ -98,3 +98,23 @@ func BenchmarkHostile(b *testing.B) {
 		})
 	}
 }
+
+// TestEqualTexts: equal documents are answered from their hashes, however
+// tangled or doubtful they are.
+func TestEqualTexts(t *testing.T) {
+	for name, pair := range hostile() {
+		r := Diff(parse(t, pair[0]), parse(t, pair[0]), Options{})
+		if r.Verdict != Equivalent || r.Findings == nil || r.Removed == nil || Compare(parse(t, pair[1]), parse(t, pair[1]), Identity) != Equivalent {
+			t.Errorf("%s: %s", name, r.Verdict)
+		}
+	}
+	twice := `{"Version":"1","Statement":[{"Effect":"Allow","Effect":"Deny","Action":"*","Resource":"*"}]}`
+	if v := Compare(parse(t, twice), parse(t, twice), Identity); v != Equivalent {
+		t.Error(v)
+	}
+	// A merged document has no text, and is compared by what it says.
+	a, b := parse(t, stmt(ecsRead)), parse(t, stmt(admin))
+	if v := Compare(Merge(a), Merge(b), Identity); v != Expands {
+		t.Error(v)
+	}
+}
