@@ -402,7 +402,7 @@ type ActionsFacts struct {
 	Page    int                       `json:"page"`
 	Pages   int                       `json:"pages"`
 	Frozen  responders.Freeze         `json:"frozen"`
-	Audit   []journal.AuditEntry      `json:"audit"` // the newest entries, replays that somebody made among them
+	Audit   []journal.AuditEntry      `json:"audit"` // the newest entries but notices; replays that somebody made are among them
 }
 
 // auditTail is how many entries of the audit log are shown.
@@ -437,8 +437,16 @@ func (q *ask) actionsPage() error {
 		return err
 	}
 	f.Frozen = s.Frozen
-	if f.Audit, err = q.s.o.Backend.AuditTail(q.r.Context(), auditTail); err != nil {
+	tail, err := q.s.o.Backend.AuditTail(q.r.Context(), 8*auditTail)
+	if err != nil {
 		return err
+	}
+	f.Audit = []journal.AuditEntry{}
+	for _, e := range tail {
+		// Each alert has several for each destination; they are counted above.
+		if e.Kind != "notice" && e.Kind != "card" && len(f.Audit) < auditTail {
+			f.Audit = append(f.Audit, e)
+		}
 	}
 	p := q.page("Actions")
 	p.Nav, p.Live = "actions", "actions"

@@ -89,7 +89,9 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 		"word":  func(v any) string { return l.t(orDash(text.Cut(text.Line(fmt.Sprint(v)), maxName))) },
 		"sev":   func(s alert.Severity) string { return l.t(s.String()) },
 		"state": func(s responders.State) string { return l.t("action " + string(s)) },
-		"short": func(s string) string { return text.Cut(shown(s), 12) },
+		"short": short,
+		"who":   who,
+		"why":   why,
 		"entity": func(kind, id string) string {
 			// The index keeps no more of a name either.
 			return "/entities/" + kind + "?id=" + url.QueryEscape(index.Bounded(id))
@@ -131,6 +133,26 @@ func shown(s string) string {
 }
 
 func hides(r rune) bool { return r != '\n' && r != '\r' && r != utf8.RuneError && text.Hidden(r) }
+
+// short is the beginning of an id, enough for the command line.
+func short(s string) string {
+	r := []rune(shown(s))
+	return string(r[:min(len(r), 12)])
+}
+
+// who is an identity without its account, which stands elsewhere.
+func who(id string) string {
+	if p := strings.Split(id, "/"); len(p) == 3 {
+		id = p[0] + "/" + p[2]
+	}
+	return orDash(text.Cut(shown(id), maxName))
+}
+
+// why is one line of a condition's tree, with its place in it.
+func why(line string) string {
+	in := len(line) - len(strings.TrimLeft(line, " "))
+	return strings.Repeat(" ", min(in, 40)) + text.Cut(shown(line), maxText)
+}
 
 func orDash(s string) string {
 	if s == "" {
