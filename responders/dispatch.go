@@ -93,6 +93,7 @@ const (
 	RuleActionFailed  = "self.action_failed"
 	RuleActionInDoubt = "self.action_in_doubt"
 	RuleActionRefused = "self.action_refused"
+	RuleActionUnseen  = "self.action_unseen"
 	RuleUndelivered   = "self.notice_undelivered"
 	RuleDigest        = "self.digest"
 )
@@ -184,6 +185,12 @@ func newest(alerts []alert.Alert) []alert.Alert {
 // take stores one alert, asks for its actions, and creates its notices, in
 // this order, so that the first message already shows what is being done.
 func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) error {
+	if a.Rule == RuleOwnCall {
+		if origin != Live {
+			return nil
+		}
+		return d.ownCall(ctx, &a)
+	}
 	if a.Signal && a.Severity < alert.Medium {
 		return nil // feeds chains; never shown, never acted on
 	}
@@ -372,6 +379,9 @@ func (d *Dispatcher) raiseFor(ctx context.Context, c ActionDetail) error {
 		return d.raise(ctx, RuleActionFailed, c.ID, "Containment failed: "+c.Describe, c.Reason, alert.Critical, &c, "")
 	case c.Paged && c.State == InDoubt:
 		return d.raise(ctx, RuleActionInDoubt, c.ID, "Containment in doubt: "+c.Describe, c.Reason, alert.Critical, &c, "")
+	case c.Unseen:
+		return d.raise(ctx, RuleActionUnseen, c.ID+string(c.State), "The audit trail does not show what was done: "+c.Describe,
+			"it was read back and is in force, but its own event never came: the trail may be broken or late, or the responder's identity is missing in the list own_principals; next: trailwarden status, then look at the trail", alert.Medium, &c, "")
 	case c.State == Refused && tellsRefusal(c):
 		// One alert for one reason about one target, however many alerts ask.
 		guard, _, _ := strings.Cut(c.Reason, ":")
@@ -675,7 +685,7 @@ func (m *Machine) unraised(ctx context.Context) []ActionDetail {
 	m.mu.Lock()
 	var ids []string
 	for id, s := range m.index {
-		if s.state == Failed || s.state == InDoubt || s.state == Refused {
+		if s.state == Failed || s.state == InDoubt || s.state == Refused || s.unseen {
 			ids = append(ids, id)
 		}
 	}

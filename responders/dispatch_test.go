@@ -202,7 +202,14 @@ func autoPlaybooks() []Playbook {
 
 func (w *world) start(dests []Destination, edit ...func(*DispatcherOptions)) *process {
 	w.t.Helper()
-	m, err := NewMachine(w.options())
+	return w.startWith(dests, func(*MachineOptions) {}, edit...)
+}
+
+func (w *world) startWith(dests []Destination, machine func(*MachineOptions), edit ...func(*DispatcherOptions)) *process {
+	w.t.Helper()
+	mo := w.options()
+	machine(&mo)
+	m, err := NewMachine(mo)
 	if err != nil {
 		w.t.Fatal(err)
 	}

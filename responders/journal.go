@@ -33,6 +33,7 @@ const (
 	kindCursor  = "cursor"  // id = partition: how far Handle has come
 	kindTriage  = "triage"  // id = alert id: what people made of it
 	kindNote    = "note"    // id = what it is about: the configuration, the rules, a replay
+	kindSeen    = "seen"    // id = request id: a call of ours that came back in the trail
 	kindCard    = "card"    // id = alert id: what is known of the key that it is about
 )
 

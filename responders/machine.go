@@ -43,6 +43,10 @@ type MachineOptions struct {
 	// ActWithin bounds the time from approval to effect, and from the first
 	// try to the last; 15 minutes when zero. Later, a person decides.
 	ActWithin time.Duration
+	// ConfirmWithin is how long the event of a call of ours is waited for in
+	// the audit trail, after which people are told that the trail does not show
+	// it; zero waits for none.
+	ConfirmWithin time.Duration
 	// Owner names this process in records. A fixed name promises that no two
 	// processes of that name ever live at once: then what a dead predecessor
 	// left is taken up at once and not after its deadline. Random when empty.
@@ -72,6 +76,7 @@ type Machine struct {
 	index    map[string]*summary
 	byAlert  map[string][]string
 	busy     map[string]bool
+	requests map[string]string // action by the request whose event is waited for
 	wake     chan struct{}
 	onChange func(ActionDetail)
 	damaged  int
@@ -84,6 +89,7 @@ type summary struct {
 	state  State
 	seq    uint64
 	due    time.Time // zero: nothing to do by itself
+	unseen bool      // its event was waited for in vain
 	poked  bool      // somebody moved it while it was being worked on
 	errs   int       // steps that failed in a row
 }
@@ -139,7 +145,7 @@ func NewMachine(o MachineOptions) (*Machine, error) {
 	}
 	m := &Machine{
 		opts: o, j: o.Journal, now: func() time.Time { return o.Now().UTC() }, log: o.Log, exec: map[string]Executor{}, guards: o.GuardList,
-		index: map[string]*summary{}, byAlert: map[string][]string{}, busy: map[string]bool{}, wake: make(chan struct{}, 1),
+		index: map[string]*summary{}, byAlert: map[string][]string{}, busy: map[string]bool{}, requests: map[string]string{}, wake: make(chan struct{}, 1),
 	}
 	if m.guards == nil {
 		m.guards = DefaultGuards()
@@ -202,9 +208,13 @@ func (m *Machine) note(r *record, seq uint64, due time.Time) {
 	if seq < s.seq {
 		return
 	}
-	s.seq, s.state = seq, r.State
+	s.seq, s.state, s.unseen = seq, r.State, r.Unseen
 	s.due = due
-	if r.State.settled() && !m.wantsCheck(r) {
+	wait := m.wantsSeen(r)
+	if wait {
+		m.requests[r.awaited()] = r.Action.ID
+	}
+	if r.State.settled() && !m.wantsCheck(r) && !wait {
 		s.due = time.Time{}
 	}
 	m.kick()
@@ -281,6 +291,9 @@ func (m *Machine) put(ctx context.Context, r *record, seq uint64, to State, by s
 	*r = next
 	m.log.Info("action", "action_id", r.Action.ID, "kind", r.Action.Kind, "from", from, "state", to, "by", by, "reason", next.Reason)
 	m.note(r, got, m.now())
+	if m.wantsSeen(r) {
+		m.poke(r.Action.ID) // finished for the step that did it, not for the wait that follows
+	}
 	m.mu.Lock()
 	fn := m.onChange
 	m.mu.Unlock()
@@ -572,6 +585,8 @@ func (m *Machine) step(ctx context.Context, id string) (due time.Time, err error
 			again, due, err = m.stepInDoubt(ctx, r, seq)
 		case Undoing:
 			again, due, err = m.stepUndoing(ctx, r, seq)
+		case Done, Undone:
+			due, err = m.stepSeen(ctx, r, seq)
 		default:
 			return time.Time{}, nil
 		}

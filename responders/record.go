@@ -62,6 +62,32 @@ type record struct {
 	UndoAt     time.Time `json:"undo_at,omitzero"`
 	UndoDoubts int       `json:"undo_doubts,omitempty"`
 	Undo       *Result   `json:"undo,omitempty"`
+
+	// Seen is our own call as the trail tells of it, UndoSeen that of the
+	// undo; Unseen says that it was waited for in vain.
+	Seen     *Seen `json:"seen,omitempty"`
+	UndoSeen *Seen `json:"undo_seen,omitempty"`
+	Unseen   bool  `json:"unseen,omitempty"`
+}
+
+// Seen is one of our own calls as it came back in the audit trail.
+type Seen struct {
+	EventID string    `json:"event_id"`
+	At      time.Time `json:"at"`   // event time
+	Read    time.Time `json:"read"` // when we read it
+}
+
+// awaited is the request whose event has not been seen yet, "" when none is
+// waited for.
+func (r *record) awaited() string {
+	switch {
+	case r.Unseen:
+	case r.State == Done && r.Seen == nil && r.Result != nil && r.Result.Changed:
+		return r.Result.RequestID
+	case r.State == Undone && r.UndoSeen == nil && r.Undo != nil && r.Undo.Changed:
+		return r.Undo.RequestID
+	}
+	return ""
 }
 
 // Approval is one person's yes.
@@ -84,8 +110,9 @@ var legal = map[State][]State{
 	Approved:  {Approved, Proposed, Executing, Done, Refused, Failed},
 	Executing: {Done, Failed, Refused, InDoubt, Approved},
 	InDoubt:   {InDoubt, Executing, Done, Failed, Refused},
-	Done:      {Undoing},
+	Done:      {Undoing, Done}, // done again: its own event was seen
 	Undoing:   {Undoing, Undone, Done},
+	Undone:    {Undone},
 }
 
 func mayFollow(from, to State) bool { return slices.Contains(legal[from], to) }
@@ -172,6 +199,11 @@ type ActionDetail struct {
 	Result     *Result         `json:"result,omitempty"`
 	Undo       *Result         `json:"undo,omitempty"`
 	UndoUntil  time.Time       `json:"undo_until,omitzero"`
+	// Seen and UndoSeen are our own calls as the audit trail told of them;
+	// Unseen says that it did not in time.
+	Seen     *Seen `json:"seen,omitempty"`
+	UndoSeen *Seen `json:"undo_seen,omitempty"`
+	Unseen   bool  `json:"unseen,omitempty"`
 	// NeedsPerson says that it waits for a person: an approval, or an outcome
 	// that could not be found out.
 	NeedsPerson bool `json:"needs_person,omitempty"`
@@ -208,6 +240,7 @@ func (m *Machine) detail(r *record, seq uint64) ActionDetail {
 		},
 		Action: r.Action, Hash: r.Hash, Next: r.Next, ProposedAt: r.ProposedAt, Need: r.Need, Approvals: r.Approvals,
 		Attempt: r.Attempt, Prior: r.Prior, Result: r.Result, Undo: r.Undo, Paged: r.Paged, Seq: seq,
+		Seen: r.Seen, UndoSeen: r.UndoSeen, Unseen: r.Unseen,
 	}
 	if e, ok := m.exec[r.Action.Kind].(UndoDescriber); ok && len(r.Prior) > 0 {
 		d.DescribeUndo = clip(e.DescribeUndo(r.Action, r.Prior), maxReason)

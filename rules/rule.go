@@ -530,7 +530,8 @@ func (s *session) describe(d *alert.Detection, r *rule) {
 // needs of the call: the names in it, and the request to find it again by.
 func called(ev *event.Event) map[string]any {
 	a := string(ev.Action)
-	if ev.RW == event.Read || !strings.HasPrefix(a, "iam.") && !strings.HasPrefix(a, "trail.") {
+	if ev.RW == event.Read || !strings.HasPrefix(a, "iam.") && !strings.HasPrefix(a, "trail.") &&
+		!strings.EqualFold(ev.Service, "Ims") && !strings.EqualFold(ev.Service, "Ram") && !strings.EqualFold(ev.Service, "Actiontrail") {
 		return nil
 	}
 	out := map[string]any{}

@@ -255,6 +255,11 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	}
 	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
+	for _, r := range a.rules.List() {
+		if r.ID == responders.RuleOwnCall && r.Status == "on" {
+			mo.ConfirmWithin = c.Respond.Confirm.Std()
+		}
+	}
 	if a.bus.Embedded() {
 		// The store's lock keeps a second process out, so what a dead
 		// predecessor left is ours at once.

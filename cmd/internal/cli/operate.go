@@ -295,6 +295,16 @@ func printAction(e *env, d responders.ActionDetail) {
 	if d.Undo != nil {
 		line("restored", string(d.Undo.After))
 	}
+	seen := func(k string, s *responders.Seen) {
+		if s != nil {
+			line(k, fmt.Sprintf("in the trail at %s, event %s", stamp(s.At), s.EventID))
+		}
+	}
+	seen("seen", d.Seen)
+	seen("undo seen", d.UndoSeen)
+	if d.Unseen {
+		line("seen", "NOT in the trail")
+	}
 	if !d.UndoUntil.IsZero() {
 		line("undo", "until "+stamp(d.UndoUntil)+": "+d.DescribeUndo)
 	}

@@ -24,7 +24,7 @@ func defaults() *Config {
 		NATS:     NATS{MaxBytes: 8 << 30},
 		Detect: Detect{Pack: &yes, Grace: responders.Duration(15 * time.Second),
 			DedupFor: responders.Duration(24 * time.Hour), DedupMax: 200_000},
-		Respond: Respond{Mode: responders.Observe, Guards: responders.DefaultGuardConfig(), Undo: responders.Duration(30 * 24 * time.Hour),
+		Respond: Respond{Mode: responders.Observe, Guards: responders.DefaultGuardConfig(), Undo: responders.Duration(30 * 24 * time.Hour), Confirm: responders.Duration(30 * time.Minute),
 			RAM: RAM{Region: "cn-hangzhou"}},
 		HTTP: HTTP{Listen: "127.0.0.1:8686"},
 		Console: Console{Listen: "127.0.0.1:8687", Events: 100_000, Auth: ConsoleAuth{Mode: "local",

@@ -1,0 +1,136 @@
+package responders_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	. "github.com/trailwarden/trailwarden/responders"
+)
+
+func confirming(o *MachineOptions) { o.ConfirmWithin = 20 * time.Minute }
+
+// A done action is confirmed by its own event: before or after the outcome is
+// recorded, once, and over a restart.
+func TestConfirmedByItsOwnEvent(t *testing.T) {
+	for name, c := range map[string]struct{ early, restart bool }{
+		"after the outcome": {}, "before the outcome": {early: true}, "after a restart": {restart: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			m := w.machine(confirming)
+			note := func() {
+				for range 2 { // events come again
+					if err := m.NoteOwnCall(ctxb, "REQ-1", "E-OWN", w.clock.Now()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if c.early {
+				note()
+			}
+			d := w.propose(m, Auto)
+			w.drive(m, 10*time.Second)
+			d = w.want(m, d.ID, Done)
+			if !c.early && (d.Seen != nil || d.Unseen) {
+				t.Fatalf("confirmed by nothing: %+v", d.Seen)
+			}
+			if c.restart {
+				m = w.machine(confirming)
+			}
+			if !c.early {
+				note()
+			}
+			w.drive(m, time.Hour)
+			d = w.want(m, d.ID, Done)
+			if d.Seen == nil || d.Seen.EventID != "E-OWN" || d.Unseen || !d.Undoable {
+				t.Fatalf("%+v unseen %v undoable %v", d.Seen, d.Unseen, d.Undoable)
+			}
+			n := 0
+			for _, r := range w.allRecords("action") {
+				if r.State == Done {
+					n++
+				}
+			}
+			if n != 2 {
+				t.Fatalf("%d records of done", n)
+			}
+		})
+	}
+}
+
+// What never comes back is said, once, and undo stays possible; another
+// request's event confirms nothing.
+func TestNeverConfirmed(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(confirming)
+	d := w.propose(m, Auto)
+	w.drive(m, time.Second)
+	if err := m.NoteOwnCall(ctxb, "REQ-2", "E-OTHER", w.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	w.drive(m, 19*time.Minute)
+	if d = w.want(m, d.ID, Done); d.Unseen || d.Seen != nil {
+		t.Fatalf("too early: %v %v", d.Unseen, d.Seen)
+	}
+	w.drive(m, 3*time.Minute)
+	if d = w.want(m, d.ID, Done); !d.Unseen || !d.Undoable {
+		t.Fatalf("unseen %v, undoable %v", d.Unseen, d.Undoable)
+	}
+	if _, err := m.Undo(ctxb, d.ID, "dave"); err != nil {
+		t.Fatal(err)
+	}
+	w.want(m, d.ID, Undone)
+}
+
+// Without ConfirmWithin nothing is waited for.
+func TestConfirmationOff(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	d := w.propose(m, Auto)
+	w.drive(m, 2*time.Hour)
+	if d = w.want(m, d.ID, Done); d.Unseen {
+		t.Fatal("waited")
+	}
+}
+
+// The pipeline's alert on our own call confirms and is not shown; a replayed
+// one confirms nothing; what stays away is told as an alert.
+func TestOwnCallThroughTheDispatcher(t *testing.T) {
+	own := func(w *world) alert.Alert {
+		return alert.Alert{Schema: alert.Schema, ID: "own1", Rule: RuleOwnCall, Signal: true, Severity: alert.Info, Outcome: "success", Time: w.clock.Now(), LastAt: w.clock.Now(),
+			EventIDs: []string{"E-OWN"}, Details: map[string]any{"call": map[string]any{"request_id": "REQ-1"}}, Revision: 1, Count: 1, AccountID: account}
+	}
+	for name, c := range map[string]struct {
+		origin Origin
+		told   int
+	}{"live": {Live, 0}, "replayed": {Replayed, 1}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				p := w.startWith([]Destination{{Notifier: slack}}, confirming)
+				defer p.stop()
+				p.give(t, 1, w.leaked("a1"))
+				time.Sleep(time.Minute)
+				if err := p.Dispatcher.HandleFrom(ctxb, c.origin, 0, 2, []alert.Alert{own(w)}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				told := 0
+				for _, m := range slack.all() {
+					switch m.last.Alert.Rule {
+					case RuleActionUnseen:
+						told++
+					case RuleOwnCall:
+						t.Error("our own call was shown")
+					}
+				}
+				if told != c.told {
+					t.Fatalf("told %d times, want %d", told, c.told)
+				}
+			})
+		})
+	}
+}
