@@ -139,6 +139,9 @@ type Notice struct {
 	Actions []ActionView
 	// Account names the account for people ("prod"), when configured.
 	Account string
+	// Card is what is known of the key that the alert is about; nil until it
+	// has been read, and for alerts that are about no key.
+	Card *KeyCard
 	// Thread is what has grown since the last revision, oldest first; each
 	// line becomes a reply where the platform has threads.
 	Thread []string

@@ -51,6 +51,9 @@ type DispatcherOptions struct {
 	// Accounts names accounts for people.
 	Accounts map[string]string
 	Units    Units // organisation units, for playbooks
+	// Keys reads what is known of a key, for cards and fences; nil where the
+	// cloud cannot be asked.
+	Keys KeyInformer
 	// ReactivationRules are the rules that tell of a credential being switched
 	// on again; ak.reactivated and ak.undo_containment when nil.
 	ReactivationRules []string
@@ -78,6 +81,7 @@ type Dispatcher struct {
 
 	mu      sync.Mutex
 	cursors map[int]cursorState
+	cards   chan cardRequest
 	changes map[string]ActionDetail // by action id: to be looked at by the pager
 	wake    chan struct{}
 	ready   bool
@@ -118,7 +122,7 @@ func NewDispatcher(o DispatcherOptions) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		opts: o, j: o.Journal, m: o.Machine, now: func() time.Time { return o.Now().UTC() }, log: o.Log, owner: o.Owner,
-		cursors: map[int]cursorState{}, changes: map[string]ActionDetail{}, wake: make(chan struct{}, 1),
+		cursors: map[int]cursorState{}, changes: map[string]ActionDetail{}, wake: make(chan struct{}, 1), cards: make(chan cardRequest, cardQueue),
 	}
 	names := map[string]bool{}
 	for i, dst := range o.Destinations {
@@ -191,6 +195,11 @@ func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) err
 		}
 		return d.ownCall(ctx, &a)
 	}
+	if origin == Live {
+		if err := d.noteChild(ctx, &a); err != nil {
+			return err
+		}
+	}
 	if a.Signal && a.Severity < alert.Medium {
 		return nil // feeds chains; never shown, never acted on
 	}
@@ -238,7 +247,14 @@ func (d *Dispatcher) propose(ctx context.Context, origin Origin, a *alert.Alert)
 		if !p.applies(a, d.opts.Units) {
 			continue
 		}
-		for _, act := range p.plan(a) {
+		actions, err := d.resolve(ctx, p, a)
+		if err != nil {
+			return err
+		}
+		for _, act := range actions {
+			if kindAbout(act.Kind)&AboutKey != 0 && origin == Live {
+				d.wantsCard(a, act.Target)
+			}
 			_, err := d.m.Propose(ctx, Proposal{
 				Action: act, Origin: origin, Guards: p.Guards, Approvers: p.Approvers, Approvals: p.Approvals, Expires: p.Expires.Std(),
 			})
@@ -513,6 +529,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		wg.Go(func() { o.run(ctx) })
 	}
 	wg.Go(func() { _ = d.m.loop(ctx) })
+	wg.Go(func() { d.makeCards(ctx) })
 	fails := 0
 	for ctx.Err() == nil {
 		err := d.page(ctx)

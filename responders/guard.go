@@ -415,6 +415,9 @@ var wanted = map[string][]string{
 }
 
 func missing(a Action) Verdict {
+	if v, set := a.Target.Params["allow"]; set && v == "" {
+		return refuse("the key's usual networks are not known, so no fence can be drawn", "disable the key instead ("+KindDisableAccessKey+")")
+	}
 	for _, p := range wanted[a.Kind] {
 		if a.Target.Params[p] != "" {
 			continue

@@ -22,19 +22,21 @@ type Scanner interface {
 
 // The kinds of histories in the journal.
 const (
-	kindAction  = "action"  // one for each action, id = Action.ID
-	kindLedger  = "ledger"  // id "all": executions that count against caps, targets in work
-	kindFreeze  = "freeze"  // id "all": the kill switch
-	kindClick   = "click"   // id = Action.ID: requests of people that were refused
-	kindHandsOn = "handson" // id = hash of a target: a person undid what we had done
-	kindAlert   = "alert"   // id = alert id: the incident as last seen
-	kindNotice  = "notice"  // id = destination/alert id: what was shown there
-	kindDigest  = "digest"  // id = destination/digest id: the incidents that it carries
-	kindCursor  = "cursor"  // id = partition: how far Handle has come
-	kindTriage  = "triage"  // id = alert id: what people made of it
-	kindNote    = "note"    // id = what it is about: the configuration, the rules, a replay
-	kindSeen    = "seen"    // id = request id: a call of ours that came back in the trail
-	kindCard    = "card"    // id = alert id: what is known of the key that it is about
+	kindAction   = "action"   // one for each action, id = Action.ID
+	kindLedger   = "ledger"   // id "all": executions that count against caps, targets in work
+	kindFreeze   = "freeze"   // id "all": the kill switch
+	kindClick    = "click"    // id = Action.ID: requests of people that were refused
+	kindHandsOn  = "handson"  // id = hash of a target: a person undid what we had done
+	kindAlert    = "alert"    // id = alert id: the incident as last seen
+	kindNotice   = "notice"   // id = destination/alert id: what was shown there
+	kindDigest   = "digest"   // id = destination/digest id: the incidents that it carries
+	kindCursor   = "cursor"   // id = partition: how far Handle has come
+	kindTriage   = "triage"   // id = alert id: what people made of it
+	kindNote     = "note"     // id = what it is about: the configuration, the rules, a replay
+	kindSeen     = "seen"     // id = request id: a call of ours that came back in the trail
+	kindLineage  = "lineage"  // id = hash of a key: what it has made
+	kindResolved = "resolved" // id = of the action as the playbook words it: what it came to
+	kindCard     = "card"     // id = alert id: what is known of the key that it is about
 )
 
 const onlyID = "all"

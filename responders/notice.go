@@ -57,6 +57,7 @@ type shown struct {
 	Views   string            `json:"views"` // hash of the action views
 	Actions map[string]uint64 `json:"actions,omitempty"`
 	Facts   facts             `json:"facts"`
+	Card    bool              `json:"card,omitempty"` // the thread has the card
 }
 
 // facts are the parts of an alert whose change is worth a line in the thread.

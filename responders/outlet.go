@@ -413,6 +413,16 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 		s.Actions[x.ID] = x.Seq
 	}
 	s.Views = hashJSON(out.Actions)
+	if o.d.opts.Keys != nil {
+		c, ok, err := o.d.Card(ctx, a.ID)
+		if err != nil {
+			return Notice{}, shown{}, err
+		}
+		if ok {
+			out.Card, s.Card = &c, true
+			s.Views += "+card"
+		}
+	}
 	return out, s, nil
 }
 
@@ -424,6 +434,9 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 	}
 	if n.Repeat {
 		msg.Thread = append(msg.Thread, "possible repeat: an earlier attempt was never answered")
+	}
+	if msg.Card != nil {
+		msg.Thread = append(msg.Thread, msg.Card.Lines()...)
 	}
 	now := d.now()
 	n.State, n.At, n.Owner, n.Deadline, n.RetryAt, n.Shown = noticeStarted, now, d.owner, now.Add(o.dst.Timeout), time.Time{}, s
@@ -581,6 +594,9 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, er
 	var out []string
 	if msg.Alert.Revision > n.Shown.Rev && n.Shown.Rev > 0 {
 		out = append(out, grown(n.Shown.Facts, msg.Alert)...)
+	}
+	if msg.Card != nil && !n.Shown.Card {
+		out = append(out, msg.Card.Lines()...)
 	}
 	for _, v := range msg.Actions {
 		h, err := o.d.j.History(ctx, kindAction, v.ID)

@@ -28,7 +28,7 @@ type change[S any] struct {
 	check func(t *target) error
 	// describe names the exact call that sets to.
 	describe func(t target) string
-	// back names the call that sets a prior state again; optional.
+	// back names the call that sets a prior state again.
 	back func(t target, prior S) string
 	// read returns the present state. errGone: nothing there to change.
 	read func(ctx context.Context, sc scope, t target) (S, error)
@@ -74,10 +74,7 @@ func (x *change[S]) DescribeUndo(a responders.Action, prior json.RawMessage) str
 	if err != nil {
 		return ""
 	}
-	if x.back == nil {
-		return clean("restore "+x.words(s)+" as it was before "+x.describe(t), 300) + " in account " + t.account
-	}
-	return clean(x.back(t, s), 300) + " in account " + t.account
+	return clean(x.back(t, s), 500) + " in account " + t.account
 }
 
 func (x *change[S]) target(a responders.Action) (target, error) {

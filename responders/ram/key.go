@@ -166,6 +166,9 @@ func (c *Client) fenceKey() responders.Executor {
 		describe: func(t target) string {
 			return fmt.Sprintf("ims SetAccessKeyPolicy{UserPrincipalName: %s@…, UserAccessKeyId: %s, AccessKeyPolicy: %s}", t.user, t.key, fence(t))
 		},
+		back: func(t target, prior FenceState) string {
+			return fmt.Sprintf("ims SetAccessKeyPolicy{UserPrincipalName: %s, UserAccessKeyId: %s, AccessKeyPolicy: %s}", prior.UPN, t.key, prior.Policy)
+		},
 		read: func(ctx context.Context, sc scope, t target) (FenceState, error) {
 			if _, err := c.readKey(ctx, sc, t); err != nil { // the owner first
 				return FenceState{}, err

@@ -41,11 +41,8 @@ type OwnPolicyState struct {
 // detaches and deletes it. A policy that is attached to nobody has no effect,
 // so the attachment is the one call that counts; a crash between the two
 // leaves a text without effect, which the next try uses.
-func (c *Client) ownPolicy(x change[OwnPolicyState], word string, document func(t target, s OwnPolicyState) (string, error)) responders.Executor {
-	name := func(t target) string {
-		h := sha256.Sum256([]byte(x.kind + "\n" + t.id))
-		return ownPrefix + word + "-" + hex.EncodeToString(h[:8])
-	}
+func (c *Client) ownPolicy(x change[OwnPolicyState], document func(t target, s OwnPolicyState) (string, error)) responders.Executor {
+	name := func(t target) string { return ownName(x.kind, t.id) }
 	text := func(t target, s OwnPolicyState) string {
 		doc, err := document(t, s)
 		if err != nil { // check has seen to it
@@ -118,6 +115,16 @@ func (c *Client) ownPolicy(x change[OwnPolicyState], word string, document func(
 	describe := x.describe
 	x.describe = func(t target) string { return strings.ReplaceAll(describe(t), "POLICY", name(t)) }
 	return &x
+}
+
+// ownName names the policy of one action.
+func ownName(kind, action string) string {
+	word := "fence"
+	if kind == responders.KindCutRoleSessions {
+		word = "cut"
+	}
+	h := sha256.Sum256([]byte(kind + "\n" + action))
+	return ownPrefix + word + "-" + hex.EncodeToString(h[:8])
 }
 
 // makePolicy creates the policy and attaches it.
@@ -197,7 +204,7 @@ func (c *Client) cutRoleSessions() responders.Executor {
 		describe: func(t target) string {
 			return fmt.Sprintf("ram CreatePolicy{PolicyName: POLICY, PolicyDocument: Deny * on * until now + the role's MaxSessionDuration}, then ram AttachPolicyToRole{PolicyType: Custom, PolicyName: POLICY, RoleName: %s}", t.role)
 		},
-	}, "cut", func(_ target, s OwnPolicyState) (string, error) { return cutDocument(s.Until), nil })
+	}, func(_ target, s OwnPolicyState) (string, error) { return cutDocument(s.Until), nil })
 }
 
 func cutDocument(until string) string {
@@ -276,7 +283,7 @@ func (c *Client) fenceUser() responders.Executor {
 		describe: func(t target) string {
 			return fmt.Sprintf("ram CreatePolicy{PolicyName: POLICY, PolicyDocument: %s}, then ram AttachPolicyToUser{PolicyType: Custom, PolicyName: POLICY, UserName: %s}", c.fencePolicy(t), t.user)
 		},
-	}, "fence", func(t target, _ OwnPolicyState) (string, error) { return c.fencePolicy(t), nil })
+	}, func(t target, _ OwnPolicyState) (string, error) { return c.fencePolicy(t), nil })
 }
 
 func (c *Client) fencePolicy(t target) string {

@@ -208,3 +208,22 @@ func FuzzNarrow(f *testing.F) {
 		}
 	})
 }
+
+// The ladder names, for every kind, the exact call and the exact undo.
+func TestLadder(t *testing.T) {
+	ladder, err := Ladder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, r := range ladder {
+		kinds = append(kinds, r.Kind)
+		if !strings.Contains(r.Does, "{") || !strings.Contains(r.Undo, "{") || len(r.Permissions) == 0 || r.Note == "" {
+			t.Errorf("%+v", r)
+		}
+	}
+	slices.Sort(kinds)
+	if !slices.Equal(kinds, responders.Kinds()) {
+		t.Fatalf("%v", kinds)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
@@ -168,6 +169,61 @@ func TestPoliciesAreEnough(t *testing.T) {
 				sameState(t, before, r.cloud.State())
 			}
 		})
+	}
+}
+
+// The facts of a key can be read under responder-facts.json alone, beside the
+// fence of the disable-only role.
+func TestFactsPolicyIsEnough(t *testing.T) {
+	r := newRig(t, func(o *ramtest.Options, _ *Config) { o.Enforce = true })
+	for name, file := range map[string]string{"responder": "responder-disable-key.json", "facts": "responder-facts.json"} {
+		r.cloud.AddPolicy(acct, name, policyFile(t, file))
+		if err := r.cloud.Attach(acct, "Custom", name, "role", "trailwarden-responder"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var doc struct {
+		Statement []struct{ Action []string }
+	}
+	if err := json.Unmarshal([]byte(policyFile(t, "responder-facts.json")), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var allowed []string
+	for _, st := range doc.Statement {
+		allowed = append(allowed, st.Action...)
+	}
+	slices.Sort(allowed)
+	if !slices.Equal(allowed, CardPermissions()) {
+		t.Fatalf("the file allows %v, the code declares %v", allowed, CardPermissions())
+	}
+	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond).UTC()
+	r.cloud.UseKey(aliceKey, ramtest.Use{Service: "Ecs", Event: "RunInstances", IP: "198.51.100.7"}, at)
+	r.cloud.UseKey(aliceKey, ramtest.Use{Service: "Oss", Event: "GetObject", IP: "203.0.113.9"}, at.Add(time.Minute))
+	before := r.cloud.State()
+	card, err := r.c.KeyCard(t.Context(), action(kind).Target)
+	if err != nil || len(card.Missing) > 0 {
+		t.Fatalf("%+v %v", card.Missing, err)
+	}
+	if card.Status != "Active" || len(card.Policies) != 1 || card.Policies[0] != "System/AdministratorAccess" || len(card.Groups) != 2 {
+		t.Fatalf("%+v", card)
+	}
+	if len(card.Networks) != 2 || card.Networks[0].Name != "203.0.113.9" || !card.Networks[1].At.Equal(at) || card.Services[0].Name != "Oss" {
+		t.Fatalf("%+v %+v", card.Networks, card.Services)
+	}
+	sameState(t, before, r.cloud.State())
+
+	// What cannot be read is said, and the rest is there.
+	r.cloud.Inject(ramtest.Fault{Action: "GetAccessKeyLastUsedIps", Status: 403, Code: "NoPermission"})
+	if card, err = r.c.KeyCard(t.Context(), action(kind).Target); err != nil || len(card.Missing) != 1 || len(card.Services) != 2 {
+		t.Fatalf("%+v %v", card, err)
+	}
+	// Nothing is asked about what is no key of a user.
+	for _, key := range []string{"STS.EXAMPLE", ""} {
+		target := action(kind).Target
+		target.AccessKeyID = key
+		if _, err := r.c.KeyCard(t.Context(), target); !errors.Is(err, responders.ErrRefused) {
+			t.Errorf("%q: %v", key, err)
+		}
 	}
 }
 

@@ -32,6 +32,9 @@ func (c *Client) blockConsole() responders.Executor {
 		describe: func(t target) string {
 			return fmt.Sprintf("ims UpdateLoginProfile{UserPrincipalName: %s@…, Status: Inactive}", t.user)
 		},
+		back: func(_ target, prior LoginState) string {
+			return fmt.Sprintf("ims UpdateLoginProfile{UserPrincipalName: %s, Status: %s}", prior.UPN, prior.Status)
+		},
 		read: func(ctx context.Context, sc scope, t target) (LoginState, error) {
 			upn, err := c.upn(ctx, sc, t.user)
 			if err != nil {
@@ -106,6 +109,16 @@ type PolicyState struct {
 	PolicyType string `json:"policy_type"` // System or Custom
 	PolicyName string `json:"policy_name"`
 	Attached   bool   `json:"attached"`
+}
+
+// call is what leads to this state.
+func (s PolicyState) call() string {
+	kind := map[string]string{"user": "User", "role": "Role", "group": "Group"}[s.HolderKind]
+	verb := "DetachPolicyFrom"
+	if s.Attached {
+		verb = "AttachPolicyTo"
+	}
+	return fmt.Sprintf("%s%s{PolicyType: %s, PolicyName: %s, %sName: %s}", verb, kind, s.PolicyType, s.PolicyName, kind, s.Holder)
 }
 
 func (c *Client) readAttached(ctx context.Context, sc scope, h holder, kind, name string) (PolicyState, error) {
@@ -223,6 +236,7 @@ func (c *Client) quarantineUser() responders.Executor {
 		describe: func(t target) string {
 			return fmt.Sprintf("ram AttachPolicyToUser{PolicyType: Custom, PolicyName: %s, UserName: %s}", name, t.user)
 		},
+		back: func(_ target, prior PolicyState) string { return "ram " + prior.call() },
 		read: func(ctx context.Context, sc scope, t target) (PolicyState, error) {
 			return c.readAttached(ctx, sc, holder{"user", t.user}, "Custom", name)
 		},
@@ -284,6 +298,7 @@ func (c *Client) detachPolicy() responders.Executor {
 			kind := map[string]string{"user": "User", "role": "Role", "group": "Group"}[h.kind]
 			return fmt.Sprintf("ram DetachPolicyFrom%s{PolicyType: %s, PolicyName: %s, %sName: %s}", kind, t.params["policy_type"], t.params["policy_name"], kind, h.name)
 		},
+		back: func(_ target, prior PolicyState) string { return "ram " + prior.call() },
 		read: func(ctx context.Context, sc scope, t target) (PolicyState, error) {
 			return c.readAttached(ctx, sc, holderOf(t), t.params["policy_type"], t.params["policy_name"])
 		},
@@ -419,6 +434,9 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 		describe: func(t target) string {
 			return fmt.Sprintf("ram SetDefaultPolicyVersion{PolicyName: %s, VersionId: %s}", t.params["policy_name"], t.params["version_id"])
 		},
+		back: func(_ target, prior VersionState) string {
+			return fmt.Sprintf("ram SetDefaultPolicyVersion{PolicyName: %s, VersionId: %s}", prior.PolicyName, prior.VersionID)
+		},
 		read: func(ctx context.Context, sc scope, t target) (VersionState, error) {
 			s := VersionState{PolicyName: t.params["policy_name"]}
 			var resp *ram.ListPolicyVersionsResponse
@@ -490,6 +508,9 @@ func (c *Client) removeFromGroup() responders.Executor {
 		},
 		describe: func(t target) string {
 			return fmt.Sprintf("ram RemoveUserFromGroup{GroupName: %s, UserName: %s}", t.params["group"], t.user)
+		},
+		back: func(_ target, prior MemberState) string {
+			return fmt.Sprintf("ram AddUserToGroup{GroupName: %s, UserName: %s}", prior.GroupName, prior.UserName)
 		},
 		read: func(ctx context.Context, sc scope, t target) (MemberState, error) {
 			s := MemberState{UserName: t.user, GroupName: t.params["group"]}

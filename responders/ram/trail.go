@@ -40,6 +40,9 @@ func (c *Client) startLogging() responders.Executor {
 			return err
 		},
 		describe: func(t target) string { return fmt.Sprintf("actiontrail StartLogging{Name: %s}", t.params["trail"]) },
+		back: func(_ target, prior TrailState) string {
+			return fmt.Sprintf("actiontrail StopLogging{Name: %s}", prior.Name)
+		},
 		read: func(ctx context.Context, sc scope, t target) (TrailState, error) {
 			s := TrailState{Name: t.params["trail"], Region: t.params["region"]}
 			var resp *actiontrail.GetTrailStatusResponse

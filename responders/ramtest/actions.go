@@ -124,6 +124,10 @@ var actions = map[API]map[string]action{
 		"GetTrailStatus": read(getTrailStatus, onTrail),
 		"StartLogging":   write(setLogging(true), 20, onTrail),
 		"StopLogging":    write(setLogging(false), 20, onTrail),
+
+		"GetAccessKeyLastUsedIps":      read(lastUsed("Ips", "Ip", func(u Use) string { return u.IP }), onAny("*")),
+		"GetAccessKeyLastUsedProducts": read(lastUsed("Products", "ServiceName", func(u Use) string { return u.Service }), onAny("*")),
+		"GetAccessKeyLastUsedEvents":   read(lastUsed("Events", "EventName", func(u Use) string { return u.Event }), onAny("*")),
 	},
 }
 

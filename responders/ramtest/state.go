@@ -39,6 +39,7 @@ type key struct {
 	lastUsed           time.Time
 	lastService        string
 	network            string // the network policy document, "" for none
+	uses               map[Use]time.Time
 	leaked             bool
 }
 
@@ -331,6 +332,27 @@ func (s *Server) AddKey(account, userName string, k Key) error {
 	keys[k.ID] = &key{id: k.ID, secret: k.Secret, status: k.Status, leaked: k.Leaked, created: s.now(), updated: s.now()}
 	s.keys[k.ID] = o
 	return nil
+}
+
+// Use is one way in which a key was used, as ActionTrail remembers it.
+type Use struct{ Service, Event, IP string }
+
+// UseKey remembers a use of a key that exists, for the calls that tell of the
+// last ones.
+func (s *Server) UseKey(id string, u Use, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.keys[id]
+	if !ok {
+		return
+	}
+	k := s.accounts[o.account].keysOf(o.user)[id]
+	if k.uses == nil {
+		k.uses = map[Use]time.Time{}
+	}
+	if at.After(k.uses[u]) {
+		k.uses[u] = at
+	}
 }
 
 // KeyStatus is the present status of a key, "" when there is none.

@@ -1,6 +1,7 @@
 package ramtest
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -214,5 +215,36 @@ func setLogging(on bool) func(*call) (map[string]any, *apiError) {
 			t.stopped = c.s.now()
 		}
 		return nil, nil
+	}
+}
+
+// lastUsed answers GetAccessKeyLastUsed{Ips,Products,Events}: what a key of the
+// caller's account was used for, the newest first.
+func lastUsed(list, field string, of func(Use) string) func(*call) (map[string]any, *apiError) {
+	return func(c *call) (map[string]any, *apiError) {
+		if e := c.need("AccessKey"); e != nil {
+			return nil, e
+		}
+		o, ok := c.s.keys[c.params["AccessKey"]]
+		if !ok || o.account != c.caller.account {
+			return nil, errf(404, "InvalidAccessKey.NotFound", "The AccessKey does not exist: %s.", c.params["AccessKey"])
+		}
+		newest := map[string]time.Time{}
+		k := c.acct.keysOf(o.user)[c.params["AccessKey"]]
+		if k == nil { // a read that lags behind the key's creation
+			k = &key{}
+		}
+		for u, at := range k.uses {
+			if v := of(u); v != "" && at.After(newest[v]) {
+				newest[v] = at
+			}
+		}
+		names := slices.Sorted(maps.Keys(newest))
+		slices.SortStableFunc(names, func(a, b string) int { return newest[b].Compare(newest[a]) })
+		items := []any{}
+		for _, n := range names {
+			items = append(items, map[string]any{field: n, "UsedTimestamp": newest[n].UnixMilli(), "Source": "Management", "Detail": ""})
+		}
+		return map[string]any{list: items}, nil
 	}
 }

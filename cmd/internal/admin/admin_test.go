@@ -112,6 +112,14 @@ func (f *fake) ConsoleLink(_ context.Context, by string) (Link, error) {
 	return Link{URL: "http://x"}, f.note("link for %s", by)
 }
 
+func (f *fake) Card(context.Context, string) (responders.KeyCard, bool, error) {
+	return responders.KeyCard{Status: "Active"}, true, nil
+}
+
+func (f *fake) Contain(_ context.Context, alertID, kind, by string, params map[string]string) (responders.ActionDetail, error) {
+	return responders.ActionDetail{}, f.note("contain %s %s by %s %v", alertID, kind, by, params)
+}
+
 // short is a folder whose path fits into a socket's address.
 func short(t *testing.T) string {
 	t.Helper()
@@ -162,6 +170,7 @@ func TestCalls(t *testing.T) {
 		{"freeze true by " + me + " because x", func() error { _, err := c.Freeze(ctx, true, "x"); return err }},
 		{"freeze false by " + me + " because ", func() error { _, err := c.Freeze(ctx, false, ""); return err }},
 		{"redrive truncated", func() error { _, err := c.Redrive(ctx, "truncated"); return err }},
+		{"contain a k by " + me + " map[x:y]", func() error { _, err := c.Contain(ctx, "a", "k", map[string]string{"x": "y"}); return err }},
 		{"audit 7 5", func() error { _, err := c.AuditLines(ctx, 7, 5); return err }},
 		{"verify abc", func() error { _, err := c.AuditVerify(ctx, "abc"); return err }},
 		{"link for " + me, func() error { _, err := c.ConsoleLink(ctx); return err }},

@@ -17,6 +17,8 @@ type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	Alerts(ctx context.Context, limit int) ([]alert.Alert, error)
 	Alert(ctx context.Context, id string) (alert.Alert, []responders.ActionDetail, error)
+	Card(ctx context.Context, alertID string) (responders.KeyCard, bool, error)
+	Contain(ctx context.Context, alertID, kind, by string, params map[string]string) (responders.ActionDetail, error)
 	Actions(ctx context.Context) ([]responders.ActionDetail, error)
 	Action(ctx context.Context, id string) (responders.ActionDetail, error)
 	Approve(ctx context.Context, id, by, hash string) (responders.ActionDetail, error)
@@ -148,12 +150,18 @@ type Redriven struct {
 type AlertDetail struct {
 	Alert   alert.Alert               `json:"alert"`
 	Actions []responders.ActionDetail `json:"actions,omitempty"`
+	// Card is what is known of the key that the alert is about.
+	Card *responders.KeyCard `json:"card,omitempty"`
 }
 
 // change is the body of the calls that change something.
 type change struct {
 	Hash   string `json:"hash,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Alert, Kind and Params ask for an action.
+	Alert  string            `json:"alert,omitempty"`
+	Kind   string            `json:"kind,omitempty"`
+	Params map[string]string `json:"params,omitempty"`
 }
 
 // apiError is the body of every failure.

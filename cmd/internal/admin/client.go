@@ -136,6 +136,11 @@ func (c *Client) Action(ctx context.Context, id string) (responders.ActionDetail
 	return get[responders.ActionDetail](ctx, c, "/v1/actions/"+url.PathEscape(id))
 }
 
+// Contain asks for an action about an alert; somebody else has to approve it.
+func (c *Client) Contain(ctx context.Context, alertID, kind string, params map[string]string) (responders.ActionDetail, error) {
+	return post[responders.ActionDetail](ctx, c, "/v1/actions", change{Alert: alertID, Kind: kind, Params: params})
+}
+
 // Approve says yes to the action with the hash that the person was shown.
 func (c *Client) Approve(ctx context.Context, id, hash string) (responders.ActionDetail, error) {
 	return post[responders.ActionDetail](ctx, c, "/v1/actions/"+url.PathEscape(id)+"/approve", change{Hash: hash})

@@ -113,7 +113,16 @@ func handler(b Backend) http.Handler {
 	})
 	get("/v1/alerts/{id}", func(r *http.Request) (any, error) {
 		a, acts, err := b.Alert(r.Context(), r.PathValue("id"))
-		return AlertDetail{a, acts}, err
+		if err != nil {
+			return nil, err
+		}
+		d := AlertDetail{Alert: a, Actions: acts}
+		if c, ok, err := b.Card(r.Context(), a.ID); err != nil {
+			return nil, err
+		} else if ok {
+			d.Card = &c
+		}
+		return d, nil
 	})
 	get("/v1/actions", func(r *http.Request) (any, error) {
 		as, err := b.Actions(r.Context())
@@ -123,6 +132,9 @@ func handler(b Backend) http.Handler {
 		return as, err
 	})
 	get("/v1/actions/{id}", func(r *http.Request) (any, error) { return b.Action(r.Context(), r.PathValue("id")) })
+	post("/v1/actions", func(r *http.Request, c change) (any, error) {
+		return b.Contain(r.Context(), c.Alert, c.Kind, caller(r), c.Params)
+	})
 	post("/v1/actions/{id}/approve", func(r *http.Request, c change) (any, error) {
 		return b.Approve(r.Context(), r.PathValue("id"), caller(r), c.Hash)
 	})

@@ -68,6 +68,7 @@ type App struct {
 	pipe       *pipeline.Pipeline
 	machine    *responders.Machine
 	audit      *journal.Audit
+	keys       responders.KeyInformer // nil when the cloud cannot be asked
 	dispatcher *responders.Dispatcher
 	sources    []*sls.Source
 	listeners  []*slack.Listener
@@ -288,7 +289,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 		dests = append(dests, d)
 	}
 	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
-		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Log: a.log})
+		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}

@@ -15,6 +15,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
 )
 
@@ -217,4 +218,24 @@ func (a *App) AuditReplay(ctx context.Context, by string, r admin.Replayed) erro
 		return errNoResponders
 	}
 	return a.machine.AddNote(ctx, noteReplay, by, fmt.Sprintf("replay of %d events, %d alerts", r.Events, r.Alerts), r)
+}
+
+// Card implements admin.Backend.
+func (a *App) Card(ctx context.Context, alertID string) (responders.KeyCard, bool, error) {
+	if a.dispatcher == nil {
+		return responders.KeyCard{}, false, errNoResponders
+	}
+	return a.dispatcher.Card(ctx, alertID)
+}
+
+// Contain implements admin.Backend: a person asks for an action about an alert.
+func (a *App) Contain(ctx context.Context, alertID, kind, by string, params map[string]string) (responders.ActionDetail, error) {
+	if a.dispatcher == nil {
+		return responders.ActionDetail{}, errNoResponders
+	}
+	al, _, err := a.Alert(ctx, alertID)
+	if err != nil {
+		return responders.ActionDetail{}, err
+	}
+	return a.dispatcher.Contain(ctx, al, kind, by, params)
 }

@@ -25,6 +25,7 @@ func (a *App) executors(mo *responders.MachineOptions) error {
 		return err
 	}
 	a.closers = append(a.closers, client.Close)
+	a.keys = client
 	mo.Executors = client.Executors()
 	mo.Self = client.Self
 	return nil
@@ -41,3 +42,7 @@ func ramConfig(c *config.Config, p *cred.Provider) ram.Config {
 		Invalidate: p.Invalidate,
 	}
 }
+
+// Kinds describes every kind of action there is, from the mildest to the
+// strongest.
+func Kinds() ([]ram.Rung, error) { return ram.Ladder() }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
@@ -249,7 +250,29 @@ func actionCmd(e *env) *cobra.Command {
 	undo.Flags().BoolVar(&uyes, "yes", false, "do not ask")
 	undo.Flags().BoolVar(&udry, "dry-run", false, "show what would be undone and stop")
 
-	root.AddCommand(ls, show, approve, deny, undo)
+	var params []string
+	contain := operation(e, "contain ALERT KIND", "Ask for an action that no playbook asked for; another person approves it", args(2, 2, "the id of an alert and a kind of action (see `action kinds`)"), func(ctx context.Context, c *admin.Client, a []string) error {
+		set := map[string]string{}
+		for _, p := range params {
+			k, v, ok := strings.Cut(p, "=")
+			if !ok || k == "" {
+				return usagef("--param %q: want name=value", p)
+			}
+			set[k] = v
+		}
+		d, err := c.Contain(ctx, a[0], a[1], set)
+		if err != nil {
+			return err
+		}
+		printAction(e, d)
+		if d.State == responders.Refused {
+			return exit(exitRefused, errors.New("refused: "+text.Terminal(d.Reason)))
+		}
+		return nil
+	})
+	contain.Flags().StringArrayVar(&params, "param", nil, "name=value, as the kind wants; key=target acts on whom the call was about (repeatable)")
+
+	root.AddCommand(ls, show, contain, approve, deny, undo, kindsCmd(e))
 	for _, on := range []bool{true, false} {
 		use, shortText := "freeze", "Kill switch: no action is begun until unfreeze (undo stays possible)"
 		if !on {
@@ -272,6 +295,40 @@ func actionCmd(e *env) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	return root
+}
+
+// kindsCmd lists the ladder. It needs no running program and no account.
+func kindsCmd(e *env) *cobra.Command {
+	var out string
+	c := &cobra.Command{Use: "kinds", Short: "The ladder of actions: the exact call, its undo, and the RAM permissions of each", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := checkOutput(out, "table", "json"); err != nil {
+				return err
+			}
+			ks, err := app.Kinds()
+			if err != nil {
+				return err
+			}
+			if out == "json" {
+				return printJSON(e.out, ks)
+			}
+			for i, k := range ks {
+				if i > 0 {
+					fmt.Fprintln(e.out)
+				}
+				fmt.Fprintln(e.out, k.Kind)
+				fmt.Fprintf(e.out, "  does   %s\n  undo   %s\n  needs  %s\n", k.Does, k.Undo, strings.Join(k.Permissions, ", "))
+				if len(k.Params) > 0 {
+					fmt.Fprintf(e.out, "  params %s\n", strings.Join(k.Params, ", "))
+				}
+				if k.Note != "" {
+					fmt.Fprintf(e.out, "  note   %s\n", k.Note)
+				}
+			}
+			return nil
+		}}
+	addOutput(c, &out, "table, json")
+	return c
 }
 
 func printAction(e *env, d responders.ActionDetail) {

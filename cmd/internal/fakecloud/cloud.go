@@ -137,6 +137,8 @@ func (c *Cloud) Seed(record []byte) {
 		}
 		if ev.Actor.Type == event.RAMUser && ev.Actor.KeyKind == event.KeyLongTerm {
 			c.seedKey(ev.Actor.Account, ev.Actor.Name, ev.Actor.Key)
+			u := ramtest.Use{Service: strings.Clone(ev.Service), Event: strings.Clone(ev.Name), IP: strings.Clone(ev.Address.Text)}
+			c.RAM.UseKey(ev.Actor.Key, u, ev.Time)
 		}
 		if ev.Action == event.ActIAMAccessKeyCreate && ev.Outcome == event.Success && ev.Target.Key != "" && ev.Target.Name != "" && ev.Target.ID != event.RootID(ev.Recipient) {
 			c.seedKey(ev.Recipient, ev.Target.Name, ev.Target.Key)

@@ -1,0 +1,224 @@
+package responders_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	. "github.com/trailwarden/trailwarden/responders"
+)
+
+// keyFacts is a cloud that can be asked about keys.
+type keyFacts struct {
+	mu    sync.Mutex
+	card  KeyCard
+	nets  []KeyUse
+	err   error
+	asked int
+}
+
+func (k *keyFacts) KeyCard(context.Context, ActionTarget) (KeyCard, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.asked++
+	return k.card, k.err
+}
+
+func (k *keyFacts) KeyNetworks(context.Context, ActionTarget) ([]KeyUse, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.asked++
+	return k.nets, k.err
+}
+
+func created(id, key, name, newKey string, at time.Time) alert.Alert {
+	return alert.Alert{Schema: alert.Schema, ID: id, Rule: "ak.created", Signal: true, Severity: alert.Low, Outcome: "success", Time: at, LastAt: at, AccountID: account, Count: 1, Revision: 1,
+		Actor: alert.Actor{Type: "ram-user", ID: "user/" + account + "/alice", Name: "alice", AccessKeyID: key}, Target: &alert.Target{Type: "user", ID: "user/" + account + "/" + name, Name: name},
+		TargetKey: newKey, EventIDs: []string{"E-" + id}, Details: map[string]any{"call": map[string]any{"action": "iam.accesskey.create", "request_id": "R-" + id}}}
+}
+
+// The card of a leaked key comes into the thread once: services, networks,
+// policies, what the key has made, and the steps that replace it.
+func TestCardOfALeakedKey(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		facts := &keyFacts{card: KeyCard{Status: "Active", Services: []KeyUse{{"Ecs", t0}}, Networks: []KeyUse{{"198.51.100.7", t0}}, Policies: []string{"System/AdministratorAccess"}}}
+		p := w.start([]Destination{{Notifier: slack}}, func(o *DispatcherOptions) { o.Keys = facts })
+		// Long before, and a signal that is shown to nobody.
+		p.give(t, 1, created("c1", aliceAK, "backup2", "LTAI5tEXAMPLEchild00001", w.clock.Now().Add(-time.Hour)))
+		p.give(t, 2, created("c1", aliceAK, "backup2", "LTAI5tEXAMPLEchild00001", w.clock.Now().Add(-time.Hour))) // told twice
+		other := created("c2", bobAK, "elsewhere", "", w.clock.Now())
+		p.give(t, 3, other)
+		p.give(t, 4, w.leaked("a1"))
+		time.Sleep(2 * time.Minute)
+		p.stop()
+		p = w.start([]Destination{{Notifier: slack}}, func(o *DispatcherOptions) { o.Keys = facts })
+		grown := w.leaked("a1")
+		grown.Revision, grown.Count = 2, 5
+		p.give(t, 5, grown)
+		time.Sleep(2 * time.Minute)
+		p.stop()
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Inactive" {
+			t.Fatal("not contained")
+		}
+		m := slack.of("a1")
+		if len(m) != 1 {
+			t.Fatalf("%d messages", len(m))
+		}
+		thread := strings.Join(m[0].thread, "\n")
+		for _, want := range []string{"last used services: Ecs", "last used from: 198.51.100.7", "policies: System/AdministratorAccess", "made by this key: iam.accesskey.create backup2 LTAI…001",
+			"1. aliyun ram CreateAccessKey --UserName alice", "4. when nothing has missed it"} {
+			if n := strings.Count(thread, want); n != 1 {
+				t.Errorf("%q is in the thread %d times:\n%s", want, n, thread)
+			}
+		}
+		if strings.Contains(thread, "elsewhere") {
+			t.Error("another key's child is listed")
+		}
+		if facts.asked != 1 {
+			t.Errorf("asked %d times", facts.asked)
+		}
+	})
+}
+
+// A cloud that does not answer costs no containment and no message.
+func TestCardThatCannotBeMade(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}}, func(o *DispatcherOptions) { o.Keys = &keyFacts{err: errors.New("no answer")} })
+		defer p.stop()
+		p.give(t, 1, w.leaked("a1"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Inactive" || len(slack.of("a1")) != 1 {
+			t.Fatal("not contained, or not told")
+		}
+	})
+}
+
+// fencer is the cloud as an executor of another kind.
+type fencer struct{ *cloud }
+
+func (fencer) Kind() string { return KindFenceKey }
+
+// The fence around a key is drawn from its measured normal use, stays what it
+// was for one alert, and gives way to disabling where it cannot be drawn.
+func TestUsualFence(t *testing.T) {
+	usual := func(nets ...string) map[string]any {
+		var l []any
+		for _, n := range nets {
+			l = append(l, map[string]any{"network": n})
+		}
+		return map[string]any{"baseline": map[string]any{"usual": l}}
+	}
+	for name, c := range map[string]struct {
+		details map[string]any
+		facts   *keyFacts
+		alt     string
+		kind    string
+		allow   string
+		state   State
+	}{
+		"as the alert measured it": {details: usual("198.51.100.0/24", "192.0.2.0/24"), kind: KindFenceKey, allow: "192.0.2.0/24,198.51.100.0/24"},
+		"as the cloud remembers it, without the intruder": {facts: &keyFacts{nets: []KeyUse{{"203.0.113.7", t0}, {"198.51.100.9", t0}, {"198.51.100.8", t0}}},
+			kind: KindFenceKey, allow: "198.51.100.0/24"},
+		"only the intruder is known":     {facts: &keyFacts{nets: []KeyUse{{"203.0.113.7", t0}}}, alt: kind, kind: kind},
+		"a VPC would be shut out":        {facts: &keyFacts{nets: []KeyUse{{"10.0.0.7", t0}, {"198.51.100.9", t0}}}, alt: kind, kind: kind},
+		"a service would be shut out":    {facts: &keyFacts{nets: []KeyUse{{"ecs.aliyuncs.com", t0}}}, alt: kind, kind: kind},
+		"private in the baseline":        {details: usual("10.0.0.0/24"), alt: kind, kind: kind},
+		"the cloud does not answer":      {facts: &keyFacts{err: errors.New("time-out")}, alt: kind, kind: kind},
+		"nobody to ask, nothing instead": {kind: KindFenceKey, state: Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				fence := func(o *MachineOptions) { o.Executors = append(o.Executors, fencer{w.cloud}) }
+				p := w.startWith([]Destination{{Notifier: slack}}, fence, func(o *DispatcherOptions) {
+					o.Playbooks = []Playbook{{Name: "leaked-key", When: When{Rules: []string{"ak.leaked_in_use"}}, Mode: Approve,
+						Actions: []PlaybookAction{{Kind: KindFenceKey, Params: map[string]string{"allow": "usual"}, Else: c.alt, RefusalIsEvidence: true}}}}
+					if c.facts != nil {
+						o.Keys = c.facts
+					}
+				})
+				defer p.stop()
+				for rev := 1; rev <= 3; rev++ {
+					a := w.leaked("a1")
+					a.Revision, a.Details = rev, c.details
+					p.give(t, uint64(rev), a)
+					if c.facts != nil { // the world moves on; the action does not
+						c.facts.mu.Lock()
+						c.facts.nets = append(c.facts.nets, KeyUse{fmt.Sprintf("192.0.2.%d", rev), t0})
+						c.facts.mu.Unlock()
+					}
+				}
+				time.Sleep(time.Second)
+				l, err := p.m.List(ctxb, ListFilter{})
+				if err != nil || len(l) != 1 {
+					t.Fatalf("%d actions, %v", len(l), err)
+				}
+				got := l[0]
+				if got.Kind != c.kind || got.Action.Target.Params["allow"] != c.allow || c.state != "" && got.State != c.state {
+					t.Fatalf("%s allow %q, %s: %s", got.Kind, got.Action.Target.Params["allow"], got.State, got.Reason)
+				}
+				if c.state == Refused && !strings.Contains(got.Reason, "usual networks are not known") {
+					t.Fatal(got.Reason)
+				}
+			})
+		})
+	}
+}
+
+// A person asks for another rung: another person approves it, not the one who
+// asked, and the guards hold.
+func TestContainByAPerson(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.start([]Destination{{Notifier: slack}}, func(o *DispatcherOptions) { o.Playbooks = nil })
+		defer p.stop()
+		a := w.leaked("a1")
+		a.Time = w.clock.Now().Add(-3 * time.Hour) // a person is not bound by the freshness of evidence
+		p.give(t, 1, a)
+		d, err := p.Contain(ctxb, a, kind, "cli:dave", nil)
+		if err != nil || d.State != Proposed {
+			t.Fatalf("%s %s %v", d.State, d.Reason, err)
+		}
+		if _, err := p.m.Approve(ctxb, d.ID, "cli:dave", d.Hash); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), "who asks") {
+			t.Fatalf("approved by who asked: %v", err)
+		}
+		if _, err := p.m.Approve(ctxb, d.ID, "slack:UCAROL", d.Hash); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Inactive" {
+			t.Fatal("not contained")
+		}
+		for _, c := range []struct {
+			kind, by string
+			params   map[string]string
+		}{{"ram.other", "cli:dave", nil}, {kind, "", nil}, {kind, "playbook", nil}, {kind, "cli:dave", map[string]string{"key": "both"}}} {
+			if _, err := p.Contain(ctxb, a, c.kind, c.by, c.params); !errors.Is(err, ErrNotAllowed) {
+				t.Errorf("%+v: %v", c, err)
+			}
+		}
+	})
+}
+
+// In mode observe nobody gets anything done.
+func TestContainIsBoundByTheMode(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.startWith(nil, func(o *MachineOptions) { o.MaxMode = Observe })
+		defer p.stop()
+		time.Sleep(time.Second)
+		if _, err := p.Contain(ctxb, w.leaked("a1"), kind, "cli:dave", nil); !errors.Is(err, ErrNotAllowed) {
+			t.Fatal(err)
+		}
+	})
+}
