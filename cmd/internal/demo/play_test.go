@@ -53,7 +53,7 @@ func TestPlay(t *testing.T) {
 		log, _ := os.ReadFile(filepath.Join(dir, "trailwarden.log"))
 		t.Fatalf("%v\n%s\n%s", err, out.String(), log)
 	}
-	if !got.Contained || got.Undone || got.Events < 18_000 || got.FirstAlert == 0 || got.Took < got.FirstAlert {
+	if !got.Contained || !got.Approved || !got.Restarted || got.Entries == 0 || got.Undone || got.Events < 18_000 || got.FirstAlert == 0 || got.Took < got.FirstAlert {
 		t.Errorf("it came to %+v", got)
 	}
 	if !strings.Contains(asked, "undo it") {

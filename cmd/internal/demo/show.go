@@ -49,10 +49,16 @@ type Outcome struct {
 	Alerts     []alert.Alert
 	FirstAlert time.Duration // from the start
 	Contained  bool          // the stolen key went inactive
+	Approved   bool          // the admin policy was taken away after a person said yes
+	Restarted  bool          // the trail logs again
+	Entries    uint64        // of the audit log, whose chain holds
 	Undone     bool          // and was active again after the undo
 	Messages   int           // in the fake chat
 	Took       time.Duration
 }
+
+// you is whoever watches the show and says yes.
+const you = "cli:demo"
 
 const (
 	firstDays = 8           // steps in which the ordinary days are shown
@@ -126,6 +132,11 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	if o.Console {
 		cfg.Console.Enabled, cfg.Console.Listen = true, "127.0.0.1:0"
 	}
+	// A stopped trail is switched on again at once; what was granted is taken
+	// away when a person says so.
+	cfg.Respond.Playbooks = append(cfg.Respond.Playbooks,
+		responders.Playbook{Name: "stopped-trail", Mode: responders.Auto}, responders.Playbook{Name: "granted-admin", Mode: responders.Approve})
+	cfg.Respond.Approvers = []responders.Approver{{Name: "you", IDs: []string{you}}}
 	a, err := app.New(ctx, app.Options{Config: cfg, Log: slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Version:      "demo",
 		Destinations: []responders.Destination{{Notifier: term, MinSeverity: alert.Medium, StormAt: -1, CatchUpAge: -1}}})
@@ -208,6 +219,15 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 		if act.Caption != "" {
 			term.Say("  ▸ %s", act.Caption)
 		}
+		// What the intruder's calls did to the cloud.
+		switch act.Rule {
+		case "policy.admin_attached":
+			if err := cloud.RAM.Attach(Account, "System", "AdministratorAccess", "user", Victim); err != nil {
+				return out, err
+			}
+		case "trail.stopped":
+			cloud.RAM.AddTrail(Account, ramtest.Trail{Name: trailName, HomeRegion: "cn-hangzhou", EventRW: "All", TrailRegion: "All"})
+		}
 		cloud.Append(raws(act.Records)...)
 		if !until(ctx, patience, func() bool {
 			mu.Lock()
@@ -216,6 +236,25 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 		}) {
 			return out, fails("the alert " + act.Rule)
 		}
+		switch act.Rule {
+		case "policy.admin_attached":
+			d, ok := action(ctx, a, responders.KindDetachPolicy, responders.Proposed)
+			if !ok {
+				return out, fails("asking to take the policy away")
+			}
+			term.Say("  ▸ The playbook asks before it takes the policy away; a person looks and says yes:")
+			term.Say("  $ trailwarden action approve %s --yes", d.ID[:12])
+			if _, err := a.Approve(ctx, d.ID, you, d.Hash); err != nil {
+				return out, fmt.Errorf("approve: %w", err)
+			}
+			if _, out.Approved = action(ctx, a, responders.KindDetachPolicy, responders.Done); !out.Approved {
+				return out, fails("taking the policy away")
+			}
+		case "trail.stopped":
+			if _, out.Restarted = action(ctx, a, responders.KindStartTrail, responders.Done); !out.Restarted {
+				return out, fails("switching the trail on again")
+			}
+		}
 		if !pause(ctx, o.Beat) {
 			return out, ctx.Err()
 		}
@@ -223,20 +262,8 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	if out.Contained = until(ctx, patience, func() bool { return cloud.RAM.KeyStatus(BackdoorKey) == ramtest.Inactive }); !out.Contained {
 		return out, fails("disabling the key")
 	}
-	var done responders.ActionDetail
-	if !until(ctx, patience, func() bool {
-		ds, err := a.Actions(ctx)
-		if err != nil {
-			return false
-		}
-		for _, d := range ds {
-			if d.State == responders.Done && d.Action.Target.AccessKeyID == BackdoorKey {
-				done = d
-				return true
-			}
-		}
-		return false
-	}) {
+	done, ok := action(ctx, a, responders.KindDisableAccessKey, responders.Done)
+	if !ok {
 		return out, fails("recording the outcome")
 	}
 	select {
@@ -256,7 +283,7 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	term.Say("  The key %s is %s in the cloud now. Was it a mistake? Every action can be taken back:", text.MaskKey(BackdoorKey), cloud.RAM.KeyStatus(BackdoorKey))
 	if o.Ask == nil || o.Ask("  undo it (it goes back to Active; this is a fake cloud)?") {
 		term.Say("  $ trailwarden action undo %s --yes", done.ID[:12])
-		if _, err := a.Undo(ctx, done.ID, "cli:demo"); err != nil {
+		if _, err := a.Undo(ctx, done.ID, you); err != nil {
 			return out, fmt.Errorf("undo: %w", err)
 		}
 		if out.Undone = until(ctx, patience, func() bool { return cloud.RAM.KeyStatus(BackdoorKey) == ramtest.Active }); !out.Undone {
@@ -265,6 +292,28 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 		if !pause(ctx, o.Beat) {
 			return out, ctx.Err()
 		}
+	}
+	// The message of that alert as it stands in the channel now, and the chain
+	// over everything that was said and done.
+	state := "done by"
+	if out.Undone {
+		state = "undone by"
+	}
+	var thread []string
+	if !until(ctx, patience, func() bool { thread = replies(cloud, state); return len(thread) > 0 }) {
+		return out, fails("the thread that says what was done")
+	}
+	term.Print("%s", "")
+	term.Say("  The thread under that message in the team's channel:")
+	for _, l := range thread {
+		term.Say("    │ %s", text.Cut(text.Terminal(l), 110))
+	}
+	if !until(ctx, patience, func() bool {
+		r, err := a.AuditVerify(ctx, "")
+		out.Entries = r.Entries
+		return err == nil && r.OK() && r.Entries > 0 && r.Behind == 0
+	}) {
+		return out, fails("verifying the audit log")
 	}
 	if out.Alerts, err = a.Alerts(ctx, 10_000); err != nil {
 		return out, err
@@ -288,6 +337,43 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	return out, nil
 }
 
+// action waits for an action of a kind to come to a state.
+func action(ctx context.Context, a *app.App, kind string, state responders.State) (d responders.ActionDetail, ok bool) {
+	ok = until(ctx, patience, func() bool {
+		ds, err := a.Actions(ctx)
+		if err != nil {
+			return false
+		}
+		for _, x := range ds {
+			if x.Kind == kind && x.State == state {
+				d = x
+				return true
+			}
+		}
+		return false
+	})
+	return d, ok
+}
+
+// replies lists the thread of the message about the stolen key, once it says
+// how things stand.
+func replies(cloud *fakecloud.Cloud, state string) []string {
+	for _, m := range cloud.Chat.Messages(chattest.DefaultChannel) {
+		var out []string
+		said := false
+		for _, r := range m.Replies {
+			for _, l := range strings.Split(r.Text, "\n") {
+				out = append(out, l)
+				said = said || strings.Contains(l, state) && strings.Contains(l, BackdoorKey)
+			}
+		}
+		if said {
+			return out
+		}
+	}
+	return nil
+}
+
 func summary(t *Terminal, out Outcome) {
 	n := map[alert.Severity]int{}
 	for _, a := range out.Alerts {
@@ -303,11 +389,13 @@ func summary(t *Terminal, out Outcome) {
 	t.Print("  %s", t.paint(bold, "What happened"))
 	t.Print("  %d events, %d alerts (%s), the first after %.1f s", out.Events, len(out.Alerts), strings.Join(parts, ", "), out.FirstAlert.Seconds())
 	t.Print("  %d messages in the team's channel: one for each alert, edited as it grew", out.Messages)
+	taken := ""
 	if out.Undone {
-		t.Print("  1 key contained (intent journalled, called, read back) and the containment undone")
-	} else {
-		t.Print("  1 key contained (intent journalled, called, read back)")
+		taken = ", and the containment undone"
 	}
+	t.Print("  1 key contained, 1 trail switched on again (intent journalled, called, read back)%s", taken)
+	t.Print("  1 policy taken away after a person approved it")
+	t.Print("  %d entries in the audit log, its chain of hashes holds", out.Entries)
 	t.Print("  %.0f s, no account, nothing sent anywhere", out.Took.Seconds())
 	t.Print("%s", "")
 	t.Print("  %s", t.paint(bold, "Next"))
