@@ -409,10 +409,11 @@ func (d *Dispatcher) raiseFor(ctx context.Context, c ActionDetail) error {
 
 // tellsRefusal says whether people have to hear that an action was refused:
 // they asked for it to be done, and something that happened is not contained.
-// A dry-run, a past alert and a call that had no effect are no news.
+// A dry-run, a past alert and a call that had no effect are no news, and a
+// person who asked was answered at once.
 func tellsRefusal(c ActionDetail) bool {
 	guard, _, _ := strings.Cut(c.Reason, ":")
-	return c.Action.Mode != Observe && guard != originGuard{}.Name() &&
+	return c.Action.Mode != Observe && c.Action.Requester == requesterPlaybook && guard != originGuard{}.Name() &&
 		(guard != evidenceGuard{}.Name() || c.Action.Evidence.Outcome != "attempt")
 }
 

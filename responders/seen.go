@@ -60,6 +60,7 @@ func (m *Machine) stepSeen(ctx context.Context, r *record, seq uint64) (time.Tim
 	reason, next := r.Reason, r.Next
 	switch {
 	case found > 0:
+		reason = sentenceJoin(reason, "its own event is in the audit trail")
 	case now.Before(until):
 		return earliest(until, now.Add(time.Minute)), nil // another process may read the event
 	default:
