@@ -227,3 +227,42 @@ func TestLadder(t *testing.T) {
 		t.Fatalf("%v", kinds)
 	}
 }
+
+// How many calls each kind costs, the containment (read, act, read back) and
+// its undo: the figures in DESIGN.md.
+func TestCallsPerAction(t *testing.T) {
+	want := map[string][2]int{
+		responders.KindFenceKey: {9, 9}, responders.KindFenceUser: {6, 6}, responders.KindDisableAccessKey: {3, 3}, responders.KindBlockConsole: {7, 7},
+		responders.KindQuarantineUser: {5, 3}, responders.KindCutRoleSessions: {7, 7}, responders.KindNarrowTrust: {3, 3}, responders.KindDetachPolicy: {5, 3},
+		responders.KindSetPolicyVersion: {3, 3}, responders.KindRemoveFromGroup: {7, 3}, responders.KindStartTrail: {3, 3},
+	}
+	for _, a := range cases() {
+		r := newRig(t)
+		if _, err := r.c.Self(t.Context()); err != nil { // once for the process
+			t.Fatal(err)
+		}
+		count := func() int {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			n := len(r.seen)
+			r.seen = nil
+			return n
+		}
+		count()
+		e := r.exec(a.Kind)
+		prior, err := e.Read(t.Context(), a)
+		if err == nil {
+			_, err = e.Execute(t.Context(), a, prior)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		do := count()
+		if _, err := e.Undo(t.Context(), a, prior); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int{do, count()}; got != want[a.Kind] {
+			t.Errorf("%s: %d calls and %d for the undo, DESIGN.md says %v", a.Kind, got[0], got[1], want[a.Kind])
+		}
+	}
+}

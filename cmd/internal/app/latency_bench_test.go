@@ -11,6 +11,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/responders/chattest"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
 )
 
 // BenchmarkSLSToSlack measures from a record being readable in SLS to the
@@ -64,4 +65,60 @@ func BenchmarkSLSToSlack(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "median-ms")
 	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+}
+
+// BenchmarkLeakedKeyToContained measures from the first restricted call being
+// readable in SLS to the key being inactive in the cloud, in mode auto, over
+// the real SDKs, with the intent journalled before the call. Run with
+// -benchtime 20x.
+func BenchmarkLeakedKeyToContained(b *testing.B) {
+	cloud, err := fakecloud.Start(fakecloud.Options{Dir: b.TempDir(), ChatRate: -1}, []string{"1000000000000001"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cloud.Close()
+	cfg, err := config.Load(cloud.Config, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}()
+	contain := func(i int) time.Duration {
+		key := fmt.Sprintf("LTAI5tEXAMPLEleak%06d", i)
+		record := fmt.Appendf(nil, `{"eventId":"leak-%d","eventName":"ListUsers","serviceName":"Ram","eventType":"ApiCall","eventRW":"Read","eventTime":%q,"sourceIpAddress":"203.0.113.%d","userAgent":"x","requestId":"leak-%d","recipientAccountId":"1000000000000001","errorCode":"Forbidden","errorMessage":"There is a risk of leakage of this AccessKey.","userIdentity":{"type":"ram-user","accountId":"1000000000000001","principalId":"2000000000000001","userName":"user%d","accessKeyId":%q}}`,
+			i, time.Now().UTC().Format("2006-01-02T15:04:05Z"), i%250, i, i, key)
+		cloud.Seed(record)
+		now := time.Now()
+		cloud.Append(record)
+		for cloud.RAM.KeyStatus(key) != ramtest.Inactive {
+			if time.Since(now) > 30*time.Second {
+				b.Fatal("not contained within 30 s")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return time.Since(now)
+	}
+	contain(0) // until everything is up
+	var took []time.Duration
+	i := 0
+	for b.Loop() {
+		i++
+		time.Sleep(700*time.Millisecond + time.Duration(i*37%200)*time.Millisecond)
+		took = append(took, contain(i))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "median-ms")
+	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+	b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "max-ms")
 }
