@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -96,5 +98,51 @@ func (d *Dispatcher) ownCall(ctx context.Context, a *alert.Alert) error {
 	if len(a.EventIDs) > 0 {
 		id = a.EventIDs[0]
 	}
-	return d.m.NoteOwnCall(ctx, called(a, "request_id"), id, a.Time)
+	if err := d.m.NoteOwnCall(ctx, called(a, "request_id"), id, a.Time); err != nil {
+		return err
+	}
+	return d.foreign(ctx, a, id)
+}
+
+// RuleForeignCall is raised when the responder's identity made a call that no
+// action asked for: somebody else has its credentials, or its name.
+const RuleForeignCall = "self.foreign_call"
+
+// ownEvents are the calls that actions make.
+var ownEvents = []string{"UpdateAccessKey", "SetAccessKeyPolicy", "UpdateLoginProfile", "CreatePolicy", "DeletePolicy",
+	"AttachPolicyToUser", "AttachPolicyToRole", "AttachPolicyToGroup", "DetachPolicyFromUser", "DetachPolicyFromRole", "DetachPolicyFromGroup",
+	"SetDefaultPolicyVersion", "UpdateRole", "AddUserToGroup", "RemoveUserFromGroup", "StartLogging", "StopLogging"}
+
+// OwnEvent says whether an event of this name can be a call of an action. What
+// our own identity does besides is told like anybody's.
+func OwnEvent(name string) bool {
+	return slices.ContainsFunc(ownEvents, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+// asked says whether some action in the account was under way at a time. It
+// reads the journal, so that actions of other processes count.
+func (m *Machine) asked(ctx context.Context, account string, at time.Time) (bool, error) {
+	const slack = 10 * time.Minute // clocks differ, and a lost answer is found out later
+	ds, err := m.List(ctx, ListFilter{Account: account})
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(ds, func(d ActionDetail) bool {
+		return d.Attempt > 0 && at.After(d.ProposedAt.Add(-slack)) && at.Before(d.At.Add(slack))
+	}), nil
+}
+
+// foreign raises an alert about a call of our identity that no action made.
+func (d *Dispatcher) foreign(ctx context.Context, a *alert.Alert, event string) error {
+	if d.now().Sub(a.Time) > seenFor {
+		return nil // of a time before this journal, perhaps
+	}
+	ok, err := d.m.asked(ctx, a.AccountID, a.Time)
+	if err != nil || ok {
+		return err
+	}
+	about := ActionDetail{Action: Action{AlertID: a.ID, Rule: a.Rule, Target: ActionTarget{AccountID: a.AccountID, UserName: orEmpty(a.Target).Name}, Evidence: Evidence{EventIDs: a.EventIDs}}}
+	return d.raise(ctx, RuleForeignCall, event, "The responder's identity made a call that no action asked for: "+detail(a, "event"),
+		fmt.Sprintf("%s, from %s; no action was under way in account %s, so somebody else has trailwarden's credentials or uses its name; next: rotate or narrow the responder's role, then look at what it did", a.Reason, a.SourceIP, a.AccountID),
+		alert.Critical, &about, "")
 }

@@ -134,3 +134,41 @@ func TestOwnCallThroughTheDispatcher(t *testing.T) {
 		})
 	}
 }
+
+// A call of our identity that no action asked for is told; ours are not.
+func TestForeignCall(t *testing.T) {
+	own := func(w *world, id string) alert.Alert {
+		return alert.Alert{Schema: alert.Schema, ID: id, Rule: RuleOwnCall, Signal: true, Severity: alert.Info, Outcome: "success", Time: w.clock.Now(), LastAt: w.clock.Now(),
+			EventIDs: []string{"E-" + id}, Details: map[string]any{"event": "Ram:AttachPolicyToUser", "call": map[string]any{"request_id": "R-" + id}}, Revision: 1, Count: 1, AccountID: account}
+	}
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		p := w.startWith([]Destination{{Notifier: slack}}, confirming)
+		defer p.stop()
+		told := func() (n int) {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			for _, m := range slack.all() {
+				if m.last.Alert.Rule == RuleForeignCall {
+					n++
+				}
+			}
+			return n
+		}
+		p.give(t, 1, own(w, "stranger"), own(w, "stranger"))
+		if n := told(); n != 1 {
+			t.Fatalf("told %d times of a stranger", n)
+		}
+		p.give(t, 2, w.leaked("a1"))
+		time.Sleep(10 * time.Second)
+		p.give(t, 3, own(w, "ours"))
+		if n := told(); n != 1 {
+			t.Fatalf("our own call is told: %d", n)
+		}
+		time.Sleep(3 * time.Hour)
+		p.give(t, 4, own(w, "later"))
+		if n := told(); n != 2 {
+			t.Fatalf("told %d times of a stranger long after our action", n)
+		}
+	})
+}

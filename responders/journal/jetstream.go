@@ -391,6 +391,15 @@ func (j *JetStream) each(ctx context.Context, filter string, policy jetstream.De
 	if err != nil {
 		return fmt.Errorf("journal: read %s: %w", filter, err)
 	}
+	// The server would keep it for minutes, and a program that lists often
+	// would have thousands.
+	defer func() {
+		if info := cons.CachedInfo(); info != nil {
+			dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout)
+			defer cancel()
+			_ = j.stream.DeleteConsumer(dctx, info.Name) // it ends by itself otherwise
+		}
+	}()
 	info, err := cons.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("journal: read %s: %w", filter, err)

@@ -714,3 +714,22 @@ func TestFollow(t *testing.T) {
 		}
 	})
 }
+
+// Reading leaves nothing behind on the server.
+func TestReadingLeavesNoConsumers(t *testing.T) {
+	j := open(t, startServer(t, t.TempDir()), Options{})
+	if _, err := j.Append(t.Context(), "alert", "a", []byte("x"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		for _, kind := range []string{"alert", "notice"} { // one that has records, one that has none
+			if err := j.EachLast(t.Context(), kind, func(string, responders.Entry) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	info, err := j.stream.Info(t.Context())
+	if err != nil || info.State.Consumers != 0 {
+		t.Fatalf("%d consumers are left, %v", info.State.Consumers, err)
+	}
+}

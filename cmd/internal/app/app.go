@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,7 +151,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		pc.Worker = pipeline.WorkerConfig{
 			NewEngine: pipeline.DetectorEngines(a.rules, func(partition int) detectors.EngineConfig {
 				return detectors.EngineConfig{Grace: grace, IdleAfter: idle, DedupHorizon: c.Detect.DedupFor.Std(),
-					DedupMax: c.Detect.DedupMax, Judge: js.add(partition), Except: learning(warm),
+					DedupMax: c.Detect.DedupMax, Judge: js.add(partition), Except: withheld(warm, c.Detect.Lists["own_principals"]),
 					OnRuleError: func(e detectors.RuleError) {
 						a.ruleErr.note(e, time.Now())
 						a.log.Error("a rule could not be evaluated", "error", e.Error())
@@ -232,14 +233,29 @@ func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
 	}})
 }
 
-// learning withholds what is found on events before until: they only teach
-// what is normal. It returns nil when there is nothing to withhold.
-func learning(until time.Time) func(*event.Event, *alert.Detection) (string, bool) {
-	if until.IsZero() {
+// withheld keeps back what is found on events before until, which only teach
+// what is normal, and what is found on our own containment: taking a policy away
+// looks like an attack. Only the calls that actions make are left out, only of
+// the identities that the list own_principals names, and the rule self.own_call
+// is not: a call that no action asked for is told. It returns nil when there is
+// nothing to withhold.
+func withheld(until time.Time, ours []string) func(*event.Event, *alert.Detection) (string, bool) {
+	if until.IsZero() && len(ours) == 0 {
 		return nil
 	}
-	return func(_ *event.Event, d *alert.Detection) (string, bool) {
-		return "before detect.learn_until", d.Time.Before(until)
+	return func(ev *event.Event, d *alert.Detection) (string, bool) {
+		if d.Time.Before(until) {
+			return "before detect.learn_until", true
+		}
+		if ev == nil || d.Rule == responders.RuleOwnCall || ev.Outcome != event.Success || !responders.OwnEvent(ev.Name) {
+			return "", false
+		}
+		for _, p := range ours {
+			if strings.EqualFold(p, ev.Actor.ID) || strings.EqualFold(p, ev.Actor.Name) || ev.Actor.Role != "" && strings.EqualFold(p, ev.Actor.Role) {
+				return "our own containment", true
+			}
+		}
+		return "", false
 	}
 }
 
@@ -318,6 +334,13 @@ func Check(c *config.Config) (warnings []string, err error) {
 	}
 	if len(c.Notify.Slack) == 0 {
 		warnings = append(warnings, "notify is empty: nobody is told")
+	}
+	kinds := responders.Kinds()
+	if !c.Respond.RAM.Enabled {
+		kinds = nil // nothing is done, whatever a playbook says
+	}
+	if err := responders.ValidatePlaybooks(responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks), c.Respond.Approvers, kinds); err != nil {
+		errs = append(errs, fmt.Errorf("respond: %w", err))
 	}
 	acts := false
 	for _, p := range responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks) {

@@ -177,7 +177,7 @@ func TestLiveEqualsReplay(t *testing.T) {
 
 // What lies before learn_until teaches and is not told.
 func TestLearnUntil(t *testing.T) {
-	fn := learning(time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC))
+	fn := withheld(time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC), nil)
 	for at, want := range map[string]bool{"2026-11-24T23:59:59Z": true, "2026-11-25T00:00:00Z": false} {
 		when, err := time.Parse(time.RFC3339, at)
 		if err != nil {
@@ -187,7 +187,7 @@ func TestLearnUntil(t *testing.T) {
 			t.Errorf("%s: withheld %v, want %v", at, got, want)
 		}
 	}
-	if learning(time.Time{}) != nil {
+	if withheld(time.Time{}, nil) != nil {
 		t.Error("without learn_until nothing may be withheld")
 	}
 }
