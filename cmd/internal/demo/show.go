@@ -2,12 +2,14 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -295,12 +297,16 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	}
 	// The message of that alert as it stands in the channel now, and the chain
 	// over everything that was said and done.
-	state := "done by"
+	state := "" // the card is there in any case
 	if out.Undone {
-		state = "undone by"
+		state = "undone"
 	}
 	var thread []string
-	if !until(ctx, patience, func() bool { thread = replies(cloud, state); return len(thread) > 0 }) {
+	says := func(l string) bool { return strings.Contains(l, state) }
+	// A long thread counts its last lines instead of showing them; the message
+	// says how things stand in any case.
+	if !until(ctx, 10*time.Second, func() bool { thread = replies(cloud, state); return slices.ContainsFunc(thread, says) }) &&
+		!until(ctx, patience, func() bool { thread = replies(cloud, state); return len(thread) > 0 }) {
 		return out, fails("the thread that says what was done")
 	}
 	term.Print("%s", "")
@@ -355,21 +361,19 @@ func action(ctx context.Context, a *app.App, kind string, state responders.State
 	return d, ok
 }
 
-// replies lists the thread of the message about the stolen key, once it says
-// how things stand.
+// replies lists the thread of the message about the stolen key, once the
+// message or its thread says how things stand.
 func replies(cloud *fakecloud.Cloud, state string) []string {
 	for _, m := range cloud.Chat.Messages(chattest.DefaultChannel) {
+		all, err := json.Marshal(m)
+		if err != nil || !strings.Contains(strings.ToLower(string(all)), state) || !strings.Contains(string(all), "CreateAccessKey --UserName "+Victim) {
+			continue
+		}
 		var out []string
-		said := false
 		for _, r := range m.Replies {
-			for _, l := range strings.Split(r.Text, "\n") {
-				out = append(out, l)
-				said = said || strings.Contains(l, state) && strings.Contains(l, BackdoorKey)
-			}
+			out = append(out, strings.Split(r.Text, "\n")...)
 		}
-		if said {
-			return out
-		}
+		return out
 	}
 	return nil
 }
