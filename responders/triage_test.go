@@ -133,3 +133,60 @@ func TestDispatcherFollow(t *testing.T) {
 	end()
 	<-ended
 }
+
+// A person may ask for what can be done about an alert; somebody else decides.
+func TestRequest(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(o *MachineOptions) { o.Journal = w.mem })
+	d, err := NewDispatcher(DispatcherOptions{Journal: w.mem, Machine: m, Now: w.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	a := leakedAlert("a1", aliceAK, "alice", w.clock.Now())
+	a.Outcome = "success"
+	if err := d.Handle(ctx, 0, 1, []alert.Alert{a}); err != nil {
+		t.Fatal(err)
+	}
+	offers, err := d.Offers(ctx, "a1")
+	if err != nil || len(offers) != 1 || offers[0].Kind != KindDisableAccessKey || !strings.Contains(offers[0].Describe, aliceAK) {
+		t.Fatalf("offers %+v %v", offers, err)
+	}
+	if _, err := d.Request(ctx, "a1", "nosuch", "slack:UCAROL"); !errors.Is(err, ErrNoAction) {
+		t.Errorf("what is not offered: %v", err)
+	}
+	if _, err := d.Request(ctx, "a1", offers[0].ID, ""); !errors.Is(err, ErrNotAllowed) {
+		t.Errorf("by nobody: %v", err)
+	}
+	if _, err := d.Request(ctx, "nosuch", offers[0].ID, "slack:UCAROL"); !errors.Is(err, ErrNoAlert) {
+		t.Errorf("about nothing: %v", err)
+	}
+	got, err := d.Request(ctx, "a1", offers[0].ID, "slack:UCAROL")
+	if err != nil || got.State != Proposed || got.Action.Requester != "slack:UCAROL" || got.Action.Mode != Approve {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if again, err := d.Offers(ctx, "a1"); err != nil || len(again) != 0 {
+		t.Errorf("offered again: %+v %v", again, err)
+	}
+	if _, err := m.Approve(ctx, got.ID, "ram:"+account+"/carol", got.Hash); !errors.Is(err, ErrNotAllowed) {
+		t.Errorf("by the one who asked, under another name: %v", err)
+	}
+	if w.cloud.status(aliceAK) != "Active" {
+		t.Fatal("done without a yes")
+	}
+	if _, err := m.Approve(ctx, got.ID, "cli:dave", got.Hash); err != nil {
+		t.Fatal(err)
+	}
+	w.drive(m, time.Hour)
+	if w.cloud.status(aliceAK) != "Inactive" {
+		t.Errorf("the key is %s", w.cloud.status(aliceAK))
+	}
+	// Where nothing may be changed nothing is offered.
+	m = w.machine(func(o *MachineOptions) { o.Journal, o.MaxMode = w.mem, Observe })
+	if d, err = NewDispatcher(DispatcherOptions{Journal: w.mem, Machine: m, Now: w.clock.Now}); err != nil {
+		t.Fatal(err)
+	}
+	if offers, err := d.Offers(ctx, "a1"); err != nil || len(offers) != 0 {
+		t.Errorf("offered in mode observe: %+v %v", offers, err)
+	}
+}

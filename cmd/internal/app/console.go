@@ -189,6 +189,16 @@ func (b *consoleBackend) Triage(ctx context.Context, id string, q responders.Tri
 	return b.dispatcher.Triage(ctx, id, q)
 }
 
+// Offers implements console.Backend.
+func (b *consoleBackend) Offers(ctx context.Context, alertID string) ([]responders.Offer, error) {
+	return b.dispatcher.Offers(ctx, alertID)
+}
+
+// Request implements console.Backend.
+func (b *consoleBackend) Request(ctx context.Context, alertID, actionID, by string) (responders.ActionDetail, error) {
+	return b.dispatcher.Request(ctx, alertID, actionID, by)
+}
+
 // TriageOf implements console.Backend.
 func (b *consoleBackend) TriageOf(ctx context.Context, id string) (responders.Triage, error) {
 	return b.dispatcher.TriageOf(ctx, id)

@@ -22,6 +22,10 @@ type Backend interface {
 	Alert(ctx context.Context, id string) (alert.Alert, error)
 	TriageOf(ctx context.Context, id string) (responders.Triage, error)
 	Triage(ctx context.Context, id string, q responders.TriageRequest) (responders.Triage, error)
+	// Offers lists the actions that can be asked for about an alert, Request
+	// asks for one; somebody else has to approve it.
+	Offers(ctx context.Context, alertID string) ([]responders.Offer, error)
+	Request(ctx context.Context, alertID, actionID, by string) (responders.ActionDetail, error)
 	Action(ctx context.Context, id string) (responders.ActionDetail, error)
 	Approve(ctx context.Context, id, by, hash string) (responders.ActionDetail, error)
 	Deny(ctx context.Context, id, by, reason string) (responders.ActionDetail, error)

@@ -360,6 +360,38 @@ func TestApproveAndUndo(t *testing.T) {
 	}
 }
 
+// An analyst asks for containment; the one who asked cannot approve it.
+func TestAskForContainment(t *testing.T) {
+	w := newWorld(t)
+	w.cloud.keys[aliceKey] = "Active"
+	a := sample(1, time.Now().UTC().Add(-time.Minute))
+	w.raise(a)
+	carol := w.as("carol")
+	var f AlertFacts
+	carol.json("/alerts/"+a.ID, &f)
+	if len(f.Offers) == 0 || !strings.Contains(f.Offers[0].Describe, aliceKey) {
+		t.Fatalf("offers: %+v", f.Offers)
+	}
+	form := url.Values{"csrf": {carol.csrf()}, "action": {f.Offers[0].ID}, "back": {"/alerts/" + a.ID}}
+	if r := carol.post("/alerts/"+a.ID+"/request", form, "Accept", "text/html"); r.status != 200 || !strings.Contains(r.body, "cannot approve it") {
+		t.Fatalf("asking: %d, %+v", r.status, w.index.Actions())
+	}
+	if r := carol.post("/alerts/"+a.ID+"/request", form, "Accept", "application/json"); r.status != 404 {
+		t.Errorf("asking again: %d", r.status)
+	}
+	d := w.index.Actions()[0]
+	if d.State != responders.Proposed || d.Action.Requester != "cli:carol" {
+		t.Fatalf("%+v", d)
+	}
+	if r := carol.post("/actions/"+d.ID+"/approve", url.Values{"csrf": {carol.csrf()}, "hash": {d.Hash}}); r.status != 403 {
+		t.Errorf("approving what one asked for: %d", r.status)
+	}
+	if _, err := w.machine.Approve(t.Context(), d.ID, "web:dave", d.Hash); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the key", func() bool { return w.cloud.state(aliceKey) == "Inactive" })
+}
+
 func TestRoles(t *testing.T) {
 	w := newWorld(t, func(o *Options) {
 		o.Mode = Proxy

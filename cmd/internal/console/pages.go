@@ -205,6 +205,7 @@ type AlertFacts struct {
 	Account      string                    `json:"account,omitempty"`
 	Triage       responders.Triage         `json:"triage"`
 	Actions      []responders.ActionDetail `json:"actions"`
+	Offers       []responders.Offer        `json:"offers"` // what can be asked for
 	Evidence     []Evidence                `json:"evidence"`
 	Why          []string                  `json:"why,omitempty"` // the rule's condition on the first evidence, part by part
 	Similar      []index.Alert             `json:"similar"`       // in 90 days, at most 10
@@ -247,6 +248,12 @@ func (q *ask) alertPage() error {
 	}
 	if f.Triage, err = q.s.o.Backend.TriageOf(ctx, a.ID); err != nil {
 		return err
+	}
+	if f.Offers, err = q.s.o.Backend.Offers(ctx, a.ID); err != nil {
+		return err
+	}
+	if f.Offers == nil {
+		f.Offers = []responders.Offer{}
 	}
 	line, ok := q.s.o.Index.Alert(a.ID)
 	if !ok { // older than what the index holds
@@ -349,6 +356,14 @@ func (q *ask) triage() error {
 		return !ok || a.State == t.State && a.Owner == t.Owner && a.Verdict == t.Verdict
 	})
 	return q.back("/alerts/"+url.PathEscape(id), t)
+}
+
+// request asks for containment in this person's name.
+func (q *ask) request() error {
+	id := q.r.PathValue("id")
+	return q.decide(func(b map[string]string) (responders.ActionDetail, error) {
+		return q.s.o.Backend.Request(q.r.Context(), id, b["action"], q.u.By)
+	})
 }
 
 // settle waits a moment until the index has seen what was just done, so that
@@ -502,7 +517,7 @@ func (q *ask) decide(do func(b map[string]string) (responders.ActionDetail, erro
 				return x.Seq >= d.Seq
 			}
 		}
-		return true
+		return false // not there yet
 	})
 	return q.back("/actions/"+url.PathEscape(d.ID), d)
 }

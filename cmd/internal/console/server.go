@@ -230,6 +230,7 @@ func (s *Server) routes() http.Handler {
 	handle("GET /strip", Viewer, (*ask).strip)
 	handle("GET /alerts/{id}", Viewer, (*ask).alertPage)
 	handle("POST /alerts/{id}/triage", Analyst, (*ask).triage)
+	handle("POST /alerts/{id}/request", Analyst, (*ask).request)
 	handle("GET /entities/{kind}", Viewer, (*ask).entityPage)
 	handle("GET /rules", Viewer, (*ask).rulesPage)
 	handle("POST /rules/try", Analyst, (*ask).try)

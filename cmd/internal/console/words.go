@@ -113,6 +113,7 @@ var zh = map[string]string{
 	"%s evaluations failed since the start; the last: %s": "启动以来 %s 次评估失败;最近一次:%s", "Condition": "条件", "detector": "检测器", "all of them": "全部",
 	"alerts per day, 30 days": "每日告警,30 天", "%s to %s: %s alerts": "%s 至 %s:%s 条告警",
 	"Waiting for a person": "等待人工", "Nothing waits.": "没有等待项。", "Log": "记录", "Nothing was done yet.": "尚无操作。",
+	"Ask for containment…": "请求遏制…", "Somebody else has to approve it. The exact call is what you see here.": "须由他人批准。确切的调用即此处所示。", "Ask for: %s": "请求:%s", "Ask for it": "请求",
 	"Audit log, the newest entries": "审计日志,最新条目", "Audit log": "审计日志", "what about": "对象", "what": "内容", "Notices are left out. All of it, and whether it is whole:": "未列出通知。全部内容及完整性:",
 	"Every step is in the journal, chained by hashes; replays run on the command line and cannot act.": "每一步都在以哈希相连的日志中;回放在命令行运行,无法执行操作。",
 	"Kind": "种类", "Account": "账号", "User": "用户", "Role": "角色", "Mode": "模式", "Steps": "步骤", "Refused requests": "被拒绝的请求",

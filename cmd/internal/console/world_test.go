@@ -213,6 +213,12 @@ func (w *world) TriageOf(ctx context.Context, id string) (responders.Triage, err
 func (w *world) Triage(ctx context.Context, id string, q responders.TriageRequest) (responders.Triage, error) {
 	return w.disp.Triage(ctx, id, q)
 }
+func (w *world) Offers(ctx context.Context, id string) ([]responders.Offer, error) {
+	return w.disp.Offers(ctx, id)
+}
+func (w *world) Request(ctx context.Context, id, action, by string) (responders.ActionDetail, error) {
+	return w.disp.Request(ctx, id, action, by)
+}
 func (w *world) Action(ctx context.Context, id string) (responders.ActionDetail, error) {
 	return w.machine.Show(ctx, id)
 }
