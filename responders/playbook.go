@@ -13,7 +13,7 @@ import (
 
 // Playbook maps alerts to ordered actions. Names are unique.
 type Playbook struct {
-	Name    string           `yaml:"name" json:"name"`
+	Name    string           `yaml:"name" json:"name" doc:"a built-in playbook named again inherits what is left out"`
 	When    When             `yaml:"when" json:"when"`
 	Mode    Mode             `yaml:"mode" json:"mode" doc:"observe (default), approve or auto"`
 	Actions []PlaybookAction `yaml:"actions" json:"actions" doc:"in the order in which they are proposed"`
@@ -65,16 +65,16 @@ const (
 // Protection cannot be lifted here, only added to.
 type GuardOverrides struct {
 	Protected      Protected `yaml:"protected" json:"protected" doc:"protected besides those of respond.guards"`
-	MaxEvidenceAge Duration  `yaml:"max_evidence_age" json:"max_evidence_age,omitzero"`
-	PerHour        int       `yaml:"per_hour" json:"per_hour,omitempty"`
-	PerAccountHour int       `yaml:"per_account_hour" json:"per_account_hour,omitempty"`
-	PerAccountDay  int       `yaml:"per_account_day" json:"per_account_day,omitempty"`
+	MaxEvidenceAge Duration  `yaml:"max_evidence_age" json:"max_evidence_age,omitzero" doc:"as in respond.guards, for this playbook"`
+	PerHour        int       `yaml:"per_hour" json:"per_hour,omitempty" doc:"as in respond.guards, for this playbook"`
+	PerAccountHour int       `yaml:"per_account_hour" json:"per_account_hour,omitempty" doc:"as in respond.guards, for this playbook"`
+	PerAccountDay  int       `yaml:"per_account_day" json:"per_account_day,omitempty" doc:"as in respond.guards, for this playbook"`
 	Shared         bool      `yaml:"shared" json:"shared,omitempty" doc:"mode auto may act on roles, groups and policies by itself; without it a person approves, since others depend on them"`
 }
 
 // Approver is a person who may approve, deny and undo.
 type Approver struct {
-	Name string `yaml:"name" json:"name"`
+	Name string `yaml:"name" json:"name" doc:"the person, as playbooks name them"`
 	// IDs are the forms in which the person appears, each with the place it
 	// comes from: "slack:U0123", "cli:alice", "ram:1000000000000001/alice".
 	IDs      []string `yaml:"ids" json:"ids" doc:"how the person appears: slack:U…, cli:<user>, ram:<account>/<user>"`

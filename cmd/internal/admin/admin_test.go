@@ -92,6 +92,19 @@ func (f *fake) Parked(_ context.Context, limit int) ([]Parked, error) {
 	return nil, f.note("parked %d", limit)
 }
 
+func (f *fake) Tap(ctx context.Context, frames int, follow bool, fn func(Tapped) error) error {
+	for i := range frames {
+		if err := fn(Tapped{Partition: i, Source: "s", Record: fmt.Sprintf(`{"n":%d}`, i)}); err != nil {
+			return err
+		}
+	}
+	if follow {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return f.err
+}
+
 func (f *fake) Redrive(_ context.Context, reason string) (Redriven, error) {
 	return Redriven{}, f.note("redrive %s", reason)
 }
@@ -418,5 +431,31 @@ func TestStatusShape(t *testing.T) {
 		`"partitions":[{"partition":0,"evaluated":0,"duplicates":0,"late":0,"lag":0}],"rules":0,"store":{"embedded":false,"bytes":0,"fraction":0}}`
 	if string(b) != want {
 		t.Errorf("\n got %s\nwant %s", b, want)
+	}
+}
+
+func TestTapStreams(t *testing.T) {
+	f := &fake{}
+	_, c := serve(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var got []string
+	// Following ends when the reader has had enough.
+	err := c.Tap(ctx, 3, true, func(x Tapped) error {
+		if got = append(got, x.Record); len(got) == 3 {
+			return io.EOF
+		}
+		return nil
+	})
+	if !errors.Is(err, io.EOF) || len(got) != 3 || got[2] != `{"n":2}` {
+		t.Errorf("%v %v", got, err)
+	}
+	// What fails in the middle is said, not taken for the end.
+	f.err = errors.New("the store is gone")
+	if err := c.Tap(ctx, 1, false, func(Tapped) error { return nil }); err == nil || err.Error() != "the store is gone" {
+		t.Errorf("got %v", err)
+	}
+	if err := Dial(t.TempDir()).Tap(ctx, 1, false, func(Tapped) error { return nil }); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("got %v", err)
 	}
 }

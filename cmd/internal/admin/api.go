@@ -32,6 +32,10 @@ type Backend interface {
 	AuditReplay(ctx context.Context, by string, r Replayed) error
 	// ConsoleLink makes a link that signs a browser in to the console as by.
 	ConsoleLink(ctx context.Context, by string) (Link, error)
+	// Tap hands out records in the order in which they were stored: those of
+	// the last frames, and with follow what is stored from then on, until ctx
+	// ends or fn fails.
+	Tap(ctx context.Context, frames int, follow bool, fn func(Tapped) error) error
 }
 
 // Link is where a browser finds the console, signed in.
@@ -45,6 +49,14 @@ type Replayed struct {
 	Rules  string   `json:"rules"` // hash of the rule set
 	Events uint64   `json:"events"`
 	Alerts int      `json:"alerts"`
+}
+
+// Tapped is one record as it was stored.
+type Tapped struct {
+	Partition int       `json:"partition"`
+	Received  time.Time `json:"received"`
+	Source    string    `json:"source"`
+	Record    string    `json:"record"`
 }
 
 // Status is the state of a running program, as `trailwarden status` shows it.

@@ -72,11 +72,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op == "dial" {
-			return fmt.Errorf("%w: nobody listens on %s (start `trailwarden run`, or name its configuration with --config)", ErrNotRunning, filepath.Join(c.dir, SocketName))
-		}
-		return err
+		return c.dialError(err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
@@ -99,6 +95,14 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 		return errors.New(e.Error)
 	}
 	return json.Unmarshal(b, into)
+}
+
+func (c *Client) dialError(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("%w: nobody listens on %s (start `trailwarden run`, or name its configuration with --config)", ErrNotRunning, filepath.Join(c.dir, SocketName))
+	}
+	return err
 }
 
 func get[T any](ctx context.Context, c *Client, path string) (v T, err error) {
@@ -195,4 +199,42 @@ func (c *Client) AuditReplay(ctx context.Context, r Replayed) error {
 // asks.
 func (c *Client) ConsoleLink(ctx context.Context) (Link, error) {
 	return post[Link](ctx, c, "/v1/console/link", change{})
+}
+
+// Tap hands out records as Backend.Tap does, until ctx ends or fn fails.
+func (c *Client) Tap(ctx context.Context, frames int, follow bool, fn func(Tapped) error) error {
+	q := url.Values{"limit": {strconv.Itoa(frames)}}
+	if !follow {
+		q.Set("follow", "no")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://trailwarden/v1/tap?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	stream := *c.http
+	stream.Timeout = 0
+	resp, err := stream.Do(req)
+	if err != nil {
+		return c.dialError(err)
+	}
+	defer resp.Body.Close()
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var line struct {
+			Tapped
+			apiError
+		}
+		if err := dec.Decode(&line); err != nil {
+			if errors.Is(err, io.EOF) || ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("the running program went away: %w", err)
+		}
+		if line.Error != "" {
+			return errors.New(line.Error)
+		}
+		if err := fn(line.Tapped); err != nil {
+			return err
+		}
+	}
 }

@@ -181,9 +181,32 @@ func handler(b Backend) http.Handler {
 		}
 		return ps, err
 	})
+	mux.HandleFunc("GET /v1/tap", func(w http.ResponseWriter, r *http.Request) { tap(w, r, b) })
 	post("/v1/parked/redrive", func(r *http.Request, c change) (any, error) { return b.Redrive(r.Context(), c.Reason) })
 	post("/v1/console/link", func(r *http.Request, _ change) (any, error) { return b.ConsoleLink(r.Context(), caller(r)) })
 	return mux
+}
+
+// tap streams records, one JSON object on each line. An error after the first
+// line can only end the stream; it is said in a line of its own.
+func tap(w http.ResponseWriter, r *http.Request, b Backend) {
+	frames, err := limit(r, 1)
+	if err != nil {
+		reply(w, nil, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
+	_ = flush.Flush() // the client sees that it is connected
+	err = b.Tap(r.Context(), frames, r.URL.Query().Get("follow") != "no", func(t Tapped) error {
+		if err := enc.Encode(t); err != nil {
+			return err
+		}
+		return flush.Flush()
+	})
+	if err != nil && r.Context().Err() == nil {
+		_ = enc.Encode(apiError{Error: err.Error(), Kind: "internal"}) // the client may be gone
+	}
 }
 
 type badRequest string

@@ -64,6 +64,7 @@ type App struct {
 	version string
 	started time.Time
 
+	meters     *meters
 	rules      *rules.Set
 	bus        *bus.Bus
 	pipe       *pipeline.Pipeline
@@ -101,7 +102,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if has(RoleIngest) && len(c.Source.SLS) == 0 {
 		return nil, fmt.Errorf("%w: source.sls is empty: there is nothing to read (see the README: Point it at a real trail)", ErrUnusable)
 	}
-	a := &App{cfg: c, log: o.Log, version: o.Version, started: time.Now()}
+	a := &App{cfg: c, log: o.Log, version: o.Version, started: time.Now(), meters: newMeters()}
 	if a.rules, err = RulesOf(c).Load(); err != nil {
 		return nil, fmt.Errorf("%w: the rules cannot be used:\n%w", ErrUnusable, err)
 	}
@@ -149,14 +150,15 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 		warm, _ := time.Parse(time.RFC3339, c.Detect.LearnUntil) // validated; zero when not set
 		pc.Worker = pipeline.WorkerConfig{
-			NewEngine: pipeline.DetectorEngines(a.rules, func(partition int) detectors.EngineConfig {
+			NewEngine: a.meters.engines(pipeline.DetectorEngines(a.rules, func(partition int) detectors.EngineConfig {
 				return detectors.EngineConfig{Grace: grace, IdleAfter: idle, DedupHorizon: c.Detect.DedupFor.Std(),
 					DedupMax: c.Detect.DedupMax, Judge: js.add(partition), Except: withheld(warm, c.Detect.Lists["own_principals"]),
 					OnRuleError: func(e detectors.RuleError) {
+						a.meters.ruleError(e)
 						a.ruleErr.note(e, time.Now())
 						a.log.Error("a rule could not be evaluated", "error", e.Error())
 					}}
-			}),
+			})),
 			NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
 			Rules:      a.rules.Hash(),
 			Owner:      owner(),
@@ -169,7 +171,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		if err = a.respond(ctx, o.Destinations); err != nil {
 			return nil, err
 		}
-		r := &pipeline.AlertReader{Bus: a.bus, Name: readerName, Handle: a.dispatcher.Handle, Logger: a.log}
+		r := &pipeline.AlertReader{Bus: a.bus, Name: readerName, Handle: a.meters.counting(a.dispatcher.Handle), Logger: a.log}
 		if pc.Leases != nil {
 			// What the process that did this before us has begun is in the
 			// journal.
@@ -520,11 +522,13 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	}
 
+	stopping := notify(lasting, a.log, a.Status)
 	var first error
 	select {
 	case <-ctx.Done():
 	case first = <-failed:
 	}
+	stopping()
 	stopSources()
 	src.Wait()
 	drain, cancel := context.WithTimeout(lasting, 10*time.Second)

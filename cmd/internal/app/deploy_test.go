@@ -9,17 +9,23 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -112,14 +118,75 @@ var (
 func metricLabels(t *testing.T) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
-	for _, m := range allMetrics {
-		name, labels := descName.FindStringSubmatch(m.String()), descLabel.FindStringSubmatch(m.String())
+	for desc := range described(t) {
+		name, labels := descName.FindStringSubmatch(desc), descLabel.FindStringSubmatch(desc)
 		if name == nil || labels == nil {
-			t.Fatalf("cannot read %s", m.String())
+			t.Fatalf("cannot read %s", desc)
 		}
 		out[name[1]] = strings.Split(labels[1], ",")
 	}
 	return out
+}
+
+// described are the descriptions of all metrics of our own.
+func described(t *testing.T) map[string]bool {
+	t.Helper()
+	ch := make(chan *prometheus.Desc)
+	go func() {
+		defer close(ch)
+		(&collector{}).Describe(ch)
+		for _, c := range newMeters().collectors() {
+			c.Describe(ch)
+		}
+	}()
+	out := map[string]bool{}
+	for d := range ch {
+		out[d.String()] = true
+	}
+	return out
+}
+
+// Names and units follow Prometheus' conventions, and every metric has a help text.
+func TestMetricNames(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := newMeters()
+	reg.MustRegister(m.collectors()...)
+	m.ruleError(detectors.RuleError{Rule: "r"})
+	m.raised([]alert.Alert{{ID: "1", Rule: "r", Severity: alert.High}, {ID: "1", Rule: "r", Severity: alert.High}, {ID: "2", Rule: "r", Severity: alert.High}})
+	if got := testutil.ToFloat64(m.alerts.WithLabelValues("r", "high")); got != 2 {
+		t.Errorf("%v alerts, want 2: one that grows is one", got)
+	}
+	faults, err := testutil.GatherAndLint(reg)
+	if err != nil || len(faults) > 0 {
+		t.Error(faults, err)
+	}
+	for name := range metricLabels(t) {
+		if !regexp.MustCompile(`^trailwarden_[a-z_]+$`).MatchString(name) {
+			t.Errorf("%s: want trailwarden_ and small letters", name)
+		}
+	}
+	for _, x := range allMetrics {
+		name := descName.FindStringSubmatch(x.String())[1]
+		if (x.typ == prometheus.CounterValue) != strings.HasSuffix(name, "_total") {
+			t.Errorf("%s: counters, and only they, end in _total", name)
+		}
+	}
+}
+
+// Accounts are bounded, and the newest time of each is kept.
+func TestAccountsAreBounded(t *testing.T) {
+	m := newMeters()
+	at := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	for i := range 3 * maxAccounts {
+		m.saw(fmt.Sprint(i), at)
+	}
+	m.saw("7", at.Add(time.Minute))
+	m.saw("7", at)
+	m.saw("", at)
+	got := m.lastEvents()
+	if len(got) != maxAccounts+1 || !got["7"].Equal(at.Add(time.Minute)) || got[otherAccounts].IsZero() {
+		t.Errorf("%d accounts, 7 at %v", len(got), got["7"])
+	}
 }
 
 // checkExpr says what an expression asks for that the program does not serve,
@@ -132,12 +199,18 @@ func checkExpr(expr string, metrics map[string][]string) (used, faults []string)
 		states[string(s)] = true
 	}
 	for _, m := range selection.FindAllStringSubmatch(expr, -1) {
-		labels, ok := metrics[m[1]]
+		name := m[1]
+		if _, exact := metrics[name]; !exact {
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				name = strings.TrimSuffix(name, suffix)
+			}
+		}
+		labels, ok := metrics[name]
 		if !ok {
 			faults = append(faults, "no such metric: "+m[1])
 			continue
 		}
-		used = append(used, m[1])
+		used = append(used, name)
 		for _, l := range matcher.FindAllStringSubmatch(m[2], -1) {
 			if l[1] != "job" && l[1] != "instance" && !slices.Contains(labels, l[1]) {
 				faults = append(faults, fmt.Sprintf("%s has no label %s", m[1], l[1]))
@@ -308,7 +381,7 @@ func TestDeployUnit(t *testing.T) {
 		}
 	}
 	for k, want := range map[string]string{
-		"Type": "exec", "Restart": "always", "RestartPreventExitStatus": "2", "DynamicUser": "yes", "StateDirectory": "trailwarden", "StateDirectoryMode": "0700",
+		"Type": "notify", "NotifyAccess": "main", "WatchdogSec": "60s", "Restart": "always", "RestartPreventExitStatus": "2", "DynamicUser": "yes", "StateDirectory": "trailwarden", "StateDirectoryMode": "0700",
 		"ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes", "PrivateDevices": "yes", "NoNewPrivileges": "yes",
 		"CapabilityBoundingSet": "", "RestrictNamespaces": "yes", "RestrictSUIDSGID": "yes", "ProtectKernelModules": "yes",
 		"ProtectKernelTunables": "yes", "ProtectControlGroups": "yes", "LockPersonality": "yes", "MemoryDenyWriteExecute": "yes",
@@ -323,8 +396,20 @@ func TestDeployUnit(t *testing.T) {
 	if !slices.Contains(unit["SystemCallFilter"], "@system-service") {
 		t.Error("no SystemCallFilter=@system-service")
 	}
-	if _, ok := unit["WatchdogSec"]; ok {
-		t.Error("the program does not feed a watchdog")
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Log("systemd-analyze is not here: the unit was only read")
+		return
+	}
+	// It wants the program to exist.
+	dir := t.TempDir()
+	text := strings.ReplaceAll(deployFile(t, "systemd/trailwarden.service"), "/usr/local/bin/trailwarden", "/bin/true")
+	path := filepath.Join(dir, "trailwarden.service")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(analyze, "verify", path).CombinedOutput(); err != nil || strings.Contains(string(out), "trailwarden.service:") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
 

@@ -22,8 +22,7 @@ func (a *App) serveHTTP() (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("http.listen: %w", err)
 	}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{a})
+	reg := a.registry()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -51,6 +50,14 @@ func (a *App) serveHTTP() (func(), error) {
 	}, nil
 }
 
+// registry holds every metric there is.
+func (a *App) registry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{a})
+	reg.MustRegister(a.meters.collectors()...)
+	return reg
+}
+
 // collector reads the counters of the parts when it is asked.
 type collector struct{ a *App }
 
@@ -68,23 +75,33 @@ func gauge(name, help string, labels ...string) metric {
 }
 
 var (
+	mBuild          = gauge("build_info", "Always 1; the version of the program and the hash of its rules.", "version", "rules")
+	mReady          = gauge("ready", "1 when the program sees everything and can write, as /readyz says.")
+	mFrozen         = gauge("containment_frozen", "1 when the kill switch is on.")
 	mSourceRecords  = counter("source_records_total", "Audit records read from a source.", "source")
 	mSourcePull     = gauge("source_last_pull_timestamp_seconds", "When a source last answered a read.", "source")
+	mSourceBehind   = gauge("source_behind_seconds", "How old the newest record of a source was when it was read.", "source")
 	mSourceRebuilds = counter("source_rebuilds_total", "Consumers rebuilt because they no longer read.", "source")
 	mSourceRefused  = counter("source_checkpoints_refused_total", "Checkpoints that the service refused.", "source")
+	mAccountLast    = gauge("account_last_event_timestamp_seconds", "Event time of the newest event evaluated of an account.", "account")
 	mEvents         = counter("events_evaluated_total", "Events evaluated.", "partition")
 	mDuplicates     = counter("events_duplicate_total", "Repeated records that were recognised and left out.", "partition")
 	mLate           = counter("events_late_total", "Events that came after the watermark.", "partition")
+	mEventsParked   = counter("events_parked_total", "Records set aside because they could not be evaluated.", "partition")
+	mDetections     = counter("detections_total", "Detections, before they are folded into alerts.", "partition")
 	mLag            = gauge("partition_lag_frames", "Frames stored and not yet evaluated.", "partition")
+	mPending        = gauge("partition_pending_events", "Events that wait for the watermark.", "partition")
+	mCommit         = gauge("partition_commit_delay_seconds", "From the ingest of a frame to its commit, over the last ones.", "partition", "quantile")
 	mWatermark      = gauge("partition_watermark_timestamp_seconds", "Event time before which everything is decided.", "partition")
 	mParked         = gauge("records_parked", "Records in quarantine.", "reason")
-	mNoticesSent    = counter("notices_sent_total", "New messages shown to people.", "destination")
+	mNotices        = counter("notices_total", "Messages by what came of them: sent, edited, digested, retried, found (a lost answer whose message was there), dead.", "destination", "outcome")
 	mNoticesWaiting = gauge("notices_waiting", "Messages and edits that wait.", "destination")
 	mNoticesDead    = gauge("notices_dead", "Messages given up.", "destination")
 	mActions        = gauge("actions", "Actions by state.", "state")
 	mStoreFraction  = gauge("store_used_ratio", "Used part of a stream's limit.", "stream")
-	allMetrics      = []metric{mSourceRecords, mSourcePull, mSourceRebuilds, mSourceRefused, mEvents, mDuplicates, mLate,
-		mLag, mWatermark, mParked, mNoticesSent, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction}
+	allMetrics      = []metric{mBuild, mReady, mFrozen, mSourceRecords, mSourcePull, mSourceBehind, mSourceRebuilds, mSourceRefused, mAccountLast,
+		mEvents, mDuplicates, mLate, mEventsParked, mDetections, mLag, mPending, mCommit, mWatermark, mParked,
+		mNotices, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction}
 )
 
 // Describe implements prometheus.Collector.
@@ -101,8 +118,23 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	flag := map[bool]float64{true: 1}
+	hash := c.a.rules.Hash()
+	put(mBuild, 1, c.a.version, hash[:min(12, len(hash))])
+	if s, err := c.a.Status(ctx); err == nil {
+		put(mReady, flag[s.Ready])
+		put(mFrozen, flag[s.Frozen.Frozen])
+	}
+	for account, at := range c.a.meters.lastEvents() {
+		put(mAccountLast, float64(at.UnixMilli())/1000, account)
+	}
 	for _, s := range c.a.sources {
 		st := s.Stats()
+		behind := time.Duration(0)
+		for _, sh := range st.Shards {
+			behind = max(behind, sh.Behind)
+		}
+		put(mSourceBehind, behind.Seconds(), s.Name())
 		put(mSourceRecords, float64(st.Records), s.Name())
 		put(mSourceRebuilds, float64(st.Rebuilds), s.Name())
 		put(mSourceRefused, float64(st.CheckpointRefused), s.Name())
@@ -116,7 +148,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(mEvents, float64(w.Evaluated), p)
 		put(mDuplicates, float64(w.Duplicates), p)
 		put(mLate, float64(w.Late), p)
+		put(mEventsParked, float64(w.Parked), p)
+		put(mDetections, float64(w.Detections), p)
 		put(mLag, float64(w.Lag), p)
+		put(mPending, float64(w.Pending), p)
+		put(mCommit, w.CommitP50.Seconds(), p, "0.5")
+		put(mCommit, w.CommitP99.Seconds(), p, "0.99")
 		if !w.Watermark.IsZero() {
 			put(mWatermark, float64(w.Watermark.UnixMilli())/1000, p)
 		}
@@ -131,7 +168,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	for _, d := range c.a.dispatcher.Stats() {
-		put(mNoticesSent, float64(d.Sent), d.Name)
+		for _, o := range []struct {
+			outcome string
+			n       int
+		}{{"sent", d.Sent}, {"edited", d.Edited}, {"digested", d.Digested}, {"retried", d.Retried}, {"found", d.Found}, {"dead", d.Dead}} {
+			put(mNotices, float64(o.n), d.Name, o.outcome)
+		}
 		put(mNoticesWaiting, float64(d.Waiting), d.Name)
 		put(mNoticesDead, float64(d.Dead), d.Name)
 	}

@@ -88,6 +88,8 @@ var directions = []struct {
 	{`^responders$`, `^(detectors|rules|cmd|pipeline$|pipeline/(bus|sls|replay)|responders/(ram|slack|journal))`, "responders see alerts, not how they were found"},
 	{`^responders/(ram|slack)`, `^(detectors|rules|cmd|pipeline$|pipeline/(bus|replay))`, "an effect knows its own service only"},
 	{`^cmd/internal/console`, `^(cmd/internal/(app|cli|config)|detectors|rules|pipeline$|pipeline/(bus|sls|replay)|responders/(ram|slack))`, "the console shows facts and hands requests on; it reaches neither the cloud, nor the store, nor a chat"},
+	{`^deploy$`, `.`, "files to set up with, and nothing else"},
+	{`^cmd/internal/backup$`, `^(detectors|rules|responders|pipeline$|pipeline/(sls|replay)|cmd/internal/(app|cli|config))`, "a backup knows files and the store's lock"},
 	{`^responders/(ramtest|chattest)$|^pipeline/slstest$`, `^(detectors|rules|cmd|responders$|pipeline$|pipeline/(bus|sls|replay))`, "emulators know the wire, not us"},
 }
 

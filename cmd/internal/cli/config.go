@@ -1,15 +1,14 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 
-	"github.com/invopop/jsonschema"
 	"github.com/spf13/cobra"
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // configPath is the --config flag, the variable behind it, or the default.
@@ -59,8 +58,12 @@ func configCmd(e *env) *cobra.Command {
 		}}
 	addConfigFlag(validate, &path)
 
+	var resolved bool
 	show := &cobra.Command{Use: "show", Short: "Print the configuration in force, defaults and environment included, secrets masked", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if resolved {
+				return showResolved(e, configPath(e, path))
+			}
 			c, err := loadConfig(e, path)
 			if err != nil {
 				return err
@@ -73,10 +76,11 @@ func configCmd(e *env) *cobra.Command {
 			return err
 		}}
 	addConfigFlag(show, &path)
+	show.Flags().BoolVar(&resolved, "resolved", false, "one line for each value, with where it comes from: file and line, variable, or default")
 
 	schema := &cobra.Command{Use: "schema", Short: "Print the JSON Schema of the configuration, for editors", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			b, err := configSchema()
+			b, err := config.Schema()
 			if err != nil {
 				return err
 			}
@@ -87,10 +91,20 @@ func configCmd(e *env) *cobra.Command {
 	return root
 }
 
-func configSchema() ([]byte, error) {
-	r := &jsonschema.Reflector{FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, DoNotReference: true}
-	s := r.Reflect(&config.Config{})
-	s.Title = "trailwarden configuration"
-	b, err := json.MarshalIndent(s, "", "  ")
-	return append(b, '\n'), err
+// showResolved prints each value with its origin.
+func showResolved(e *env, path string) error {
+	vs, err := config.Resolve(path, e.environ)
+	if err != nil {
+		return exit(exitUsage, fmt.Errorf("the configuration cannot be used:\n%w", err))
+	}
+	wide := 0
+	for _, v := range vs {
+		wide = max(wide, len(v.Path)+2+len([]rune(v.Value)))
+	}
+	wide = min(wide, 70)
+	for _, v := range vs {
+		left := v.Path + ": " + text.Terminal(v.Value)
+		fmt.Fprintf(e.out, "%-*s  # %s\n", wide, left, text.Terminal(v.Origin))
+	}
+	return nil
 }

@@ -107,15 +107,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   cmdExits,
-			"waitfor": cmdWaitfor,
-			"value":   cmdValue,
-			"match":   cmdMatch,
-			"keys":    cmdKeys,
-			"count":   cmdCount,
-			"pieces":  cmdPieces,
-			"pack":    cmdPack,
-			"bytes":   cmdBytes,
+			"exits":    cmdExits,
+			"waitfor":  cmdWaitfor,
+			"value":    cmdValue,
+			"match":    cmdMatch,
+			"endpoint": cmdEndpoint,
+			"keys":     cmdKeys,
+			"count":    cmdCount,
+			"pieces":   cmdPieces,
+			"pack":     cmdPack,
+			"bytes":    cmdBytes,
 		},
 	})
 }
@@ -171,6 +172,19 @@ func cmdWaitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if !every(100*time.Millisecond, cond) {
 		ts.Fatalf("no match of %s within %s in:\n%s", args[1], patience, last)
 	}
+}
+
+// endpoint NAME FILE sets a variable to the first address of a fake cloud in
+// the file.
+func cmdEndpoint(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: endpoint NAME FILE")
+	}
+	found := regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`).FindString(ts.ReadFile(args[1]))
+	if found == "" {
+		ts.Fatalf("%s names no address", args[1])
+	}
+	ts.Setenv(args[0], found)
 }
 
 // value NAME FILE path sets a variable to a value of a JSON file.

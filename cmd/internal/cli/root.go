@@ -125,7 +125,9 @@ No account? Start with:  trailwarden demo`,
 	root.SetIn(e.in)
 	root.SetOut(e.out)
 	root.SetErr(e.err)
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand( // setting up and living with it
+		initCmd(e), topCmd(e), tapCmd(e), checkCmd(e), supportCmd(e), cheatCmd(e), backupCmd(e), restoreCmd(e), upgradeCmd(e),
+	)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w\nsee: %s --help", err, c.CommandPath())
 	})

@@ -40,7 +40,7 @@ type Source struct {
 type SLS struct {
 	Endpoint string `yaml:"endpoint" doc:"https://<region>.log.aliyuncs.com; plain http only to loopback"`
 	Region   string `yaml:"region" doc:"needed for signature version 4"`
-	Project  string `yaml:"project"`
+	Project  string `yaml:"project" doc:"the SLS project that the trail delivers to"`
 	Logstore string `yaml:"logstore" doc:"actiontrail_<trail name>"`
 	Group    string `yaml:"consumer_group" doc:"unique in the project"`
 	Consumer string `yaml:"consumer" doc:"unique per process; default host and process id"`
@@ -94,10 +94,10 @@ type Notify struct {
 
 // Slack is one channel.
 type Slack struct {
-	Name        string              `yaml:"name"`
+	Name        string              `yaml:"name" doc:"what the destination is called in logs, metrics and status"`
 	Token       Secret              `yaml:"token" doc:"bot token (xoxb-…), by reference"`
 	AppToken    Secret              `yaml:"app_token" doc:"app-level token (xapp-…) for buttons by Socket Mode; optional"`
-	Channel     string              `yaml:"channel"`
+	Channel     string              `yaml:"channel" doc:"id of the channel (C0…); invite the app to it"`
 	Webhook     Secret              `yaml:"webhook" doc:"incoming webhook used when the bot token fails; optional"`
 	APIURL      string              `yaml:"api_url" doc:"only for tests and the fake cloud"`
 	MinSeverity string              `yaml:"min_severity" doc:"info, low, medium (default), high or critical"`
@@ -121,7 +121,7 @@ type Respond struct {
 // RAM is how the cloud is reached for containment.
 type RAM struct {
 	Enabled     bool        `yaml:"enabled" doc:"without it nothing in the cloud is ever changed"`
-	Region      string      `yaml:"region"`
+	Region      string      `yaml:"region" doc:"where STS and ActionTrail are called"`
 	Endpoint    string      `yaml:"endpoint" doc:"only for tests and the fake cloud; plain http only to loopback"`
 	AssumeRole  string      `yaml:"assume_role" doc:"role assumed in an account before anything is done there, such as acs:ram::{account}:role/trailwarden-responder; empty acts in the credentials' own account only"`
 	Credentials Credentials `yaml:"credentials" doc:"a role of its own, apart from the reader's; default as the reader"`
@@ -174,8 +174,8 @@ type ConsoleProxy struct {
 
 // ConsoleOIDC is sign-in by an OpenID Connect provider.
 type ConsoleOIDC struct {
-	Issuer       string   `yaml:"issuer"`
-	ClientID     string   `yaml:"client_id"`
+	Issuer       string   `yaml:"issuer" doc:"URL of the provider, as in its discovery document"`
+	ClientID     string   `yaml:"client_id" doc:"as registered with the provider"`
 	ClientSecret Secret   `yaml:"client_secret" doc:"a ${ENV} or ${file:…} reference"`
 	Scopes       []string `yaml:"scopes" doc:"beside openid (default profile, email)"`
 	UserClaim    string   `yaml:"user_claim" doc:"default email"`

@@ -69,11 +69,16 @@ func Load(path string, environ []string) (*Config, error) {
 // Parse is Load on bytes already read; path is used in messages and as the
 // base of relative paths.
 func Parse(path string, data []byte, environ []string) (*Config, error) {
-	p := &parser{file: path, lines: strings.Split(string(data), "\n"), env: envMap(environ)}
+	c, _, err := parse(path, data, environ)
+	return c, err
+}
+
+func parse(path string, data []byte, environ []string) (*Config, *parser, error) {
+	p := &parser{file: path, lines: strings.Split(string(data), "\n"), env: envMap(environ), fromEnv: map[*yaml.Node]string{}, refs: map[*yaml.Node]string{}}
 	var doc yaml.Node
 	if !blank(p.lines) {
 		if err := yaml.Load(data, &doc); err != nil {
-			return nil, p.yamlFaults(err)
+			return nil, nil, p.yamlFaults(err)
 		}
 	}
 	root := &doc
@@ -84,23 +89,23 @@ func Parse(path string, data []byte, environ []string) (*Config, error) {
 		*root = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, p.fault(root, "", "the configuration must be a mapping of keys to values")
+		return nil, nil, p.fault(root, "", "the configuration must be a mapping of keys to values")
 	}
 	p.resolve(root, "")
 	p.overlay(root)
 	if len(p.faults) > 0 {
-		return nil, p.err()
+		return nil, nil, p.err()
 	}
 	c := defaults()
 	if err := root.Load(c, yaml.WithKnownFields()); err != nil {
-		return nil, p.yamlFaults(err)
+		return nil, nil, p.yamlFaults(err)
 	}
 	p.root = root
 	p.validate(c)
 	if len(p.faults) > 0 {
-		return nil, p.err()
+		return nil, nil, p.err()
 	}
-	return c, nil
+	return c, p, nil
 }
 
 type parser struct {
@@ -109,6 +114,9 @@ type parser struct {
 	env    map[string]string
 	root   *yaml.Node
 	faults []Fault
+	// fromEnv and refs say which variable set a node, and by which reference
+	// its text came.
+	fromEnv, refs map[*yaml.Node]string
 }
 
 func (p *parser) fault(n *yaml.Node, field, format string, args ...any) Fault {
@@ -218,6 +226,7 @@ func (p *parser) resolve(n *yaml.Node, path string) {
 		plainStyle := n.Style == 0
 		n.Value = reference.ReplaceAllStringFunc(n.Value, func(m string) string {
 			name := m[2 : len(m)-1]
+			p.refs[n] = m
 			if file, ok := strings.CutPrefix(name, "file:"); ok {
 				if !filepath.IsAbs(file) {
 					file = filepath.Join(filepath.Dir(p.file), file)
@@ -251,7 +260,10 @@ func (p *parser) overlay(root *yaml.Node) {
 	}
 	sort.Strings(keys)
 	for _, k := range keys {
-		if err := set(root, reflect.TypeFor[Config](), strings.TrimPrefix(k, EnvPrefix), p.env[k]); err != nil {
+		n, err := set(root, reflect.TypeFor[Config](), strings.TrimPrefix(k, EnvPrefix), p.env[k])
+		if err == nil {
+			p.fromEnv[n] = k
+		} else {
 			p.faults = append(p.faults, Fault{File: "environment", Field: k, Message: err.Error()})
 		}
 	}
@@ -262,7 +274,7 @@ var reserved = map[string]bool{"TRAILWARDEN_SAMPLES": true, "TRAILWARDEN_CONFIG"
 
 // set writes value at the path spelled by rest (upper case, parts joined by
 // "_") below n, whose Go type is t.
-func set(n *yaml.Node, t reflect.Type, rest, value string) error {
+func set(n *yaml.Node, t reflect.Type, rest, value string) (*yaml.Node, error) {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return set(n, t.Elem(), rest, value)
@@ -281,12 +293,12 @@ func set(n *yaml.Node, t reflect.Type, rest, value string) error {
 				return set(child, t.Field(i).Type, strings.TrimPrefix(strings.TrimPrefix(rest, up), "_"), value)
 			}
 		}
-		return fmt.Errorf("sets no known value; the names follow the keys of the file, such as %sDETECT_GRACE", EnvPrefix)
+		return nil, fmt.Errorf("sets no known value; the names follow the keys of the file, such as %sDETECT_GRACE", EnvPrefix)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		idx, tail, _ := strings.Cut(rest, "_")
 		i, err := strconv.Atoi(idx)
 		if err != nil || i < 0 || i > 63 {
-			return errors.New("a list needs an index, such as …_SLACK_0_CHANNEL")
+			return nil, errors.New("a list needs an index, such as …_SLACK_0_CHANNEL")
 		}
 		if n.Kind != yaml.SequenceNode {
 			*n = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
@@ -296,7 +308,7 @@ func set(n *yaml.Node, t reflect.Type, rest, value string) error {
 		}
 		return set(n.Content[i], t.Elem(), tail, value)
 	case rest != "":
-		return errors.New("goes deeper than the value it names")
+		return nil, errors.New("goes deeper than the value it names")
 	case t.Kind() == reflect.Slice:
 		*n = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 		for _, v := range strings.Split(value, ",") {
@@ -305,14 +317,14 @@ func set(n *yaml.Node, t reflect.Type, rest, value string) error {
 			}
 		}
 	case t.Kind() == reflect.Map:
-		return errors.New("a mapping cannot be set from the environment; write it in the file")
+		return nil, errors.New("a mapping cannot be set from the environment; write it in the file")
 	default:
 		*n = yaml.Node{Kind: yaml.ScalarNode, Value: value}
 		if t.Kind() == reflect.String {
 			n.Tag = "!!str"
 		}
 	}
-	return nil
+	return n, nil
 }
 
 func mapChild(n *yaml.Node, key string) *yaml.Node {

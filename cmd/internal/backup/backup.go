@@ -1,0 +1,273 @@
+// Package backup writes the state folder of a stopped program into one archive
+// and puts it back, verified.
+package backup
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+)
+
+// Format is the version of the archive.
+const Format = 1
+
+// manifestName is the last entry of an archive: an archive without it was cut.
+const manifestName = "trailwarden-backup.json"
+
+// Manifest says what an archive holds.
+type Manifest struct {
+	Format  int       `json:"format"`
+	Made    time.Time `json:"made"`
+	Version string    `json:"version"` // of the program that wrote it
+	Layout  string    `json:"layout"`  // of the store, "" for an empty one
+	Server  string    `json:"nats_server"`
+	Files   []File    `json:"files"`
+}
+
+// File is one file of the state folder.
+type File struct {
+	Path   string `json:"path"` // relative, with slashes
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Errors, for errors.Is.
+var (
+	// ErrDamaged: the archive is cut, changed, or not one of ours.
+	ErrDamaged = errors.New("the archive is damaged")
+	// ErrExists: there is something where the state is to be restored.
+	ErrExists = errors.New("there is something already")
+	// ErrNewer: written by a program with another format.
+	ErrNewer = errors.New("written by a program with another format")
+)
+
+// left out: what a running program makes anew.
+func leftOut(rel string, mode fs.FileMode) bool {
+	return !mode.IsRegular() || filepath.Base(rel) == "LOCK" || strings.HasPrefix(filepath.Base(rel), ".trailwarden-doctor-")
+}
+
+// Write writes the state folder dir to w. No program may have it open: the
+// error wraps bus.ErrLocked when one does.
+func Write(w io.Writer, dir, version string) (Manifest, error) {
+	m := Manifest{Format: Format, Made: time.Now().UTC().Truncate(time.Second), Version: version, Server: bus.ServerVersion}
+	store := filepath.Join(dir, "store")
+	if _, err := os.Stat(store); err != nil {
+		return m, fmt.Errorf("there is no store in %s: %w", dir, err)
+	}
+	release, err := bus.Lock(store)
+	if err != nil {
+		return m, err
+	}
+	defer release()
+	if m.Layout, err = bus.StoreLayout(store); err != nil {
+		return m, err
+	}
+	buf := bufio.NewWriterSize(w, 1<<20)
+	gz, err := gzip.NewWriterLevel(buf, gzip.BestSpeed) // the frames are compressed already
+	if err != nil {
+		return m, err
+	}
+	tw := tar.NewWriter(gz)
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil || d.IsDir() || leftOut(rel, d.Type()) {
+			return err
+		}
+		f, err := add(tw, path, filepath.ToSlash(rel))
+		m.Files = append(m.Files, f)
+		return err
+	})
+	if err != nil {
+		return m, err
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return m, err
+	}
+	if err := tw.WriteHeader(&tar.Header{Name: manifestName, Mode: 0o600, Size: int64(len(b)), ModTime: m.Made, Format: tar.FormatPAX}); err != nil {
+		return m, err
+	}
+	if _, err := tw.Write(b); err != nil {
+		return m, err
+	}
+	return m, errors.Join(tw.Close(), gz.Close(), buf.Flush())
+}
+
+func add(tw *tar.Writer, path, name string) (File, error) {
+	out := File{Path: name}
+	f, err := os.Open(path)
+	if err != nil {
+		return out, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return out, err
+	}
+	out.Size = st.Size()
+	if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: out.Size, ModTime: st.ModTime(), Format: tar.FormatPAX}); err != nil {
+		return out, err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(tw, sum), f); err != nil {
+		return out, fmt.Errorf("%s: %w", path, err)
+	}
+	out.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return out, nil
+}
+
+// maxManifest bounds the manifest; a state folder has some thousand files.
+const maxManifest = 64 << 20
+
+// Read restores an archive as the state folder dir, which must not exist or be
+// empty. Nothing is at dir until everything was read and verified.
+func Read(r io.Reader, dir string) (m Manifest, err error) {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return m, fmt.Errorf("%w in %s", ErrExists, dir)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return m, err
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return m, err
+	}
+	tmp, err := os.MkdirTemp(parent, ".trailwarden-restore-") // mode 0700
+	if err != nil {
+		return m, err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(tmp) // a folder of our own
+		}
+	}()
+	damaged := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+	}
+	gz, err := gzip.NewReader(bufio.NewReaderSize(r, 1<<20))
+	if err != nil {
+		return m, damaged("%v", err)
+	}
+	root, err := os.OpenRoot(tmp) // nothing of the archive gets out of it
+	if err != nil {
+		return m, err
+	}
+	defer root.Close()
+	got := map[string]File{}
+	whole := false
+	for tr := tar.NewReader(gz); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return m, damaged("%v", err)
+		}
+		if whole {
+			return m, damaged("something follows its end")
+		}
+		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(filepath.FromSlash(h.Name)) {
+			return m, damaged("%q is not a file of a state folder", h.Name)
+		}
+		if h.Name == manifestName {
+			if err := json.NewDecoder(io.LimitReader(tr, maxManifest)).Decode(&m); err != nil {
+				return m, damaged("%v", err)
+			}
+			whole = true
+			continue
+		}
+		if _, twice := got[h.Name]; twice {
+			return m, damaged("%q is in it twice", h.Name)
+		}
+		f, err := extract(root, tr, h)
+		if err != nil {
+			return m, err
+		}
+		got[h.Name] = f
+	}
+	switch {
+	case !whole:
+		return m, damaged("its end is missing")
+	case m.Format > Format:
+		return m, fmt.Errorf("%w: archive format %d, this one knows %d", ErrNewer, m.Format, Format)
+	case m.Layout != "" && m.Layout != bus.Layout:
+		return m, fmt.Errorf("%w: store layout %s, this one has %s; restore it with trailwarden %s", ErrNewer, m.Layout, bus.Layout, m.Version)
+	case len(m.Files) != len(got):
+		return m, damaged("%d files, its list has %d", len(got), len(m.Files))
+	}
+	for _, f := range m.Files {
+		if got[f.Path] != f {
+			return m, damaged("%s is not what was written", f.Path)
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("%w: %w", ErrExists, err)
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return m, err
+	}
+	return m, syncDir(parent)
+}
+
+func extract(root *os.Root, r io.Reader, h *tar.Header) (File, error) {
+	out := File{Path: h.Name, Size: h.Size}
+	name := filepath.FromSlash(h.Name)
+	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return out, err
+	}
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return out, err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, sum), r)
+	if err != nil {
+		err = fmt.Errorf("%w: %s: %w", ErrDamaged, h.Name, err)
+	} else {
+		err = f.Sync()
+	}
+	out.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return out, errors.Join(err, f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Bytes is the size of all files.
+func (m Manifest) Bytes() (n int64) {
+	for _, f := range m.Files {
+		n += f.Size
+	}
+	return n
+}
+
+// Paths lists the files, sorted.
+func (m Manifest) Paths() []string {
+	var out []string
+	for _, f := range m.Files {
+		out = append(out, f.Path)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,202 @@
+package backup
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/pipeline/bus"
+)
+
+func write(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for name, s := range files {
+		p := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func read(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.Walk(dir, func(p string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, p)
+		b, err := os.ReadFile(p)
+		if rel = filepath.ToSlash(rel); filepath.Base(rel) != "LOCK" {
+			out[rel] = string(b)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// What is restored is what was backed up, whatever it is.
+func TestRoundTrip(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		base, err := os.MkdirTemp("", "tw-backup-")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer func() { _ = os.RemoveAll(base) }()
+		files := map[string]string{"store/jetstream/x": "x"}
+		for i, n := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b/c", "b/d.blk", "store/y", "store/z/w"}), 0, 5).Draw(rt, "names") {
+			files[fmt.Sprintf("%s-%d", n, i)] = string(rapid.SliceOfN(rapid.Byte(), 0, 5000).Draw(rt, "data"))
+		}
+		dir := filepath.Join(base, "state")
+		write(t, dir, files)
+		var b bytes.Buffer
+		m, err := Write(&b, dir, "v1")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		to := filepath.Join(base, "restored")
+		got, err := Read(bytes.NewReader(b.Bytes()), to)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if !maps.Equal(read(t, to), files) || !slices.Equal(got.Paths(), m.Paths()) || got.Bytes() != m.Bytes() || got.Version != "v1" {
+			rt.Fatalf("restored %v of %v", got.Paths(), m.Paths())
+		}
+		st, err := os.Stat(to)
+		if err != nil || st.Mode().Perm() != 0o700 {
+			rt.Fatalf("%v %v", st.Mode(), err)
+		}
+	})
+}
+
+func archive(t testing.TB) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"store/a": strings.Repeat("a", 300), "store/b": "b"})
+	var b bytes.Buffer
+	if _, err := Write(&b, dir, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// A cut or changed archive restores nothing.
+func TestDamage(t *testing.T) {
+	good := archive(t)
+	base := t.TempDir()
+	try := func(name string, data []byte) {
+		t.Helper()
+		to := filepath.Join(base, "to")
+		_, err := Read(bytes.NewReader(data), to)
+		if err == nil {
+			// The trailer of gzip covers all but padding: what is read must be right.
+			if got := read(t, to); len(got) != 2 || got["store/b"] != "b" {
+				t.Errorf("%s: restored %v", name, got)
+			}
+			_ = os.RemoveAll(to)
+			return
+		}
+		if _, err := os.Stat(to); err == nil {
+			t.Errorf("%s: something was left behind", name)
+		}
+		if left, _ := filepath.Glob(filepath.Join(base, ".trailwarden-restore-*")); len(left) > 0 {
+			t.Errorf("%s: %v", name, left)
+		}
+	}
+	for n := range len(good) {
+		if n%7 == 0 {
+			try(fmt.Sprintf("cut at %d", n), good[:n])
+		}
+		if n%5 == 0 {
+			changed := bytes.Clone(good)
+			changed[n] ^= 0x10
+			try(fmt.Sprintf("changed at %d", n), changed)
+		}
+	}
+	for n := 0; n < len(good); n += 50 {
+		if _, err := Read(bytes.NewReader(good[:n]), filepath.Join(base, "cut")); !errors.Is(err, ErrDamaged) {
+			t.Errorf("cut at %d: %v", n, err)
+		}
+	}
+}
+
+func TestHostileArchives(t *testing.T) {
+	make := func(f func(*tar.Writer)) []byte {
+		var b bytes.Buffer
+		gz := gzip.NewWriter(&b)
+		tw := tar.NewWriter(gz)
+		f(tw)
+		_, _ = tw.Close(), gz.Close()
+		return b.Bytes()
+	}
+	file := func(tw *tar.Writer, name, data string, typ byte) {
+		if typ != tar.TypeReg {
+			data = ""
+		}
+		_ = tw.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(data)), Typeflag: typ, Linkname: "/etc/passwd"})
+		_, _ = tw.Write([]byte(data))
+	}
+	for name, data := range map[string][]byte{
+		"outside":  make(func(tw *tar.Writer) { file(tw, "../evil", "x", tar.TypeReg) }),
+		"absolute": make(func(tw *tar.Writer) { file(tw, "/evil", "x", tar.TypeReg) }),
+		"link":     make(func(tw *tar.Writer) { file(tw, "store/a", "", tar.TypeSymlink) }),
+		"twice":    make(func(tw *tar.Writer) { file(tw, "a", "x", tar.TypeReg); file(tw, "a", "y", tar.TypeReg) }),
+		"no list":  make(func(tw *tar.Writer) { file(tw, "a", "x", tar.TypeReg) }),
+		"more than the list": make(func(tw *tar.Writer) {
+			file(tw, "a", "x", tar.TypeReg)
+			file(tw, manifestName, `{"format":1,"files":[]}`, tar.TypeReg)
+		}),
+		"after its end": make(func(tw *tar.Writer) {
+			file(tw, manifestName, `{"format":1,"files":[]}`, tar.TypeReg)
+			file(tw, "a", "x", tar.TypeReg)
+		}),
+		"no archive": []byte("hello"),
+	} {
+		base := t.TempDir()
+		if _, err := Read(bytes.NewReader(data), filepath.Join(base, "to")); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if left, _ := os.ReadDir(base); len(left) > 0 {
+			t.Errorf("%s left %v", name, left)
+		}
+	}
+	newer := make(func(tw *tar.Writer) { file(tw, manifestName, `{"format":2,"files":[]}`, tar.TypeReg) })
+	if _, err := Read(bytes.NewReader(newer), filepath.Join(t.TempDir(), "to")); !errors.Is(err, ErrNewer) {
+		t.Errorf("newer: %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Write(&bytes.Buffer{}, dir, "v"); err == nil {
+		t.Error("a folder without a store was taken")
+	}
+	write(t, dir, map[string]string{"store/a": "a"})
+	release, err := bus.Lock(filepath.Join(dir, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(&bytes.Buffer{}, dir, "v"); !errors.Is(err, bus.ErrLocked) {
+		t.Errorf("while it runs: %v", err)
+	}
+	release()
+	if _, err := Read(bytes.NewReader(archive(t)), dir); !errors.Is(err, ErrExists) {
+		t.Errorf("over something: %v", err)
+	}
+}

@@ -1,0 +1,297 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+	yaml "go.yaml.in/yaml/v4"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+// Key is one value that a configuration may hold.
+type Key struct {
+	// Path is dotted; [] stands for each entry of a list, * for each key of a
+	// mapping.
+	Path string
+	// Type is what it wants, in words; Default what an empty file means, ""
+	// for empty.
+	Type, Default string
+	// Doc says what it is for.
+	Doc string
+	// Env is the variable that sets it; 0 stands for the entry's number.
+	Env string
+}
+
+// Keys lists every value in the order of the file.
+func Keys() []Key {
+	var out []Key
+	var walk func(v reflect.Value, t reflect.Type, path, env string)
+	walk = func(v reflect.Value, t reflect.Type, path, env string) {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			name := yamlKey(f)
+			if name == "" {
+				continue
+			}
+			p, e, ft := join(path, name), env+"_"+strings.ToUpper(name), f.Type
+			fv := v
+			if v.IsValid() {
+				fv = v.Field(i)
+			}
+			if ft.Kind() == reflect.Pointer {
+				ft = ft.Elem()
+				if fv.IsValid() && !fv.IsNil() {
+					fv = fv.Elem()
+				}
+			}
+			switch {
+			case isLeaf(ft):
+				k := Key{Path: p, Type: words(ft), Doc: f.Tag.Get("doc"), Env: EnvPrefix + e[1:]}
+				if ft.Kind() == reflect.Map {
+					k.Env = ""
+				}
+				if fv.IsValid() && !fv.IsZero() {
+					k.Default = fmt.Sprint(fv.Interface())
+				}
+				out = append(out, k)
+			case ft.Kind() == reflect.Struct:
+				walk(fv, ft, p, e)
+			case ft.Kind() == reflect.Slice:
+				walk(reflect.Value{}, ft.Elem(), p+"[]", e+"_0")
+			}
+		}
+	}
+	walk(reflect.ValueOf(*defaults()), reflect.TypeFor[Config](), "", "")
+	return out
+}
+
+// isLeaf says that a type is written as one value or a list or mapping of them.
+func isLeaf(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Struct:
+		return false
+	case reflect.Slice:
+		return t.Elem().Kind() != reflect.Struct
+	}
+	return true
+}
+
+func words(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[responders.Duration]():
+		return "duration"
+	case reflect.TypeFor[Secret]():
+		return "secret"
+	case reflect.TypeFor[alert.Severity]():
+		return "severity"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return "number"
+	case reflect.Float64:
+		return "fraction"
+	case reflect.Slice:
+		return "list of " + words(t.Elem())
+	case reflect.Map:
+		return "mapping to " + words(t.Elem())
+	}
+	return "text"
+}
+
+// reference matches the types that may be written as ${ENV} or ${file:…} too.
+func orReference(s *jsonschema.Schema) *jsonschema.Schema {
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: "string", Pattern: `\$\{[^}]+\}`}}}
+}
+
+// Schema is the JSON Schema (draft 2020-12) of the configuration, with every
+// key's description.
+func Schema() ([]byte, error) {
+	r := &jsonschema.Reflector{FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, DoNotReference: true, Anonymous: true,
+		Mapper: func(t reflect.Type) *jsonschema.Schema {
+			switch t {
+			case reflect.TypeFor[responders.Duration]():
+				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+d|([0-9.]+(ns|us|µs|ms|s|m|h))+|0|.*\$\{[^}]+\}.*)$`, Examples: []any{"90s", "15m", "7d"}}
+			case reflect.TypeFor[Secret]():
+				return &jsonschema.Schema{Type: "string", Examples: []any{"${SLACK_BOT_TOKEN}", "${file:/run/secrets/token}"}}
+			case reflect.TypeFor[alert.Severity]():
+				return &jsonschema.Schema{Type: "string", Enum: []any{"info", "low", "medium", "high", "critical"}}
+			}
+			switch t.Kind() {
+			case reflect.Bool:
+				return orReference(&jsonschema.Schema{Type: "boolean"})
+			case reflect.Int, reflect.Int64:
+				return orReference(&jsonschema.Schema{Type: "integer"})
+			case reflect.Float64:
+				return orReference(&jsonschema.Schema{Type: "number"})
+			}
+			return nil
+		}}
+	s := r.Reflect(&Config{})
+	s.Title = "trailwarden configuration"
+	for _, k := range Keys() {
+		at := s
+		for _, part := range strings.Split(k.Path, ".") {
+			part, each := strings.CutSuffix(part, "[]")
+			next, ok := at.Properties.Get(part)
+			if !ok {
+				return nil, fmt.Errorf("the schema has no %s", k.Path)
+			}
+			if at = next; each {
+				at = at.Items
+			}
+		}
+		at.Description = k.Doc
+		if k.Default != "" && (at.Type == "string" || at.AnyOf != nil) {
+			at.Default = schemaDefault(k)
+		}
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	return append(b, '\n'), err
+}
+
+func schemaDefault(k Key) any {
+	switch k.Type {
+	case "true or false":
+		return k.Default == "true"
+	case "number":
+		if n, err := strconv.ParseInt(k.Default, 10, 64); err == nil {
+			return n
+		}
+	}
+	return k.Default
+}
+
+// Value is one value in force and where it comes from.
+type Value struct {
+	Path, Value, Origin string
+}
+
+// Default is the origin of what nobody set.
+const Default = "default"
+
+// Resolve is Load that also says where each value comes from, in the order of
+// the file. Secrets are masked.
+func Resolve(path string, environ []string) ([]Value, error) {
+	data, err := readBounded(path)
+	if err != nil {
+		return nil, Fault{File: path, Message: "cannot read the configuration: " + plain(err)}
+	}
+	c, p, err := parse(path, data, environ)
+	if err != nil {
+		return nil, err
+	}
+	var out []Value
+	var walk func(v reflect.Value, n *yaml.Node, path string)
+	walk = func(v reflect.Value, n *yaml.Node, path string) {
+		t := v.Type()
+		for i := range t.NumField() {
+			name := yamlKey(t.Field(i))
+			if name == "" {
+				continue
+			}
+			fv, at, child := v.Field(i), join(path, name), existing(n, name)
+			if fv.Kind() == reflect.Pointer && !fv.IsNil() {
+				fv = fv.Elem()
+			}
+			ft := fv.Type()
+			switch {
+			case ft.Kind() == reflect.Struct && !isLeaf(ft):
+				walk(fv, child, at)
+			case ft.Kind() == reflect.Slice && !isLeaf(ft):
+				for j := range fv.Len() {
+					var entry *yaml.Node
+					if child != nil && child.Kind == yaml.SequenceNode && j < len(child.Content) {
+						entry = child.Content[j]
+					}
+					walk(fv.Index(j), entry, at+"["+strconv.Itoa(j)+"]")
+				}
+			default:
+				origin := p.origin(child)
+				if origin == Default && fv.IsZero() {
+					continue // empty, and nobody said so
+				}
+				out = append(out, Value{at, oneLine(fv.Interface()), origin})
+			}
+		}
+	}
+	walk(reflect.ValueOf(*c), p.root, "")
+	return out, nil
+}
+
+// oneLine writes a value as YAML on one line.
+func oneLine(v any) string {
+	b, err := yaml.Dump(v, yaml.WithFlowSimpleCollections(true))
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.Join(strings.Fields(strings.TrimSpace(string(b))), " ")
+}
+
+func existing(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// origin says where the value of n was written.
+func (p *parser) origin(n *yaml.Node) string {
+	if n == nil {
+		return Default
+	}
+	if env := p.fromEnv[n]; env != "" {
+		return "environment " + env
+	}
+	if n.Line == 0 {
+		return Default
+	}
+	where := fmt.Sprintf("%s:%d", p.file, n.Line)
+	if ref := p.refs[n]; ref != "" {
+		where += " by " + ref
+	}
+	return where
+}
+
+// Secrets are the values of a configuration that must not be shown.
+func Secrets(c *Config) (out []string) {
+	var walk func(v reflect.Value)
+	walk = func(v reflect.Value) {
+		if v.Type() == reflect.TypeFor[Secret]() {
+			if v.Len() > 0 {
+				out = append(out, v.String())
+			}
+			return
+		}
+		switch v.Kind() {
+		case reflect.Pointer:
+			if !v.IsNil() {
+				walk(v.Elem())
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Type().Field(i).IsExported() {
+					walk(v.Field(i))
+				}
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				walk(v.Index(i))
+			}
+		}
+	}
+	walk(reflect.ValueOf(c))
+	return out
+}
