@@ -126,7 +126,7 @@ No account? Start with:  trailwarden demo`,
 	root.SetOut(e.out)
 	root.SetErr(e.err)
 	root.AddCommand( // setting up and living with it
-		initCmd(e), topCmd(e), tapCmd(e), checkCmd(e), supportCmd(e), cheatCmd(e), backupCmd(e), restoreCmd(e), upgradeCmd(e),
+		initCmd(e), topCmd(e), tapCmd(e), checkCmd(e), supportCmd(e), cheatCmd(e), referenceCmd(e), backupCmd(e), restoreCmd(e), upgradeCmd(e),
 	)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w\nsee: %s --help", err, c.CommandPath())
