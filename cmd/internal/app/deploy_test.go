@@ -413,6 +413,72 @@ func TestDeployUnit(t *testing.T) {
 	}
 }
 
+// The release carries files that exist, builds as the container does, and signs
+// what names everything else by its hash.
+func TestDeployRelease(t *testing.T) {
+	type file struct{ Src, Dst string }
+	var r struct {
+		Version int
+		Builds  []struct {
+			Main, Binary string
+			Env, Flags   []string
+			Ldflags      []string
+			Goos, Goarch []string
+		}
+		Archives []struct{ Files []any }
+		Nfpms    []struct {
+			Bindir   string
+			Contents []file
+		}
+		Sboms []struct{ Artifacts string }
+		Signs []struct {
+			Cmd, Artifacts string
+			Args           []string
+		}
+		Before struct{ Hooks []string }
+	}
+	deployYAML(t, "release/goreleaser.yaml", &r)
+	if r.Version != 2 || len(r.Builds) != 1 || r.Builds[0].Main != "./cmd/trailwarden" || !slices.Contains(r.Builds[0].Env, "CGO_ENABLED=0") || !slices.Contains(r.Builds[0].Flags, "-trimpath") {
+		t.Errorf("builds: %+v", r.Builds)
+	}
+	if len(r.Sboms) == 0 || len(r.Signs) != 1 || r.Signs[0].Cmd != "cosign" || r.Signs[0].Artifacts != "checksum" {
+		t.Errorf("sboms %+v, signs %+v", r.Sboms, r.Signs)
+	}
+	if !strings.Contains(strings.Join(r.Before.Hooks, "\n"), "go run ./cmd/gendocs -reference dist-docs/reference -man dist-docs/man -completions dist-docs/completions") {
+		t.Errorf("hooks: %v", r.Before.Hooks)
+	}
+	exists := func(src string) {
+		t.Helper()
+		if strings.HasPrefix(src, "dist-docs/") {
+			return // made by the hook, which a test of cmd/gendocs runs
+		}
+		if found, err := filepath.Glob(filepath.Join(root(t), filepath.FromSlash(src))); err != nil || len(found) == 0 {
+			t.Errorf("%s is not there", src)
+		}
+	}
+	for _, a := range r.Archives {
+		for _, f := range a.Files {
+			switch f := f.(type) {
+			case string:
+				exists(f)
+			case map[string]any:
+				exists(fmt.Sprint(f["src"]))
+			default:
+				t.Errorf("file %v", f)
+			}
+		}
+	}
+	unit := deployFile(t, "systemd/trailwarden.service")
+	for _, p := range r.Nfpms {
+		if !strings.Contains(unit, "ExecStart="+p.Bindir+"/trailwarden ") {
+			t.Errorf("the packages put the program into %s, the unit starts another", p.Bindir)
+		}
+		for _, f := range p.Contents {
+			exists(f.Src)
+		}
+	}
+}
+
 func TestDeployContainer(t *testing.T) {
 	text := deployFile(t, "container/Containerfile")
 	mod, err := os.ReadFile(filepath.Join(root(t), "go.mod"))

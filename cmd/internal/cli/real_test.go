@@ -186,21 +186,59 @@ func blocks(md string) []block {
 	return out
 }
 
-// What the README tells people to type works, in its order, in a fresh copy;
-// what it shows as a configuration is one.
+// What the documentation tells people to type works, in its order, in a fresh
+// copy, for somebody who has nothing: no home, no configuration, no
+// credentials. What it shows as a configuration is one, and its links lead
+// somewhere.
 func TestReadme(t *testing.T) {
-	t.Parallel()
+	for _, doc := range []struct {
+		name            string
+		shells, configs int // at least
+	}{{"README.md", 5, 1}, {"README.zh.md", 3, 1}, {"cmd/TUTORIAL.md", 4, 0}} {
+		t.Run(doc.name, func(t *testing.T) {
+			t.Parallel()
+			shells, configs := runDocument(t, doc.name)
+			if shells < doc.shells || configs < doc.configs {
+				t.Errorf("%d sh blocks and %d yaml blocks were found: are they still marked as such?", shells, configs)
+			}
+		})
+	}
+}
+
+// newcomer is the environment of somebody who has just installed Go: an empty
+// home, and nothing of ours. Only what was downloaded and built before is kept.
+func newcomer(t *testing.T, tmp string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "GONOSUMDB", "GOSUMDB", "GOTOOLCHAIN").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := strings.Split(string(out), "\n")
+	home := filepath.Join(tmp, "home")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + tmp, "LANG=C.UTF-8", "GOPATH=" + v[0], "GOMODCACHE=" + v[1], "GOCACHE=" + v[2],
+		"GOPROXY=" + v[3], "GOFLAGS=" + v[4] + " -buildvcs=false", "GONOSUMDB=" + v[5], "GOSUMDB=" + v[6], "GOTOOLCHAIN=" + v[7]}
+}
+
+func runDocument(t *testing.T, name string) (shells, configs int) {
+	t.Helper()
 	repo := root(t)
-	md, err := os.ReadFile(filepath.Join(repo, "README.md"))
+	md, err := os.ReadFile(filepath.Join(repo, filepath.FromSlash(name)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	bin := realBinary(t)
-	tmp := t.TempDir()
+	tmp, err := os.MkdirTemp("", "tw") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
 	dir := filepath.Join(tmp, "copy")
 	copyTree(t, repo, dir)
+	environ := newcomer(t, tmp)
 	demo := regexp.MustCompile(`(?m)^go run \./cmd/trailwarden demo$`)
-	shells, configs := 0, 0
 	for _, b := range blocks(string(md)) {
 		switch b.lang {
 		case "sh":
@@ -214,19 +252,20 @@ func TestReadme(t *testing.T) {
 					}
 				}
 				if !needs {
-					t.Logf("README.md:%d: the demo is not run: its rules are not shipped", b.line)
+					t.Logf("%s:%d: the demo is not run: its rules are not shipped", name, b.line)
 					script = demo.ReplaceAllString(script, "")
 				}
 				script = demo.ReplaceAllString(script, bin+" demo --headless")
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			cmd := exec.CommandContext(ctx, "sh", "-euc", script)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -buildvcs=false")
+			cmd.Env = environ
+			cmd.WaitDelay = 10 * time.Second // what it started holds its output
 			out, err := cmd.CombinedOutput()
 			cancel()
 			if err != nil {
-				t.Errorf("README.md:%d: %v\n%s\n%s", b.line, err, b.text, out)
+				t.Errorf("%s:%d: %v\n%s\n%s", name, b.line, err, b.text, out)
 			}
 		case "yaml":
 			configs++
@@ -240,18 +279,40 @@ func TestReadme(t *testing.T) {
 				cmd.Env = append(cmd.Env, m[1]+"=xoxb-EXAMPLE")
 			}
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("README.md:%d: not a valid configuration: %v\n%s", b.line, err, out)
+				t.Errorf("%s:%d: not a valid configuration: %v\n%s", name, b.line, err, out)
 			}
 		}
 	}
-	if shells < 4 || configs < 1 {
-		t.Errorf("%d sh blocks and %d yaml blocks were found: are they still marked as such?", shells, configs)
-	}
-	// Links to files of the repository lead somewhere.
-	for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(md), -1) {
-		if _, err := os.Stat(filepath.Join(repo, m[1])); err != nil {
-			t.Errorf("README.md links to %s, which is not there", m[1])
+	return shells, configs
+}
+
+// Links to files of the repository lead somewhere, in every document.
+func TestLinks(t *testing.T) {
+	repo := root(t)
+	n := 0
+	for _, pattern := range []string{"*.md", "*/*.md", "*/*/*.md", "*/*/*/*.md"} {
+		files, err := filepath.Glob(filepath.Join(repo, pattern))
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, f := range files {
+			if strings.Contains(f, "node_modules") || strings.Contains(f, "testdata") {
+				continue
+			}
+			md, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`\]\(([^)#:\s]+)\)`).FindAllStringSubmatch(string(md), -1) {
+				n++
+				if _, err := os.Stat(filepath.Join(filepath.Dir(f), m[1])); err != nil {
+					t.Errorf("%s links to %s, which is not there", f, m[1])
+				}
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d links were found", n)
 	}
 }
 
