@@ -168,7 +168,7 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only written through
 	got := map[string]File{}
 	whole := false
 	for tr := tar.NewReader(gz); ; {
