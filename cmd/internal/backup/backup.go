@@ -201,6 +201,10 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 		}
 		got[h.Name] = f
 	}
+	// The end of the compressed stream carries its checksum.
+	if n, err := io.Copy(io.Discard, io.LimitReader(gz, 1<<20)); err != nil || n == 1<<20 {
+		return m, damaged("its end is missing, or something follows it")
+	}
 	switch {
 	case !whole:
 		return m, damaged("its end is missing")
