@@ -65,6 +65,14 @@ rules: build ## lint and test the shipped rules
 	bin/trailwarden rules lint
 	bin/trailwarden rules test
 
+.PHONY: mutants
+mutants: ## every part of every condition of the shipped rules is tested
+	TRAILWARDEN_LONG=1 $(GO) test -count=1 -run TestEveryConditionIsTested ./cmd/internal/app
+
+.PHONY: life
+life: ## what 30 ordinary days of 500 identities cost in alerts
+	TRAILWARDEN_LONG=1 $(GO) test -count=1 -v -run TestNormalLifeIsQuiet ./cmd/internal/app
+
 .PHONY: tools
 tools: ## install the pinned linters into .tools
 	GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)

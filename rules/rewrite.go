@@ -8,6 +8,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // rewriter changes an expression that the analyser has passed into the form
@@ -350,6 +351,10 @@ func derive(n ast.Node) detectors.Cond {
 			f, _ := detectors.ClosedField("actor.type")
 			return detectors.OneOf(f, "root-account")
 		}
+		if strings.HasPrefix(name, "policy.") && isBool(name) {
+			// Facts are known of changes of permissions alone.
+			return detectors.And(detectors.Named(detectors.ByAction, policyActions...), detectors.Any())
+		}
 		if f, ok := detectors.ClosedField(name); ok && isBool(name) {
 			return detectors.OneOf(f, "true")
 		}
@@ -383,6 +388,17 @@ func derive(n ast.Node) detectors.Cond {
 	}
 	return detectors.Any()
 }
+
+// policyActions are the actions that the policy judge sees.
+var policyActions = func() []string {
+	var out []string
+	for _, a := range actions {
+		if detectors.PolicyAction(event.Action(a)) {
+			out = append(out, a)
+		}
+	}
+	return out
+}()
 
 func isBool(name string) bool {
 	k, ok := fieldTypes[name]

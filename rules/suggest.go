@@ -113,6 +113,9 @@ func (b *bench) search(set *Set, m *mutant) *candidate {
 	if !m.or {
 		near = append(near, b.words.edits(false)...)
 		near = append(near, distant()...)
+		for _, n := range b.words.names {
+			near = append(near, callEdit("Elsewhere:"+n))
+		}
 		return b.try(set, m, near)
 	}
 	if c := b.try(set, m, near); c != nil {
@@ -641,6 +644,10 @@ func distant() []edit {
 	put("without parameters", "params", nil)
 	put("without an answer", "response", nil)
 	put("without resources", "resources", nil)
+	for _, k := range []string{"serviceName", "acsRegion", "sourceIpAddress"} {
+		out = append(out, edit{say: "the record has no " + k, event: func(m map[string]any) { m["raw"] = map[string]any{k: nil} }})
+	}
+	out = append(out, edit{say: "the call is global", event: func(m map[string]any) { m["raw"] = map[string]any{"isGlobal": true} }})
 	out = append(out, edit{say: "the record has no time", event: func(m map[string]any) { m["raw"] = map[string]any{"eventTime": nil} }})
 	put("another call", "event", "Sts:GetCallerIdentity")
 	put("another call", "event", "Ram:ListUsers")
