@@ -366,7 +366,7 @@ func (c *call) detach() {
 		c.unknown("policy " + window.Show(a.shown) + " was taken from " + en + "; " + why + ", so whether it held a Deny is not known")
 	} else {
 		rest := c.holds(kind, name)
-		rest = rest.without(doc, c.scope)
+		rest = rest.without(a)
 		c.partly = !rest.complete || len(rest.missing) > 0
 		had := rest
 		had.parts = append(slices.Clone(rest.parts), part{doc: doc, scope: c.scope, sure: true})

@@ -1,7 +1,6 @@
 package account
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/trailwarden/trailwarden/detectors/rampolicy"
@@ -15,10 +14,10 @@ import (
 
 const maxFolders = 12 // the directory takes five levels
 
-// guards collects the control policies that hold for a target, its own and
-// those of the folders above. known says that the way up was seen to the root
+// guards collects the control policies that hold for a target, its own but for
+// one, and those of the folders above. known says that the way up was seen to the root
 // and the text of every policy.
-func (c *call) guards(target string) (docs []*rampolicy.Document, known bool) {
+func (c *call) guards(target, but string) (docs []*rampolicy.Document, known bool) {
 	known = true
 	for range maxFolders {
 		e := c.j.get(kindTarget, c.account, target)
@@ -27,6 +26,9 @@ func (c *call) guards(target string) (docs []*rampolicy.Document, known bool) {
 			return docs, known && strings.HasPrefix(target, "r-")
 		}
 		for _, a := range e.attached {
+			if a.name == strings.ToLower(but) && but != "" {
+				continue
+			}
 			var d *rampolicy.Document
 			if p := c.j.get(kindControl, c.account, a.name); p != nil {
 				d = c.parse(p.text(""), "control policy "+window.Show(a.shown))
@@ -41,7 +43,7 @@ func (c *call) guards(target string) (docs []*rampolicy.Document, known bool) {
 		if len(e.links) == 0 {
 			return docs, known && strings.HasPrefix(target, "r-")
 		}
-		target = e.links[0]
+		target, but = e.links[0], ""
 	}
 	return docs, false
 }
@@ -56,8 +58,8 @@ func (c *call) moveAccount() {
 	if from == "" {
 		c.unknown("account " + shown + " was moved to folder " + window.Show(folder) + "; where it was before was not seen, so it may have left guard rails behind")
 	} else {
-		before, known := c.guards(from)
-		after, known2 := c.guards(folder)
+		before, known := c.guards(from, "")
+		after, known2 := c.guards(folder, "")
 		c.diff(rampolicy.Merge(before...), rampolicy.Merge(after...), rampolicy.Options{Kind: rampolicy.Control})
 		lost := denyRemoved(rampolicy.Merge(before...), rampolicy.Merge(after...))
 		c.facts.Sentence = "account " + shown + " was moved from folder " + window.Show(from) + " to " + window.Show(folder)
@@ -109,8 +111,7 @@ func (c *call) attachControl(policy, target string, on bool) {
 // detachedControl judges that a policy no longer holds for a target: what
 // others still refuse there is still refused.
 func (c *call) detachedControl(id, target string, doc *rampolicy.Document) {
-	rest, _ := c.guards(target)
-	rest = slices.DeleteFunc(slices.Clone(rest), func(d *rampolicy.Document) bool { return d == doc })
+	rest, _ := c.guards(target, id)
 	after := rampolicy.Merge(rest...)
 	c.diff(rampolicy.Merge(append(rest, doc)...), after, rampolicy.Options{Kind: rampolicy.Control})
 	c.facts.DenyRemoved = denyRemoved(doc, after)

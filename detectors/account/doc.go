@@ -3,11 +3,20 @@
 // by what the documents allow.
 //
 // What it knows: the text of custom policy versions and which one is in force;
-// what is attached to users, groups and roles; who is in which group; whom a
-// role trusts; control policies and cloud SSO access configurations. All of
-// it comes from events, and from listings that a caller may hand over with
-// the Learn methods. The vendor's own policies are read from a short table of
-// known documents (package rampolicy), never from their names.
+// what is attached to users, groups and roles, in the account or in a resource
+// group; who is in which group; whom a role trusts; control policies, folders
+// and where accounts lie; cloud SSO access configurations; the policies of
+// buckets, keys, secrets and log projects; account preferences and the
+// password policy. All of it comes from events, and from listings that a
+// caller may hand over (Offer), which count only for events later than
+// themselves. Wanted says which texts were lacking. The vendor's own policies
+// are read from listings, else from a short table of known documents (package
+// rampolicy), never from their names.
+//
+// What was there before is never overstated: a policy of a resource group
+// proves nothing for the account, an inferred text proves nothing about what
+// was allowed, and a user who was deleted has nothing when the name comes
+// back. Overstating it would hide what is new.
 //
 // What it does not know it says: a policy whose text was never seen, a group
 // whose policies are older than the stream. Such a change has the verdict

@@ -219,6 +219,7 @@ type holding struct {
 type part struct {
 	doc   *rampolicy.Document
 	scope string // the resource group it holds in; empty is the whole account
+	own   string // the policy, when it is attached to the principal itself
 	// sure is unset when the text was inferred: it may allow more than the
 	// policy does, so it is no reason to say that something was allowed
 	// before, and still one to say that a Deny held something back.
@@ -259,12 +260,9 @@ func (h *holding) scopes() []string {
 }
 
 // without returns the holding but for one attachment of the principal itself.
-func (h *holding) without(doc *rampolicy.Document, scope string) holding {
+func (h *holding) without(a attachment) holding {
 	out := *h
-	out.parts = slices.Clone(h.parts)
-	if i := slices.IndexFunc(out.parts, func(p part) bool { return p.doc == doc && p.scope == scope }); i >= 0 {
-		out.parts = slices.Delete(out.parts, i, i+1)
-	}
+	out.parts = slices.DeleteFunc(slices.Clone(h.parts), func(p part) bool { return p.own == a.id() })
 	return out
 }
 
@@ -299,7 +297,7 @@ func (c *call) holds(kind, name string) holding {
 			typ = "system"
 		}
 		if d, why := c.policy(a, typ); d != nil {
-			h.parts = append(h.parts, part{doc: d, scope: a.scope, sure: c.certain(a, d)})
+			h.parts = append(h.parts, part{doc: d, scope: a.scope, own: a.id(), sure: c.certain(a, d)})
 		} else {
 			h.missing = append(h.missing, why)
 		}
@@ -307,7 +305,10 @@ func (c *call) holds(kind, name string) holding {
 	if kind == kindUser {
 		for _, g := range e.links {
 			more := c.holds(kindGroup, lastPart(g))
-			h.parts = append(h.parts, more.parts...)
+			for _, p := range more.parts {
+				p.own = ""
+				h.parts = append(h.parts, p)
+			}
 			h.missing = append(h.missing, more.missing...)
 			h.complete = h.complete && more.complete
 		}

@@ -341,3 +341,31 @@ func TestEffectiveGrants(t *testing.T) {
 	tell(t, append(steps[1:4:4], wider))
 	tell(t, append(steps[:1:1], create("CreatePolicyVersion", params{"PolicyName": "app", "SetAsDefault": "true", "PolicyDocument": reads}), steps[2], steps[3], wider))
 }
+
+// TestReadingsAreACache: nothing that is found depends on what was read
+// before.
+func TestReadingsAreACache(t *testing.T) {
+	steps := []step{
+		{"Ram:CreatePolicy", "root", params{"PolicyName": "code", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ecs:RunCommand","Resource":"*"}`)}, false, "", ""},
+		{"Ram:CreatePolicy", "root", params{"PolicyName": "held", "PolicyDocument": doc(`{"Effect":"Deny","Action":"ecs:RunCommand","Resource":"*"}`)}, false, "", ""},
+		{"Ram:AttachPolicyToUser", "root", params{"PolicyType": "Custom", "PolicyName": "code", "UserName": "bob"}, false, "", ""},
+		{"Ram:AttachPolicyToUser", "root", params{"PolicyType": "Custom", "PolicyName": "held", "UserName": "bob"}, false, "", ""},
+		{"Ram:CreateGroup", "root", params{"GroupName": "g"}, false, "", ""},
+		{"Ram:AttachPolicyToGroup", "root", params{"PolicyType": "Custom", "PolicyName": "held", "GroupName": "g"}, false, "", ""},
+		{"ResourceManager:CreateControlPolicy", "root", params{"PolicyId": "cp-1", "PolicyDocument": guard}, false, "", ""},
+		{"ResourceManager:AttachControlPolicy", "root", params{"PolicyId": "cp-1", "TargetId": "fd-1"}, false, "", ""},
+		{"ResourceManager:DetachControlPolicy", "root", params{"PolicyId": "cp-1", "TargetId": "fd-1"}, false, "known expands deny expands", ""},
+		{"Ram:DetachPolicyFromUser", "root", params{"PolicyType": "Custom", "PolicyName": "held", "UserName": "bob"}, false, "known expands deny expands", ""},
+	}
+	j := New(Config{})
+	for i, s := range steps {
+		// A cache that is full is emptied by the next reading.
+		for n := range maxReadings - 1 {
+			j.readings[keep("filler "+strings.Repeat("x", n))] = reading{}
+		}
+		f := j.Judge(made(t, s.call, s.user, time.Duration(i)*time.Minute, s.p, false, nil))
+		if s.want != "" && strings.TrimSpace(flags(f)) != s.want {
+			t.Errorf("step %d: %q, want %q", i, strings.TrimSpace(flags(f)), s.want)
+		}
+	}
+}

@@ -216,6 +216,11 @@ func (e *entry) attach(a attachment) {
 
 func (e *entry) detach(a attachment) { e.attached = slices.DeleteFunc(e.attached, a.same) }
 
+// id is equal for attachments that are the same.
+func (a attachment) id() string {
+	return strconv.FormatBool(a.system) + "/" + a.scope + "/" + a.name
+}
+
 func (a attachment) same(b attachment) bool {
 	return a.system == b.system && a.name == b.name && a.scope == b.scope
 }

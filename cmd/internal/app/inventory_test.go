@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -45,7 +46,11 @@ func TestInventoryReachesTheJudge(t *testing.T) {
 	if err := cloud.AddKey(inventoryAccount, "reader", ramtest.Key{ID: key, Secret: "example-secret"}); err != nil {
 		t.Fatal(err)
 	}
-	cloud.AddPolicy(inventoryAccount, "reads-ram", `{"Version":"1","Statement":[{"Effect":"Allow","Action":["ram:List*","ram:Get*"],"Resource":"*"}]}`)
+	shipped, err := os.ReadFile("../../../deploy/ram/reader-permissions.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud.AddPolicy(inventoryAccount, "reads-ram", string(shipped))
 	cloud.AddPolicy(inventoryAccount, "ops", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
 	cloud.AddGroup(inventoryAccount, "operators", "bob")
 	for _, a := range [][3]string{{"reads-ram", "user", "reader"}, {"ops", "group", "operators"}} {
