@@ -4,20 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/trailwarden/trailwarden/responders/message"
+	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
 // Language is the language of a destination.
-type Language string
+type Language = message.Language
 
 // The languages.
 const (
-	English Language = "en"
-	Chinese Language = "zh"
+	English = message.English
+	Chinese = message.Chinese
 )
 
 // Config is one Slack destination. It prints without its secrets.
@@ -35,6 +36,8 @@ type Config struct {
 	WebhookURL string
 	// Language is English when empty.
 	Language Language
+	// Zone is the time zone of times; the language's own when nil.
+	Zone *time.Location
 	// APIURL is the Web API, Slack's own when empty. HTTPS, or plaintext to
 	// loopback alone.
 	APIURL string
@@ -115,48 +118,21 @@ func (c Config) Validate() error {
 	if c.Language != English && c.Language != Chinese {
 		bad("language %q: want en or zh", c.Language)
 	}
-	if err := checkURL(c.APIURL); err != nil {
+	if err := wire.CheckURL(c.APIURL); err != nil {
 		bad("api_url: %v", err)
 	}
 	if c.WebhookURL != "" {
-		if err := checkURL(c.WebhookURL); err != nil {
+		if err := wire.CheckURL(c.WebhookURL); err != nil {
 			bad("webhook_url: %v", err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkURL wants HTTPS, or plaintext to loopback. The address itself may be a
-// secret and is not in the error.
-func checkURL(raw string) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Host == "":
-		return errors.New("not an address: want https://host/path")
-	case u.User != nil:
-		return errors.New("credentials in an address are not supported")
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && loopback(u.Hostname()):
-		return nil
-	case u.Scheme == "http":
-		return fmt.Errorf("plaintext to %s refused: use https (http is for loopback)", u.Hostname())
-	}
-	return fmt.Errorf("scheme %q: use https", u.Scheme)
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
-
 // String leaves the secrets out.
 func (c Config) String() string {
 	return fmt.Sprintf("slack %s channel=%s token=%s app_token=%s webhook_url=%s language=%s", c.Name, c.Channel,
-		masked(c.Token), masked(c.AppToken), masked(c.WebhookURL), c.Language)
+		wire.Masked(c.Token), wire.Masked(c.AppToken), wire.Masked(c.WebhookURL), c.Language)
 }
 
 // GoString leaves the secrets out.
@@ -165,9 +141,4 @@ func (c Config) GoString() string { return c.String() }
 // LogValue leaves the secrets out.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-func masked(secret string) string {
-	if secret == "" {
-		return "-"
-	}
-	return "****"
-}
+func (c Config) words() *message.Words { return message.For(c.Language, c.Zone) }

@@ -19,6 +19,7 @@ import (
 	"github.com/slack-go/slack/socketmode"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
 // Click is one press of a button.
@@ -79,7 +80,7 @@ func NewListener(cfg Config, handle Handler, log *slog.Logger) (*Listener, error
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	client := newHTTPClient(cfg.Timeout)
+	client := wire.NewClient(cfg.Timeout)
 	client.Timeout = cfg.Timeout // apps.connections.open gets no deadline from slack-go
 	return &Listener{
 		cfg: cfg, handle: handle, log: log.With("destination", cfg.Name), http: client,
@@ -160,7 +161,7 @@ func (l *Listener) dialer() *websocket.Dialer {
 		HandshakeTimeout: l.cfg.Timeout,
 		WriteBufferSize:  32 << 10,
 		Proxy: func(r *http.Request) (*url.URL, error) {
-			if (r.URL.Scheme == "http" || r.URL.Scheme == "ws") && !loopback(r.URL.Hostname()) {
+			if (r.URL.Scheme == "http" || r.URL.Scheme == "ws") && !wire.Loopback(r.URL.Hostname()) {
 				return nil, fmt.Errorf("plaintext WebSocket to %s refused", r.URL.Hostname())
 			}
 			return http.ProxyFromEnvironment(r)
@@ -281,11 +282,11 @@ func parseStamp(s string, now time.Time) time.Time {
 
 // serve runs the Handler for one click and shows its answer to the person.
 func (l *Listener) serve(ctx context.Context, c Click) {
-	w := catalogue[l.cfg.Language]
+	w := l.cfg.words()
 	reply, err := l.call(ctx, c)
 	if err != nil {
 		l.log.Warn("a click was not done", "alert_id", c.AlertID, "user", c.UserID, "action", c.ActionID, "err", err)
-		reply = fmt.Sprintf(w.clickFailed, err)
+		reply = fmt.Sprintf(w.ClickFailed, err)
 	}
 	if reply == "" || c.Channel == "" {
 		return
@@ -306,7 +307,7 @@ func (l *Listener) call(ctx context.Context, c Click) (reply string, err error) 
 	defer func() {
 		if p := recover(); p != nil {
 			l.log.Error("panic while handling a click", "alert_id", c.AlertID, "action", c.ActionID, "panic", p, "stack", string(debug.Stack()))
-			reply, err = "", errors.New(catalogue[l.cfg.Language].unavailable)
+			reply, err = "", errors.New(l.cfg.words().Unavailable)
 		}
 	}()
 	return l.handle(ctx, c)

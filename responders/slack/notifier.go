@@ -14,6 +14,7 @@ import (
 	slackapi "github.com/slack-go/slack"
 
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
 // Event types of the metadata that our messages carry.
@@ -45,10 +46,10 @@ type Notifier struct {
 	http    *http.Client
 	hook    *http.Client
 	api     *slackapi.Client // nil: webhook only
-	posts   *limiter
-	edits   *limiter
-	reads   *limiter
-	hooks   *limiter
+	posts   *wire.Limiter
+	edits   *wire.Limiter
+	reads   *wire.Limiter
+	hooks   *wire.Limiter
 	threads threads
 	self    atomic.Pointer[string] // our bot id, once known
 	stats   counters
@@ -81,9 +82,9 @@ func New(cfg Config, log *slog.Logger) (*Notifier, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	n := &Notifier{
-		cfg: cfg, log: log.With("destination", cfg.Name), http: newHTTPClient(cfg.Timeout),
-		posts: newLimiter(cfg.Rate, cfg.Burst, cfg.MaxWait), hooks: newLimiter(cfg.Rate, cfg.Burst, cfg.MaxWait),
-		edits: newLimiter(editsPerMinute/60., editsPerMinute/2, cfg.MaxWait), reads: newLimiter(editsPerMinute/60., editsPerMinute/2, cfg.MaxWait),
+		cfg: cfg, log: log.With("destination", cfg.Name), http: wire.NewClient(cfg.Timeout),
+		posts: wire.NewLimiter(cfg.Rate, cfg.Burst, cfg.MaxWait), hooks: wire.NewLimiter(cfg.Rate, cfg.Burst, cfg.MaxWait),
+		edits: wire.NewLimiter(editsPerMinute/60., editsPerMinute/2, cfg.MaxWait), reads: wire.NewLimiter(editsPerMinute/60., editsPerMinute/2, cfg.MaxWait),
 	}
 	n.hook = &http.Client{Transport: webhookTransport{n.http.Transport}, CheckRedirect: n.http.CheckRedirect}
 	if cfg.Token != "" {
@@ -108,9 +109,9 @@ func (n *Notifier) Stats() Stats {
 func (n *Notifier) Close() { n.http.CloseIdleConnections() }
 
 // call takes a turn, makes one request and classifies its failure.
-func (n *Notifier) call(ctx context.Context, method string, l *limiter, f func(context.Context) error) error {
-	if err := l.take(ctx); err != nil {
-		return &Error{Destination: n.cfg.Name, Method: method, kind: err, err: errors.New("not sent: " + err.Error())}
+func (n *Notifier) call(ctx context.Context, method string, l *wire.Limiter, f func(context.Context) error) error {
+	if err := l.Take(ctx); err != nil {
+		return &Error{Platform: "slack", Destination: n.cfg.Name, Method: method, Kind: err, Cause: errors.New("not sent: " + err.Error())}
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
 	defer cancel()
@@ -122,7 +123,7 @@ func (n *Notifier) call(ctx context.Context, method string, l *limiter, f func(c
 	var after *responders.RetryAfterError
 	if errors.As(e, &after) {
 		n.stats.limited.Add(1)
-		l.pause(after.After)
+		l.Pause(after.After)
 	}
 	return e
 }
@@ -142,7 +143,7 @@ func alertMetadata(notice responders.Notice) slackapi.SlackMetadata {
 }
 
 func (n *Notifier) renderer() renderer {
-	return renderer{w: catalogue[n.cfg.Language], buttons: n.cfg.AppToken != "" && n.cfg.Token != ""}
+	return renderer{w: n.cfg.words(), buttons: n.cfg.AppToken != "" && n.cfg.Token != ""}
 }
 
 // Post sends a new message. Lines of notice.Thread that cannot be sent after
@@ -202,7 +203,7 @@ func (n *Notifier) postMessage(ctx context.Context, opts []slackapi.MsgOption) (
 }
 
 func (n *Notifier) postWebhook(ctx context.Context, notice responders.Notice) (responders.MessageRef, error) {
-	m := renderer{w: catalogue[n.cfg.Language], inline: true}.render(notice)
+	m := renderer{w: n.cfg.words(), inline: true}.render(notice)
 	unfurl := false
 	msg := &slackapi.WebhookMessage{
 		Text: m.text, Blocks: &slackapi.Blocks{BlockSet: m.blocks}, Attachments: m.attachments,
@@ -235,7 +236,7 @@ func (n *Notifier) Update(ctx context.Context, ref responders.MessageRef, notice
 		return nil
 	}
 	if n.api == nil {
-		return &Error{Destination: n.cfg.Name, Method: "chat.update", err: errors.New("no token to edit a message with")}
+		return &Error{Platform: "slack", Destination: n.cfg.Name, Method: "chat.update", Cause: errors.New("no token to edit a message with")}
 	}
 	m := n.renderer().render(notice)
 	base := options(m.text, alertMetadata(notice))

@@ -20,6 +20,8 @@ import (
 
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
+	"github.com/trailwarden/trailwarden/responders/message"
+	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
 func TestOneMessagePerIncident(t *testing.T) {
@@ -112,7 +114,7 @@ func TestErrorClasses(t *testing.T) {
 		{"empty object", chattest.Garbage(`{}`), "in doubt"},
 		{"not ok without a code", chattest.Garbage(`{"ok":false}`), "in doubt"},
 		{"ok without a stamp", chattest.Garbage(`{"ok":true,"channel":"C0EXAMPLE01"}`), "in doubt"},
-		{"huge", chattest.Garbage(`{"ok":true,"x":"` + strings.Repeat("x", maxAnswer) + `","channel":"C","ts":"1"}`), "in doubt"},
+		{"huge", chattest.Garbage(`{"ok":true,"x":"` + strings.Repeat("x", wire.MaxAnswer) + `","channel":"C","ts":"1"}`), "in doubt"},
 		{"cut", chattest.Cut(), "in doubt"},
 		{"answer dropped", chattest.DropAnswer(), "in doubt"},
 		{"hang", chattest.Hang(), "in doubt"},
@@ -187,11 +189,11 @@ func TestPauseAfter429(t *testing.T) {
 
 func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(1, 3, 2*time.Second)
+		l := wire.NewLimiter(1, 3, 2*time.Second)
 		start := time.Now()
 		var at []time.Duration
 		for range 5 { // 3 at once, then one a second
-			if err := l.take(context.Background()); err != nil {
+			if err := l.Take(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			at = append(at, time.Since(start))
@@ -199,29 +201,29 @@ func TestLimiter(t *testing.T) {
 		if want := []time.Duration{0, 0, 0, time.Second, 2 * time.Second}; !slices.Equal(at, want) {
 			t.Errorf("turns at %v, want %v", at, want)
 		}
-		l.pause(10 * time.Second)
+		l.Pause(10 * time.Second)
 		var after *responders.RetryAfterError
-		if err := l.take(context.Background()); !errors.As(err, &after) || after.After != 10*time.Second {
+		if err := l.Take(context.Background()); !errors.As(err, &after) || after.After != 10*time.Second {
 			t.Errorf("paused: %v", err)
 		}
 		time.Sleep(9 * time.Second) // synctest's clock
 		before := time.Now()
-		if err := l.take(context.Background()); err != nil || time.Since(before) != time.Second {
+		if err := l.Take(context.Background()); err != nil || time.Since(before) != time.Second {
 			t.Errorf("at the end of the pause: %v after %v", err, time.Since(before))
 		}
 		time.Sleep(time.Hour)
 		for range 3 {
-			if err := l.take(context.Background()); err != nil {
+			if err := l.Take(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
-		if err := l.take(ctx); outcome(err) != "retry" {
+		if err := l.Take(ctx); outcome(err) != "retry" {
 			t.Errorf("context ends while waiting: %v", err)
 		}
 		before = time.Now()
-		if err := l.take(context.Background()); err != nil || time.Since(before) != 900*time.Millisecond {
+		if err := l.Take(context.Background()); err != nil || time.Since(before) != 900*time.Millisecond {
 			t.Errorf("the turn given up was not given back: %v after %v", err, time.Since(before))
 		}
 	})
@@ -231,10 +233,10 @@ func TestLimiter(t *testing.T) {
 // sent twice by a caller that comes back when told.
 func TestBurstOfAlerts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(1, 4, 2*time.Second)
+		l := wire.NewLimiter(1, 4, 2*time.Second)
 		start, sent := time.Now(), 0
 		for sent < 600 {
-			err := l.take(context.Background())
+			err := l.Take(context.Background())
 			var after *responders.RetryAfterError
 			switch {
 			case err == nil:
@@ -667,7 +669,7 @@ func TestAnyNoticeIsTaken(t *testing.T) {
 	cfg := config(s)
 	cfg.AppToken, cfg.ThreadCap = chattest.DefaultAppToken, 1000
 	n := notifier(t, cfg)
-	n.edits = newLimiter(1000, 1000, 0) // not what is tested here
+	n.edits = wire.NewLimiter(1000, 1000, 0) // not what is tested here
 	rapid.Check(t, func(rt *rapid.T) {
 		notice := drawNotice(rt)
 		before := n.Stats()
@@ -811,7 +813,7 @@ func TestThreadMemoryIsBounded(t *testing.T) {
 
 // BenchmarkRender is the cost of laying one alert out, without the network.
 func BenchmarkRender(b *testing.B) {
-	r, n := renderer{w: catalogue[English], buttons: true}, sample()
+	r, n := renderer{w: message.For(English, nil), buttons: true}, sample()
 	b.ReportAllocs()
 	for b.Loop() {
 		m := r.render(n)

@@ -17,10 +17,11 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
+	"github.com/trailwarden/trailwarden/responders/message"
 )
 
 // payloadOf is a message as it goes over the wire, readable.
-func payloadOf(t interface{ Fatalf(string, ...any) }, m message) ([]byte, chattest.Content) {
+func payloadOf(t interface{ Fatalf(string, ...any) }, m rendered) ([]byte, chattest.Content) {
 	marshal := func(v any) json.RawMessage {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -61,13 +62,13 @@ func TestGolden(t *testing.T) {
 		r      renderer
 		notice responders.Notice
 	}{
-		{"full.en.json", renderer{w: catalogue[English], buttons: true}, full},
-		{"full.zh.json", renderer{w: catalogue[Chinese], buttons: true}, full},
-		{"done.en.json", renderer{w: catalogue[English], buttons: true}, done},
-		{"nobuttons.en.json", renderer{w: catalogue[English]}, full},
-		{"bare.en.json", renderer{w: catalogue[English], buttons: true}, bare},
-		{"hostile.en.json", renderer{w: catalogue[English], buttons: true, inline: true}, hostileNotice()},
-		{"hostile.zh.json", renderer{w: catalogue[Chinese], buttons: true}, hostileNotice()},
+		{"full.en.json", renderer{w: message.For(English, nil), buttons: true}, full},
+		{"full.zh.json", renderer{w: message.For(Chinese, nil), buttons: true}, full},
+		{"done.en.json", renderer{w: message.For(English, nil), buttons: true}, done},
+		{"nobuttons.en.json", renderer{w: message.For(English, nil)}, full},
+		{"bare.en.json", renderer{w: message.For(English, nil), buttons: true}, bare},
+		{"hostile.en.json", renderer{w: message.For(English, nil), buttons: true, inline: true}, hostileNotice()},
+		{"hostile.zh.json", renderer{w: message.For(Chinese, nil), buttons: true}, hostileNotice()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := c.r.render(c.notice)
@@ -127,13 +128,13 @@ func checkInert(t interface{ Fatalf(string, ...any) }, c chattest.Content) {
 }
 
 func TestFieldsAreSixAndUnknownIsADash(t *testing.T) {
-	r := renderer{w: catalogue[English]}
+	r := renderer{w: message.For(English, nil)}
 	fields := r.fields(responders.Notice{})
 	if len(fields) != 6 {
 		t.Fatalf("%d fields, want 6", len(fields))
 	}
 	for i, f := range fields {
-		if want := "*" + r.w.fields[i] + "*\n—"; f.Text != want {
+		if want := "*" + r.w.Fields[i] + "*\n—"; f.Text != want {
 			t.Errorf("field %d = %q, want %q", i, f.Text, want)
 		}
 		if !f.Verbatim {
@@ -143,7 +144,7 @@ func TestFieldsAreSixAndUnknownIsADash(t *testing.T) {
 }
 
 func TestButtonsFollowState(t *testing.T) {
-	r := renderer{w: catalogue[English], buttons: true}
+	r := renderer{w: message.For(English, nil), buttons: true}
 	for _, c := range []struct {
 		state responders.State
 		undo  bool
@@ -186,7 +187,7 @@ func TestButtonsFollowState(t *testing.T) {
 			t.Errorf("state %q undoable %v: buttons %q, want %q", c.state, c.undo, s, c.want)
 		}
 	}
-	if _, content := payloadOf(t, renderer{w: catalogue[English]}.render(sample())); len(content.Buttons()) != 0 {
+	if _, content := payloadOf(t, renderer{w: message.For(English, nil)}.render(sample())); len(content.Buttons()) != 0 {
 		t.Error("buttons without interactive mode")
 	}
 }
@@ -194,7 +195,7 @@ func TestButtonsFollowState(t *testing.T) {
 func TestTitleKeepsSeverityAndPlace(t *testing.T) {
 	n := sample()
 	n.Alert.Title = strings.Repeat("很长的标题 ", 100)
-	got := renderer{w: catalogue[English]}.title(n)
+	got := message.For(English, nil).Title(n, budgetHeader)
 	if !strings.HasPrefix(got, "HIGH · 很长") || !strings.HasSuffix(got, "… · ci-deployer · prod (1000…0001)") {
 		t.Errorf("title %q", got)
 	}
@@ -207,7 +208,7 @@ func TestKeysAreMasked(t *testing.T) {
 	n := sample()
 	n.Alert.TargetKey = "LTAI5tEXAMPLEbackup0001"
 	n.Alert.Target = &alert.Target{Type: "accesskey", ID: "LTAI5tEXAMPLEbackup0001"}
-	out, _ := payloadOf(t, renderer{w: catalogue[English], buttons: true}.render(n))
+	out, _ := payloadOf(t, renderer{w: message.For(English, nil), buttons: true}.render(n))
 	for _, key := range []string{n.Alert.TargetKey, n.Alert.Actor.AccessKeyID} {
 		if bytes.Contains(out, []byte(key)) {
 			t.Errorf("the message shows %s whole", key)
@@ -215,38 +216,6 @@ func TestKeysAreMasked(t *testing.T) {
 	}
 	if !bytes.Contains(out, []byte("LTAI…001")) {
 		t.Error("the target key is not shown")
-	}
-}
-
-func TestCatalogueComplete(t *testing.T) {
-	states := []responders.State{
-		responders.Proposed, responders.Approved, responders.Executing, responders.Done, responders.Failed, responders.InDoubt, responders.Refused,
-		responders.Observed, responders.Denied, responders.Expired, responders.Undoing, responders.Undone,
-	}
-	for lang, w := range catalogue {
-		for _, s := range states {
-			if w.state[s] == "" {
-				t.Errorf("%s: no words for state %s", lang, s)
-			}
-		}
-		for i := range alert.Severities() {
-			if w.severity[alert.Severity(i+1)] == "" {
-				t.Errorf("%s: no word for severity %d", lang, i+1)
-			}
-		}
-		for typ := range catalogue[English].types {
-			if w.types[typ] == "" {
-				t.Errorf("%s: no word for %s", lang, typ)
-			}
-		}
-		for _, s := range []string{
-			w.account, w.session, w.target, w.rule, w.incident, w.runbook, w.events, w.span, w.more, w.undo, w.threadMore, w.attempt, w.daysOld,
-			w.zoneName, w.ack, w.contain, w.undoButton, w.containTitle, w.undoTitle, w.areSure, w.yes, w.no, w.clickFailed, w.unavailable,
-		} {
-			if s == "" {
-				t.Errorf("%s: a word is missing", lang)
-			}
-		}
 	}
 }
 
@@ -301,7 +270,7 @@ func checkMessage(t interface{ Fatalf(string, ...any) }, r renderer, n responder
 	checkInert(t, c)
 	for _, b := range batches(n.Alert.Revision, n.Thread) {
 		fallback, blocks := r.reply(b.lines)
-		_, c := payloadOf(t, message{text: fallback, blocks: blocks, attachments: []slackapi.Attachment{}})
+		_, c := payloadOf(t, rendered{text: fallback, blocks: blocks, attachments: []slackapi.Attachment{}})
 		if err := chattest.Check(c.Text, c.Blocks, nil); err != nil || c.Text == "" {
 			t.Fatalf("reply %q: %v", c.Text, err)
 		}
@@ -312,7 +281,7 @@ func checkMessage(t interface{ Fatalf(string, ...any) }, r renderer, n responder
 func TestAnyNoticeFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lang := rapid.SampledFrom([]Language{English, Chinese}).Draw(t, "lang")
-		checkMessage(t, renderer{w: catalogue[lang], buttons: rapid.Bool().Draw(t, "buttons"), inline: rapid.Bool().Draw(t, "inline")}, drawNotice(t))
+		checkMessage(t, renderer{w: message.For(lang, nil), buttons: rapid.Bool().Draw(t, "buttons"), inline: rapid.Bool().Draw(t, "inline")}, drawNotice(t))
 	})
 }
 
@@ -328,41 +297,6 @@ func FuzzRender(f *testing.F) {
 			notice.Actions = append(notice.Actions, responders.ActionView{ID: fmt.Sprint(i), Describe: event, Reason: reason, By: name, State: responders.Done, Undoable: true})
 			notice.Thread = append(notice.Thread, reason)
 		}
-		checkMessage(t, renderer{w: catalogue[English], buttons: true, inline: true}, notice)
+		checkMessage(t, renderer{w: message.For(English, nil), buttons: true, inline: true}, notice)
 	})
-}
-
-// TestPolicyLines: what a change of permissions newly allows stands in the
-// message, bounded, in both languages, whatever it holds.
-func TestPolicyLines(t *testing.T) {
-	finding := func(sentence string) any {
-		return map[string]any{"sentence": sentence, "sentence_zh": "某身份 " + sentence, "witness": map[string]any{"action": "ram:CreateUser", "resource": "acs:ram:*:1:user/x", "context": map[string]any{"k": "v"}}}
-	}
-	details := map[string]any{"policy": map[string]any{"before": "partly known", "diff": map[string]any{"findings": []any{
-		finding("User bob may now do ram:*"), finding("<!channel> *bold* " + strings.Repeat("x", 5000)), finding("c"), finding("d"), finding("e"), "no finding"}}}}
-	for lang, want := range map[Language][]string{
-		English: {"+ User bob may now do ram:*", "example: ram:CreateUser, acs:ram:*:1:user/x", "and 3 more", "only partly known"},
-		Chinese: {"+ 某身份 User bob", "示例:", "仅部分已知"},
-	} {
-		out := renderer{w: catalogue[lang]}.policy(details)
-		for _, w := range want {
-			if !strings.Contains(out, w) {
-				t.Errorf("%s: no %q in\n%s", lang, w, out)
-			}
-		}
-		if len(out) > 3*budgetPolicy {
-			t.Errorf("%d bytes", len(out))
-		}
-	}
-	settings := map[string]any{"policy": map[string]any{"settings": []any{
-		map[string]any{"setting": "MFAOperationForLogin", "was": "mandatory", "now": "independent", "effect": "weaker"},
-		map[string]any{"setting": "MaxPasswordAge", "now": "0", "effect": "unknown"}, map[string]any{"setting": "X", "effect": "same"}}}}
-	if out := (renderer{w: catalogue[English]}).policy(settings); out != "+ MFAOperationForLogin: mandatory → independent\n+ MaxPasswordAge: ? → 0" {
-		t.Errorf("%q", out)
-	}
-	for _, d := range []map[string]any{nil, {}, {"policy": 1}, {"policy": map[string]any{"diff": "x", "settings": 3}}, {"policy": map[string]any{"diff": map[string]any{"findings": map[string]any{}}}}} {
-		if out := (renderer{w: catalogue[English]}).policy(d); out != "" {
-			t.Errorf("%v gives %q", d, out)
-		}
-	}
 }

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	slackapi "github.com/slack-go/slack"
 
@@ -119,8 +118,8 @@ func (n *Notifier) count(ctx context.Context, t *thread, ref responders.MessageR
 	for _, b := range overflow {
 		more += len(b.lines)
 	}
-	w := catalogue[n.cfg.Language]
-	line := fmt.Sprintf(w.threadMore, more, w.clock(notice.Alert.LastAt))
+	w := n.cfg.words()
+	line := fmt.Sprintf(w.ThreadMore, more, w.Clock(notice.Alert.LastAt))
 	extra := map[string]any{"more": more, "last": last}
 	if t.moreID == "" {
 		id, err := n.reply(ctx, ref, notice, moreKey, []string{line}, extra)
@@ -195,6 +194,3 @@ func (n *Notifier) readThread(ctx context.Context, t *thread, ref responders.Mes
 	t.known, t.seen, t.moreID, t.more, t.moreLast = true, now.seen, now.moreID, now.more, now.moreLast
 	return nil
 }
-
-// clock is a time of day in the destination's zone.
-func (w *words) clock(t time.Time) string { return t.In(w.zone).Format("15:04") + " " + w.zoneName }

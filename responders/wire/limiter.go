@@ -1,4 +1,4 @@
-package slack
+package wire
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"github.com/trailwarden/trailwarden/responders"
 )
 
-// limiter is a token bucket that can also be told to pause. Calls that would
+// Limiter is a token bucket that can also be told to pause. Calls that would
 // wait longer than maxWait are turned away with the time to come back: the
 // queue belongs to the dispatcher, which is durable, not here.
-type limiter struct {
+type Limiter struct {
 	perSecond float64
 	burst     float64
 	maxWait   time.Duration
@@ -24,15 +24,15 @@ type limiter struct {
 	until  time.Time // paused by the platform
 }
 
-func newLimiter(perSecond float64, burst int, maxWait time.Duration) *limiter {
-	return &limiter{perSecond: perSecond, burst: float64(burst), maxWait: maxWait, tokens: float64(burst)}
+func NewLimiter(perSecond float64, burst int, maxWait time.Duration) *Limiter {
+	return &Limiter{perSecond: perSecond, burst: float64(burst), maxWait: maxWait, tokens: float64(burst)}
 }
 
 var errRate = errors.New("waiting for the channel's turn")
 
-// take waits for a token. The error is a *responders.RetryAfterError, or says
+// Take waits for a token. The error is a *responders.RetryAfterError, or says
 // that ctx ended; nothing was sent in either case.
-func (l *limiter) take(ctx context.Context) error {
+func (l *Limiter) Take(ctx context.Context) error {
 	l.mu.Lock()
 	now := time.Now()
 	if !l.last.IsZero() {
@@ -68,8 +68,8 @@ func (l *limiter) take(ctx context.Context) error {
 	}
 }
 
-// pause keeps everything back for d.
-func (l *limiter) pause(d time.Duration) {
+// Pause keeps everything back for d.
+func (l *Limiter) Pause(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if t := time.Now().Add(d); t.After(l.until) {

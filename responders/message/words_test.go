@@ -1,0 +1,40 @@
+package message
+
+import (
+	"testing"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
+)
+
+func TestCatalogueComplete(t *testing.T) {
+	states := []responders.State{
+		responders.Proposed, responders.Approved, responders.Executing, responders.Done, responders.Failed, responders.InDoubt, responders.Refused,
+		responders.Observed, responders.Denied, responders.Expired, responders.Undoing, responders.Undone,
+	}
+	for lang, w := range catalogue {
+		for _, s := range states {
+			if w.State[s] == "" {
+				t.Errorf("%s: no words for state %s", lang, s)
+			}
+		}
+		for i := range alert.Severities() {
+			if w.Severity[alert.Severity(i+1)] == "" {
+				t.Errorf("%s: no word for severity %d", lang, i+1)
+			}
+		}
+		for typ := range catalogue[English].Types {
+			if w.Types[typ] == "" {
+				t.Errorf("%s: no word for %s", lang, typ)
+			}
+		}
+		for _, s := range []string{
+			w.Account, w.Session, w.Target, w.Rule, w.Incident, w.Runbook, w.Events, w.Span, w.More, w.Undo, w.Approve, w.ThreadMore, w.Attempt, w.DaysOld,
+			w.ZoneName, w.Ack, w.Contain, w.UndoButton, w.ContainTitle, w.UndoTitle, w.AreSure, w.Yes, w.No, w.ClickFailed, w.Unavailable,
+		} {
+			if s == "" {
+				t.Errorf("%s: a word is missing", lang)
+			}
+		}
+	}
+}
