@@ -54,6 +54,8 @@ type DispatcherOptions struct {
 	// Keys reads what is known of a key, for cards and fences; nil where the
 	// cloud cannot be asked.
 	Keys KeyInformer
+	// Link is where the console shows an alert; nil where there is none.
+	Link func(alertID string) string
 	// ReactivationRules are the rules that tell of a credential being switched
 	// on again; ak.reactivated and ak.undo_containment when nil.
 	ReactivationRules []string

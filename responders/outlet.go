@@ -19,9 +19,10 @@ import (
 // outlet is one destination at work: a queue in memory over notices in the
 // journal, and one goroutine that empties it.
 type outlet struct {
-	d    *Dispatcher
-	dst  Destination
-	name string
+	d      *Dispatcher
+	dst    Destination
+	name   string
+	static bool // messages cannot be edited
 
 	mu         sync.Mutex
 	items      map[string]*item // by alert id
@@ -84,8 +85,9 @@ func newOutlet(d *Dispatcher, dst Destination) *outlet {
 	if dst.Timeout <= 0 {
 		dst.Timeout = 20 * time.Second
 	}
+	_, static := dst.Notifier.(Static)
 	return &outlet{
-		d: d, dst: dst, name: dst.Notifier.Name(), items: map[string]*item{}, firsts: map[string]time.Time{},
+		static: static, d: d, dst: dst, name: dst.Notifier.Name(), items: map[string]*item{}, firsts: map[string]time.Time{},
 		wake: make(chan struct{}, 1), stats: DestinationStats{Name: dst.Notifier.Name()},
 	}
 }
@@ -407,6 +409,9 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 		return Notice{}, shown{}, err
 	}
 	out := Notice{Alert: a, Account: o.d.opts.Accounts[a.AccountID]}
+	if o.d.opts.Link != nil {
+		out.Link = o.d.opts.Link(a.ID)
+	}
 	s := shown{Rev: a.Revision, Actions: map[string]uint64{}, Facts: factsOf(a)}
 	for _, x := range actions {
 		out.Actions = append(out.Actions, x.ActionView)
@@ -538,6 +543,12 @@ func editGap(edits int) time.Duration {
 	return 5 * time.Minute
 }
 
+// worthTelling says whether a change deserves one more message where none can
+// be edited: an action moved, the severity rose, or the count grew tenfold.
+func worthTelling(was, now shown) bool {
+	return was.Views != now.Views || now.Facts.Severity > was.Facts.Severity || now.Facts.Count >= 10*max(was.Facts.Count, 1)
+}
+
 func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
 	d := o.d
 	msg, s, err := o.compose(ctx, n)
@@ -545,6 +556,9 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 		return time.Time{}, err
 	}
 	if s.same(n.Shown) {
+		return time.Time{}, nil
+	}
+	if o.static && !worthTelling(n.Shown, s) {
 		return time.Time{}, nil
 	}
 	if free := n.At.Add(editGap(n.Edits)); s.Views == n.Shown.Views && s.Facts.Severity == n.Shown.Facts.Severity && d.now().Before(free) {

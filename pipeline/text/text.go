@@ -315,6 +315,63 @@ func Code(s string, max int) string {
 	return "`" + f.done() + "`"
 }
 
+// Markdown returns s as one line of at most max characters (UTF-16 units) for
+// the markdown of chats whose escapes are not documented: every character that
+// could open a link, an image, a mention, formatting, a table or an entity
+// becomes a look-alike, and links are defanged.
+func Markdown(s string, max int) string {
+	rs := []rune(Defang(Line(s)))
+	for i, r := range rs {
+		if r == '@' && broadcastAhead(rs[i+1:]) {
+			rs[i] = '＠'
+		}
+		if like, ok := lookAlike[r]; ok {
+			// An underscore inside a word, and the brackets that defang a link,
+			// mean nothing to markdown.
+			if r == '_' && i > 0 && i+1 < len(rs) && wordRune(rs[i-1]) && wordRune(rs[i+1]) {
+				continue
+			}
+			rs[i] = like
+		}
+	}
+	if len(rs) > 0 {
+		if like, ok := lineStart[rs[0]]; ok {
+			rs[0] = like
+		}
+	}
+	return CutUTF16(string(rs), max)
+}
+
+var lookAlike = map[rune]rune{
+	'*': '∗', '_': '＿', '`': 'ˋ', '~': '∼', '<': '‹', '>': '›', '[': '［', ']': '］', '|': '｜', '\\': '＼', '&': '＆',
+}
+
+// lineStart is what makes a list, a heading or a rule where a line begins.
+var lineStart = map[rune]rune{'-': '‐', '+': '＋', '#': '＃', '=': '＝'}
+
+func defangWWW(s string) string {
+	at := func(i int) bool { return i+4 <= len(s) && strings.EqualFold(s[i:i+4], "www.") }
+	i := 0
+	for i < len(s) && !at(i) {
+		i++
+	}
+	if i == len(s) {
+		return s
+	}
+	var b strings.Builder
+	b.WriteString(s[:i])
+	for ; i < len(s); i++ {
+		if at(i) {
+			b.WriteString(s[i : i+3])
+			b.WriteString("[.]")
+			i += 3
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
 // fitter appends indivisible pieces up to max UTF-16 units.
 type fitter struct {
 	max, n int
@@ -370,7 +427,8 @@ func digits(rs []rune) bool {
 	return !slices.ContainsFunc(rs, func(r rune) bool { return r < '0' || r > '9' })
 }
 
-var broadcasts = []string{"here", "channel", "everyone", "group"}
+// broadcasts call everybody: in Slack, and in DingTalk, Feishu and WeCom.
+var broadcasts = []string{"here", "channel", "everyone", "group", "all"}
 
 func broadcastAhead(rs []rune) bool {
 	for _, w := range broadcasts {
@@ -378,13 +436,14 @@ func broadcastAhead(rs []rune) bool {
 			return true
 		}
 	}
-	return false
+	return len(rs) >= 3 && string(rs[:3]) == "所有人"
 }
 
 // Defang writes the addresses in s so that nothing makes a link of them and a
 // person still reads them: "https://x" becomes "https[:]//x", "mailto:" and
-// "tel:" likewise.
+// "tel:" likewise, "www.x" becomes "www[.]x".
 func Defang(s string) string {
+	s = defangWWW(s)
 	if !strings.Contains(s, ":") {
 		return s
 	}

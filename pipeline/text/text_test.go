@@ -106,6 +106,24 @@ func TestCode(t *testing.T) {
 	}
 }
 
+func TestMarkdown(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"alice@corp.example", "alice@corp.example"},
+		{"@all @here @所有人 @allan", "＠all ＠here ＠所有人 @allan"},
+		{"[x](http://evil.example) ![i](data:x)", "［x］(http［:］//evil.example) !［i］(data［:］x)"},
+		{"WWW.evil.example", "WWW［.］evil.example"},
+		{"*b* _i_ snake_case `c` ~s~ <b> &lt; a|b \\*", "∗b∗ ＿i＿ snake_case ˋcˋ ∼s∼ ‹b› ＆lt; a｜b ＼∗"},
+		{"# h", "＃ h"}, {"- l", "‐ l"}, {"a\n# b", "a # b"}, {"", ""},
+	} {
+		if got := Markdown(c.in, 1000); got != c.want {
+			t.Errorf("Markdown(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+	if got := Markdown("abcdef", 4); got != "abc…" {
+		t.Errorf("cut: %q", got)
+	}
+}
+
 func TestSlackPlain(t *testing.T) {
 	if got, want := SlackPlain("<!channel> @here\nhttps://e.example\x1b", 100), "‹!channel› ＠here\nhttps[:]//e.example"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -207,6 +225,11 @@ func check(t interface{ Fatalf(string, ...any) }, s string, max int) {
 	visible("SlackPlain", plain, true)
 	if n := LenUTF16(plain); n > max || live.MatchString(plain) || mention.MatchString(plain) {
 		t.Fatalf("SlackPlain(%q, %d) = %q (%d units)", s, max, plain, n)
+	}
+	md := Markdown(s, max)
+	visible("Markdown", md, false)
+	if LenUTF16(md) > max || live.MatchString(md) || mention.MatchString(md) || strings.ContainsAny(md, "*`~<>[]|&\\") {
+		t.Fatalf("Markdown(%q, %d) = %q", s, max, md)
 	}
 	if out := Cut(s, max); utf8.RuneCountInString(out) > max {
 		t.Fatalf("Cut(%q, %d) = %q", s, max, out)

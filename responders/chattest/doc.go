@@ -12,7 +12,8 @@
 // reading.
 //
 // The robots of DingTalk, Feishu and WeCom (signed webhooks that only take
-// messages) are served below /robot/ by the same Server.
+// messages), PagerDuty and a webhook that takes anything are served below
+// /robot/ by the same Server. SMTP and Syslog are servers of their own.
 //
 // Script makes a method fail in every way a network has: error codes, 429,
 // 5xx, answers that hang, garbage, and answers dropped after the work was done.

@@ -5,19 +5,24 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// RobotPath is where the robots' webhooks are: /robot/dingtalk, /robot/feishu,
-// /robot/wecom, each with the platform's own query parameters.
+// RobotPath is where the webhooks of other platforms are: /robot/dingtalk,
+// /robot/feishu, /robot/wecom, each with the platform's own query parameters,
+// /robot/pagerduty (Events API v2) and /robot/webhook, which takes anything.
 const RobotPath = "/robot/"
 
 // RobotMessage is one message that a robot took.
 type RobotMessage struct {
 	Type string          `json:"type"` // msgtype or msg_type
 	Body json.RawMessage `json:"body"`
+	// Header is the request's, without what every request has.
+	Header http.Header `json:"-"`
 }
 
 // RobotMessages returns what the robot of a platform took, oldest first.
@@ -29,9 +34,11 @@ func (s *Server) RobotMessages(platform string) []RobotMessage {
 
 // robotHandlers are called with s.mu held.
 var robotHandlers = map[string]func(*Server, *request) reply{
-	"dingtalk": (*Server).dingtalk,
-	"feishu":   (*Server).feishu,
-	"wecom":    (*Server).wecom,
+	"dingtalk":  (*Server).dingtalk,
+	"feishu":    (*Server).feishu,
+	"wecom":     (*Server).wecom,
+	"pagerduty": (*Server).pagerduty,
+	"webhook":   (*Server).collector,
 }
 
 // Limits of the robots as their documentation gives them.
@@ -41,7 +48,7 @@ const (
 	feishuPerMinute   = 100
 	feishuBody        = 30 << 10
 	wecomPerMinute    = 20
-	wecomText         = 2048 // bytes
+	wecomText         = 2048 // bytes, of markdown too (the strictest reading)
 	signatureAge      = time.Hour
 )
 
@@ -92,10 +99,15 @@ func (s *Server) dingtalk(q *request) reply {
 		s.buckets["dingtalk/silence"] = &bucket{last: s.opt.Clock()}
 		return answer(130101, "send too fast, exceed 20 times per minute")
 	}
-	if msg.Msgtype == "" {
+	switch {
+	case msg.Msgtype == "":
 		return answer(40035, "缺少参数 json")
+	case msg.Msgtype == "markdown" && (msg.Markdown.Title == "" || msg.Markdown.Text == ""):
+		return answer(43004, "markdown without title or text")
+	case s.opt.RobotKeyword != "" && !strings.Contains(msg.Text.Content+msg.Markdown.Title+msg.Markdown.Text, s.opt.RobotKeyword):
+		return answer(310000, "keywords not in content")
 	}
-	s.robots["dingtalk"] = append(s.robots["dingtalk"], RobotMessage{msg.Msgtype, q.raw})
+	s.robots["dingtalk"] = append(s.robots["dingtalk"], RobotMessage{Type: msg.Msgtype, Body: q.raw})
 	return answer(0, "ok")
 }
 
@@ -119,10 +131,15 @@ func (s *Server) feishu(q *request) reply {
 	if _, ok := s.take("feishu", feishuPerMinute/60., 5); !ok {
 		return answer(11232, "frequency limited psm")
 	}
-	if msg.MsgType == "" || len(q.raw) > feishuBody {
+	switch {
+	case msg.MsgType == "" || len(q.raw) > feishuBody:
 		return answer(9499, "Bad Request")
+	case msg.MsgType == "interactive" && !cardFits(q.raw):
+		return answer(9499, "Bad Request: the card is not one")
+	case s.opt.RobotKeyword != "" && !strings.Contains(string(q.raw), s.opt.RobotKeyword):
+		return answer(19024, "Key Words Not Found")
 	}
-	s.robots["feishu"] = append(s.robots["feishu"], RobotMessage{msg.MsgType, q.raw})
+	s.robots["feishu"] = append(s.robots["feishu"], RobotMessage{Type: msg.MsgType, Body: q.raw})
 	return answer(0, "success")
 }
 
@@ -145,9 +162,118 @@ func (s *Server) wecom(q *request) reply {
 	switch {
 	case msg.Msgtype == "":
 		return answer(40008, "invalid message type")
-	case len(msg.Text.Content) > wecomText:
+	case msg.Text.Content == "" && msg.Markdown.Content == "":
+		return answer(44004, "empty content")
+	case len(msg.Text.Content) > wecomText || len(msg.Markdown.Content) > wecomText:
 		return answer(40058, "text exceed max length 2048")
 	}
-	s.robots["wecom"] = append(s.robots["wecom"], RobotMessage{msg.Msgtype, q.raw})
+	s.robots["wecom"] = append(s.robots["wecom"], RobotMessage{Type: msg.Msgtype, Body: q.raw})
 	return answer(0, "ok")
+}
+
+// cardFits says whether a Feishu card has a title and only elements that
+// exist, none of them empty.
+func cardFits(raw []byte) bool {
+	type text struct{ Tag, Content string }
+	var m struct {
+		Card struct {
+			Header   struct{ Title text }
+			Elements []struct {
+				Tag      string
+				Text     *text
+				Fields   []struct{ Text text }
+				Elements []text
+				Actions  []struct {
+					Tag, URL string
+					Text     text
+				}
+			}
+		}
+	}
+	if json.Unmarshal(raw, &m) != nil || m.Card.Header.Title.Content == "" || len(m.Card.Elements) == 0 {
+		return false
+	}
+	ok := func(t text) bool { return (t.Tag == "plain_text" || t.Tag == "lark_md") && t.Content != "" }
+	for _, e := range m.Card.Elements {
+		switch e.Tag {
+		case "div":
+			if e.Text == nil && len(e.Fields) == 0 || e.Text != nil && !ok(*e.Text) {
+				return false
+			}
+			for _, f := range e.Fields {
+				if !ok(f.Text) {
+					return false
+				}
+			}
+		case "note":
+			if len(e.Elements) == 0 || !ok(e.Elements[0]) {
+				return false
+			}
+		case "action":
+			for _, a := range e.Actions {
+				if a.Tag != "button" || !ok(a.Text) {
+					return false
+				}
+			}
+		case "hr":
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// PagerDuty's limits.
+const (
+	pagerdutySummary = 1024
+	pagerdutyKey     = 255
+	pagerdutyBody    = 512 << 10
+)
+
+// pagerduty: 202 for an event, 400 with what is wrong, 429 beyond the rate.
+// Events of one key are one message, whose body is the newest.
+func (s *Server) pagerduty(q *request) reply {
+	var e struct {
+		RoutingKey  string `json:"routing_key"`
+		EventAction string `json:"event_action"`
+		DedupKey    string `json:"dedup_key"`
+		Payload     *struct{ Summary, Source, Severity string }
+	}
+	bad := func(why string) reply {
+		return reply{status: http.StatusBadRequest, body: map[string]any{"status": "invalid event", "message": "Event object is invalid", "errors": []string{why}}, entry: Entry{Error: why}}
+	}
+	switch {
+	case json.Unmarshal(q.raw, &e) != nil || len(q.raw) > pagerdutyBody:
+		return bad("not an event, or too large")
+	case len(e.RoutingKey) != 32:
+		return bad("'routing_key' is invalid")
+	case e.EventAction != "trigger" && e.EventAction != "acknowledge" && e.EventAction != "resolve":
+		return bad("'event_action' is invalid")
+	case len(e.DedupKey) > pagerdutyKey || e.DedupKey == "":
+		return bad("'dedup_key' is too long, or missing")
+	case e.EventAction == "trigger" && (e.Payload == nil || e.Payload.Summary == "" || e.Payload.Source == "" || units(e.Payload.Summary) > pagerdutySummary):
+		return bad("'payload' needs a source, and a summary of at most 1024 characters")
+	case e.EventAction == "trigger" && !slices.Contains([]string{"critical", "error", "warning", "info"}, e.Payload.Severity):
+		return bad("'payload.severity' is invalid")
+	}
+	if wait, ok := s.take("pagerduty", 2, 120); !ok {
+		return tooMany(wait)
+	}
+	m := RobotMessage{Type: e.DedupKey, Body: q.raw}
+	if i := slices.IndexFunc(s.robots["pagerduty"], func(m RobotMessage) bool { return m.Type == e.DedupKey }); i >= 0 {
+		s.robots["pagerduty"][i] = m
+	} else {
+		s.robots["pagerduty"] = append(s.robots["pagerduty"], m)
+	}
+	text := ""
+	if e.Payload != nil {
+		text = firstLine(e.Payload.Summary)
+	}
+	return reply{status: http.StatusAccepted, body: map[string]any{"status": "success", "message": "Event processed", "dedup_key": e.DedupKey}, entry: Entry{TS: e.DedupKey, Text: text}}
+}
+
+// collector takes what comes.
+func (s *Server) collector(q *request) reply {
+	s.robots["webhook"] = append(s.robots["webhook"], RobotMessage{Type: "json", Body: q.raw, Header: q.header})
+	return reply{body: map[string]any{"ok": true}}
 }

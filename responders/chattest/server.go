@@ -56,6 +56,9 @@ type Options struct {
 	// RobotSecrets are the signing secrets of the robots by platform
 	// ("dingtalk", "feishu"); empty means unsigned.
 	RobotSecrets map[string]string
+	// RobotKeyword is the word that DingTalk's and Feishu's robots want in
+	// every message; empty for none.
+	RobotKeyword string
 }
 
 // Entry is one received request.
@@ -344,6 +347,7 @@ type request struct {
 	host   string
 	tls    bool
 	query  url.Values
+	header http.Header
 }
 
 // What people and programs outside this process use in place of a screen and
@@ -397,7 +401,7 @@ func decode(r *http.Request) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &request{values: url.Values{}, raw: raw, host: r.Host, tls: r.TLS != nil, query: r.URL.Query()}
+	q := &request{values: url.Values{}, raw: raw, host: r.Host, tls: r.TLS != nil, query: r.URL.Query(), header: r.Header}
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		q.token = bearer
 	}

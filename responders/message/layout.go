@@ -432,7 +432,7 @@ func (w *Words) Clock(t time.Time) string { return t.In(w.Zone).Format("15:04") 
 
 // String is a field's value as plain text; a dash when it is not known.
 func (f Field) String() string {
-	return f.Join(func(r Run) string { return text.Defang(r.Text) }, " · ")
+	return f.Join(func(r Run) string { return One(r.Text, maxValue) }, " · ")
 }
 
 // maxField bounds the value of one field, in UTF-16 units after escaping.
@@ -446,7 +446,10 @@ func (f Field) Join(escape func(Run) string, sep string) string {
 	for _, it := range f.Items {
 		s := ""
 		for _, r := range it {
-			s += escape(r)
+			// Blanks at the ends part a run from its neighbours.
+			t := strings.TrimSpace(r.Text)
+			i := strings.Index(r.Text, t)
+			s += r.Text[:i] + escape(Run{Text: t, Code: r.Code}) + r.Text[i+len(t):]
 		}
 		l := text.LenUTF16(s) + 3
 		if strings.TrimSpace(s) == "" || n > 0 && n+l > maxField {

@@ -47,8 +47,8 @@ type Words struct {
 	Account, Session, Target, Rule, Incident, Runbook string
 	Events, Span, More, Undo, Approve                 string // formats
 	ThreadMore                                        string
-	Attempt                                           string
 	Example, Partly                                   string // of a change of permissions
+	Attempt, Open                                     string
 	DaysOld                                           string
 	Zone                                              *time.Location
 	ZoneName                                          string
@@ -89,7 +89,8 @@ var catalogue = map[Language]*Words{
 		Approve:    "trailwarden action approve %s",
 		ThreadMore: "… and %d more updates, last %s", Attempt: "attempt", DaysOld: "%s d old",
 		Zone: time.UTC, ZoneName: "UTC",
-		Ack: "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
+		Open: "Open in the console",
+		Ack:  "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
 		ContainTitle: "Contain now?", UndoTitle: "Undo the containment?", AreSure: "This will be done:",
 		Yes: "Yes, go on", No: "No",
 		ClickFailed: "That did not work: %s", ClickOK: "Done.", Unavailable: "an internal error; use trailwarden action on the command line",
@@ -123,7 +124,8 @@ var catalogue = map[Language]*Words{
 		Approve:    "trailwarden action approve %s",
 		ThreadMore: "……另有 %d 条更新，最近 %s", Attempt: "未成功", DaysOld: "已用 %s 天",
 		Zone: time.FixedZone("CST", 8*3600), ZoneName: "北京时间",
-		Ack: "确认", Contain: "处置…", UndoButton: "撤销处置",
+		Open: "在控制台打开",
+		Ack:  "确认", Contain: "处置…", UndoButton: "撤销处置",
 		ContainTitle: "现在处置？", UndoTitle: "撤销处置？", AreSure: "将执行：",
 		Yes: "确定", No: "取消",
 		ClickFailed: "未能完成：%s", ClickOK: "已完成。", Unavailable: "内部错误；请在命令行使用 trailwarden action",

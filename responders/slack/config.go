@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/message"
 	"github.com/trailwarden/trailwarden/responders/wire"
 )
@@ -95,38 +96,48 @@ var channelID = regexp.MustCompile(`^[CGD][A-Z0-9]{6,}$`)
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("slack destination %q: "+format, append([]any{c.Name}, args...)...))
+	for _, f := range c.faults() {
+		errs = append(errs, fmt.Errorf("slack destination %q: %s", c.Name, f.Message))
+	}
+	if c.Language != English && c.Language != Chinese {
+		errs = append(errs, fmt.Errorf("slack destination %q: language %q: want en or zh", c.Name, c.Language))
+	}
+	return errors.Join(errs...)
+}
+
+// faults says what is wrong beyond what every destination has.
+func (c Config) faults() []responders.Fault {
+	c = c.withDefaults()
+	var out []responders.Fault
+	bad := func(field, format string, args ...any) {
+		out = append(out, responders.Fault{Field: field, Message: fmt.Sprintf(format, args...)})
 	}
 	switch {
 	case c.Token == "" && c.WebhookURL == "":
-		bad("neither token nor webhook_url: create an app with the scope chat:write, install it, and give its bot token")
+		bad("token", "neither token nor webhook: create an app with the scope chat:write, install it, and give its bot token")
 	case c.Token != "" && !strings.HasPrefix(c.Token, "xoxb-"):
-		bad("token is not a bot token: want the one that begins with xoxb-")
+		bad("token", "token is not a bot token: want the one that begins with xoxb-")
 	}
 	if c.Token != "" && !channelID.MatchString(c.Channel) {
-		bad("channel %q: want the channel's id, such as C0123456789 (at the bottom of the channel's details), not its name", c.Channel)
+		bad("channel", "channel %q: want the channel's id, such as C0123456789 (at the bottom of the channel's details), not its name", c.Channel)
 	}
 	if c.AppToken != "" {
 		if !strings.HasPrefix(c.AppToken, "xapp-") {
-			bad("app_token is not an app-level token: want the one that begins with xapp-")
+			bad("app_token", "app_token is not an app-level token: want the one that begins with xapp-")
 		}
 		if c.Token == "" {
-			bad("app_token without token: buttons need a message that can be edited")
+			bad("app_token", "app_token without token: buttons need a message that can be edited")
 		}
 	}
-	if c.Language != English && c.Language != Chinese {
-		bad("language %q: want en or zh", c.Language)
-	}
 	if err := wire.CheckURL(c.APIURL); err != nil {
-		bad("api_url: %v", err)
+		bad("api_url", "api_url: %v", err)
 	}
 	if c.WebhookURL != "" {
 		if err := wire.CheckURL(c.WebhookURL); err != nil {
-			bad("webhook_url: %v", err)
+			bad("webhook", "webhook: %v", err)
 		}
 	}
-	return errors.Join(errs...)
+	return out
 }
 
 // String leaves the secrets out.

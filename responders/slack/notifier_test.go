@@ -699,7 +699,7 @@ func TestConfig(t *testing.T) {
 		{"webhook", Config{WebhookURL: "https://hooks.slack.com/services/T/B/EXAMPLE"}, ""},
 		{"loopback", with(func(c *Config) { c.APIURL = "http://127.0.0.1:1/api" }), ""},
 		{"loopback 6", with(func(c *Config) { c.APIURL = "http://[::1]:1/api" }), ""},
-		{"nothing", Config{}, "neither token nor webhook_url"},
+		{"nothing", Config{}, "neither token nor webhook"},
 		{"user token", with(func(c *Config) { c.Token = "xoxp-EXAMPLE" }), "xoxb-"},
 		{"channel name", with(func(c *Config) { c.Channel = "#alerts" }), "channel's id"},
 		{"app token", with(func(c *Config) { c.AppToken = "xoxb-EXAMPLE" }), "xapp-"},

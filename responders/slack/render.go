@@ -123,15 +123,12 @@ func (r renderer) fields(n responders.Notice) []*slackapi.TextBlockObject {
 
 const whenField = 3
 
-// escape writes a run for mrkdwn. Blanks at its ends stay: they part it from
-// its neighbours.
+// escape writes a run for mrkdwn.
 func escape(r message.Run) string {
 	if r.Code {
 		return text.Code(r.Text, budgetValue)
 	}
-	trimmed := strings.TrimSpace(r.Text)
-	i := strings.Index(r.Text, trimmed)
-	return r.Text[:i] + text.Mrkdwn(trimmed, budgetValue) + r.Text[i+len(trimmed):]
+	return text.Mrkdwn(r.Text, budgetValue)
 }
 
 // when shows the reader's own time by Slack's date markup, which is the only

@@ -299,15 +299,13 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}
 	dests := slices.Clone(extra)
-	for _, s := range c.Notify.Slack {
-		d, err := a.slack(s)
-		if err != nil {
-			return fmt.Errorf("%w: notify.slack %q: %w", ErrUnusable, s.Name, err)
-		}
-		dests = append(dests, d)
+	configured, err := a.destinations()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
+	dests = append(dests, configured...)
 	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
-		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Log: a.log})
+		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Link: linkTo(c.Notify.Console), Log: a.log})
 	if err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}
@@ -321,11 +319,6 @@ func Check(c *config.Config) (warnings []string, err error) {
 	if _, err := RulesOf(c).Load(); err != nil {
 		errs = append(errs, fmt.Errorf("the rules cannot be used:\n%w", err))
 	}
-	for i, s := range c.Notify.Slack {
-		if err := slackConfig(s).Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("notify.slack[%d]: %w", i, err))
-		}
-	}
 	for i, s := range c.Source.SLS {
 		if err := slsConfig(s).Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("source.sls[%d]: %w", i, err))
@@ -334,7 +327,7 @@ func Check(c *config.Config) (warnings []string, err error) {
 	if len(c.Source.SLS) == 0 {
 		warnings = append(warnings, "source.sls is empty: run has nothing to read")
 	}
-	if len(c.Notify.Slack) == 0 {
+	if len(c.Notify.Destinations()) == 0 {
 		warnings = append(warnings, "notify is empty: nobody is told")
 	}
 	kinds := responders.Kinds()
@@ -360,72 +353,6 @@ func Check(c *config.Config) (warnings []string, err error) {
 		warnings = append(warnings, "respond.guards.two_person wants two people, and fewer are listed under respond.approvers: nothing can be approved there")
 	}
 	return warnings, errors.Join(errs...)
-}
-
-func slackConfig(s config.Slack) slack.Config {
-	return slack.Config{Name: s.Name, Token: s.Token.Reveal(), AppToken: s.AppToken.Reveal(), Channel: s.Channel,
-		WebhookURL: s.Webhook.Reveal(), Language: slack.Language(s.Language), APIURL: s.APIURL}
-}
-
-func (a *App) slack(s config.Slack) (responders.Destination, error) {
-	cfg := slackConfig(s)
-	n, err := slack.New(cfg, a.log)
-	if err != nil {
-		return responders.Destination{}, err
-	}
-	if s.AppToken != "" {
-		l, err := slack.NewListener(cfg, a.click, a.log)
-		if err != nil {
-			return responders.Destination{}, err
-		}
-		a.listeners = append(a.listeners, l)
-	}
-	d := responders.Destination{Notifier: n, Rules: s.Rules, CatchUpAge: s.CatchUp.Std()}
-	if s.MinSeverity != "" {
-		if d.MinSeverity, err = alert.ParseSeverity(s.MinSeverity); err != nil {
-			return d, err
-		}
-	}
-	return d, nil
-}
-
-// click is a button in Slack. Who may do what is decided by the machine.
-func (a *App) click(ctx context.Context, c slack.Click) (string, error) {
-	by := "slack:" + c.UserID
-	actions, err := a.machine.ForAlert(ctx, c.AlertID)
-	if err != nil {
-		return "", err
-	}
-	switch c.ActionID {
-	case slack.ActionContain:
-		for _, d := range actions {
-			if d.ID == c.ActionRef && d.State == responders.Proposed {
-				d, err := a.machine.Approve(ctx, d.ID, by, c.ActionHash)
-				if err != nil {
-					return "", err
-				}
-				return fmt.Sprintf("%s: %s", d.Describe, d.State), nil
-			}
-		}
-		return "This no longer waits for approval; look at the message again.", nil
-	case slack.ActionUndo:
-		for _, d := range actions {
-			if d.ID == c.ActionRef && d.Undoable {
-				d, err := a.machine.Undo(ctx, d.ID, by)
-				if err != nil {
-					return "", err
-				}
-				return fmt.Sprintf("%s: %s", d.Describe, d.State), nil
-			}
-		}
-		return "This can no longer be undone; look at the message again.", nil
-	case slack.ActionAcknowledge:
-		if _, err := a.dispatcher.Triage(ctx, c.AlertID, responders.TriageRequest{By: by, Do: responders.DoAcknowledge}); err != nil {
-			return "", err
-		}
-		return "Acknowledged.", nil
-	}
-	return "", fmt.Errorf("unknown button %q", c.ActionID)
 }
 
 // Rules is the rule set in force.

@@ -9,7 +9,6 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/sls"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/responders/ram"
-	"github.com/trailwarden/trailwarden/responders/slack"
 )
 
 // What New makes of the configuration, for commands that look at one part of a
@@ -26,9 +25,6 @@ func BusConfig(c *config.Config, log *slog.Logger) bus.Config {
 
 // SLSConfig is how one source reads.
 func SLSConfig(s config.SLS) sls.Config { return slsConfig(s) }
-
-// SlackConfig is how one channel is reached.
-func SlackConfig(s config.Slack) slack.Config { return slackConfig(s) }
 
 // CredConfig says where credentials come from.
 func CredConfig(c config.Credentials) cred.Config { return credOf(c) }

@@ -1,7 +1,19 @@
 package config
 
 import (
+	"fmt"
+	"reflect"
+
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/dingtalk"
+	"github.com/trailwarden/trailwarden/responders/email"
+	"github.com/trailwarden/trailwarden/responders/feishu"
+	"github.com/trailwarden/trailwarden/responders/ocsf"
+	"github.com/trailwarden/trailwarden/responders/pagerduty"
+	"github.com/trailwarden/trailwarden/responders/slack"
+	"github.com/trailwarden/trailwarden/responders/syslog"
+	"github.com/trailwarden/trailwarden/responders/webhook"
+	"github.com/trailwarden/trailwarden/responders/wecom"
 )
 
 // Config is the whole configuration. The zero value of every field is its
@@ -87,23 +99,42 @@ type DetectRAM struct {
 	Every      responders.Duration `yaml:"every" doc:"how often all of it is read again (default 24h)"`
 }
 
-// Notify is who is told.
+// Notify is who is told. Each list is one kind of destination: its package
+// and the line here are all that a kind needs.
 type Notify struct {
-	Slack []Slack `yaml:"slack"`
+	Console string `yaml:"console" doc:"address at which people reach the console, for links in messages; optional"`
+
+	Slack     []slack.Spec     `yaml:"slack"`
+	DingTalk  []dingtalk.Spec  `yaml:"dingtalk"`
+	Feishu    []feishu.Spec    `yaml:"feishu" doc:"Feishu and Lark"`
+	WeCom     []wecom.Spec     `yaml:"wecom"`
+	Webhook   []webhook.Spec   `yaml:"webhook"`
+	PagerDuty []pagerduty.Spec `yaml:"pagerduty"`
+	Email     []email.Spec     `yaml:"email"`
+	Syslog    []syslog.Spec    `yaml:"syslog"`
+	OCSF      []ocsf.Spec      `yaml:"ocsf" doc:"Detection Findings as JSON lines in a file"`
 }
 
-// Slack is one channel.
-type Slack struct {
-	Name        string              `yaml:"name" doc:"what the destination is called in logs, metrics and status"`
-	Token       Secret              `yaml:"token" doc:"bot token (xoxb-…), by reference"`
-	AppToken    Secret              `yaml:"app_token" doc:"app-level token (xapp-…) for buttons by Socket Mode; optional"`
-	Channel     string              `yaml:"channel" doc:"id of the channel (C0…); invite the app to it"`
-	Webhook     Secret              `yaml:"webhook" doc:"incoming webhook used when the bot token fails; optional"`
-	APIURL      string              `yaml:"api_url" doc:"only for tests and the fake cloud"`
-	MinSeverity string              `yaml:"min_severity" doc:"info, low, medium (default), high or critical"`
-	Rules       []string            `yaml:"rules" doc:"rule ids or globs; empty is all"`
-	Language    string              `yaml:"language" doc:"en (default) or zh"`
-	CatchUp     responders.Duration `yaml:"catch_up" doc:"after a long stop, alerts below high on events older than this are only listed in a digest (default 1h)"`
+// Placed is a destination with its place in the configuration.
+type Placed struct {
+	Path string // "notify.slack[0]"
+	Spec responders.Spec
+}
+
+// Destinations lists all destinations in the order of the fields above.
+func (n *Notify) Destinations() []Placed {
+	var out []Placed
+	v := reflect.ValueOf(n).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice {
+			for k := range f.Len() {
+				if s, ok := f.Index(k).Interface().(responders.Spec); ok {
+					out = append(out, Placed{fmt.Sprintf("notify.%s[%d]", yamlKey(v.Type().Field(i)), k), s})
+				}
+			}
+		}
+	}
+	return out
 }
 
 // Respond is what may be done about it.
@@ -189,26 +220,6 @@ type Log struct {
 }
 
 // Secret is a value that is never printed.
-type Secret string
+type Secret = responders.Secret
 
 const masked = "****"
-
-// String, GoString and MarshalText print a mask, or nothing when empty.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return masked
-}
-
-// GoString masks the %#v form.
-func (s Secret) GoString() string { return s.String() }
-
-// MarshalText masks every encoding.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// MarshalYAML masks YAML.
-func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
-
-// Reveal returns the secret for the service it belongs to.
-func (s Secret) Reveal() string { return string(s) }

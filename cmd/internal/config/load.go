@@ -140,7 +140,7 @@ func (p *parser) source(line int) string {
 	return l
 }
 
-var secretValue = regexp.MustCompile(`(?i)(secret|token|webhook|password)\w*["']?\s*:\s*`)
+var secretValue = regexp.MustCompile(`(?i)(secret|token|webhook|password|routing_key|url)\w*["']?\s*:\s*`)
 
 func (p *parser) err() error {
 	sort.SliceStable(p.faults, func(i, j int) bool { return p.faults[i].Line < p.faults[j].Line })
@@ -193,7 +193,7 @@ func typeWord(goType string) string {
 		return "a list"
 	case strings.HasSuffix(goType, ".Secret"):
 		return "text"
-	case strings.HasPrefix(goType, "map"), strings.Contains(goType, "config."), strings.Contains(goType, "responders."):
+	case strings.HasPrefix(goType, "map"), strings.Contains(goType, "config."), strings.Contains(goType, "responders."), strings.HasSuffix(goType, ".Spec"):
 		if strings.HasSuffix(goType, "Duration") {
 			return `a duration such as "90s", "15m" or "7d"`
 		}
@@ -272,6 +272,8 @@ func (p *parser) overlay(root *yaml.Node) {
 // reserved variables steer the program or its tests and set no value.
 var reserved = map[string]bool{"TRAILWARDEN_SAMPLES": true, "TRAILWARDEN_CONFIG": true}
 
+var errNoValue = fmt.Errorf("sets no known value; the names follow the keys of the file, such as %sDETECT_GRACE", EnvPrefix)
+
 // set writes value at the path spelled by rest (upper case, parts joined by
 // "_") below n, whose Go type is t.
 func set(n *yaml.Node, t reflect.Type, rest, value string) (*yaml.Node, error) {
@@ -284,6 +286,12 @@ func set(n *yaml.Node, t reflect.Type, rest, value string) (*yaml.Node, error) {
 		}
 		for i := range t.NumField() {
 			key := yamlKey(t.Field(i))
+			if inline(t.Field(i)) {
+				if at, err := set(n, t.Field(i).Type, rest, value); !errors.Is(err, errNoValue) {
+					return at, err
+				}
+				continue
+			}
 			if key == "" {
 				continue
 			}
@@ -293,7 +301,7 @@ func set(n *yaml.Node, t reflect.Type, rest, value string) (*yaml.Node, error) {
 				return set(child, t.Field(i).Type, strings.TrimPrefix(strings.TrimPrefix(rest, up), "_"), value)
 			}
 		}
-		return nil, fmt.Errorf("sets no known value; the names follow the keys of the file, such as %sDETECT_GRACE", EnvPrefix)
+		return nil, errNoValue
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		idx, tail, _ := strings.Cut(rest, "_")
 		i, err := strconv.Atoi(idx)
@@ -338,6 +346,9 @@ func mapChild(n *yaml.Node, key string) *yaml.Node {
 	return child
 }
 
+// inline says that the fields of f stand beside it in the file.
+func inline(f reflect.StructField) bool { return f.Tag.Get("yaml") == ",inline" }
+
 func yamlKey(f reflect.StructField) string {
 	k, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 	if k == "-" || !f.IsExported() {
@@ -358,13 +369,14 @@ func allKeys() []string {
 			return
 		}
 		for i := range t.NumField() {
-			if k := yamlKey(t.Field(i)); k != "" {
+			if k := yamlKey(t.Field(i)); k != "" || inline(t.Field(i)) {
 				seen[k] = true
 				walk(t.Field(i).Type)
 			}
 		}
 	}
 	walk(reflect.TypeFor[Config]())
+	delete(seen, "") // of what stands inline
 	out := make([]string, 0, len(seen))
 	for k := range seen {
 		out = append(out, k)

@@ -24,7 +24,7 @@ source:
 detect: {grace: 3s, dedup_for: 2d}
 notify:
   slack:
-    - {name: soc, token: "${SLACK_BOT_TOKEN}", channel: C01, min_severity: medium}
+    - {name: soc, token: "${SLACK_BOT_TOKEN}", channel: C0123456789, min_severity: medium}
 respond:
   mode: approve
   ram: {enabled: true}
@@ -71,10 +71,10 @@ func TestFaults(t *testing.T) {
 	for _, tc := range []struct{ name, src, want string }{
 		{"unknown key", "detect:\n  grase: 2s\n", "c.yaml:2:3: unknown key \"grase\"; did you mean \"grace\"?\n    grase: 2s\n    ^"},
 		{"wrong type", "nats:\n  partitions: many\n", "c.yaml:2:15: wrong kind of value (str), want a whole number"},
-		{"no such variable", "notify: {slack: [{name: a, channel: c, token: \"${NO_SUCH}\"}]}\n", "the environment variable NO_SUCH is not set"},
+		{"no such variable", "notify: {slack: [{name: a, channel: C0123456789, token: \"${NO_SUCH}\"}]}\n", "the environment variable NO_SUCH is not set"},
 		{"plain http", "source: {sls: [{endpoint: \"http://cn-hangzhou.log.aliyuncs.com\", project: aa, logstore: bb}]}\n", "plain http would send credentials in clear"},
 		{"no scheme", "source: {sls: [{endpoint: cn-hangzhou.log.aliyuncs.com, project: aa, logstore: bb}]}\n", "write https://… in full"},
-		{"bad severity", "notify: {slack: [{name: a, channel: c, token: x, min_severity: loud}]}\n", "want info, low, medium, high or critical"},
+		{"bad severity", "notify: {slack: [{name: a, channel: C0123456789, token: xoxb-x, min_severity: loud}]}\n", "want info, low, medium, high or critical"},
 		{"bad mode", "respond: {mode: yolo}\n", "want observe, approve or auto"},
 		{"public listener", "http: {listen: \"0.0.0.0:80\"}\n", "not a loopback address"},
 		{"console on the network in plain", "console: {listen: \"0.0.0.0:8687\", auth: {mode: proxy, proxy: {user_header: X-User}}}\n", "plain http would show every alert"},
@@ -120,12 +120,12 @@ func TestUnknownVariableIsRefused(t *testing.T) {
 // A secret stays secret in every form in which a configuration can be shown,
 // and in the errors about the line it stands on.
 func TestSecretsAreNeverShown(t *testing.T) {
-	const secret = "verysecretEXAMPLE"
+	const secret = "xoxb-verysecretEXAMPLE"
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "tok"), []byte(secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Parse(filepath.Join(dir, "c.yaml"), []byte("notify: {slack: [{name: a, channel: c, token: \"${file:tok}\"}]}\n"), nil)
+	c, err := Parse(filepath.Join(dir, "c.yaml"), []byte("notify: {slack: [{name: a, channel: C0123456789, token: \"${file:tok}\"}]}\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	j, _ := json.Marshal(c)
 	y, _ := yaml.Dump(c)
 	shown := fmt.Sprintf("%v %+v %#v %s %s", c.Notify, c.Notify, c.Notify.Slack[0].Token, j, y)
-	_, err1 := Parse("c.yaml", []byte("notify: {slack: [{name: a, channel: c, token: {x: "+secret+"}}]}\n"), nil)
+	_, err1 := Parse("c.yaml", []byte("notify: {slack: [{name: a, channel: C0123456789, token: {x: "+secret+"}}]}\n"), nil)
 	_, err2 := Parse("c.yaml", []byte("notify:\n  slack:\n    - name: a\n      webhook: http://hooks.example.com/"+secret+"\n"), nil)
 	_, err3 := Parse("c.yaml", []byte("notify:\n  slack:\n    - tokn: "+secret+"\n"), nil)
 	for _, s := range []string{shown, fmt.Sprint(err1), fmt.Sprint(err2)} {

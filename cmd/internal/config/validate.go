@@ -12,7 +12,6 @@ import (
 
 	yaml "go.yaml.in/yaml/v4"
 
-	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -147,35 +146,7 @@ func (p *parser) validate(c *Config) {
 			p.bad("detect.lists", "list %q is empty", list)
 		}
 	}
-	names := map[string]bool{}
-	for i, s := range c.Notify.Slack {
-		at := fmt.Sprintf("notify.slack[%d].", i)
-		switch {
-		case s.Name == "":
-			p.bad(at+"name", "a destination needs a name")
-		case names[s.Name]:
-			p.bad(at+"name", "the name %q is taken by another destination", s.Name)
-		}
-		names[s.Name] = true
-		if s.Token == "" && s.Webhook == "" {
-			p.bad(at+"token", "needs a bot token (token: ${SLACK_BOT_TOKEN}) or a webhook")
-		}
-		if s.Token != "" && s.Channel == "" {
-			p.bad(at+"channel", "a bot token needs the channel to post to")
-		}
-		if s.Webhook != "" {
-			p.endpoint(at+"webhook", s.Webhook.Reveal(), true)
-		}
-		p.endpoint(at+"api_url", s.APIURL, false)
-		if s.MinSeverity != "" {
-			if _, err := alert.ParseSeverity(s.MinSeverity); err != nil {
-				p.bad(at+"min_severity", "%v", err)
-			}
-		}
-		if s.Language != "" && s.Language != "en" && s.Language != "zh" {
-			p.bad(at+"language", "%q: want en or zh", s.Language)
-		}
-	}
+	p.notify(&c.Notify)
 	switch c.Respond.Mode {
 	case responders.Observe, responders.Approve, responders.Auto:
 	default:
@@ -285,6 +256,23 @@ func (p *parser) console(c Console) {
 }
 
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+
+func (p *parser) notify(n *Notify) {
+	p.endpoint("notify.console", n.Console, false)
+	names := map[string]string{}
+	for _, d := range n.Destinations() {
+		for _, f := range d.Spec.Check() {
+			if at := d.Path + "." + f.Field; p.at(at).Value != masked { // as config show prints it
+				p.bad(at, "%s", f.Message)
+			}
+		}
+		name := d.Spec.Base().Name
+		if other := names[name]; name != "" && other != "" {
+			p.bad(d.Path+".name", "the name %q is taken by %s", name, other)
+		}
+		names[name] = d.Path
+	}
+}
 
 func (p *parser) credentials(at string, c Credentials) {
 	if (c.AccessKeyID == "") != (c.AccessKeySecret == "") {

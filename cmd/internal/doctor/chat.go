@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/trailwarden/trailwarden/cmd/internal/app"
-	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/responders/slack"
 )
 
@@ -17,9 +15,9 @@ func (r *run) destinations(ctx context.Context) {
 	}
 }
 
-func (r *run) slack(ctx context.Context, s config.Slack) {
+func (r *run) slack(ctx context.Context, s slack.Spec) {
 	group := "slack " + s.Name
-	n, err := slack.New(app.SlackConfig(s), r.log)
+	n, err := slack.New(s.Config(), r.log)
 	if err != nil {
 		r.bad(Fail, "TW101", group, "configuration", err.Error(), "")
 		return
