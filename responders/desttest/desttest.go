@@ -60,7 +60,7 @@ func Hostile() responders.Notice {
 func Huge() responders.Notice {
 	n := Hostile()
 	n.Alert.Title, n.Alert.Reason = strings.Repeat("很长的标题 ", 10_000), strings.Repeat("🦊 reason ", 10_000)
-	for range 200 {
+	for range 60 {
 		n.Actions = append(n.Actions, responders.ActionView{ID: "x", Describe: strings.Repeat("d", 5_000), State: responders.Failed, Reason: strings.Repeat("r", 5_000)})
 		n.Thread = append(n.Thread, strings.Repeat("动作 ", 2_000))
 	}

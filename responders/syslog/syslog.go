@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/ocsf"
@@ -75,7 +76,8 @@ const (
 	// fits a UDP packet without a jumbo network.
 	maxMessage  = 8192
 	maxDatagram = 1400
-	maxParam    = 256
+	maxParam    = 120                 // bytes of one value in the structured data
+	minParam    = 36                  // the same in a datagram
 	enterprise  = "trailwarden@32473" // the number that RFC 5612 keeps for examples
 )
 
@@ -172,8 +174,12 @@ func (n *Notifier) format(notice responders.Notice, update bool) ([]byte, error)
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "<%d>1 %s %s trailwarden %d alert [%s", n.spec.Facility*8+level(a.Severity), a.LastAt.UTC().Format("2006-01-02T15:04:05.000Z"), n.self, os.Getpid(), enterprise)
+	max, room := maxMessage, maxParam
+	if n.network == "udp" {
+		max, room = maxDatagram, minParam
+	}
 	param := func(k, v string) {
-		if v = text.Cut(text.Line(v), maxParam); v != "" {
+		if v = cutBytes(text.Line(v), room); v != "" {
 			fmt.Fprintf(&b, ` %s="%s"`, k, escapeParam.Replace(v))
 		}
 	}
@@ -188,10 +194,6 @@ func (n *Notifier) format(notice responders.Notice, update bool) ([]byte, error)
 	param("source_ip", a.SourceIP)
 	param("count", strconv.Itoa(a.Count))
 	b.WriteString("] ")
-	max := maxMessage
-	if n.network == "udp" {
-		max = maxDatagram
-	}
 	rest, err := n.body(notice, update)
 	if err != nil {
 		return nil, err
@@ -200,11 +202,24 @@ func (n *Notifier) format(notice responders.Notice, update bool) ([]byte, error)
 		rest = n.line(notice)
 	}
 	b.WriteString("\ufeff") // RFC 5424: what follows is UTF-8
-	for max -= b.Len(); len(rest) > max; {
-		rest = text.Cut(rest, len([]rune(rest))-max/8-1)
-	}
-	b.WriteString(rest)
+	b.WriteString(cutBytes(rest, max-b.Len()))
 	return b.Bytes(), nil
+}
+
+// cutBytes is s in at most max bytes, no character cut in half.
+func cutBytes(s string, max int) string {
+	const end = "…"
+	if len(s) <= max {
+		return s
+	}
+	i := max - len(end)
+	for i > 0 && !utf8.RuneStart(s[i]) {
+		i--
+	}
+	if i <= 0 {
+		return ""
+	}
+	return s[:i] + end
 }
 
 func (n *Notifier) body(notice responders.Notice, update bool) (string, error) {
