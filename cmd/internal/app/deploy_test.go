@@ -320,7 +320,7 @@ func parseConfig(t *testing.T, name, text string) *config.Config {
 		t.Fatal(err)
 	}
 	for _, f := range []string{"slack-token", "access-key-id", "access-key-secret"} {
-		if err := os.WriteFile(filepath.Join(dir, "secrets", f), []byte("EXAMPLE-"+f+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "secrets", f), []byte("xoxb-EXAMPLE-"+f+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -328,7 +328,7 @@ func parseConfig(t *testing.T, name, text string) *config.Config {
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	if got := c.Notify.Slack; len(got) != 1 || got[0].Token.Reveal() != "EXAMPLE-slack-token" {
+	if got := c.Notify.Slack; len(got) != 1 || got[0].Token.Reveal() != "xoxb-EXAMPLE-slack-token" {
 		t.Errorf("%s: the bot token does not come from its file", name)
 	}
 	if c.Respond.Mode != responders.Observe || c.Respond.RAM.Enabled {
@@ -358,7 +358,7 @@ func TestDeployCommentedOut(t *testing.T) {
 	}
 	text = off.ReplaceAllString(text, "$1$2")
 	text = strings.ReplaceAll(text, "${file:/run/credentials/trailwarden.service/", "${")
-	c, err := config.Parse(name, []byte(text), []string{"slack-token=a", "access-key-id=b", "access-key-secret=c"})
+	c, err := config.Parse(name, []byte(text), []string{"slack-token=xoxb-EXAMPLE", "access-key-id=b", "access-key-secret=c"})
 	if err != nil {
 		t.Fatal(err)
 	}
