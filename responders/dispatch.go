@@ -17,6 +17,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/responders/route"
 )
 
 // Destination is one place where people look, with its own queue.
@@ -54,6 +55,9 @@ type DispatcherOptions struct {
 	// Keys reads what is known of a key, for cards and fences; nil where the
 	// cloud cannot be asked.
 	Keys KeyInformer
+	// Routes is the routing tree; nil sends every alert to every destination
+	// whose own filter takes it.
+	Routes *route.Tree
 	// Link is where the console shows an alert; nil where there is none.
 	Link func(alertID string) string
 	// ReactivationRules are the rules that tell of a credential being switched
@@ -85,8 +89,13 @@ type Dispatcher struct {
 	cursors map[int]cursorState
 	cards   chan cardRequest
 	changes map[string]ActionDetail // by action id: to be looked at by the pager
-	wake    chan struct{}
-	ready   bool
+
+	silences   []activeSilence
+	silencesAt time.Time
+	firing     *route.Firing // nil without routes
+
+	wake  chan struct{}
+	ready bool
 }
 
 type cursorState struct {
@@ -125,6 +134,9 @@ func NewDispatcher(o DispatcherOptions) (*Dispatcher, error) {
 	d := &Dispatcher{
 		opts: o, j: o.Journal, m: o.Machine, now: func() time.Time { return o.Now().UTC() }, log: o.Log, owner: o.Owner,
 		cursors: map[int]cursorState{}, changes: map[string]ActionDetail{}, wake: make(chan struct{}, 1), cards: make(chan cardRequest, cardQueue),
+	}
+	if o.Routes != nil {
+		d.firing = o.Routes.NewFiring()
 	}
 	names := map[string]bool{}
 	for i, dst := range o.Destinations {
@@ -271,25 +283,75 @@ func (d *Dispatcher) propose(ctx context.Context, origin Origin, a *alert.Alert)
 // show creates the notices of an alert where they are missing, and queues it
 // everywhere. except names a destination to leave out.
 func (d *Dispatcher) show(ctx context.Context, a alert.Alert, except string) error {
+	d.noteFiring(&a)
 	for _, o := range d.outlets {
 		if o.name == except || !o.wants(&a) {
 			continue
 		}
-		n := notice{
-			V: recordVersion, Dest: o.name, Alert: a.ID, Rule: a.Rule, Severity: a.Severity, EventAt: a.LastAt.UTC(),
-			State: noticePending, At: d.now(),
+		x, ok := d.route(&a, o.name)
+		if !ok {
+			continue
 		}
-		_, err := appendJSON(ctx, d.j, kindNotice, noticeID(o.name, a.ID), n, 0)
-		switch {
-		case err == nil:
-			o.add(o.item(n))
-		case errors.Is(err, ErrConflict): // there already: sent, waiting, or on its way
-			it := o.item(n)
-			it.fresh, it.old = false, false
-			o.add(it)
-		default:
+		shown, wait := a, time.Duration(0)
+		grouped, err := d.groupable(ctx, &a, o.name, x)
+		if err != nil {
 			return err
 		}
+		if grouped {
+			if shown, err = d.group(ctx, &a, o.name, x); err != nil {
+				return err
+			}
+			wait = x.GroupWait
+		}
+		if err := o.showOne(ctx, shown, wait, x.GroupInterval, grouped); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groupable says whether an alert is told in its group's message: not when it
+// is held back, when something is done about it, or when it has a message of
+// its own already.
+func (d *Dispatcher) groupable(ctx context.Context, a *alert.Alert, dest string, x route.Delivery) (bool, error) {
+	if len(x.GroupBy) == 0 || strings.HasPrefix(a.Rule, "self.") {
+		return false, nil
+	}
+	if _, by := d.held(ctx, a, dest); by != "" {
+		return false, nil
+	}
+	actions, err := d.m.ForAlert(ctx, a.ID)
+	if err != nil || len(actions) > 0 {
+		return false, err
+	}
+	var n notice
+	seq, err := readLast(ctx, d.j, kindNotice, noticeID(dest, a.ID), &n)
+	return seq == 0, err
+}
+
+// showOne creates the notice of an alert here where it is missing, and queues it.
+func (o *outlet) showOne(ctx context.Context, a alert.Alert, wait, interval time.Duration, grouped bool) error {
+	d := o.d
+	n := notice{
+		V: recordVersion, Dest: o.name, Alert: a.ID, Rule: a.Rule, Severity: a.Severity, EventAt: a.LastAt.UTC(),
+		State: noticePending, At: d.now(),
+	}
+	if grouped {
+		n.Interval = interval
+		if wait > 0 {
+			n.RetryAt = d.now().Add(wait)
+		}
+	}
+	_, err := appendJSON(ctx, d.j, kindNotice, noticeID(o.name, a.ID), n, 0)
+	it := o.item(n)
+	switch {
+	case err == nil:
+		o.add(it)
+	case errors.Is(err, ErrConflict): // there already: sent, waiting, or on its way
+		it.fresh, it.old, it.due = false, false, time.Time{}
+		o.add(it)
+	default:
+		return err
 	}
 	return nil
 }
@@ -449,16 +511,27 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	if err := d.m.Recover(ctx); err != nil {
 		return err
 	}
+	if err := d.loadSilences(ctx); err != nil {
+		return err
+	}
 	revs := map[string]int{}
 	err := eachLast(ctx, d.j, kindAlert, func(id string, e Entry) error {
 		var s struct {
-			Revision int `json:"revision"`
+			Revision int       `json:"revision"`
+			At       time.Time `json:"at"`
 		}
 		if err := unmarshal(e.Data, &s); err != nil {
 			d.log.Error("an alert in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
 			return nil
 		}
 		revs[id] = s.Revision
+		if now := d.now(); d.firing != nil && now.Sub(s.At) <= firesFor {
+			var whole storedAlert
+			if err := unmarshal(e.Data, &whole); err == nil {
+				a := whole.restore()
+				d.noteFiring(&a)
+			}
+		}
 		return nil
 	})
 	if err != nil {
@@ -489,7 +562,9 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 			open[id] = true
 			o.add(o.item(n))
 		case noticeSent, noticeDigested:
-			if n.Shown.Rev < revs[journalID(n.Alert)] && n.State == noticeSent || d.m.newerThan(n.Alert, n.Shown.Actions) && n.State == noticeSent {
+			// One that may have to be told again is looked at, too.
+			repeats := d.opts.Routes != nil && n.State == noticeSent && d.now().Sub(n.EventAt) <= firesFor
+			if repeats || n.Shown.Rev < revs[journalID(n.Alert)] && n.State == noticeSent || d.m.newerThan(n.Alert, n.Shown.Actions) && n.State == noticeSent {
 				it := o.item(n)
 				it.fresh, it.old = false, false
 				o.add(it)
@@ -613,7 +688,9 @@ type DestinationStats struct {
 	Retried  int       `json:"retried"`
 	Found    int       `json:"found"` // lost answers whose message was there
 	Dead     int       `json:"dead"`
-	Overflow int       `json:"overflow"` // left to the journal because memory was full
+	Held     int       `json:"held,omitempty"`     // kept back by a silence, an inhibition or a time interval
+	Reminded int       `json:"reminded,omitempty"` // told again because nobody took it up
+	Overflow int       `json:"overflow"`           // left to the journal because memory was full
 	LastOK   time.Time `json:"last_ok,omitzero"`
 	LastErr  string    `json:"last_error,omitempty"`
 	// FailingSince is when calls began to fail for another reason than that

@@ -21,6 +21,7 @@ const (
 	noticeSent     noticeState = "sent"     // Ref finds it; later revisions edit it
 	noticeDead     noticeState = "dead"     // cannot be sent; Requeue tries again
 	noticeDigested noticeState = "digested" // a digest carries it
+	noticeDropped  noticeState = "dropped"  // held back until it no longer mattered
 )
 
 // notice is the newest record of one alert at one destination. It does not
@@ -49,6 +50,15 @@ type notice struct {
 	Digest   string         `json:"digest,omitempty"` // alert id of the digest
 	// LeftDigest is the digest that it grew out of by getting worse.
 	LeftDigest string `json:"left_digest,omitempty"`
+	// Held is what keeps a pending notice back: a silence, an inhibition, a
+	// time interval.
+	Held string `json:"held,omitempty"`
+	// Posted is when the message that Ref finds was sent; Reminders how often
+	// it was told again because nobody took it up.
+	Posted    time.Time `json:"posted,omitzero"`
+	Reminders int       `json:"reminders,omitempty"`
+	// Interval is the least time between two edits, of a group.
+	Interval time.Duration `json:"interval,omitempty"`
 }
 
 // shown says what a message was last made of.

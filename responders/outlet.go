@@ -45,6 +45,7 @@ type item struct {
 	fresh    bool // never sent
 	old      bool // too old to go by itself
 	urgent   bool // an edit about an action
+	held     bool // kept back by a silence and its like
 	due      time.Time
 	added    time.Time
 	order    uint64 // its turn among equals, kept when it has to be tried again; 0: not given yet
@@ -437,6 +438,12 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 	if err != nil {
 		return time.Time{}, err
 	}
+	if again, held, err := o.hold(ctx, it, n, seq, msg.Alert); held || err != nil {
+		return again, err
+	}
+	if n.Reminders > 0 {
+		msg.Thread = append(msg.Thread, fmt.Sprintf("still open: nobody has acknowledged it since %s", n.Posted.UTC().Format(time.RFC3339)))
+	}
 	if n.Repeat {
 		msg.Thread = append(msg.Thread, "possible repeat: an earlier attempt was never answered")
 	}
@@ -482,7 +489,8 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 
 // sent records success and comes back at once when things changed meanwhile.
 func (o *outlet) sent(ctx context.Context, it *item, n notice, seq uint64, ref MessageRef) (time.Time, error) {
-	n.State, n.At, n.Ref, n.Reason, n.Retries, n.RetryAt = noticeSent, o.d.now(), ref, "", 0, time.Time{}
+	n.State, n.At, n.Ref, n.Reason, n.Retries, n.RetryAt, n.Held = noticeSent, o.d.now(), ref, "", 0, time.Time{}, ""
+	n.Posted = n.At
 	it.fresh, it.old, it.urgent, it.order = false, false, false, 0
 	if _, err := o.put(ctx, n, seq); err != nil {
 		return time.Time{}, err
@@ -555,11 +563,28 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 	if err != nil {
 		return time.Time{}, err
 	}
+	due, next, err := o.reminder(ctx, n, msg.Alert)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if due {
+		n.State, n.At, n.Ref, n.Reminders = noticePending, d.now(), MessageRef{}, n.Reminders+1
+		if _, err := o.put(ctx, n, seq); err != nil {
+			return time.Time{}, err
+		}
+		*it = o.item(n)
+		it.fresh, it.old = false, false // neither the first of a storm nor in a digest
+		o.count(func(s *DestinationStats) { s.Reminded++ })
+		return d.now(), nil
+	}
 	if s.same(n.Shown) {
-		return time.Time{}, nil
+		return next, nil
 	}
 	if o.static && !worthTelling(n.Shown, s) {
-		return time.Time{}, nil
+		return next, nil
+	}
+	if free := n.At.Add(n.Interval); n.Interval > 0 && d.now().Before(free) {
+		return free, nil // a group grows at its own pace
 	}
 	if free := n.At.Add(editGap(n.Edits)); s.Views == n.Shown.Views && s.Facts.Severity == n.Shown.Facts.Severity && d.now().Before(free) {
 		return free, nil // actions and severity go at once, repeats in their time
@@ -576,7 +601,7 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 		n.At, n.Shown, n.Edits, n.Threads, n.Retries, n.RetryAt, n.Reason = d.now(), s, n.Edits+1, n.Threads+len(msg.Thread), 0, time.Time{}, ""
 		it.urgent = false
 		_, perr := o.put(octx, n, seq)
-		return time.Time{}, perr
+		return next, perr
 	case inDoubt(err), errors.Is(err, ErrRetry):
 		// An edit says what is true now, so it can be made again.
 		if ctx.Err() != nil {

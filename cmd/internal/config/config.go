@@ -104,6 +104,11 @@ type DetectRAM struct {
 type Notify struct {
 	Console string `yaml:"console" doc:"address at which people reach the console, for links in messages; optional"`
 
+	Route          *Route              `yaml:"route" doc:"who hears of what, in Alertmanager's words; absent: every destination, by its own filter"`
+	InhibitRules   []InhibitRule       `yaml:"inhibit_rules"`
+	TimeIntervals  []TimeIntervals     `yaml:"time_intervals"`
+	ResolveTimeout responders.Duration `yaml:"resolve_timeout" doc:"how long an incident fires after its last event, for inhibit_rules (default 1h)"`
+
 	Slack     []slack.Spec     `yaml:"slack"`
 	DingTalk  []dingtalk.Spec  `yaml:"dingtalk"`
 	Feishu    []feishu.Spec    `yaml:"feishu" doc:"Feishu and Lark"`

@@ -360,14 +360,16 @@ func yamlKey(f reflect.StructField) string {
 // allKeys lists every key of the configuration, for suggestions.
 func allKeys() []string {
 	seen := map[string]bool{}
+	types := map[reflect.Type]bool{}
 	var walk func(t reflect.Type)
 	walk = func(t reflect.Type) {
 		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 			t = t.Elem()
 		}
-		if t.Kind() != reflect.Struct {
+		if t.Kind() != reflect.Struct || types[t] {
 			return
 		}
+		types[t] = true
 		for i := range t.NumField() {
 			if k := yamlKey(t.Field(i)); k != "" || inline(t.Field(i)) {
 				seen[k] = true

@@ -1,0 +1,437 @@
+// Package route decides which destination hears of which alert, when, and in
+// whose company, with Alertmanager's words and, where they make sense for
+// incidents, its defaults. It is a pure function of an alert, the
+// configuration and a time that is passed in.
+//
+// The tree: an alert enters at the top and goes down into the first child
+// whose matchers all match (into further ones too where continue is set); the
+// deepest node decides, and children inherit what they do not say.
+//
+// What differs from Alertmanager, because an incident is not a metric: without
+// group_by every incident is a message of its own, sent at once; and there is
+// no "resolved", so that an incident counts as firing for resolve_timeout
+// after its last event, or until people close it.
+package route
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+)
+
+// Defaults, Alertmanager's own except for the last.
+const (
+	DefaultGroupWait      = 30 * time.Second
+	DefaultGroupInterval  = 5 * time.Minute
+	DefaultRepeatInterval = 4 * time.Hour
+	DefaultResolveTimeout = time.Hour
+)
+
+// Node is one node of the tree, as configured; absent values are inherited.
+type Node struct {
+	Receiver            string
+	Matchers            []string
+	Continue            bool
+	GroupBy             []string
+	GroupWait           *time.Duration
+	GroupInterval       *time.Duration
+	RepeatInterval      *time.Duration
+	MuteTimeIntervals   []string
+	ActiveTimeIntervals []string
+	Routes              []Node
+}
+
+// Inhibit mutes what matches Target while something that matches Source fires
+// with the same values of Equal.
+type Inhibit struct {
+	Source, Target, Equal []string
+}
+
+// Config is all of it.
+type Config struct {
+	Route          Node
+	Inhibit        []Inhibit
+	Intervals      map[string][]Interval
+	ResolveTimeout time.Duration
+}
+
+// Labels are what matchers and group_by look at.
+type Labels map[string]string
+
+// LabelNames lists every label that an alert has.
+func LabelNames() []string {
+	return []string{"account", "account_id", "actor", "actor_type", "country", "key", "outcome", "region", "rule", "severity", "source_ip", "target", "target_type"}
+}
+
+// LabelsOf makes the labels of an alert; account is the name that people use.
+func LabelsOf(a *alert.Alert, account string) Labels {
+	l := Labels{
+		"rule": a.Rule, "severity": a.Severity.String(), "outcome": a.Outcome, "account_id": a.AccountID, "account": account,
+		"actor": a.Actor.Name, "actor_type": a.Actor.Type, "source_ip": a.SourceIP, "key": a.Actor.AccessKeyID,
+	}
+	if a.Target != nil {
+		l["target"], l["target_type"] = a.Target.Name, a.Target.Type
+		if a.Target.Name == "" {
+			l["target"] = a.Target.ID
+		}
+	}
+	for _, k := range []string{"region", "country"} {
+		if s, ok := a.Details[k].(string); ok {
+			l[k] = s
+		}
+	}
+	return l
+}
+
+// Matcher is one condition on a label.
+type Matcher struct {
+	Label, Op, Value string
+	re               *regexp.Regexp
+}
+
+var matcherForm = regexp.MustCompile(`^\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*$`)
+
+// ParseMatcher reads "severity=high", `rule=~"ak\..*"`, "account != prod".
+// Regular expressions match the whole value.
+func ParseMatcher(s string) (Matcher, error) {
+	f := matcherForm.FindStringSubmatch(s)
+	if f == nil {
+		return Matcher{}, fmt.Errorf("matcher %q: want label=value, label!=value, label=~regexp or label!~regexp", s)
+	}
+	m := Matcher{Label: f[1], Op: f[2], Value: f[3]}
+	if !slices.Contains(LabelNames(), m.Label) {
+		return Matcher{}, fmt.Errorf("matcher %q: there is no label %q; there are %s", s, m.Label, strings.Join(LabelNames(), ", "))
+	}
+	if v, ok := strings.CutPrefix(m.Value, `"`); ok {
+		if m.Value, ok = strings.CutSuffix(v, `"`); !ok {
+			return Matcher{}, fmt.Errorf("matcher %q: a quote is not closed", s)
+		}
+	}
+	if m.Label == "severity" && (m.Op == "=" || m.Op == "!=") {
+		if _, err := alert.ParseSeverity(m.Value); err != nil {
+			return Matcher{}, fmt.Errorf("matcher %q: %w", s, err)
+		}
+	}
+	if strings.HasSuffix(m.Op, "~") {
+		re, err := regexp.Compile("^(?:" + m.Value + ")$")
+		if err != nil {
+			return Matcher{}, fmt.Errorf("matcher %q: %w", s, err)
+		}
+		m.re = re
+	}
+	return m, nil
+}
+
+// Matches says whether l fulfils m; an absent label is empty.
+func (m Matcher) Matches(l Labels) bool {
+	v := l[m.Label]
+	switch m.Op {
+	case "=":
+		return v == m.Value
+	case "!=":
+		return v != m.Value
+	case "=~":
+		return m.re.MatchString(v)
+	}
+	return !m.re.MatchString(v)
+}
+
+func (m Matcher) String() string { return m.Label + m.Op + `"` + m.Value + `"` }
+
+// Matchers are conditions that must all hold.
+type Matchers []Matcher
+
+// ParseMatchers reads all of them.
+func ParseMatchers(list []string) (Matchers, error) {
+	var out Matchers
+	var errs []error
+	for _, s := range list {
+		m, err := ParseMatcher(s)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, m)
+	}
+	return out, errors.Join(errs...)
+}
+
+// Match says whether all hold.
+func (ms Matchers) Match(l Labels) bool {
+	return !slices.ContainsFunc(ms, func(m Matcher) bool { return !m.Matches(l) })
+}
+
+// Delivery is what the tree decided for one receiver.
+type Delivery struct {
+	Receiver string
+	Path     string // "route.routes[1].routes[0]"
+	// GroupBy is empty for an incident by itself.
+	GroupBy        []string
+	GroupWait      time.Duration
+	GroupInterval  time.Duration
+	RepeatInterval time.Duration
+	mute, active   []string
+}
+
+// Group is the identity of the group that l belongs to under d.
+func (d Delivery) Group(l Labels) string {
+	var b strings.Builder
+	for _, k := range d.GroupBy {
+		fmt.Fprintf(&b, "%s=%q,", k, l[k])
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
+
+type node struct {
+	Delivery
+	matchers Matchers
+	cont     bool
+	children []node
+}
+
+type inhibit struct {
+	source, target Matchers
+	equal          []string
+}
+
+// Tree is a compiled Config. It is safe for concurrent use.
+type Tree struct {
+	root      node
+	inhibits  []inhibit
+	intervals map[string][]Interval
+	resolve   time.Duration
+}
+
+// New compiles a Config; receivers are the destinations that exist. The error
+// joins everything that is wrong, each beginning with its place.
+func New(c Config, receivers []string) (*Tree, error) {
+	t := &Tree{intervals: c.Intervals, resolve: c.ResolveTimeout}
+	if t.resolve <= 0 {
+		t.resolve = DefaultResolveTimeout
+	}
+	var errs []error
+	bad := func(at, format string, args ...any) {
+		errs = append(errs, &Fault{at, fmt.Sprintf(format, args...)})
+	}
+	if len(c.Route.Matchers) > 0 || c.Route.Continue {
+		bad("route", "the top of the tree takes every alert: it has no matchers and no continue")
+	}
+	if c.Route.Receiver == "" {
+		bad("route.receiver", "the top of the tree needs a receiver")
+	}
+	if len(c.Route.MuteTimeIntervals)+len(c.Route.ActiveTimeIntervals) > 0 {
+		bad("route", "the top of the tree has no time intervals")
+	}
+	var build func(n Node, at string, up Delivery) node
+	build = func(n Node, at string, up Delivery) node {
+		d := up
+		d.Path = at
+		if n.Receiver != "" {
+			d.Receiver = n.Receiver
+			if !slices.Contains(receivers, n.Receiver) {
+				bad(at+".receiver", "no destination is called %q; there are %s", n.Receiver, strings.Join(receivers, ", "))
+			}
+		}
+		if n.GroupBy != nil {
+			d.GroupBy = nil
+			for _, g := range n.GroupBy {
+				switch {
+				case g == "..." && len(n.GroupBy) == 1: // each incident by itself
+				case !slices.Contains(LabelNames(), g):
+					bad(at+".group_by", "there is no label %q; there are %s, or [...] for each incident by itself", g, strings.Join(LabelNames(), ", "))
+				default:
+					d.GroupBy = append(d.GroupBy, g)
+				}
+			}
+		}
+		for _, x := range []struct {
+			from *time.Duration
+			to   *time.Duration
+			name string
+		}{{n.GroupWait, &d.GroupWait, "group_wait"}, {n.GroupInterval, &d.GroupInterval, "group_interval"}, {n.RepeatInterval, &d.RepeatInterval, "repeat_interval"}} {
+			if x.from != nil {
+				*x.to = *x.from
+			}
+		}
+		if d.RepeatInterval < time.Minute {
+			bad(at+".repeat_interval", "%s: want at least 1m", d.RepeatInterval)
+		}
+		if n.MuteTimeIntervals != nil {
+			d.mute = n.MuteTimeIntervals
+		}
+		if n.ActiveTimeIntervals != nil {
+			d.active = n.ActiveTimeIntervals
+		}
+		for _, name := range append(slices.Clone(n.MuteTimeIntervals), n.ActiveTimeIntervals...) {
+			if c.Intervals[name] == nil {
+				bad(at, "no time interval is called %q", name)
+			}
+		}
+		out := node{Delivery: d, cont: n.Continue}
+		var err error
+		if out.matchers, err = ParseMatchers(n.Matchers); err != nil {
+			bad(at+".matchers", "%v", err)
+		}
+		for i, child := range n.Routes {
+			out.children = append(out.children, build(child, fmt.Sprintf("%s.routes[%d]", at, i), d))
+		}
+		return out
+	}
+	t.root = build(c.Route, "route", Delivery{GroupWait: DefaultGroupWait, GroupInterval: DefaultGroupInterval, RepeatInterval: DefaultRepeatInterval})
+	for i, r := range c.Inhibit {
+		at := fmt.Sprintf("inhibit_rules[%d]", i)
+		s, err := ParseMatchers(r.Source)
+		if err != nil {
+			bad(at+".source_matchers", "%v", err)
+		}
+		g, err := ParseMatchers(r.Target)
+		if err != nil {
+			bad(at+".target_matchers", "%v", err)
+		}
+		if len(r.Source) == 0 || len(r.Target) == 0 {
+			bad(at, "needs source_matchers and target_matchers")
+		}
+		for _, e := range r.Equal {
+			if !slices.Contains(LabelNames(), e) {
+				bad(at+".equal", "there is no label %q; there are %s", e, strings.Join(LabelNames(), ", "))
+			}
+		}
+		t.inhibits = append(t.inhibits, inhibit{s, g, r.Equal})
+	}
+	return t, errors.Join(errs...)
+}
+
+// Fault is one thing wrong, with its place.
+type Fault struct{ At, Message string }
+
+func (f *Fault) Error() string { return f.At + ": " + f.Message }
+
+// Route says who hears of an alert with these labels, each receiver once, in
+// the order of the tree.
+func (t *Tree) Route(l Labels) []Delivery {
+	var out []Delivery
+	var walk func(n *node) bool
+	walk = func(n *node) bool {
+		if !n.matchers.Match(l) {
+			return false
+		}
+		hit := false
+		for i := range n.children {
+			c := &n.children[i]
+			if walk(c) {
+				hit = true
+				if !c.cont {
+					break
+				}
+			}
+		}
+		if !hit && !slices.ContainsFunc(out, func(d Delivery) bool { return d.Receiver == n.Receiver }) {
+			out = append(out, n.Delivery)
+		}
+		return true
+	}
+	walk(&t.root)
+	return out
+}
+
+// MutedUntil says whether time intervals hold a delivery back at now, until
+// when, and by what.
+func (t *Tree) MutedUntil(d Delivery, now time.Time) (until time.Time, by string) {
+	held := func(at time.Time) string {
+		for _, name := range d.mute {
+			if slices.ContainsFunc(t.intervals[name], func(i Interval) bool { return i.Contains(at) }) {
+				return "time interval " + name
+			}
+		}
+		for _, name := range d.active {
+			if slices.ContainsFunc(t.intervals[name], func(i Interval) bool { return i.Contains(at) }) {
+				return ""
+			}
+		}
+		if len(d.active) > 0 {
+			return "outside of time interval " + strings.Join(d.active, ", ")
+		}
+		return ""
+	}
+	if by = held(now); by == "" {
+		return time.Time{}, ""
+	}
+	// Intervals begin and end at whole minutes.
+	at := now.Truncate(time.Minute)
+	for range 8 * 24 * 60 {
+		at = at.Add(time.Minute)
+		if held(at) == "" {
+			return at, by
+		}
+	}
+	return at, by
+}
+
+// Firing remembers which alerts fire, as far as inhibition asks. Not safe for
+// concurrent use.
+type Firing struct {
+	t  *Tree
+	on map[string]firing // by rule and values of equal
+}
+
+type firing struct {
+	id    string
+	until time.Time
+}
+
+// maxFiring bounds the memory; beyond it the soonest to end is forgotten.
+const maxFiring = 10_000
+
+// NewFiring returns an empty memory.
+func (t *Tree) NewFiring() *Firing { return &Firing{t: t, on: map[string]firing{}} }
+
+func (i inhibit) key(n int, l Labels) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", n)
+	for _, e := range i.equal {
+		fmt.Fprintf(&b, "\x00%s", l[e])
+	}
+	return b.String()
+}
+
+// Note takes an alert's labels and the time of its last event.
+func (f *Firing) Note(id string, l Labels, last time.Time) {
+	for n, i := range f.t.inhibits {
+		if !i.source.Match(l) {
+			continue
+		}
+		k, until := i.key(n, l), last.Add(f.t.resolve)
+		if until.After(f.on[k].until) {
+			f.on[k] = firing{id, until}
+		}
+	}
+	for len(f.on) > maxFiring {
+		soonest, at := "", time.Time{}
+		for k, x := range f.on {
+			if at.IsZero() || x.until.Before(at) || x.until.Equal(at) && k < soonest {
+				soonest, at = k, x.until
+			}
+		}
+		delete(f.on, soonest)
+	}
+}
+
+// Inhibits says whether an alert is inhibited at now, until when at the
+// latest as things are, and by which alert. An alert that is a source itself
+// is not inhibited by its like, as in Alertmanager.
+func (f *Firing) Inhibits(id string, l Labels, now time.Time) (until time.Time, by string) {
+	for n, i := range f.t.inhibits {
+		if !i.target.Match(l) || i.source.Match(l) {
+			continue
+		}
+		if x, ok := f.on[i.key(n, l)]; ok && x.id != id && now.Before(x.until) && x.until.After(until) {
+			until, by = x.until, "inhibited by "+x.id[:min(12, len(x.id))]
+		}
+	}
+	return until, by
+}
