@@ -17,6 +17,9 @@ var ErrNotAllowed = errors.New("not allowed")
 // ErrNoAction says that there is no action of that id.
 var ErrNoAction = errors.New("no such action")
 
+// ErrNoDestination says that no destination has that name.
+var ErrNoDestination = errors.New("no such destination")
+
 // ErrNoAlert says that there is no alert of that id.
 var ErrNoAlert = errors.New("no such alert")
 

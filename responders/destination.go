@@ -130,6 +130,9 @@ type Static interface {
 	Static()
 }
 
+// Takes says whether a destination with this list of rules is told of one.
+func Takes(rules []string, rule string) bool { return len(rules) == 0 || globAny(rules, rule) }
+
 // NewDestination makes the destination of a Spec with its settings.
 func NewDestination(s Spec, log *slog.Logger) (Destination, error) {
 	c := s.Base()

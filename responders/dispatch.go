@@ -640,7 +640,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) Requeue(ctx context.Context, dest string) (int, error) {
 	i := slices.IndexFunc(d.outlets, func(o *outlet) bool { return o.name == dest })
 	if i < 0 {
-		return 0, fmt.Errorf("no destination is called %q", dest)
+		return 0, fmt.Errorf("%w: %q", ErrNoDestination, clip(dest, 64))
 	}
 	type dead struct {
 		n   notice

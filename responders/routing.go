@@ -377,3 +377,33 @@ func stringsOf(v any) []string {
 	}
 	return nil
 }
+
+// Undelivered is a notice that was given up.
+type Undelivered struct {
+	Destination string    `json:"destination"`
+	AlertID     string    `json:"alert_id"`
+	Rule        string    `json:"rule"`
+	Severity    string    `json:"severity"`
+	At          time.Time `json:"at"`
+	Reason      string    `json:"reason"`
+}
+
+// Undelivered lists the notices that were given up, oldest first; Requeue
+// tries them again.
+func (d *Dispatcher) Undelivered(ctx context.Context) ([]Undelivered, error) {
+	var out []Undelivered
+	err := eachLast(ctx, d.j, kindNotice, func(_ string, e Entry) error {
+		var n notice
+		if err := unmarshal(e.Data, &n); err == nil && n.State == noticeDead {
+			out = append(out, Undelivered{n.Dest, n.Alert, n.Rule, n.Severity.String(), n.At, n.Reason})
+		}
+		return nil
+	})
+	slices.SortFunc(out, func(a, b Undelivered) int {
+		if c := a.At.Compare(b.At); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Destination+a.AlertID, b.Destination+b.AlertID)
+	})
+	return out, err
+}

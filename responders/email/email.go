@@ -43,8 +43,8 @@ type Spec struct {
 	TLS               string            `yaml:"tls" doc:"implicit (default on port 465), starttls (default elsewhere), or none, to loopback only"`
 	Username          string            `yaml:"username" doc:"empty: no login"`
 	Password          responders.Secret `yaml:"password" doc:"by reference"`
-	From              string            `yaml:"from"`
-	To                []string          `yaml:"to"`
+	From              string            `yaml:"from" doc:"sender, such as Trailwarden <tw@example.com>"`
+	To                []string          `yaml:"to" doc:"readers"`
 	// RootCAs replaces the system's certificates; for tests.
 	TLSConfig *tls.Config `yaml:"-"`
 }

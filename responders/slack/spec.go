@@ -11,7 +11,7 @@ type Spec struct {
 	responders.Common `yaml:",inline"`
 	Token             responders.Secret `yaml:"token" doc:"bot token (xoxb-…), by reference"`
 	AppToken          responders.Secret `yaml:"app_token" doc:"app-level token (xapp-…) for buttons by Socket Mode; optional"`
-	Channel           string            `yaml:"channel"`
+	Channel           string            `yaml:"channel" doc:"id of the channel (C0…); invite the app to it"`
 	Webhook           responders.Secret `yaml:"webhook" doc:"incoming webhook used when the bot token fails; optional"`
 	APIURL            string            `yaml:"api_url" doc:"only for tests and the fake cloud"`
 }

@@ -109,6 +109,26 @@ func (f *fake) Redrive(_ context.Context, reason string) (Redriven, error) {
 	return Redriven{}, f.note("redrive %s", reason)
 }
 
+func (f *fake) Undelivered(context.Context) ([]responders.Undelivered, error) {
+	return nil, f.note("undelivered")
+}
+
+func (f *fake) Requeue(_ context.Context, destination string) (int, error) {
+	return 1, f.note("requeue %s", destination)
+}
+
+func (f *fake) Silences(context.Context) ([]responders.Silence, error) {
+	return nil, f.note("silences")
+}
+
+func (f *fake) Mute(_ context.Context, by string, matchers []string, lasts time.Duration, comment string) (responders.Silence, error) {
+	return responders.Silence{}, f.note("mute %v for %s by %s because %s", matchers, lasts, by, comment)
+}
+
+func (f *fake) Unmute(_ context.Context, id, by string) (responders.Silence, error) {
+	return responders.Silence{}, f.note("unmute %s by %s", id, by)
+}
+
 func (f *fake) AuditLines(_ context.Context, after uint64, limit int) ([]journal.AuditLine, error) {
 	return []journal.AuditLine{{Entry: json.RawMessage(`{"n":8}`), Hash: "h"}}, f.note("audit %d %d", after, limit)
 }
@@ -182,6 +202,11 @@ func TestCalls(t *testing.T) {
 		{"undo id by " + me, func() error { _, err := c.Undo(ctx, "id"); return err }},
 		{"freeze true by " + me + " because x", func() error { _, err := c.Freeze(ctx, true, "x"); return err }},
 		{"freeze false by " + me + " because ", func() error { _, err := c.Freeze(ctx, false, ""); return err }},
+		{"undelivered", func() error { _, err := c.Undelivered(ctx); return err }},
+		{"requeue a/b", func() error { _, err := c.Requeue(ctx, "a/b"); return err }},
+		{"silences", func() error { _, err := c.Silences(ctx); return err }},
+		{"mute [rule=x actor=y] for 2h0m0s by " + me + " because c", func() error { _, err := c.Mute(ctx, []string{"rule=x", "actor=y"}, 2*time.Hour, "c"); return err }},
+		{"unmute id by " + me, func() error { _, err := c.Unmute(ctx, "id"); return err }},
 		{"redrive truncated", func() error { _, err := c.Redrive(ctx, "truncated"); return err }},
 		{"contain a k by " + me + " map[x:y]", func() error { _, err := c.Contain(ctx, "a", "k", map[string]string{"x": "y"}); return err }},
 		{"audit 7 5", func() error { _, err := c.AuditLines(ctx, 7, 5); return err }},

@@ -27,6 +27,7 @@ type Backend interface {
 	Freeze(ctx context.Context, on bool, by, reason string) (responders.Freeze, error)
 	Parked(ctx context.Context, limit int) ([]Parked, error)
 	Redrive(ctx context.Context, reason string) (Redriven, error)
+	NotifyBackend
 	AuditLines(ctx context.Context, after uint64, limit int) ([]journal.AuditLine, error)
 	AuditVerify(ctx context.Context, head string) (journal.AuditReport, error)
 	AuditReplay(ctx context.Context, by string, r Replayed) error
@@ -174,6 +175,9 @@ type change struct {
 	Alert  string            `json:"alert,omitempty"`
 	Kind   string            `json:"kind,omitempty"`
 	Params map[string]string `json:"params,omitempty"`
+	// Of a silence.
+	Matchers []string            `json:"matchers,omitempty"`
+	For      responders.Duration `json:"for,omitzero"`
 }
 
 // apiError is the body of every failure.

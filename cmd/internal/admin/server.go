@@ -182,6 +182,7 @@ func handler(b Backend) http.Handler {
 		return ps, err
 	})
 	mux.HandleFunc("GET /v1/tap", func(w http.ResponseWriter, r *http.Request) { tap(w, r, b) })
+	notifyRoutes(b, get, post)
 	post("/v1/parked/redrive", func(r *http.Request, c change) (any, error) { return b.Redrive(r.Context(), c.Reason) })
 	post("/v1/console/link", func(r *http.Request, _ change) (any, error) { return b.ConsoleLink(r.Context(), caller(r)) })
 	return mux
@@ -236,6 +237,10 @@ func reply(w http.ResponseWriter, v any, err error) {
 	switch {
 	case errors.As(err, &bad):
 		status, kind = http.StatusBadRequest, "bad_request"
+	case errors.Is(err, responders.ErrBadSilence):
+		status, kind = http.StatusBadRequest, "bad_request"
+	case errors.Is(err, responders.ErrNoDestination):
+		status, kind = http.StatusNotFound, "not_found"
 	case errors.Is(err, responders.ErrNoAction), errors.Is(err, ErrNotFound):
 		status, kind = http.StatusNotFound, "not_found"
 	case errors.Is(err, responders.ErrNotAllowed):

@@ -133,7 +133,7 @@ No account? Start with:  trailwarden demo`,
 	})
 	root.AddCommand(
 		demoCmd(e), doctorCmd(e), explainCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), entityCmd(e), baselineCmd(e), rulesCmd(e), policyCmd(e),
-		synthCmd(e), alertsCmd(e), actionCmd(e), auditCmd(e), parkedCmd(e), statusCmd(e), consoleCmd(e), configCmd(e), versionCmd(e),
+		synthCmd(e), alertsCmd(e), actionCmd(e), notifyCmd(e), routeCmd(e), muteCmd(e), auditCmd(e), parkedCmd(e), statusCmd(e), consoleCmd(e), configCmd(e), versionCmd(e),
 	)
 	return root
 }

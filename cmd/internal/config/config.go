@@ -92,7 +92,7 @@ type Detect struct {
 // reader's credentials. It changes nothing.
 type DetectRAM struct {
 	Enabled    bool                `yaml:"enabled" doc:"read policies, attachments, groups and trust at the start, again every so often, and single policies when a judgement lacks one; needs ram:List* and ram:Get*"`
-	Region     string              `yaml:"region"`
+	Region     string              `yaml:"region" doc:"as for respond.ram; any region will do, RAM is global"`
 	Endpoint   string              `yaml:"endpoint" doc:"only for tests and the fake cloud; plain http only to loopback"`
 	AssumeRole string              `yaml:"assume_role" doc:"role assumed in an account for this, such as acs:ram::{account}:role/trailwarden-reader; empty reads the credentials' own account only"`
 	Accounts   []string            `yaml:"accounts" doc:"accounts to read; empty is the credentials' own"`

@@ -36,6 +36,14 @@ func Keys() []Key {
 		for i := range t.NumField() {
 			f := t.Field(i)
 			name := yamlKey(f)
+			if inline(f) {
+				fv := v
+				if v.IsValid() {
+					fv = v.Field(i)
+				}
+				walk(fv, f.Type, path, env)
+				continue
+			}
 			if name == "" {
 				continue
 			}
@@ -46,14 +54,14 @@ func Keys() []Key {
 			}
 			if ft.Kind() == reflect.Pointer {
 				ft = ft.Elem()
-				if fv.IsValid() && !fv.IsNil() {
-					fv = fv.Elem()
+				if fv.IsValid() {
+					fv = fv.Elem() // not valid when nil
 				}
 			}
 			switch {
 			case isLeaf(ft):
 				k := Key{Path: p, Type: words(ft), Doc: f.Tag.Get("doc"), Env: EnvPrefix + e[1:]}
-				if ft.Kind() == reflect.Map {
+				if ft.Kind() == reflect.Map || ft == reflect.TypeFor[[]Route]() {
 					k.Env = ""
 				}
 				if fv.IsValid() && !fv.IsZero() {
@@ -77,7 +85,8 @@ func isLeaf(t reflect.Type) bool {
 	case reflect.Struct:
 		return false
 	case reflect.Slice:
-		return t.Elem().Kind() != reflect.Struct
+		// A route holds routes: it is told as one value.
+		return t.Elem().Kind() != reflect.Struct || t == reflect.TypeFor[[]Route]()
 	}
 	return true
 }
@@ -88,6 +97,8 @@ func words(t reflect.Type) string {
 		return "duration"
 	case reflect.TypeFor[Secret]():
 		return "secret"
+	case reflect.TypeFor[Route]():
+		return "routes"
 	case reflect.TypeFor[alert.Severity]():
 		return "severity"
 	}
@@ -123,6 +134,9 @@ func Schema() ([]byte, error) {
 				return &jsonschema.Schema{Type: "string", Examples: []any{"${SLACK_BOT_TOKEN}", "${file:/run/secrets/token}"}}
 			case reflect.TypeFor[alert.Severity]():
 				return &jsonschema.Schema{Type: "string", Enum: []any{"info", "low", "medium", "high", "critical"}}
+			}
+			if t == reflect.TypeFor[[]Route]() {
+				return &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Type: "object"}}
 			}
 			switch t.Kind() {
 			case reflect.Bool:
@@ -194,12 +208,19 @@ func Resolve(path string, environ []string) ([]Value, error) {
 		t := v.Type()
 		for i := range t.NumField() {
 			name := yamlKey(t.Field(i))
+			if inline(t.Field(i)) {
+				walk(v.Field(i), n, path)
+				continue
+			}
 			if name == "" {
 				continue
 			}
 			fv, at, child := v.Field(i), join(path, name), existing(n, name)
 			if fv.Kind() == reflect.Pointer && !fv.IsNil() {
 				fv = fv.Elem()
+			}
+			if fv.Kind() == reflect.Pointer && fv.Type().Elem().Kind() == reflect.Struct {
+				continue // nobody wrote it
 			}
 			ft := fv.Type()
 			switch {

@@ -132,7 +132,7 @@ func TestResolve(t *testing.T) {
 	if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	vs, err := Resolve(path, []string{"N=4", "TRAILWARDEN_DETECT_DEDUP_FOR=2d", "TRAILWARDEN_NOTIFY_SLACK_0_CHANNEL=C2", "TRAILWARDEN_DETECT_DISABLE=user.created,role.chaining"})
+	vs, err := Resolve(path, []string{"N=4", "TRAILWARDEN_DETECT_DEDUP_FOR=2d", "TRAILWARDEN_NOTIFY_SLACK_0_CHANNEL=C0123456789", "TRAILWARDEN_DETECT_DISABLE=user.created,role.chaining"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestResolve(t *testing.T) {
 	for k, want := range map[string]string{
 		"detect.grace": "3s | FILE:1", "detect.dedup_for": "2d | environment TRAILWARDEN_DETECT_DEDUP_FOR", "detect.dedup_max": "200000 | default",
 		"detect.disable": "[user.created, role.chaining] | environment TRAILWARDEN_DETECT_DISABLE", "detect.pack": "true | default",
-		"notify.slack[0].channel": "C2 | environment TRAILWARDEN_NOTIFY_SLACK_0_CHANNEL", "notify.slack[0].name": "soc | FILE:4",
+		"notify.slack[0].channel": "C0123456789 | environment TRAILWARDEN_NOTIFY_SLACK_0_CHANNEL", "notify.slack[0].name": "soc | FILE:4",
 		"nats.partitions": "4 | FILE:6 by ${N}", "respond.mode": "observe | default",
 	} {
 		if got[k] != want {

@@ -20,19 +20,19 @@ type Route struct {
 	RepeatInterval      *responders.Duration `yaml:"repeat_interval" doc:"an incident that fires and that nobody acknowledged is told again after this (default 4h)"`
 	MuteTimeIntervals   []string             `yaml:"mute_time_intervals" doc:"names of time_intervals during which nothing is sent"`
 	ActiveTimeIntervals []string             `yaml:"active_time_intervals" doc:"names of time_intervals outside of which nothing is sent"`
-	Routes              []Route              `yaml:"routes"`
+	Routes              []Route              `yaml:"routes" doc:"children, as route itself; the first that matches takes an alert"`
 }
 
 // InhibitRule mutes some alerts while others fire.
 type InhibitRule struct {
-	Source []string `yaml:"source_matchers"`
-	Target []string `yaml:"target_matchers"`
+	Source []string `yaml:"source_matchers" doc:"what mutes while it fires"`
+	Target []string `yaml:"target_matchers" doc:"what is muted meanwhile"`
 	Equal  []string `yaml:"equal" doc:"labels that must have the same value on both"`
 }
 
 // TimeIntervals is a named list of recurring times.
 type TimeIntervals struct {
-	Name  string     `yaml:"name"`
+	Name  string     `yaml:"name" doc:"what routes call it"`
 	Times []Interval `yaml:"time_intervals"`
 }
 
@@ -41,7 +41,7 @@ type Interval struct {
 	Times    []Times  `yaml:"times"`
 	Weekdays []string `yaml:"weekdays" doc:"such as monday:friday"`
 	Days     []string `yaml:"days_of_month" doc:"such as 1:5 or -1"`
-	Months   []string `yaml:"months"`
+	Months   []string `yaml:"months" doc:"such as january:march or 12"`
 	Location string   `yaml:"location" doc:"time zone, default UTC"`
 }
 
