@@ -309,7 +309,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 		return fmt.Errorf("%w: notify: %w", ErrUnusable, err)
 	}
 	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
-		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Notify.Console), Log: a.log})
+		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Console.BaseURL), Log: a.log})
 	if err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}

@@ -39,7 +39,7 @@ func linkTo(base string) func(string) string {
 		return nil
 	}
 	base = strings.TrimRight(base, "/")
-	return func(alertID string) string { return base + "/incidents/" + url.PathEscape(alertID) }
+	return func(alertID string) string { return base + "/alerts/" + url.PathEscape(alertID) }
 }
 
 // click is a button in Slack. Who may do what is decided by the machine.

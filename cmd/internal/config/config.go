@@ -102,8 +102,6 @@ type DetectRAM struct {
 // Notify is who is told. Each list is one kind of destination: its package
 // and the line here are all that a kind needs.
 type Notify struct {
-	Console string `yaml:"console" doc:"address at which people reach the console, for links in messages; optional"`
-
 	Route          *Route              `yaml:"route" doc:"who hears of what, in Alertmanager's words; absent: every destination, by its own filter"`
 	InhibitRules   []InhibitRule       `yaml:"inhibit_rules"`
 	TimeIntervals  []TimeIntervals     `yaml:"time_intervals"`

@@ -258,7 +258,6 @@ func (p *parser) console(c Console) {
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 func (p *parser) notify(n *Notify) {
-	p.endpoint("notify.console", n.Console, false)
 	p.routing(n)
 	names := map[string]string{}
 	for _, d := range n.Destinations() {
