@@ -418,7 +418,14 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 		out.Actions = append(out.Actions, x.ActionView)
 		s.Actions[x.ID] = x.Seq
 	}
+	if out.Triage, err = o.d.TriageOf(ctx, a.ID); err != nil {
+		return Notice{}, shown{}, err
+	}
+	s.Triage = out.Triage.At
 	s.Views = hashJSON(out.Actions)
+	if !s.Triage.IsZero() {
+		s.Views = hashJSON([]any{out.Actions, out.Triage})
+	}
 	if o.d.opts.Keys != nil {
 		c, ok, err := o.d.Card(ctx, a.ID)
 		if err != nil {
@@ -637,6 +644,7 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, er
 	if msg.Card != nil && !n.Shown.Card {
 		out = append(out, msg.Card.Lines()...)
 	}
+	out = append(out, msg.Triage.told(n.Shown.Triage)...)
 	for _, v := range msg.Actions {
 		h, err := o.d.j.History(ctx, kindAction, v.ID)
 		if err != nil {

@@ -3,8 +3,10 @@ package responders
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -105,6 +107,9 @@ func (d *Dispatcher) Triage(ctx context.Context, alertID string, q TriageRequest
 	if err != nil {
 		return Triage{}, fmt.Errorf("alert %s: %w", clip(alertID, 64), err)
 	}
+	for _, o := range d.outlets { // the messages show it
+		o.add(item{alert: alertID, severity: alert.High, urgent: true})
+	}
 	d.log.Info("triage", "alert_id", alertID, "do", q.Do, "by", q.By, "state", string(after.State), "owner", after.Owner)
 	return after, nil
 }
@@ -172,3 +177,30 @@ func (d *Dispatcher) storedAlert(ctx context.Context, id string) (storedAlert, b
 	seq, err := readLast(ctx, d.j, kindAlert, journalID(id), &s)
 	return s, seq > 0, err
 }
+
+// told says in lines what people did after a time, for a thread.
+func (t Triage) told(after time.Time) []string {
+	var out []string
+	for _, s := range t.Steps {
+		if !s.At.After(after) {
+			continue
+		}
+		line := triageWords[s.Do] + " by " + s.By
+		if s.Do == DoAssign {
+			line = "assigned to " + s.Owner + " by " + s.By
+			if s.Owner == "" {
+				line = "assigned to nobody by " + s.By
+			}
+		}
+		if s.Do == DoClose {
+			line += " as " + strings.ReplaceAll(string(s.Verdict), "_", " ")
+		}
+		if s.Note != "" {
+			line += ": " + s.Note
+		}
+		out = append(out, clip(line, maxReason))
+	}
+	return out
+}
+
+var triageWords = map[string]string{DoAcknowledge: "acknowledged", DoClose: "closed", DoReopen: "reopened", DoNote: "note"}

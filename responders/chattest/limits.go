@@ -91,11 +91,18 @@ type textObject struct {
 	Verbatim *bool
 }
 
+type option struct {
+	Text  *textObject
+	Value string
+}
+
 type element struct {
 	textObject
 	Value, URL, Style string
 	ActionID          string `json:"action_id"`
 	Label             *textObject
+	Placeholder       *textObject
+	Options           []option
 	Confirm           *struct {
 		Title, Text, Confirm, Deny *textObject
 		Style                      string
@@ -109,6 +116,8 @@ func (e *element) UnmarshalJSON(b []byte) error {
 		ActionID                string `json:"action_id"`
 		Text                    json.RawMessage
 		Emoji, Verbatim         *bool
+		Placeholder             *textObject
+		Options                 []option
 		Confirm                 *struct {
 			Title, Text, Confirm, Deny *textObject
 			Style                      string
@@ -119,6 +128,7 @@ func (e *element) UnmarshalJSON(b []byte) error {
 	}
 	e.Type, e.Value, e.URL, e.Style, e.ActionID, e.Confirm = raw.Type, raw.Value, raw.URL, raw.Style, raw.ActionID, raw.Confirm
 	e.Emoji, e.Verbatim = raw.Emoji, raw.Verbatim
+	e.Placeholder, e.Options = raw.Placeholder, raw.Options
 	if len(raw.Text) > 0 && raw.Text[0] == '{' {
 		e.Label = new(textObject)
 		return json.Unmarshal(raw.Text, e.Label)
@@ -236,6 +246,10 @@ func (c *checker) text(where string, t *textObject, limit int, types string) {
 }
 
 func (c *checker) button(where string, e *element) {
+	if e.Type == "static_select" || e.Type == "users_select" || e.Type == "overflow" {
+		c.menu(where, e)
+		return
+	}
 	if e.Type != "button" {
 		c.fail(where+"/type", "unsupported type: %s", e.Type)
 		return
@@ -258,6 +272,37 @@ func (c *checker) button(where string, e *element) {
 		c.text(where+"/confirm/text", k.Text, MaxConfirmText, "plain_text mrkdwn")
 		c.text(where+"/confirm/confirm", k.Confirm, MaxConfirmButton, "plain_text")
 		c.text(where+"/confirm/deny", k.Deny, MaxConfirmButton, "plain_text")
+	}
+}
+
+// Limits of menus.
+const (
+	MaxOptions     = 100
+	MaxOverflow    = 5
+	MaxOptionText  = 75
+	MaxOptionValue = 150
+	MaxPlaceholder = 150
+)
+
+func (c *checker) menu(where string, e *element) {
+	if units(e.ActionID) > MaxID {
+		c.fail(where+"/action_id", "must be no more than %d characters", MaxID)
+	}
+	if e.Type != "overflow" {
+		c.text(where+"/placeholder", e.Placeholder, MaxPlaceholder, "plain_text")
+	}
+	most := MaxOptions
+	if e.Type == "overflow" {
+		most = MaxOverflow
+	}
+	if n := len(e.Options); e.Type != "users_select" && (n == 0 || n > most) {
+		c.fail(where+"/options", "%d items, want 1 to %d", n, most)
+	}
+	for i, o := range e.Options {
+		c.text(fmt.Sprintf("%s/options/%d/text", where, i), o.Text, MaxOptionText, "plain_text")
+		if n := units(o.Value); n == 0 || n > MaxOptionValue {
+			c.fail(fmt.Sprintf("%s/options/%d/value", where, i), "must be 1 to %d characters", MaxOptionValue)
+		}
 	}
 }
 

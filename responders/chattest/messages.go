@@ -46,7 +46,11 @@ type Ephemeral struct {
 type Button struct {
 	ActionID, BlockID, Value, Text, Style string
 	Confirm                               bool
-	inAttachment                          bool
+	// Menu is the type of a menu ("static_select", "users_select",
+	// "overflow"); empty for a button. Options are its values.
+	Menu         string
+	Options      []string
+	inAttachment bool
 }
 
 type channel struct {
@@ -155,6 +159,13 @@ func (c Content) Buttons() []Button {
 	var out []Button
 	c.eachBlock(func(b block, attached bool) {
 		for _, e := range b.Elements {
+			if e.Type == "static_select" || e.Type == "users_select" || e.Type == "overflow" {
+				m := Button{ActionID: e.ActionID, BlockID: b.BlockID, Menu: e.Type, inAttachment: attached}
+				for _, o := range e.Options {
+					m.Options = append(m.Options, o.Value)
+				}
+				out = append(out, m)
+			}
 			if e.Type == "button" {
 				btn := Button{ActionID: e.ActionID, BlockID: b.BlockID, Value: e.Value, Style: e.Style, Confirm: e.Confirm != nil, inAttachment: attached}
 				if e.Label != nil && e.Label.Text != nil {

@@ -278,6 +278,9 @@ type ClickSpec struct {
 	// Value: what a modified client could do.
 	Forge bool
 	Value string
+	// Choose is the value of the option chosen in a menu, or the person in a
+	// users_select.
+	Choose string
 }
 
 // Click presses a button: it sends the interactive envelope to one open
@@ -306,6 +309,12 @@ func (s *Server) Click(ctx context.Context, spec ClickSpec) (envelope string, er
 			return "", fmt.Errorf("chattest: message %s has no button %q", spec.TS, spec.ActionID)
 		}
 		btn = buttons[i]
+		if btn.Menu == "static_select" || btn.Menu == "overflow" {
+			if !slices.Contains(btn.Options, spec.Choose) {
+				s.mu.Unlock()
+				return "", fmt.Errorf("chattest: menu %q has no option %q", spec.ActionID, spec.Choose)
+			}
+		}
 	}
 	s.socks.mu.Lock()
 	s.socks.nextID++
@@ -317,6 +326,15 @@ func (s *Server) Click(ctx context.Context, spec ClickSpec) (envelope string, er
 	if actionTS == "" {
 		actionTS = s.stamp()
 	}
+	act := map[string]any{"type": "button", "action_id": btn.ActionID, "block_id": btn.BlockID, "action_ts": actionTS}
+	switch btn.Menu {
+	case "":
+		act["value"], act["text"], act["style"] = btn.Value, map[string]any{"type": "plain_text", "text": btn.Text}, btn.Style
+	case "users_select":
+		act["type"], act["selected_user"] = btn.Menu, spec.Choose
+	default:
+		act["type"], act["selected_option"] = btn.Menu, map[string]any{"value": spec.Choose, "text": map[string]any{"type": "plain_text", "text": "chosen"}}
+	}
 	payload := map[string]any{
 		"type": "block_actions", "api_app_id": appID, "trigger_id": trigger,
 		"team": map[string]any{"id": teamID, "domain": "example"},
@@ -326,10 +344,7 @@ func (s *Server) Click(ctx context.Context, spec ClickSpec) (envelope string, er
 		},
 		"channel": map[string]any{"id": c.id, "name": c.name},
 		"state":   map[string]any{"values": map[string]any{}},
-		"actions": []any{map[string]any{
-			"type": "button", "action_id": btn.ActionID, "block_id": btn.BlockID, "value": btn.Value,
-			"text": map[string]any{"type": "plain_text", "text": btn.Text}, "style": btn.Style, "action_ts": actionTS,
-		}},
+		"actions": []any{act},
 	}
 	if btn.inAttachment {
 		payload["container"].(map[string]any)["type"] = "message_attachment"

@@ -37,6 +37,7 @@ type Message struct {
 	Reason   string
 	Policy   string // lines: what a change of permissions newly allows
 	Fields   [6]Field
+	State    string   // what people made of it; empty while nobody did anything
 	Actions  []string // one line each, with who and when
 	Context  string   // the small print
 	Thread   []string // what has grown
@@ -65,7 +66,7 @@ func One(s string, max int) string { return text.SlackPlain(text.Line(s), max) }
 func (w *Words) Lay(n responders.Notice, maxTitle int) Message {
 	m := Message{
 		Severity: n.Alert.Severity, Word: w.SeverityWord(n.Alert.Severity), Title: w.Title(n, maxTitle), Reason: text.SlackPlain(n.Alert.Reason, maxReason),
-		Policy: w.Policy(n.Alert.Details), Fields: w.SixFields(n), Context: w.Context(n.Alert), Next: w.next(n),
+		Policy: w.Policy(n.Alert.Details), Fields: w.SixFields(n), State: w.TriageLine(n.Triage), Context: w.Context(n.Alert), Next: w.next(n),
 	}
 	for i, v := range n.Actions {
 		if i == MaxActions {
@@ -383,6 +384,22 @@ func (w *Words) ActionLine(v responders.ActionView) string {
 		out += " · " + fmt.Sprintf(w.Undo, One(v.ID, 64))
 	}
 	return text.CutUTF16(out, maxLine)
+}
+
+// TriageLine says who looks at it, or what it turned out to be; empty while
+// nobody did anything.
+func (w *Words) TriageLine(t responders.Triage) string {
+	if t.At.IsZero() {
+		return ""
+	}
+	out := w.Triage[t.State]
+	if v := w.Verdict[t.Verdict]; v != "" && t.State == responders.TriageClosed {
+		out += ": " + v
+	}
+	if t.Owner != "" {
+		out += " · " + w.Owner + " " + One(t.Owner, 60)
+	}
+	return out + " (" + One(t.By, 60) + ", " + w.Clock(t.At) + ")"
 }
 
 // Undoable says whether an action can be undone now.

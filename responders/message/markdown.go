@@ -46,6 +46,7 @@ func (m Message) MarkdownUpdate(l Layout, link string) string {
 }
 
 func (m Message) state(b *sheet, link string) {
+	b.line(text.Markdown(m.State, 250))
 	for _, a := range m.Actions {
 		b.line(text.Markdown(a, maxLine))
 	}
@@ -96,6 +97,9 @@ func (m Message) PlainLines() []string {
 		if len(lines) > 0 {
 			out = append(append(out, ""), lines...)
 		}
+	}
+	if m.State != "" {
+		section([]string{m.State})
 	}
 	section(m.Actions)
 	section(m.Next)

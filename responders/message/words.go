@@ -53,6 +53,12 @@ type Words struct {
 	Zone                                              *time.Location
 	ZoneName                                          string
 
+	Triage                              map[responders.TriageState]string
+	Verdict                             map[responders.TriageVerdict]string
+	Owner, Assign, Mute, Reopen         string
+	MuteHours                           [3]string // 1 h, 8 h, 7 days
+	FalsePositive, Benign, TruePositive string
+
 	Ack, Contain, UndoButton          string
 	ContainTitle, UndoTitle, AreSure  string
 	Yes, No                           string
@@ -89,8 +95,13 @@ var catalogue = map[Language]*Words{
 		Approve:    "trailwarden action approve %s",
 		ThreadMore: "… and %d more updates, last %s", Attempt: "attempt", DaysOld: "%s d old",
 		Zone: time.UTC, ZoneName: "UTC",
-		Open: "Open in the console",
-		Ack:  "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
+		Open:    "Open in the console",
+		Triage:  map[responders.TriageState]string{responders.TriageOpen: "🔓 open", responders.TriageAcknowledged: "👀 somebody looks at it", responders.TriageClosed: "🏁 closed"},
+		Verdict: map[responders.TriageVerdict]string{responders.TruePositive: "a true positive", responders.FalsePositive: "a false positive", responders.Benign: "happened, and was allowed"},
+		Owner:   "owner", Assign: "Assign", Mute: "Mute", Reopen: "Reopen",
+		MuteHours:     [3]string{"1 hour", "8 hours", "7 days"},
+		FalsePositive: "Close: false positive", Benign: "Close: allowed", TruePositive: "Close: true positive",
+		Ack: "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
 		ContainTitle: "Contain now?", UndoTitle: "Undo the containment?", AreSure: "This will be done:",
 		Yes: "Yes, go on", No: "No",
 		ClickFailed: "That did not work: %s", ClickOK: "Done.", Unavailable: "an internal error; use trailwarden action on the command line",
@@ -124,8 +135,13 @@ var catalogue = map[Language]*Words{
 		Approve:    "trailwarden action approve %s",
 		ThreadMore: "……另有 %d 条更新，最近 %s", Attempt: "未成功", DaysOld: "已用 %s 天",
 		Zone: time.FixedZone("CST", 8*3600), ZoneName: "北京时间",
-		Open: "在控制台打开",
-		Ack:  "确认", Contain: "处置…", UndoButton: "撤销处置",
+		Open:    "在控制台打开",
+		Triage:  map[responders.TriageState]string{responders.TriageOpen: "🔓 未处理", responders.TriageAcknowledged: "👀 有人处理中", responders.TriageClosed: "🏁 已关闭"},
+		Verdict: map[responders.TriageVerdict]string{responders.TruePositive: "确为攻击", responders.FalsePositive: "误报", responders.Benign: "确有其事，属授权操作"},
+		Owner:   "负责人", Assign: "指派", Mute: "静默", Reopen: "重新打开",
+		MuteHours:     [3]string{"1 小时", "8 小时", "7 天"},
+		FalsePositive: "关闭：误报", Benign: "关闭：授权操作", TruePositive: "关闭：确为攻击",
+		Ack: "确认", Contain: "处置…", UndoButton: "撤销处置",
 		ContainTitle: "现在处置？", UndoTitle: "撤销处置？", AreSure: "将执行：",
 		Yes: "确定", No: "取消",
 		ClickFailed: "未能完成：%s", ClickOK: "已完成。", Unavailable: "内部错误；请在命令行使用 trailwarden action",

@@ -28,7 +28,11 @@ func TestCatalogueComplete(t *testing.T) {
 				t.Errorf("%s: no word for %s", lang, typ)
 			}
 		}
+		if len(w.Triage) != 3 || len(w.Verdict) != 3 {
+			t.Errorf("%s: states of triage are missing", lang)
+		}
 		for _, s := range []string{
+			w.Owner, w.Assign, w.Mute, w.Reopen, w.MuteHours[0], w.MuteHours[1], w.MuteHours[2], w.FalsePositive, w.Benign, w.TruePositive, w.Open,
 			w.Account, w.Session, w.Target, w.Rule, w.Incident, w.Runbook, w.Events, w.Span, w.More, w.Undo, w.Approve, w.ThreadMore, w.Attempt, w.DaysOld,
 			w.ZoneName, w.Ack, w.Contain, w.UndoButton, w.ContainTitle, w.UndoTitle, w.AreSure, w.Yes, w.No, w.ClickFailed, w.Unavailable,
 		} {

@@ -32,9 +32,11 @@ type Click struct {
 	// ActionRef and ActionHash name the action that the button was for, as
 	// the person saw it; empty for Acknowledge.
 	ActionRef, ActionHash string
-	Channel               string
-	TS                    string // the message
-	At                    time.Time
+	// Choice is what was chosen in a menu, Person whom ("U…").
+	Choice, Person string
+	Channel        string
+	TS             string // the message
+	At             time.Time
 }
 
 // Handler does what a click asks for. It is called after Slack has its
@@ -251,7 +253,7 @@ func parse(cb slackapi.InteractionCallback, now time.Time) []stampedClick {
 			continue
 		}
 		switch a.ActionID {
-		case ActionAcknowledge, ActionContain, ActionUndo:
+		case ActionAcknowledge, ActionContain, ActionUndo, ActionReopen, ActionAssign, ActionMute, ActionClose:
 		default:
 			continue
 		}
@@ -259,6 +261,19 @@ func parse(cb slackapi.InteractionCallback, now time.Time) []stampedClick {
 			UserID: field(cb.User.ID), ActionID: a.ActionID, AlertID: field(part(a.Value, 0)), ActionRef: field(part(a.Value, 1)), ActionHash: field(part(a.Value, 2)), Channel: field(channel), TS: field(cb.Container.MessageTs),
 			At: parseStamp(a.ActionTs, now),
 		}}
+		switch a.ActionID {
+		case ActionMute, ActionClose:
+			c.AlertID, c.Choice = field(part(a.SelectedOption.Value, 0)), field(part(a.SelectedOption.Value, 1))
+			if c.Choice == "" {
+				continue
+			}
+		case ActionAssign:
+			id, ours := strings.CutPrefix(a.BlockID, blockPrefix)
+			if !ours {
+				continue
+			}
+			c.AlertID, c.Person = field(id), field(a.SelectedUser)
+		}
 		if c.UserID != "" && c.AlertID != "" {
 			out = append(out, c)
 		}

@@ -97,6 +97,47 @@ func TestClick(t *testing.T) {
 	}
 }
 
+// Menus say which alert, what was chosen, and whom.
+func TestMenus(t *testing.T) {
+	clicks := make(chan Click, 10)
+	c := startClicking(t, chattest.Options{}, func(_ context.Context, c Click) (string, error) {
+		clicks <- c
+		return "", nil
+	})
+	id := sample().Alert.ID
+	for _, x := range []struct {
+		action, choose string
+		want           Click
+	}{
+		{ActionMute, id + "|8h", Click{AlertID: id, Choice: "8h"}},
+		{ActionClose, id + "|false_positive", Click{AlertID: id, Choice: "false_positive"}},
+		{ActionAssign, "U0EXAMPLE9", Click{AlertID: id, Person: "U0EXAMPLE9"}},
+	} {
+		spec := c.spec(x.action)
+		spec.Choose = x.choose
+		if _, err := c.s.Click(c.ctx, spec); err != nil {
+			t.Fatal(err)
+		}
+		got := <-clicks
+		x.want.UserID, x.want.ActionID, x.want.Channel, x.want.TS, x.want.At = "U0EXAMPLE1", x.action, c.ref.Channel, c.ref.ID, got.At
+		if got != x.want {
+			t.Errorf("%s: %+v, want %+v", x.action, got, x.want)
+		}
+	}
+	// What a modified client sends without a choice is nothing.
+	spec := c.spec(ActionMute)
+	spec.Forge, spec.Value = true, id
+	if _, err := c.s.Click(c.ctx, spec); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.s.Click(c.ctx, c.spec(ActionAcknowledge)); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-clicks; got.ActionID != ActionAcknowledge {
+		t.Errorf("a choice of nothing came through: %+v", got)
+	}
+}
+
 func TestAckComesBeforeTheWork(t *testing.T) {
 	release := make(chan struct{})
 	entered := make(chan struct{}, 1)

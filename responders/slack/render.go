@@ -18,6 +18,10 @@ const (
 	ActionAcknowledge = "tw_acknowledge"
 	ActionContain     = "tw_contain"
 	ActionUndo        = "tw_undo"
+	ActionAssign      = "tw_assign" // Click.Person
+	ActionMute        = "tw_mute"   // Click.Choice: a duration
+	ActionClose       = "tw_close"  // Click.Choice: a verdict
+	ActionReopen      = "tw_reopen"
 )
 
 // Budgets in UTF-16 units, well below Slack's limits (header 150, section 3 000,
@@ -29,6 +33,7 @@ const (
 	budgetValue   = 120 // one value inside a field
 	budgetActions = 2_800
 	budgetID      = 255
+	budgetOption  = 120 // of 150, with the choice
 	budgetConfirm = 300
 )
 
@@ -64,6 +69,9 @@ func (r renderer) render(n responders.Notice) rendered {
 		rest = append(rest, slackapi.NewSectionBlock(plain(lines), nil, nil))
 	}
 	rest = append(rest, slackapi.NewSectionBlock(nil, r.fields(n), nil))
+	if line := r.w.TriageLine(n.Triage); line != "" {
+		rest = append(rest, slackapi.NewSectionBlock(plain(line), nil, nil))
+	}
 	if lines := r.actions(n.Actions); lines != "" {
 		rest = append(rest, slackapi.NewSectionBlock(plain(lines), nil, nil))
 	}
@@ -73,7 +81,7 @@ func (r renderer) render(n responders.Notice) rendered {
 	}
 	rest = append(rest, slackapi.NewContextBlock("", plain(r.w.Context(n.Alert))))
 	if r.buttons {
-		rest = append(rest, slackapi.NewActionBlock("", r.buttonRow(n)...))
+		rest = append(rest, slackapi.NewActionBlock(blockPrefix+text.CutUTF16(text.Line(n.Alert.ID), budgetOption), r.buttonRow(n)...))
 	}
 	return rendered{
 		text:   r.fallback(n, title),
@@ -159,6 +167,13 @@ func (r renderer) actions(views []responders.ActionView) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
+// muteChoices are the durations that the menu offers, see MuteHours.
+var muteChoices = [3]string{"1h", "8h", "7d"}
+
+// blockPrefix begins the id of the block of buttons; the alert's id follows,
+// since choosing a person carries no value of ours.
+const blockPrefix = "tw|"
+
 // buttonRow follows the state of the actions. A value is the alert's id and,
 // where the button is for an action, that action's id and hash: a click counts
 // for exactly what its dialog showed. It holds no text from an event.
@@ -171,7 +186,20 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 		}
 		return slackapi.NewButtonBlockElement(id, value, plain(label))
 	}
-	out := []slackapi.BlockElement{button(ActionAcknowledge, r.w.Ack, nil)}
+	if n.Triage.State == responders.TriageClosed {
+		out := []slackapi.BlockElement{button(ActionReopen, r.w.Reopen, nil)}
+		for i := range n.Actions {
+			if v := &n.Actions[i]; message.Undoable(*v) {
+				return append(out, button(ActionUndo, r.w.UndoButton, v).WithConfirm(r.confirm(r.w.UndoTitle, undoing(v), "")))
+			}
+		}
+		return out
+	}
+	var out []slackapi.BlockElement
+	if n.Triage.State != responders.TriageAcknowledged {
+		out = append(out, button(ActionAcknowledge, r.w.Ack, nil))
+	}
+	out = append(out, slackapi.NewOptionsSelectBlockElement(slackapi.OptTypeUser, plain(r.w.Assign), ActionAssign))
 	what := func(v *responders.ActionView) string {
 		if v.Describe == "" {
 			return v.Kind + " "
@@ -194,6 +222,19 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 	if undo != nil {
 		out = append(out, button(ActionUndo, r.w.UndoButton, undo).WithConfirm(r.confirm(r.w.UndoTitle, undoing(undo), "")))
 	}
+	id := text.CutUTF16(text.Line(n.Alert.ID), budgetOption)
+	option := func(choice, label string) *slackapi.OptionBlockObject {
+		return slackapi.NewOptionBlockObject(id+"|"+choice, plain(label), nil)
+	}
+	if !strings.HasPrefix(n.Alert.Rule, "self.") {
+		var hours []*slackapi.OptionBlockObject
+		for i, d := range muteChoices {
+			hours = append(hours, option(d, r.w.MuteHours[i]))
+		}
+		out = append(out, slackapi.NewOptionsSelectBlockElement(slackapi.OptTypeStatic, plain(r.w.Mute), ActionMute, hours...))
+	}
+	out = append(out, slackapi.NewOverflowBlockElement(ActionClose,
+		option(string(responders.FalsePositive), r.w.FalsePositive), option(string(responders.Benign), r.w.Benign), option(string(responders.TruePositive), r.w.TruePositive)))
 	return out
 }
 

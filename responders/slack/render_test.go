@@ -56,6 +56,8 @@ func TestGolden(t *testing.T) {
 		{ID: "act-2", Kind: "ram.disable_access_key", Describe: "UpdateAccessKey UserName=break-glass Status=Inactive", State: responders.Refused, Reason: "protected principal"},
 		{ID: "act-3", Kind: "ram.fence", Describe: "AttachPolicyToUser DenyAll", State: responders.Observed},
 	}
+	closed := done
+	closed.Triage = responders.Triage{State: responders.TriageClosed, Verdict: responders.FalsePositive, Owner: "slack:U0EXAMPLE1", By: "slack:U0EXAMPLE2", At: eventTime.Add(time.Hour)}
 	bare := responders.Notice{Alert: alert.Alert{ID: "00ff", Rule: "r", RuleVersion: 1, Title: "Root login", Severity: alert.Critical, EventIDs: []string{"e"}, Count: 1}}
 	for _, c := range []struct {
 		name   string
@@ -65,6 +67,7 @@ func TestGolden(t *testing.T) {
 		{"full.en.json", renderer{w: message.For(English, nil), buttons: true}, full},
 		{"full.zh.json", renderer{w: message.For(Chinese, nil), buttons: true}, full},
 		{"done.en.json", renderer{w: message.For(English, nil), buttons: true}, done},
+		{"closed.zh.json", renderer{w: message.For(Chinese, nil), buttons: true}, closed},
 		{"nobuttons.en.json", renderer{w: message.For(English, nil)}, full},
 		{"bare.en.json", renderer{w: message.For(English, nil), buttons: true}, bare},
 		{"hostile.en.json", renderer{w: message.For(English, nil), buttons: true, inline: true}, hostileNotice()},
@@ -103,6 +106,7 @@ func hostileNotice() responders.Notice {
 			{ID: evil("a"), Describe: evil("d"), State: responders.Proposed},
 		},
 		Thread: []string{evil("line")},
+		Triage: responders.Triage{State: responders.TriageAcknowledged, Owner: evil("owner"), By: evil("by"), At: eventTime},
 	}
 }
 
@@ -145,23 +149,32 @@ func TestFieldsAreSixAndUnknownIsADash(t *testing.T) {
 
 func TestButtonsFollowState(t *testing.T) {
 	r := renderer{w: message.For(English, nil), buttons: true}
+	const ack, rest = ActionAcknowledge + " " + ActionAssign, " " + ActionMute + " " + ActionClose
 	for _, c := range []struct {
-		state responders.State
-		undo  bool
-		want  string
+		state  responders.State
+		undo   bool
+		triage responders.TriageState
+		want   string
 	}{
-		{"", false, ActionAcknowledge},
-		{responders.Proposed, false, ActionAcknowledge + " " + ActionContain},
-		{responders.Observed, false, ActionAcknowledge},
-		{responders.Executing, false, ActionAcknowledge},
-		{responders.Done, false, ActionAcknowledge},
-		{responders.Done, true, ActionAcknowledge + " " + ActionUndo},
-		{responders.Refused, false, ActionAcknowledge},
-		{responders.Undoing, true, ActionAcknowledge},
-		{responders.Undone, false, ActionAcknowledge},
+		{"", false, "", ack + rest},
+		{responders.Proposed, false, "", ack + " " + ActionContain + rest},
+		{responders.Observed, false, "", ack + rest},
+		{responders.Executing, false, "", ack + rest},
+		{responders.Done, false, "", ack + rest},
+		{responders.Done, true, "", ack + " " + ActionUndo + rest},
+		{responders.Refused, false, "", ack + rest},
+		{responders.Undoing, true, "", ack + rest},
+		{responders.Undone, false, "", ack + rest},
+		{responders.Proposed, false, responders.TriageAcknowledged, ActionAssign + " " + ActionContain + rest},
+		{responders.Proposed, false, responders.TriageOpen, ack + " " + ActionContain + rest},
+		{responders.Proposed, false, responders.TriageClosed, ActionReopen},
+		{responders.Done, true, responders.TriageClosed, ActionReopen + " " + ActionUndo},
 	} {
 		n := sample()
 		n.Actions = nil
+		if c.triage != "" {
+			n.Triage = responders.Triage{State: c.triage, At: eventTime, By: "slack:U1"}
+		}
 		if c.state != "" {
 			n.Actions = []responders.ActionView{{ID: "a", Describe: "d", State: c.state, Undoable: c.undo, ActionHash: "h"}}
 		}
@@ -169,26 +182,47 @@ func TestButtonsFollowState(t *testing.T) {
 		var got []string
 		for _, b := range content.Buttons() {
 			got = append(got, b.ActionID)
+			if b.BlockID != "tw|"+n.Alert.ID {
+				t.Errorf("%s: block %q does not name the alert", c.state, b.BlockID)
+			}
+			onAction := b.ActionID == ActionContain || b.ActionID == ActionUndo
 			want := n.Alert.ID
-			if b.ActionID != ActionAcknowledge {
+			if onAction {
 				want += "|a|h" // bound to what the person was shown
 			}
-			if b.Value != want {
+			if b.Menu == "" && b.Value != want {
 				t.Errorf("%s: button %s holds %q, want %q", c.state, b.ActionID, b.Value, want)
+			}
+			for _, o := range b.Options {
+				if !strings.HasPrefix(o, n.Alert.ID+"|") {
+					t.Errorf("menu %s offers %q", b.ActionID, o)
+				}
 			}
 			if danger := b.Style == "danger"; danger != (b.ActionID == ActionContain) {
 				t.Errorf("%s: button %s has style %q", c.state, b.ActionID, b.Style)
 			}
-			if b.Confirm == (b.ActionID == ActionAcknowledge) {
+			if b.Confirm != onAction {
 				t.Errorf("%s: button %s: confirm %v", c.state, b.ActionID, b.Confirm)
 			}
 		}
 		if s := strings.Join(got, " "); s != c.want {
-			t.Errorf("state %q undoable %v: buttons %q, want %q", c.state, c.undo, s, c.want)
+			t.Errorf("state %q undoable %v triage %q: buttons %q, want %q", c.state, c.undo, c.triage, s, c.want)
 		}
 	}
 	if _, content := payloadOf(t, renderer{w: message.For(English, nil)}.render(sample())); len(content.Buttons()) != 0 {
 		t.Error("buttons without interactive mode")
+	}
+}
+
+// What trailwarden says of its own failures offers no way to mute it.
+func TestOwnAlertsCannotBeMuted(t *testing.T) {
+	n := sample()
+	n.Alert.Rule = "self.action_failed"
+	_, content := payloadOf(t, renderer{w: message.For(English, nil), buttons: true}.render(n))
+	for _, b := range content.Buttons() {
+		if b.ActionID == ActionMute {
+			t.Error("a mute button")
+		}
 	}
 }
 

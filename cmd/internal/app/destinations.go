@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/slack"
@@ -78,5 +79,56 @@ func (a *App) click(ctx context.Context, c slack.Click) (string, error) {
 		}
 		return "Acknowledged.", nil
 	}
-	return "", fmt.Errorf("unknown button %q", c.ActionID)
+	return a.triageClick(ctx, c, by)
+}
+
+// triageClick is what people do with an alert itself.
+func (a *App) triageClick(ctx context.Context, c slack.Click, by string) (string, error) {
+	q := responders.TriageRequest{By: by}
+	switch c.ActionID {
+	case slack.ActionReopen:
+		q.Do = responders.DoReopen
+	case slack.ActionAssign:
+		q.Do = responders.DoAssign
+		if c.Person != "" {
+			q.Owner = "slack:" + c.Person
+		}
+	case slack.ActionClose:
+		q.Do, q.Verdict = responders.DoClose, responders.TriageVerdict(c.Choice)
+	case slack.ActionMute:
+		return a.muteClick(ctx, c, by)
+	default:
+		return "", fmt.Errorf("unknown button %q", c.ActionID)
+	}
+	t, err := a.dispatcher.Triage(ctx, c.AlertID, q)
+	if err != nil {
+		return "", err
+	}
+	if t.Owner != "" {
+		return fmt.Sprintf("%s, owner %s", t.State, t.Owner), nil
+	}
+	return string(t.State), nil
+}
+
+// muteClick silences the rule for the actor of an alert: the narrowest that a
+// menu can offer.
+func (a *App) muteClick(ctx context.Context, c slack.Click, by string) (string, error) {
+	var lasts responders.Duration
+	if err := lasts.UnmarshalText([]byte(c.Choice)); err != nil {
+		return "", err
+	}
+	x, _, err := a.dispatcher.Alert(ctx, c.AlertID)
+	if err != nil {
+		return "", err
+	}
+	matchers := []string{"rule=" + x.Rule, "account_id=" + x.AccountID}
+	if x.Actor.Name != "" {
+		matchers = append(matchers, `actor="`+x.Actor.Name+`"`)
+	}
+	s, err := a.dispatcher.Mute(ctx, by, matchers, lasts.Std(), "muted from the message of incident "+x.ID)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("Muted until %s: %s. It is contained and counted as before. To end it: trailwarden mute expire %s",
+		s.Until.Format(time.RFC3339), strings.Join(matchers, " "), s.ID), nil
 }
