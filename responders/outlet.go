@@ -307,7 +307,11 @@ func (o *outlet) refill(ctx context.Context) bool {
 			if _, err := readLast(ctx, o.d.j, kindAlert, journalID(n.Alert), &s); err != nil {
 				return err
 			}
-			if s.Revision > n.Shown.Rev || o.d.m.newerThan(n.Alert, n.Shown.Actions) {
+			t, err := o.d.TriageOf(ctx, n.Alert)
+			if err != nil {
+				return err
+			}
+			if s.Revision > n.Shown.Rev || t.At.After(n.Shown.Triage) || o.d.m.newerThan(n.Alert, n.Shown.Actions) {
 				o.add(o.item(n))
 			}
 		}

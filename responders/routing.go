@@ -2,6 +2,7 @@ package responders
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -71,8 +72,7 @@ func (d *Dispatcher) Mute(ctx context.Context, author string, matchers []string,
 		return Silence{}, fmt.Errorf("%w: %w", ErrBadSilence, err)
 	}
 	now := d.now()
-	h := sha256.Sum256(fmt.Appendf(nil, "trailwarden.silence/v1\n%s\n%s\n%d\n%s", author, strings.Join(matchers, "\n"), now.UnixNano(), comment))
-	s := Silence{V: recordVersion, ID: hex.EncodeToString(h[:8]), Matchers: matchers, Author: author, Comment: comment, From: now, Until: now.Add(lasts)}
+	s := Silence{V: recordVersion, ID: strings.ToLower(rand.Text()[:12]), Matchers: matchers, Author: author, Comment: comment, From: now, Until: now.Add(lasts)}
 	all, err := d.Silences(ctx)
 	if err != nil {
 		return Silence{}, err
