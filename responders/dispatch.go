@@ -537,12 +537,9 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover alerts: %w", err)
 	}
-	steps := map[string]time.Time{} // of the last thing that people did
+	steps := map[string]uint64{} // sequence of what people did last
 	err = eachLast(ctx, d.j, kindTriage, func(id string, e Entry) error {
-		var t Triage
-		if unmarshal(e.Data, &t) == nil {
-			steps[id] = t.At
-		}
+		steps[id] = e.Seq
 		return nil
 	})
 	if err != nil {
@@ -575,7 +572,7 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 		case noticeSent, noticeDigested:
 			// One that may have to be told again is looked at, too.
 			repeats := d.opts.Routes != nil && n.State == noticeSent && d.now().Sub(n.EventAt) <= firesFor
-			if repeats || steps[journalID(n.Alert)].After(n.Shown.Triage) && n.State == noticeSent || n.Shown.Rev < revs[journalID(n.Alert)] && n.State == noticeSent || d.m.newerThan(n.Alert, n.Shown.Actions) && n.State == noticeSent {
+			if repeats || steps[journalID(n.Alert)] > n.Shown.Triage && n.State == noticeSent || n.Shown.Rev < revs[journalID(n.Alert)] && n.State == noticeSent || d.m.newerThan(n.Alert, n.Shown.Actions) && n.State == noticeSent {
 				it := o.item(n)
 				it.fresh, it.old = false, false
 				o.add(it)

@@ -67,8 +67,9 @@ type shown struct {
 	Views   string            `json:"views"` // hash of the action views
 	Actions map[string]uint64 `json:"actions,omitempty"`
 	Facts   facts             `json:"facts"`
-	Card    bool              `json:"card,omitempty"`  // the thread has the card
-	Triage  time.Time         `json:"triage,omitzero"` // of the last step shown
+	Card    bool              `json:"card,omitempty"`   // the thread has the card
+	Triage  uint64            `json:"triage,omitempty"` // sequence of the record of triage
+	Told    time.Time         `json:"told,omitzero"`    // of the last step of it
 }
 
 // facts are the parts of an alert whose change is worth a line in the thread.

@@ -307,11 +307,11 @@ func (o *outlet) refill(ctx context.Context) bool {
 			if _, err := readLast(ctx, o.d.j, kindAlert, journalID(n.Alert), &s); err != nil {
 				return err
 			}
-			t, err := o.d.TriageOf(ctx, n.Alert)
+			_, seq, err := o.d.triage(ctx, n.Alert)
 			if err != nil {
 				return err
 			}
-			if s.Revision > n.Shown.Rev || t.At.After(n.Shown.Triage) || o.d.m.newerThan(n.Alert, n.Shown.Actions) {
+			if s.Revision > n.Shown.Rev || seq > n.Shown.Triage || o.d.m.newerThan(n.Alert, n.Shown.Actions) {
 				o.add(o.item(n))
 			}
 		}
@@ -422,12 +422,12 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 		out.Actions = append(out.Actions, x.ActionView)
 		s.Actions[x.ID] = x.Seq
 	}
-	if out.Triage, err = o.d.TriageOf(ctx, a.ID); err != nil {
+	if out.Triage, s.Triage, err = o.d.triage(ctx, a.ID); err != nil {
 		return Notice{}, shown{}, err
 	}
-	s.Triage = out.Triage.At
+	s.Told = out.Triage.At
 	s.Views = hashJSON(out.Actions)
-	if !s.Triage.IsZero() {
+	if s.Triage > 0 {
 		s.Views = hashJSON([]any{out.Actions, out.Triage})
 	}
 	if o.d.opts.Keys != nil {
@@ -648,7 +648,7 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, er
 	if msg.Card != nil && !n.Shown.Card {
 		out = append(out, msg.Card.Lines()...)
 	}
-	out = append(out, msg.Triage.told(n.Shown.Triage)...)
+	out = append(out, msg.Triage.told(n.Shown.Told)...)
 	for _, v := range msg.Actions {
 		h, err := o.d.j.History(ctx, kindAction, v.ID)
 		if err != nil {

@@ -167,9 +167,15 @@ func (t *Triage) apply(q TriageRequest, now time.Time) (bool, error) {
 
 // TriageOf returns how an alert stands with people.
 func (d *Dispatcher) TriageOf(ctx context.Context, alertID string) (Triage, error) {
-	t := Triage{State: TriageOpen}
-	_, err := readLast(ctx, d.j, kindTriage, journalID(alertID), &t)
+	t, _, err := d.triage(ctx, alertID)
 	return t, err
+}
+
+// triage is TriageOf with the sequence of the record; 0 when there is none.
+func (d *Dispatcher) triage(ctx context.Context, alertID string) (Triage, uint64, error) {
+	t := Triage{State: TriageOpen}
+	seq, err := readLast(ctx, d.j, kindTriage, journalID(alertID), &t)
+	return t, seq, err
 }
 
 func (d *Dispatcher) storedAlert(ctx context.Context, id string) (storedAlert, bool, error) {
