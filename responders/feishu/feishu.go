@@ -133,6 +133,7 @@ func (n *Notifier) card(notice responders.Notice, whole bool) map[string]any {
 	thread := strings.Join(m.Thread[:min(len(m.Thread), maxThread)], "\n")
 	if whole {
 		add(m.Reason)
+		add(m.Policy)
 		var fields []any
 		for _, f := range m.Fields {
 			fields = append(fields, map[string]any{"is_short": true, "text": plain(f.Label + "\n" + f.String())})

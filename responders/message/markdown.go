@@ -22,6 +22,9 @@ func (m Message) Markdown(l Layout, link string) string {
 	b := sheet{l: l}
 	b.line("### " + text.Markdown(m.Title, 200))
 	b.line(text.Markdown(m.Reason, 500))
+	for _, l := range strings.Split(m.Policy, "\n") {
+		b.line(text.Markdown(l, 320))
+	}
 	for _, f := range m.Fields {
 		b.line("**" + f.Label + "** " + f.Join(func(r Run) string { return text.Markdown(r.Text, maxValue) }, " · "))
 	}
@@ -90,6 +93,9 @@ func (s *sheet) String() string { return s.b.String() }
 // PlainLines is the message as lines without any markup, for mail and logs.
 func (m Message) PlainLines() []string {
 	out := []string{m.Title, "", m.Reason, ""}
+	if m.Policy != "" {
+		out = append(append(out, strings.Split(m.Policy, "\n")...), "")
+	}
 	for _, f := range m.Fields {
 		out = append(out, f.Label+": "+f.String())
 	}
