@@ -92,6 +92,9 @@ type Inspection struct {
 	// Partial says that there are newer records which were not read, because
 	// they are too many.
 	Partial bool
+	// Count is the *Refusal of counting what the logstore holds, nil when it
+	// is allowed. Reading goes on without; only the books cannot be compared.
+	Count error
 }
 
 // How far Inspect looks back for records, and how much it reads of a shard.
@@ -122,12 +125,25 @@ func (s *Source) Inspect(ctx context.Context) (Inspection, error) {
 	for _, g := range groups {
 		in.Group = in.Group || g.ConsumerGroupName == s.cfg.Group
 	}
+	in.Count = refusal("log:GetLogStoreHistogram", s.countable(c))
 	for _, sh := range shards[:min(len(shards), inspectShards)] {
 		if err := s.newest(ctx, c, sh.ShardID, &in); err != nil {
 			return in, refusal("log:GetCursorOrData", err)
 		}
 	}
 	return in, nil
+}
+
+// countable asks for the number of logs of the last minute.
+func (s *Source) countable(c sdk.ClientInterface) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // the SDK takes a header for given
+			err = fmt.Errorf("the SDK panicked: %v", r)
+		}
+	}()
+	now := time.Now().Unix()
+	_, err = c.GetHistograms(s.cfg.Project, s.cfg.Logstore, "", now-60, now, "*")
+	return err
 }
 
 // newest adds the last page of a shard that has records.

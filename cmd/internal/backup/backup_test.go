@@ -120,10 +120,10 @@ func TestDamage(t *testing.T) {
 		}
 	}
 	for n := range len(good) {
-		if n%7 == 0 {
+		if n%17 == 0 {
 			try(fmt.Sprintf("cut at %d", n), good[:n])
 		}
-		if n%5 == 0 {
+		if n%13 == 0 {
 			changed := bytes.Clone(good)
 			changed[n] ^= 0x10
 			try(fmt.Sprintf("changed at %d", n), changed)

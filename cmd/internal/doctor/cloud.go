@@ -201,6 +201,10 @@ func (r *run) source(ctx context.Context, s config.SLS) {
 			what = "the consumer group exists"
 		}
 		r.ok(group, "read", "%d shards can be read; %s", in.Shards, what)
+		if in.Count != nil {
+			r.bad(Warn, "TW319", group, "count", "what the logstore holds cannot be counted: "+in.Count.Error(),
+				"allow log:GetLogStoreHistogram (deploy/ram/reader.json), and keep the logstore's index, which ActionTrail makes; without it a deficit is not noticed")
+		}
 		r.freshness(group, s, in)
 	}
 	r.trail(s, in, err == nil)

@@ -270,6 +270,7 @@ func TestFaults(t *testing.T) {
 		{"may not list shards", denied(slstest.ListShards, "log:ListShards"), []string{"TW303 source"}, nil, []string{"user reader lacks the permission log:ListShards", "acs:log:*:" + acct + ":project/" + project + "/logstore/" + logstore}},
 		{"may not list groups", denied(slstest.ListConsumerGroup, "log:ListConsumerGroup"), []string{"TW303 source"}, nil, []string{"lacks the permission log:ListConsumerGroup"}},
 		{"may not pull", denied(slstest.PullLogs, "log:GetCursorOrData"), []string{"TW303 source"}, nil, []string{"lacks the permission log:GetCursorOrData"}},
+		{"may not count", denied(slstest.GetHistograms, "log:GetLogStoreHistogram"), nil, []string{"TW319 source"}, []string{"a deficit is not noticed"}},
 		{"SLS refuses the key", func(w *world) {
 			w.slsO.Credentials = []slstest.Credential{{AccessKeyID: keyID, AccessKeySecret: "EXAMPLEanotherSecret00000000001"}}
 		}, []string{"TW306 source"}, nil, []string{"SignatureNotMatch"}},
