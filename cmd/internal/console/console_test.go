@@ -243,6 +243,31 @@ func TestForgery(t *testing.T) {
 	}
 }
 
+// Which names lead here.
+func TestNames(t *testing.T) {
+	for _, tc := range []struct {
+		listen, base, cert string
+		want               string
+	}{
+		{"127.0.0.1:8687", "", "", "http://127.0.0.1:8687 127.0.0.1:8687 localhost:8687 127.0.0.1:8687 [::1]:8687"},
+		{"127.0.0.1:8687", "https://c.example.com", "", "https://c.example.com c.example.com"},
+		{"0.0.0.0:8443", "https://c.example.com:443/", "x", "https://c.example.com:443 c.example.com:443 c.example.com"},
+		{"0.0.0.0:8443", "https://c.example.com/console", "x", "want https://host without a path"},
+		{"8687", "", "", "not host:port"},
+	} {
+		s := &Server{o: Options{Listen: tc.listen, CertFile: tc.cert}}
+		if err := s.setBase(tc.base); err != nil {
+			if !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%+v: %v", tc, err)
+			}
+			continue
+		}
+		if got := s.URL() + " " + strings.Join(s.names.Load().hosts, " "); got != tc.want {
+			t.Errorf("%s %s: %q, want %q", tc.listen, tc.base, got, tc.want)
+		}
+	}
+}
+
 func TestOwnPath(t *testing.T) {
 	for in, want := range map[string]string{"/": "/", "/?q=1": "/?q=1", "": "/f", "//x": "/f", "http://x/": "/f", `/\x`: "/f", "/a\r\nb": "/f", "javascript:alert(1)": "/f", "x": "/f", "/alerts/1#a": "/alerts/1#a"} {
 		if got := ownPath(in, "/f"); got != want {

@@ -151,6 +151,10 @@ func (s *Server) setBase(base string) error {
 	}
 	u.Path = ""
 	n := &names{base: u, hosts: []string{u.Host}}
+	// Browsers leave the port out where it is the scheme's own.
+	if h, p, err := net.SplitHostPort(u.Host); err == nil && (u.Scheme == "https" && p == "443" || u.Scheme == "http" && p == "80") {
+		n.hosts = append(n.hosts, h)
+	}
 	if base == "" && loopbackHost(host) {
 		for _, h := range []string{"localhost", "127.0.0.1", "[::1]"} {
 			n.hosts = append(n.hosts, h+":"+port)
