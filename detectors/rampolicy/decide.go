@@ -58,6 +58,7 @@ type analysis struct {
 	memo     map[string]*outcome
 	texts    [dimensions]map[string]bitset // matchesText, remembered
 	covered  [dimensions][]bitset          // covers, remembered
+	users    [dimensions][]bitset          // by pattern: the statements that have it
 	work     *budget
 	found    bool   // something expands
 	unknown  string // why the analysis could not be finished
@@ -195,7 +196,7 @@ func (a *analysis) prepare() bool {
 		a.cells[dim] = cells
 		byMatch := map[string]int{}
 		for n, c := range cells {
-			m := a.matches(dim, func(p int) bool { return c.match.has(p) })
+			m := a.matchesSet(dim, c.match)
 			k := m.key()
 			i, ok := byMatch[k]
 			if !ok {
@@ -217,6 +218,40 @@ func (a *analysis) matches(dim int, has func(pattern int) bool) bitset {
 		s := &a.stmts[i]
 		if s.any[dim] || slices.ContainsFunc(s.pats[dim], has) != s.not[dim] {
 			out.set(i)
+		}
+	}
+	return out
+}
+
+// matchesSet is matches for the patterns of a cell: it looks at those alone
+// that match, of what may be thousands.
+func (a *analysis) matchesSet(dim int, match bitset) bitset {
+	if a.users[dim] == nil {
+		a.users[dim] = make([]bitset, len(a.patterns[dim]))
+		for p := range a.users[dim] {
+			a.users[dim][p] = newBitset(len(a.stmts))
+		}
+		for i := range a.stmts {
+			for _, p := range a.stmts[i].pats[dim] {
+				a.users[dim][p].set(i)
+			}
+		}
+	}
+	out := newBitset(len(a.stmts))
+	match.each(func(p int) {
+		if p >= len(a.users[dim]) {
+			return // a pattern of no statement
+		}
+		for i, w := range a.users[dim][p] {
+			out[i] |= w
+		}
+	})
+	for i := range a.stmts {
+		s := &a.stmts[i]
+		if s.any[dim] || out.has(i) != s.not[dim] {
+			out.set(i)
+		} else {
+			out[i/64] &^= 1 << (i % 64)
 		}
 	}
 	return out

@@ -178,7 +178,7 @@ func (t *teller) allowed(dim, n int, g *group) bool {
 	first[dimAction] = g.actions[0]
 	for d := range dimensions {
 		if d == dim {
-			m = m.and(t.a.matches(d, func(p int) bool { return t.a.cells[d][n].match.has(p) }))
+			m = m.and(t.a.matchesSet(d, t.a.cells[d][n].match))
 		} else {
 			m = m.and(t.a.classes[d][first[d]].match)
 		}
@@ -288,7 +288,7 @@ func (t *teller) families(g *group, r *region, acts []Action, first []string) []
 		whole[i] = true
 	}
 	for _, c := range cells {
-		in := inside[a.matches(dimAction, c.match.has).key()]
+		in := inside[a.matchesSet(dimAction, c.match).key()]
 		for i := range names {
 			if !in && c.match.has(len(a.patterns[dimAction])+i) {
 				whole[i] = false
