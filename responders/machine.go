@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -400,7 +401,10 @@ func (m *Machine) describe(a Action) (s string) {
 		if who := a.Target.UserName + a.Target.RoleName; who != "" {
 			s += " of " + who
 		}
-		return strings.TrimSpace(s) + " in " + a.Target.AccountID
+		for _, p := range slices.Sorted(maps.Keys(a.Target.Params)) {
+			s += " " + p + "=" + clip(a.Target.Params[p], 200)
+		}
+		return clip(strings.Join(strings.Fields(s), " "), maxReason) + " in " + a.Target.AccountID
 	}
 	defer func() {
 		if r := recover(); r != nil {
