@@ -269,3 +269,37 @@ func TestJournalDown(t *testing.T) {
 	w.drive(m, 5*time.Minute)
 	w.want(m, d.ID, Done)
 }
+
+// Killed in the very call again and again, before it has any effect: that says
+// nothing about the cloud, so it is done in the end, once. A process that dies
+// of it every time stops, and a person hears of it.
+func TestKilledInTheCallAgainAndAgain(t *testing.T) {
+	for deaths, want := range map[int]State{1: Done, 5: Done, 9: Failed} {
+		w := newWorld(t)
+		m := w.machine()
+		d := w.propose(m, Auto)
+		for range deaths {
+			w.cloud.mu.Lock()
+			w.cloud.next = []fault{dieBefore}
+			w.cloud.mu.Unlock()
+			w.drive(m, time.Minute)
+			if !w.isDead() {
+				break
+			}
+			w.revive()
+			m = w.machine()
+		}
+		w.cloud.mu.Lock()
+		w.cloud.next = nil
+		w.cloud.mu.Unlock()
+		w.drive(m, 5*time.Minute)
+		d = w.show(m, d.ID)
+		if d.State != want {
+			t.Fatalf("%d deaths: %s (%s), want %s", deaths, d.State, d.Reason, want)
+		}
+		if n := w.cloud.effect("Execute", d.ID); n > 1 || want == Done && n != 1 {
+			t.Fatalf("%d deaths: %d effects", deaths, n)
+		}
+		w.legal(d.ID, "")
+	}
+}

@@ -104,6 +104,7 @@ const (
 	doubtPause    = 10 * time.Minute // between reads once a person has been paged
 	doubtEnd      = 24 * time.Hour   // then the outcome is given up as unknown
 	maxRetries    = 12
+	maxDeaths     = 6 // of the process in the middle of a call that was then read as not in force
 	maxUndoDoubts = 3
 	maxReason     = 600
 	machineName   = "machine"
@@ -858,7 +859,7 @@ func (m *Machine) stepExecuting(ctx context.Context, r *record, seq uint64) (boo
 		return false, until, nil
 	}
 	_, err := m.put(ctx, r, seq, InDoubt, machineName, func(n *record) {
-		n.Doubts++
+		n.Deaths++ // says nothing about the cloud, unlike an answer that was lost
 		n.Reason, n.Next = "the process ended in the middle of the call", "the present state is read before anything else"
 	})
 	return true, time.Time{}, err
@@ -909,6 +910,8 @@ func (m *Machine) stepInDoubt(ctx context.Context, r *record, seq uint64) (bool,
 		return false, time.Time{}, m.fail(ctx, r, seq, fmt.Sprintf("the answer was lost, it is not in force, and after %s it is too late to try again by itself", age.Truncate(time.Second)))
 	case r.Doubts >= 2:
 		return false, time.Time{}, m.fail(ctx, r, seq, "it was tried twice and is not in force")
+	case r.Deaths >= maxDeaths:
+		return false, time.Time{}, m.fail(ctx, r, seq, fmt.Sprintf("the process ended %d times in the middle of it, and it is not in force", r.Deaths))
 	}
 	var hand HandsOn
 	if _, err := readLast(ctx, m.j, kindHandsOn, targetID(r.Action.Target), &hand); err != nil {

@@ -46,7 +46,8 @@ type record struct {
 	ApprovedAt time.Time  `json:"approved_at,omitzero"`
 
 	Attempt  int             `json:"attempt,omitempty"` // executing entries
-	Doubts   int             `json:"doubts,omitempty"`  // in_doubt entries
+	Doubts   int             `json:"doubts,omitempty"`  // answers that were lost
+	Deaths   int             `json:"deaths,omitempty"`  // of the process, in the middle of the call
 	Retries  int             `json:"retries,omitempty"` // since the last change of state
 	RetryAt  time.Time       `json:"retry_at,omitzero"`
 	BegunAt  time.Time       `json:"begun_at,omitzero"` // of the first executing entry
