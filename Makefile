@@ -41,6 +41,10 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 bench: ## benchmarks (T=BenchmarkX to narrow)
 	$(GO) test -run '^$$' -bench '$(T)' -benchmem $(PKG)
 
+.PHONY: bench-replay
+bench-replay: ## replay speed, paired with TRAILWARDEN_REF on TRAILWARDEN_PERF if set
+	@.ci/bench-replay
+
 .PHONY: lint
 lint: ## gofmt, vet, golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }

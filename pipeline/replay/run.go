@@ -65,7 +65,7 @@ type Result struct {
 	// Trail is what was seen of RunConfig.Entity; nil when none was given.
 	Trail *Trail
 
-	hours map[int64]int64
+	ticks map[int64]int64
 }
 
 // Histogram counts the events in n stretches of equal length from the first to
@@ -74,7 +74,7 @@ func (r *Result) Histogram(n int) []int64 {
 	if r.Stats.FirstEvent == nil {
 		return make([]int64, n)
 	}
-	return histogram(maps.All(r.hours), *r.Stats.FirstEvent, *r.Stats.LastEvent, n)
+	return histogram(maps.All(r.ticks), *r.Stats.FirstEvent, *r.Stats.LastEvent, n)
 }
 
 // ErrStopped is why a file was not read, or not to its end, in a run that was
@@ -219,9 +219,9 @@ type run struct {
 	again   int64                // of these, met again
 	cover   coverage
 	trail   *Trail
-	hours   map[int64]int64 // events applied, by hours since 1970
-	hour    int64           // the last one counted,
-	inHour  int64           // and how many of it are not in hours yet
+	ticks   map[int64]int64 // events applied, by ticks since 1970
+	now     int64           // the last tick counted,
+	inNow   int64           // and how many of it are not in ticks yet
 }
 
 // warming says that events of a time are for learning only.
@@ -251,9 +251,9 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 	reader, err := Open(paths, cfg.Options)
 	r := &run{cfg: cfg, opts: cfg.Options.withDefaults(), alerts: map[string]*alert.Alert{}, grouper: alert.NewGrouper(alert.GrouperConfig{Max: math.MaxInt, Keep: math.MaxInt64})}
 	r.stats = Stats{Schema: StatsSchema, ByRule: map[string]int64{}, BySeverity: map[string]int64{}, FilesFailed: []FailedFile{}}
-	r.hours = map[int64]int64{}
+	r.ticks = map[int64]int64{}
 	if e := strings.ToLower(strings.TrimSpace(cfg.Entity)); e != "" {
-		r.trail = &Trail{Entity: strings.TrimSpace(cfg.Entity), hours: map[int64]int64{}, ids: map[string]struct{}{},
+		r.trail = &Trail{Entity: strings.TrimSpace(cfg.Entity), ticks: map[int64]int64{}, ids: map[string]struct{}{},
 			Identities: []Tally{}, Keys: []Tally{}, Addresses: []Tally{}, Regions: []Tally{}, Actions: []Tally{}, Targets: []Tally{}, Made: []Lineage{}}
 	}
 	failed := reader.Failed()
@@ -368,11 +368,11 @@ func (r *run) apply(res *result) {
 	if b, ok := res.v.Hold.(*batch); ok {
 		b.lent++
 	}
-	if h := at.Unix() / 3600; h != r.hour {
-		r.hours[r.hour] += r.inHour
-		r.hour, r.inHour = h, 0
+	if n := at.Unix() / tick; n != r.now {
+		r.ticks[r.now] += r.inNow
+		r.now, r.inNow = n, 0
 	}
-	r.inHour++
+	r.inNow++
 	r.engine.Apply(res.v, "replay")
 	r.step(at)
 }
@@ -444,9 +444,9 @@ func (r *run) park(p Parked) {
 }
 
 func (r *run) result(took time.Duration) Result {
-	r.hours[r.hour] += r.inHour
-	r.inHour = 0
-	res := Result{Stats: r.stats, Coverage: r.cover.covers(), Trail: r.trail, hours: r.hours}
+	r.ticks[r.now] += r.inNow
+	r.inNow = 0
+	res := Result{Stats: r.stats, Coverage: r.cover.covers(), Trail: r.trail, ticks: r.ticks}
 	if r.trail != nil {
 		r.trail.finish()
 	}

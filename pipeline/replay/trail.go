@@ -34,7 +34,7 @@ type Trail struct {
 	// Cut says that more was made than is kept.
 	Cut bool `json:"lineage_cut,omitempty"`
 
-	hours map[int64]int64
+	ticks map[int64]int64
 	ids   map[string]struct{} // of events by it or on it
 }
 
@@ -113,7 +113,7 @@ func (t *Trail) add(n *note) {
 	if n.at.After(t.Last) {
 		t.Last = n.at
 	}
-	t.hours[n.at.Unix()/3600]++
+	t.ticks[n.at.Unix()/tick]++
 	if n.id != "" && len(t.ids) < maxTrailID {
 		t.ids[n.id] = struct{}{}
 	}
@@ -174,13 +174,22 @@ func (t *Trail) finish() {
 // Histogram counts the trail's events in n stretches of equal length from
 // from to to.
 func (t *Trail) Histogram(from, to time.Time, n int) []int64 {
-	return histogram(maps.All(t.hours), from, to, n)
+	return histogram(maps.All(t.ticks), from, to, n)
 }
 
-func histogram(hours func(func(int64, int64) bool), from, to time.Time, n int) []int64 {
+// tick is how finely events are counted over time, in seconds.
+const tick = 600
+
+// Ticks is how many stretches a histogram of a time range can have at most
+// without inventing detail.
+func Ticks(from, to time.Time) int {
+	return int(to.Unix()/tick-from.Unix()/tick) + 1
+}
+
+func histogram(ticks func(func(int64, int64) bool), from, to time.Time, n int) []int64 {
 	out := make([]int64, n)
-	first, width := from.Unix()/3600, to.Unix()/3600-from.Unix()/3600+1
-	for h, c := range hours {
+	first, width := from.Unix()/tick, int64(Ticks(from, to))
+	for h, c := range ticks {
 		if i := (h - first) * int64(n) / max(width, 1); h >= first && i < int64(n) {
 			out[i] += c
 		}

@@ -103,7 +103,7 @@ func showTrail(w io.Writer, t *replay.Trail, n int) {
 		return
 	}
 	fmt.Fprintf(w, ", from %s to %s\n", stamp(t.First), stamp(t.Last))
-	fmt.Fprint(w, timeline(t.Histogram(t.First, t.Last, sparkWidth), t.First, t.Last, "events"))
+	fmt.Fprint(w, timeline(t.Histogram(t.First, t.Last, bars(t.First, t.Last)), t.First, t.Last, "events"))
 	for _, l := range []struct {
 		name string
 		list []replay.Tally

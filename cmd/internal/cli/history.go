@@ -172,10 +172,10 @@ func plural(n int, word string) string {
 	return fmt.Sprintf("%d %ss", n, word)
 }
 
-// timeline is a sparkline of a time range with its ends below; nothing for
-// less than an hour.
+// timeline is a sparkline of a time range with its ends below; nothing where it
+// would have less than four bars.
 func timeline(counts []int64, from, to time.Time, what string) string {
-	if from.IsZero() || to.Sub(from) < time.Hour {
+	if from.IsZero() || len(counts) < 4 {
 		return ""
 	}
 	top := int64(0)
@@ -185,7 +185,7 @@ func timeline(counts []int64, from, to time.Time, what string) string {
 	line := sparks(counts)
 	left, right := from.UTC().Format("2006-01-02 15:04"), to.UTC().Format("2006-01-02 15:04Z")
 	pad := max(1, len(counts)-len(left)-len(right))
-	return fmt.Sprintf("  %s  %s, at most %d in %s\n  %s%s%s\n", line, what, top, stretch(to.Sub(from)/time.Duration(len(counts))), left, strings.Repeat(" ", pad), right)
+	return fmt.Sprintf("  %s  %s, at most %d in %s\n  %s%s%s\n", line, what, top, stretch(time.Duration(replay.Ticks(from, to))*10*time.Minute/time.Duration(len(counts))), left, strings.Repeat(" ", pad), right)
 }
 
 func stretch(d time.Duration) string {

@@ -339,8 +339,8 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 	return nil
 }
 
-// sparkWidth is how many bars a sparkline has.
-const sparkWidth = 60
+// bars is how many bars a sparkline of a time range has.
+func bars(from, to time.Time) int { return min(60, replay.Ticks(from, to)) }
 
 func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewhere int) {
 	s := res.Stats
@@ -354,9 +354,9 @@ func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewher
 	}
 	fmt.Fprintf(e.err, "read %d of %d files, %d records%s%s\n", s.FilesRead, filesFound(&s), s.Records, span, rate)
 	if s.FirstEvent != nil {
-		fmt.Fprint(e.err, timeline(res.Histogram(sparkWidth), *s.FirstEvent, *s.LastEvent, "events"))
+		fmt.Fprint(e.err, timeline(res.Histogram(bars(*s.FirstEvent, *s.LastEvent)), *s.FirstEvent, *s.LastEvent, "events"))
 		if len(shown) > 0 {
-			fmt.Fprint(e.err, timeline(alertHistogram(shown, *s.FirstEvent, *s.LastEvent, sparkWidth), *s.FirstEvent, *s.LastEvent, "alerts"))
+			fmt.Fprint(e.err, timeline(alertHistogram(shown, *s.FirstEvent, *s.LastEvent, bars(*s.FirstEvent, *s.LastEvent)), *s.FirstEvent, *s.LastEvent, "alerts"))
 		}
 	}
 	fmt.Fprintf(e.err, "evaluated %d events; %d duplicates, %d parked, %d late", s.Events, s.Duplicates, s.Parked, s.Late)
@@ -400,9 +400,10 @@ func filesFound(s *replay.Stats) int64 { return s.FilesRead + int64(len(s.FilesF
 // alertHistogram counts alerts by the time of their last event.
 func alertHistogram(as []alert.Alert, from, to time.Time, n int) []int64 {
 	out := make([]int64, n)
-	width := to.Sub(from) + time.Hour
+	from = from.Truncate(10 * time.Minute)
+	width := to.Truncate(10 * time.Minute).Add(10 * time.Minute).Sub(from)
 	for i := range as {
-		if d := as[i].Time.Sub(from.Truncate(time.Hour)); d >= 0 && width > 0 {
+		if d := as[i].Time.Sub(from); d >= 0 && width > 0 {
 			if k := int(float64(n) * float64(d) / float64(width)); k < n {
 				out[k]++
 			}
