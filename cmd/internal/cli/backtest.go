@@ -94,8 +94,13 @@ than that fails, and the exit code is 1. SOURCE is what replay reads.`,
 			if err != nil {
 				return err
 			}
+			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&cfg), cfg.To, sources)
+			defer clean()
+			if err != nil || hf.estimate {
+				return err
+			}
 			cfg.Engine.IncludeShadow = true
-			res, runErr := replay.Run(c.Context(), sources, cfg)
+			res, runErr := replay.Run(c.Context(), paths, cfg)
 			hf.done(e, &cfg)
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("rules backtest: %w%s", runErr, failures(res.Stats)))

@@ -54,8 +54,13 @@ left out, and said.`,
 			if err != nil {
 				return err
 			}
+			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&cfg), cfg.To, sources)
+			defer clean()
+			if err != nil || hf.estimate {
+				return err
+			}
 			cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, file, eng) }
-			res, err := replay.Run(c.Context(), sources, cfg)
+			res, err := replay.Run(c.Context(), paths, cfg)
 			hf.done(e, &cfg)
 			if errors.Is(err, context.Canceled) {
 				fmt.Fprintln(e.err, "interrupted: nothing was written")

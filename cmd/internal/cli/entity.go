@@ -48,8 +48,13 @@ the alerts about it. SOURCE is what replay reads.`,
 			if err != nil {
 				return err
 			}
+			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&cfg), cfg.To, a[1:])
+			defer clean()
+			if err != nil || hf.estimate {
+				return err
+			}
 			cfg.Entity = a[0]
-			res, runErr := replay.Run(c.Context(), a[1:], cfg)
+			res, runErr := replay.Run(c.Context(), paths, cfg)
 			hf.done(e, &cfg)
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("entity show: %w%s", runErr, failures(res.Stats)))

@@ -23,6 +23,10 @@ type historyFlags struct {
 	baseline              string
 	workers               int
 	quiet                 bool
+
+	cache             string // of logstores
+	readRate, maxRead int    // MB/s, MB
+	estimate          bool
 }
 
 func (h *historyFlags) add(c *cobra.Command) {
@@ -33,6 +37,10 @@ func (h *historyFlags) add(c *cobra.Command) {
 	f.StringVar(&h.baseline, "baseline", "", "file that baseline build wrote: begin with what was learned then")
 	f.StringVar(&h.grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
 	f.IntVarP(&h.workers, "workers", "j", 0, "parallel decoders (default: all cores); the result does not depend on it")
+	f.StringVar(&h.cache, "cache", "", "folder to keep what is read of sls:// sources: an interrupted reading goes on there")
+	f.IntVar(&h.readRate, "read-rate", 20, "most MB a second read of sls:// sources")
+	f.IntVar(&h.maxRead, "max-read", 0, "refuse (exit 4) to read more MB than this of one sls:// source, by estimate")
+	f.BoolVar(&h.estimate, "estimate", false, "only say how much sls:// sources would have to be read")
 	f.BoolVarP(&h.quiet, "quiet", "q", false, "no progress and no summary")
 }
 

@@ -39,7 +39,8 @@ func replayCmd(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "replay [flags] SOURCE...", Short: "Put recorded events through the same engine; nothing can be acted on",
 		Long: `replay reads recorded ActionTrail events and runs the live engine over them.
 
-SOURCE is a file, a folder or - for standard input: JSON arrays or objects, JSON lines,
+SOURCE is a file, a folder, - for standard input, or a logstore of the configuration
+(sls://project/logstore, with --from): JSON arrays or objects, JSON lines,
 each also as .gz or .zst, LookupEvents answers, SLS exports with an event field, and
 folders as a trail delivers them to OSS. What a file holds is decided by its bytes.
 
@@ -85,12 +86,17 @@ A replay has no way to act: it does not link the code that could.`,
 			if err != nil {
 				return err
 			}
+			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&cfg), cfg.To, sources)
+			defer clean()
+			if err != nil || hf.estimate {
+				return err
+			}
 			cfg.Entity = entity
 			if baselineOut != "" {
 				cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, baselineOut, eng) }
 			}
 			quiet := hf.quiet
-			res, runErr := replay.Run(c.Context(), sources, cfg)
+			res, runErr := replay.Run(c.Context(), paths, cfg)
 			hf.done(e, &cfg)
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
@@ -118,7 +124,7 @@ A replay has no way to act: it does not link the code that could.`,
 					}
 				}
 				if out == "html" || out == "markdown" {
-					in.Files = inputFiles(c.Context(), sources)
+					in.Files = inputFiles(c.Context(), paths)
 				}
 				write = func(w io.Writer, _ *env, _ []alert.Alert) error { return writeReport(w, in) }
 			}

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/sls"
+	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
+	"github.com/trailwarden/trailwarden/pipeline/source"
+	"github.com/trailwarden/trailwarden/pipeline/text"
+)
+
+// slsScheme begins the name of a logstore: sls://project/logstore.
+const slsScheme = "sls://"
+
+// lateness is how long after an event its record may arrive in the logstore,
+// which is read by the time of arrival.
+const lateness = time.Hour
+
+// noSink is what a source that only exports does not need.
+type noSink struct{}
+
+func (noSink) Store(context.Context, source.Page) error {
+	return errors.New("an export stores no page")
+}
+func (noSink) Position(context.Context, string, int) (string, error) { return "", nil }
+
+// sources turns logstores among the sources into files that hold their
+// records; the others stay as they are. done removes what was made for this
+// run only.
+func (h *historyFlags) sources(ctx context.Context, e *env, configFlag string, from, to time.Time, names []string) (paths []string, done func(), err error) {
+	done = func() {}
+	for i, name := range names {
+		rest, ok := strings.CutPrefix(name, slsScheme)
+		if !ok {
+			paths = append(paths, name)
+			continue
+		}
+		project, logstore, ok := strings.Cut(rest, "/")
+		if !ok || project == "" || logstore == "" {
+			return nil, done, usagef("%s: want sls://project/logstore", name)
+		}
+		if from.IsZero() {
+			return nil, done, usagef("%s: a logstore is read from a time on: say --from", name)
+		}
+		cfg, err := loadConfig(e, configFlag)
+		if err != nil {
+			return nil, done, err
+		}
+		src, err := openLogstore(cfg, project, logstore)
+		if err != nil {
+			return nil, done, usagef("%s: %w", name, err)
+		}
+		ec := sls.ExportConfig{From: from.Add(-time.Minute), To: to, BytesPerSecond: h.readRate << 20, Dir: h.cache}
+		if !to.IsZero() {
+			if ec.To = to.Add(lateness); ec.To.After(time.Now()) {
+				ec.To = time.Time{}
+			}
+		}
+		est, err := src.Estimate(ctx, ec)
+		if err != nil {
+			return nil, done, unreadable(name, err)
+		}
+		if !h.quiet || h.estimate {
+			fmt.Fprintf(e.err, "%s: %s\n", text.Terminal(name), estimateLine(est, h.readRate))
+		}
+		if h.maxRead > 0 && est.Bytes > int64(h.maxRead)<<20 {
+			return nil, done, exit(exitRefused, fmt.Errorf("%s: about %d MB would be read, more than --max-read %d: narrow the time range, or allow more", name, est.Bytes>>20, h.maxRead))
+		}
+		if h.estimate {
+			continue
+		}
+		if ec.Dir == "" {
+			dir, err := os.MkdirTemp("", "trailwarden-sls-")
+			if err != nil {
+				return nil, done, err
+			}
+			before := done
+			done = func() { before(); _ = os.RemoveAll(dir) }
+			ec.Dir = dir
+		}
+		if !h.quiet && e.terminal(e.err) {
+			ec.OnProgress = exportLine(e, est)
+		}
+		files, err := src.Export(ctx, ec)
+		if ec.OnProgress != nil {
+			fmt.Fprint(e.err, "\r\x1b[K")
+		}
+		if err != nil {
+			hint := ""
+			if h.cache != "" {
+				hint = "; what was read is in " + h.cache + ", the same command goes on from there"
+			}
+			if errors.Is(err, context.Canceled) {
+				fmt.Fprintf(e.err, "interrupted while reading %s%s\n", text.Terminal(name), hint)
+				return nil, done, exit(exitInterrupted, nil)
+			}
+			return nil, done, unreadable(name, fmt.Errorf("%w%s", err, hint))
+		}
+		var records int64
+		for _, f := range files {
+			records += f.Records
+			if f.Records > 0 {
+				paths = append(paths, f.Path)
+			}
+		}
+		if !h.quiet {
+			fmt.Fprintf(e.err, "%s: %d records of %s\n", text.Terminal(name), records, plural(len(files), "shard"))
+		}
+		if records == 0 && len(names) == i+1 && len(paths) == 0 {
+			return nil, done, exit(exitFindings, fmt.Errorf("%s holds no record received in that time", name))
+		}
+	}
+	return paths, done, nil
+}
+
+func unreadable(name string, err error) error {
+	code := exitUsage
+	if errors.Is(err, sls.ErrUnreachable) {
+		code = exitUnreachable
+	}
+	return exit(code, fmt.Errorf("%s: %w", name, err))
+}
+
+// openLogstore finds a logstore among the configuration's sources.
+func openLogstore(c *config.Config, project, logstore string) (*sls.Source, error) {
+	for _, s := range c.Source.SLS {
+		if s.Project != project || s.Logstore != logstore {
+			continue
+		}
+		reader, err := cred.New(app.CredConfig(c.Credentials))
+		if err != nil {
+			return nil, fmt.Errorf("credentials: %w", err)
+		}
+		return sls.New(app.SLSConfig(s), noSink{}, sls.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Credentials: reader})
+	}
+	return nil, errors.New("the configuration's source.sls has no such logstore, and with it no endpoint")
+}
+
+func estimateLine(e sls.Estimate, rate int) string {
+	line := plural(e.Shards, "shard")
+	switch {
+	case e.Records < 0:
+		return line + ", how much is not known (the service does not count: no index, or no right to search)"
+	case e.Bytes < 0:
+		return line + fmt.Sprintf(", %d records, of unknown size", e.Records)
+	}
+	mb := (e.Bytes + 1<<20 - 1) >> 20
+	return line + fmt.Sprintf(", %d records, about %d MB before compression, at %d MB/s about %s; the service bills what is read by its price list",
+		e.Records, mb, rate, (time.Duration(mb/int64(max(rate, 1))+1)*time.Second))
+}
+
+// exportLine draws how far an export is.
+func exportLine(e *env, est sls.Estimate) func(int, int64, int64) {
+	var mu sync.Mutex
+	records, last := map[int]int64{}, time.Time{}
+	return func(shard int, n, _ int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		records[shard] = n
+		if now := time.Now(); now.Sub(last) > 200*time.Millisecond {
+			last = now
+			sum := int64(0)
+			for _, n := range records {
+				sum += n
+			}
+			line := fmt.Sprintf("%d records read", sum)
+			if est.Records > 0 {
+				line += fmt.Sprintf(", %.0f%%", 100*min(1, float64(sum)/float64(est.Records)))
+			}
+			fmt.Fprintf(e.err, "\r\x1b[K%s", line)
+		}
+	}
+}
+
+// warmFrom is the first event time that is read; zero where there is no bound.
+func warmFrom(c *replay.RunConfig) time.Time {
+	if c.From.IsZero() {
+		return c.From
+	}
+	return c.From.Add(-c.Warm)
+}

@@ -1,0 +1,288 @@
+package sls
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	sdk "github.com/aliyun/aliyun-log-go-sdk"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/time/rate"
+)
+
+// ExportConfig says which stretch of a logstore is copied into files.
+type ExportConfig struct {
+	// From and To bound the time at which the service received the records; To
+	// is exclusive, and the present when zero. Events are received minutes
+	// after they happened: ask for a little more than the events' time.
+	From, To time.Time
+	// Dir is where the files go, one for each shard: lines of JSON in zstd
+	// frames, with the position reached beside it. What is there of the same
+	// stretch is continued, not read again.
+	Dir string
+	// BytesPerSecond bounds the records read, all shards together, before
+	// compression (default 20 MB/s); Parallel the shards read at once
+	// (default 4).
+	BytesPerSecond int
+	Parallel       int
+	// OnProgress is told of every page, from several goroutines.
+	OnProgress func(shard int, records int64, bytes int64)
+}
+
+// Estimate is what an export will read, as far as can be told beforehand.
+type Estimate struct {
+	Shards int
+	// Records is how many the service counts in the stretch; -1 when it does
+	// not say, for example because the logstore has no index.
+	Records int64
+	// Bytes is records times the mean size of those looked at; -1 when it
+	// cannot be told.
+	Bytes int64
+}
+
+// Estimate asks how much an export would read. It reads a page of the newest
+// records to know their size.
+func (s *Source) Estimate(ctx context.Context, c ExportConfig) (Estimate, error) {
+	e := Estimate{Records: -1, Bytes: -1}
+	client := s.client(ctx)
+	defer s.base.CloseIdleConnections()
+	shards, err := client.ListShards(s.cfg.Project, s.cfg.Logstore)
+	if err != nil {
+		return e, refusal("log:ListShards", err)
+	}
+	e.Shards = len(shards)
+	to := c.To
+	if to.IsZero() {
+		to = time.Now()
+	}
+	h, err := client.GetHistograms(s.cfg.Project, s.cfg.Logstore, "", c.From.Unix(), to.Unix(), "*")
+	if err != nil {
+		return e, nil //nolint:nilerr // without an index, or the right to search it, nothing is known; reading works all the same
+	}
+	if h.IsComplete() {
+		e.Records = h.Count
+	}
+	var in Inspection
+	for _, sh := range shards[:min(len(shards), inspectShards)] {
+		if err := s.newest(ctx, client, sh.ShardID, &in); err != nil {
+			return e, refusal("log:GetCursorOrData", err)
+		}
+	}
+	size := 0
+	for _, r := range in.Records {
+		size += len(r)
+	}
+	switch {
+	case e.Records == 0:
+		e.Bytes = 0
+	case e.Records > 0 && len(in.Records) > 0:
+		e.Bytes = e.Records * int64(size/len(in.Records))
+	}
+	return e, nil
+}
+
+// Exported is one shard's file.
+type Exported struct {
+	Shard   int
+	Path    string
+	Records int64 // in the file, from earlier runs too
+	Bytes   int64 // of the records
+	Err     error // why it was not read to its end; what is there is whole
+}
+
+// position is what stands beside a shard's file: how far it has come.
+type position struct {
+	Schema  string `json:"schema"`
+	Cursor  string `json:"cursor"` // of the next page
+	End     string `json:"end"`    // the page to stop before
+	Size    int64  `json:"size"`   // of the file: what is behind it was not finished
+	Records int64  `json:"records"`
+	Bytes   int64  `json:"bytes"`
+	Done    bool   `json:"done"`
+}
+
+const positionSchema = "trailwarden.sls-export/v1"
+
+// Export copies a stretch of the logstore into files, all shards side by side.
+// It moves no checkpoint and joins no consumer group. The result has every
+// shard; the error is the first one's, or the context's. A call with the same
+// stretch and folder goes on where the last one ended.
+func (s *Source) Export(ctx context.Context, c ExportConfig) ([]Exported, error) {
+	if c.BytesPerSecond <= 0 {
+		c.BytesPerSecond = 20 << 20
+	}
+	if c.Parallel <= 0 {
+		c.Parallel = 4
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("sls: export: %w", err)
+	}
+	client := s.client(ctx)
+	defer s.base.CloseIdleConnections()
+	shards, err := client.ListShards(s.cfg.Project, s.cfg.Logstore)
+	if err != nil {
+		return nil, refusal("log:ListShards", err)
+	}
+	limit := rate.NewLimiter(rate.Limit(c.BytesPerSecond), max(c.BytesPerSecond, 16<<20))
+	out := make([]Exported, len(shards))
+	turns := make(chan struct{}, c.Parallel)
+	var wg sync.WaitGroup
+	for i, sh := range shards {
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			out[i] = s.exportShard(ctx, client, sh.ShardID, &c, limit)
+		})
+	}
+	wg.Wait()
+	for _, o := range out {
+		if err == nil && o.Err != nil {
+			err = fmt.Errorf("shard %d: %w", o.Shard, o.Err)
+		}
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return out, err
+}
+
+func (s *Source) exportShard(ctx context.Context, client sdk.ClientInterface, shard int, c *ExportConfig, limit *rate.Limiter) (out Exported) {
+	to := "now"
+	if !c.To.IsZero() {
+		to = strconv.FormatInt(c.To.Unix(), 10)
+	}
+	name := fmt.Sprintf("%s_%s_%d_%d-%s", s.cfg.Project, s.cfg.Logstore, shard, c.From.Unix(), to)
+	out = Exported{Shard: shard, Path: filepath.Join(c.Dir, name+".jsonl.zst")}
+	beside := filepath.Join(c.Dir, "."+name+".position")
+	fail := func(err error) Exported { out.Err = err; return out }
+
+	var pos position
+	if b, err := os.ReadFile(beside); err == nil {
+		if json.Unmarshal(b, &pos) != nil || pos.Schema != positionSchema {
+			return fail(fmt.Errorf("%s is not a position of an export: remove it to begin again", beside))
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fail(err)
+	}
+	out.Records, out.Bytes = pos.Records, pos.Bytes
+	if pos.Done && to != "now" {
+		return out
+	}
+	if pos.Cursor == "" {
+		var err error
+		if pos.Cursor, err = client.GetCursor(s.cfg.Project, s.cfg.Logstore, shard, strconv.FormatInt(c.From.Unix(), 10)); err != nil {
+			return fail(refusal("log:GetCursorOrData", err))
+		}
+	}
+	if pos.End == "" || to == "now" {
+		until := "end"
+		if to != "now" {
+			until = to
+		}
+		var err error
+		if pos.End, err = client.GetCursor(s.cfg.Project, s.cfg.Logstore, shard, until); err != nil {
+			return fail(refusal("log:GetCursorOrData", err))
+		}
+	}
+	f, err := os.OpenFile(out.Path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || st.Size() < pos.Size {
+		return fail(fmt.Errorf("%s is shorter than its position says: remove both to begin again", out.Path))
+	}
+	// What is behind the position was being written when the last run ended.
+	if err := errors.Join(f.Truncate(pos.Size), seekEnd(f)); err != nil {
+		return fail(err)
+	}
+	zw, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return fail(err)
+	}
+	defer zw.Close()
+	state := &shardState{}
+	var text, packed []byte
+	for !pos.Done {
+		if err := ctx.Err(); err != nil {
+			return fail(err)
+		}
+		list, next, err := s.exportPage(client, shard, pos.Cursor, pos.End)
+		if err != nil {
+			return fail(refusal("log:GetCursorOrData", err))
+		}
+		text = text[:0]
+		records, _ := state.extract(list)
+		for _, r := range records {
+			text = append(append(text, bytes.ReplaceAll(r, []byte("\n"), []byte(" "))...), '\n')
+		}
+		pos.Done = next == pos.Cursor || next == pos.End
+		if v, ok := cursorValue(next); ok {
+			if end, ok := cursorValue(pos.End); ok && v >= end {
+				pos.Done = true
+			}
+		}
+		pos.Schema, pos.Cursor = positionSchema, next
+		if len(records) > 0 {
+			packed = zw.EncodeAll(text, packed[:0])
+			if _, err := f.Write(packed); err != nil {
+				return fail(err)
+			}
+			pos.Size, pos.Records, pos.Bytes = pos.Size+int64(len(packed)), pos.Records+int64(len(records)), pos.Bytes+int64(len(text))
+		}
+		// The position vouches for the file: the file is stored first.
+		if err := errors.Join(f.Sync(), writePosition(beside, &pos)); err != nil {
+			return fail(err)
+		}
+		out.Records, out.Bytes = pos.Records, pos.Bytes
+		if c.OnProgress != nil {
+			c.OnProgress(shard, pos.Records, pos.Bytes)
+		}
+		if err := limit.WaitN(ctx, min(len(text), limit.Burst())); err != nil {
+			return fail(err)
+		}
+	}
+	return out
+}
+
+func seekEnd(f *os.File) error { _, err := f.Seek(0, 2); return err }
+
+func writePosition(path string, p *position) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// exportTries is how often a page is asked for before its shard is given up.
+const exportTries = 6
+
+func (s *Source) exportPage(c sdk.ClientInterface, shard int, cursor, end string) (list *sdk.LogGroupList, next string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the SDK panicked on a page of shard %d: %v", shard, r)
+		}
+	}()
+	for try := range exportTries {
+		if try > 0 {
+			time.Sleep(time.Duration(1<<try) * 50 * time.Millisecond)
+		}
+		list, next, err = c.PullLogs(s.cfg.Project, s.cfg.Logstore, shard, cursor, end, s.cfg.PageGroups)
+		if err == nil {
+			return list, next, nil
+		}
+	}
+	return nil, "", err
+}
