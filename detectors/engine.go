@@ -149,6 +149,7 @@ type shard struct {
 // NewEngine returns an engine with empty state.
 func NewEngine(set RuleSet, cfg EngineConfig) *Engine {
 	cfg.defaults()
+	cfg.withExceptions(set)
 	e := &Engine{cfg: cfg, set: set, rules: set.Rules(), session: set.NewSession()}
 	e.observers = observersOf(e.rules)
 	e.reset()

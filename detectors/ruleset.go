@@ -42,6 +42,34 @@ type RuleSet interface {
 	Hash() string
 }
 
+// Excepter is a RuleSet with exceptions. NewExcept returns what withholds a
+// detection and why, for use by one goroutine; nil when there is nothing to
+// withhold. An engine asks it after EngineConfig.Except.
+type Excepter interface {
+	NewExcept() func(ev *event.Event, d *alert.Detection) (reason string, withhold bool)
+}
+
+// withExceptions adds a rule set's exceptions to those of the configuration.
+func (c *EngineConfig) withExceptions(set RuleSet) {
+	x, ok := set.(Excepter)
+	if !ok {
+		return
+	}
+	theirs, ours := x.NewExcept(), c.Except
+	switch {
+	case theirs == nil:
+	case ours == nil:
+		c.Except = theirs
+	default:
+		c.Except = func(ev *event.Event, d *alert.Detection) (string, bool) {
+			if reason, withhold := ours(ev, d); withhold {
+				return reason, true
+			}
+			return theirs(ev, d)
+		}
+	}
+}
+
 // Pair is one observation's key and value.
 type Pair struct{ Key, Value string }
 

@@ -34,6 +34,8 @@ type LoadOptions struct {
 	Dirs []string
 	// Files are further rule files by path, for tests and editors.
 	Files map[string][]byte
+	// Exceptions are folders of exception files, or single files.
+	Exceptions []string
 	// Disable leaves rules out by id, or by a pattern like "signin.*".
 	Disable []string
 	// Lists are the named lists of the configuration.
@@ -66,6 +68,8 @@ type Set struct {
 	tables *tables
 	hash   string
 	warns  []*Error
+
+	exceptions []*exception
 }
 
 var _ detectors.RuleSet = (*Set)(nil)
@@ -249,6 +253,7 @@ func (l *loader) finish() (*Set, error) {
 			}
 		}
 	}
+	l.exceptions(s)
 	s.build()
 	if len(l.errs) == 0 && l.opts.Clock != nil {
 		l.errs = append(l.errs, s.tooSlow(l.opts.Clock)...)

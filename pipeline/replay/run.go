@@ -469,6 +469,14 @@ func (r *run) result(took time.Duration) Result {
 		es := r.engine.Stats()
 		s.Events, s.Duplicates = int64(es.Events-r.before.Events), int64(es.Duplicates-r.before.Duplicates)+r.again
 		s.Late, s.RuleErrors, s.Excepted = s.Late+int64(es.Late-r.before.Late), int64(es.RuleErrors-r.before.RuleErrors), int64(es.Excepted-r.before.Excepted)
+		for reason, n := range es.ByReason {
+			if n -= r.before.ByReason[reason]; n > 0 {
+				if s.ByException == nil {
+					s.ByException = map[string]int64{}
+				}
+				s.ByException[reason] = int64(n)
+			}
+		}
 	}
 	s.BytesRead, s.BytesDecoded = r.bytes.read.Load(), r.bytes.decoded.Load()
 	if !r.first.IsZero() {

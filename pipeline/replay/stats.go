@@ -40,6 +40,8 @@ type Stats struct {
 	ByReason   map[event.Reason]int64 `json:"parked_by_reason,omitempty"`
 	RuleErrors int64                  `json:"rule_errors,omitempty"`
 	Excepted   int64                  `json:"excepted,omitempty"` // detections withheld by an exception
+	// ByException counts them by what withheld them.
+	ByException map[string]int64 `json:"by_exception,omitempty"`
 	// Set by who writes the statistics: Result has them too.
 	Coverage []Cover `json:"coverage,omitempty"`
 	Trail    *Trail  `json:"trail,omitempty"`

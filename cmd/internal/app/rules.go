@@ -14,6 +14,7 @@ import (
 type Rules struct {
 	Pack          bool
 	Dirs, Disable []string
+	Exceptions    []string
 	Lists         map[string][]string
 	GeoCountry    string
 	GeoASN        string
@@ -22,7 +23,7 @@ type Rules struct {
 
 // RulesOf is what a configuration says.
 func RulesOf(c *config.Config) Rules {
-	return Rules{Pack: c.Detect.Pack == nil || *c.Detect.Pack, Dirs: c.Detect.Rules, Disable: c.Detect.Disable,
+	return Rules{Pack: c.Detect.Pack == nil || *c.Detect.Pack, Dirs: c.Detect.Rules, Disable: c.Detect.Disable, Exceptions: c.Detect.Exceptions,
 		Lists: c.Detect.Lists, GeoCountry: c.Detect.GeoCountry, GeoASN: c.Detect.GeoASN}
 }
 
@@ -31,7 +32,7 @@ func NewJudge() detectors.PolicyJudge { return account.New(account.Config{}) }
 
 // Load compiles the rules.
 func (r Rules) Load() (*rules.Set, error) {
-	o := rules.LoadOptions{Pack: r.Pack, Dirs: r.Dirs, Disable: r.Disable, Lists: r.Lists,
+	o := rules.LoadOptions{Pack: r.Pack, Dirs: r.Dirs, Disable: r.Disable, Exceptions: r.Exceptions, Lists: r.Lists,
 		Factories: factories, Judge: NewJudge, Clock: time.Now, AllowFewTests: r.AllowFewTests}
 	if r.GeoCountry != "" || r.GeoASN != "" {
 		g, err := geo.Open(r.GeoCountry, r.GeoASN)

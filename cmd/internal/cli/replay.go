@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -371,6 +373,14 @@ func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewher
 	}
 	if s.RuleErrors > 0 {
 		fmt.Fprintf(e.err, ", %d rule errors (not evaluated)", s.RuleErrors)
+	}
+	for i, reason := range slices.Sorted(maps.Keys(s.ByException)) {
+		if i == 0 {
+			fmt.Fprint(e.err, "\nwithheld:")
+		} else {
+			fmt.Fprint(e.err, ",")
+		}
+		fmt.Fprintf(e.err, " %d by %s", s.ByException[reason], text.Terminal(reason))
 	}
 	fmt.Fprintf(e.err, "\n%d alerts", s.Alerts)
 	sep := ": "

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -19,12 +20,14 @@ import (
 type ruleFlags struct {
 	dirs   []string
 	config string
+	except []string
 	noPack bool
 	strict bool
 }
 
 func (f *ruleFlags) add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.dirs, "rules", nil, "folder of further rule files, or one file (repeatable)")
+	c.Flags().StringSliceVar(&f.except, "exceptions", nil, "folder of exception files, or one file (repeatable)")
 	c.Flags().BoolVar(&f.noPack, "no-pack", false, "without the shipped rules")
 	addConfigFlag(c, &f.config)
 }
@@ -32,7 +35,7 @@ func (f *ruleFlags) add(c *cobra.Command) {
 // load compiles the rules. A configuration is read only when one is named or
 // the default file is there, so that rule work needs none.
 func (f *ruleFlags) load(e *env) (*rules.Set, error) {
-	r := app.Rules{Pack: !f.noPack, Dirs: f.dirs, AllowFewTests: !f.strict}
+	r := app.Rules{Pack: !f.noPack, Dirs: f.dirs, Exceptions: f.except, AllowFewTests: !f.strict}
 	if path := configPath(e, f.config); f.config != "" || exists(path) {
 		cfg, err := loadConfig(e, f.config)
 		if err != nil {
@@ -41,6 +44,7 @@ func (f *ruleFlags) load(e *env) (*rules.Set, error) {
 		r = app.RulesOf(cfg)
 		r.Pack = r.Pack && !f.noPack
 		r.Dirs = append(r.Dirs, f.dirs...)
+		r.Exceptions = append(r.Exceptions, f.except...)
 		r.AllowFewTests = !f.strict
 	}
 	set, err := r.Load()
@@ -59,7 +63,7 @@ func rulesCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "rules", Short: "List, show, check and test rules", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(rulesList(e), rulesShow(e), rulesNew(e), rulesLint(e), rulesTest(e), rulesMutate(e),
-		rulesFields(e), rulesSchema(e), rulesExplain(e), rulesCoverage(e),
+		rulesFields(e), rulesSchema(e), rulesExplain(e), rulesCoverage(e), rulesExceptions(e),
 		rulesBacktest(e), rulesDiff(e))
 	return root
 }
@@ -172,7 +176,7 @@ func rulesLint(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		warnings := rules.Lint(set)
+		warnings := append(rules.Lint(set), set.Expired(time.Now())...)
 		for _, w := range warnings {
 			fmt.Fprintln(e.out, "warning:", w.Error())
 		}

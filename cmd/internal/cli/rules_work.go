@@ -367,3 +367,36 @@ func printSeen(ctx context.Context, e *env, out string, paths []string) error {
 	fmt.Fprintf(e.err, "%d events, %d not read\n", p.Events(), bad)
 	return failIf(p.Events() == 0)
 }
+
+func rulesExceptions(e *env) *cobra.Command {
+	var f ruleFlags
+	var out string
+	c := &cobra.Command{Use: "exceptions", Short: "List the exceptions: what is found and is no attack, who says so, and until when", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := checkOutput(out, "table", "json"); err != nil {
+				return err
+			}
+			set, err := f.load(e)
+			if err != nil {
+				return err
+			}
+			list := set.Exceptions()
+			if out == "json" {
+				return printJSON(e.out, list)
+			}
+			var rows []table.Row
+			for _, x := range list {
+				until := x.Expires.UTC().Format("2006-01-02 15:04Z")
+				if !time.Now().Before(x.Expires) {
+					until += " EXPIRED"
+				}
+				rows = append(rows, table.Row{x.ID, text.Cut(strings.Join(x.Rules, " "), 50), x.Owner, until, text.Cut(x.Reason, 60)})
+			}
+			printTable(e, table.Row{"exception", "rules", "owner", "expires", "reason"}, rows)
+			fmt.Fprintf(e.err, "%d exceptions; what each withholds is counted by: trailwarden replay\n", len(list))
+			return nil
+		}}
+	f.add(c)
+	addOutput(c, &out, "table, json")
+	return c
+}

@@ -77,6 +77,7 @@ type NATS struct {
 type Detect struct {
 	Pack       *bool               `yaml:"pack" doc:"load the shipped rules (default true)"`
 	Rules      []string            `yaml:"rules" doc:"folders of further rule files"`
+	Exceptions []string            `yaml:"exceptions" doc:"folders of exception files: what a rule finds and is no attack, with owner, reason and expiry"`
 	Disable    []string            `yaml:"disable" doc:"rule ids to leave out"`
 	Lists      map[string][]string `yaml:"lists" doc:"named lists that rules may ask for (networks or names)"`
 	Grace      responders.Duration `yaml:"grace" doc:"how long ordered detectors wait for late events; they are never dropped"`
