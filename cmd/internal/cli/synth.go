@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -127,7 +126,7 @@ func findStory(name string, shipped []synth.Attack) (*rules.Story, error) {
 	}
 	s, err := rules.ReadStory(name, data)
 	if err != nil {
-		return nil, exit(exitUsage, errors.Join(errors.New("the story cannot be used:"), err))
+		return nil, exit(exitUsage, fmt.Errorf("the story cannot be used: %w", err))
 	}
 	return s, nil
 }
