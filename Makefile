@@ -44,6 +44,13 @@ bench: ## benchmarks (T=BenchmarkX to narrow)
 .PHONY: bench-replay
 bench-replay: ## replay speed, paired with TRAILWARDEN_REF on TRAILWARDEN_PERF if set
 	@.ci/bench-replay
+.PHONY: crash
+crash: ## the crash test with CRASH_KILLS (default 1000) kills, a quarter of an hour
+	CRASH_KILLS=$(or $(CRASH_KILLS),1000) $(GO) test -count=1 -v -timeout 2h -run 'TestKilledAgainAndAgain$$' ./cmd/internal/cli
+
+.PHONY: soak
+soak: ## SOAK (default 10000000) events through the live path, memory must stay flat
+	TRAILWARDEN_SOAK=$(or $(SOAK),10000000) $(GO) test -count=1 -v -timeout 2h -run 'TestSoak$$' ./cmd/internal/app
 
 .PHONY: lint
 lint: ## gofmt, vet, golangci-lint

@@ -79,11 +79,16 @@
 // in the frame. A process that is killed from outside at those moments costs only
 // time.
 //
+// # The books
+//
+// Frames count the logs they stand for, workers keep a ledger of them, and the
+// ingesting side compares it with the source's own count. Frames missing in the
+// middle of a subject are read again from the source; those at its end are, too.
+// What the program notices about itself is committed like an alert (Raise).
+//
 // # What is not survived
 //
-// A server of a cluster whose disk is full stops storing without giving up the lead:
-// nothing is lost, but if it leads EVENTS or COMMITS, storing stands still until it
-// is restarted or its lead is taken away, and Health says that attempts get no
-// answer. Frames that are missing in the middle of a subject are counted (gaps) and
-// not read again from the source; those at its end are.
+// DESIGN.md, section RELIABILITY, says so with every promise and its test. A
+// server of a cluster whose disk is full stops storing without giving up the lead;
+// after three messages without an answer its lead is taken away.
 package pipeline

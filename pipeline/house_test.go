@@ -373,3 +373,45 @@ func TestRaise(t *testing.T) {
 		t.Errorf("%d reports wait", len(p.reports))
 	}
 }
+
+// A limit is reported before it bites, once a day for each level, and a stream
+// that is gone at once.
+func TestStoreIsReported(t *testing.T) {
+	p, err := New(Config{Bus: openBus(t, t.TempDir()), Logger: silent()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func(h bus.Health) (rules []string) {
+		p.reports = nil
+		for range 3 {
+			p.reportStore(&h)
+		}
+		for _, r := range p.reports {
+			rules = append(rules, fmt.Sprintf("%s %s %s", r.Rule, r.Severity, r.Reason))
+		}
+		return rules
+	}
+	if got := look(bus.Health{Streams: []bus.Usage{{Stream: bus.StreamEvents, Bytes: 70, Max: 100}}}); len(got) != 0 {
+		t.Errorf("all is well: %q", got)
+	}
+	if got := look(bus.Health{Streams: []bus.Usage{{Stream: bus.StreamEvents, Bytes: 85 << 20, Max: 100 << 20}}}); len(got) != 1 || !strings.HasPrefix(got[0], RuleStore+" medium EVENTS holds 85 of 100 MiB") {
+		t.Errorf("filling: %q", got)
+	}
+	if got := look(bus.Health{Streams: []bus.Usage{{Stream: bus.StreamEvents, Bytes: 96 << 20, Max: 100 << 20}}}); len(got) != 1 || !strings.HasPrefix(got[0], RuleStore+" high") {
+		t.Errorf("full: %q", got)
+	}
+	if got := look(bus.Health{Missing: []string{bus.StreamSnap}}); len(got) != 1 || !strings.HasPrefix(got[0], RuleTampered+" critical the stream SNAP does not exist") {
+		t.Errorf("gone: %q", got)
+	}
+}
+
+// A stream that is deleted under us is noticed.
+func TestMissingStreamIsNoticed(t *testing.T) {
+	b := openBus(t, t.TempDir())
+	if err := b.JetStream().DeleteStream(t.Context(), bus.StreamSnap); err != nil {
+		t.Fatal(err)
+	}
+	if h := b.Health(t.Context()); h.OK || len(h.Missing) != 1 || h.Missing[0] != bus.StreamSnap {
+		t.Errorf("%+v", h)
+	}
+}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/bus/bustest"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
@@ -692,3 +693,92 @@ func (e *trivial) Watermark() time.Time    { return e.mark }
 func (e *trivial) Snapshot() []byte        { return nil }
 func (e *trivial) Restore([]byte) error    { return nil }
 func (e *trivial) Stats() EngineStats      { return EngineStats{Events: e.events} }
+
+// BenchmarkWorkers is the way from page to commit with so many partitions at
+// work, embedded and on three servers (all on this machine).
+func BenchmarkWorkers(b *testing.B) {
+	const size = 1024
+	for _, where := range []string{"embedded", "cluster"} {
+		for _, n := range []int{1, 2, 4} {
+			b.Run(fmt.Sprintf("%s/workers=%d", where, n), func(b *testing.B) {
+				var bs *bus.Bus
+				if where == "cluster" {
+					bs = openCluster(b, bustest.StartCluster(b, bustest.Options{}).URL())
+				} else {
+					bs = openBench(b)
+				}
+				applied := new(atomic.Int64)
+				p := benchPipeline(b, bs, applied)
+				start(b, p)
+				// Accounts of n partitions only.
+				var accounts []string
+				seen := map[int]int{}
+				for i := 0; len(accounts) < 4*n; i++ {
+					part := event.Partition(account(i), partitions)
+					if part < n && seen[part] < 4 {
+						seen[part]++
+						accounts = append(accounts, account(i))
+					}
+				}
+				page := make([][]byte, size)
+				for i := range page {
+					page[i] = rec(i, accounts[i%len(accounts)], "DescribeInstances")
+				}
+				b.ResetTimer()
+				began := time.Now()
+				for at := range b.N {
+					if err := p.Sink().Store(context.Background(), source.Page{Source: src, From: cursor(at), To: cursor(at + 1), Records: page}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for applied.Load() < int64(b.N*size) {
+					time.Sleep(100 * time.Microsecond)
+				}
+				b.ReportMetric(float64(b.N*size)/time.Since(began).Seconds(), "events/s")
+			})
+		}
+	}
+}
+
+// BenchmarkHandOver is the time from asking one of two processes to end until
+// the other works on all partitions.
+func BenchmarkHandOver(b *testing.B) {
+	bs := openBench(b)
+	run := func(name string) *Pipeline {
+		p, err := New(Config{Bus: bs, Detect: true, Logger: silent(), Leases: &LeaseConfig{Name: name},
+			Worker: WorkerConfig{NewEngine: newFake, NewGrouper: newGrouper, Rules: "r"}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		go func() { _ = p.Run(context.Background()) }()
+		return p
+	}
+	all := func(p *Pipeline) bool {
+		ws := p.Stats(context.Background()).Workers
+		for _, w := range ws {
+			if w.State != "running" {
+				return false
+			}
+		}
+		return len(ws) == partitions
+	}
+	wait := func(cond func() bool) {
+		for !cond() {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	old := run("p0")
+	wait(func() bool { return all(old) })
+	total := time.Duration(0)
+	for i := range b.N {
+		next := run(fmt.Sprintf("p%d", i+1))
+		wait(func() bool { return len(next.Stats(context.Background()).Workers) == partitions/2 })
+		began := time.Now()
+		go func() { _ = old.Close(context.Background()) }()
+		wait(func() bool { return all(next) })
+		total += time.Since(began)
+		old = next
+	}
+	b.ReportMetric(float64(total.Milliseconds())/float64(b.N), "ms/hand-over")
+	_ = old.Close(context.Background())
+}

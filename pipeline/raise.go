@@ -59,7 +59,7 @@ func Raise(ctx context.Context, b *bus.Bus, r Report) error {
 	}
 	self := selfPartition(b)
 	for {
-		m, err := b.Last(ctx, bus.StreamCommits, bus.CommitSubject(self))
+		m, err := b.Last(ctx, bus.StreamCommits, bus.SelfSubject)
 		if err != nil && !errors.Is(err, bus.ErrNotFound) {
 			return fmt.Errorf("report %s: %w", r.Rule, err)
 		}
@@ -68,7 +68,7 @@ func Raise(ctx context.Context, b *bus.Bus, r Report) error {
 		if err != nil {
 			return fmt.Errorf("report %s: %w", r.Rule, err)
 		}
-		_, err = b.Publish(ctx, bus.Publish{Stream: bus.StreamCommits, Subject: bus.CommitSubject(self), ID: c.ID(data), Data: data, Fenced: true, Expect: m.Seq})
+		_, err = b.Publish(ctx, bus.Publish{Stream: bus.StreamCommits, Subject: bus.SelfSubject, ID: c.ID(data), Data: data, Fenced: true, Expect: m.Seq})
 		if errors.Is(err, bus.ErrFenced) {
 			continue // another process reports something at the same time
 		}

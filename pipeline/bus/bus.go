@@ -36,7 +36,8 @@ type Bus struct {
 
 	// full holds, per stream, when it last refused a message for its limits
 	// (unix nanoseconds).
-	full sync.Map
+	full    sync.Map
+	stepped sync.Map // stream: time.Time of the last request that its leader gives way
 	// silent counts publishes that ran out of time since the last answer.
 	silent atomic.Int64
 	// denied is what the server last said about a missing permission.

@@ -440,6 +440,10 @@ func EventsSubject(partition int, token string) string {
 // CommitSubject is where a partition's commit records go.
 func CommitSubject(partition int) string { return fmt.Sprintf("cm.%d", partition) }
 
+// SelfSubject is where reports about ourselves are committed: not a partition's,
+// so that a server can keep those who may report from committing.
+const SelfSubject = "cm.self"
+
 // Fits says whether a single record fits a frame once compressed.
 func Fits(record []byte) bool {
 	if len(record) > MaxRaw {

@@ -101,6 +101,9 @@ func (b *Bus) Publish(ctx context.Context, p Publish) (uint64, error) {
 			return 0, fmt.Errorf("bus: publishing to %s: %w", p.Stream, err)
 		}
 		b.silent.Add(1)
+		if try >= 2 {
+			b.stepDown(ctx, p.Stream)
+		}
 		last = err
 		if ctx.Err() != nil {
 			break
@@ -123,4 +126,27 @@ func (b *Bus) readBack(ctx context.Context, p Publish) (seq uint64, mine bool, e
 		return 0, false, err
 	}
 	return m.Seq, m.ID == p.ID && bytes.Equal(m.Data, p.Data), nil
+}
+
+// stepDownEvery bounds how often a stream's leader is asked to give way.
+const stepDownEvery = 20 * time.Second
+
+// stepDown asks the leader of a stream to give way, after several messages in a
+// row got no answer though the connection holds: a server whose disk is full or
+// fails keeps the lead and stores nothing. Where the leader was only slow, an
+// election costs a second and loses nothing. It asks each stream's leader at most
+// once in stepDownEvery.
+func (b *Bus) stepDown(ctx context.Context, stream string) {
+	if b.srv != nil || b.cfg.Replicas < 2 || b.nc.Status() != nats.CONNECTED {
+		return
+	}
+	now := time.Now()
+	if old, ok := b.stepped.Load(stream); ok && now.Sub(old.(time.Time)) < stepDownEvery {
+		return
+	}
+	b.stepped.Store(stream, now)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil)
+	b.log.Warn("a stream's leader stores nothing and was asked to give way; look at its disk", "stream", stream, "error", err)
 }

@@ -107,9 +107,6 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 		return "", nil
 	}
 
-	if len(list.LogGroups) >= s.cfg.PageGroups {
-		sh.caughtUp.Store(false) // a full page is followed by another one
-	}
 	records, times := sh.extract(list)
 	bytes := 0
 	for _, r := range records {
@@ -126,6 +123,7 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 		return "", fmt.Errorf("sls: storing a page of shard %d: %w", sh.id, err)
 	}
 	sh.setPosition(to)
+	sh.caughtUp.Store(len(list.LogGroups) < s.cfg.PageGroups) // a full page is followed by another one
 	sh.records.Add(uint64(len(records)))
 	s.n.pages.Add(1)
 	s.n.records.Add(uint64(len(records)))

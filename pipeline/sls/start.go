@@ -173,7 +173,7 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		why = "start: " + string(s.cfg.Start)
 	}
 
-	sh.caughtUp.Store(cursor == end)
+	sh.caughtUp.Store(false) // the first pull says whether it is
 	at, ok := cursorValue(cursor)
 	first, ok1 := cursorValue(begin)
 	last, ok2 := cursorValue(end)
@@ -189,7 +189,6 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		}
 		s.alarm(Alarm{Kind: AlarmCursorExpired, Shard: sh.id, From: cursor, To: begin, Message: msg})
 		cursor = begin
-		sh.caughtUp.Store(cursor == end)
 		sh.mu.Lock()
 		sh.givenUp = pos
 		sh.mu.Unlock()

@@ -62,7 +62,7 @@ func startRole(t *testing.T, bin, cfg, url, role string) (*child, string) {
 func TestRolesApart(t *testing.T) {
 	t.Parallel()
 	bin := realBinary(t)
-	tr := writeTrail(10*feedRate, time.Now().Truncate(time.Second))
+	tr := writeTrail(10*feedRate, time.Now().Truncate(time.Second), 1)
 	want := tr.expected(t)
 	r := newRig(t, tr)
 	url := startNATS(t)
