@@ -45,7 +45,7 @@ type Spec struct {
 	Password          responders.Secret `yaml:"password" doc:"by reference"`
 	From              string            `yaml:"from" doc:"sender, such as Trailwarden <tw@example.com>"`
 	To                []string          `yaml:"to" doc:"readers"`
-	// RootCAs replaces the system's certificates; for tests.
+	// TLSConfig replaces the defaults; for tests.
 	TLSConfig *tls.Config `yaml:"-"`
 }
 
@@ -164,7 +164,7 @@ func (n *Notifier) messageID(notice responders.Notice, news string) string {
 	return "<" + hex.EncodeToString(h[:12]) + "@" + n.hostname + ">"
 }
 
-// Compose is the mail as it goes over the wire, for a time of sending.
+// compose is the mail as it goes over the wire, for a time of sending.
 func (n *Notifier) compose(notice responders.Notice, id, inReplyTo string, at time.Time) ([]byte, error) {
 	m := n.w.Lay(notice, maxSubject)
 	var b bytes.Buffer
