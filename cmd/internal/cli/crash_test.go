@@ -474,12 +474,18 @@ func (r *rig) settle(ctx context.Context, t *testing.T, tr trail, want map[strin
 		if o.actions, err = client.Actions(ctx); err != nil {
 			return false
 		}
-		told := r.told()
+		told, untold := r.told(), 0
 		for id, w := range want {
 			i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
-			if told[id] == 0 || i < 0 || o.alerts[i].Count < w.Count {
+			if i < 0 || o.alerts[i].Count < w.Count {
 				return false
 			}
+			if told[id] == 0 {
+				untold++
+			}
+		}
+		if untold > o.digested(told) {
+			return false
 		}
 		for _, k := range tr.keys {
 			if r.cloud.RAM.KeyStatus(k) != ramtest.Inactive {
@@ -602,7 +608,9 @@ func endure(t *testing.T, o ordeal) {
 	undisturbed.check(t, calm, tr, want)
 	same(t, "alerts", got.alertLines(t), undisturbed.alertLines(t))
 	same(t, "actions in the journal", got.actionLines(), undisturbed.actionLines())
-	same(t, "messages in the chat", got.told, undisturbed.told)
+	if got.digested(got.told)+undisturbed.digested(undisturbed.told) == 0 {
+		same(t, "messages in the chat", got.told, undisturbed.told)
+	}
 	same(t, "changes in the cloud", got.changes, undisturbed.changes)
 }
 
@@ -626,6 +634,9 @@ func (o outcome) alertLines(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for i := range o.alerts {
+		if o.isDigest(o.alerts[i].ID) {
+			continue // of how it was told
+		}
 		b, err := json.Marshal(&o.alerts[i])
 		if err != nil {
 			t.Fatal(err)
@@ -644,12 +655,33 @@ func (o outcome) actionLines() map[string]string {
 	return out
 }
 
+func (o *outcome) isDigest(id string) bool {
+	return slices.ContainsFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id && a.Rule == responders.RuleDigest })
+}
+
+// digested counts the incidents that were told in digests.
+func (o *outcome) digested(told map[string]int) (n int) {
+	for _, a := range o.alerts {
+		k := 0
+		if a.Rule == responders.RuleDigest && told[a.ID] > 0 {
+			_, _ = fmt.Sscanf(a.Title, "%d more incidents", &k)
+		}
+		n += k
+	}
+	return n
+}
+
 // check compares what remains with what a replay of the records says.
 func (o *outcome) check(t *testing.T, r *rig, tr trail, want map[string]alert.Alert) {
 	t.Helper()
 	o.told, o.changes = r.told(), r.changes(t)
+	// On a machine that is so slow that many pile up, the rest of them is told in
+	// a digest: each of them once there, or once by itself.
+	digested, untold := o.digested(o.told), 0
 	for id, w := range want {
-		if o.told[id] != 1 {
+		if digested > 0 && o.told[id] == 0 {
+			untold++
+		} else if o.told[id] != 1 {
 			t.Errorf("alert %s (%s, %s) is %d messages in the chat, want 1", id, w.Rule, w.Reason, o.told[id])
 		}
 		i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
@@ -659,7 +691,13 @@ func (o *outcome) check(t *testing.T, r *rig, tr trail, want map[string]alert.Al
 			t.Errorf("alert %s (%s): count %d, want %d", id, w.Rule, o.alerts[i].Count, w.Count)
 		}
 	}
+	if untold != digested {
+		t.Errorf("digests carry %d incidents, and %d were not told by themselves", digested, untold)
+	}
 	for id, n := range o.told {
+		if o.isDigest(id) {
+			continue
+		}
 		if _, ok := want[id]; !ok {
 			i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
 			what := "unknown"
