@@ -207,7 +207,7 @@ func (s *Source) exportShard(ctx context.Context, client sdk.ClientInterface, sh
 	if err != nil {
 		return fail(err)
 	}
-	defer zw.Close()
+	defer func() { _ = zw.Close() }()
 	state := &shardState{}
 	var text, packed []byte
 	for !pos.Done {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -142,7 +141,7 @@ func openLogstore(c *config.Config, project, logstore string) (*sls.Source, erro
 		if err != nil {
 			return nil, fmt.Errorf("credentials: %w", err)
 		}
-		return sls.New(app.SLSConfig(s), noSink{}, sls.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Credentials: reader})
+		return sls.New(app.SLSConfig(s), noSink{}, sls.Options{Logger: slog.New(slog.DiscardHandler), Credentials: reader})
 	}
 	return nil, errors.New("the configuration's source.sls has no such logstore, and with it no endpoint")
 }
