@@ -254,7 +254,7 @@ func (p *parser) resolve(n *yaml.Node, path string) {
 func (p *parser) overlay(root *yaml.Node) {
 	keys := make([]string, 0, len(p.env))
 	for k := range p.env {
-		if strings.HasPrefix(k, EnvPrefix) && !reserved[k] {
+		if strings.HasPrefix(k, EnvPrefix) && !reserved[k] && !strings.HasPrefix(k, EnvPrefix+"TEST_") {
 			keys = append(keys, k)
 		}
 	}
@@ -269,8 +269,21 @@ func (p *parser) overlay(root *yaml.Node) {
 	}
 }
 
-// reserved variables steer the program or its tests and set no value.
-var reserved = map[string]bool{"TRAILWARDEN_SAMPLES": true, "TRAILWARDEN_CONFIG": true}
+// reserved variables steer the program or its tests and set no value; so do
+// those that begin with TRAILWARDEN_TEST_.
+var reserved = map[string]bool{
+	"TRAILWARDEN_CONFIG":       true,
+	"TRAILWARDEN_SAMPLES":      true,
+	"TRAILWARDEN_LONG":         true,
+	"TRAILWARDEN_BROWSER":      true,
+	"TRAILWARDEN_SCREENSHOTS":  true,
+	"TRAILWARDEN_OIDC_CHILD":   true,
+	"TRAILWARDEN_KILLS":        true,
+	"TRAILWARDEN_SOAK":         true,
+	"TRAILWARDEN_PERF":         true,
+	"TRAILWARDEN_REF":          true,
+	"TRAILWARDEN_BENCH_EVENTS": true,
+}
 
 var errNoValue = fmt.Errorf("sets no known value; the names follow the keys of the file, such as %sDETECT_GRACE", EnvPrefix)
 
