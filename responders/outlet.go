@@ -127,6 +127,11 @@ func (o *outlet) add(it item) {
 		if (worse || it.urgent) && it.due.Before(have.due) {
 			have.due = it.due
 		}
+		// What came while it was being worked on knows only that something
+		// changed: it must not turn what was never sent into an edit.
+		if have.rule == "" && it.rule != "" {
+			have.rule, have.fresh, have.old, have.held = it.rule, it.fresh, it.old, it.held
+		}
 		if it.order != 0 && it.order < have.order {
 			have.order, have.added = it.order, it.added
 		}

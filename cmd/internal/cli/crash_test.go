@@ -401,7 +401,7 @@ type ordeal struct {
 // troubles scripts faults of all three services; what they hit depends on the
 // moment.
 func troubles(r *rig, rnd *rand.Rand) {
-	for range 12 {
+	for range 5 { // each may cost a pause of up to ten seconds
 		r.cloud.Chat.Script("chat.postMessage", []chattest.Fault{
 			{Drop: true, Worked: true}, {Drop: true}, chattest.Status(502), {Status: 504, Worked: true}, chattest.TooMany(time.Second), {}, {},
 		}[rnd.IntN(7)])

@@ -48,7 +48,7 @@ func (c cleaned) Run() int {
 }
 
 // patience bounds every wait; nothing normal comes near it.
-const patience = 90 * time.Second
+const patience = 180 * time.Second
 
 // every polls cond until it holds or patience ends.
 func every(d time.Duration, cond func() bool) bool {

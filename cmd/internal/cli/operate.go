@@ -333,6 +333,14 @@ func kindsCmd(e *env) *cobra.Command {
 
 func printAction(e *env, d responders.ActionDetail) {
 	t := d.Action.Target
+	// A later record of the same state adds to it and is not who brought it about.
+	entered := responders.ActionStep{At: d.At, By: d.By}
+	for _, h := range slices.Backward(d.History) {
+		if h.State != d.State {
+			break
+		}
+		entered = h
+	}
 	line := func(k, v string) {
 		if v != "" {
 			fmt.Fprintf(e.out, "%-10s %s\n", k, text.Terminal(v))
@@ -340,7 +348,7 @@ func printAction(e *env, d responders.ActionDetail) {
 	}
 	line("action", d.ID)
 	line("does", d.Describe)
-	line("state", string(d.State)+" since "+stamp(d.At)+by(d.By))
+	line("state", string(d.State)+" since "+stamp(entered.At)+by(entered.By))
 	line("reason", d.Reason)
 	line("next", d.Next)
 	line("target", fmt.Sprintf("%s %s of account %s, key %s", t.PrincipalType, t.UserName+t.RoleName, t.AccountID, t.AccessKeyID))
