@@ -107,32 +107,7 @@ func writeMarker(dir string, m marker) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, markerFile+".tmp")
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("bus: %w", err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, filepath.Join(dir, markerFile))
-	}
-	if err == nil {
-		var d *os.File
-		if d, err = os.Open(dir); err == nil {
-			err = d.Sync()
-			_ = d.Close()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("bus: %s: %w", markerFile, err)
-	}
-	return nil
+	return replaceFile(filepath.Join(dir, markerFile), append(b, '\n'))
 }
 
 // ensureStreams makes what a new store needs and verifies what an old one has.
