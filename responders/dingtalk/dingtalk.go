@@ -1,33 +1,21 @@
 // Package dingtalk shows alerts in a DingTalk group by its custom robot.
-//
-// A robot only takes messages: they cannot be found again, edited or clicked.
-// Changes that people must hear of come as further messages, and what waits
-// for a decision is named with the command that takes it, or a link to the
-// console. Requests are signed with the robot's secret; where the robot asks
-// for a keyword instead, the message carries it.
-//
-// More than 20 messages a minute would silence the robot for ten minutes; the
-// token bucket stays below that in every minute, whatever the bursts.
+// Requests are signed with the robot's secret; where the robot asks for a
+// keyword instead, the message carries it.
 package dingtalk
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/message"
-	"github.com/trailwarden/trailwarden/responders/wire"
+	"github.com/trailwarden/trailwarden/responders/robot"
 )
 
 // Spec is the configuration of one robot.
@@ -38,144 +26,67 @@ type Spec struct {
 	Keyword           string            `yaml:"keyword" doc:"its keyword, when the security setting is keywords"`
 }
 
+func (s Spec) access() robot.Access {
+	return robot.Access{Webhook: s.Webhook, Secret: s.Secret, Keyword: s.Keyword}
+}
+
 // Check implements responders.Spec.
 func (s Spec) Check() []responders.Fault {
-	out := append(s.Faults(), wire.CheckAddress("webhook", s.Webhook.Reveal())...)
+	out := append(s.Faults(), s.access().Check()...)
 	if s.Secret != "" && !strings.HasPrefix(s.Secret.Reveal(), "SEC") {
 		out = append(out, responders.Fault{Field: "secret", Message: "is not a robot's signing secret: want the one that begins with SEC"})
-	}
-	if text.Line(s.Keyword) != s.Keyword || len(s.Keyword) > 60 {
-		out = append(out, responders.Fault{Field: "keyword", Message: "want one short word"})
 	}
 	return out
 }
 
 // Notifier implements responders.Spec.
-func (s Spec) Notifier(log *slog.Logger) (responders.Notifier, error) { return New(s, log) }
+func (s Spec) Notifier(*slog.Logger) (responders.Notifier, error) {
+	return robot.New(platform, s, s.Common, s.access())
+}
 
-// The platform allows 20 a minute. A bucket of burst b and rate r lets at most
-// b + 60r through in any minute: 5 + 14.
+var _ responders.Spec = Spec{}
+
 const (
-	perSecond = 14. / 60
-	burst     = 5
-	maxBytes  = 4_000
-	maxTitle  = 150
+	maxBytes = 4_000
+	maxTitle = 150
 )
 
-// Notifier is a responders.Notifier. It is safe for concurrent use.
-type Notifier struct {
-	spec Spec
-	w    *message.Words
-	post *wire.Poster
-	now  func() time.Time
+var platform = robot.Platform{
+	Name: "dingtalk", Method: "robot/send",
+	// More than 20 in a minute would silence the robot for ten.
+	PerSecond: 14. / 60, Burst: 5, PerMinute: 20,
+	Body: body, Sign: sign,
+	Limited: map[int]time.Duration{130101: 10 * time.Minute},
+	Busy:    map[int]bool{-1: true},
+	Hints: map[int]string{
+		310000: "the robot's security setting refuses it: check secret, keyword, or the addresses it allows, and this host's clock",
+		300005: "the access_token in the address is not known: copy the robot's address again",
+		400101: "the access_token in the address is not known: copy the robot's address again",
+	},
 }
 
-var (
-	_ responders.Notifier = (*Notifier)(nil)
-	_ responders.Static   = (*Notifier)(nil)
-	_ responders.Spec     = Spec{}
-)
-
-// New returns a Notifier, or what is wrong with s. It does not connect.
-func New(s Spec, _ *slog.Logger) (*Notifier, error) {
-	if err := responders.JoinFaults(s.Check()); err != nil {
-		return nil, err
+func body(w *message.Words, n responders.Notice, whole bool, keyword string) map[string]any {
+	m := w.Lay(n, maxTitle)
+	said := m.Markdown(whole, message.Layout{Break: "\n\n", Max: maxBytes, Link: w.Open}, n.Link)
+	if keyword != "" && !strings.Contains(said, keyword) {
+		said += "\n\n" + keyword
 	}
-	return &Notifier{
-		spec: s, w: message.For(message.Language(s.Language), s.Location()), now: time.Now,
-		post: wire.NewPoster("dingtalk", s.Name, limiter(2*time.Second), s.CallTimeout()),
-	}, nil
+	return map[string]any{"msgtype": "markdown", "markdown": map[string]string{"title": m.Title, "text": said}}
 }
 
-// Name is the destination's name in the configuration.
-func (n *Notifier) Name() string { return n.spec.Name }
-
-// Static says that messages cannot be edited.
-func (n *Notifier) Static() {}
-
-// Post sends a message.
-func (n *Notifier) Post(ctx context.Context, notice responders.Notice) (responders.MessageRef, error) {
-	m := n.w.Lay(notice, maxTitle)
-	return responders.MessageRef{ID: "sent"}, n.send(ctx, m.Title, m.Markdown(n.layout(), notice.Link))
-}
-
-// Update sends a further message that says what changed.
-func (n *Notifier) Update(ctx context.Context, _ responders.MessageRef, notice responders.Notice) error {
-	m := n.w.Lay(notice, maxTitle)
-	return n.send(ctx, m.Title, m.MarkdownUpdate(n.layout(), notice.Link))
-}
-
-// Find cannot: a robot does not read.
-func (n *Notifier) Find(context.Context, string, time.Time) (responders.MessageRef, bool, error) {
-	return responders.MessageRef{}, false, errors.ErrUnsupported
-}
-
-func (n *Notifier) layout() message.Layout {
-	return message.Layout{Break: "\n\n", Max: maxBytes, Link: n.w.Open}
-}
-
-func (n *Notifier) send(ctx context.Context, title, body string) error {
-	if k := n.spec.Keyword; k != "" && !strings.Contains(body, k) {
-		body += "\n\n" + k
-	}
-	b, err := json.Marshal(map[string]any{"msgtype": "markdown", "markdown": map[string]string{"title": title, "text": body}})
-	if err != nil {
-		return err
-	}
-	const method = "robot/send"
-	answer, err := n.post.JSON(ctx, method, n.address(), nil, b)
-	if err != nil {
-		return err
-	}
-	var out struct {
-		Errcode *int
-		Errmsg  string
-	}
-	if json.Unmarshal(answer, &out) != nil || out.Errcode == nil {
-		return n.post.NoSense(method)
-	}
-	code := strconv.Itoa(*out.Errcode)
-	switch *out.Errcode {
-	case 0:
-		return nil
-	case 130101: // silenced
-		return n.post.Limited(method, code, 10*time.Minute)
-	case -1: // system busy
-		return n.post.Fail(method, responders.ErrInDoubt, errors.New("system busy"), code, "")
-	}
-	return n.post.Fail(method, nil, fmt.Errorf("refused with %s %s", code, text.Cut(text.Line(out.Errmsg), 100)), code, hints[*out.Errcode])
-}
-
-var hints = map[int]string{
-	310000: "the robot's security setting refuses it: check secret, keyword, or the addresses it allows, and this host's clock",
-	300005: "the access_token in the address is not known: copy the robot's address again",
-	400101: "the access_token in the address is not known: copy the robot's address again",
-}
-
-// address is the webhook with the signature of this moment: over
+// sign adds the signature of this moment to the address: over
 // "<milliseconds>\n<secret>", keyed by the secret.
-func (n *Notifier) address() string {
-	raw := n.spec.Webhook.Reveal()
-	if n.spec.Secret == "" {
-		return raw
-	}
-	u, err := url.Parse(raw)
+func sign(address, secret string, _ map[string]any, now time.Time) string {
+	u, err := url.Parse(address)
 	if err != nil {
-		return raw // checked when it was configured
+		return address // checked when it was configured
 	}
-	stamp := strconv.FormatInt(n.now().UnixMilli(), 10)
-	mac := hmac.New(sha256.New, []byte(n.spec.Secret.Reveal()))
-	mac.Write([]byte(stamp + "\n" + n.spec.Secret.Reveal()))
+	stamp := strconv.FormatInt(now.UnixMilli(), 10)
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(stamp + "\n" + secret))
 	q := u.Query()
 	q.Set("timestamp", stamp)
 	q.Set("sign", base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	u.RawQuery = q.Encode()
 	return u.String()
-}
-
-// Close releases idle connections.
-func (n *Notifier) Close() { n.post.Close() }
-
-func limiter(maxWait time.Duration) *wire.Limiter {
-	return wire.NewLimiter(perSecond, burst, maxWait)
 }

@@ -16,11 +16,23 @@ type Layout struct {
 	Link string
 }
 
-// Markdown writes the whole message. What does not fit goes from the end: the
-// thread, the small print, then actions; title, reason and fields stay.
-func (m Message) Markdown(l Layout, link string) string {
+// Markdown writes the message whole, or what has changed, for a platform whose
+// messages cannot be edited. What does not fit goes from the end: of a whole
+// message the thread, the small print, then actions; title, reason and fields
+// stay.
+func (m Message) Markdown(whole bool, l Layout, link string) string {
 	b := sheet{l: l}
 	b.line("### " + text.Markdown(m.Title, 200))
+	thread := func() {
+		for _, t := range m.Thread {
+			b.line("> " + text.Markdown(t, maxThread))
+		}
+	}
+	if !whole {
+		thread()
+		m.state(&b, link)
+		return b.String()
+	}
 	b.line(text.Markdown(m.Reason, 500))
 	for _, l := range strings.Split(m.Policy, "\n") {
 		b.line(text.Markdown(l, 320))
@@ -29,22 +41,8 @@ func (m Message) Markdown(l Layout, link string) string {
 		b.line("**" + f.Label + "** " + f.Join(func(r Run) string { return text.Markdown(r.Text, maxValue) }, " · "))
 	}
 	m.state(&b, link)
-	for _, t := range m.Thread {
-		b.line("> " + text.Markdown(t, maxThread))
-	}
+	thread()
 	b.line("> " + text.Markdown(m.Context, 300))
-	return b.String()
-}
-
-// MarkdownUpdate writes what has changed, for a platform whose messages cannot
-// be edited.
-func (m Message) MarkdownUpdate(l Layout, link string) string {
-	b := sheet{l: l}
-	b.line("### " + text.Markdown(m.Title, 200))
-	for _, t := range m.Thread {
-		b.line("> " + text.Markdown(t, maxThread))
-	}
-	m.state(&b, link)
 	return b.String()
 }
 

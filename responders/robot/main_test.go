@@ -1,4 +1,4 @@
-package feishu
+package robot_test
 
 import (
 	"testing"
