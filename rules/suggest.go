@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -738,11 +739,7 @@ func scalarText(s string) string {
 			return s
 		}
 	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(s); err != nil {
-		return `""`
-	}
-	return strings.TrimSuffix(b.String(), "\n")
+	// Go's escapes are YAML's, once there are no bytes that are no text; what
+	// does not print (U+0085 is a line break to YAML) is always escaped.
+	return strconv.Quote(strings.ToValidUTF8(s, "\uFFFD"))
 }
