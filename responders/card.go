@@ -160,7 +160,7 @@ func (d *Dispatcher) makeCard(ctx context.Context, q cardRequest) error {
 		return err
 	}
 	for _, o := range d.outlets {
-		o.add(item{alert: q.alert, severity: alert.High, urgent: true})
+		o.add(changed(q.alert))
 	}
 	return nil
 }

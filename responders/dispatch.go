@@ -348,7 +348,7 @@ func (o *outlet) showOne(ctx context.Context, a alert.Alert, wait, interval time
 	case err == nil:
 		o.add(it)
 	case errors.Is(err, ErrConflict): // there already: sent, waiting, or on its way
-		it.fresh, it.old, it.due = false, false, time.Time{}
+		it.nudge, it.due = true, time.Time{}
 		o.add(it)
 	default:
 		return err
@@ -437,7 +437,7 @@ func (d *Dispatcher) page(ctx context.Context) error {
 	for _, c := range todo {
 		if c.Action.AlertID != "" {
 			for _, o := range d.outlets {
-				o.add(item{alert: c.Action.AlertID, severity: alert.High, urgent: true})
+				o.add(changed(c.Action.AlertID))
 			}
 		}
 		if err := d.raiseFor(ctx, c); err != nil {
@@ -514,17 +514,21 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	if err := d.loadSilences(ctx); err != nil {
 		return err
 	}
-	revs := map[string]int{}
+	type version struct {
+		Revision int       `json:"revision"`
+		At       time.Time `json:"at"`
+		Alert    struct {
+			Severity alert.Severity `json:"severity"`
+		} `json:"alert"`
+	}
+	last := map[string]version{}
 	err := eachLast(ctx, d.j, kindAlert, func(id string, e Entry) error {
-		var s struct {
-			Revision int       `json:"revision"`
-			At       time.Time `json:"at"`
-		}
+		var s version
 		if err := unmarshal(e.Data, &s); err != nil {
 			d.log.Error("an alert in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
 			return nil
 		}
-		revs[id] = s.Revision
+		last[id] = s
 		if now := d.now(); d.firing != nil && now.Sub(s.At) <= firesFor {
 			var whole storedAlert
 			if err := unmarshal(e.Data, &whole); err == nil {
@@ -540,6 +544,10 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	steps := map[string]uint64{} // sequence of what people did last
 	err = eachLast(ctx, d.j, kindTriage, func(id string, e Entry) error {
 		steps[id] = e.Seq
+		var t Triage
+		if err := unmarshal(e.Data, &t); err == nil && t.State == TriageClosed {
+			d.endFiring(id)
+		}
 		return nil
 	})
 	if err != nil {
@@ -569,13 +577,12 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 		case noticePending, noticeStarted:
 			open[id] = true
 			o.add(o.item(n))
-		case noticeSent, noticeDigested:
+		default:
+			id := journalID(n.Alert)
 			// One that may have to be told again is looked at, too.
 			repeats := d.opts.Routes != nil && n.State == noticeSent && d.now().Sub(n.EventAt) <= firesFor
-			if repeats || steps[journalID(n.Alert)] > n.Shown.Triage && n.State == noticeSent || n.Shown.Rev < revs[journalID(n.Alert)] && n.State == noticeSent || d.m.newerThan(n.Alert, n.Shown.Actions) && n.State == noticeSent {
-				it := o.item(n)
-				it.fresh, it.old = false, false
-				o.add(it)
+			if repeats || o.moved(n, last[id].Revision, last[id].Alert.Severity, steps[id]) {
+				o.add(o.item(n))
 			}
 		}
 		return nil
@@ -712,7 +719,11 @@ func (d *Dispatcher) Stats() []DestinationStats {
 	for _, o := range d.outlets {
 		o.mu.Lock()
 		s := o.stats
-		s.Waiting = len(o.items)
+		for _, it := range o.items {
+			if !it.idle {
+				s.Waiting++
+			}
+		}
 		o.mu.Unlock()
 		out = append(out, s)
 	}

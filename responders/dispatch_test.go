@@ -1152,6 +1152,36 @@ func TestLeftDigestSurvivesRestart(t *testing.T) {
 	})
 }
 
+// So is one that grew worse right before we ended, with nothing of it said yet.
+func TestWorseThanItsDigestWhileStopped(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		dest := []Destination{{Notifier: slack, StormAt: 1}}
+		p := w.start(dest)
+		var batch []alert.Alert
+		for i := range 6 {
+			batch = append(batch, w.plain(fmt.Sprint("a", i), "r", alert.High))
+		}
+		p.give(t, 1, batch...)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		p.stop()
+		i := slices.IndexFunc(batch, func(a alert.Alert) bool { return len(slack.of(a.ID)) == 0 })
+		if i < 0 {
+			t.Fatal("nothing was digested")
+		}
+		batch[i].Revision, batch[i].Severity = 2, alert.Critical
+		w.deaf(t).give(t, 2, batch[i])
+		p = w.start(dest)
+		defer p.stop()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if len(slack.of(batch[i].ID)) != 1 {
+			t.Fatal("that it is critical is told nowhere")
+		}
+	})
+}
+
 // Two processes that both know of everything show each alert once.
 func TestTwoDispatchers(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

@@ -42,13 +42,51 @@ type item struct {
 	alert    string
 	rule     string
 	severity alert.Severity
+	nudge    bool // says only that something changed; what the notice is, its record says
 	fresh    bool // never sent
 	old      bool // too old to go by itself
-	urgent   bool // an edit about an action
+	urgent   bool // people wait for it: an action moved, somebody took it up
 	held     bool // kept back by a silence and its like
+	idle     bool // shown as it is; due is when to tell of it again
 	due      time.Time
 	added    time.Time
 	order    uint64 // its turn among equals, kept when it has to be tried again; 0: not given yet
+}
+
+// join takes in another item of the same alert, in whichever order they came.
+// One that knows its notice stays what it is: a nudge must not turn what was
+// never sent into an edit.
+func (it *item) join(x item) {
+	order, added := it.order, it.added
+	if x.order != 0 && x.order < order {
+		order, added = x.order, x.added
+	}
+	if it.nudge && !x.nudge {
+		*it, x = x, *it
+	}
+	it.order, it.added = order, added
+	worse := x.severity > it.severity
+	if worse {
+		it.severity = x.severity
+		it.old = it.old && it.severity < alert.High
+	}
+	// One more repeat does not bring forward what has its time already.
+	if (worse || x.urgent || it.idle) && x.due.Before(it.due) {
+		it.due, it.idle = x.due, false
+	}
+	it.urgent = it.urgent || x.urgent
+}
+
+// changed is what comes in when an action of an alert moved, or people did
+// something with it: the messages show it soon, wherever there are any.
+func changed(alertID string) item { return item{alert: alertID, nudge: true, urgent: true} }
+
+// turn is how soon an item's turn comes.
+func (it *item) turn() alert.Severity {
+	if it.urgent {
+		return max(it.severity, alert.High)
+	}
+	return it.severity
 }
 
 const (
@@ -119,22 +157,9 @@ func (o *outlet) add(it item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if have := o.items[it.alert]; have != nil {
-		worse := it.rule != "" && it.severity > have.severity
-		if worse {
-			have.severity = it.severity
-		}
-		// One more repeat does not bring forward what has its time already.
-		if (worse || it.urgent) && it.due.Before(have.due) {
-			have.due = it.due
-		}
-		// What came while it was being worked on knows only that something
-		// changed: it must not turn what was never sent into an edit.
-		if have.rule == "" && it.rule != "" {
-			have.rule, have.fresh, have.old, have.held = it.rule, it.fresh, it.old, it.held
-		}
-		if it.order != 0 && it.order < have.order {
-			have.order, have.added = it.order, it.added
-		}
+		have.join(it)
+	} else if it.idle && len(o.items) >= maxItems/4 {
+		// No room to remember a reminder: it must never keep out what is new.
 	} else if len(o.items) >= maxItems {
 		o.overflow = true
 		o.stats.Overflow++
@@ -240,8 +265,8 @@ func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time
 
 // before orders by urgency: the more severe, then who came first.
 func before(a, b *item) bool {
-	if a.severity != b.severity {
-		return a.severity > b.severity
+	if a.turn() != b.turn() {
+		return a.turn() > b.turn()
 	}
 	return a.order < b.order
 }
@@ -307,7 +332,7 @@ func (o *outlet) refill(ctx context.Context) bool {
 		switch n.State {
 		case noticePending, noticeStarted:
 			o.add(o.item(n))
-		case noticeSent:
+		default:
 			var s storedAlert
 			if _, err := readLast(ctx, o.d.j, kindAlert, journalID(n.Alert), &s); err != nil {
 				return err
@@ -316,7 +341,7 @@ func (o *outlet) refill(ctx context.Context) bool {
 			if err != nil {
 				return err
 			}
-			if s.Revision > n.Shown.Rev || seq > n.Shown.Triage || o.d.m.newerThan(n.Alert, n.Shown.Actions) {
+			if o.moved(n, s.Revision, s.Alert.Severity, seq) {
 				o.add(o.item(n))
 			}
 		}
@@ -332,6 +357,20 @@ func (o *outlet) refill(ctx context.Context) bool {
 		}
 	}
 	return err == nil
+}
+
+// moved says whether an incident has gone on since its notice was finished, by
+// the alert's revision and severity and the last step of triage.
+func (o *outlet) moved(n notice, rev int, sev alert.Severity, step uint64) bool {
+	switch n.State {
+	case noticeSent:
+		return rev > n.Shown.Rev || step > n.Shown.Triage || o.d.m.newerThan(n.Alert, n.Shown.Actions)
+	case noticeDropped:
+		return rev > n.Shown.Rev || step > n.Shown.Triage
+	case noticeDigested:
+		return sev > n.Severity
+	}
+	return false
 }
 
 // work does what one item needs now, and queues it again when more is to come.
@@ -364,6 +403,11 @@ func (o *outlet) deliver(ctx context.Context, it *item) (again time.Time, err er
 	if err != nil || seq == 0 {
 		return time.Time{}, err // 0: not shown here
 	}
+	if it.idle = false; it.nudge {
+		known := o.item(n)
+		known.order, known.added = it.order, it.added
+		*it = known
+	}
 	now := d.now()
 	if now.Before(n.RetryAt) {
 		return n.RetryAt, nil
@@ -385,6 +429,22 @@ func (o *outlet) deliver(ctx context.Context, it *item) (again time.Time, err er
 		}
 		// It grew worse than what the digest said of it.
 		n.State, n.At, n.Severity, n.LeftDigest, n.Digest = noticePending, now, a.Severity, n.Digest, ""
+		if _, err := o.put(ctx, n, seq); err != nil {
+			return time.Time{}, err
+		}
+		*it = o.item(n)
+		return now, nil
+	case noticeDropped:
+		a, err := o.alert(ctx, n.Alert)
+		if err != nil {
+			return time.Time{}, err
+		}
+		ok, _, err := o.tells(ctx, a)
+		if err != nil || !ok && a.Severity <= n.Severity {
+			return time.Time{}, err
+		}
+		// It went on, was reopened, or grew worse: what was dropped was the past.
+		n.State, n.At, n.Severity, n.Held = noticePending, now, a.Severity, ""
 		if _, err := o.put(ctx, n, seq); err != nil {
 			return time.Time{}, err
 		}
@@ -467,7 +527,7 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 		msg.Thread = append(msg.Thread, msg.Card.Lines()...)
 	}
 	now := d.now()
-	n.State, n.At, n.Owner, n.Deadline, n.RetryAt, n.Shown = noticeStarted, now, d.owner, now.Add(o.dst.Timeout), time.Time{}, s
+	n.State, n.At, n.Owner, n.Deadline, n.RetryAt, n.Shown, n.Held = noticeStarted, now, d.owner, now.Add(o.dst.Timeout), time.Time{}, s, ""
 	if seq, err = o.put(ctx, n, seq); err != nil {
 		return time.Time{}, err
 	}
@@ -505,7 +565,7 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 
 // sent records success and comes back at once when things changed meanwhile.
 func (o *outlet) sent(ctx context.Context, it *item, n notice, seq uint64, ref MessageRef) (time.Time, error) {
-	n.State, n.At, n.Ref, n.Reason, n.Retries, n.RetryAt, n.Held = noticeSent, o.d.now(), ref, "", 0, time.Time{}, ""
+	n.State, n.At, n.Ref, n.Reason, n.Retries, n.RetryAt = noticeSent, o.d.now(), ref, "", 0, time.Time{}
 	n.Posted = n.At
 	it.fresh, it.old, it.urgent, it.order = false, false, false, 0
 	if _, err := o.put(ctx, n, seq); err != nil {
@@ -568,9 +628,12 @@ func editGap(edits int) time.Duration {
 }
 
 // worthTelling says whether a change deserves one more message where none can
-// be edited: an action moved, the severity rose, or the count grew tenfold.
-func worthTelling(was, now shown) bool {
-	return was.Views != now.Views || now.Facts.Severity > was.Facts.Severity || now.Facts.Count >= 10*max(was.Facts.Count, 1)
+// be edited: an action moved, the severity rose, the count grew tenfold, or a
+// group has got another incident, which nothing else tells of.
+func worthTelling(n notice, now shown) bool {
+	was := n.Shown
+	return was.Views != now.Views || now.Facts.Severity > was.Facts.Severity || now.Facts.Count >= 10*max(was.Facts.Count, 1) ||
+		n.Rule == RuleGroup && now.Facts.Count > was.Facts.Count
 }
 
 func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
@@ -593,10 +656,8 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 		o.count(func(s *DestinationStats) { s.Reminded++ })
 		return d.now(), nil
 	}
-	if s.same(n.Shown) {
-		return next, nil
-	}
-	if o.static && !worthTelling(n.Shown, s) {
+	if s.same(n.Shown) || o.static && !worthTelling(n, s) {
+		it.idle, it.urgent = true, false
 		return next, nil
 	}
 	if free := n.At.Add(n.Interval); n.Interval > 0 && d.now().Before(free) {
@@ -615,7 +676,7 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 	case err == nil:
 		o.ok(func(s *DestinationStats) { s.Edited++ })
 		n.At, n.Shown, n.Edits, n.Threads, n.Retries, n.RetryAt, n.Reason = d.now(), s, n.Edits+1, n.Threads+len(msg.Thread), 0, time.Time{}, ""
-		it.urgent = false
+		it.idle, it.urgent = true, false
 		_, perr := o.put(octx, n, seq)
 		return next, perr
 	case inDoubt(err), errors.Is(err, ErrRetry):

@@ -170,8 +170,8 @@ func (d *Dispatcher) labels(a *alert.Alert) route.Labels {
 	return route.LabelsOf(a, d.opts.Accounts[a.AccountID])
 }
 
-// held says whether an alert is kept back at a destination now, until when it
-// need not be looked at again, and by what.
+// held says by what an alert is kept back at a destination now, "" when it is
+// not, and until when it need not be looked at again.
 func (d *Dispatcher) held(ctx context.Context, a *alert.Alert, dest string) (until time.Time, by string) {
 	if strings.HasPrefix(a.Rule, "self.") {
 		return time.Time{}, "" // nothing hides that a containment failed
@@ -198,7 +198,7 @@ func (d *Dispatcher) held(ctx context.Context, a *alert.Alert, dest string) (unt
 	}
 	if by == "" && d.opts.Routes != nil {
 		if x, ok := d.route(a, dest); ok {
-			until, by = d.opts.Routes.MutedUntil(x, now)
+			until, by = now.Truncate(time.Minute).Add(time.Minute), d.opts.Routes.Muted(x, now)
 		}
 	}
 	return until, by
@@ -215,12 +215,25 @@ func (d *Dispatcher) noteFiring(a *alert.Alert) {
 	d.mu.Unlock()
 }
 
+// endFiring has a closed incident inhibit others no more.
+func (d *Dispatcher) endFiring(id string) {
+	if d.firing == nil {
+		return
+	}
+	d.mu.Lock()
+	d.firing.End(id)
+	d.mu.Unlock()
+	for _, o := range d.outlets {
+		o.release()
+	}
+}
+
 // hold keeps a pending notice back. What no longer fires when its time comes,
 // or was closed meanwhile, is not told any more.
 func (o *outlet) hold(ctx context.Context, it *item, n notice, seq uint64, a alert.Alert) (again time.Time, held bool, err error) {
 	until, by := o.d.held(ctx, &a, o.name)
 	now := o.d.now()
-	if by != "" {
+	if by = clip(by, maxReason); by != "" {
 		next := until
 		if step := now.Add(holdStep); next.After(step) {
 			next = step
@@ -229,7 +242,7 @@ func (o *outlet) hold(ctx context.Context, it *item, n notice, seq uint64, a ale
 		if n.Held == by {
 			return next, true, nil // said already
 		}
-		n.Held, n.At, n.Reason = clip(by, maxReason), now, clip(by, maxReason)
+		n.Held, n.At, n.Reason = by, now, by
 		if _, err := o.put(ctx, n, seq); err != nil {
 			return time.Time{}, true, err
 		}
@@ -240,16 +253,21 @@ func (o *outlet) hold(ctx context.Context, it *item, n notice, seq uint64, a ale
 	if n.Held == "" {
 		return time.Time{}, false, nil
 	}
-	t, err := o.d.TriageOf(ctx, a.ID)
-	if err != nil {
-		return time.Time{}, true, err
+	ok, step, err := o.tells(ctx, a)
+	if ok || err != nil {
+		return time.Time{}, err != nil, err
 	}
-	if t.State != TriageClosed && now.Sub(a.LastAt) <= firesFor {
-		return time.Time{}, false, nil
-	}
-	n.State, n.At, n.Reason = noticeDropped, now, n.Held+"; no longer of interest when that ended"
+	n.State, n.At, n.Severity, n.Reason = noticeDropped, now, a.Severity, n.Held+"; no longer of interest when that ended"
+	n.Shown = shown{Rev: a.Revision, Triage: step}
 	_, err = o.put(ctx, n, seq)
 	return time.Time{}, true, err
+}
+
+// tells says whether an incident is news still: it fires, and nobody has
+// closed it. step is the sequence of the triage that says so.
+func (o *outlet) tells(ctx context.Context, a alert.Alert) (ok bool, step uint64, err error) {
+	t, step, err := o.d.triage(ctx, a.ID)
+	return t.State != TriageClosed && o.d.now().Sub(a.LastAt) <= firesFor, step, err
 }
 
 func (o *outlet) count(f func(*DestinationStats)) {

@@ -169,6 +169,41 @@ func TestInhibition(t *testing.T) {
 	})
 }
 
+// A closed incident inhibits nothing more, also after a restart.
+func TestClosedInhibitsNothing(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *world) {
+			soc := w.chat("soc")
+			opt := tree(t, route.Config{
+				Route:   route.Node{Receiver: "soc"},
+				Inhibit: []route.Inhibit{{Source: []string{"severity=critical"}, Target: []string{"severity!=critical"}, Equal: []string{"actor"}}},
+			}, "soc")
+			p := w.start([]Destination{{Notifier: soc}}, opt)
+			defer func() { p.stop() }()
+			p.give(t, 1, w.plain("big", "a.b", alert.Critical))
+			p.give(t, 2, w.plain("small", "c.d", alert.Medium))
+			after(time.Minute)
+			if len(soc.of("small")) != 0 {
+				t.Fatal("not inhibited")
+			}
+			if restart {
+				p.stop()
+				p = w.deaf(t)
+			}
+			if _, err := p.Triage(ctxb, "big", TriageRequest{By: "cli:bob", Do: DoClose, Verdict: FalsePositive}); err != nil {
+				t.Fatal(err)
+			}
+			if restart {
+				p = w.start([]Destination{{Notifier: soc}}, opt)
+			}
+			after(time.Second)
+			if len(soc.of("small")) != 1 {
+				t.Error("still inhibited by what is closed")
+			}
+		})
+	}
+}
+
 func TestGroup(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		soc := w.chat("soc")
@@ -263,6 +298,140 @@ func TestMuteTimeInterval(t *testing.T) {
 		after(time.Hour)
 		if len(soc.of("a1")) != 1 {
 			t.Error("not told in the morning")
+		}
+	})
+}
+
+// Waiting to be told again keeps nothing else from being shown: neither what
+// is new of the incident itself, nor, when memory is full of such, others.
+func TestReminderDelaysNothing(t *testing.T) {
+	defer SetMaxItems(8)()
+	bubble(t, func(t *testing.T, w *world) {
+		soc := w.chat("soc")
+		p := w.start([]Destination{{Notifier: soc, StormAt: -1}}, tree(t, route.Config{Route: route.Node{Receiver: "soc"}}, "soc"))
+		defer p.stop()
+		a := w.plain("a1", "x.y", alert.High)
+		p.give(t, 1, a)
+		after(time.Minute)
+		a.Revision, a.Count = 2, 2
+		p.give(t, 2, a)
+		after(time.Minute)
+		if m := soc.of("a1"); len(m) != 1 || m[0].last.Alert.Count != 2 {
+			t.Fatalf("%d messages, a repeat waits for the reminder", len(m))
+		}
+		for i := range 30 {
+			p.give(t, uint64(i+3), w.plain(fmt.Sprint("b", i), "x.y", alert.High))
+			after(time.Minute)
+			if len(soc.of(fmt.Sprint("b", i))) != 1 {
+				t.Fatalf("incident %d waits until others have been told again", i)
+			}
+		}
+		if s := p.Stats()[0]; s.Waiting != 0 {
+			t.Errorf("%d wait", s.Waiting)
+		}
+	})
+}
+
+// What was dropped when a silence ended is told when it goes on, is reopened
+// or grows worse; also when we were stopped in between.
+func TestDroppedIsToldWhenItGoesOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		close, told bool
+		then        func(p *process, a alert.Alert) (alert.Alert, error)
+	}{
+		"nothing":              {then: func(_ *process, a alert.Alert) (alert.Alert, error) { return a, nil }},
+		"old, new event":       {told: true, then: func(_ *process, a alert.Alert) (alert.Alert, error) { a.LastAt = time.Now(); return a, nil }},
+		"closed, another fact": {close: true, then: func(_ *process, a alert.Alert) (alert.Alert, error) { a.LastAt = time.Now(); return a, nil }},
+		"closed, worse":        {close: true, told: true, then: func(_ *process, a alert.Alert) (alert.Alert, error) { a.Severity = alert.Critical; return a, nil }},
+		"closed, reopened": {close: true, told: true, then: func(p *process, a alert.Alert) (alert.Alert, error) {
+			_, err := p.Triage(ctxb, a.ID, TriageRequest{By: "cli:bob", Do: DoReopen})
+			a.LastAt = time.Now()
+			return a, err
+		}},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " ", restart), func(t *testing.T) {
+				bubble(t, func(t *testing.T, w *world) {
+					soc := w.chat("soc")
+					dest := []Destination{{Notifier: soc}}
+					p := w.start(dest)
+					defer func() { p.stop() }()
+					after(time.Second)
+					if _, err := p.Mute(ctxb, "cli:bob", []string{"rule=x.y"}, 48*time.Hour, strings.Repeat("noise ", 200)); err != nil {
+						t.Fatal(err)
+					}
+					a := w.plain("a1", "x.y", alert.High)
+					p.give(t, 1, a)
+					after(time.Hour)
+					if s := p.Stats()[0]; s.Held != 1 {
+						t.Fatalf("held %d times", s.Held)
+					}
+					if c.close {
+						if _, err := p.Triage(ctxb, "a1", TriageRequest{By: "cli:bob", Do: DoClose, Verdict: Benign}); err != nil {
+							t.Fatal(err)
+						}
+					}
+					after(48 * time.Hour)
+					if len(soc.all()) != 0 {
+						t.Fatal("told although it was over")
+					}
+					if restart { // recorded, and then the process ends before anything is shown
+						p.stop()
+						p = w.deaf(t)
+					}
+					a, err := c.then(p, a)
+					if err != nil {
+						t.Fatal(err)
+					}
+					a.Revision = 2
+					p.give(t, 2, a)
+					if restart {
+						p = w.start(dest)
+					}
+					after(time.Minute)
+					if got := len(soc.of("a1")) == 1; got != c.told {
+						t.Errorf("told: %v, want %v", got, c.told)
+					}
+				})
+			})
+		}
+	}
+}
+
+// deaf is a process that takes alerts and shows nothing.
+func (w *world) deaf(t *testing.T) *process {
+	t.Helper()
+	m, err := NewMachine(w.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := NewDispatcher(DispatcherOptions{Journal: w.journal(), Machine: m, Now: w.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &process{d, m, func() {}}
+}
+
+// Where messages cannot be edited, every incident of a group is told of.
+func TestGroupOnARobot(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		c := w.chat("robot")
+		p := w.start([]Destination{{Notifier: robot{c}}}, tree(t, route.Config{Route: route.Node{Receiver: "robot", GroupBy: []string{"rule"}}}, "robot"))
+		defer p.stop()
+		after(time.Hour) // groups begin anew at multiples of repeat_interval
+		p.give(t, 1, w.plain("a1", "user.created", alert.Medium))
+		after(time.Minute)
+		p.give(t, 2, w.plain("a2", "user.created", alert.Medium))
+		after(6 * time.Minute)
+		if ms := c.all(); len(ms) != 1 || ms[0].last.Alert.Count != 2 {
+			t.Fatalf("%d messages, the second incident is told nowhere", len(ms))
+		}
+		again := w.plain("a2", "user.created", alert.Medium)
+		again.Revision, again.Count, again.LastAt = 2, 2, time.Now()
+		p.give(t, 3, again)
+		after(6 * time.Minute)
+		if n := len(c.made("edit")); n != 1 {
+			t.Errorf("%d messages for one repeat", n-1)
 		}
 	})
 }

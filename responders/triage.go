@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -107,8 +106,11 @@ func (d *Dispatcher) Triage(ctx context.Context, alertID string, q TriageRequest
 	if err != nil {
 		return Triage{}, fmt.Errorf("alert %s: %w", clip(alertID, 64), err)
 	}
+	if after.State == TriageClosed {
+		d.endFiring(journalID(alertID))
+	}
 	for _, o := range d.outlets { // the messages show it
-		o.add(item{alert: alertID, severity: alert.High, urgent: true})
+		o.add(changed(alertID))
 	}
 	d.log.Info("triage", "alert_id", alertID, "do", q.Do, "by", q.By, "state", string(after.State), "owner", after.Owner)
 	return after, nil

@@ -16,6 +16,7 @@ package route
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -339,33 +340,31 @@ func (t *Tree) Route(l Labels) []Delivery {
 	return out
 }
 
-// MutedUntil says whether time intervals hold a delivery back at now, until
-// when, and by what.
-func (t *Tree) MutedUntil(d Delivery, now time.Time) (until time.Time, by string) {
-	held := func(at time.Time) string {
-		for _, name := range d.mute {
-			if slices.ContainsFunc(t.intervals[name], func(i Interval) bool { return i.Contains(at) }) {
-				return "time interval " + name
-			}
-		}
-		for _, name := range d.active {
-			if slices.ContainsFunc(t.intervals[name], func(i Interval) bool { return i.Contains(at) }) {
-				return ""
-			}
-		}
-		if len(d.active) > 0 {
-			return "outside of time interval " + strings.Join(d.active, ", ")
-		}
-		return ""
+// Muted says which time interval holds a delivery back at a time, "" for
+// none. Intervals begin and end at whole minutes.
+func (t *Tree) Muted(d Delivery, at time.Time) string {
+	within := func(name string) bool {
+		return slices.ContainsFunc(t.intervals[name], func(i Interval) bool { return i.Contains(at) })
 	}
-	if by = held(now); by == "" {
+	if i := slices.IndexFunc(d.mute, within); i >= 0 {
+		return "time interval " + d.mute[i]
+	}
+	if len(d.active) > 0 && !slices.ContainsFunc(d.active, within) {
+		return "outside of time interval " + strings.Join(d.active, ", ")
+	}
+	return ""
+}
+
+// MutedUntil is Muted with when that ends, if within eight days; it walks
+// there minute by minute, and is for people who ask.
+func (t *Tree) MutedUntil(d Delivery, now time.Time) (until time.Time, by string) {
+	if by = t.Muted(d, now); by == "" {
 		return time.Time{}, ""
 	}
-	// Intervals begin and end at whole minutes.
 	at := now.Truncate(time.Minute)
 	for range 8 * 24 * 60 {
 		at = at.Add(time.Minute)
-		if held(at) == "" {
+		if t.Muted(d, at) == "" {
 			return at, by
 		}
 	}
@@ -419,6 +418,12 @@ func (f *Firing) Note(id string, l Labels, last time.Time) {
 		}
 		delete(f.on, soonest)
 	}
+}
+
+// End forgets an alert: people closed it, so it inhibits nothing until it has
+// another event.
+func (f *Firing) End(id string) {
+	maps.DeleteFunc(f.on, func(_ string, x firing) bool { return x.id == id })
 }
 
 // Inhibits says whether an alert is inhibited at now, until when at the
