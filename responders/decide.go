@@ -75,7 +75,7 @@ func (m *Machine) approver(by string, r *record) (Approver, string) {
 	return a, ""
 }
 
-// find resolves an id or an unambiguous beginning of at least 6 characters.
+// find resolves an id or an unambiguous beginning of at least 4 characters.
 func (m *Machine) find(ctx context.Context, id string) (*record, uint64, error) {
 	r, seq, err := m.loadID(ctx, id)
 	if err != nil || seq > 0 {
@@ -272,6 +272,9 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 	if err != nil {
 		return ActionDetail{}, err
 	}
+	if due.IsZero() {
+		due = m.now() // its own event is waited for, where that is wanted
+	}
 	m.note(r, seq, due)
 	return m.detail(r, seq), nil
 }
@@ -317,16 +320,12 @@ func (m *Machine) Frozen(ctx context.Context) (Freeze, error) {
 // any more, and a lost answer is not tried again. It may have been the
 // attacker; that is for a person to tell.
 func (m *Machine) NoteReactivation(ctx context.Context, t ActionTarget, at time.Time, by string) error {
-	m.mu.Lock()
-	ours := false
-	for _, s := range m.index {
-		switch s.state {
-		case Executing, InDoubt, Done, Undoing, Undone:
-			ours = ours || sameTarget(s.target, t)
-		}
+	// The journal is asked, since another process may have done it.
+	done, err := m.List(ctx, ListFilter{Account: t.AccountID, States: []State{Executing, InDoubt, Done, Undoing, Undone}})
+	if err != nil {
+		return err
 	}
-	m.mu.Unlock()
-	if !ours {
+	if !slices.ContainsFunc(done, func(d ActionDetail) bool { return sameTarget(d.Action.Target, t) }) {
 		return nil
 	}
 	return change(ctx, m.j, kindHandsOn, targetID(t), func(h *HandsOn) bool {

@@ -594,7 +594,11 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 		return fmt.Errorf("recover digests: %w", err)
 	}
 	// A failure recorded just before the end may not have been raised.
-	for _, c := range d.m.unraised(ctx) {
+	unraised, err := d.m.unraised(ctx)
+	if err != nil {
+		return fmt.Errorf("recover alerts about actions: %w", err)
+	}
+	for _, c := range unraised {
 		if err := d.raiseFor(ctx, c); err != nil {
 			return err
 		}
@@ -754,22 +758,13 @@ func (d *Dispatcher) Stored(ctx context.Context, id string) (alert.Alert, error)
 
 // Alerts returns the newest alerts by time of their last event.
 func (d *Dispatcher) Alerts(ctx context.Context, limit int) ([]alert.Alert, error) {
-	byID := map[string]alert.Alert{}
-	err := eachLast(ctx, d.j, kindAlert, func(id string, e Entry) error {
-		var s storedAlert
-		if err := unmarshal(e.Data, &s); err != nil {
-			d.log.Error("an alert in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
-			return nil
-		}
-		byID[id] = s.restore()
-		return nil
-	})
+	all, err := newestOf[storedAlert](ctx, d.j, kindAlert, d.unread(kindAlert))
 	if err != nil {
 		return nil, err
 	}
-	out := make([]alert.Alert, 0, len(byID))
-	for _, a := range byID {
-		out = append(out, a)
+	out := make([]alert.Alert, 0, len(all))
+	for _, s := range all {
+		out = append(out, s.restore())
 	}
 	sort.Slice(out, func(i, k int) bool {
 		if !out[i].LastAt.Equal(out[k].LastAt) {
@@ -797,7 +792,7 @@ func (m *Machine) newerThan(alertID string, shown map[string]uint64) bool {
 
 // unraised returns the failed, refused and doubtful actions of the last day; raising
 // an alert about one twice changes nothing.
-func (m *Machine) unraised(ctx context.Context) []ActionDetail {
+func (m *Machine) unraised(ctx context.Context) ([]ActionDetail, error) {
 	m.mu.Lock()
 	var ids []string
 	for id, s := range m.index {
@@ -810,10 +805,12 @@ func (m *Machine) unraised(ctx context.Context) []ActionDetail {
 	var out []ActionDetail
 	for _, id := range ids {
 		r, seq, err := m.load(ctx, id)
-		if err != nil || seq == 0 || m.now().Sub(r.At) > 24*time.Hour {
-			continue
+		switch {
+		case err != nil:
+			return nil, err
+		case seq > 0 && m.now().Sub(r.At) <= 24*time.Hour:
+			out = append(out, m.detail(r, seq))
 		}
-		out = append(out, m.detail(r, seq))
 	}
-	return out
+	return out, nil
 }

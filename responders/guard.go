@@ -608,6 +608,8 @@ func (orderGuard) Check(a Action, env *Env) Verdict {
 		return Verdict{}
 	case env.BeforeErr != nil:
 		return refuse("it could not be read how the step before it ended", nextByHand)
+	case env.Before == "":
+		return refuse("there is no record of the step before it", nextByHand)
 	case env.Before == Approved, env.Before == Executing, env.Before == InDoubt, env.Before == Undoing,
 		env.Before == Proposed && !env.Person && a.Mode == Auto && !env.beforeAsks:
 		return Verdict{Decision: Wait, Reason: fmt.Sprintf("action %s comes first and is %s", short(a.After), env.Before), Next: "wait for it to end"}

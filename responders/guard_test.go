@@ -422,6 +422,10 @@ func TestStepsInOrder(t *testing.T) {
 	w.drive(m, 5*time.Minute)
 	w.want(m, first.ID, Done)
 	w.want(m, second.ID, Done)
+	lost := w.propose(m, Auto, func(p *Proposal) { p.Action.AlertID, p.Action.After = "a3", "nowhere" })
+	if x := w.want(m, lost.ID, Refused); !strings.HasPrefix(x.Reason, "order") {
+		t.Error(x.Reason)
+	}
 	var order []string
 	for _, e := range w.allRecords("action") {
 		if e.State == Executing {

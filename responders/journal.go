@@ -87,6 +87,23 @@ func eachLast(ctx context.Context, j Journal, kind string, yield func(id string,
 	return nil
 }
 
+// newestOf reads the newest record of every history of a kind, by id. One that
+// cannot be read is reported to bad and left out.
+func newestOf[T any](ctx context.Context, j Journal, kind string, bad func(id string, e Entry, err error)) (map[string]T, error) {
+	out := map[string]T{}
+	err := eachLast(ctx, j, kind, func(id string, e Entry) error {
+		var v T
+		delete(out, id) // met again: this is the newer record
+		if err := unmarshal(e.Data, &v); err != nil {
+			bad(id, e, err)
+			return nil
+		}
+		out[id] = v
+		return nil
+	})
+	return out, err
+}
+
 func appendJSON(ctx context.Context, j Journal, kind, id string, v any, expect uint64) (uint64, error) {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -19,18 +19,17 @@ type ledger struct {
 // than the longest doubt.
 const ledgerKeep = 25 * time.Hour
 
-// reserve takes a place for an action. The same action keeps its place, so
-// that a step repeated after a crash is not counted twice.
+// reserve takes a place for an action, if the guards still let it pass: since
+// they were asked the cloud was read, which takes its time, and somebody may
+// have thrown the kill switch. The same action keeps its place, so that a step
+// repeated after a crash is not counted twice.
 func (m *Machine) reserve(ctx context.Context, r *record) (Verdict, error) {
-	guards := slices.DeleteFunc(slices.Clone(m.guards), func(g Guard) bool {
-		return g.Name() != conflictGuard{}.Name() && g.Name() != capGuard{}.Name() && g.Name() != shareGuard{}.Name()
-	})
 	for {
 		env := m.gather(ctx, r)
 		if err := env.journalErr(); err != nil {
 			return Verdict{}, err
 		}
-		if v := checkAll(guards, r.Action, env); v.Decision != Pass {
+		if v := checkAll(m.guards, r.Action, env); v.Decision != Pass {
 			return v, nil
 		}
 		if !env.ledger.open(r.Action, env.Now) {

@@ -86,7 +86,6 @@ type Machine struct {
 // summary is what is remembered of every action between steps.
 type summary struct {
 	alert  string
-	target ActionTarget
 	state  State
 	seq    uint64
 	due    time.Time // zero: nothing to do by itself
@@ -203,7 +202,7 @@ func (m *Machine) note(r *record, seq uint64, due time.Time) {
 	defer m.mu.Unlock()
 	s := m.index[r.Action.ID]
 	if s == nil {
-		s = &summary{alert: r.Action.AlertID, target: r.Action.Target}
+		s = &summary{alert: r.Action.AlertID}
 		m.index[r.Action.ID] = s
 		m.byAlert[s.alert] = append(m.byAlert[s.alert], r.Action.ID)
 	}

@@ -465,6 +465,55 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
+// slowRead is a cloud that takes its time to be read.
+type slowRead struct {
+	*cloud
+	during func()
+}
+
+func (s slowRead) Read(ctx context.Context, a Action) (json.RawMessage, error) {
+	s.during()
+	return s.cloud.Read(ctx, a)
+}
+
+// From when Freeze returns nothing is begun: not even what was being read.
+func TestFreezeWhileTheCloudIsRead(t *testing.T) {
+	w := newWorld(t)
+	other := w.machine()
+	m := w.machine(func(o *MachineOptions) {
+		o.Executors = []Executor{slowRead{w.cloud, func() {
+			if err := other.Freeze(ctxb, "dave", "now"); err != nil {
+				t.Error(err)
+			}
+		}}}
+	})
+	d := w.propose(m, Auto)
+	w.drive(m, time.Minute)
+	if x := w.want(m, d.ID, Proposed); !strings.Contains(x.Reason, "frozen") || w.cloud.count("Execute") != 0 {
+		t.Fatalf("%s, %d calls", x.Reason, w.cloud.count("Execute"))
+	}
+}
+
+// What another process switched off, and a person switched on again, is not
+// switched off once more by this one.
+func TestHandsOffBetweenProcesses(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	other := w.machine()
+	d := w.propose(other, Auto)
+	w.drive(other, time.Minute)
+	w.want(other, d.ID, Done)
+	w.cloud.set(aliceAK, "Active")
+	if err := m.NoteReactivation(ctxb, d.Action.Target, w.clock.Now(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	again := w.propose(m, Auto, func(p *Proposal) { p.Action.AlertID = "a2" })
+	w.drive(m, time.Minute)
+	if x := w.want(m, again.ID, Proposed); !strings.HasPrefix(x.Reason, "hands-off") {
+		t.Fatal(x.Reason)
+	}
+}
+
 // The caps hold over restarts and over processes, to the last place.
 func TestCaps(t *testing.T) {
 	w := newWorld(t)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -111,23 +112,25 @@ func (d *Dispatcher) Unmute(ctx context.Context, id, by string) (Silence, error)
 
 // Silences lists all silences, the longest in force first.
 func (d *Dispatcher) Silences(ctx context.Context) ([]Silence, error) {
-	var out []Silence
-	err := eachLast(ctx, d.j, kindSilence, func(id string, e Entry) error {
-		var s Silence
-		if err := unmarshal(e.Data, &s); err != nil {
-			d.log.Error("a silence in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
-			return nil
-		}
-		out = append(out, s)
-		return nil
-	})
+	all, err := newestOf[Silence](ctx, d.j, kindSilence, d.unread(kindSilence))
+	if err != nil {
+		return nil, err
+	}
+	out := slices.Collect(maps.Values(all))
 	slices.SortFunc(out, func(a, b Silence) int {
 		if c := b.Until.Compare(a.Until); c != 0 {
 			return c
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	return out, err
+	return out, nil
+}
+
+// unread reports records of a kind that cannot be read.
+func (d *Dispatcher) unread(kind string) func(id string, e Entry, err error) {
+	return func(id string, e Entry, err error) {
+		d.log.Error("a record in the journal cannot be read", "kind", kind, "id", id, "seq", e.Seq, "err", err)
+	}
 }
 
 // loadSilences reads the silences in force and lets what waits look again.
@@ -409,19 +412,21 @@ type Undelivered struct {
 // Undelivered lists the notices that were given up, oldest first; Requeue
 // tries them again.
 func (d *Dispatcher) Undelivered(ctx context.Context) ([]Undelivered, error) {
+	notices, err := newestOf[notice](ctx, d.j, kindNotice, d.unread(kindNotice))
+	if err != nil {
+		return nil, err
+	}
 	var out []Undelivered
-	err := eachLast(ctx, d.j, kindNotice, func(_ string, e Entry) error {
-		var n notice
-		if err := unmarshal(e.Data, &n); err == nil && n.State == noticeDead {
+	for _, n := range notices {
+		if n.State == noticeDead {
 			out = append(out, Undelivered{n.Dest, n.Alert, n.Rule, n.Severity.String(), n.At, n.Reason})
 		}
-		return nil
-	})
+	}
 	slices.SortFunc(out, func(a, b Undelivered) int {
 		if c := a.At.Compare(b.At); c != 0 {
 			return c
 		}
 		return strings.Compare(a.Destination+a.AlertID, b.Destination+b.AlertID)
 	})
-	return out, err
+	return out, nil
 }

@@ -1,6 +1,7 @@
 package responders_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -96,6 +97,65 @@ func TestSilence(t *testing.T) {
 		all, err := p.Silences(ctxb)
 		if err != nil || len(all) != 2 {
 			t.Errorf("%v %v", all, err)
+		}
+	})
+}
+
+// metAgain is a journal that meets older records of a history before the
+// newest, as it may.
+type metAgain struct{ lasting }
+
+func (j metAgain) EachLast(ctx context.Context, kind string, yield func(string, Entry) error) error {
+	ids, err := j.IDs(ctx, kind)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		h, err := j.History(ctx, kind, id)
+		if err != nil {
+			return err
+		}
+		for _, e := range h {
+			if err := yield(id, e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// A silence that was ended, and a notice that was sent after all, are that,
+// however often their records are met.
+func TestRecordsMetAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		soc := w.chat("soc")
+		soc.next = []fault{final}
+		p := w.start([]Destination{{Notifier: soc}}, func(o *DispatcherOptions) { o.Journal = metAgain{lasting{faulty{w}}} })
+		defer p.stop()
+		after(time.Second)
+		p.give(t, 1, w.plain("a1", "x.y", alert.High))
+		after(time.Minute)
+		if n, err := p.Requeue(ctxb, "soc"); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		s, err := p.Mute(ctxb, "cli:bob", []string{"rule=x.z"}, time.Hour, "noise")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Unmute(ctxb, s.ID, "cli:bob"); err != nil {
+			t.Fatal(err)
+		}
+		p.give(t, 2, w.plain("a2", "x.z", alert.High))
+		after(time.Minute)
+		if len(soc.of("a1")) != 1 || len(soc.of("a2")) != 1 {
+			t.Errorf("told: %d %d", len(soc.of("a1")), len(soc.of("a2")))
+		}
+		all, err := p.Silences(ctxb)
+		if err != nil || len(all) != 1 || all[0].EndedBy == "" {
+			t.Errorf("%+v %v", all, err)
+		}
+		if u, err := p.Undelivered(ctxb); err != nil || len(u) != 0 {
+			t.Errorf("%+v %v", u, err)
 		}
 	})
 }

@@ -84,6 +84,32 @@ func TestNeverConfirmed(t *testing.T) {
 	w.want(m, d.ID, Undone)
 }
 
+// An undo is confirmed, or missed, like the action.
+func TestUndoIsConfirmed(t *testing.T) {
+	for _, seen := range []bool{true, false} {
+		w := newWorld(t)
+		m := w.machine(confirming)
+		if err := m.NoteOwnCall(ctxb, "REQ-1", "E-OWN", w.clock.Now()); err != nil { // of the action
+			t.Fatal(err)
+		}
+		d := w.propose(m, Auto)
+		w.drive(m, time.Minute)
+		w.cloud.request = "REQ-2"
+		if _, err := m.Undo(ctxb, d.ID, "dave"); err != nil {
+			t.Fatal(err)
+		}
+		if seen { // another process reads it
+			if err := w.machine(confirming).NoteOwnCall(ctxb, "REQ-2", "E-UNDO", w.clock.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.drive(m, time.Hour)
+		if d = w.want(m, d.ID, Undone); d.Unseen == seen || (d.UndoSeen != nil) != seen {
+			t.Errorf("unseen %v, seen %v; want it seen: %v", d.Unseen, d.UndoSeen, seen)
+		}
+	}
+}
+
 // Without ConfirmWithin nothing is waited for.
 func TestConfirmationOff(t *testing.T) {
 	w := newWorld(t)

@@ -1,6 +1,7 @@
 package responders_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -186,6 +187,7 @@ type cloud struct {
 	next    []fault // for the next calls of Execute and Undo
 	nextGet []fault // for the next calls of Read and Verify
 	slow    chan struct{}
+	request string // id of the answers; REQ-1 when empty
 }
 
 type keyState struct {
@@ -370,7 +372,7 @@ func (c *cloud) change(ctx context.Context, method string, a Action, status stri
 	case none:
 		hit()
 		after, err := json.Marshal(keyState{status})
-		return Result{Changed: true, Prior: prior, After: after, RequestID: "REQ-1"}, err
+		return Result{Changed: true, Prior: prior, After: after, RequestID: cmp.Or(c.request, "REQ-1")}, err
 	case dieBefore:
 		c.w.die()
 		return Result{}, errDead
