@@ -194,6 +194,31 @@ func TestSnapshotAnywhere(t *testing.T) {
 	})
 }
 
+// A record that does not say when is given a time when it comes. It has that
+// time after a restart too.
+func TestRestoreKeepsTheTimeGiven(t *testing.T) {
+	set := mixed(t)
+	cfg := func() detectors.EngineConfig { return detectors.EngineConfig{Judge: &judge{}} }
+	first := detectors.NewEngine(set, cfg())
+	x := ev(t, "untimed", t0, map[string]any{"eventTime": nil, "serviceName": "Ram", "eventName": "AttachPolicyToUser",
+		"requestParameters": map[string]any{"UserName": "dave", "PolicyName": "P", "PolicyType": "Custom"}})
+	x.Time = t0
+	first.Apply(set.NewEvaluator().Evaluate(x), "s")
+	second := detectors.NewEngine(set, cfg())
+	if err := second.Restore(first.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	second.Close()
+	want, got := first.Take(), second.Take()
+	if len(want) == 0 || !want[0].Time.Equal(t0) {
+		t.Fatalf("without a restart: %+v", want)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("detections differ after a restart:\n%s", d)
+	}
+}
+
 func TestRestoreRefuses(t *testing.T) {
 	set := mixed(t)
 	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Judge: &judge{}}), set.NewEvaluator()

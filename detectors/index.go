@@ -137,6 +137,7 @@ type lookup struct {
 }
 
 type known struct {
+	met   bool // without it, kind and cands say nothing
 	kind  kind
 	cands []candidate
 }
@@ -150,11 +151,11 @@ func (l *lookup) place(ev *event.Event) *known {
 func (l *lookup) find(ev *event.Event) []candidate {
 	k := kind{name: ev.NameFold, action: string(ev.Action), service: ev.ServiceFold}
 	at := l.place(ev)
-	if at.kind == k {
+	if at.met && at.kind == k {
 		return at.cands
 	}
 	if c, ok := l.kinds[k]; ok {
-		at.kind = kind{name: strings.Clone(k.name), action: strings.Clone(k.action), service: strings.Clone(k.service)}
+		at.met, at.kind = true, kind{name: strings.Clone(k.name), action: strings.Clone(k.action), service: strings.Clone(k.service)}
 		at.cands = c
 		return c
 	}

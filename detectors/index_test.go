@@ -57,6 +57,7 @@ func randomEvent(t *rapid.T, i int) *event.Event {
 		"requestParameters": pick("params", nil, map[string]any{"UserName": "bob"}, map[string]any{"UserName": "alice"}, `{"UserName":"bob"}`),
 		"eventAttributes":   pick("attr", nil, map[string]any{"SensitiveAction": "true"}),
 		"acsRegion":         pick("region", "cn-hangzhou", "CN-Hangzhou", "", "eu-central-1"),
+		"eventCategory":     pick("category", "Management", "Insight", nil), // an Insight needs no name
 	}
 	identity := map[string]any{"accountId": "1000000000000001", "type": pick("type", "root-account", "ram-user", "assumed-role", "system", "whatever", ""), "principalId": pick("principal", "1000000000000001", "2000", "3000:s")}
 	identity["userName"] = pick("user", "alice", "bob", "root", "role:s", "aliyunserviceroleforecs:s", "")

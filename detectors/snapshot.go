@@ -140,6 +140,9 @@ func (e *Engine) restore(data []byte) error {
 		if err != nil {
 			return fmt.Errorf("waiting event: %w", err)
 		}
+		if ev.Time.IsZero() {
+			ev.Time = at // as it was given one when it came
+		}
 		v := eval.Evaluate(ev)
 		for i := range v.found {
 			f := &v.found[i]
