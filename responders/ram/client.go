@@ -17,10 +17,6 @@ import (
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
-	"github.com/aliyun/alibaba-cloud-sdk-go/services/actiontrail"
-	"github.com/aliyun/alibaba-cloud-sdk-go/services/ims"
-	"github.com/aliyun/alibaba-cloud-sdk-go/services/ram"
-	"github.com/aliyun/alibaba-cloud-sdk-go/services/sts"
 
 	"github.com/trailwarden/trailwarden/responders"
 )
@@ -230,10 +226,10 @@ func (k keys) secrets() []string { return []string{k.secret, k.token} }
 
 // worker is one set of SDK clients, used by one call at a time.
 type worker struct {
-	ram   *ram.Client
-	ims   *ims.Client
-	sts   *sts.Client
-	trail *actiontrail.Client
+	ram   *ramClient
+	ims   *imsClient
+	sts   *stsClient
+	trail *trailClient
 	ex    map[string]*exchange
 	keys  keys
 }
@@ -247,7 +243,7 @@ func (w *worker) GetCredentials() (*credentials.Credentials, error) {
 func (w *worker) GetProviderName() string { return "" }
 
 func (c *Client) newWorker() (*worker, error) {
-	w := &worker{ram: &ram.Client{}, ims: &ims.Client{}, sts: &sts.Client{}, trail: &actiontrail.Client{}, ex: map[string]*exchange{}}
+	w := &worker{ram: &ramClient{}, ims: &imsClient{}, sts: &stsClient{}, trail: &trailClient{}, ex: map[string]*exchange{}}
 	for p, s := range map[string]*sdk.Client{"ram": &w.ram.Client, "ims": &w.ims.Client, "sts": &w.sts.Client, "actiontrail": &w.trail.Client} {
 		at := c.at[p]
 		ex := &exchange{base: c.base, host: at.host}
