@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -317,16 +318,12 @@ func (f *file) structure(n *yaml.Node, v reflect.Value) {
 		f.node(n, "", "want a mapping, this is %s", kindOf(n))
 		return
 	}
-	fields := yamlFields(v.Type())
+	keys := structKeysOf(v.Type())
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
-		j, ok := fields[key.Value]
+		j, ok := keys.fields[key.Value]
 		if !ok {
-			known := make([]string, 0, len(fields))
-			for k := range fields {
-				known = append(known, k)
-			}
-			sort.Strings(known)
+			known := slices.Sorted(maps.Keys(keys.fields))
 			hint := DidYouMean(key.Value, known)
 			if hint == "" {
 				hint = "known keys: " + strings.Join(known, ", ")
@@ -341,35 +338,41 @@ func (f *file) structure(n *yaml.Node, v reflect.Value) {
 		}
 		f.value(val, v.FieldByIndex(j), field.Tag.Get("enum"))
 	}
-	// Required keys, in the order of the struct.
-	for _, field := range reflect.VisibleFields(v.Type()) {
-		if field.Tag.Get("required") == "" {
-			continue
-		}
-		name := strings.Split(field.Tag.Get("yaml"), ",")[0]
+	for _, name := range keys.required {
 		if child(n, name) == nil {
 			f.node(n, "", "key %q is missing", name)
 		}
 	}
 }
 
-// yamlFields maps yaml names to fields, those of embedded structs included.
-func yamlFields(t reflect.Type) map[string][]int {
-	out := make(map[string][]int)
+// structKeys are the keys of the mapping that a struct is written as.
+type structKeys struct {
+	fields   map[string][]int // by name, those of embedded structs included
+	required []string         // in the order of the struct
+}
+
+var structs sync.Map // of reflect.Type to structKeys: a pack has thousands of mappings and a dozen types
+
+func structKeysOf(t reflect.Type) structKeys {
+	if k, ok := structs.Load(t); ok {
+		return k.(structKeys)
+	}
+	k := structKeys{fields: map[string][]int{}}
 	for _, field := range reflect.VisibleFields(t) {
-		if !field.IsExported() || field.Anonymous {
+		name := strings.Split(field.Tag.Get("yaml"), ",")[0]
+		if field.Tag.Get("required") != "" {
+			k.required = append(k.required, name)
+		}
+		if !field.IsExported() || field.Anonymous || name == "-" {
 			continue
 		}
-		name := strings.Split(field.Tag.Get("yaml"), ",")[0]
-		switch name {
-		case "-":
-			continue
-		case "":
+		if name == "" {
 			name = strings.ToLower(field.Name)
 		}
-		out[name] = field.Index
+		k.fields[name] = field.Index
 	}
-	return out
+	structs.Store(t, k)
+	return k
 }
 
 // child returns the value of a key of a mapping, or nil.

@@ -58,7 +58,7 @@ func ReadStory(path string, data []byte) (*Story, error) {
 		}
 	}
 	if len(f.errs) == 0 {
-		if _, err := s.test.records(); err != nil {
+		if err := s.test.check(); err != nil {
 			f.at(0, 0, "", "%s", err)
 		}
 	}
