@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -318,7 +319,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 
 // Check says what New would refuse, and what will not do what its author may
 // believe, without opening or calling anything.
-func Check(c *config.Config) (warnings []string, err error) {
+func Check(c *config.Config) ([]string, error) {
 	var errs []error
 	if _, err := RulesOf(c).Load(); err != nil {
 		errs = append(errs, fmt.Errorf("the rules cannot be used:\n%w", err))
@@ -328,12 +329,6 @@ func Check(c *config.Config) (warnings []string, err error) {
 			errs = append(errs, fmt.Errorf("source.sls[%d]: %w", i, err))
 		}
 	}
-	if len(c.Source.SLS) == 0 {
-		warnings = append(warnings, "source.sls is empty: run has nothing to read")
-	}
-	if len(c.Notify.Destinations()) == 0 {
-		warnings = append(warnings, "notify is empty: nobody is told")
-	}
 	kinds := responders.Kinds()
 	if !c.Respond.RAM.Enabled {
 		kinds = nil // nothing is done, whatever a playbook says
@@ -341,22 +336,33 @@ func Check(c *config.Config) (warnings []string, err error) {
 	if err := responders.ValidatePlaybooks(responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks), c.Respond.Approvers, kinds); err != nil {
 		errs = append(errs, fmt.Errorf("respond: %w", err))
 	}
+	return warnings(c), errors.Join(errs...)
+}
+
+// warnings says what will not do what its author may believe.
+func warnings(c *config.Config) (out []string) {
+	if len(c.Source.SLS) == 0 {
+		out = append(out, "source.sls is empty: run has nothing to read")
+	}
+	if len(c.Notify.Destinations()) == 0 {
+		out = append(out, "notify is empty: nobody is told")
+	}
 	acts := false
 	for _, p := range responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks) {
 		acts = acts || p.Mode == responders.Auto || p.Mode == responders.Approve
 	}
 	switch {
 	case c.Respond.Mode != responders.Observe && !acts:
-		warnings = append(warnings, fmt.Sprintf("respond.mode is %s, but every playbook only observes: nothing will be contained (for example: playbooks: [{name: leaked-key, mode: auto}])", c.Respond.Mode))
+		out = append(out, fmt.Sprintf("respond.mode is %s, but every playbook only observes: nothing will be contained (for example: playbooks: [{name: leaked-key, mode: auto}])", c.Respond.Mode))
 	case c.Respond.Mode == responders.Observe && len(c.Respond.Playbooks) > 0 && acts:
-		warnings = append(warnings, "respond.mode is observe and bounds every playbook: nothing will be contained")
+		out = append(out, "respond.mode is observe and bounds every playbook: nothing will be contained")
 	case c.Respond.Mode != responders.Observe && !c.Respond.RAM.Enabled:
-		warnings = append(warnings, "respond.ram.enabled is false: nothing in the cloud can be changed")
+		out = append(out, "respond.ram.enabled is false: nothing in the cloud can be changed")
 	}
 	if t := c.Respond.Guards.TwoPerson; len(t.Accounts)+len(t.Units) > 0 && len(c.Respond.Approvers) < 2 {
-		warnings = append(warnings, "respond.guards.two_person wants two people, and fewer are listed under respond.approvers: nothing can be approved there")
+		out = append(out, "respond.guards.two_person wants two people, and fewer are listed under respond.approvers: nothing can be approved there")
 	}
-	return warnings, errors.Join(errs...)
+	return out
 }
 
 // Rules is the rule set in force.
@@ -447,11 +453,12 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.log.Info("running", "rules", a.rules.Len(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
 
-	if warnings, err := Check(a.cfg); err == nil {
-		for _, w := range warnings {
-			a.log.Warn("configuration", "warning", w)
-		}
+	for _, w := range warnings(a.cfg) {
+		a.log.Warn("configuration", "warning", w)
 	}
+	// Compiling the rules takes several times the memory that running does; the
+	// runtime would keep it for hours.
+	debug.FreeOSMemory()
 
 	stopping := notify(lasting, a.log, a.Status)
 	var first error
