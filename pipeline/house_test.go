@@ -25,10 +25,13 @@ type trailOrigin struct {
 	first int   // what is before it has expired
 	err   error // of Count
 	asked int
+
+	behind []int
 }
 
-func (o *trailOrigin) Name() string          { return src }
-func (o *trailOrigin) Behind() ([]int, bool) { return nil, true }
+func (o *trailOrigin) Name() string       { return src }
+func (o *trailOrigin) Behind() []int      { return o.behind }
+func (o *trailOrigin) Settled() time.Time { return time.Now() }
 
 func (o *trailOrigin) Refetch(_ context.Context, _ int, from, to string, take func(source.Page) error) error {
 	o.mu.Lock()

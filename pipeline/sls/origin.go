@@ -17,22 +17,47 @@ var _ source.Origin = (*Source)(nil)
 // Behind implements source.Origin. A shard that somebody else of the group reads
 // is his to say; for as long as the service may take to find that its reader is
 // gone, it counts as ours.
-func (s *Source) Behind() (shards []int, known bool) {
+func (s *Source) Behind() (shards []int) {
+	for _, sh := range s.ours() {
+		if !sh.caughtUp.Load() {
+			shards = append(shards, sh.id)
+		}
+	}
+	slices.Sort(shards)
+	return shards
+}
+
+// Settled implements source.Origin.
+func (s *Source) Settled() time.Time {
+	if s.resolved.Load() == 0 {
+		return time.Time{}
+	}
+	at := time.Now()
+	for _, sh := range s.ours() {
+		if t := unixNano(&sh.settled); t.Before(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// ours are the shards that Behind and Settled are about: nil before it was found
+// out where they start.
+func (s *Source) ours() (list []*shardState) {
 	at := unixNano(&s.resolved)
 	if at.IsZero() {
-		return nil, false
+		return nil
 	}
 	fresh := time.Since(at) < 2*s.cfg.HeartbeatTimeout
 	for _, sh := range s.allShards() {
 		sh.mu.Lock()
 		held := sh.held
 		sh.mu.Unlock()
-		if !sh.caughtUp.Load() && (held || fresh) {
-			shards = append(shards, sh.id)
+		if held || fresh && !sh.caughtUp.Load() {
+			list = append(list, sh)
 		}
 	}
-	slices.Sort(shards)
-	return shards, true
+	return list
 }
 
 // Refetch implements source.Origin. The consumer group does not hear of it.

@@ -105,6 +105,10 @@ type shardState struct {
 	failures    atomic.Int32 // pages in a row that could not be processed
 
 	caughtUp atomic.Bool // read to its end, as far as the last answers said
+	// asked is when the last page was asked for, settled when the last one
+	// was after which nothing was left to read, once that is stored. Unix
+	// nanoseconds.
+	asked, settled atomic.Int64
 
 	mu       sync.Mutex
 	held     bool
@@ -122,6 +126,13 @@ type shardState struct {
 	arena     []byte
 	recordBuf [][]byte
 	timeBuf   []int64
+}
+
+// atEnd notes that everything the shard had when its last page was asked for is
+// stored.
+func (sh *shardState) atEnd() {
+	sh.caughtUp.Store(true)
+	sh.settled.Store(sh.asked.Load())
 }
 
 func (sh *shardState) setPosition(p string) {

@@ -301,6 +301,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 		if !t.s.slot(gate) {
 			return t.stopping(req, kindPull)
 		}
+		asked := time.Now()
 		r, body, err := t.fetch(req, gate, pullTimeout)
 		t.s.release()
 		resp := t.settle(req, kindPull, gate, r, body, err)
@@ -324,6 +325,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 			return synthetic(req, codeBadAnswer, err.Error(), resp.Header.Get("X-Log-Requestid"))
 		}
 		sh.groups.Store(int64(groups))
+		sh.asked.Store(asked.UnixNano())
 		now := time.Now()
 		sh.behind.Store(0)
 		if sec, err := strconv.ParseInt(resp.Header.Get("X-Log-Cursor-Time"), 10, 64); err == nil && groups > 0 {
