@@ -151,8 +151,8 @@ func TestBehind(t *testing.T) {
 	now := time.Now()
 	r.until("the clock goes on", func() bool { return r.src.Settled().After(now) })
 
-	// A page that is on its way to the store holds the clock, though its
-	// shard is not behind.
+	// A page that is on its way to the store holds the clock, and before
+	// long its shard counts as behind.
 	stuck, entered := make(chan struct{}), make(chan struct{})
 	r.sink.mu.Lock()
 	r.sink.before = func(p source.Page) error {
@@ -171,11 +171,27 @@ func TestBehind(t *testing.T) {
 	if at := r.src.Settled(); !at.Equal(held) {
 		t.Errorf("the clock went from %v to %v while a page was not stored", held, at)
 	}
+	r.until("it may have more by now", is(1))
 	r.sink.mu.Lock()
 	r.sink.before = nil
 	r.sink.mu.Unlock()
 	close(stuck)
 	r.until("the clock goes on", func() bool { return r.src.Settled().After(wrote) && r.src.Settled().After(held) })
+	r.until("nothing is behind again", is())
+	r.stop()
+}
+
+// A service that takes its time for every answer is not behind for that.
+func TestSlowServiceIsNotBehind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	r.start(nil)
+	r.holds(0, r.fill(0, 0, 3))
+	r.srv.Inject(slstest.Fault{Call: slstest.PullLogs, Delay: 2 * staleAfter, Times: -1})
+	r.until("at its end, long ago", func() bool {
+		sh := r.src.shard(0)
+		return len(r.src.Behind()) == 0 && sh.settled.Load() != 0 && time.Since(unixNano(&sh.settled)) > staleAfter+r.src.cfg.Poll
+	})
 	r.stop()
 }
 

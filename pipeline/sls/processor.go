@@ -130,8 +130,6 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 	// A page that is full, in number or in bytes, is followed by another one.
 	if len(list.LogGroups) < s.cfg.PageGroups && bytes < fullPage {
 		sh.atEnd()
-	} else {
-		sh.caughtUp.Store(false)
 	}
 	sh.records.Add(uint64(len(records)))
 	s.n.pages.Add(1)

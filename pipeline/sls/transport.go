@@ -325,8 +325,9 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 			return synthetic(req, codeBadAnswer, err.Error(), resp.Header.Get("X-Log-Requestid"))
 		}
 		sh.groups.Store(int64(groups))
-		sh.asked.Store(asked.UnixNano())
 		now := time.Now()
+		sh.asked.Store(asked.UnixNano())
+		sh.took.Store(int64(now.Sub(asked)))
 		sh.behind.Store(0)
 		if sec, err := strconv.ParseInt(resp.Header.Get("X-Log-Cursor-Time"), 10, 64); err == nil && groups > 0 {
 			sh.behind.Store(int64(max(0, now.Sub(time.Unix(sec, 0)))))

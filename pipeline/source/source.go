@@ -41,7 +41,8 @@ type Origin interface {
 	// Name is Page.Source of its pages.
 	Name() string
 	// Behind are the shards that have records which were not handed to Store
-	// yet, as far as is known: after a start, and while a backlog is read.
+	// yet, or may have: after a start, while a backlog is read, and when they
+	// were not at their ends for longer than a moment.
 	Behind() []int
 	// Settled is a time of which everything that the source held then was
 	// stored: of every shard that is read here. It stands still while a page
