@@ -244,6 +244,9 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 	}
 	failpoint.Hit(failpoint.IngestPulled)
 	groups, poison, repeated := in.split(s, p)
+	if rep != nil {
+		poison = nil // parked before the frames that were lost
+	}
 	tally := map[int64]uint64{} // of parked logs: they are in no frame
 	for _, b := range poison {
 		fresh, err := in.b.Park(ctx, bus.Parked{
@@ -386,7 +389,7 @@ func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Pag
 		}
 		frames[rep.partition][len(frames[rep.partition])-1].Repairs = rep.gap
 	}
-	if len(parked) > 0 && rep == nil {
+	if len(parked) > 0 {
 		for _, fs := range frames {
 			if len(fs) > 0 {
 				for _, t := range fs[0].Tally {
