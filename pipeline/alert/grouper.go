@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"hash/fnv"
@@ -120,8 +121,13 @@ func ID(d *Detection) string {
 
 // Add folds a detection in and returns the alert as it is now. The alert is a
 // copy that later additions do not change.
-func (g *Grouper) Add(d Detection) *Alert {
-	id := ID(&d)
+func (g *Grouper) Add(d Detection) *Alert { return g.fold(&d).view() }
+
+// Fold is Add for those who do not want to see the alert yet.
+func (g *Grouper) Fold(d *Detection) { g.fold(d) }
+
+func (g *Grouper) fold(d *Detection) *group {
+	id := ID(d)
 	a := g.open[id]
 	if a == nil {
 		_, end := window(d.Time, d.Window)
@@ -132,8 +138,8 @@ func (g *Grouper) Add(d Detection) *Alert {
 			g.close(len(g.open)-g.cfg.Max, a)
 		}
 	}
-	a.add(&d)
-	return a.view()
+	a.add(d)
+	return a
 }
 
 func leadOf(d *Detection) lead {
@@ -338,17 +344,11 @@ func (g *Grouper) All() []Alert {
 
 // Sort puts alerts in the order of a replay's output: time, rule, id.
 func Sort(alerts []Alert) {
-	sort.Slice(alerts, func(i, j int) bool {
-		a, b := &alerts[i], &alerts[j]
-		switch {
-		case !a.Time.Equal(b.Time):
-			return a.Time.Before(b.Time)
-		case a.Rule != b.Rule:
-			return a.Rule < b.Rule
-		default:
-			return a.ID < b.ID
-		}
-	})
+	slices.SortFunc(alerts, func(a, b Alert) int { return compare(&a, &b) })
+}
+
+func compare(a, b *Alert) int {
+	return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Rule, b.Rule), strings.Compare(a.ID, b.ID))
 }
 
 // Equal says whether two alerts are the same in everything but the number of

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"slices"
 	"sort"
 	"time"
 )
@@ -47,14 +46,6 @@ func UnmarshalStored(data []byte) (Alert, error) {
 // snapshotMagic names the encoding; a change of the encoding changes it.
 const snapshotMagic = "TWGROUP1\n"
 
-type groupState struct {
-	Alert    json.RawMessage     `json:"alert"`
-	Lead     lead                `json:"lead"`
-	End      time.Time           `json:"end"`
-	Evidence [][2]string         `json:"evidence,omitempty"` // time, id
-	Seen     map[string][]string `json:"seen,omitempty"`
-}
-
 type grouperState struct {
 	Mark   time.Time    `json:"mark"`
 	Closed uint64       `json:"closed"`
@@ -72,17 +63,13 @@ func (g *Grouper) Snapshot() []byte {
 	sort.Strings(ids)
 	for _, id := range ids {
 		a := g.open[id]
-		raw, err := MarshalStored(&a.alert)
+		s, err := a.state()
 		if err != nil {
 			// Details that JSON does not have (a broken detector): the
 			// alert goes on without them.
-			x := a.alert
-			x.Details = nil
-			raw, _ = MarshalStored(&x)
-		}
-		s := groupState{Alert: raw, Lead: a.lead, End: a.end, Seen: a.seen}
-		for _, e := range a.evidence {
-			s.Evidence = append(s.Evidence, [2]string{e.at.Format(time.RFC3339Nano), e.id})
+			x := *a
+			x.alert.Details = nil
+			s, _ = x.state()
 		}
 		st.Open = append(st.Open, s)
 	}
@@ -110,26 +97,11 @@ func (g *Grouper) Restore(data []byte) error {
 	}
 	open := make(map[string]*group, len(st.Open))
 	for _, s := range st.Open {
-		x, err := UnmarshalStored(s.Alert)
+		a, err := s.group()
 		if err != nil {
 			return fmt.Errorf("restore alerts: %w", err)
 		}
-		x.EventIDs = nil
-		a := &group{alert: x, lead: s.Lead, end: s.End, seen: s.Seen}
-		for _, e := range s.Evidence {
-			at, err := time.Parse(time.RFC3339Nano, e[0])
-			if err != nil {
-				return fmt.Errorf("restore alerts: evidence of %s: %w", x.ID, err)
-			}
-			a.evidence = append(a.evidence, evidence{at: at, id: e[1]})
-		}
-		// JSON replaces what is not valid UTF-8, which can change the order.
-		sort.Slice(a.evidence, func(i, j int) bool { return a.evidence[i].before(a.evidence[j]) })
-		for kind := range a.seen {
-			slices.Sort(a.seen[kind])
-			a.seen[kind] = slices.Compact(a.seen[kind])
-		}
-		open[x.ID] = a
+		open[a.alert.ID] = a
 	}
 	g.open, g.closed, g.mark = open, st.Closed, st.Mark
 	return nil

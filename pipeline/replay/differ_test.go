@@ -168,13 +168,18 @@ func TestPropFastEqualsPlain(t *testing.T) {
 			t.Fatal(err)
 		}
 		res, err := replay.Run(context.Background(), []string{path}, replay.RunConfig{Rules: set,
-			Workers: rapid.IntRange(1, 3).Draw(t, "workers"),
+			Workers: rapid.IntRange(1, 3).Draw(t, "workers"), Held: rapid.SampledFrom([]int{1, 3, 0}).Draw(t, "held"),
 			Options: replay.Options{BlockSize: rapid.SampledFrom([]int{3000, 20_000, 256 << 10}).Draw(t, "block")},
 			Engine:  detectors.EngineConfig{Judge: account.New(account.Config{}), Grace: 2 * time.Minute}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := lines(t, res.Alerts), lines(t, plain(t, set, records)); got != want {
+		alerts, err := res.AllAlerts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Close()
+		if got, want := lines(t, alerts), lines(t, plain(t, set, records)); got != want {
 			t.Fatalf("replay found\n%s\nthe plain way\n%s", got, want)
 		}
 	})

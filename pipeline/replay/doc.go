@@ -77,8 +77,15 @@
 // reading and hand-over. Next would be one table of identities for all
 // detectors of a rule set, so that an event's key is looked up once.
 //
-// Alerts are held until they are written in order: ten million generated
-// events that made 125,000 alerts took 2.2 GB. All else is bounded.
+// # Alerts
+//
+// Alerts come out in the order of (time, rule, id), and one may grow from the
+// first event to the last. No more than RunConfig.Held of them are in memory:
+// when there are more, what is known of each is written to a temporary file as
+// a run sorted by id (alert.Part), and at the end the parts of each alert are
+// joined and the alerts sorted in the same way. The file has no name from the
+// moment it is made, where the system can do that, so nothing of it is left
+// however the program ends. What comes out does not show where it waited.
 //
 // # Coverage and entities
 //

@@ -197,6 +197,19 @@ func (d *orderDetector) Snapshot() []byte {
 func (d *orderDetector) Restore(b []byte) error { return json.Unmarshal(b, &d.ids) }
 func (d *orderDetector) Stats() detectors.Stats { return detectors.Stats{Keys: len(d.ids)} }
 
+// found is a run's alerts.
+func found(t testing.TB, res *Result) []alert.Alert {
+	t.Helper()
+	as, err := res.AllAlerts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(as)) != res.Stats.Alerts {
+		t.Fatalf("%d alerts, %d counted", len(as), res.Stats.Alerts)
+	}
+	return as
+}
+
 // play runs sources and returns the result, the parked reasons and, per
 // event in applied order, its id.
 func play(t testing.TB, cfg RunConfig, paths ...string) (res Result, parked []string, order []string) {

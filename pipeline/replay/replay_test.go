@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
-	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
@@ -305,13 +304,14 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	set := newTestSet()
-	res, err := Run(ctx, []string{dir}, RunConfig{Rules: set, Options: Options{BlockSize: 2048}, OnAlert: func(*alert.Alert) { cancel() }})
+	set.order.every = func(int) { cancel() }
+	res, err := Run(ctx, []string{dir}, RunConfig{Rules: set, Options: Options{BlockSize: 2048}})
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	s := res.Stats
-	if s.Events == 0 || s.Events > 9000 || len(res.Alerts) == 0 || s.FirstEvent == nil || s.FilesRead != 1 {
-		t.Errorf("%d alerts, %+v", len(res.Alerts), s)
+	if s.Events == 0 || s.Events > 9000 || len(found(t, &res)) == 0 || s.FirstEvent == nil || s.FilesRead != 1 {
+		t.Errorf("%d alerts, %+v", s.Alerts, s)
 	}
 	if int64(len(set.order.ids)) != s.Events {
 		t.Errorf("%d of %d events were decided", len(set.order.ids), s.Events)
@@ -371,13 +371,13 @@ func TestTrail(t *testing.T) {
 		t.Errorf("%v", h)
 	}
 	var about []string
-	for _, a := range res.Alerts {
+	for _, a := range found(t, &res) {
 		if tr.Concerns(&a) {
 			about = append(about, a.ID)
 		}
 	}
-	if len(about) == 0 || len(about) == len(res.Alerts) {
-		t.Errorf("%d of %d alerts", len(about), len(res.Alerts))
+	if len(about) == 0 || int64(len(about)) == res.Stats.Alerts {
+		t.Errorf("%d of %d alerts", len(about), res.Stats.Alerts)
 	}
 	if res, _, _ := play(t, RunConfig{}, dir); res.Trail != nil {
 		t.Error("a trail of nobody")
@@ -391,7 +391,7 @@ func TestWarm(t *testing.T) {
 	if res.Stats.Events != 150 || len(order) != 150 || res.Trail.Events != 8 {
 		t.Errorf("%+v, %d observed, %+v", res.Stats, len(order), res.Trail)
 	}
-	for _, a := range res.Alerts {
+	for _, a := range found(t, &res) {
 		if a.Time.Before(t0.Add(150 * time.Second)) {
 			t.Errorf("%s at %s", a.Rule, a.Time)
 		}
@@ -482,8 +482,9 @@ func TestStats(t *testing.T) {
 	if n := len(progress); n == 0 || progress[n-1].BytesRead != st.Size() || progress[n-1].BytesTotal != st.Size() || progress[n-1].Records != 102 {
 		t.Errorf("%+v", progress)
 	}
-	for i := 1; i < len(res.Alerts); i++ {
-		a, b := &res.Alerts[i-1], &res.Alerts[i]
+	as := found(t, &res)
+	for i := 1; i < len(as); i++ {
+		a, b := &as[i-1], &as[i]
 		if a.Time.After(b.Time) || a.Time.Equal(b.Time) && (a.Rule > b.Rule || a.Rule == b.Rule && a.ID >= b.ID) {
 			t.Errorf("alerts %d and %d are not in order", i-1, i)
 		}

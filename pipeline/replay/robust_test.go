@@ -250,7 +250,7 @@ func TestNoTime(t *testing.T) {
 			cfg.Options.BlockSize, cfg.Workers = block, 3
 			res, _, _ := play(t, cfg, dir)
 			var got []string
-			for _, a := range res.Alerts {
+			for _, a := range found(t, &res) {
 				if a.Rule == "user.created" {
 					got = append(got, a.Time.Format(time.RFC3339))
 				}

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"context"
 	"errors"
@@ -45,10 +46,12 @@ type RunConfig struct {
 	// Prepare is called with the engine before the first event, for a state
 	// learned earlier; Finish after the last, to keep what was learned.
 	Prepare, Finish func(*detectors.Engine) error
-	// OnAlert sees every change of an alert as it happens, OnParked every
-	// record that is no event, OnProgress now and then how far the run is;
-	// all from one goroutine, in an order that depends on the input alone.
-	OnAlert    func(*alert.Alert)
+	// Held is how many alerts are in memory at most (default DefaultHeld); the
+	// others wait in a temporary file. The result does not depend on it.
+	Held int
+	// OnParked sees every record that is no event, OnProgress now and then how
+	// far the run is; both from one goroutine, in an order that depends on the
+	// input alone.
 	OnParked   func(Parked)
 	OnProgress func(Progress)
 	// Now is read twice, to tell how long the run took (default time.Now).
@@ -57,15 +60,54 @@ type RunConfig struct {
 
 // Result is what a run found.
 type Result struct {
-	// Alerts are sorted by (time, rule, id).
-	Alerts []alert.Alert
-	Stats  Stats
+	Stats Stats
 	// Coverage is which hours were read of each account and region.
 	Coverage []Cover
 	// Trail is what was seen of RunConfig.Entity; nil when none was given.
 	Trail *Trail
 
-	ticks map[int64]int64
+	ticks  map[int64]int64
+	alerts *sorter // of whole alerts
+}
+
+// Alerts yields the alerts by (time, rule, id), any number of times until
+// Close. Only an error of the temporary file ends it early; it comes last, with
+// no alert.
+func (r *Result) Alerts() iter.Seq2[*alert.Alert, error] {
+	return func(yield func(*alert.Alert, error) bool) {
+		if r.alerts == nil {
+			return
+		}
+		for p, err := range r.alerts.all() {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(p.Alert(), nil) {
+				return
+			}
+		}
+	}
+}
+
+// AllAlerts puts the alerts into one list, whatever room that takes.
+func (r *Result) AllAlerts() ([]alert.Alert, error) {
+	var out []alert.Alert
+	for a, err := range r.Alerts() {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *a)
+	}
+	return out, nil
+}
+
+// Close lets go of the alerts. It may be called again.
+func (r *Result) Close() {
+	if r.alerts != nil {
+		r.alerts.close()
+		r.alerts = nil
+	}
 }
 
 // Histogram counts the events in n stretches of equal length from the first to
@@ -206,7 +248,8 @@ type run struct {
 	engine  *detectors.Engine
 	before  detectors.EngineStats // counts that a restored state brought along
 	grouper *alert.Grouper
-	alerts  map[string]*alert.Alert
+	parts   sorter // of alerts, by id
+	err     error  // of parts: the run is over
 	stats   Stats
 	total   int64
 	first   time.Time
@@ -245,11 +288,14 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 	}
 	begun := cfg.Now()
 	set(&cfg.Workers, runtime.GOMAXPROCS(0))
+	set(&cfg.Held, DefaultHeld)
 	if cfg.Engine.Grace <= 0 {
 		cfg.Engine.Grace = 2 * time.Minute
 	}
 	reader, err := Open(paths, cfg.Options)
-	r := &run{cfg: cfg, opts: cfg.Options.withDefaults(), alerts: map[string]*alert.Alert{}, grouper: alert.NewGrouper(alert.GrouperConfig{Max: math.MaxInt, Keep: math.MaxInt64})}
+	r := &run{cfg: cfg, opts: cfg.Options.withDefaults(), grouper: alert.NewGrouper(alert.GrouperConfig{Max: math.MaxInt, Keep: math.MaxInt64}),
+		parts: sorter{limit: cfg.Held, compare: byID}}
+	defer r.parts.close()
 	r.stats = Stats{Schema: StatsSchema, ByRule: map[string]int64{}, BySeverity: map[string]int64{}, FilesFailed: []FailedFile{}}
 	r.ticks = map[int64]int64{}
 	if e := strings.ToLower(strings.TrimSpace(cfg.Entity)); e != "" {
@@ -278,7 +324,8 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 	for _, f := range failed {
 		r.stats.FilesFailed = append(r.stats.FilesFailed, FailedFile{f.Path, f.Err.Error()})
 	}
-	return r.result(cfg.Now().Sub(begun)), err
+	res, sortErr := r.result(cfg.Now().Sub(begun))
+	return res, cmp.Or(sortErr, err)
 }
 
 func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, err error) {
@@ -325,6 +372,7 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	stopped := m.all(ctx, streams)
 	r.engine.Close()
 	r.collect()
+	stopped = cmp.Or(r.err, stopped)
 	r.progress(r.last)
 	for _, st := range streams {
 		if st.opened {
@@ -417,17 +465,17 @@ func (r *run) progress(at time.Time) {
 
 // collect folds the engine's new detections into alerts.
 func (r *run) collect() {
-	for _, d := range r.engine.Take() {
+	ds := r.engine.Take()
+	for i := range ds {
+		d := &ds[i]
 		if r.warming(d.Time) {
 			continue
 		}
 		r.stats.Detections++
 		r.stats.ByRule[d.Rule]++
-		if a := r.grouper.Add(d); a != nil {
-			r.alerts[a.ID] = a
-			if r.cfg.OnAlert != nil {
-				r.cfg.OnAlert(a)
-			}
+		if r.grouper.Fold(d); r.grouper.Len() >= r.cfg.Held && r.err == nil {
+			r.parts.held = r.grouper.Take()
+			r.err = r.parts.spill()
 		}
 	}
 }
@@ -443,28 +491,21 @@ func (r *run) park(p Parked) {
 	}
 }
 
-func (r *run) result(took time.Duration) Result {
+// result is what was found. The error is that alerts cannot be put in order;
+// then there are none.
+func (r *run) result(took time.Duration) (Result, error) {
 	r.ticks[r.now] += r.inNow
 	r.inNow = 0
 	res := Result{Stats: r.stats, Coverage: r.cover.covers(), Trail: r.trail, ticks: r.ticks}
 	if r.trail != nil {
 		r.trail.finish()
 	}
-	for _, a := range r.alerts {
-		res.Alerts = append(res.Alerts, *a)
-		res.Stats.BySeverity[a.Severity.String()]++
-	}
-	slices.SortFunc(res.Alerts, func(a, b alert.Alert) int {
-		if c := a.Time.Compare(b.Time); c != 0 {
-			return c
-		}
-		if c := strings.Compare(a.Rule, b.Rule); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
 	s := &res.Stats
-	s.Alerts = int64(len(res.Alerts))
+	err := r.err
+	if err == nil {
+		r.parts.held = r.grouper.Take()
+		err = r.order(&res)
+	}
 	if r.engine != nil {
 		es := r.engine.Stats()
 		s.Events, s.Duplicates = int64(es.Events-r.before.Events), int64(es.Duplicates-r.before.Duplicates)+r.again
@@ -484,7 +525,24 @@ func (r *run) result(took time.Duration) Result {
 	}
 	s.Seconds = took.Seconds()
 	s.PeakRSSBytes = peakRSS()
-	return res
+	return res, err
+}
+
+// order counts the alerts and puts them in the order of the output.
+func (r *run) order(res *Result) error {
+	res.alerts = &sorter{limit: r.cfg.Held, compare: (*alert.Part).Compare}
+	for p, err := range join(r.parts.all()) {
+		if err == nil {
+			err = res.alerts.add(p)
+		}
+		if err != nil {
+			res.Close()
+			return err
+		}
+		res.Stats.Alerts++
+		res.Stats.BySeverity[p.Severity().String()]++
+	}
+	return nil
 }
 
 // merge applies the streams' events in the order of (time, input), as far as
@@ -549,7 +607,9 @@ func (m *merge) all(ctx context.Context, streams []*stream) error {
 		until, bounded := m.bound()
 		for {
 			res := st.take()
-			m.run.apply(&res)
+			if m.run.apply(&res); m.run.err != nil {
+				return m.run.err
+			}
 			at, ok, err := m.run.load(ctx, st)
 			if err != nil {
 				return err

@@ -15,8 +15,10 @@ import (
 func CSV(w io.Writer, in In) error {
 	c := csv.NewWriter(w)
 	_ = c.Write([]string{"time", "severity", "rule", "outcome", "title", "reason", "account", "actor_type", "actor", "access_key_id", "source_ip", "target_type", "target", "count", "first_at", "last_at", "attack", "id"}) // Error is checked at the end
-	for i := range in.Alerts {
-		a := &in.Alerts[i]
+	for a, err := range in.each() {
+		if err != nil {
+			return err
+		}
 		tt, tn := "", ""
 		if a.Target != nil {
 			tt, tn = a.Target.Type, a.Target.Name

@@ -12,8 +12,11 @@ import (
 // line for each alert. What OCSF has no field for is under unmapped.
 func OCSF(w io.Writer, in In) error {
 	enc := encoder(w)
-	for i := range in.Alerts {
-		if err := enc.Encode(ocsf.Of(&in.Alerts[i], in.Tool, false)); err != nil {
+	for a, err := range in.each() {
+		if err != nil {
+			return err
+		}
+		if err := enc.Encode(ocsf.Of(a, in.Tool, false)); err != nil {
 			return err
 		}
 	}
@@ -70,8 +73,10 @@ type sketch struct {
 // another time.
 func Timesketch(w io.Writer, in In) error {
 	enc := encoder(w)
-	for i := range in.Alerts {
-		a := &in.Alerts[i]
+	for a, err := range in.each() {
+		if err != nil {
+			return err
+		}
 		s := sketch{
 			Message: "[" + a.Severity.String() + "] " + firstOf(a.Reason, a.Title), Tag: []string{"trailwarden", a.Severity.String(), a.Rule},
 			DataType: "trailwarden:alert", AlertID: a.ID, Rule: a.Rule, Severity: a.Severity.String(), Outcome: a.Outcome, Title: a.Title, Account: a.AccountID,

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"encoding/json"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ type In struct {
 	// Alerts are sorted by (time, rule, id), as replay.Result has them. They
 	// are not changed.
 	Alerts []alert.Alert
+	// Stream has them in place of Alerts, one at a time, for the formats of
+	// Streams.
+	Stream iter.Seq2[*alert.Alert, error]
 	Stats  replay.Stats
 	Scope  Scope
 	// Tool is the version of the program, RuleSet the hash of the rules.
@@ -37,6 +41,20 @@ type In struct {
 	Interrupted bool
 	// Lang is the language of HTML and Markdown: "zh", or English.
 	Lang string
+}
+
+// each yields the alerts of Stream, or of Alerts.
+func (in *In) each() iter.Seq2[*alert.Alert, error] {
+	if in.Stream != nil {
+		return in.Stream
+	}
+	return func(yield func(*alert.Alert, error) bool) {
+		for i := range in.Alerts {
+			if !yield(&in.Alerts[i], nil) {
+				return
+			}
+		}
+	}
 }
 
 // Scope is what was asked for.
@@ -81,6 +99,11 @@ type Gap struct {
 
 // Formats lists the names of the formats that Writer knows, sorted.
 func Formats() []string { return []string{"csv", "html", "markdown", "ocsf", "timesketch"} }
+
+// Streams says that a format needs to see every alert only once.
+func Streams(format string) bool {
+	return format == "csv" || format == "ocsf" || format == "timesketch"
+}
 
 // who names an actor in one short text, for tables and for grouping.
 func who(a *alert.Alert) string {

@@ -56,7 +56,11 @@ func TestNormalLifeIsQuiet(t *testing.T) {
 	from := life.Start.AddDate(0, 0, warmUp)
 	pages, signals, before := map[string]int{}, map[string]int{}, 0
 	total := 0
-	for _, a := range res.Alerts {
+	alerts, err := res.AllAlerts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range alerts {
 		switch {
 		case a.Time.Before(from):
 			before++

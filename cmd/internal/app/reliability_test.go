@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/responders/chattest"
@@ -64,10 +66,26 @@ func TestReportsReachPeople(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cloud.Close() })
+	defer cloud.Close()
+	cfg, err := config.Load(cloud.Config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	t.Cleanup(cancel)
-	a := runApp(t, ctx, cloud.Config, nil)
+	defer cancel()
+	a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(running) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
 	until := func(what string, cond func() bool) {
 		t.Helper()
 		for !cond() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -100,7 +101,11 @@ func play(t *testing.T, files []string, workers int, lists map[string][]string) 
 	if len(res.Stats.FilesFailed) > 0 || res.Stats.Parked > 0 || res.Stats.RuleErrors > 0 {
 		t.Fatalf("not everything was evaluated: %s", res.Stats.JSON())
 	}
-	return res.Alerts
+	alerts, err := res.AllAlerts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return alerts
 }
 
 func lines(t *testing.T, as []alert.Alert) []byte {
@@ -180,19 +185,34 @@ func TestLiveEqualsReplay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = cloud.Close() })
+			defer cloud.Close()
 			for _, r := range records {
 				cloud.Seed(r)
 			}
+			cfg, err := config.Load(cloud.Config, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What we do ourselves comes back as events, which the recording
+			// does not have: only watch.
+			cfg.Respond.Mode = "observe"
+			cfg.Detect.Grace = 0
+			cfg.Detect.Lists = lists
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-			t.Cleanup(cancel)
-			a := runApp(t, ctx, cloud.Config, func(cfg *config.Config) {
-				// What we do ourselves comes back as events, which the recording
-				// does not have: only watch.
-				cfg.Respond.Mode = "observe"
-				cfg.Detect.Grace = 0
-				cfg.Detect.Lists = lists
-			})
+			defer cancel()
+			a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			running, stop := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			go func() { ended <- a.Run(running) }()
+			defer func() {
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}()
 			// One record after another, so that both see the same order.
 			cloud.SLS.Append(0, records...)
 

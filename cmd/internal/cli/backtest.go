@@ -105,7 +105,11 @@ than that fails, and the exit code is 1. SOURCE is what replay reads.`,
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("rules backtest: %w%s", runErr, failures(res.Stats)))
 			}
-			b := newBacktest(&res, budget)
+			defer res.Close()
+			b, err := newBacktest(&res, budget)
+			if err != nil {
+				return err
+			}
 			b.RuleSet = set.Hash()
 			titles, shadow := map[string]string{}, map[string]bool{}
 			for _, in := range set.List() {
@@ -156,8 +160,9 @@ than that fails, and the exit code is 1. SOURCE is what replay reads.`,
 }
 
 // newBacktest sorts the alerts of a run by rule. A day is one of UTC; days are
-// counted from the first event to the last, both included.
-func newBacktest(res *replay.Result, budget float64) *backtest {
+// counted from the first event to the last, both included. The error is of
+// reading the alerts.
+func newBacktest(res *replay.Result, budget float64) (*backtest, error) {
 	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1}
 	var first time.Time
 	if res.Stats.FirstEvent != nil {
@@ -178,8 +183,10 @@ func newBacktest(res *replay.Result, budget float64) *backtest {
 	for id, n := range res.Stats.ByRule {
 		get(id).Detections = n
 	}
-	for i := range res.Alerts {
-		a := &res.Alerts[i]
+	for a, err := range res.Alerts() {
+		if err != nil {
+			return nil, err
+		}
 		v := get(a.Rule)
 		v.Alerts++
 		if day := int(a.Time.Sub(first) / (24 * time.Hour)); day >= 0 && day < len(v.Days) {
@@ -200,7 +207,7 @@ func newBacktest(res *replay.Result, budget float64) *backtest {
 		v.Actors = v.Actors[:min(len(v.Actors), backtestActors)]
 		b.Rules = append(b.Rules, *v)
 	}
-	return b
+	return b, nil
 }
 
 // maxDays bounds the days told apart: twenty years, should a time be wrong.

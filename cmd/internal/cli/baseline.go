@@ -61,6 +61,7 @@ left out, and said.`,
 			}
 			cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, file, eng) }
 			res, err := replay.Run(c.Context(), paths, cfg)
+			res.Close()
 			hf.done(e, &cfg)
 			if errors.Is(err, context.Canceled) {
 				fmt.Fprintln(e.err, "interrupted: nothing was written")

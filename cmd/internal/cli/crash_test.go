@@ -131,8 +131,12 @@ func (tr trail) expected(t *testing.T) map[string]alert.Alert {
 	if err != nil {
 		t.Fatal(err)
 	}
+	alerts, err := res.AllAlerts()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out := map[string]alert.Alert{}
-	for _, a := range res.Alerts {
+	for _, a := range alerts {
 		if a.Severity >= alert.Medium && !a.Signal {
 			out[a.ID] = a
 		}

@@ -59,17 +59,21 @@ the alerts about it. SOURCE is what replay reads.`,
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("entity show: %w%s", runErr, failures(res.Stats)))
 			}
-			var about []alert.Alert
-			for i := range res.Alerts {
-				if res.Trail.Concerns(&res.Alerts[i]) {
-					about = append(about, res.Alerts[i])
+			defer res.Close()
+			about := []alert.Alert{}
+			for a, err := range res.Alerts() {
+				if err != nil {
+					return err
+				}
+				if res.Trail.Concerns(a) {
+					about = append(about, *a)
 				}
 			}
 			if out == "json" {
 				err = printJSON(e.out, struct {
 					*replay.Trail
 					Alerts []alert.Alert `json:"alerts"`
-				}{res.Trail, append([]alert.Alert{}, about...)})
+				}{res.Trail, about})
 			} else {
 				showTrail(e.out, res.Trail, 20)
 				fmt.Fprintf(e.out, "\nalerts: %d\n", len(about))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"slices"
@@ -57,9 +58,8 @@ A replay has no way to act: it does not link the code that could.`,
   zcat events.gz | trailwarden replay --entity LTAI5tEXAMPLEkey0001 -`,
 		Args: args(1, -1, "at least one file or folder (or - for standard input)"),
 		RunE: func(c *cobra.Command, sources []string) error {
-			write, ok := map[string]func(io.Writer, *env, []alert.Alert) error{"table": alertTable, "jsonl": alertLines}[out]
 			writeReport := report.Writer(out)
-			if !ok && writeReport == nil {
+			if out != "table" && out != "jsonl" && writeReport == nil {
 				return usagef("output %q: want table, jsonl, %s", out, strings.Join(report.Formats(), ", "))
 			}
 			if lang != "en" && lang != "zh" {
@@ -103,34 +103,39 @@ A replay has no way to act: it does not link the code that could.`,
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
 			}
-			elsewhere := 0
-			shown := res.Alerts[:0:0]
-			worst := alert.Severity(0)
-			for _, a := range res.Alerts {
-				if res.Trail != nil && !res.Trail.Concerns(&a) {
-					elsewhere++
-					continue
+			defer res.Close()
+			picked := &pick{res: &res, least: least, signals: signals || out != "table" && out != "html" && out != "markdown"}
+			var write func(w io.Writer) error
+			switch {
+			case out == "jsonl":
+				write = func(w io.Writer) error { return alertLines(w, picked.alerts()) }
+			case report.Streams(out):
+				write = func(w io.Writer) error {
+					return writeReport(w, report.In{Stream: picked.alerts(), Stats: res.Stats, Tool: Version()})
 				}
-				if a.Severity < least || a.Signal && !signals && (out == "table" || out == "html" || out == "markdown") {
-					continue
+			default: // what must see them all
+				var shown []alert.Alert
+				for a, err := range picked.alerts() {
+					if err != nil {
+						return err
+					}
+					shown = append(shown, *a)
 				}
-				shown = append(shown, a)
-				worst = max(worst, a.Severity)
-			}
-			if writeReport != nil {
+				write = func(w io.Writer) error { return alertTable(w, e, shown) }
+				if writeReport == nil {
+					break
+				}
 				in := report.In{Alerts: shown, Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: entity, Sources: sources},
-					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: len(res.Alerts) - len(shown) - elsewhere, Interrupted: runErr != nil, Lang: lang, GapsKnown: true}
+					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: int(picked.hidden), Interrupted: runErr != nil, Lang: lang, GapsKnown: true}
 				for _, c := range res.Coverage {
 					for _, g := range c.Gaps {
 						in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
 					}
 				}
-				if out == "html" || out == "markdown" {
-					in.Files = inputFiles(c.Context(), paths)
-				}
-				write = func(w io.Writer, _ *env, _ []alert.Alert) error { return writeReport(w, in) }
+				in.Files = inputFiles(c.Context(), paths)
+				write = func(w io.Writer) error { return writeReport(w, in) }
 			}
-			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, e, shown) }); err != nil {
+			if err := toFile(e, outFile, write); err != nil {
 				return err
 			}
 			if statsFile != "" {
@@ -140,13 +145,13 @@ A replay has no way to act: it does not link the code that could.`,
 				}
 			}
 			if !quiet {
-				summarize(e, &res, shown, len(res.Alerts)-len(shown)-elsewhere, elsewhere)
+				summarize(e, picked)
 			} else if n := len(res.Stats.FilesFailed); n > 0 {
 				f := res.Stats.FilesFailed[0]
 				fmt.Fprintf(e.err, "replay: %d not read to the end, the first: %s: %s\n", n, text.Terminal(f.Path), text.Terminal(f.Error))
 			}
 			if state != "" {
-				err := admin.Dial(state).AuditReplay(c.Context(), admin.Replayed{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash(), Events: uint64(max(res.Stats.Events, 0)), Alerts: len(res.Alerts)})
+				err := admin.Dial(state).AuditReplay(c.Context(), admin.Replayed{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash(), Events: uint64(max(res.Stats.Events, 0)), Alerts: int(res.Stats.Alerts)})
 				if err != nil {
 					return operationError(fmt.Errorf("the replay is done, and could not be noted in the audit log: %w", err))
 				}
@@ -158,7 +163,7 @@ A replay has no way to act: it does not link the code that could.`,
 				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above")
 				return exit(exitInterrupted, nil)
 			}
-			if failAt != 0 && (worst >= failAt || len(res.Stats.FilesFailed) > 0) {
+			if failAt != 0 && (picked.worst >= failAt || len(res.Stats.FilesFailed) > 0) {
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -224,9 +229,66 @@ func dirOf(path string) string {
 	return "."
 }
 
-func alertLines(w io.Writer, _ *env, as []alert.Alert) error {
-	for i := range as {
-		if err := alert.WriteLine(w, &as[i]); err != nil {
+// pick is which of a run's alerts are shown, and what is counted of them.
+type pick struct {
+	res     *replay.Result
+	least   alert.Severity
+	signals bool // show those too
+
+	shown, hidden, elsewhere int64 // elsewhere: about others than the entity
+	worst                    alert.Severity
+	times                    []int64 // shown, by the time of the last event
+}
+
+// alerts yields what is shown, in order, and counts. An error comes last.
+func (p *pick) alerts() iter.Seq2[*alert.Alert, error] {
+	return func(yield func(*alert.Alert, error) bool) {
+		p.shown, p.hidden, p.elsewhere, p.worst, p.times = 0, 0, 0, 0, nil
+		if first := p.res.Stats.FirstEvent; first != nil {
+			p.times = make([]int64, bars(*first, *p.res.Stats.LastEvent))
+		}
+		for a, err := range p.res.Alerts() {
+			switch {
+			case err != nil:
+				yield(nil, err)
+				return
+			case p.res.Trail != nil && !p.res.Trail.Concerns(a):
+				p.elsewhere++
+				continue
+			case a.Severity < p.least || a.Signal && !p.signals:
+				p.hidden++
+				continue
+			}
+			p.shown++
+			p.worst = max(p.worst, a.Severity)
+			p.time(a.Time)
+			if !yield(a, nil) {
+				return
+			}
+		}
+	}
+}
+
+// time counts an alert under the bar of its time.
+func (p *pick) time(at time.Time) {
+	if p.times == nil {
+		return
+	}
+	const tick = 10 * time.Minute
+	from := p.res.Stats.FirstEvent.Truncate(tick)
+	width := p.res.Stats.LastEvent.Truncate(tick).Add(tick).Sub(from)
+	if d := at.Sub(from); d >= 0 && d < width {
+		k := int(float64(len(p.times)) * float64(d) / float64(width))
+		p.times[min(k, len(p.times)-1)]++
+	}
+}
+
+func alertLines(w io.Writer, as iter.Seq2[*alert.Alert, error]) error {
+	for a, err := range as {
+		if err != nil {
+			return err
+		}
+		if err := alert.WriteLine(w, a); err != nil {
 			return err
 		}
 	}
@@ -350,8 +412,8 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 // bars is how many bars a sparkline of a time range has.
 func bars(from, to time.Time) int { return min(60, replay.Ticks(from, to)) }
 
-func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewhere int) {
-	s := res.Stats
+func summarize(e *env, p *pick) {
+	res, s := p.res, p.res.Stats
 	var span string
 	if s.FirstEvent != nil {
 		span = fmt.Sprintf(" from %s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent))
@@ -363,8 +425,8 @@ func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewher
 	fmt.Fprintf(e.err, "read %d of %d files, %d records%s%s\n", s.FilesRead, filesFound(&s), s.Records, span, rate)
 	if s.FirstEvent != nil {
 		fmt.Fprint(e.err, timeline(res.Histogram(bars(*s.FirstEvent, *s.LastEvent)), *s.FirstEvent, *s.LastEvent, "events"))
-		if len(shown) > 0 {
-			fmt.Fprint(e.err, timeline(alertHistogram(shown, *s.FirstEvent, *s.LastEvent, bars(*s.FirstEvent, *s.LastEvent)), *s.FirstEvent, *s.LastEvent, "alerts"))
+		if p.shown > 0 {
+			fmt.Fprint(e.err, timeline(p.times, *s.FirstEvent, *s.LastEvent, "alerts"))
 		}
 	}
 	fmt.Fprintf(e.err, "evaluated %d events; %d duplicates, %d parked, %d late", s.Events, s.Duplicates, s.Parked, s.Late)
@@ -390,11 +452,11 @@ func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewher
 			sep = ", "
 		}
 	}
-	if hidden > 0 {
-		fmt.Fprintf(e.err, " (%d not shown: signals or below --min-severity)", hidden)
+	if p.hidden > 0 {
+		fmt.Fprintf(e.err, " (%d not shown: signals or below --min-severity)", p.hidden)
 	}
-	if elsewhere > 0 {
-		fmt.Fprintf(e.err, " (%d about others than %s)", elsewhere, text.Terminal(res.Trail.Entity))
+	if p.elsewhere > 0 {
+		fmt.Fprintf(e.err, " (%d about others than %s)", p.elsewhere, text.Terminal(res.Trail.Entity))
 	}
 	for _, l := range coverageLines(res.Coverage, 5) {
 		fmt.Fprintf(e.err, "\n%s", l)
@@ -412,21 +474,6 @@ func summarize(e *env, res *replay.Result, shown []alert.Alert, hidden, elsewher
 // filesFound is how many files there were to read: a file may be read in part,
 // and is among both then.
 func filesFound(s *replay.Stats) int64 { return s.FilesRead + int64(len(s.FilesFailed)) }
-
-// alertHistogram counts alerts by the time of their last event.
-func alertHistogram(as []alert.Alert, from, to time.Time, n int) []int64 {
-	out := make([]int64, n)
-	from = from.Truncate(10 * time.Minute)
-	width := to.Truncate(10 * time.Minute).Add(10 * time.Minute).Sub(from)
-	for i := range as {
-		if d := as[i].Time.Sub(from); d >= 0 && width > 0 {
-			if k := int(float64(n) * float64(d) / float64(width)); k < n {
-				out[k]++
-			}
-		}
-	}
-	return out
-}
 
 // failures lists what was not read, cut after a few.
 func failures(s replay.Stats) string {

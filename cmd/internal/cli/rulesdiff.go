@@ -63,6 +63,7 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 				return usagef("rules diff reads its sources twice: keep the logstore's records with replay --cache first, and name that folder")
 			}
 			var results [2]replay.Result
+			var alerts [2][]alert.Alert
 			for i := range results {
 				set, err := ruleSide(a[i], noPack)
 				if err != nil {
@@ -74,6 +75,10 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 				}
 				results[i], err = replay.Run(c.Context(), a[2:], cfg)
 				hf.done(e, &cfg)
+				if err == nil {
+					alerts[i], err = results[i].AllAlerts()
+				}
+				results[i].Close()
 				if errors.Is(err, context.Canceled) {
 					fmt.Fprintln(e.err, "interrupted: half of a comparison says nothing")
 					return exit(exitInterrupted, nil)
@@ -82,7 +87,7 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 					return exit(exitUsage, fmt.Errorf("rules diff: %w%s", err, failures(results[i].Stats)))
 				}
 			}
-			changes := compareAlerts(results[0].Alerts, results[1].Alerts)
+			changes := compareAlerts(alerts[0], alerts[1])
 			write := map[string]func(io.Writer, []change) error{"table": changesTable, "json": func(w io.Writer, c []change) error { return printJSON(w, append([]change{}, c...)) },
 				"junit": changesJUnit, "github": changesGitHub}[out]
 			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, changes) }); err != nil {
@@ -94,7 +99,7 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			}
 			if !hf.quiet {
 				fmt.Fprintf(e.err, "%d events; %d alerts before, %d after: %d added, %d removed, %d changed\n",
-					results[1].Stats.Events, len(results[0].Alerts), len(results[1].Alerts), n["added"], n["removed"], n["changed"])
+					results[1].Stats.Events, len(alerts[0]), len(alerts[1]), n["added"], n["removed"], n["changed"])
 			}
 			if f := failures(results[1].Stats); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
