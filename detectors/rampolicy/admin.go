@@ -36,13 +36,13 @@ func PowerOfHolder(d *Document, account string, own Own) Power {
 	p := Power{Known: !d.Doubtful}
 	// The two readings of letter case are tried; the wider one counts.
 	work := &budget{left: maxWork}
-	for _, read := range readings(empty, d) {
-		a := newAnalysis(empty, d, Identity, read, work)
+	for _, a := range analyses(empty, d, Identity) {
+		a.work = work
 		accounts := accountsOf(account, d)
 		if a.can(true, arbitrary+":"+arbitrary, "acs:"+arbitrary+":*:"+accounts[0]+":"+arbitrary, nil) {
 			p.Everything = true
 		}
-		found := a.completed(accounts, own)
+		found := a.completed(accounts, own, nil)
 		if len(found) > len(p.Paths) {
 			p.Paths = p.Paths[:0]
 			for _, x := range found {

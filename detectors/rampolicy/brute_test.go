@@ -690,7 +690,9 @@ func bCheck(t testing.TB, x, y bDoc, kind Kind, full bool) (newly bool, v Verdic
 	var r Result
 	if full {
 		r = Diff(a, b, o)
-		v = r.Verdict
+		if v = r.Verdict; v != Compare(a, b, kind) {
+			t.Fatalf("Diff says %s, Compare %s\nold: %s\nnew: %s", v, Compare(a, b, kind), x.text(), y.text())
+		}
 	} else {
 		v = Compare(a, b, kind)
 	}

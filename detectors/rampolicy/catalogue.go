@@ -89,6 +89,102 @@ var catalogue = func() []Action {
 	return out
 }()
 
+// knownAction is an action of the catalogue, or else one that a path needs,
+// made ready for being looked up.
+type knownAction struct {
+	name, lower string
+	verb        string // service and first word: "ram:Create"
+	first       int    // the number of the first one with this verb
+}
+
+// known holds the catalogue in its order, then what only paths name. byName
+// are their numbers in the order of lower-case names, byLower their numbers by
+// these.
+var known, byName, byLower = func() ([]knownAction, []int, map[string]int) {
+	var list []knownAction
+	numbers := map[string]int{}
+	add := func(name string) {
+		lower := strings.ToLower(name)
+		if _, ok := numbers[lower]; ok {
+			return
+		}
+		numbers[lower] = len(list)
+		k := knownAction{name: name, lower: lower, verb: verbOf(name), first: len(list)}
+		if i := slices.IndexFunc(list, func(o knownAction) bool { return o.verb == k.verb }); i >= 0 {
+			k.first = i
+		}
+		list = append(list, k)
+	}
+	for _, act := range catalogue {
+		add(act.Name)
+	}
+	for i := range paths {
+		for j := range paths[i].Needs {
+			for _, act := range paths[i].Needs[j].Actions {
+				add(act)
+			}
+		}
+	}
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(x, y int) int { return strings.Compare(list[x].lower, list[y].lower) })
+	return list, order, numbers
+}()
+
+// knownCells returns the cells of the known actions, -1 for those that could
+// not be placed.
+func (d *dimension) knownCells() []int {
+	if d.known != nil {
+		return d.known
+	}
+	common := newBitset(len(d.patterns))
+	sets := make([]bitset, len(known))
+	s := slab{words: len(common)}
+	touch := func(i, p int) {
+		if sets[i] == nil {
+			sets[i] = s.set()
+		}
+		sets[i].set(p)
+	}
+	for p := range d.globs {
+		g := &d.globs[p]
+		switch g.form {
+		case formLiteral:
+			if i, ok := byLower[g.lead]; ok {
+				touch(i, p)
+			}
+			continue
+		case formAll:
+			common.set(p)
+			continue
+		}
+		from, _ := slices.BinarySearchFunc(byName, g.lead, func(i int, lead string) int { return strings.Compare(known[i].lower, lead) })
+		for _, i := range byName[from:] {
+			if !strings.HasPrefix(known[i].lower, g.lead) {
+				break
+			}
+			if g.form == formPrefix || matchTokens(g.toks, known[i].lower) {
+				touch(i, p)
+			}
+		}
+	}
+	d.known = make([]int, len(known))
+	elsewhere := d.index.find(common)
+	for i := range d.known {
+		if sets[i] == nil {
+			d.known[i] = elsewhere
+			continue
+		}
+		for w := range common {
+			sets[i][w] |= common[w]
+		}
+		d.known[i] = d.index.find(sets[i])
+	}
+	return d.known
+}
+
 // Catalogue returns the actions that findings name, worst first.
 func Catalogue() []Action { return slices.Clone(catalogue) }
 

@@ -1,11 +1,13 @@
 package rampolicy
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // bitset is a set of small numbers.
@@ -85,20 +87,110 @@ type cell struct {
 	witness string
 }
 
+// slab makes many small sets of one size in few allocations.
+type slab struct {
+	words int
+	free  []uint64
+}
+
+func (s *slab) set() bitset {
+	if len(s.free) < s.words {
+		s.free = make([]uint64, 64*s.words)
+	}
+	out := s.free[:s.words:s.words]
+	s.free = s.free[s.words:]
+	return out
+}
+
+func (s *slab) clone(b bitset) bitset {
+	out := s.set()
+	copy(out, b)
+	return out
+}
+
+// setIndex numbers sets of one size: equal sets have one number.
+type setIndex struct {
+	sets  []bitset
+	first map[uint64]int32 // by hash, when there are many
+	next  []int32          // by number: the one before with the same hash, or -1
+}
+
+// fewSets are looked through one by one.
+const fewSets = 12
+
+func (b bitset) hash() uint64 {
+	h := uint64(len(b))
+	for _, w := range b {
+		h = (h ^ w) * 0x9e3779b97f4a7c15
+		h ^= h >> 29
+	}
+	return h
+}
+
+// find returns the number of a set, or -1.
+func (x *setIndex) find(b bitset) int {
+	if len(x.sets) <= fewSets {
+		return slices.IndexFunc(x.sets, func(o bitset) bool { return slices.Equal(o, b) })
+	}
+	n, ok := x.first[b.hash()]
+	if !ok {
+		return -1
+	}
+	for n >= 0 && !slices.Equal(x.sets[n], b) {
+		n = x.next[n]
+	}
+	return int(n)
+}
+
+// add numbers a set that is not there yet, and keeps it.
+func (x *setIndex) add(b bitset) int {
+	x.sets = append(x.sets, b)
+	if len(x.sets) > fewSets {
+		if x.first == nil {
+			x.first = make(map[uint64]int32, 4*fewSets)
+		}
+		for n := len(x.next); n < len(x.sets); n++ {
+			h := x.sets[n].hash()
+			before, ok := x.first[h]
+			if !ok {
+				before = -1
+			}
+			x.next = append(x.next, before)
+			x.first[h] = int32(n)
+		}
+	}
+	return len(x.sets) - 1
+}
+
 // other is a character that stands for all that no glob names. Letters are
 // preferred, so that witnesses can be read.
-func other(globs [][]token) rune {
-	used := map[rune]bool{}
-	for _, g := range globs {
-		for _, t := range g {
-			used[t.r] = true
-			for o := unicode.SimpleFold(t.r); o != t.r; o = unicode.SimpleFold(o) {
-				used[o] = true
+func other(globs []glob) rune {
+	var ascii [128]bool
+	var used map[rune]bool
+	use := func(r rune) {
+		if r < 128 {
+			ascii[r] = true
+			return
+		}
+		if used == nil {
+			used = map[rune]bool{}
+		}
+		used[r] = true
+	}
+	for i := range globs {
+		for _, r := range globs[i].lead {
+			use(r)
+		}
+		for _, t := range globs[i].toks {
+			if use(t.r); t.kind == 'f' {
+				for o := unicode.SimpleFold(t.r); o != t.r; o = unicode.SimpleFold(o) {
+					use(o)
+				}
 			}
 		}
 	}
 	for _, r := range "xzqjkwvy0123456789ghbdfmnoprstuliace~" {
-		if !used[r] {
+		if !ascii[r] {
 			return r
 		}
 	}
@@ -109,117 +201,227 @@ func other(globs [][]token) rune {
 	return r
 }
 
+// splitter splits all texts into cells.
+type splitter struct {
+	globs   []glob
+	actions bool
+	rest    rune
+	limit   int // states that may still be made
+	work    *budget
+
+	slab  slab
+	index setIndex
+	cells []cell
+	every bitset // the globs that match every text
+}
+
 // globCells splits all texts into cells: for every set of globs that match
 // some text there is one cell with such a text. ok is false when that takes
 // more than limit states, or more than is left of the budget.
 //
-// Most globs of real documents are literals, and a literal is a cell of its
-// own, whose other matches are found by trying. So only the others are walked
-// (walkCells). What a walk must not do is give a text as the witness of a cell
-// that a literal takes out of it. It looks for another; where it finds none,
-// the literals in question are walked too.
+// Most globs of real documents are literals and prefixes. A literal is a cell
+// of its own. Prefixes lie inside of each other or apart, and what a prefix
+// matches and no longer one does is a cell, since no finite list of longer
+// ones covers it. Only where a glob of another form begins, the globs that
+// begin with the same letters are walked together (walk).
 //
 // With actions set, the texts are those that an action of a request can be,
 // <ram-code>:<name>, which have one colon. That is the vendor's form, and it
 // matters: of texts with more colons "*:Get*", "*:List*" and so on could match
 // in any combination.
-func globCells(globs [][]token, actions bool, limit int, work *budget) (out []cell, ok bool) {
-	literals := map[string]int{}
-	walked := make([]bool, len(globs))
-	for i, g := range globs {
-		text, plain := literalText(g)
-		if _, twice := literals[text]; plain && !twice {
-			literals[text] = i
+func globCells(globs []glob, actions bool, limit int, work *budget) (out []cell, ok bool) {
+	s := &splitter{globs: globs, actions: actions, rest: other(globs), limit: limit, work: work}
+	s.slab.words = len(newBitset(len(globs)))
+	s.every = s.slab.set()
+	order := make([]int, 0, len(globs))
+	for i := range globs {
+		if globs[i].form == formAll {
+			s.every.set(i)
 		} else {
-			walked[i] = true
+			order = append(order, i)
 		}
 	}
-	rest := other(globs)
-	for round := 0; ; round++ {
-		if round == 3 {
-			clear(literals)
-			for i := range walked {
-				walked[i] = true
-			}
+	slices.SortFunc(order, func(x, y int) int {
+		g, h := &globs[x], &globs[y]
+		// Of one lead: prefixes, then what is walked, then the literal.
+		rank := [...]int{formLiteral: 2, formPrefix: 0, formOther: 1}
+		return cmp.Or(strings.Compare(g.lead, h.lead), cmp.Compare(rank[g.form], rank[h.form]), cmp.Compare(x, y))
+	})
+	again := map[int]int{} // the same glob once more → the first of them
+	once := order[:0]
+	for _, i := range order {
+		if n := len(once); n > 0 && globs[i].form != formOther && globs[once[n-1]].form == globs[i].form && globs[once[n-1]].lead == globs[i].lead {
+			again[i] = once[n-1]
+		} else {
+			once = append(once, i)
 		}
-		var taken []string
-		out, taken, ok = walkCells(globs, actions, walked, literals, rest, limit, work)
-		if !ok {
+	}
+	order = once
+	if len(order) == 0 || globs[order[0]].lead != "" || globs[order[0]].form != formOther {
+		s.put(s.every, s.beyond(""))
+	}
+	var open []int        // the globs whose lead the present one begins with
+	walked, root := 0, "" // the end of what was walked, and where that began
+	m := s.slab.set()
+	for at := 0; at < len(order); at++ {
+		i := order[at]
+		g := &globs[i]
+		for len(open) > 0 && !strings.HasPrefix(g.lead, globs[open[len(open)-1]].lead) {
+			open = open[:len(open)-1]
+		}
+		if !work.spend(len(open) + 2) {
 			return nil, false
 		}
+		switch {
+		case g.form == formOther && at >= walked:
+			copy(m, s.every)
+			for _, o := range open {
+				m.set(o)
+			}
+			root = g.lead
+			for walked = at + 1; walked < len(order) && strings.HasPrefix(globs[order[walked]].lead, root); walked++ {
+			}
+			if !s.walk(root, m, order[at:walked]) {
+				return nil, false
+			}
+		case g.form == formPrefix && at >= walked:
+			copy(m, s.every)
+			for _, o := range open {
+				m.set(o)
+			}
+			m.set(i)
+			if at+1 < len(order) && globs[order[at+1]].form == formOther && globs[order[at+1]].lead == g.lead {
+				// That one is walked from here on.
+			} else if w := s.beyond(g.lead); w != "" {
+				s.put(m, w)
+			}
+		case g.form == formLiteral:
+			if actions && strings.Count(g.lead, ":") != 1 {
+				continue
+			}
+			copy(m, s.every)
+			m.set(i)
+			for _, o := range open {
+				if globs[o].match(g.lead) {
+					m.set(o)
+				}
+			}
+			s.put(m, g.lead)
+		}
+		if g.form != formLiteral {
+			open = append(open, i)
+		}
+	}
+	for i, first := range again {
+		for _, c := range s.cells {
+			if c.match.has(first) {
+				c.match.set(i)
+			}
+		}
+	}
+	return s.cells, true
+}
+
+// put adds a cell unless it is there.
+func (s *splitter) put(match bitset, witness string) {
+	if s.index.find(match) < 0 {
+		m := s.slab.clone(match)
+		s.index.add(m)
+		s.cells = append(s.cells, cell{match: m, witness: witness})
+	}
+}
+
+// beyond returns a text that begins with a lead, and that no glob matches but
+// those that match everything that begins with it; "" when there is none. The
+// character that no glob names makes it so.
+func (s *splitter) beyond(lead string) string {
+	r := string(s.rest)
+	if !s.actions {
+		return lead + r
+	}
+	switch strings.Count(lead, ":") {
+	case 0:
+		return lead + r + ":" + r
+	case 1:
+		return lead + r
+	}
+	return ""
+}
+
+// walk adds the cells of the texts that begin with a root, of globs whose
+// leads do. What a walk must not do is give a text as the witness of a cell
+// that a literal takes out of it. It looks for another; where it finds none,
+// the literals in question are walked too.
+func (s *splitter) walk(root string, base bitset, sorted []int) bool {
+	if s.actions && strings.Count(root, ":") > 1 {
+		return true
+	}
+	literals := map[string]int{}
+	var walked []int
+	for _, i := range sorted {
+		if g := &s.globs[i]; g.form != formLiteral {
+			walked = append(walked, i)
+		} else {
+			literals[g.lead] = i
+		}
+	}
+	for round := 0; ; round++ {
+		if round == 3 {
+			for _, i := range literals {
+				walked = append(walked, i)
+			}
+			clear(literals)
+		}
+		slices.Sort(walked)
+		cells, taken, ok := s.walkOnce(root, walked, literals)
+		if !ok {
+			return false
+		}
 		if len(taken) == 0 {
-			break
+			for _, c := range cells {
+				for i, w := range base {
+					c.match[i] |= w
+				}
+				s.put(c.match, c.witness)
+			}
+			return true
 		}
 		for _, text := range taken {
-			walked[literals[text]] = true
+			walked = append(walked, literals[text])
 			delete(literals, text)
 		}
 	}
-	others := 0
-	for i := range walked {
-		others += bit(walked[i])
-	}
-	for i, g := range globs {
-		if walked[i] {
-			continue
-		}
-		text, _ := literalText(g)
-		if actions && strings.Count(text, ":") != 1 {
-			continue
-		}
-		c := cell{match: newBitset(len(globs)), witness: text}
-		c.match.set(i)
-		if !work.spend(others + 1) {
-			return nil, false
-		}
-		for j, o := range globs {
-			if walked[j] && matchTokens(o, text) {
-				c.match.set(j)
-			}
-		}
-		out = append(out, c)
-	}
-	return out, true
 }
 
-// literalText returns the only text that a glob matches, if there is only one.
-func literalText(g []token) (string, bool) {
-	for _, t := range g {
-		if t.kind != 'l' {
-			return "", false
-		}
-	}
-	text := make([]rune, len(g))
-	for i, t := range g {
-		text[i] = t.r
-	}
-	return string(text), true
-}
-
-// walkCells walks the subset construction of some of the globs together. It
-// branches only on characters that a live position can read, and on one that
-// stands for the rest. Walking breadth first, the witness of a cell is a
-// shortest one that is not in avoid. taken lists those texts of avoid that
-// alone were found for a cell.
+// walkOnce walks the subset construction of some of the globs together, from
+// the end of the root. It branches only on characters that a live position can
+// read, and on one that stands for the rest. Walking breadth first, the
+// witness of a cell is a shortest one that is not in avoid. taken lists those
+// texts of avoid that alone were found for a cell.
 //
 // A position behind a star covers every earlier position of its glob: what
 // "*b*c" matches, "*c" does too. Only the ones from the last star on are kept.
-func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]int, rest rune, limit int, work *budget) (out []cell, taken []string, ok bool) {
+func (s *splitter) walkOnce(root string, walked []int, avoid map[string]int) (out []cell, taken []string, ok bool) {
+	globs, actions := s.globs, s.actions
 	type state struct {
-		live   []uint32 // glob<<16 | position
-		parent int32
-		char   rune
-		cell   int32 // -1 when the texts that end here are none
-		colons byte
+		from, to uint32 // in lives
+		parent   int32
+		char     rune
+		cell     int32 // -1 when the texts that end here are none
+		next     int32 // the one before with the same hash, or -1
+		colons   byte
 	}
-	var states []state
+	states := make([]state, 0, 64)
+	lives := make([]uint32, 0, 256) // glob<<16 | position, of all states
+	var text []rune
 	path := func(n int, last ...rune) string {
-		var text []rune
+		text = text[:0]
+		text = append(text, last...)
 		for i := n; states[i].parent >= 0; i = int(states[i].parent) {
 			text = append(text, states[i].char)
 		}
 		slices.Reverse(text)
-		return string(append(text, last...))
+		return root + string(text)
 	}
 	// closed adds what follows stars and drops what stars cover. Positions
 	// come glob by glob and rising, and leave so.
@@ -228,7 +430,7 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 		scratch = scratch[:0]
 		for i := 0; i < len(in); {
 			g := in[i] >> 16
-			t := globs[g]
+			t := globs[g].toks
 			from := len(scratch)
 			for ; i < len(in) && in[i]>>16 == g; i++ {
 				pos := int(in[i] & 0xffff)
@@ -247,42 +449,57 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 		}
 		return scratch
 	}
-	var buf []byte
-	key := func(live []uint32, colons byte) []byte {
-		buf = append(buf[:0], colons)
+	hash := func(live []uint32, colons byte) uint64 {
+		h := uint64(colons) + uint64(len(live))<<8
 		for _, v := range live {
-			buf = binary.LittleEndian.AppendUint32(buf, v)
+			h = (h ^ uint64(v)) * 0x9e3779b97f4a7c15
+			h ^= h >> 32
 		}
-		return buf
+		return h
 	}
-	seen := map[string]int32{}
-	cells := map[string]int32{}
+	seen := make(map[uint64]int32, 64)
+	find := func(h uint64, live []uint32, colons byte) (int32, bool) {
+		n, ok := seen[h]
+		for ok && n >= 0 {
+			if x := &states[n]; x.colons == colons && slices.Equal(lives[x.from:x.to], live) {
+				return n, true
+			}
+			n = states[n].next
+		}
+		return 0, false
+	}
+	var cells setIndex
 	match := newBitset(len(globs))
 	var open []bool // by cell: its witness is to be avoided
-	add := func(live []uint32, colons byte, parent int32, char rune) {
-		seen[string(key(live, colons))] = int32(len(states))
-		states = append(states, state{live: slices.Clone(live), parent: parent, char: char, cell: -1, colons: colons})
+	add := func(h uint64, live []uint32, colons byte, parent int32, char rune) {
+		before, known := seen[h]
+		if !known {
+			before = -1
+		}
+		seen[h] = int32(len(states))
+		from := uint32(len(lives))
+		lives = append(lives, live...)
+		states = append(states, state{from: from, to: uint32(len(lives)), parent: parent, char: char, cell: -1, next: before, colons: colons})
 		if actions && colons != 1 {
 			return
 		}
 		clear(match)
 		for _, v := range live {
-			if g := v >> 16; int(v&0xffff) == len(globs[g]) {
+			if g := v >> 16; int(v&0xffff) == len(globs[g].toks) {
 				match.set(int(g))
 			}
 		}
-		buf = match.appendKey(buf[:0])
-		n, known := cells[string(buf)]
-		if !known {
-			n = int32(len(out))
-			cells[string(buf)] = n
+		n := cells.find(match)
+		fresh := n < 0
+		if fresh {
+			n = cells.add(s.slab.clone(match))
 		}
-		states[len(states)-1].cell = n
-		if !known || open[n] {
+		states[len(states)-1].cell = int32(n)
+		if fresh || open[n] {
 			w := path(len(states) - 1)
 			_, bad := avoid[w]
-			if !known {
-				out = append(out, cell{match: slices.Clone(match), witness: w})
+			if fresh {
+				out = append(out, cell{match: cells.sets[n], witness: w})
 				open = append(open, bad)
 			} else if !bad {
 				out[n].witness, open[n] = w, false
@@ -290,22 +507,26 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 		}
 	}
 	var start, next []uint32
-	for i := range globs {
-		if walked[i] {
-			start = append(start, uint32(i)<<16)
-		}
+	at := uint32(utf8.RuneCountInString(root))
+	for _, i := range walked {
+		globs[i].split()
+		start = append(start, uint32(i)<<16|at)
 	}
-	add(closed(start), 0, -1, 0)
+	first := closed(start)
+	colons := byte(0)
+	if actions {
+		colons = byte(strings.Count(root, ":"))
+	}
+	add(hash(first, colons), first, colons, -1, 0)
 	var chars []rune
 	for n := 0; n < len(states); n++ {
-		live := states[n].live
 		chars = chars[:0]
-		for _, v := range live {
+		for _, v := range lives[states[n].from:states[n].to] {
 			g, pos := v>>16, int(v&0xffff)
-			if pos == len(globs[g]) {
+			if pos == len(globs[g].toks) {
 				continue
 			}
-			switch t := globs[g][pos]; t.kind {
+			switch t := globs[g].toks[pos]; t.kind {
 			case 'l':
 				chars = append(chars, t.r)
 			case 'f':
@@ -319,8 +540,9 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 			chars = append(chars, ':')
 		}
 		slices.Sort(chars)
-		chars = append(slices.Compact(chars), rest)
+		chars = append(slices.Compact(chars), s.rest)
 		for _, c := range chars {
+			live := lives[states[n].from:states[n].to]
 			colons := states[n].colons
 			if actions && c == ':' {
 				if colons++; colons > 1 {
@@ -330,10 +552,10 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 			next = next[:0]
 			for _, v := range live {
 				g, pos := v>>16, int(v&0xffff)
-				if pos == len(globs[g]) {
+				if pos == len(globs[g].toks) {
 					continue
 				}
-				if t := globs[g][pos]; t.kind == '*' {
+				if t := globs[g].toks[pos]; t.kind == '*' {
 					next = append(next, v)
 				} else if t.accepts(c) {
 					next = append(next, v+1)
@@ -341,11 +563,12 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 			}
 			// A thousand live globs at each of many states are as bad as
 			// many states.
-			if !work.spend(len(live) + 8) {
+			if !s.work.spend(len(live) + 8) {
 				return nil, nil, false
 			}
 			to := closed(next)
-			if m, ok := seen[string(key(to, colons))]; ok {
+			h := hash(to, colons)
+			if m, ok := find(h, to, colons); ok {
 				if i := states[m].cell; i >= 0 && open[i] {
 					w := path(n, c)
 					if _, bad := avoid[w]; !bad {
@@ -354,10 +577,10 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 				}
 				continue
 			}
-			if len(states) >= limit {
+			if s.limit--; s.limit < 0 {
 				return nil, nil, false
 			}
-			add(to, colons, int32(n), c)
+			add(h, to, colons, int32(n), c)
 		}
 	}
 	for i := range open {
@@ -367,6 +590,9 @@ func walkCells(globs [][]token, actions bool, walked []bool, avoid map[string]in
 	}
 	return out, taken, true
 }
+
+// withoutStars makes a pattern of a condition a value that it matches.
+var withoutStars = strings.NewReplacer("*", "", "?", "x")
 
 // valueCells returns values of a condition key that stand for all values: for
 // every possible outcome of the conditions together one value is there.
@@ -386,10 +612,10 @@ func valueCells(conds []*Condition, limit int, work *budget) (values []string, o
 	}
 	switch fam {
 	case famString:
-		var globs [][]token
+		var globs []glob
 		for _, c := range conds {
 			for _, v := range c.Values {
-				globs = append(globs, tokens(v, !strings.HasSuffix(c.Operator, "Like"), strings.Contains(c.Operator, "IgnoreCase")))
+				globs = append(globs, newGlob(v, !strings.HasSuffix(c.Operator, "Like"), strings.Contains(c.Operator, "IgnoreCase")))
 			}
 		}
 		cells, ok := globCells(globs, false, limit, work)
@@ -401,7 +627,7 @@ func valueCells(conds []*Condition, limit int, work *budget) (values []string, o
 		for _, c := range conds {
 			for _, v := range c.Values {
 				if strings.HasSuffix(c.Operator, "Like") {
-					v = strings.NewReplacer("*", "", "?", "x").Replace(v)
+					v = withoutStars.Replace(v)
 				}
 				if len(values) < 200 {
 					add(v)

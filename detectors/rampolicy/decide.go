@@ -3,6 +3,7 @@ package rampolicy
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -24,8 +25,9 @@ type pattern struct {
 // pair, the statements of the old document come first.
 type statement struct {
 	*Statement
-	isNew   bool // of the new document
-	suspect bool // an Allow that only new has, or a Deny that only old has
+	isNew   bool   // of the new document
+	suspect bool   // an Allow that only new has, or a Deny that only old has
+	normal  string // normalText
 	pats    [dimensions][]int
 	not     [dimensions]bool
 	any     [dimensions]bool
@@ -46,22 +48,38 @@ type class struct {
 }
 
 // analysis compares two documents under one reading: what does new allow that
-// old refuses?
+// old refuses? turn exchanges the two.
 type analysis struct {
-	read     Reading
-	stmts    []statement
-	patterns [dimensions][]pattern
-	cells    [dimensions][]cell
-	classes  [dimensions][]class
-	keys     map[string][]string // condition key → values that stand for all
-	opaque   map[*Condition]bool
-	memo     map[string]*outcome
-	texts    [dimensions]map[string]bitset // matchesText, remembered
-	covered  [dimensions][]bitset          // covers, remembered
-	users    [dimensions][]bitset          // by pattern: the statements that have it
-	work     *budget
-	found    bool   // something expands
-	unknown  string // why the analysis could not be finished
+	read    Reading
+	stmts   []statement
+	dims    [dimensions]*dimension // shared by readings that do not differ in them
+	keys    map[string][]string    // condition key → values that stand for all
+	sets    setIndex               // sets of statements, numbering outcomes
+	memo    []*outcome
+	slab    slab // of sets of statements
+	work    *budget
+	found   bool   // something expands
+	unknown string // why the analysis could not be finished
+}
+
+// dimension is what is known of one dimension of a pair of documents.
+type dimension struct {
+	fold     bool // texts are compared in lower case
+	numbers  map[string]int
+	patterns []pattern
+	globs    []glob   // patterns, made ready
+	several  []int    // the patterns that match more than one text
+	users    []bitset // by pattern: the statements that have it
+	ready    bool
+	stuck    bool // the cells are more than can be worked out
+	cells    []cell
+	rest     rune     // a character that no pattern names; 0 when not looked for
+	index    setIndex // of the cells' patterns
+	classes  []class
+	classOf  []int          // by cell
+	places   map[string]int // cellOf, remembered
+	known    []int          // the cells of the known actions
+	covered  []bitset       // covers, remembered
 }
 
 // outcome is what is known of one set of matching statements.
@@ -77,35 +95,66 @@ type outcome struct {
 // control policies and cannot be detached.
 var fullAllow = Statement{Actions: []string{"*"}, Resources: []string{"*"}, AnyPrinc: true}
 
-func newAnalysis(old, new *Document, kind Kind, read Reading, work *budget) *analysis {
-	a := &analysis{read: read, work: work, memo: map[string]*outcome{}, keys: map[string][]string{}, opaque: map[*Condition]bool{}}
-	numbers := [dimensions]map[string]int{{}, {}, {}}
+// analyses returns one analysis for every reading that can differ for these
+// documents.
+func analyses(old, new *Document, kind Kind) []*analysis {
+	var out []*analysis
+	for _, read := range readings(old, new) {
+		out = append(out, newAnalysis(old, new, kind, read, out))
+	}
+	return out
+}
+
+// newAnalysis reads two documents. What is the same as in one of others, of
+// the same documents, is taken from there. It has nothing to spend yet.
+func newAnalysis(old, new *Document, kind Kind, read Reading, others []*analysis) *analysis {
+	a := &analysis{read: read, keys: map[string][]string{}, work: &budget{}}
+	for dim := range dimensions {
+		for _, o := range others {
+			if o.read.ColonApart == read.ColonApart && dim == dimAction || o.read.FoldResource == read.FoldResource && dim != dimAction {
+				a.dims[dim] = o.dims[dim]
+			}
+		}
+		if a.dims[dim] == nil {
+			a.dims[dim] = &dimension{fold: dim == dimAction || read.FoldResource, numbers: map[string]int{}, places: map[string]int{}}
+		}
+	}
 	number := func(dim int, text, glob string) int {
-		if dim != dimAction && read.FoldResource {
+		d := a.dims[dim]
+		if d.fold && dim != dimAction {
 			glob = strings.ToLower(glob)
 		}
-		i, ok := numbers[dim][glob]
+		i, ok := d.numbers[glob]
 		if !ok {
-			i = len(a.patterns[dim])
-			numbers[dim][glob] = i
-			a.patterns[dim] = append(a.patterns[dim], pattern{text: text, glob: glob})
+			i = len(d.patterns)
+			d.numbers[glob] = i
+			d.patterns = append(d.patterns, pattern{text: text, glob: glob})
+			d.globs = append(d.globs, newGlob(glob, false, false))
+			if d.globs[i].form != formLiteral {
+				d.several = append(d.several, i)
+			}
 		}
 		return i
 	}
+	a.stmts = make([]statement, 0, len(old.Statements)+len(new.Statements)+2)
 	add := func(s *Statement, isNew bool) {
 		st := statement{Statement: s, isNew: isNew}
-		for _, p := range s.Actions {
-			if read.ColonApart && spansColon(p) {
+		room := make([]int, 0, len(s.Actions)+len(s.Resources)+len(s.Principals))
+		for j, lower := range s.lowered() {
+			if read.ColonApart && spansColon(lower) {
 				continue
 			}
-			st.pats[dimAction] = append(st.pats[dimAction], number(dimAction, p, strings.ToLower(p)))
+			room = append(room, number(dimAction, s.Actions[j], lower))
 		}
+		n := len(room)
 		for _, p := range s.Resources {
-			st.pats[dimResource] = append(st.pats[dimResource], number(dimResource, p, p))
+			room = append(room, number(dimResource, p, p))
 		}
+		m := len(room)
 		for _, p := range s.Principals {
-			st.pats[dimPrincipal] = append(st.pats[dimPrincipal], number(dimPrincipal, p.Value, CanonicalPrincipal(p)))
+			room = append(room, number(dimPrincipal, p.Value, CanonicalPrincipal(p)))
 		}
+		st.pats = [dimensions][]int{room[:n:n], room[n:m:m], room[m:]}
 		st.not = [dimensions]bool{s.NotAction, s.NotResrc, s.NotPrinc}
 		st.any = [dimensions]bool{false, s.AnyResrc, s.AnyPrinc}
 		a.stmts = append(a.stmts, st)
@@ -118,23 +167,36 @@ func newAnalysis(old, new *Document, kind Kind, read Reading, work *budget) *ana
 			add(&d.Statements[j], i == 1)
 		}
 	}
+	a.slab.words = len(newBitset(len(a.stmts)))
+	for i := range a.stmts {
+		a.stmts[i].normal = a.stmts[i].normalText()
+	}
 	a.suspects()
 	return a
+}
+
+// turn makes the analysis that of the other direction.
+func (a *analysis) turn() {
+	for i := range a.stmts {
+		a.stmts[i].isNew = !a.stmts[i].isNew
+	}
+	a.sets, a.memo = setIndex{}, nil
+	a.found, a.unknown = false, ""
+	a.suspects()
 }
 
 // suspects marks the statements through which something can become allowed:
 // if a request is newly allowed by an Allow that old has too, then old must
 // have refused it by a Deny, and new cannot have that one.
 func (a *analysis) suspects() {
-	have := [2]map[string]bool{{}, {}}
-	keys := make([]string, len(a.stmts))
+	var have [2]map[string]bool
+	have[0], have[1] = make(map[string]bool, len(a.stmts)), make(map[string]bool, len(a.stmts))
 	for i := range a.stmts {
-		keys[i] = a.stmts[i].normal()
-		have[bit(a.stmts[i].isNew)][keys[i]] = true
+		have[bit(a.stmts[i].isNew)][a.stmts[i].normal] = true
 	}
 	for i := range a.stmts {
 		s := &a.stmts[i]
-		s.suspect = s.isNew != s.Deny && !have[bit(!s.isNew)][keys[i]]
+		s.suspect = s.isNew != s.Deny && !have[bit(!s.isNew)][s.normal]
 	}
 }
 
@@ -145,28 +207,30 @@ func bit(b bool) int {
 	return 0
 }
 
-// normal is a text that is equal for statements that are equal but for order,
-// repetition and spelling.
-func (s *statement) normal() string {
-	var b strings.Builder
-	b.WriteByte("AD"[bit(s.Deny)])
+// normalText is equal for statements that are equal but for order, repetition
+// and spelling.
+func (s *statement) normalText() string {
+	b := make([]byte, 0, 64)
+	b = append(b, "AD"[bit(s.Deny)])
+	var list []int
 	for dim := range dimensions {
-		list := slices.Clone(s.pats[dim])
+		b = append(b, ' ', '|', "+-"[bit(s.not[dim])], ".*"[bit(s.any[dim])])
+		list = append(list[:0], s.pats[dim]...)
 		slices.Sort(list)
-		b.WriteString(" |")
-		b.WriteByte("+-"[bit(s.not[dim])])
-		b.WriteByte(".*"[bit(s.any[dim])])
 		for _, n := range slices.Compact(list) {
-			b.WriteByte(' ')
-			b.WriteString(itoa(n))
+			b = strconv.AppendInt(append(b, ' '), int64(n), 10)
 		}
 	}
-	var conds []string
-	for i := range s.Conditions {
-		conds = append(conds, s.Conditions[i].id())
+	b = append(b, ' ', '|')
+	if len(s.Conditions) > 0 {
+		var conds []string
+		for i := range s.Conditions {
+			conds = append(conds, s.Conditions[i].id())
+		}
+		slices.Sort(conds)
+		b = append(b, strings.Join(slices.Compact(conds), "\x00")...)
 	}
-	slices.Sort(conds)
-	return b.String() + " |" + strings.Join(slices.Compact(conds), "\x00")
+	return string(b)
 }
 
 func itoa(n int) string {
@@ -184,65 +248,64 @@ func (a *analysis) anySuspect() bool {
 // prepare builds cells and classes. It reports false when a bound was hit.
 func (a *analysis) prepare() bool {
 	for dim := range dimensions {
-		globs := make([][]token, len(a.patterns[dim]))
-		for i, p := range a.patterns[dim] {
-			globs[i] = tokens(p.glob, false, false)
+		d := a.dims[dim]
+		if !d.ready {
+			d.ready = true
+			cells, ok := globCells(d.globs, dim == dimAction, maxStates, a.work)
+			if d.stuck = !ok; ok {
+				d.cells = cells
+				a.classify(dim)
+			}
 		}
-		cells, ok := globCells(globs, dim == dimAction, maxStates, a.work)
-		if !ok {
+		if d.stuck {
 			a.unknown = "the patterns overlap in more ways than can be looked at"
 			return false
-		}
-		a.cells[dim] = cells
-		byMatch := map[string]int{}
-		for n, c := range cells {
-			m := a.matchesSet(dim, c.match)
-			k := m.key()
-			i, ok := byMatch[k]
-			if !ok {
-				i = len(a.classes[dim])
-				byMatch[k] = i
-				a.classes[dim] = append(a.classes[dim], class{match: m})
-			}
-			a.classes[dim][i].cells = append(a.classes[dim][i].cells, n)
 		}
 	}
 	return true
 }
 
-// matches returns the statements whose part of a dimension matches, given the
-// patterns that do.
-func (a *analysis) matches(dim int, has func(pattern int) bool) bitset {
-	out := newBitset(len(a.stmts))
-	for i := range a.stmts {
-		s := &a.stmts[i]
-		if s.any[dim] || slices.ContainsFunc(s.pats[dim], has) != s.not[dim] {
-			out.set(i)
+// classify puts the cells of a dimension into classes.
+func (a *analysis) classify(dim int) {
+	d := a.dims[dim]
+	d.classOf = make([]int, len(d.cells))
+	m := newBitset(len(a.stmts))
+	var numbers setIndex
+	for n, c := range d.cells {
+		d.index.add(c.match)
+		a.matchesSet(m, dim, c.match)
+		i := numbers.find(m)
+		if i < 0 {
+			set := a.slab.clone(m)
+			i = numbers.add(set)
+			d.classes = append(d.classes, class{match: set})
 		}
+		d.classes[i].cells = append(d.classes[i].cells, n)
+		d.classOf[n] = i
 	}
-	return out
 }
 
-// matchesSet is matches for the patterns of a cell: it looks at those alone
-// that match, of what may be thousands.
-func (a *analysis) matchesSet(dim int, match bitset) bitset {
-	if a.users[dim] == nil {
-		a.users[dim] = make([]bitset, len(a.patterns[dim]))
-		for p := range a.users[dim] {
-			a.users[dim][p] = newBitset(len(a.stmts))
+// matchesSet puts into out the statements whose part of a dimension matches,
+// given the patterns that do.
+func (a *analysis) matchesSet(out bitset, dim int, match bitset) {
+	d := a.dims[dim]
+	if d.users == nil {
+		d.users = make([]bitset, len(d.patterns))
+		for p := range d.users {
+			d.users[p] = a.slab.set()
 		}
 		for i := range a.stmts {
 			for _, p := range a.stmts[i].pats[dim] {
-				a.users[dim][p].set(i)
+				d.users[p].set(i)
 			}
 		}
 	}
-	out := newBitset(len(a.stmts))
+	clear(out)
 	match.each(func(p int) {
-		if p >= len(a.users[dim]) {
+		if p >= len(d.users) {
 			return // a pattern of no statement
 		}
-		for i, w := range a.users[dim][p] {
+		for i, w := range d.users[p] {
 			out[i] |= w
 		}
 	})
@@ -254,43 +317,58 @@ func (a *analysis) matchesSet(dim int, match bitset) bitset {
 			out[i/64] &^= 1 << (i % 64)
 		}
 	}
-	return out
 }
 
-// matchesText is matches for one text. The same few texts are asked for many
-// times.
-func (a *analysis) matchesText(dim int, text string) bitset {
-	if b, ok := a.texts[dim][text]; ok {
-		return b
+// patternsOf returns the patterns that match a text.
+func (d *dimension) patternsOf(text string) bitset {
+	if d.fold {
+		text = strings.ToLower(text)
 	}
-	folded := text
-	if dim == dimAction || a.read.FoldResource {
-		folded = strings.ToLower(text)
+	has := newBitset(len(d.patterns))
+	if p, ok := d.numbers[text]; ok && d.globs[p].form == formLiteral {
+		has.set(p)
 	}
-	has := newBitset(len(a.patterns[dim]))
-	for p := range a.patterns[dim] {
-		if Match(a.patterns[dim][p].glob, folded) {
+	for _, p := range d.several {
+		if d.globs[p].match(text) {
 			has.set(p)
 		}
 	}
-	b := a.matches(dim, has.has)
-	if a.texts[dim] == nil {
-		a.texts[dim] = make(map[string]bitset)
+	return has
+}
+
+// cellOf returns the cell that a text lies in, or -1. The same few texts are
+// asked for many times.
+func (d *dimension) cellOf(text string) int {
+	n, ok := d.places[text]
+	if !ok {
+		n = d.index.find(d.patternsOf(text))
+		d.places[text] = n
 	}
-	a.texts[dim][text] = b
-	return b
+	return n
+}
+
+// matchesText returns the statements whose part of a dimension matches a text.
+func (a *analysis) matchesText(dim int, text string) bitset {
+	d := a.dims[dim]
+	if len(d.cells) > 0 {
+		if n := d.cellOf(text); n >= 0 {
+			return d.classes[d.classOf[n]].match
+		}
+	}
+	out := a.slab.set()
+	a.matchesSet(out, dim, d.patternsOf(text))
+	return out
 }
 
 // at returns what is known of the requests that exactly these statements
 // match, conditions aside.
 func (a *analysis) at(match bitset) *outcome {
-	k := match.key()
-	o := a.memo[k]
-	if o == nil {
-		o = &outcome{}
-		a.memo[k] = o
+	n := a.sets.find(match)
+	if n < 0 {
+		n = a.sets.add(a.slab.clone(match))
+		a.memo = append(a.memo, &outcome{})
 	}
-	return o
+	return a.memo[n]
 }
 
 // expandsAt decides for one set of matching statements whether there is a
@@ -536,12 +614,8 @@ type combo struct {
 	out   *outcome
 }
 
-// expanding returns all combinations of classes that expand, in a fixed
-// order.
-func (a *analysis) expanding() []combo { return a.search(false) }
-
-// search is expanding, or only as far as the first combination; found says
-// whether there is one.
+// search returns all combinations of classes that expand, in a fixed order, or
+// goes only as far as the first one. Then found says whether there is one.
 func (a *analysis) search(first bool) []combo {
 	if !a.anySuspect() || !a.prepare() {
 		return nil
@@ -556,11 +630,11 @@ func (a *analysis) search(first bool) []combo {
 	var out []combo
 	xy, m := newBitset(len(a.stmts)), newBitset(len(a.stmts))
 	combos := 0
-	for i, x := range a.classes[dimAction] {
+	for i, x := range a.dims[dimAction].classes {
 		if !x.match.meets(suspects) {
 			continue
 		}
-		for j, y := range a.classes[dimResource] {
+		for j, y := range a.dims[dimResource].classes {
 			if combos++; combos > maxCombos || !a.work.spend(4) {
 				a.unknown = "the statements combine in more ways than can be looked at"
 				return out
@@ -568,7 +642,7 @@ func (a *analysis) search(first bool) []combo {
 			if xy.setAnd(x.match, y.match); !xy.meets(suspects) {
 				continue
 			}
-			for k, z := range a.classes[dimPrincipal] {
+			for k, z := range a.dims[dimPrincipal].classes {
 				if combos++; combos > maxCombos || !a.work.spend(12) {
 					a.unknown = "the statements combine in more ways than can be looked at"
 					return out

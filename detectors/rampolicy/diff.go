@@ -2,6 +2,7 @@ package rampolicy
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,7 +107,8 @@ func Diff(old, new *Document, opts Options) Result {
 		r.summarise(opts)
 		return r
 	}
-	gained, gainedUnknown, split := direction(old, new, opts)
+	readings := analyses(old, new, opts.Kind)
+	gained, gainedUnknown, split := direction(readings, old, new, opts)
 	if gainedUnknown != "" && len(gained) == 0 {
 		if q, _, ok := byExample(old, new, opts.Kind); ok {
 			f := exampleFinding(q, &opts)
@@ -116,7 +118,10 @@ func Diff(old, new *Document, opts Options) Result {
 	}
 	back := opts
 	back.removed = true
-	lost, lostUnknown, _ := direction(new, old, back)
+	for _, a := range readings {
+		a.turn()
+	}
+	lost, lostUnknown, _ := direction(readings, new, old, back)
 	for i := range lost {
 		// What a change takes away is no threat.
 		lost[i].Severity, lost[i].Paths = Info, nil
@@ -226,14 +231,16 @@ func readings(old, new *Document) []Reading {
 
 func hasUpper(s string) bool { return strings.IndexFunc(s, unicode.IsUpper) >= 0 }
 
-// direction finds what new allows and old does not. split says that the
-// readings disagree.
-func direction(old, new *Document, opts Options) (out []Finding, unknown string, split bool) {
+// direction finds what new allows and old does not. Of readings after the first
+// under which something is, only what is worse than all before is added: they
+// mostly tell the same again. split says that the readings disagree.
+func direction(readings []*analysis, old, new *Document, opts Options) (out []Finding, unknown string, split bool) {
 	yes, no := 0, 0
+	told := map[toldCombo]bool{}
 	work := &budget{left: maxWork}
-	for _, read := range readings(old, new) {
-		a := newAnalysis(old, new, opts.Kind, read, work)
-		combos := a.expanding()
+	for _, a := range readings {
+		a.work = work
+		combos := a.search(false)
 		if a.unknown != "" {
 			unknown = a.unknown
 		}
@@ -242,11 +249,46 @@ func direction(old, new *Document, opts Options) (out []Finding, unknown string,
 			no++
 			continue
 		}
-		if yes++; yes == 1 {
-			out = a.findings(old, new, sure, opts)
+		yes++
+		if len(readings) > 1 && (!a.unlike(sure, told) || yes > 1 && opts.removed) {
+			continue
+		}
+		worst := None
+		for _, f := range out {
+			worst = max(worst, f.Severity)
+		}
+		for _, f := range a.findings(old, new, sure, opts) {
+			if yes == 1 {
+				out = append(out, f)
+			} else if f.Severity > worst {
+				out, split = append(out, f), true
+			}
 		}
 	}
-	return out, unknown, yes > 0 && no > 0
+	slices.SortStableFunc(out, byWeight)
+	return out, unknown, split || yes > 0 && no > 0
+}
+
+// unlike says whether some of the combinations are not among those that were
+// told under a reading with the same cells, and adds them.
+func (a *analysis) unlike(combos []combo, told map[toldCombo]bool) (fresh bool) {
+	for _, c := range combos {
+		t := toldCombo{a.dims, c.class}
+		fresh = fresh || !told[t]
+		told[t] = true
+	}
+	return fresh
+}
+
+// toldCombo is a combination of classes that expands under some reading.
+type toldCombo struct {
+	dims  [dimensions]*dimension
+	class [dimensions]int
+}
+
+// byWeight puts the worst findings first.
+func byWeight(x, y Finding) int {
+	return cmp.Or(cmp.Compare(y.Severity, x.Severity), cmp.Compare(len(y.Paths), len(x.Paths)))
 }
 
 // Compare is the verdict of Diff alone, without a word of why: it stops at the
@@ -262,10 +304,11 @@ func Compare(old, new *Document, kind Kind) Verdict {
 	if old.equalText(new) {
 		return Equivalent
 	}
-	look := func(old, new *Document) (found, unknown bool) {
+	readings := analyses(old, new, kind)
+	look := func() (found, unknown bool) {
 		work := &budget{left: maxWork}
-		for _, read := range readings(old, new) {
-			a := newAnalysis(old, new, kind, read, work)
+		for _, a := range readings {
+			a.work = work
 			a.search(true)
 			found, unknown = found || a.found, unknown || a.unknown != ""
 			if found {
@@ -274,14 +317,17 @@ func Compare(old, new *Document, kind Kind) Verdict {
 		}
 		return found, unknown
 	}
-	gained, gainedUnknown := look(old, new)
+	gained, gainedUnknown := look()
 	if !gained && gainedUnknown {
 		_, _, gained = byExample(old, new, kind)
 	}
 	if !gained && (gainedUnknown || doubtful(old, new, kind)) {
 		return Unknown
 	}
-	lost, lostUnknown := look(new, old)
+	for _, a := range readings {
+		a.turn()
+	}
+	lost, lostUnknown := look()
 	switch {
 	case gained && lost:
 		return Changes
@@ -314,15 +360,15 @@ func doubtful(old, new *Document, kind Kind) bool {
 	}
 	// Nothing expands where no statement can make it so, and where the most
 	// that new can allow is in the least that old did.
-	return (old.Templated || new.Templated) && newAnalysis(old, new, kind, Reading{}, &budget{}).anySuspect() && mayExpand(old.bounds(false), new.bounds(true), kind)
+	return (old.Templated || new.Templated) && newAnalysis(old, new, kind, Reading{}, nil).anySuspect() && mayExpand(old.bounds(false), new.bounds(true), kind)
 }
 
 // mayExpand says whether new allows something that old does not, or whether
 // that could not be found out: a verdict without words.
 func mayExpand(old, new *Document, kind Kind) bool {
 	work := &budget{left: maxWork}
-	for _, read := range readings(old, new) {
-		a := newAnalysis(old, new, kind, read, work)
+	for _, a := range analyses(old, new, kind) {
+		a.work = work
 		if a.search(true); a.found || a.unknown != "" {
 			return true
 		}
@@ -391,6 +437,7 @@ func (a *analysis) findings(old, new *Document, combos []combo, opts Options) []
 	// By action class and cause first, then classes with equal parts together.
 	parts := map[int]map[string]*part{}
 	var order []int
+	var buf []byte
 	for _, c := range combos {
 		cause, reasons, before := a.why(c)
 		act := c.class[dimAction]
@@ -398,7 +445,14 @@ func (a *analysis) findings(old, new *Document, combos []combo, opts Options) []
 			parts[act] = map[string]*part{}
 			order = append(order, act)
 		}
-		k := fmt.Sprint(cause, reasons, before)
+		buf = append(buf[:0], cause...)
+		for _, list := range [][]int{reasons, before} {
+			buf = binary.AppendUvarint(buf, uint64(len(list)))
+			for _, i := range list {
+				buf = binary.AppendUvarint(buf, uint64(i))
+			}
+		}
+		k := string(buf)
 		if parts[act][k] == nil {
 			parts[act][k] = &part{cause: cause, reasons: reasons, before: before}
 		}
@@ -414,10 +468,11 @@ func (a *analysis) findings(old, new *Document, combos []combo, opts Options) []
 		slices.Sort(names)
 		for _, k := range names {
 			p := parts[act][k]
-			id := k
+			buf = append(buf[:0], k...)
 			for _, c := range p.pairs {
-				id += fmt.Sprintf("|%d,%d", c.class[dimResource], c.class[dimPrincipal])
+				buf = binary.AppendUvarint(binary.AppendUvarint(buf, uint64(c.class[dimResource])), uint64(c.class[dimPrincipal]))
 			}
+			id := string(buf)
 			g := groups[id]
 			if g == nil {
 				g = &group{cause: p.cause, reasons: p.reasons, before: p.before, pairs: p.pairs}
@@ -428,14 +483,12 @@ func (a *analysis) findings(old, new *Document, combos []combo, opts Options) []
 		}
 	}
 	t := &teller{a: a, old: old, new: new, opts: opts}
-	t.load()
+	t.load(combos)
 	out := make([]Finding, 0, len(keys))
 	for _, k := range keys {
 		out = append(out, t.finding(groups[k]))
 	}
-	slices.SortStableFunc(out, func(x, y Finding) int {
-		return cmp.Or(cmp.Compare(y.Severity, x.Severity), cmp.Compare(len(y.Paths), len(x.Paths)))
-	})
+	slices.SortStableFunc(out, byWeight)
 	return out
 }
 

@@ -78,8 +78,8 @@ func (s *Statement) matches(q *Request, read Reading) bool {
 		return t
 	}
 	action := strings.ToLower(q.Action)
-	if slices.ContainsFunc(s.Actions, func(p string) bool {
-		return Match(strings.ToLower(p), action) && !(read.ColonApart && spansColon(p))
+	if slices.ContainsFunc(s.lowered(), func(p string) bool {
+		return Match(p, action) && !(read.ColonApart && spansColon(p))
 	}) == s.NotAction {
 		return false
 	}

@@ -15,7 +15,7 @@ func byExample(old, new *Document, kind Kind) (q *Request, read Reading, found b
 	}
 	tries := 0
 	for _, read := range readings(old, new) {
-		a := newAnalysis(old, new, kind, read, &budget{})
+		a := newAnalysis(old, new, kind, read, nil)
 		for i := range a.stmts {
 			s := &a.stmts[i]
 			if !s.suspect {

@@ -1,6 +1,7 @@
 package rampolicy
 
 import (
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -37,10 +38,88 @@ func Match(pattern, text string) bool {
 	return p == len(pattern)
 }
 
+// The forms of globs. Most of what real documents hold is literals and
+// prefixes, whose cells need no search.
+const (
+	formLiteral = iota // one text
+	formPrefix         // all that begins with the lead
+	formAll            // every text
+	formOther
+)
+
+// glob is a pattern made ready to be matched and split.
+type glob struct {
+	form int
+	lead string  // what stands before the first wildcard
+	toks []token // nil until needed, but for formOther
+}
+
+// newGlob reads a pattern. A literal has no wildcards, and a folded one
+// matches in either letter case.
+func newGlob(text string, literal, fold bool) glob {
+	if fold && strings.IndexFunc(text, func(r rune) bool { return unicode.SimpleFold(r) != r }) >= 0 {
+		g := glob{form: formOther, toks: tokens(text, literal, true)}
+		g.lead = leadOf(g.toks)
+		return g
+	}
+	i := -1
+	if !literal {
+		i = strings.IndexAny(text, "*?")
+	}
+	if i < 0 {
+		return glob{form: formLiteral, lead: text}
+	}
+	g := glob{form: formOther, lead: text[:i]}
+	if strings.Trim(text[i:], "*") == "" {
+		if g.form = formPrefix; i == 0 {
+			g.form = formAll
+		}
+		return g
+	}
+	g.toks = tokens(text, false, false)
+	return g
+}
+
+// match says whether the glob matches the whole of a text.
+func (g *glob) match(text string) bool {
+	switch g.form {
+	case formLiteral:
+		return text == g.lead
+	case formPrefix:
+		return strings.HasPrefix(text, g.lead)
+	case formAll:
+		return true
+	}
+	return strings.HasPrefix(text, g.lead) && matchTokens(g.toks, text)
+}
+
+// split returns the elements of the glob.
+func (g *glob) split() []token {
+	if g.toks == nil {
+		g.toks = tokens(g.lead, true, false)
+		if g.form != formLiteral {
+			g.toks = append(g.toks, token{kind: '*'})
+		}
+	}
+	return g.toks
+}
+
 // token is one element of a glob.
 type token struct {
 	kind byte // 'l' a letter, 'f' a letter in either case, '?' any one, '*' any run
 	r    rune
+}
+
+// leadOf returns the letters that a glob begins with.
+func leadOf(toks []token) string {
+	var b strings.Builder
+	for _, t := range toks {
+		if t.kind != 'l' {
+			break
+		}
+		b.WriteRune(t.r)
+	}
+	return b.String()
 }
 
 // tokens splits a pattern; runs of '*' are one. A literal has no wildcards, and

@@ -10,7 +10,7 @@ import (
 func (t *teller) broad(action string, cells bitset) bool {
 	for _, account := range t.accounts {
 		for _, res := range anyResource(action, account) {
-			if n := t.cell(dimResource, res); n >= 0 && cells.has(n) {
+			if n := t.a.dims[dimResource].cellOf(res); n >= 0 && cells.has(n) {
 				return true
 			}
 		}
@@ -21,13 +21,13 @@ func (t *teller) broad(action string, cells bitset) bool {
 // everything says whether a finding is about actions that nobody has thought
 // of yet, on resources nobody has thought of.
 func (t *teller) everything(regions *[dimensions]region) bool {
-	n := t.cell(dimAction, arbitrary+":"+arbitrary)
-	m := t.cell(dimResource, "acs:"+arbitrary+":*:"+arbitrary+":"+arbitrary)
+	n := t.a.dims[dimAction].cellOf(arbitrary + ":" + arbitrary)
+	m := t.a.dims[dimResource].cellOf("acs:" + arbitrary + ":*:" + arbitrary + ":" + arbitrary)
 	return n >= 0 && m >= 0 && regions[dimAction].cells.has(n) && regions[dimResource].cells.has(m)
 }
 
 // severity applies the table: the worst of what the region holds.
-func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, acts []Action) Severity {
+func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, acts []int) Severity {
 	worst := Low
 	raise := func(s Severity) { worst = max(worst, s) }
 	mfa := slices.ContainsFunc(f.Conditions, func(c string) bool { return strings.HasPrefix(c, "MFA no longer required") })
@@ -36,7 +36,7 @@ func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, act
 
 	switch t.opts.Kind {
 	case Trust, Resource:
-		if n := t.cell(dimAction, "sts:AssumeRole"); t.opts.Kind == Trust && (n < 0 || !regions[dimAction].cells.has(n)) {
+		if n := t.a.dims[dimAction].cellOf("sts:AssumeRole"); t.opts.Kind == Trust && (n < 0 || !regions[dimAction].cells.has(n)) {
 			return Low // it lets nobody in by itself
 		}
 		for _, p := range t.reached(g, regions[dimPrincipal].cells) {
@@ -79,7 +79,8 @@ func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, act
 	// Where the same was allowed under another condition before, losing that
 	// is what counts, not the action.
 	if !dropped {
-		for _, act := range acts {
+		for _, i := range acts {
+			act := &catalogue[i]
 			if act.Class == ClassNone {
 				continue
 			}
@@ -128,7 +129,7 @@ func (t *teller) plain(regions *[dimensions]region) Severity {
 	for _, n := range r.names {
 		reads = reads && onlyReads(n)
 	}
-	star := t.cell(dimResource, "acs:"+arbitrary+":*:"+arbitrary+":"+arbitrary)
+	star := t.a.dims[dimResource].cellOf("acs:" + arbitrary + ":*:" + arbitrary + ":" + arbitrary)
 	if !reads && star >= 0 && regions[dimResource].cells.has(star) {
 		return Medium
 	}
@@ -214,7 +215,7 @@ var (
 )
 
 // sentence tells the finding: who may now do what on what, when, and why.
-func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, known []Action, examples, conditionsZH []string) {
+func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, examples, conditionsZH []string) {
 	acts := regions[dimAction].words()
 	what, whatZH := listOf(acts, 5), listZH(acts, 5)
 	res, resZH := listOf(f.Resources, 3), listZH(f.Resources, 3)
@@ -236,10 +237,8 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 	named := map[Class]bool{}
 	for _, e := range examples[:min(len(examples), 6)] {
 		class := ClassNone
-		for _, k := range known {
-			if k.Name == e {
-				class = k.Class
-			}
+		if i, ok := byLower[strings.ToLower(e)]; ok && i < len(catalogue) {
+			class = catalogue[i].Class
 		}
 		w, z := e, e
 		if class != ClassNone && !named[class] && len(examples) > 3 {
@@ -260,7 +259,7 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, kno
 	if t.opts.removed {
 		now, nowZH = "may no longer", "不再可"
 	}
-	assume := t.cell(dimAction, "sts:AssumeRole")
+	assume := t.a.dims[dimAction].cellOf("sts:AssumeRole")
 	assumes := assume >= 0 && regions[dimAction].cells.has(assume)
 	say := func(what, whatZH string) (en, zh string) {
 		switch {

@@ -2,31 +2,32 @@ package rampolicy
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"strings"
 )
 
 // covers returns the cells of a dimension that a pattern matches.
 func (a *analysis) covers(dim, pat int) bitset {
-	if a.covered[dim] == nil {
-		a.covered[dim] = make([]bitset, len(a.patterns[dim]))
-	}
-	if b := a.covered[dim][pat]; b != nil {
-		return b
-	}
-	out := newBitset(len(a.cells[dim]))
-	a.covered[dim][pat] = out
-	for n, c := range a.cells[dim] {
-		if c.match.has(pat) {
-			out.set(n)
+	d := a.dims[dim]
+	if d.covered == nil {
+		s := slab{words: len(newBitset(len(d.cells)))}
+		d.covered = make([]bitset, len(d.patterns))
+		for p := range d.covered {
+			d.covered[p] = s.set()
+		}
+		for n, c := range d.cells {
+			c.match.each(func(p int) { d.covered[p].set(n) })
 		}
 	}
-	return out
+	return d.covered[pat]
 }
 
 func (b bitset) count() int {
 	n := 0
-	b.each(func(int) { n++ })
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
 	return n
 }
 
@@ -46,6 +47,13 @@ func (b bitset) minus(o bitset) bitset {
 		out[i] = b[i] &^ o[i]
 	}
 	return out
+}
+
+// take removes the members of o.
+func (b bitset) take(o bitset) {
+	for i := range b {
+		b[i] &^= o[i]
+	}
 }
 
 func (b bitset) or(o bitset) bitset {
@@ -69,9 +77,9 @@ type region struct {
 // prefer come first. allowed says, for cells outside, that new allows them, so
 // that they were allowed before; render writes a pattern.
 func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell int) bool, render func(string) string) region {
-	r := region{cells: cells, whole: true, all: cells.count() == len(a.cells[dim])}
-	total := newBitset(len(a.cells[dim]))
-	for n := range a.cells[dim] {
+	r := region{cells: cells, whole: true, all: cells.count() == len(a.dims[dim].cells)}
+	total := newBitset(len(a.dims[dim].cells))
+	for n := range a.dims[dim].cells {
 		total.set(n)
 	}
 	type cand struct {
@@ -80,28 +88,38 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 		n     int
 		pref  bool
 	}
-	pats := make([]cand, len(a.patterns[dim]))
-	for p := range a.patterns[dim] {
+	pats := make([]cand, len(a.dims[dim].patterns))
+	for p := range pats {
 		c := a.covers(dim, p)
-		pats[p] = cand{pat: p, cells: c, n: c.count(), pref: slices.Contains(prefer, p)}
+		pats[p] = cand{pat: p, cells: c, n: c.count()}
+	}
+	for _, p := range prefer {
+		pats[p].pref = true
 	}
 	// Wider patterns first; of equal ones those of the statement itself.
-	order := slices.Clone(pats)
-	slices.SortStableFunc(order, func(x, y cand) int {
-		return cmp.Or(cmp.Compare(y.n, x.n), cmp.Compare(bit(y.pref), bit(x.pref)), strings.Compare(a.patterns[dim][x.pat].text, a.patterns[dim][y.pat].text))
-	})
-	left := cells
-	var full []cand
-	for _, c := range order {
-		if c.n == 0 || !c.cells.within(cells) || c.cells.and(left).empty() {
-			continue
+	widest := func(fits func(*cand) bool) []*cand {
+		var list []*cand
+		for i := range pats {
+			if c := &pats[i]; c.n > 0 && fits(c) {
+				list = append(list, c)
+			}
 		}
-		full = append(full, c)
-		left = left.minus(c.cells)
+		slices.SortFunc(list, func(x, y *cand) int {
+			return cmp.Or(cmp.Compare(y.n, x.n), cmp.Compare(bit(y.pref), bit(x.pref)), strings.Compare(a.dims[dim].patterns[x.pat].text, a.dims[dim].patterns[y.pat].text), cmp.Compare(x.pat, y.pat))
+		})
+		return list
 	}
-	slices.SortStableFunc(full, func(x, y cand) int { return cmp.Compare(x.pat, y.pat) })
+	left := slices.Clone(cells)
+	var full []*cand
+	for _, c := range widest(func(c *cand) bool { return c.cells.within(cells) }) {
+		if c.cells.meets(left) {
+			full = append(full, c)
+			left.take(c.cells)
+		}
+	}
+	slices.SortFunc(full, func(x, y *cand) int { return cmp.Compare(x.pat, y.pat) })
 	for _, c := range full {
-		r.names = append(r.names, render(a.patterns[dim][c.pat].text))
+		r.names = append(r.names, render(a.dims[dim].patterns[c.pat].text))
 	}
 	if left.empty() {
 		return r
@@ -109,26 +127,27 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 	// What is left is told as the narrowest pattern around it and what of
 	// that is not meant.
 	around, box := "*", total
-	n := len(a.cells[dim]) + 1
-	for _, c := range pats {
+	n := len(a.dims[dim].cells) + 1
+	for i := range pats {
+		c := &pats[i]
 		if left.within(c.cells) && (c.n < n || c.n == n && c.pref) {
-			around, box, n = a.patterns[dim][c.pat].text, c.cells, c.n
+			around, box, n = a.dims[dim].patterns[c.pat].text, c.cells, c.n
 		}
 	}
 	var except, before []string
-	excluded := newBitset(len(a.cells[dim]))
-	var outside []cand
-	for _, c := range order {
-		if c.n > 0 && c.cells.within(box) && !c.cells.within(excluded) && c.cells.and(cells).empty() {
+	excluded := newBitset(len(a.dims[dim].cells))
+	var outside []*cand
+	for _, c := range widest(func(c *cand) bool { return c.cells.within(box) && !c.cells.meets(cells) }) {
+		if !c.cells.within(excluded) {
 			outside = append(outside, c)
 			excluded = excluded.or(c.cells)
 		}
 	}
-	slices.SortStableFunc(outside, func(x, y cand) int { return cmp.Compare(x.pat, y.pat) })
+	slices.SortFunc(outside, func(x, y *cand) int { return cmp.Compare(x.pat, y.pat) })
 	for _, c := range outside {
 		any := false
 		c.cells.each(func(n int) { any = any || allowed(n) })
-		if text := render(a.patterns[dim][c.pat].text); any {
+		if text := render(a.dims[dim].patterns[c.pat].text); any {
 			before = append(before, text)
 		} else {
 			except = append(except, text)

@@ -353,11 +353,11 @@ func TestPropMonotone(t *testing.T) {
 func TestPropMatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pats := append(globs(t, false), globs(t, true)...)
-		toks := make([][]token, len(pats))
+		ready := make([]glob, len(pats))
 		for i, p := range pats {
-			toks[i] = tokens(p, false, false)
+			ready[i] = newGlob(p, false, false)
 		}
-		cells, ok := globCells(toks, false, 10_000, &budget{left: maxWork})
+		cells, ok := globCells(ready, false, 10_000, &budget{left: maxWork})
 		if !ok {
 			t.Fatal("too many cells")
 		}

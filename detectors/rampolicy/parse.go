@@ -105,6 +105,24 @@ type Statement struct {
 	Conditions []Condition
 	// Index is the statement's place in its document, from 1.
 	Index int
+
+	lower []string // Actions in lower case, when they were worked out
+}
+
+// lowered returns the actions in lower case.
+func (s *Statement) lowered() []string {
+	if len(s.lower) == len(s.Actions) {
+		return s.lower
+	}
+	return lowerAll(s.Actions)
+}
+
+func lowerAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = strings.ToLower(v)
+	}
+	return out
 }
 
 // Principal is one entry of a Principal element.
@@ -314,6 +332,7 @@ func (p *parser) statement(n *node, index int) error {
 		p.doc.Templated = true
 		p.note("%s holds ${…}: what it stands for is not known", path)
 	}
+	s.lower = lowerAll(s.Actions)
 	p.doc.Statements = append(p.doc.Statements, s)
 	return nil
 }

@@ -100,6 +100,19 @@ var paths = []Path{
 		Needs: []Atom{need("any", "actiontrail:StopLogging", "actiontrail:DeleteTrail", "actiontrail:UpdateTrail", "log:DeleteProject")}},
 }
 
+// pathActions are the numbers of the known actions that the paths need.
+var pathActions = func() [][]int {
+	out := make([][]int, len(paths))
+	for i := range paths {
+		for j := range paths[i].Needs {
+			for _, act := range paths[i].Needs[j].Actions {
+				out[i] = append(out[i], byLower[strings.ToLower(act)])
+			}
+		}
+	}
+	return out
+}()
+
 // Paths returns the escalation paths that findings refer to.
 func Paths() []Path { return slices.Clone(paths) }
 

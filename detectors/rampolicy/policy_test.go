@@ -154,6 +154,24 @@ func TestCornerCases(t *testing.T) {
 	}
 }
 
+// TestWorstReadingCounts: what is harmless under one reading and not under
+// another has the severity of the other.
+func TestWorstReadingCounts(t *testing.T) {
+	for name, texts := range map[string][2]string{
+		"a Deny that needs a star across the colon": {
+			stmt(`{"Effect":"Deny","Action":"ram*","Resource":"*"}`),
+			stmt(`{"Effect":"Deny","Action":"ram*","Resource":"*"},{"Effect":"Allow","Action":["ram:*","ecs:DescribeZones"],"Resource":"*"}`)},
+		"a Deny that needs folded names": {
+			stmt(`{"Effect":"Allow","Action":"ram:*","Resource":"acs:ram:*"},{"Effect":"Deny","Action":"ram:*","Resource":"ACS:ram:*"}`),
+			stmt(`{"Effect":"Allow","Action":"ram:*","Resource":"acs:ram:*"},{"Effect":"Allow","Action":"ecs:DescribeZones","Resource":"*"}`)},
+	} {
+		r := Diff(parse(t, texts[0]), parse(t, texts[1]), Options{})
+		if r.Verdict != Expands || r.Severity < High || !r.Findings[0].Confirmed || !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "readings") }) {
+			t.Errorf("%s: %s %s %v\n%+v", name, r.Verdict, r.Severity, r.Notes, r.Findings)
+		}
+	}
+}
+
 func TestMergedDocumentsCoverEachOther(t *testing.T) {
 	read, all := parse(t, stmt(ecsRead)), parse(t, stmt(`{"Effect":"Allow","Action":"ecs:*","Resource":"*"}`))
 	deny := parse(t, stmt(`{"Effect":"Deny","Action":"ecs:RunCommand","Resource":"*"}`))

@@ -13,40 +13,15 @@ type teller struct {
 	a        *analysis
 	old, new *Document
 	opts     Options
-	accounts []string          // that the documents speak of
-	known    []bitset          // by catalogue number: the patterns that match
-	cellOf   [3]map[string]int // pattern match → cell
-	paths    []Path            // completed by the change
+	accounts []string // that the documents speak of
+	paths    []Path   // completed by the change
 }
 
-func (t *teller) load() {
-	for dim := range dimensions {
-		t.cellOf[dim] = make(map[string]int, len(t.a.cells[dim]))
-		for n, c := range t.a.cells[dim] {
-			t.cellOf[dim][c.match.key()] = n
-		}
-	}
+func (t *teller) load(combos []combo) {
 	t.accounts = accountsOf(t.opts.Account, t.old, t.new)
-	if t.opts.Kind == Identity {
-		t.paths = t.a.completed(t.accounts, t.opts.Own)
+	if t.opts.Kind == Identity && !t.opts.removed {
+		t.paths = t.a.completed(t.accounts, t.opts.Own, combos)
 	}
-}
-
-// cell returns the cell that a text lies in.
-func (t *teller) cell(dim int, text string) int {
-	if dim == dimAction || t.a.read.FoldResource {
-		text = strings.ToLower(text)
-	}
-	m := newBitset(len(t.a.patterns[dim]))
-	for i, p := range t.a.patterns[dim] {
-		if Match(p.glob, text) {
-			m.set(i)
-		}
-	}
-	if n, ok := t.cellOf[dim][m.key()]; ok {
-		return n
-	}
-	return -1
 }
 
 // accountsOf returns the accounts that resources are looked for in: the given
@@ -92,10 +67,30 @@ func (a *analysis) has(isNew bool, n *Atom, accounts []string, own Own) bool {
 	return false
 }
 
-// completed returns the paths that new can walk and old cannot.
-func (a *analysis) completed(accounts []string, own Own) []Path {
+// completed returns the paths that new can walk and old cannot. Given the
+// combinations that expand, it looks only at paths that need one of their
+// actions: what is newly allowed is among these, unless they are not all.
+func (a *analysis) completed(accounts []string, own Own, combos []combo) []Path {
+	var gained bitset // of the known actions
+	if len(combos) > 0 && a.unknown == "" {
+		d := a.dims[dimAction]
+		classes := newBitset(len(d.classes))
+		for _, c := range combos {
+			classes.set(c.class[dimAction])
+		}
+		gained = newBitset(len(known))
+		for i, n := range d.knownCells() {
+			if n < 0 || classes.has(d.classOf[n]) {
+				gained.set(i)
+			}
+		}
+	}
 	var out []Path
-	for _, p := range paths {
+	for i := range paths {
+		p := &paths[i]
+		if gained != nil && !slices.ContainsFunc(pathActions[i], gained.has) {
+			continue
+		}
 		newly := false
 		walk := true
 		for i := range p.Needs {
@@ -106,7 +101,7 @@ func (a *analysis) completed(accounts []string, own Own) []Path {
 			newly = newly || !a.has(false, &p.Needs[i], accounts, own)
 		}
 		if walk && newly {
-			out = append(out, p)
+			out = append(out, *p)
 		}
 	}
 	return out
@@ -116,16 +111,16 @@ func (t *teller) finding(g *group) Finding {
 	a := t.a
 	sets := [dimensions]bitset{}
 	for dim := range dimensions {
-		sets[dim] = newBitset(len(a.cells[dim]))
+		sets[dim] = newBitset(len(a.dims[dim].cells))
 	}
 	for _, c := range g.actions {
-		for _, n := range a.classes[dimAction][c].cells {
+		for _, n := range a.dims[dimAction].classes[c].cells {
 			sets[dimAction].set(n)
 		}
 	}
 	for _, p := range g.pairs {
 		for _, dim := range []int{dimResource, dimPrincipal} {
-			for _, n := range a.classes[dim][p.class[dim]].cells {
+			for _, n := range a.dims[dim].classes[p.class[dim]].cells {
 				sets[dim].set(n)
 			}
 		}
@@ -149,7 +144,7 @@ func (t *teller) finding(g *group) Finding {
 	acts := t.actionsIn(sets[dimAction])
 	f := Finding{}
 	f.Actions = regions[dimAction].words()
-	examples := f.examples(acts, &regions[dimAction])
+	examples := examples(acts, &regions[dimAction])
 	f.Actions = append(append(f.Actions, t.families(g, &regions[dimAction], acts, examples)...), examples...)
 	f.Resources = regions[dimResource].words()
 	if t.opts.Kind == Trust {
@@ -162,8 +157,10 @@ func (t *teller) finding(g *group) Finding {
 	f.Conditions, conditionsZH = t.conditions(g)
 	t.witness(&f, g, acts)
 	f.Paths = t.pathsOf(sets[dimAction])
-	f.Severity = t.severity(&f, g, &regions, acts)
-	t.sentence(&f, g, &regions, acts, examples, conditionsZH)
+	if !t.opts.removed {
+		f.Severity = t.severity(&f, g, &regions, acts)
+	}
+	t.sentence(&f, g, &regions, examples, conditionsZH)
 	return f
 }
 
@@ -178,30 +175,21 @@ func (t *teller) allowed(dim, n int, g *group) bool {
 	first[dimAction] = g.actions[0]
 	for d := range dimensions {
 		if d == dim {
-			m = m.and(t.a.matchesSet(d, t.a.cells[d][n].match))
+			m = m.and(t.a.dims[d].classes[t.a.dims[d].classOf[n]].match)
 		} else {
-			m = m.and(t.a.classes[d][first[d]].match)
+			m = m.and(t.a.dims[d].classes[first[d]].match)
 		}
 	}
 	return t.a.allowsIn(m, true, nil)
 }
 
-// actionsIn returns the catalogue's actions that lie in the cells.
-func (t *teller) actionsIn(cells bitset) []Action {
-	if t.known == nil {
-		t.known = make([]bitset, len(catalogue))
-		for i := range catalogue {
-			b := newBitset(len(t.a.cells[dimAction]))
-			if n := t.cell(dimAction, catalogue[i].Name); n >= 0 {
-				b.set(n)
-			}
-			t.known[i] = b
-		}
-	}
-	var out []Action
-	for i := range catalogue {
-		if !t.known[i].and(cells).empty() {
-			out = append(out, catalogue[i])
+// actionsIn returns the numbers of the catalogue's actions that lie in the
+// cells.
+func (t *teller) actionsIn(cells bitset) []int {
+	var out []int
+	for i, n := range t.a.dims[dimAction].knownCells()[:len(catalogue)] {
+		if n >= 0 && cells.has(n) {
+			out = append(out, i)
 		}
 	}
 	return out
@@ -209,27 +197,31 @@ func (t *teller) actionsIn(cells bitset) []Action {
 
 // examples returns catalogue actions that say more than the names do: the
 // worst of each class, then those with other verbs, then the rest.
-func (f *Finding) examples(acts []Action, r *region) []string {
+func examples(acts []int, r *region) []string {
 	const most = 10
-	spelled := map[string]bool{}
+	spelled := newBitset(len(known))
 	for _, n := range r.names {
-		spelled[strings.ToLower(n)] = true
+		if i, ok := byLower[strings.ToLower(n)]; ok {
+			spelled.set(i)
+		}
 	}
 	var out, others, later []string
-	classes, verbs := map[Class]bool{}, map[string]bool{}
-	for _, act := range acts {
-		k := verbOf(act.Name)
+	var classes [len(classNames)]bool
+	verbs := newBitset(len(known))
+	for _, i := range acts {
+		act, verb := &catalogue[i], known[i].first
 		switch {
-		case spelled[strings.ToLower(act.Name)] || act.Class == ClassNone && r.rest == "":
+		case spelled.has(i) || act.Class == ClassNone && r.rest == "":
 			continue
 		case act.Class != ClassNone && !classes[act.Class]:
 			out = append(out, act.Name)
-		case !verbs[k]:
+		case !verbs.has(verb):
 			others = append(others, act.Name)
 		default:
 			later = append(later, act.Name)
 		}
-		classes[act.Class], verbs[k] = true, true
+		classes[act.Class] = true
+		verbs.set(verb)
 	}
 	out = append(append(out, others...), later...)
 	if len(out) > most {
@@ -243,15 +235,32 @@ func (f *Finding) examples(acts []Action, r *region) []string {
 // of the first actions come first. The patterns of the documents are joined by
 // the families, which splits the cells further and leaves what the statements
 // match as it is.
-func (t *teller) families(g *group, r *region, acts []Action, first []string) []string {
+func (t *teller) families(g *group, r *region, acts []int, first []string) []string {
 	if r.rest == "" && !slices.ContainsFunc(r.names, func(n string) bool { return strings.ContainsAny(n, "*?") }) {
 		return nil
 	}
 	a := t.a
 	var names []string
+	// A family with a known action outside is not in there whole.
+	placed := a.dims[dimAction].knownCells()
+	outside := func(lead string) bool {
+		from, _ := slices.BinarySearchFunc(byName, lead, func(i int, lead string) int { return strings.Compare(known[i].lower, lead) })
+		for _, i := range byName[from:] {
+			if !strings.HasPrefix(known[i].lower, lead) {
+				return false
+			}
+			if n := placed[i]; n >= 0 && !r.cells.has(n) {
+				return true
+			}
+		}
+		return false
+	}
+	tried := map[string]bool{}
 	add := func(n string) {
-		if len(names) < 40 && !slices.Contains(names, n) {
-			names = append(names, n)
+		if len(names) < 40 && !tried[n] {
+			if tried[n] = true; !outside(strings.ToLower(strings.TrimSuffix(n, "*"))) {
+				names = append(names, n)
+			}
 		}
 	}
 	for _, n := range first {
@@ -259,50 +268,94 @@ func (t *teller) families(g *group, r *region, acts []Action, first []string) []
 			add(service + ":*")
 		}
 	}
-	for _, act := range acts {
-		service, _, _ := strings.Cut(act.Name, ":")
+	for _, i := range acts {
+		service, _, _ := strings.Cut(known[i].name, ":")
 		add(service + ":*")
 	}
-	for _, act := range acts {
-		if act.Class != ClassNone {
-			add(verbOf(act.Name) + "*")
+	for _, i := range acts {
+		if catalogue[i].Class != ClassNone {
+			add(known[i].verb + "*")
 		}
 	}
-	globs := make([][]token, 0, len(a.patterns[dimAction])+len(names))
-	for _, p := range a.patterns[dimAction] {
-		globs = append(globs, tokens(p.glob, false, false))
-	}
-	for _, n := range names {
-		globs = append(globs, tokens(strings.ToLower(n), false, false))
-	}
-	cells, ok := globCells(globs, true, 20_000, a.work)
-	if !ok {
+	if len(names) == 0 {
 		return nil
 	}
-	inside := map[string]bool{}
-	for _, c := range g.actions {
-		inside[a.classes[dimAction][c].match.key()] = true
-	}
 	whole := make([]bool, len(names))
-	for i := range whole {
-		whole[i] = true
-	}
-	for _, c := range cells {
-		in := inside[a.matchesSet(dimAction, c.match).key()]
-		for i := range names {
-			if !in && c.match.has(len(a.patterns[dimAction])+i) {
-				whole[i] = false
-			}
+	var hard []int
+	for i, n := range names {
+		inside, easy := t.prefixInside(strings.ToLower(strings.TrimSuffix(n, "*")), r.cells)
+		if whole[i] = inside; !easy {
+			hard = append(hard, i)
 		}
+	}
+	if len(hard) > 0 {
+		t.splitInside(g, names, hard, whole)
 	}
 	var out []string
 	for i, n := range names {
-		covered := slices.ContainsFunc(append(slices.Clone(out), r.names...), func(o string) bool { return Match(strings.ToLower(o), strings.ToLower(n)) })
-		if whole[i] && !covered {
+		covers := func(o string) bool { return Match(strings.ToLower(o), strings.ToLower(n)) }
+		if whole[i] && !slices.ContainsFunc(out, covers) && !slices.ContainsFunc(r.names, covers) {
 			out = append(out, n)
 		}
 	}
 	return out[:min(len(out), 16)]
+}
+
+// prefixInside says whether all actions that begin with a lead lie in the
+// cells, going by texts that stand for all of them. It is not easy where a
+// pattern other than a literal or a prefix can match some of them.
+func (t *teller) prefixInside(lead string, cells bitset) (inside, easy bool) {
+	d := t.a.dims[dimAction]
+	for _, p := range d.several {
+		if g := &d.globs[p]; g.form == formOther && (strings.HasPrefix(g.lead, lead) || strings.HasPrefix(lead, g.lead)) {
+			return false, false
+		}
+	}
+	if d.rest == 0 {
+		d.rest = other(d.globs)
+	}
+	// The cell of what no longer pattern matches, and those of the longer ones.
+	if n := d.cellOf(lead + string(d.rest)); n < 0 || !cells.has(n) {
+		return false, true
+	}
+	for n := range d.cells {
+		if strings.HasPrefix(d.cells[n].witness, lead) && !cells.has(n) {
+			return false, true
+		}
+	}
+	return true, true
+}
+
+// splitInside answers the same by splitting the cells further, by the names.
+func (t *teller) splitInside(g *group, names []string, hard []int, whole []bool) {
+	a := t.a
+	globs := slices.Clone(a.dims[dimAction].globs)
+	for _, i := range hard {
+		globs = append(globs, newGlob(strings.ToLower(names[i]), false, false))
+	}
+	cells, ok := globCells(globs, true, 20_000, a.work)
+	if !ok {
+		return
+	}
+	var inside setIndex
+	for _, c := range g.actions {
+		inside.add(a.dims[dimAction].classes[c].match)
+	}
+	for _, i := range hard {
+		whole[i] = true
+	}
+	m := newBitset(len(a.stmts))
+	for _, c := range cells {
+		a.matchesSet(m, dimAction, c.match)
+		if inside.find(m) >= 0 {
+			continue
+		}
+		for j, i := range hard {
+			if c.match.has(len(a.dims[dimAction].patterns) + j) {
+				whole[i] = false
+			}
+		}
+	}
 }
 
 // verbOf is an action's service and first word: "ram:Create".
@@ -420,7 +473,7 @@ func (t *teller) pathsOf(cells bitset) []string {
 	for _, p := range t.paths {
 		for i := range p.Needs {
 			if slices.ContainsFunc(p.Needs[i].Actions, func(act string) bool {
-				n := t.cell(dimAction, act)
+				n := t.a.dims[dimAction].cellOf(act)
 				return n >= 0 && cells.has(n)
 			}) && t.gained(&p.Needs[i]) {
 				out = append(out, p.ID)
@@ -437,10 +490,10 @@ func (t *teller) gained(n *Atom) bool {
 
 // witness finds a request that shows the finding: an action of the catalogue
 // and a resource that reads like one, where they lie inside.
-func (t *teller) witness(f *Finding, g *group, acts []Action) {
+func (t *teller) witness(f *Finding, g *group, acts []int) {
 	a := t.a
 	first := g.pairs[0]
-	cellText := func(dim, class int) string { return a.cells[dim][a.classes[dim][class].cells[0]].witness }
+	cellText := func(dim, class int) string { return a.dims[dim].cells[a.dims[dim].classes[class].cells[0]].witness }
 	principal := cellText(dimPrincipal, first.class[dimPrincipal])
 	noPrincipal := t.opts.Kind == Identity || t.opts.Kind == Control
 	if noPrincipal {
@@ -450,7 +503,7 @@ func (t *teller) witness(f *Finding, g *group, acts []Action) {
 	}
 	actions := []string{}
 	for i := 0; i < len(acts) && i < 3; i++ {
-		actions = append(actions, acts[i].Name)
+		actions = append(actions, known[acts[i]].name)
 	}
 	for _, c := range g.actions {
 		actions = append(actions, cellText(dimAction, c))
@@ -488,7 +541,7 @@ func (t *teller) witness(f *Finding, g *group, acts []Action) {
 				account = "1000000000000001"
 			}
 			for _, res := range append(examplesOf(action, account), t.spelledOut(g, account)...) {
-				m := a.matchesText(dimAction, action).and(a.matchesText(dimResource, res)).and(a.classes[dimPrincipal][first.class[dimPrincipal]].match)
+				m := a.matchesText(dimAction, action).and(a.matchesText(dimResource, res)).and(a.dims[dimPrincipal].classes[first.class[dimPrincipal]].match)
 				if o := a.expandsAt(m); o.expands && o.context != nil && t.inside(g, res) && try(action, res, o) {
 					return
 				}
@@ -502,6 +555,12 @@ func (t *teller) witness(f *Finding, g *group, acts []Action) {
 	// evaluator says so by an unconfirmed finding.
 	f.Witness = Witness{Action: a.spell(cellText(dimAction, g.actions[0])), Resource: cellText(dimResource, first.class[dimResource]), Principal: principal, Context: first.out.context}
 }
+
+// What wildcards are filled in with in examples.
+var (
+	exampleFor = strings.NewReplacer("*", "example", "?", "x")
+	zerosFor   = strings.NewReplacer("*", "0", "?", "0")
+)
 
 // examplePrincipal returns somebody of a class who reads like a real
 // principal, or nothing.
@@ -520,11 +579,11 @@ func (t *teller) examplePrincipal(g *group, class int) string {
 				if !ok || who == "*" {
 					who = "user/example"
 				}
-				name = "ram:" + strings.NewReplacer("*", "0", "?", "0").Replace(account) + ":" + strings.NewReplacer("*", "example", "?", "x").Replace(who)
+				name = "ram:" + zerosFor.Replace(account) + ":" + exampleFor.Replace(who)
 			default:
-				name = strings.NewReplacer("*", "example", "?", "x").Replace(name)
+				name = exampleFor.Replace(name)
 			}
-			if slices.Contains(t.a.classes[dimPrincipal][class].cells, t.cell(dimPrincipal, name)) {
+			if slices.Contains(t.a.dims[dimPrincipal].classes[class].cells, t.a.dims[dimPrincipal].cellOf(name)) {
 				return name
 			}
 		}
@@ -548,7 +607,7 @@ func (t *teller) spelledOut(g *group, account string) []string {
 			if parts[3] == "*" {
 				parts[3] = account
 			}
-			out = append(out, strings.NewReplacer("*", "example", "?", "x").Replace(strings.Join(parts, ":")))
+			out = append(out, exampleFor.Replace(strings.Join(parts, ":")))
 			if len(out) == 8 {
 				return out
 			}
@@ -559,8 +618,10 @@ func (t *teller) spelledOut(g *group, account string) []string {
 
 // inside says whether a resource lies in one of the group's classes.
 func (t *teller) inside(g *group, res string) bool {
-	n := t.cell(dimResource, res)
-	return slices.ContainsFunc(g.pairs, func(c combo) bool { return slices.Contains(t.a.classes[dimResource][c.class[dimResource]].cells, n) })
+	n := t.a.dims[dimResource].cellOf(res)
+	return slices.ContainsFunc(g.pairs, func(c combo) bool {
+		return slices.Contains(t.a.dims[dimResource].classes[c.class[dimResource]].cells, n)
+	})
 }
 
 // decide evaluates one side with the matcher that knows nothing of cells.
@@ -589,7 +650,7 @@ func (a *analysis) opaqueText(id string) string {
 // spell gives an action the spelling of the document that names it, or of the
 // catalogue.
 func (a *analysis) spell(action string) string {
-	for _, p := range a.patterns[dimAction] {
+	for _, p := range a.dims[dimAction].patterns {
 		if strings.EqualFold(p.text, action) {
 			return p.text
 		}

@@ -24,7 +24,7 @@ func (d *Document) bounds(most bool) *Document {
 		}
 		// A statement that matches more allows more, or refuses more.
 		grow := most != s.Deny
-		s.Actions = fill(s.Actions, grow != s.NotAction)
+		s.Actions, s.lower = fill(s.Actions, grow != s.NotAction), nil
 		s.Resources = fill(s.Resources, grow != s.NotResrc)
 		var principals []Principal
 		for _, p := range s.Principals {
