@@ -88,6 +88,7 @@ type EngineStats struct {
 	Pending    int    // events waiting for the watermark
 	Remembered int    // records in the duplicate horizon
 	Watermark  time.Time
+	Lineage    Stats // of what is remembered of who made whom
 	ByRule     map[string]RuleStats
 	ByReason   map[string]uint64 // withheld detections by the reason that Except gave
 }
@@ -116,6 +117,7 @@ type Engine struct {
 
 	seen    *seen
 	shards  map[string]*shard
+	lineage Lineage   // nil when the rules keep none
 	near    *shard    // the last that sent something
 	nearBy  string    // its name
 	behind  int       // shards that are known to have more to give
@@ -167,6 +169,9 @@ func (e *Engine) reset() {
 	e.excepted = nil
 	e.signals = nil
 	e.counts = make([]RuleStats, len(e.rules))
+	if l, ok := e.set.(Liner); ok {
+		e.lineage = l.NewLineage()
+	}
 	e.dets = make([]Detector, len(e.rules))
 	for i := range e.rules {
 		if e.rules[i].New != nil {
@@ -216,7 +221,7 @@ func (e *Engine) Apply(v Evaluated, shardName string) {
 		}
 	}
 	if v.Keeps() {
-		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, hold: v.Hold}
+		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, birth: v.birth, hold: v.Hold}
 		if late {
 			e.process(&p, true)
 		} else {
@@ -409,6 +414,9 @@ func (e *Engine) raise(mark time.Time) {
 
 func (e *Engine) advance(to time.Time) {
 	e.stepped = to
+	if e.lineage != nil {
+		e.lineage.Advance(to)
+	}
 	for i, d := range e.dets {
 		if d == nil {
 			continue
@@ -457,6 +465,9 @@ func advanceOne(d Detector, to time.Time, out []Verdict) (_ []Verdict, err error
 
 // process does the ordered work of one event.
 func (e *Engine) process(p *pending, late bool) {
+	if p.birth != nil && e.lineage != nil {
+		e.learn(p)
+	}
 	var facts PolicyFacts
 	if p.judge && e.cfg.Judge != nil {
 		var err error
@@ -501,6 +512,7 @@ func (e *Engine) works(p *pending, facts PolicyFacts, late bool, next *int) (err
 		if !begun {
 			e.session.Begin(p.whole())
 			e.session.SetPolicy(facts)
+			e.speakOfKin(p.whole())
 		}
 		begun = e.deferred(w.rule, p, late)
 	}
@@ -519,6 +531,7 @@ func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
 		var d alert.Detection
 		if d, err = detectOne(e.session, int(rule), nil, Pair{}); err == nil {
 			d.Late = late
+			e.tellKin(p.whole(), &d)
 			if e.emit(rule, p.whole(), d) && observed(e.observers, rule) {
 				e.tell(rule, pending{at: p.at, ev: p.whole()}, &d, late)
 				return false
@@ -537,6 +550,42 @@ func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
 	}
 	e.fault(RuleError{Rule: r.ID, EventID: strings.Clone(p.id()), Err: err})
 	return true
+}
+
+// learn tells the lineage what an event made.
+func (e *Engine) learn(p *pending) {
+	var err error
+	func() {
+		defer guard(&err)
+		e.lineage.Learn(p.birth)
+	}()
+	if err != nil {
+		e.fault(RuleError{Rule: "lineage", EventID: strings.Clone(p.id()), Err: err})
+	}
+}
+
+// speakOfKin tells the session where the actor of its event comes from.
+func (e *Engine) speakOfKin(ev *event.Event) {
+	if e.lineage != nil && ev != nil {
+		e.session.SetKin(e.lineage.Of(ev))
+	}
+}
+
+// tellKin adds to a detection that is made in event-time order where its actor
+// comes from. What is decided at once cannot say it: whether the birth was known
+// by then would depend on how the events arrived.
+func (e *Engine) tellKin(ev *event.Event, d *alert.Detection) {
+	if e.lineage == nil || ev == nil {
+		return
+	}
+	if t := e.lineage.Tell(ev); t != nil {
+		details := maps.Clone(d.Details)
+		if details == nil {
+			details = make(map[string]any, 1)
+		}
+		details["lineage"] = t
+		d.Details = details
+	}
 }
 
 func judgeOne(j PolicyJudge, ev *event.Event) (f PolicyFacts, err error) {
@@ -561,6 +610,7 @@ func (e *Engine) verdicts(rule int32, found []Verdict, p *pending, on Pair, late
 			about = p.whole()
 		}
 		e.session.Begin(about)
+		e.speakOfKin(about)
 		d, err := detectOne(e.session, int(rule), v, on)
 		if err != nil {
 			id := ""
@@ -571,6 +621,7 @@ func (e *Engine) verdicts(rule int32, found []Verdict, p *pending, on Pair, late
 			continue
 		}
 		d.Late = late
+		e.tellKin(about, &d)
 		if e.emit(rule, about, d) && observed(e.observers, rule) {
 			e.tell(rule, pending{at: p.at, ev: about}, &d, late)
 		}
@@ -643,6 +694,9 @@ func (e *Engine) Stats() EngineStats {
 	s.Remembered = e.seen.size
 	s.Forgotten = e.seen.lost
 	s.Watermark = e.mark
+	if e.lineage != nil {
+		s.Lineage = e.lineage.Stats()
+	}
 	s.ByReason = maps.Clone(e.excepted)
 	s.ByRule = make(map[string]RuleStats)
 	for i, c := range e.counts {

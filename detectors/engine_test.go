@@ -19,14 +19,32 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/lineage"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
 // mixed is a set with a rule of every kind.
-func mixed(t testing.TB) *rules.Set {
-	return load(t, rules.LoadOptions{}, map[string][]byte{
+func mixed(t testing.TB) *rules.Set { return load(t, rules.LoadOptions{}, mixedFiles()) }
+
+// kinfolk are those and one that asks where the actor comes from.
+func kinfolk(t testing.TB) *rules.Set {
+	files := mixedFiles()
+	files["kin"] = ruleFile("kin", `actor.kind != "service"`, "dedup: {by: [lineage.root, lineage.sentence]}\ndetector: {type: counter, by: lineage.root, count: 3, window: 300s}\n")
+	return load(t, rules.LoadOptions{Lineage: func() detectors.Lineage { return lineage.New(lineage.Config{}) }}, files)
+}
+
+// families lets carol be made by the others.
+func families(items []item) []item {
+	for i := range items {
+		items[i].raw = bytes.ReplaceAll(items[i].raw, []byte("dave"), []byte("carol"))
+	}
+	return items
+}
+
+func mixedFiles() map[string][]byte {
+	return map[string][]byte{
 		"plain":  ruleFile("plain", `event.name == "CreateUser"`, ""),
 		"burst":  ruleFile("burst", `outcome == "attempt"`, "detector: {type: counter, by: actor.id, count: 3, window: 60s}\n"),
 		"silent": ruleFile("silent", `actor.kind != "service"`, "detector: {type: counter, by: event.account, absence: true, window: 120s}\n"),
@@ -34,7 +52,7 @@ func mixed(t testing.TB) *rules.Set {
 		"shadow": ruleFile("shadow", `event.name == "CreateUser"`, "status: shadow\n"),
 		"watch":  ruleFile("watch", `actor.id != ""`, "detector: {type: counter, by: actor.id, signals: {rules: ['*'], up_to: low}, count: 3, window: 90s}\n"),
 		"loud":   ruleFile("loud", `actor.id != ""`, "detector: {type: counter, by: actor.id, signals: {rules: ['*'], up_to: info}, count: 1}\n"),
-	})
+	}
 }
 
 type item struct {
@@ -103,11 +121,11 @@ func story(r *rand.Rand, n int) []item {
 
 // The alerts do not depend on how events within the grace arrive.
 func TestArrivalWithinGraceChangesNothing(t *testing.T) {
-	set := mixed(t)
+	set := kinfolk(t)
 	const grace = 2 * time.Minute
 	rapid.Check(t, func(rt *rapid.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
-		items := story(r, rapid.IntRange(1, 60).Draw(rt, "n"))
+		items := families(story(r, rapid.IntRange(1, 60).Draw(rt, "n")))
 		newConfig := func() detectors.EngineConfig {
 			return detectors.EngineConfig{Grace: grace, Judge: &judge{}}
 		}
@@ -146,13 +164,32 @@ func TestArrivalWithinGraceChangesNothing(t *testing.T) {
 	})
 }
 
+// What is told of an actor's origin reaches expressions and details.
+func TestKin(t *testing.T) {
+	call := func(id string, after time.Duration, who, service, name string) item {
+		over := user(who)
+		over["serviceName"], over["eventName"], over["requestParameters"] = service, name, map[string]any{"UserName": "carol"}
+		return item{rec(id, t0.Add(after), over), "s"}
+	}
+	items := []item{call("e1", 0, "alice", "Ram", "CreateUser"), call("e2", time.Minute, "carol", "Ram", "ListUsers"), call("e3", 2*time.Minute, "carol", "Ram", "ListRoles")}
+	got, stats := drive(t, kinfolk(t), detectors.EngineConfig{}, items)
+	if stats.Lineage.Keys != 1 {
+		t.Errorf("%+v", stats.Lineage)
+	}
+	for _, want := range []string{`"rule":"kin"`, `the identity was created by user alice 2 minutes before`, `"root":"user/1000000000000001/alice"`, `"lineage":{"chain":[{"action":"iam.user.create"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+}
+
 // A restart anywhere changes nothing, and a snapshot is the same bytes when
 // it is taken again.
 func TestSnapshotAnywhere(t *testing.T) {
-	set := mixed(t)
+	set := kinfolk(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 2))
-		items := story(r, rapid.IntRange(1, 50).Draw(rt, "n"))
+		items := families(story(r, rapid.IntRange(1, 50).Draw(rt, "n")))
 		cut := rapid.IntRange(0, len(items)).Draw(rt, "cut")
 		cfg := func() detectors.EngineConfig { return detectors.EngineConfig{Grace: 30 * time.Second, Judge: &judge{}} }
 		want, wantStats := drive(t, set, cfg(), items)
@@ -250,7 +287,7 @@ func TestRestoreRefuses(t *testing.T) {
 		return binary.LittleEndian.AppendUint32(bytes.Clone(b), crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 	}
 	body := good[:len(good)-4]
-	refused("another version", reseal(bytes.Replace(body, []byte("TWENGINE3"), []byte("TWENGINE9"), 1)))
+	refused("another version", reseal(bytes.Replace(body, []byte("TWENGINE4"), []byte("TWENGINE9"), 1)))
 	for i := 12; i < len(body); i += 11 {
 		refused("a short body", reseal(body[:i]))
 		bad := bytes.Clone(body)

@@ -17,6 +17,7 @@ type Evaluator struct {
 	session Session
 	lookup  lookup
 	judges  bool // some rule reads policy facts
+	births  bool // lineage is kept
 	pairs   []Pair
 	works   []work // the chunk being filled
 	arena   Arena  // of Evaluate
@@ -35,6 +36,9 @@ const (
 func NewEvaluator(set RuleSet) *Evaluator {
 	e := &Evaluator{rules: set.Rules(), session: set.NewSession(), lookup: lookup{index: set.Index()}, arena: Arena{shared: true}}
 	e.observers = observersOf(e.rules)
+	if l, ok := set.(Liner); ok {
+		e.births = l.NewLineage() != nil
+	}
 	for i := range e.rules {
 		e.judges = e.judges || e.rules[i].Policy
 	}
@@ -54,6 +58,7 @@ type Evaluated struct {
 	work  []work
 	errs  []RuleError
 	judge bool
+	birth *Birth   // what it made, where the rules keep lineage
 	told  bool     // a rule of found is observed by others
 	whole bool     // some of the work needs the whole event
 	key   [16]byte // hashed here, where evaluators work in parallel
@@ -75,7 +80,7 @@ type work struct {
 
 // Keeps says that the engine may hold on to the event and its record after
 // Apply returns, so that neither may be reused by the caller.
-func (v *Evaluated) Keeps() bool { return v.judge || v.told || len(v.work) > 0 }
+func (v *Evaluated) Keeps() bool { return v.judge || v.birth != nil || v.told || len(v.work) > 0 }
 
 // Shorten replaces the event by its brief where that is enough for the engine,
 // and says whether it did: the event may be reused then, not the record.
@@ -159,6 +164,9 @@ func (a *Arena) room() *[]work {
 // EvaluateIn is Evaluate with the result's memory in an arena.
 func (e *Evaluator) EvaluateIn(ev *event.Event, a *Arena) Evaluated {
 	v := Evaluated{Event: ev, judge: e.judges && PolicyAction(ev.Action), key: ev.DedupKey()}
+	if e.births {
+		v.birth = BirthOf(ev)
+	}
 	cands := e.lookup.find(ev)
 	if len(cands) == 0 {
 		return v

@@ -21,6 +21,7 @@ type pending struct {
 	work  []work
 	hold  Holder
 	judge bool
+	birth *Birth // what the event made
 }
 
 func (p *pending) id() string {

@@ -78,8 +78,9 @@ type Session interface {
 	// Begin makes ev the event that the other methods speak of, without
 	// policy facts. A nil event has no fact at all.
 	Begin(ev *event.Event)
-	// SetPolicy adds policy facts to it.
+	// SetPolicy adds policy facts to it, SetKin where its actor comes from.
 	SetPolicy(facts PolicyFacts)
+	SetKin(k Kin)
 	// Match evaluates the rule's condition.
 	Match(rule int) (bool, error)
 	// Pairs appends the observations that the rule's detector is to make of

@@ -12,11 +12,11 @@ import (
 
 // snapshotMagic names the encoding; a change of the encoding changes it. What
 // an older program wrote is read as long as formats lists it.
-const snapshotMagic = "TWENGINE3\n"
+const snapshotMagic = "TWENGINE4\n"
 
-// formats are the encodings that Restore reads: 2 does not say which shards had
+// formats are the encodings that Restore reads: 3 has no lineage, 2 does not say which shards had
 // more to give, 1 does not say either what exceptions have withheld.
-var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, snapshotMagic: 3}
+var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, "TWENGINE3\n": 3, snapshotMagic: 4}
 
 // Snapshot returns the whole state: duplicate horizon, watermark and shards,
 // waiting events, every detector and the policy judge. It is deterministic
@@ -81,6 +81,10 @@ func (e *Engine) Snapshot() []byte {
 	enc.bool(ok)
 	if ok {
 		enc.bytes(j.Snapshot())
+	}
+	enc.bool(e.lineage != nil)
+	if e.lineage != nil {
+		enc.bytes(e.lineage.Snapshot())
 	}
 	return enc.seal()
 }
@@ -154,7 +158,7 @@ func (e *Engine) restore(data []byte) error {
 			v.work = e.signalsOf(f.rule, ev, &f.det, v.work)
 		}
 		if v.Keeps() {
-			e.pending.push(pending{at: at, ev: ev, work: v.work, judge: v.judge})
+			e.pending.push(pending{at: at, ev: ev, work: v.work, judge: v.judge, birth: v.birth})
 		}
 	}
 
@@ -194,6 +198,14 @@ func (e *Engine) restore(data []byte) error {
 		if j, ok := e.cfg.Judge.(Snapshotter); ok && d.err == nil {
 			if err := j.Restore(snap); err != nil {
 				return fmt.Errorf("policy judge: %w", err)
+			}
+		}
+	}
+	if format >= 4 && d.bool() {
+		snap := d.bytes()
+		if e.lineage != nil && d.err == nil {
+			if err := e.lineage.Restore(snap); err != nil {
+				return err
 			}
 		}
 	}

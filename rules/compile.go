@@ -49,6 +49,7 @@ type program struct {
 	parts   []keyPart // of a text that is joined by +, else nil
 	slot    int       // where a session remembers the text of the event at hand
 	policy  bool      // reads policy facts
+	lineage bool      // reads where the actor comes from
 	verdict bool
 	kind    reflect.Kind
 	consts  []string // texts it can give, when it gives nothing else
@@ -153,7 +154,7 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 		return nil, a.faults
 	}
 
-	p := &program{src: src, policy: a.policy, verdict: a.verdict}
+	p := &program{src: src, policy: a.policy, lineage: a.lineage, verdict: a.verdict}
 	rw := &rewriter{tables: c.tables, key: u == useKey}
 	opts := []expr.Option{expr.Env(env{}), expr.MaxNodes(maxNodes), expr.Patch(rw)}
 	if u == useMatch {
@@ -251,6 +252,7 @@ type analyser struct {
 	may     allowed
 	faults  []fault
 	policy  bool
+	lineage bool
 	verdict bool
 }
 
@@ -262,7 +264,7 @@ func (a *analyser) warn(n ast.Node, hint, format string, args ...any) {
 	a.faults = append(a.faults, fault{at: n.Location().From, msg: fmt.Sprintf(format, args...), hint: hint, warn: true})
 }
 
-var namespaces = []string{"event", "actor", "source", "target", "policy", "trust", "verdict"}
+var namespaces = []string{"event", "actor", "source", "target", "policy", "trust", "lineage", "verdict"}
 
 // path returns the dotted name of a field, if n is one.
 func path(n ast.Node) (string, bool) {
@@ -374,6 +376,11 @@ func (a *analyser) namespace(n ast.Node, name string) {
 		a.policy = true
 		if !a.may.policy {
 			a.fault(n, "", "policy facts cannot be read here: they are known only when the event is decided in order")
+		}
+	case "lineage":
+		a.lineage = true
+		if !a.may.policy {
+			a.fault(n, "", "lineage cannot be read here: it is known only when the event is decided in order")
 		}
 	case "verdict":
 		a.verdict = true

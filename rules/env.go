@@ -21,6 +21,7 @@ type env struct {
 	Target  envTarget  `expr:"target"`
 	Policy  envPolicy  `expr:"policy"`
 	Trust   envTrust   `expr:"trust"`
+	Lineage envLineage `expr:"lineage"`
 	Verdict envVerdict `expr:"verdict"`
 
 	Param         func(string) string              `expr:"param" sig:"param(name) string" doc:"a request parameter by its key, without letter case: scalars as text, objects and lists as JSON text, absent as an empty text" ex:"param(\"UserName\")"`
@@ -138,6 +139,20 @@ type envPolicy struct {
 type envTrust struct {
 	External bool `expr:"external" doc:"somebody outside of the account is let in now: by a role's trust, or the policy of a bucket, key or project" ex:"true"`
 	Public   bool `expr:"public" doc:"anybody is" ex:"false"`
+}
+
+// envLineage is where the actor comes from: who made its key, or its login
+// where the call has no key, or else itself.
+type envLineage struct {
+	Known    bool   `expr:"known" doc:"it is known who made the actor's key, its login, or the actor itself" ex:"true"`
+	By       string `expr:"by" doc:"who did, in the form of actor.id; empty when not known" ex:"user/1000000000000001/alice"`
+	ByKey    string `expr:"by_key" doc:"the AccessKey that it was done with; empty for a call from the console" ex:"LTAI5tEXAMPLEalice00001"`
+	Action   string `expr:"action" doc:"how: iam.accesskey.create, iam.user.create, sts.assume_role, …" ex:"iam.accesskey.create"`
+	Root     string `expr:"root" doc:"the identity at the beginning of the chain of makers, as far as it is at most three days old; the actor's own id when nothing is known. For by and dedup: what one intruder does as several" ex:"user/1000000000000001/alice"`
+	Depth    int    `expr:"depth" doc:"steps from the actor to the root" ex:"1"`
+	Minutes  int    `expr:"minutes" doc:"minutes from the making to this event; -1 when not known" ex:"12"`
+	Made     int    `expr:"made" doc:"how many keys, identities and logins the actor's key has made, or the actor where the call has no key" ex:"3"`
+	Sentence string `expr:"sentence" doc:"how the actor came to be, in words; empty when not known" ex:"the key was made by user alice with AccessKey LTAI5tEXAMPLEalice00001 12 minutes before"`
 }
 
 type envVerdict struct {

@@ -86,7 +86,7 @@ func (l *linter) rule() {
 		l.warn(child(d.Detector, "by"), `add actor.key_kind == "long-term" to the match, or use actor.id`,
 			"temporary keys change with every session: state by actor.key never learns them")
 	}
-	if r.policy() && !slices.ContainsFunc(actions, func(a string) bool {
+	if r.reads(func(p *program) bool { return p.policy }) && !slices.ContainsFunc(actions, func(a string) bool {
 		return detectors.PolicyAction(event.Action(a)) && r.cond.Possible("", a, "")
 	}) {
 		l.warn(d.Match.node, "narrow the match to actions like iam.policy.attach", "policy facts exist only for changes of permissions, which this rule does not match")

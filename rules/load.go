@@ -48,6 +48,8 @@ type LoadOptions struct {
 	// Judge makes the policy judge for tests of rules; nil leaves policy
 	// facts unknown in them.
 	Judge func() detectors.PolicyJudge
+	// Lineage makes the memory of who made whom; nil leaves it unknown.
+	Lineage func() detectors.Lineage
 	// Clock times each expression once on sample events and refuses what
 	// takes more than a millisecond, or on a slow machine 20 times what reading
 	// the event takes. nil leaves that out.
@@ -67,6 +69,7 @@ type Set struct {
 	lists  map[string]*list
 	geo    detectors.Geo
 	judge  func() detectors.PolicyJudge
+	kin    func() detectors.Lineage
 	tables *tables
 	hash   string
 	warns  []*Error
@@ -223,7 +226,7 @@ func (l *loader) finish() (*Set, error) {
 			l.fail("disable", DidYouMean(pattern, known), "there is no rule %q to leave out", pattern)
 		}
 	}
-	s := &Set{tables: l.c.tables, lists: make(map[string]*list), geo: l.opts.Geo, judge: l.opts.Judge}
+	s := &Set{tables: l.c.tables, lists: make(map[string]*list), geo: l.opts.Geo, judge: l.opts.Judge, kin: l.opts.Lineage}
 	for _, name := range sortedLists(l.opts.Lists) {
 		entries := l.opts.Lists[name]
 		for _, e := range entries {
@@ -309,6 +312,14 @@ func globID(pattern, id string) bool {
 func hash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:8])
+}
+
+// NewLineage implements detectors.Liner.
+func (s *Set) NewLineage() detectors.Lineage {
+	if s.kin == nil {
+		return nil
+	}
+	return s.kin()
 }
 
 // build makes what the engine reads from the rules.

@@ -193,6 +193,16 @@ func fieldText(name string) (get textOf, fold bool, ok bool) {
 		get = func(s *session) string { s.locate(); return s.lazy.country }
 	case "source.org":
 		get = func(s *session) string { s.locate(); return s.lazy.org }
+	case "lineage.root":
+		get = func(s *session) string { return s.kin.Root }
+	case "lineage.by":
+		get = func(s *session) string { return s.kin.By }
+	case "lineage.action":
+		get = func(s *session) string { return string(s.kin.Action) }
+	case "lineage.sentence":
+		get = func(s *session) string { return s.kin.Sentence }
+	case "lineage.by_key":
+		get = func(s *session) string { return s.kin.ByKey }
 	case "target.type":
 		get = func(s *session) string { return s.ev.Target.Type }
 	case "target.id":

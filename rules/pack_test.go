@@ -25,7 +25,7 @@ var factories = map[string]detectors.Factory{
 
 // TestPack holds the shipped rules to their own tests.
 func TestPack(t *testing.T) {
-	set, err := rules.Load(rules.LoadOptions{Pack: true, Factories: factories, Judge: newJudge, Clock: time.Now})
+	set, err := rules.Load(rules.LoadOptions{Pack: true, Factories: factories, Judge: newJudge, Lineage: newLineage, Clock: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (p *Presence) Add(ev *event.Event) {
 		f := v.Type().Field(i)
 		name := f.Tag.Get("expr")
 		switch {
-		case strings.HasPrefix(name, "__"), name == "policy", name == "verdict", f.Type.Kind() == reflect.Func:
+		case strings.HasPrefix(name, "__"), name == "policy", name == "lineage", name == "verdict", f.Type.Kind() == reflect.Func:
 		case f.Type.Kind() == reflect.Struct:
 			for j := range f.Type.NumField() {
 				if sub := f.Type.Field(j).Tag.Get("expr"); !strings.HasPrefix(sub, "__") {

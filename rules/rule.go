@@ -98,19 +98,14 @@ type step struct {
 
 func (r *rule) id() string { return r.doc.ID.value }
 
+// policy says that the rule is evaluated in event-time order, since it reads what
+// is known only then.
 func (r *rule) policy() bool {
-	if r.match != nil && r.match.policy {
-		return true
-	}
-	for _, s := range r.steps {
-		if s.match != nil && s.match.policy || s.by != nil && s.by.policy {
-			return true
-		}
-	}
-	if r.by != nil && r.by.policy || r.value != nil && r.value.policy || r.severity != nil && r.severity.policy {
-		return true
-	}
-	return r.title.policy || r.reason.policy || slices.ContainsFunc(r.dedup, func(p *program) bool { return p.policy })
+	return r.reads(func(p *program) bool { return p.policy || p.lineage })
+}
+
+func (r *rule) reads(what func(*program) bool) bool {
+	return slices.ContainsFunc(r.programs, func(p *program) bool { return p != nil && what(p) })
 }
 
 var (

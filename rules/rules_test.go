@@ -521,12 +521,13 @@ func TestNativeTexts(t *testing.T) {
 		}
 		for _, src := range exprs {
 			c := &compiler{tables: &tables{}, cache: map[string]*program{}}
-			p, faults := c.compile(src, u, allowed{})
+			p, faults := c.compile(src, u, allowed{policy: true})
 			if p == nil {
 				t.Fatal(src, faults)
 			}
 			s := newSession(&Set{tables: c.tables})
 			s.Begin(ev)
+			s.SetKin(detectors.Kin{Known: true, By: "user/1/a", ByKey: "LTAI5tEXAMPLEalice00001", Root: "user/1/r", Action: event.ActIAMUserCreate, Sentence: "so"})
 			want, err := s.slowScalar(p.code)
 			if err != nil {
 				t.Fatal(err)

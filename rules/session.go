@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/expr-lang/expr/vm"
@@ -27,6 +28,7 @@ type session struct {
 	box     any  // env as the machine wants it; nil when env changed
 	ev      *event.Event
 	details map[string]any // of the policy facts
+	kin     detectors.Kin
 	pairs   []detectors.Pair
 	lazy    lazy
 	geo     detectors.Geo
@@ -123,7 +125,7 @@ func newSession(set *Set) *session {
 
 // Begin implements detectors.Session.
 func (s *session) Begin(ev *event.Event) {
-	s.ev, s.box, s.lazy, s.details = ev, nil, lazy{}, nil
+	s.ev, s.box, s.lazy, s.details, s.kin = ev, nil, lazy{}, nil, detectors.StrangerKin(ev)
 	s.filled = false
 	s.turn++
 }
@@ -165,6 +167,7 @@ func (s *session) fill() {
 	s.filled = true
 	ev, e := s.ev, &s.env
 	e.Policy, e.Trust, e.Verdict = envPolicy{Adds: addsNothing}, envTrust{}, envVerdict{}
+	s.fillKin()
 	if ev == nil {
 		e.Action, e.Outcome, e.MFA = "", "", event.Unknown.String()
 		e.Event, e.Actor, e.Source, e.Target = envEvent{}, envActor{}, envSource{}, envTarget{}
@@ -210,6 +213,26 @@ func (s *session) SetPolicy(f detectors.PolicyFacts) {
 	}
 	s.env.Trust = envTrust{External: f.ExternalTrust, Public: f.PublicTrust}
 	s.details = f.Details
+}
+
+// SetKin implements detectors.Session.
+func (s *session) SetKin(k detectors.Kin) {
+	s.kin = k
+	if s.filled {
+		s.fillKin()
+		s.box = nil
+	}
+	s.turn++ // keys that read it may have been asked for
+}
+
+func (s *session) fillKin() {
+	k := &s.kin
+	minutes := -1
+	if k.Age >= 0 {
+		minutes = int(k.Age / time.Minute)
+	}
+	s.env.Lineage = envLineage{Known: k.Known, By: k.By, ByKey: k.ByKey, Action: string(k.Action), Root: k.Root, Depth: k.Depth,
+		Minutes: minutes, Made: k.Made, Sentence: k.Sentence}
 }
 
 // run evaluates a program on the current event.

@@ -59,7 +59,7 @@ func (s *Set) only(r *rule, t *testDoc) *Set {
 // with is the set without rules, with what a test says about lists and
 // places.
 func (s *Set) with(t *testDoc) *Set {
-	one := &Set{tables: s.tables, lists: s.lists, geo: s.geo, judge: s.judge, hash: s.hash}
+	one := &Set{tables: s.tables, lists: s.lists, geo: s.geo, judge: s.judge, kin: s.kin, hash: s.hash}
 	if t != nil && len(t.Lists) > 0 {
 		one.lists = make(map[string]*list)
 		for name, entries := range t.Lists {

@@ -143,6 +143,8 @@ type testSession struct {
 
 func (s *testSession) Begin(ev *event.Event)           { s.ev = ev }
 func (s *testSession) SetPolicy(detectors.PolicyFacts) {}
+
+func (s *testSession) SetKin(detectors.Kin) {}
 func (s *testSession) Match(rule int) (bool, error) {
 	return rule == 1 || s.ev.NameFold == "createuser", nil
 }

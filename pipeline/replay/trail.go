@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
@@ -51,7 +52,8 @@ type Tally struct {
 type Lineage struct {
 	Time    time.Time `json:"time"`
 	Actor   string    `json:"actor"`
-	Action  string    `json:"action"` // service:name
+	WithKey string    `json:"with_key,omitempty"` // AccessKey id it was made with; none from the console
+	Action  string    `json:"action"`             // service:name
 	Target  string    `json:"target"`
 	Key     string    `json:"key,omitempty"` // AccessKey id that was made
 	EventID string    `json:"event_id"`
@@ -90,8 +92,11 @@ func noteOf(ev *event.Event, entity string) note {
 // makes says that an act brings something into being that can act, or gives
 // it power: what an investigation follows.
 func makes(ev *event.Event) bool {
+	if detectors.Makes(ev.Action) {
+		return true // what detection follows too
+	}
 	act := string(ev.Action)
-	for _, end := range []string{".create", ".attach", ".assume", ".add_user", ".add", ".bind"} {
+	for _, end := range []string{".create", ".attach", ".add_user", ".add", ".bind"} {
 		if strings.HasSuffix(act, end) {
 			return true
 		}
@@ -130,7 +135,7 @@ func (t *Trail) add(n *note) {
 			t.Cut = true
 			return
 		}
-		t.Made = append(t.Made, Lineage{Time: n.at, Actor: n.identity, Action: n.act, Target: n.targ, Key: n.madeKey, EventID: n.id, Attempt: n.attempt})
+		t.Made = append(t.Made, Lineage{Time: n.at, Actor: n.identity, WithKey: n.key, Action: n.act, Target: n.targ, Key: n.madeKey, EventID: n.id, Attempt: n.attempt})
 	}
 }
 

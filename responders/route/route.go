@@ -66,7 +66,7 @@ type Labels map[string]string
 
 // LabelNames lists every label that an alert has.
 func LabelNames() []string {
-	return []string{"account", "account_id", "actor", "actor_type", "country", "key", "outcome", "region", "rule", "severity", "source_ip", "target", "target_type"}
+	return []string{"account", "account_id", "actor", "actor_type", "country", "key", "lineage", "outcome", "region", "rule", "severity", "source_ip", "target", "target_type"}
 }
 
 // LabelsOf makes the labels of an alert; account is the name that people use.
@@ -84,6 +84,14 @@ func LabelsOf(a *alert.Alert, account string) Labels {
 	for _, k := range []string{"region", "country"} {
 		if s, ok := a.Details[k].(string); ok {
 			l[k] = s
+		}
+	}
+	// What one intruder does as several identities has one root; an alert that
+	// does not tell it has its actor, which is the same where nothing was made.
+	l["lineage"] = a.Actor.ID
+	if m, ok := a.Details["lineage"].(map[string]any); ok {
+		if s, ok := m["root"].(string); ok && s != "" {
+			l["lineage"] = s
 		}
 	}
 	return l

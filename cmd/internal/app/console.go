@@ -269,7 +269,7 @@ func (b *consoleBackend) Try(ctx context.Context, condition string, records [][]
 		return nil, err
 	}
 	path := tryID + ".yaml"
-	o := rules.LoadOptions{Files: map[string][]byte{path: doc}, Lists: b.cfg.Detect.Lists, Factories: factories, Judge: NewJudge, Clock: time.Now, AllowFewTests: true, Geo: b.rules.Geo()}
+	o := rules.LoadOptions{Files: map[string][]byte{path: doc}, Lists: b.cfg.Detect.Lists, Factories: factories, Judge: NewJudge, Lineage: NewLineage, Clock: time.Now, AllowFewTests: true, Geo: b.rules.Geo()}
 	set, err := rules.Load(o)
 	if err != nil {
 		var all rules.Errors

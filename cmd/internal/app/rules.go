@@ -7,6 +7,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/account"
 	"github.com/trailwarden/trailwarden/detectors/geo"
+	"github.com/trailwarden/trailwarden/detectors/lineage"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
@@ -30,10 +31,13 @@ func RulesOf(c *config.Config) Rules {
 // NewJudge makes the judge of permission changes for one partition.
 func NewJudge() detectors.PolicyJudge { return account.New(account.Config{}) }
 
+// NewLineage makes the memory of who made whom for one partition.
+func NewLineage() detectors.Lineage { return lineage.New(lineage.Config{}) }
+
 // Load compiles the rules.
 func (r Rules) Load() (*rules.Set, error) {
 	o := rules.LoadOptions{Pack: r.Pack, Dirs: r.Dirs, Disable: r.Disable, Exceptions: r.Exceptions, Lists: r.Lists,
-		Factories: factories, Judge: NewJudge, Clock: time.Now, AllowFewTests: r.AllowFewTests}
+		Factories: factories, Judge: NewJudge, Lineage: NewLineage, Clock: time.Now, AllowFewTests: r.AllowFewTests}
 	if r.GeoCountry != "" || r.GeoASN != "" {
 		g, err := geo.Open(r.GeoCountry, r.GeoASN)
 		if err != nil {

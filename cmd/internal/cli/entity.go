@@ -144,7 +144,11 @@ func showTrail(w io.Writer, t *replay.Trail, n int) {
 		if m.Attempt {
 			what += " (refused)"
 		}
-		fmt.Fprintf(w, "  %-10s %s  %s  %s → %s\n", name, stamp(m.Time), text.Terminal(m.Actor), text.Terminal(m.Action), text.Terminal(what))
+		actor := m.Actor
+		if m.WithKey != "" {
+			actor += " with " + m.WithKey
+		}
+		fmt.Fprintf(w, "  %-10s %s  %s  %s → %s\n", name, stamp(m.Time), text.Terminal(actor), text.Terminal(m.Action), text.Terminal(what))
 	}
 }
 
