@@ -29,7 +29,7 @@ type house struct {
 	// commit that.
 	mended  map[string]bool
 	suspect map[string]map[int64]int // by source: spans with a deficit, and in how many rounds
-	told    map[string]bool          // source and span that were reported
+	told    map[string]bool          // source and span that were reported; nil until read from the store
 	counted time.Time
 }
 
@@ -48,7 +48,7 @@ type Reconciliation struct {
 
 // keepHouse runs until ctx ends or leave is closed.
 func (p *Pipeline) keepHouse(ctx context.Context, _ int, leave <-chan struct{}) error {
-	h := &house{p: p, started: time.Now(), mended: map[string]bool{}, suspect: map[string]map[int64]int{}, told: map[string]bool{}}
+	h := &house{p: p, started: time.Now(), mended: map[string]bool{}, suspect: map[string]map[int64]int{}}
 	t := time.NewTicker(p.cfg.HouseEvery)
 	defer t.Stop()
 	for {
@@ -78,12 +78,81 @@ func (h *house) round(ctx context.Context, now time.Time) error {
 	}
 	if now.Sub(h.counted) >= h.p.cfg.ReconcileEvery {
 		h.counted = now
+		lags, err := h.lags(ctx, commits, now)
+		if err == nil {
+			err = h.remember(ctx)
+		}
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
 		for _, o := range h.p.origins {
-			h.reconcile(ctx, o, commits, now)
+			h.reconcile(ctx, o, commits, lags, now)
 		}
 	}
 	return errors.Join(errs...)
 }
+
+// lags says whether a partition has frames that have waited since the comparison
+// before this one: what they hold is not missing.
+func (h *house) lags(ctx context.Context, commits []*bus.Commit, now time.Time) (bool, error) {
+	for part := range h.p.b.Partitions() {
+		m, err := h.p.b.Last(ctx, bus.StreamEvents, fmt.Sprintf("ev.%d.*", part))
+		if errors.Is(err, bus.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		i := slices.IndexFunc(commits, func(c *bus.Commit) bool { return c.Partition == part })
+		if i < 0 || m.Seq > commits[i].Input && now.Sub(commits[i].Stamp) > h.p.cfg.ReconcileEvery {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// remember reads which deficits were reported before, by whoever kept the books
+// then: the same is not said again, and what is new is.
+func (h *house) remember(ctx context.Context) error {
+	if h.told != nil {
+		return nil
+	}
+	told := map[string]bool{}
+	last, err := h.p.b.Last(ctx, bus.StreamCommits, bus.SelfSubject)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return err
+	}
+	r := h.p.b.NewReader(bus.StreamCommits, 1, 64, bus.SelfSubject)
+	defer r.Stop()
+	for at := uint64(0); at < last.Seq; {
+		d, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		at = d.Seq
+		c, err := bus.DecodeCommit(d.Data)
+		if err != nil {
+			h.p.log.Error("a report cannot be read", "seq", d.Seq, "error", err)
+			continue
+		}
+		for _, raw := range c.Alerts {
+			a, err := alert.UnmarshalStored(raw)
+			if err != nil || a.Rule != RuleDeficit {
+				continue
+			}
+			spans, _ := a.Details["spans"].([]any)
+			for _, s := range spans {
+				if at, err := time.Parse(time.RFC3339, fmt.Sprint(s)); err == nil {
+					told[spanKey(fmt.Sprint(a.Details["source"]), spanOf(at))] = true
+				}
+			}
+		}
+	}
+	h.told = told
+	return nil
+}
+
+func spanKey(source string, span int64) string { return source + "/" + strconv.FormatInt(span, 10) }
 
 // commits are the last record of each partition that has one.
 func (h *house) commits(ctx context.Context) ([]*bus.Commit, error) {
@@ -126,20 +195,23 @@ func (h *house) repair(ctx context.Context, part int, g bus.Gap) error {
 	if err != nil && !gone {
 		return fmt.Errorf("gap %s: %w", g.ID, err)
 	}
-	// The last frame says that the gap is closed.
+	where := fmt.Sprintf("%d frames of %s shard %d (partition %d, between positions %s and %s)", g.Frames, g.Source, g.Shard, part, g.From, g.To)
+	details := map[string]any{"source": g.Source, "shard": g.Shard, "from": g.From, "to": g.To, "frames": g.Frames, "records_read_again": records}
+	r := Report{Rule: RuleRepaired, Key: g.ID, Severity: alert.Medium, At: time.Now(), Title: "Stored records were lost and read again", Details: details,
+		Reason: fmt.Sprintf("%s were missing from the store; %d records were read again from the source and evaluated: look at the disk", where, records)}
+	if gone {
+		r.Rule, r.Severity, r.Title = RuleLost, alert.High, "Stored records were lost and cannot be read again"
+		r.Reason = fmt.Sprintf("%s are missing from the store, and the source has not kept all of it: %d records were read again, the rest was not evaluated", where, records)
+	}
+	// Told first: once the gap is closed nobody would come back to it. The last
+	// frame closes it.
+	if err := h.p.tell(ctx, r); err != nil {
+		return fmt.Errorf("gap %s: %w", g.ID, err)
+	}
 	if _, err := in.repair(ctx, part, g, source.Page{}, true); err != nil {
 		return fmt.Errorf("gap %s: %w", g.ID, err)
 	}
 	h.mended[g.ID] = true
-	where := fmt.Sprintf("%d frames of %s shard %d (partition %d, between positions %s and %s)", g.Frames, g.Source, g.Shard, part, g.From, g.To)
-	details := map[string]any{"source": g.Source, "shard": g.Shard, "from": g.From, "to": g.To, "frames": g.Frames, "records_read_again": records}
-	if gone {
-		h.p.Raise(Report{Rule: RuleLost, Key: g.ID, Severity: alert.High, Title: "Stored records were lost and cannot be read again", Details: details,
-			Reason: fmt.Sprintf("%s are missing from the store, and the source has not kept all of it: %d records were read again, the rest was not evaluated", where, records)})
-	} else {
-		h.p.Raise(Report{Rule: RuleRepaired, Key: g.ID, Severity: alert.Medium, Title: "Stored records were lost and read again", Details: details,
-			Reason: fmt.Sprintf("%s were missing from the store; %d records were read again from the source and evaluated: look at the disk", where, records)})
-	}
 	return nil
 }
 
@@ -150,6 +222,9 @@ func (in *Ingester) repair(ctx context.Context, part int, g bus.Gap, page source
 	defer in.gate.RUnlock()
 	if in.closed {
 		return 0, ErrStopping
+	}
+	if in.hold.Load() {
+		return 0, fmt.Errorf("EVENTS is nearly full: %w", bus.ErrBackpressure)
 	}
 	s := in.shard(repairSource, part)
 	s.mu.Lock()
@@ -174,12 +249,19 @@ func (in *Ingester) repair(ctx context.Context, part int, g bus.Gap, page source
 	return int(in.stats.records.Load() - before), nil
 }
 
-// reconcile compares counts. A deficit counts when two rounds see it: the
-// source's own count may be late too.
-func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.Commit, now time.Time) {
+// reconcile compares counts. A deficit counts when two rounds in a row see it: the
+// source's own count may be late too, and what was stored at the first of them is
+// evaluated at the second. While a backlog is read or evaluated nothing is
+// compared: what waits is not missing.
+func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.Commit, lags bool, now time.Time) {
 	name := o.Name()
 	r := Reconciliation{Source: name, At: now.UTC()}
 	defer func() { h.p.note(r) }()
+	if behind := o.Behind(); len(behind) > 0 || lags {
+		delete(h.suspect, name)
+		r.Error = "records are still being read or evaluated"
+		return
+	}
 	// Counting began with the first record of any partition, or with us.
 	since, done := spanOf(h.started), map[int64]uint64{}
 	for _, c := range commits {
@@ -235,8 +317,7 @@ func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.C
 	missing := uint64(0)
 	for _, span := range slices.Sorted(maps.Keys(short)) {
 		rounds[span] = seen[span] + 1
-		if id := name + "/" + strconv.FormatInt(span, 10); rounds[span] >= 2 && !h.told[id] {
-			h.told[id] = true
+		if rounds[span] >= 2 && !h.told[spanKey(name, span)] {
 			sure = append(sure, span)
 			missing += short[span]
 		}
@@ -245,17 +326,28 @@ func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.C
 		return
 	}
 	from, to := at(sure[0]), at(sure[len(sure)-1]+1)
-	h.p.Raise(Report{
+	var spans []string // remember reads them
+	for _, span := range sure {
+		spans = append(spans, at(span).Format(time.RFC3339))
+	}
+	err = h.p.tell(ctx, Report{
 		Rule: RuleDeficit, Key: fmt.Sprintf("%s/%d", name, sure[0]), Severity: alert.High, At: now,
 		Title: "Records of the trail were not evaluated",
 		Reason: fmt.Sprintf("%s holds %d more logs from %s to %s than were evaluated here: detection did not see them", name, missing,
 			from.Format(time.RFC3339), to.Format(time.RFC3339)),
-		Details: map[string]any{"source": name, "missing": missing, "from": from, "to": to, "spans": len(sure)},
+		Details: map[string]any{"source": name, "missing": missing, "from": from, "to": to, "spans": spans},
 		Runbook: alert.Runbook{
 			EN: "Look at `trailwarden status` (is something behind, parked or failing?). Search the time span with `trailwarden replay sls://PROJECT/LOGSTORE --from … --to …`, which reads it again without changing anything.",
 			ZH: "先看 `trailwarden status`(是否有积压、隔离或失败)。再用 `trailwarden replay sls://PROJECT/LOGSTORE --from … --to …` 重查该时间段,它只读不改。",
 		},
 	})
+	if err != nil {
+		r.Error = err.Error() // the next round tries again
+		return
+	}
+	for _, span := range sure {
+		h.told[spanKey(name, span)] = true
+	}
 }
 
 // note keeps the newest comparison of each source.

@@ -33,15 +33,18 @@ type IngesterConfig struct {
 	// IdleTick is how often a partition that receives nothing is ticked all
 	// the same, so that absences are noticed (default 5 min; negative never).
 	IdleTick time.Duration
-	// Behind says, of a source, which shards have more to give, and whether
-	// that is known yet (source.Origin); nil says that none has.
-	Behind func(source string) (shards []int, known bool)
-	Logger *slog.Logger
+	// Behind says, of a source, which shards have more to give; nil says that
+	// none has.
+	Behind func(source string) []int
+	// Settled is the time up to which everything that the sources held is
+	// stored (source.Origin, the least of all); nil says that it is now.
+	Settled func() time.Time
+	Logger  *slog.Logger
 }
 
-// unknownFor is how long a source that cannot say which of its shards have more
-// to give keeps waiting work waiting after a start.
-const unknownFor = 2 * time.Minute
+// unsettledFor is how long a source that is silent, or still at work on a page,
+// keeps waiting work waiting.
+const unsettledFor = 2 * time.Minute
 
 // Ingester makes pages durable: it implements source.Sink.
 type Ingester struct {
@@ -50,7 +53,7 @@ type Ingester struct {
 	log *slog.Logger
 	n   int
 
-	born time.Time // monotonic
+	born time.Time
 
 	gate   sync.RWMutex // Store holds it for reading, Close for writing
 	closed bool
@@ -241,6 +244,9 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 	}
 	failpoint.Hit(failpoint.IngestPulled)
 	groups, poison, repeated := in.split(s, p)
+	if rep != nil {
+		poison = nil // parked before the frames that were lost
+	}
 	tally := map[int64]uint64{} // of parked logs: they are in no frame
 	for _, b := range poison {
 		fresh, err := in.b.Park(ctx, bus.Parked{
@@ -383,7 +389,7 @@ func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Pag
 		}
 		frames[rep.partition][len(frames[rep.partition])-1].Repairs = rep.gap
 	}
-	if len(parked) > 0 && rep == nil {
+	if len(parked) > 0 {
 		for _, fs := range frames {
 			if len(fs) > 0 {
 				for _, t := range fs[0].Tally {
@@ -415,9 +421,8 @@ func (in *Ingester) publishFrames(ctx context.Context, s *shardState, from, to s
 	page := s.page + 1
 	var behind []int
 	if in.cfg.Behind != nil {
-		if behind, _ = in.cfg.Behind(s.source); len(behind) > bus.MaxShards {
-			behind = behind[:bus.MaxShards]
-		}
+		behind = in.cfg.Behind(s.source)
+		behind = behind[:min(len(behind), bus.MaxShards)]
 	}
 	var counts []bus.PartitionCount
 	for part := range frames {
@@ -479,7 +484,8 @@ func (in *Ingester) publishFrames(ctx context.Context, s *shardState, from, to s
 		case bus.Data:
 			c.waiting, c.records = true, stamp
 		case bus.Tick:
-			c.waiting = false
+			// What waits for a shard that is behind needs another one later.
+			c.waiting = c.waiting && len(behind) > 0
 		}
 		if stamp.After(c.last) {
 			c.last = stamp
@@ -492,7 +498,9 @@ func (in *Ingester) publishFrames(ctx context.Context, s *shardState, from, to s
 // writes a frame without records to each partition that has received records
 // since its last tick and has been quiet for TickAfter, and, rarely, to those
 // that receive nothing at all. now is the ingest clock. It does nothing while
-// the shard is storing a page, or has one that is not complete.
+// the shard is storing a page, or has one that is not complete. While any source
+// may hold records that are not stored, the clock stands still, for unsettledFor
+// at most: a tick decides what waits, and what came late would be late.
 func (in *Ingester) Tick(ctx context.Context, src string, shard int, now time.Time) error {
 	in.gate.RLock()
 	defer in.gate.RUnlock()
@@ -507,11 +515,14 @@ func (in *Ingester) Tick(ctx context.Context, src string, shard int, now time.Ti
 	if !s.known || s.ahead != nil {
 		return nil
 	}
-	if in.cfg.Behind != nil {
-		// What waits may have to wait for what is still to be read. When the
-		// source cannot be reached at all, it must not wait for ever.
-		if _, known := in.cfg.Behind(s.source); !known && time.Since(in.born) < unknownFor {
-			return nil
+	if in.cfg.Settled != nil {
+		at := in.cfg.Settled()
+		since := at
+		if since.Before(in.born) {
+			since = in.born
+		}
+		if now.Sub(since) < unsettledFor && at.Before(now) {
+			now = at
 		}
 	}
 	now = now.UTC()
@@ -534,7 +545,7 @@ func (in *Ingester) due(part int, now time.Time) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	c := in.parts[part]
-	if c.waiting && now.Sub(c.records) >= in.cfg.TickAfter {
+	if c.waiting && now.Sub(c.records) >= in.cfg.TickAfter && now.Sub(c.last) >= in.cfg.TickAfter {
 		return true
 	}
 	return c.fed && in.cfg.IdleTick > 0 && now.Sub(c.last) >= in.cfg.IdleTick

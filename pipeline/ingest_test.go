@@ -449,6 +449,73 @@ func TestTicks(t *testing.T) {
 	}
 }
 
+// A tick decides what waits. It is not written before everything that the
+// sources held by then is stored, however long ago the last records came, and
+// again after it when a shard was behind; a source that is silent is not waited
+// for for ever.
+func TestTicksWaitForTheSources(t *testing.T) {
+	b := openBus(t, t.TempDir())
+	all := trail(60)
+	p := page(all, 0, 60)
+	settled, behind := p.Received, []int(nil)
+	in := NewIngester(IngesterConfig{Bus: b, Logger: silent(), IdleTick: -1,
+		Settled: func() time.Time { return settled }, Behind: func(string) []int { return behind }})
+	in.born = p.Received
+	if err := in.Store(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	tick := func(why string, after time.Duration, more int) {
+		t.Helper()
+		if err := in.TickAll(t.Context(), p.Received.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+		want += more
+		n := 0
+		_, frames := stored(t, b)
+		for _, f := range frames {
+			if f.Kind != bus.Tick {
+				continue
+			}
+			if n++; n > want-more && f.Received.After(settled) && after < unsettledFor {
+				t.Errorf("%s: a tick says %v, and things are settled up to %v only", why, f.Received, settled)
+			}
+		}
+		if n != want {
+			t.Fatalf("%s: %d ticks, want %d", why, n, want)
+		}
+	}
+	tick("a page is on its way since the last one", time.Minute, 0)
+	settled = p.Received.Add(4 * time.Second)
+	tick("it has come, the next has not", time.Minute, 0)
+	settled, behind = p.Received.Add(6*time.Second), []int{3}
+	tick("all have, and one has more to give", time.Minute, partitions)
+	tick("the same again", time.Minute, 0)
+	settled = p.Received.Add(12 * time.Second)
+	tick("it still has", time.Minute, partitions)
+	settled, behind = p.Received.Add(20*time.Second), nil
+	tick("it has not", time.Minute, partitions)
+	settled = p.Received.Add(40 * time.Second)
+	tick("nothing waits", time.Minute, 0)
+
+	p = page(trail(70), 60, 70)
+	if err := in.Store(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	settled = p.Received.Add(-time.Second)
+	fed := 0
+	for _, c := range in.parts {
+		if c.waiting {
+			fed++
+		}
+	}
+	if fed == 0 {
+		t.Fatal("nothing waits")
+	}
+	tick("no answer for a minute", time.Minute, 0)
+	tick("nor for longer", unsettledFor+time.Minute, fed)
+}
+
 func TestStoreAfterCloseAndHold(t *testing.T) {
 	b := openBus(t, t.TempDir())
 	in := newIngester(b)

@@ -115,7 +115,7 @@ func New(cfg Config) (*Pipeline, error) {
 		raised: map[string]bool{}, books: map[string]Reconciliation{}, reporting: make(chan struct{}, 1)}
 	if cfg.Ingest {
 		ic := cfg.Ingester
-		ic.Bus, ic.Logger, ic.Behind = cfg.Bus, cfg.Logger, p.behind
+		ic.Bus, ic.Logger, ic.Behind, ic.Settled = cfg.Bus, cfg.Logger, p.behind, p.settled
 		p.ingester = NewIngester(ic)
 		if cfg.Leases != nil {
 			p.house = NewOwner(OwnerConfig{LeaseConfig: *cfg.Leases, Bus: cfg.Bus, Kind: "h", Count: 1, Work: p.keepHouse, Logger: cfg.Logger})
@@ -237,13 +237,24 @@ func (p *Pipeline) SetOrigins(os []source.Origin) { p.origins = os }
 
 // behind asks the source of a page. A source that is not one of the origins (a
 // repair, a redrive, a test) has nothing more to give.
-func (p *Pipeline) behind(name string) (shards []int, known bool) {
+func (p *Pipeline) behind(name string) []int {
 	for _, o := range p.origins {
 		if o.Name() == name {
 			return o.Behind()
 		}
 	}
-	return nil, true
+	return nil
+}
+
+// settled is the least of the origins: a partition is fed by all of them.
+func (p *Pipeline) settled() time.Time {
+	at := time.Now()
+	for _, o := range p.origins {
+		if t := o.Settled(); t.Before(at) {
+			at = t
+		}
+	}
+	return at
 }
 
 // Sink is where sources store pages; nil without Ingest.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -63,6 +64,9 @@ func Raise(ctx context.Context, b *bus.Bus, r Report) error {
 		if err != nil && !errors.Is(err, bus.ErrNotFound) {
 			return fmt.Errorf("report %s: %w", r.Rule, err)
 		}
+		if err == nil && holds(m.Data, a.ID) {
+			return nil // a process that starts again and again says the same
+		}
 		c := &bus.Commit{Partition: self, Part: true, Prev: m.Seq, Alerts: [][]byte{raw}}
 		data, err := bus.EncodeCommit(c)
 		if err != nil {
@@ -77,6 +81,18 @@ func Raise(ctx context.Context, b *bus.Bus, r Report) error {
 		}
 		return nil
 	}
+}
+
+// holds says whether a commit record has the alert.
+func holds(data []byte, id string) bool {
+	c, err := bus.DecodeCommit(data)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(c.Alerts, func(raw []byte) bool {
+		a, err := alert.UnmarshalStored(raw)
+		return err == nil && a.ID == id
+	})
 }
 
 // selfPartition is where reports are committed: no events have this number.
@@ -107,6 +123,12 @@ func (p *Pipeline) Raise(r Report) {
 }
 
 const maxReports = 64
+
+// tell makes a report durable before it returns.
+func (p *Pipeline) tell(ctx context.Context, r Report) error {
+	p.log.Error("report", "rule", r.Rule, "reason", r.Reason)
+	return Raise(ctx, p.b, r)
+}
 
 // report makes reports durable, until ctx ends.
 func (p *Pipeline) report(ctx context.Context) {

@@ -30,7 +30,7 @@ UserAccessKeyId UserClientIp UserData UserId UserMFAAuthenticationSettings UserN
 VerificationTypes VerifyType VersionId Value VpcId acl logstore project stsTokenPlayerUid stsTokenPrincipalName ttl
 AcceptingAliUid AclAction AllowExternalTargets BackupEnabled ChildInstanceOwnerId ConfigRuleIds Destination DestinationCidrBlock DryRun
 EnableDeletionProtection Id InsightSelectors ModifyMode NextHopType OSSBucket Operation OperationCode ResourceShareName RuleId RuleName
-Source disable logstoreName uid
+Source disable logstoreName uid AccesskeyId AliUserName Url
 `)
 
 var paramSet = func() map[string]bool {

@@ -199,6 +199,7 @@ const (
 	ActSASStrategyDelete                  Action = "sas.strategy.delete"
 	ActSASFindingHandle                   Action = "sas.finding.handle"
 	ActSASLeakHandle                      Action = "sas.leak.handle"
+	ActSASLeakFinding                     Action = "sas.leak.finding"
 	ActCloudFWSwitchOff                   Action = "cloudfw.switch.off"
 	ActCloudFWVPCSwitchUpdate             Action = "cloudfw.vpc_switch.update"
 	ActCloudFWIPSUpdate                   Action = "cloudfw.ips.update"
@@ -434,6 +435,7 @@ var allActions = []Action{
 	ActSASStrategyDelete,
 	ActSASFindingHandle,
 	ActSASLeakHandle,
+	ActSASLeakFinding,
 	ActCloudFWSwitchOff,
 	ActCloudFWVPCSwitchUpdate,
 	ActCloudFWIPSUpdate,

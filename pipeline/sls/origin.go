@@ -14,25 +14,60 @@ import (
 
 var _ source.Origin = (*Source)(nil)
 
+// staleAfter is how long after a shard was at its end it counts as being there,
+// beside what asking it takes. An idle one is looked at every Config.Poll; one that
+// is not, because the network or the disk stands still, has records that we do not
+// know of.
+const staleAfter = time.Second
+
 // Behind implements source.Origin. A shard that somebody else of the group reads
 // is his to say; for as long as the service may take to find that its reader is
 // gone, it counts as ours.
-func (s *Source) Behind() (shards []int, known bool) {
+func (s *Source) Behind() (shards []int) {
+	now := time.Now()
+	for _, sh := range s.ours() {
+		// A service that is slow to answer is seldom asked, and not behind for
+		// that: what was settled is as old as one answer, and lasts for the next.
+		usual := staleAfter + s.cfg.Poll + 2*time.Duration(sh.took.Load())
+		if now.Sub(unixNano(&sh.settled)) > usual {
+			shards = append(shards, sh.id)
+		}
+	}
+	slices.Sort(shards)
+	return shards
+}
+
+// Settled implements source.Origin.
+func (s *Source) Settled() time.Time {
+	if s.resolved.Load() == 0 {
+		return time.Time{}
+	}
+	at := time.Now()
+	for _, sh := range s.ours() {
+		if t := unixNano(&sh.settled); t.Before(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// ours are the shards that Behind and Settled are about: nil before it was found
+// out where they start.
+func (s *Source) ours() (list []*shardState) {
 	at := unixNano(&s.resolved)
 	if at.IsZero() {
-		return nil, false
+		return nil
 	}
 	fresh := time.Since(at) < 2*s.cfg.HeartbeatTimeout
 	for _, sh := range s.allShards() {
 		sh.mu.Lock()
 		held := sh.held
 		sh.mu.Unlock()
-		if !sh.caughtUp.Load() && (held || fresh) {
-			shards = append(shards, sh.id)
+		if held || fresh && sh.settled.Load() == 0 {
+			list = append(list, sh)
 		}
 	}
-	slices.Sort(shards)
-	return shards, true
+	return list
 }
 
 // Refetch implements source.Origin. The consumer group does not hear of it.

@@ -107,7 +107,8 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// A shard is behind from the start until it was read to its end once.
+// A shard is behind from the start until it was read to its end once, and
+// everything is settled up to the last time that all of them were at their ends.
 func TestBehind(t *testing.T) {
 	t.Parallel()
 	so := signed()
@@ -130,21 +131,67 @@ func TestBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, known := src.Behind(); known {
-		t.Error("known before anything was asked")
+	if at := src.Settled(); len(src.Behind()) != 0 || !at.IsZero() {
+		t.Errorf("known before anything was asked: settled %v", at)
 	}
 	r.start(nil)
 	is := func(want ...int) func() bool {
 		return func() bool {
-			got, known := r.src.Behind()
-			return known && slices.Equal(got, want)
+			return r.src.resolved.Load() != 0 && slices.Equal(r.src.Behind(), want)
 		}
 	}
 	r.holds(0, want[0])
 	r.until("only the shard that is not read is behind", is(1))
+	if at := r.src.Settled(); at.Unix() > 0 {
+		t.Errorf("settled %v, while a shard was not read to its end yet", at)
+	}
 	close(hold)
 	r.holds(1, want[1])
 	r.until("nothing is behind", is())
+	now := time.Now()
+	r.until("the clock goes on", func() bool { return r.src.Settled().After(now) })
+
+	// A page that is on its way to the store holds the clock, and before
+	// long its shard counts as behind.
+	stuck, entered := make(chan struct{}), make(chan struct{})
+	r.sink.mu.Lock()
+	r.sink.before = func(p source.Page) error {
+		if p.Shard == 1 {
+			close(entered)
+			<-stuck
+		}
+		return nil
+	}
+	r.sink.mu.Unlock()
+	wrote := time.Now()
+	r.fill(1, 5, 1)
+	<-entered
+	held, now := unixNano(&r.src.shard(1).settled), time.Now()
+	r.until("the other shard is asked again", func() bool { return unixNano(&r.src.shard(0).settled).After(now) })
+	if at := r.src.Settled(); !at.Equal(held) {
+		t.Errorf("the clock went from %v to %v while a page was not stored", held, at)
+	}
+	r.until("it may have more by now", is(1))
+	r.sink.mu.Lock()
+	r.sink.before = nil
+	r.sink.mu.Unlock()
+	close(stuck)
+	r.until("the clock goes on", func() bool { return r.src.Settled().After(wrote) && r.src.Settled().After(held) })
+	r.until("nothing is behind again", is())
+	r.stop()
+}
+
+// A service that takes its time for every answer is not behind for that.
+func TestSlowServiceIsNotBehind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	r.start(nil)
+	r.holds(0, r.fill(0, 0, 3))
+	r.srv.Inject(slstest.Fault{Call: slstest.PullLogs, Delay: 2 * staleAfter, Times: -1})
+	r.until("at its end, long ago", func() bool {
+		sh := r.src.shard(0)
+		return len(r.src.Behind()) == 0 && sh.settled.Load() != 0 && time.Since(unixNano(&sh.settled)) > staleAfter+r.src.cfg.Poll
+	})
 	r.stop()
 }
 

@@ -57,6 +57,10 @@ func (p *processor) slow(sh *shardState) {
 	pause(p.w.reads, int(sh.failures.Add(1)))
 }
 
+// fullPage is the size of records from which a page may have been cut for its
+// size: the service answers some 10 MB at most, in log groups of up to 5.
+const fullPage = 4 << 20
+
 // enter waits for the turn to process a page of the shard.
 func (sh *shardState) enter(ctx context.Context) bool {
 	select {
@@ -100,7 +104,7 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 		}
 	}
 	if from == to {
-		sh.caughtUp.Store(true)
+		sh.atEnd()
 		s.n.emptyPages.Add(1)
 		p.save(sh, tracker, now)
 		p.w.callIdle(sh, now)
@@ -123,7 +127,10 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 		return "", fmt.Errorf("sls: storing a page of shard %d: %w", sh.id, err)
 	}
 	sh.setPosition(to)
-	sh.caughtUp.Store(len(list.LogGroups) < s.cfg.PageGroups) // a full page is followed by another one
+	// A page that is full, in number or in bytes, is followed by another one.
+	if len(list.LogGroups) < s.cfg.PageGroups && bytes < fullPage {
+		sh.atEnd()
+	}
 	sh.records.Add(uint64(len(records)))
 	s.n.pages.Add(1)
 	s.n.records.Add(uint64(len(records)))
@@ -215,7 +222,7 @@ func (w *worker) idle(sh *shardState, now time.Time) bool {
 	if !sh.aligned || sh.pending && now.Sub(sh.lastSave) >= w.s.cfg.CheckpointEvery {
 		return false // Process has something to do
 	}
-	sh.caughtUp.Store(true)
+	sh.atEnd()
 	sh.lastPull.Store(now.UnixNano())
 	w.s.n.lastPull.Store(now.UnixNano())
 	if now.Sub(sh.lastIdle) >= idleEvery {

@@ -173,7 +173,7 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		why = "start: " + string(s.cfg.Start)
 	}
 
-	sh.caughtUp.Store(false) // the first pull says whether it is
+	sh.settled.Store(0) // the first pull says whether it is at its end
 	at, ok := cursorValue(cursor)
 	first, ok1 := cursorValue(begin)
 	last, ok2 := cursorValue(end)

@@ -104,7 +104,11 @@ type shardState struct {
 	groups      atomic.Int64 // log groups the last answer announced
 	failures    atomic.Int32 // pages in a row that could not be processed
 
-	caughtUp atomic.Bool // read to its end, as far as the last answers said
+	// asked is when the last page was asked for, settled when the last one
+	// was after which nothing was left to read, once that is stored. Unix
+	// nanoseconds; settled is 0 before it was at its end. took is how long the
+	// last answer took.
+	asked, settled, took atomic.Int64
 
 	mu       sync.Mutex
 	held     bool
@@ -123,6 +127,10 @@ type shardState struct {
 	recordBuf [][]byte
 	timeBuf   []int64
 }
+
+// atEnd notes that everything the shard had when its last page was asked for is
+// stored.
+func (sh *shardState) atEnd() { sh.settled.Store(sh.asked.Load()) }
 
 func (sh *shardState) setPosition(p string) {
 	sh.mu.Lock()

@@ -301,6 +301,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 		if !t.s.slot(gate) {
 			return t.stopping(req, kindPull)
 		}
+		asked := time.Now()
 		r, body, err := t.fetch(req, gate, pullTimeout)
 		t.s.release()
 		resp := t.settle(req, kindPull, gate, r, body, err)
@@ -325,6 +326,8 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 		}
 		sh.groups.Store(int64(groups))
 		now := time.Now()
+		sh.asked.Store(asked.UnixNano())
+		sh.took.Store(int64(now.Sub(asked)))
 		sh.behind.Store(0)
 		if sec, err := strconv.ParseInt(resp.Header.Get("X-Log-Cursor-Time"), 10, 64); err == nil && groups > 0 {
 			sh.behind.Store(int64(max(0, now.Sub(time.Unix(sec, 0)))))

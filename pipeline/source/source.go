@@ -41,9 +41,14 @@ type Origin interface {
 	// Name is Page.Source of its pages.
 	Name() string
 	// Behind are the shards that have records which were not handed to Store
-	// yet, as far as is known: after a start, and while a backlog is read. It
-	// is not known before the source has found out where it starts.
-	Behind() (shards []int, known bool)
+	// yet, or may have: after a start, while a backlog is read, and when they
+	// were not at their ends for longer than a moment.
+	Behind() []int
+	// Settled is a time of which everything that the source held then was
+	// stored: of every shard that is read here. It stands still while a page
+	// is on its way or a shard gives no answer, and is zero before that is
+	// known of all of them.
+	Settled() time.Time
 	// Refetch reads what lies between two positions of a shard once more. It
 	// stops at take's first error. ErrGone: not all of it is there any more.
 	Refetch(ctx context.Context, shard int, from, to string, take func(Page) error) error

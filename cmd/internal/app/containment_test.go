@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -170,37 +169,23 @@ func TestLadderEndToEnd(t *testing.T) {
 	attacker("Actiontrail", "StopLogging", map[string]string{"Name": "audit"}, "")
 	rec("frank", leaked, "Ram", "ListUsers", nil, `,"errorCode":"Forbidden","errorMessage":"There is a risk of leakage of this AccessKey."`)
 
-	cfg, err := config.Load(cloud.Config, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Detect.Grace = responders.Duration(time.Second)
-	cfg.Respond.Playbooks = nil
-	for _, p := range responders.DefaultPlaybooks() {
-		switch p.Name {
-		case "leaked-key":
-			fence := map[string]string{"allow": "198.51.100.0/24"}
-			p.Actions = []responders.PlaybookAction{{Kind: responders.KindFenceKey, Params: fence, RefusalIsEvidence: true},
-				{Kind: responders.KindFenceUser, Params: fence, RefusalIsEvidence: true}, {Kind: responders.KindDisableAccessKey, RefusalIsEvidence: true}}
-		case "new-key", "new-key-for-other", "suspicious-key", "reactivated-key":
-			continue
+	ctx := context.Background()
+	a := runApp(t, ctx, cloud.Config, func(cfg *config.Config) {
+		cfg.Detect.Grace = responders.Duration(time.Second)
+		cfg.Respond.Playbooks = nil
+		for _, p := range responders.DefaultPlaybooks() {
+			switch p.Name {
+			case "leaked-key":
+				fence := map[string]string{"allow": "198.51.100.0/24"}
+				p.Actions = []responders.PlaybookAction{{Kind: responders.KindFenceKey, Params: fence, RefusalIsEvidence: true},
+					{Kind: responders.KindFenceUser, Params: fence, RefusalIsEvidence: true}, {Kind: responders.KindDisableAccessKey, RefusalIsEvidence: true}}
+			case "new-key", "new-key-for-other", "suspicious-key", "reactivated-key":
+				continue
+			}
+			p.Mode, p.Guards.Shared = responders.Auto, true
+			cfg.Respond.Playbooks = append(cfg.Respond.Playbooks, p)
 		}
-		p.Mode, p.Guards.Shared = responders.Auto, true
-		cfg.Respond.Playbooks = append(cfg.Respond.Playbooks, p)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	})
 	byKind := map[string]responders.ActionDetail{}
 	var list []responders.ActionDetail
 	wait := func(what string, ok func() bool) {

@@ -3,12 +3,10 @@ package app
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
@@ -23,24 +21,8 @@ func BenchmarkSLSToSlack(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer cloud.Close()
-	cfg, err := config.Load(cloud.Config, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	}()
+	b.Cleanup(func() { _ = cloud.Close() })
+	runApp(b, context.Background(), cloud.Config, nil)
 	send := func(i int) time.Duration {
 		n := len(cloud.Chat.Messages(chattest.DefaultChannel))
 		now := time.Now()
@@ -76,24 +58,8 @@ func BenchmarkLeakedKeyToContained(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer cloud.Close()
-	cfg, err := config.Load(cloud.Config, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	}()
+	b.Cleanup(func() { _ = cloud.Close() })
+	runApp(b, context.Background(), cloud.Config, nil)
 	contain := func(i int) time.Duration {
 		key := fmt.Sprintf("LTAI5tEXAMPLEleak%06d", i)
 		record := fmt.Appendf(nil, `{"eventId":"leak-%d","eventName":"ListUsers","serviceName":"Ram","eventType":"ApiCall","eventRW":"Read","eventTime":%q,"sourceIpAddress":"203.0.113.%d","userAgent":"x","requestId":"leak-%d","recipientAccountId":"1000000000000001","errorCode":"Forbidden","errorMessage":"There is a risk of leakage of this AccessKey.","userIdentity":{"type":"ram-user","accountId":"1000000000000001","principalId":"2000000000000001","userName":"user%d","accessKeyId":%q}}`,

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/responders/chattest"
@@ -66,26 +64,10 @@ func TestReportsReachPeople(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cloud.Close()
-	cfg, err := config.Load(cloud.Config, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { _ = cloud.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(running) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	t.Cleanup(cancel)
+	a := runApp(t, ctx, cloud.Config, nil)
 	until := func(what string, cond func() bool) {
 		t.Helper()
 		for !cond() {

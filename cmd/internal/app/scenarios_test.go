@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -185,34 +184,19 @@ func TestLiveEqualsReplay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer cloud.Close()
+			t.Cleanup(func() { _ = cloud.Close() })
 			for _, r := range records {
 				cloud.Seed(r)
 			}
-			cfg, err := config.Load(cloud.Config, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// What we do ourselves comes back as events, which the recording
-			// does not have: only watch.
-			cfg.Respond.Mode = "observe"
-			cfg.Detect.Grace = 0
-			cfg.Detect.Lists = lists
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-			defer cancel()
-			a, err := New(ctx, Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			running, stop := context.WithCancel(ctx)
-			ended := make(chan error, 1)
-			go func() { ended <- a.Run(running) }()
-			defer func() {
-				stop()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-			}()
+			t.Cleanup(cancel)
+			a := runApp(t, ctx, cloud.Config, func(cfg *config.Config) {
+				// What we do ourselves comes back as events, which the recording
+				// does not have: only watch.
+				cfg.Respond.Mode = "observe"
+				cfg.Detect.Grace = 0
+				cfg.Detect.Lists = lists
+			})
 			// One record after another, so that both see the same order.
 			cloud.SLS.Append(0, records...)
 
