@@ -250,7 +250,7 @@ func (b *Bus) checkMissing(have map[string]*jetstream.StreamInfo, mark *marker) 
 		b.log.Error("streams were missing and are made again, as asked: what their files still hold is taken over, the rest is lost", "streams", list)
 		return nil
 	}
-	return fmt.Errorf("bus: %w: the store has a history, but stream %s is missing (10059): restore it from a copy, or start once with adoption of missing streams to take over what is left; records are still in SLS within its retention",
+	return fmt.Errorf("bus: %w: the store has a history, but stream %s is missing (10059): restore it from a copy, or start once with `trailwarden run --adopt-missing-streams` to take over what is left; records are still in SLS within its retention",
 		ErrDamaged, list)
 }
 

@@ -56,6 +56,9 @@ type Options struct {
 	// Destinations are told besides those of the configuration.
 	Destinations []responders.Destination
 	Version      string
+	// Adopt makes streams again that are missing from a store with a history
+	// (bus.Config).
+	Adopt bool
 }
 
 // App is the running program.
@@ -115,7 +118,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, fmt.Errorf("%w: credentials: %w", ErrUnusable, err)
 	}
 
-	a.bus, err = bus.Open(ctx, BusConfig(c, a.log))
+	bc := BusConfig(c, a.log)
+	bc.Adopt = o.Adopt
+	a.bus, err = bus.Open(ctx, bc)
 	if err != nil {
 		return nil, fmt.Errorf("event store: %w", err)
 	}

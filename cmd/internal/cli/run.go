@@ -39,14 +39,22 @@ func logger(e *env, c config.Log) *slog.Logger {
 func runCmd(e *env) *cobra.Command {
 	var path string
 	var roles []string
+	var adopt bool
 	c := &cobra.Command{Use: "run", Short: "Run the live pipeline: read, detect, alert, respond", Args: cobra.NoArgs,
+		Long: `run reads the trail, detects, alerts and responds until it is asked to end (SIGTERM, SIGINT).
+
+A store that has a history but lacks one of its streams is refused: to start empty would lose
+alerts without a word. When no copy of the store can be put back, --adopt-missing-streams makes
+what is missing again, for this start, and takes over the data files that are left. What was
+in the rest is read again from SLS within its retention, except the journal: without ACTIONS,
+what was told and done is not remembered, and alerts that are still open may be told again.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {
 				return err
 			}
 			log := logger(e, cfg.Log)
-			a, err := app.New(c.Context(), app.Options{Config: cfg, Log: log, Roles: roles, Version: Version()})
+			a, err := app.New(c.Context(), app.Options{Config: cfg, Log: log, Roles: roles, Version: Version(), Adopt: adopt})
 			if err != nil {
 				if errors.Is(err, app.ErrUnusable) {
 					return exit(exitUsage, err)
@@ -60,6 +68,7 @@ func runCmd(e *env) *cobra.Command {
 		}}
 	addConfigFlag(c, &path)
 	c.Flags().StringSliceVar(&roles, "role", nil, "ingest, detect, respond (default all); apart only with nats.url")
+	c.Flags().BoolVar(&adopt, "adopt-missing-streams", false, "once, after a damage: make streams again that are missing from the store")
 	return c
 }
 
