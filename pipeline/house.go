@@ -122,6 +122,9 @@ func (h *house) remember(ctx context.Context) error {
 	if err != nil && !errors.Is(err, bus.ErrNotFound) {
 		return err
 	}
+	// The last one may be removed meanwhile: nothing would come then.
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	r := h.p.b.NewReader(bus.StreamCommits, 1, 64, bus.SelfSubject)
 	defer r.Stop()
 	for at := uint64(0); at < last.Seq; {

@@ -272,7 +272,14 @@ func (w *Worker) takeOver(ctx context.Context) error {
 			w.unclean = true
 			if prior >= carefulAfter {
 				w.careful, w.oneByOne = w.cfg.CommitFrames+carefulFrames, true
-				w.log.Warn("several starts in a row have come no further than this; frames are evaluated one by one to find the one that ends the process", "starts", prior, "input", w.last.Input)
+				// Nobody is troubled with it when nothing waited: the ends had
+				// another reason.
+				level := slog.LevelWarn
+				m, err := w.b.Last(ctx, bus.StreamEvents, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
+				if errors.Is(err, bus.ErrNotFound) || err == nil && m.Seq <= w.last.Input {
+					level = slog.LevelDebug
+				}
+				w.log.Log(ctx, level, "several starts in a row have come no further than this; frames are evaluated one by one to find the one that ends the process", "starts", prior, "input", w.last.Input)
 			}
 			break
 		}

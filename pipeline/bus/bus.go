@@ -111,6 +111,9 @@ func (b *Bus) openEmbedded() (*marker, error) {
 	if err := healSums(b.cfg.Dir, b.log); err != nil {
 		return nil, err
 	}
+	if err := sweepProbes(b.cfg.Dir, b.log); err != nil {
+		return nil, err
+	}
 	room := freeBytes(b.cfg.Dir)
 	if room >= 0 {
 		room += diskUse(b.cfg.Dir)

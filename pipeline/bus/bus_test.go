@@ -187,6 +187,42 @@ func TestAdoptTakesOverBlocks(t *testing.T) {
 	}
 }
 
+// The server tries at its start whether it can write. A kill in the middle of
+// that leaves a file behind, which it would take for an account ever after.
+func TestOpenSweepsWhatTheServerTried(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, testConfig(dir))
+	mustPublish(t, b, Publish{Stream: StreamEvents, Subject: "ev.0.aa", Data: []byte("x")})
+	b.Close()
+	root := filepath.Join(dir, "bus", "jetstream")
+	left := []string{filepath.Join(root, "_test_123"), filepath.Join(root, "$G", "streams", "EVENTS", "_test_456")}
+	kept := filepath.Join(root, "$G", "streams", "EVENTS", "_test_full")
+	for _, name := range left {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(kept, []byte("somebody's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, testConfig(dir))
+	defer b.Close()
+	if h := b.Health(t.Context()); !h.OK || h.Frozen || len(h.Problems) > 0 {
+		t.Errorf("%+v", h)
+	}
+	for _, name := range left {
+		if _, err := os.Lstat(name); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+	if _, err := os.Lstat(kept); err != nil {
+		t.Error(err)
+	}
+	if m, err := b.Last(t.Context(), StreamEvents, "ev.0.aa"); err != nil || string(m.Data) != "x" {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 // A kill between a stream's description and its checksum, at the first start
 // or at a change of settings, loses nothing and is mended once.
 func TestOpenMendsAChecksum(t *testing.T) {

@@ -71,6 +71,33 @@ func healSums(dir string, log *slog.Logger) error {
 	return nil
 }
 
+// sweepProbes removes the empty files with which the server tries whether it can
+// write, at its start and for each stream. A kill between their making and their
+// removal leaves one for ever, and in the folder of accounts the server takes it
+// for an account that it cannot find: it would call itself unhealthy from then on.
+// The caller holds the lock of dir, and no server runs on it.
+func sweepProbes(dir string, log *slog.Logger) error {
+	root := filepath.Join(dir, "bus", server.JetStreamStoreDir)
+	for _, pattern := range []string{"_test_*", "$G/streams/*/_test_*"} {
+		list, err := fs.Glob(os.DirFS(root), pattern)
+		if err != nil {
+			return fmt.Errorf("bus: %w", err)
+		}
+		for _, rel := range list {
+			name := filepath.Join(root, filepath.FromSlash(rel))
+			info, err := os.Lstat(name)
+			if err != nil || !info.Mode().IsRegular() || info.Size() != 0 {
+				continue // not one of those
+			}
+			log.Debug("a file that the server tried to write when the process ended is removed", "file", name)
+			if err := os.Remove(name); err != nil {
+				return fmt.Errorf("bus: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // replaceFile writes a file whole or not at all, durably.
 func replaceFile(name string, data []byte) error {
 	tmp := name + ".tmp"
