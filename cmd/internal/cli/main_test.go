@@ -22,6 +22,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 )
@@ -35,7 +36,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// cleaned removes the built program when the tests have ended.
+// cleaned removes the built program when the tests have ended, and wants every
+// goroutine to have ended too.
 type cleaned struct{ m *testing.M }
 
 func (c cleaned) Run() int {
@@ -44,7 +46,22 @@ func (c cleaned) Run() int {
 			_ = os.RemoveAll(built.dir)
 		}
 	}()
-	return c.m.Run()
+	code := c.m.Run()
+	if code == 0 {
+		// The SLS SDK's heartbeat sleeps out its interval after its worker has
+		// ended: give it time, then insist.
+		var err error
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+			if err = goleak.Find(); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
 }
 
 // patience bounds every wait; nothing normal comes near it.
