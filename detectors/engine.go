@@ -292,13 +292,13 @@ func (e *Engine) Behind(source string, shards []string, giving string) {
 	for _, name := range shards {
 		s := e.shards[name]
 		if s == nil {
-			s = &shard{active: e.now}
+			s = &shard{}
 			e.shards[strings.Clone(name)] = s
 		}
 		if !s.behind {
 			e.behind++
 			s.behind, s.idle = true, false
-			s.active = e.now
+			s.active = time.Time{} // from now on, however long nothing came before
 		}
 	}
 	for name, s := range e.shards {
@@ -320,9 +320,15 @@ func (e *Engine) Tick(now time.Time) {
 	if !now.After(e.now) {
 		return
 	}
+	pause := now.Sub(e.now) - e.cfg.HoldFor/8
 	e.now = now
 	var high, active time.Time
 	for _, s := range e.shards {
+		if s.behind && pause > 0 && !s.active.IsZero() {
+			// While the program was down nobody could give anything. That
+			// is not told apart from a pause: of each a part counts.
+			s.active = s.active.Add(pause)
+		}
 		if s.active.IsZero() {
 			s.active = now
 		}

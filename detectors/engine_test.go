@@ -505,6 +505,7 @@ func TestBacklogOfSeveralShardsIsNotLate(t *testing.T) {
 		e, eval := detectors.NewEngine(set, cfg()), set.NewEvaluator()
 		g := alert.NewGrouper(alert.GrouperConfig{})
 		now := t0.Add(24 * time.Hour)
+		ends := 3 // at most so often the program was down
 		for len(left) > 0 {
 			// A frame: part of one shard, stored with what the others have.
 			names := slices.Sorted(maps.Keys(left))
@@ -519,6 +520,10 @@ func TestBacklogOfSeveralShardsIsNotLate(t *testing.T) {
 				behind = append(behind, "sls/"+n)
 			}
 			now = now.Add(time.Duration(r.IntN(30)) * time.Second) // longer than a shard may be idle
+			if r.IntN(4) == 0 && ends > 0 {
+				now = now.Add(time.Duration(r.IntN(12)) * time.Hour) // longer than it may hold
+				ends--
+			}
 			e.Behind("sls", behind, "sls/"+name)
 			e.Tick(now)
 			for _, it := range frame {
@@ -548,6 +553,36 @@ func TestBacklogOfSeveralShardsIsNotLate(t *testing.T) {
 	})
 }
 
+// The minute for which a shard holds the others is one in which it could have
+// given something: the program was down for longer, and when it comes back
+// another shard is read first.
+func TestBehindAfterAnOutage(t *testing.T) {
+	set := mixed(t)
+	at := func(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
+	const a, b = "sls/p/l/0", "sls/p/l/1"
+	for _, before := range []bool{false, true} { // was it behind before?
+		e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: time.Second, IdleAfter: 2 * time.Second, HoldFor: time.Minute}), set.NewEvaluator()
+		frame := func(now int, shard, id string, when int, behind ...string) {
+			e.Behind("sls/p/l", behind, shard)
+			e.Tick(at(now))
+			e.Apply(eval.Evaluate(ev(t, id, at(when), nil)), shard)
+		}
+		frame(10, b, "b1", 8)
+		if before {
+			frame(10, a, "a1", 9, b)
+		} else {
+			frame(10, a, "a1", 9)
+		}
+		frame(7200, a, "a2", 7000, b)
+		frame(7201, a, "a3", 7199, b)
+		frame(7202, b, "b2", 20, b)
+		frame(7203, b, "b3", 7100)
+		if s := e.Stats(); s.Late != 0 {
+			t.Errorf("behind before %v: %d late", before, s.Late)
+		}
+	}
+}
+
 // A shard that gives nothing does not hold the others for ever, and one that
 // has caught up without anything for us does not hold them at all.
 func TestBehindEnds(t *testing.T) {
@@ -564,7 +599,9 @@ func TestBehindEnds(t *testing.T) {
 	if m := e.Watermark(); !m.IsZero() {
 		t.Errorf("the watermark is %v while a shard has more to give", m)
 	}
-	step(1065, "sls/p/l/0", "sls/p/l/1")
+	for now := 1015; now <= 1065; now += 5 {
+		step(now, "sls/p/l/0", "sls/p/l/1")
+	}
 	if m := e.Watermark(); m.Before(at(99)) {
 		t.Errorf("the watermark is %v after a shard has given nothing for a minute", m)
 	}
