@@ -82,7 +82,7 @@ func (c *Client) keyIPs(ctx context.Context, sc scope, key string) ([]responders
 	_, err := c.do(ctx, sc.as, op{product: "actiontrail", action: "GetAccessKeyLastUsedIps"}, func(w *worker) (err error) {
 		r := actiontrail.CreateGetAccessKeyLastUsedIpsRequest()
 		r.AccessKey, r.PageSize = key, fmt.Sprint(maxUses)
-		resp, err = w.trail.GetAccessKeyLastUsedIps(r)
+		resp, err = w.trail.getAccessKeyLastUsedIps(r)
 		return err
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *Client) keyProducts(ctx context.Context, sc scope, key string) ([]respo
 	_, err := c.do(ctx, sc.as, op{product: "actiontrail", action: "GetAccessKeyLastUsedProducts"}, func(w *worker) (err error) {
 		r := actiontrail.CreateGetAccessKeyLastUsedProductsRequest()
 		r.AccessKey = key
-		resp, err = w.trail.GetAccessKeyLastUsedProducts(r)
+		resp, err = w.trail.getAccessKeyLastUsedProducts(r)
 		return err
 	})
 	if err != nil {
@@ -121,7 +121,7 @@ func (c *Client) userPolicies(ctx context.Context, sc scope, user string) (out [
 	_, err = c.do(ctx, sc.as, op{product: "ram", action: "ListPoliciesForUser"}, func(w *worker) error {
 		r := ram.CreateListPoliciesForUserRequest()
 		r.UserName = user
-		resp, err := w.ram.ListPoliciesForUser(r)
+		resp, err := w.ram.listPoliciesForUser(r)
 		if err == nil {
 			out = nil
 			for _, p := range resp.Policies.Policy {
@@ -137,7 +137,7 @@ func (c *Client) userGroups(ctx context.Context, sc scope, user string) (out []s
 	_, err = c.do(ctx, sc.as, op{product: "ram", action: "ListGroupsForUser"}, func(w *worker) error {
 		r := ram.CreateListGroupsForUserRequest()
 		r.UserName = user
-		resp, err := w.ram.ListGroupsForUser(r)
+		resp, err := w.ram.listGroupsForUser(r)
 		if err == nil {
 			out = nil
 			for _, g := range resp.Groups.Group {

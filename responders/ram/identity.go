@@ -98,7 +98,7 @@ func (c *Client) whoami(ctx context.Context) (Whoami, keys, error) {
 func (c *Client) callerIdentity(ctx context.Context, as identity) (Whoami, error) {
 	var resp *sts.GetCallerIdentityResponse
 	_, err := c.do(ctx, as, op{product: "sts", action: "GetCallerIdentity"}, func(w *worker) (err error) {
-		resp, err = w.sts.GetCallerIdentity(sts.CreateGetCallerIdentityRequest())
+		resp, err = w.sts.getCallerIdentity(sts.CreateGetCallerIdentityRequest())
 		return err
 	})
 	if err != nil {
@@ -245,7 +245,7 @@ func (s *session) keys(ctx context.Context, c *Client) (keys, error) {
 		r := sts.CreateAssumeRoleRequest()
 		r.RoleArn, r.RoleSessionName = s.arn, RoleSessionName
 		r.DurationSeconds = requests.NewInteger(int(sessionLife / time.Second))
-		resp, err = w.sts.AssumeRole(r)
+		resp, err = w.sts.assumeRole(r)
 		return err
 	})
 	if err == nil && (resp.Credentials.AccessKeyId == "" || resp.Credentials.AccessKeySecret == "" || resp.Credentials.SecurityToken == "") {

@@ -44,7 +44,7 @@ func (c *Client) Trails(ctx context.Context) ([]Trail, error) {
 		r := actiontrail.CreateDescribeTrailsRequest()
 		r.IncludeOrganizationTrail = requests.NewBoolean(true)
 		r.IncludeShadowTrails = requests.NewBoolean(true)
-		resp, err = w.trail.DescribeTrails(r)
+		resp, err = w.trail.describeTrails(r)
 		return err
 	}); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (c *Client) Trails(ctx context.Context) ([]Trail, error) {
 		_, x.Unknown = c.do(ctx, own{}, op{product: "actiontrail", action: "GetTrailStatus", host: host}, func(w *worker) (err error) {
 			r := actiontrail.CreateGetTrailStatusRequest()
 			r.Name, r.RegionId = t.Name, x.HomeRegion
-			st, err = w.trail.GetTrailStatus(r)
+			st, err = w.trail.getTrailStatus(r)
 			return err
 		})
 		if x.Unknown == nil {
@@ -88,13 +88,13 @@ func (c *Client) Probe(ctx context.Context, account string) (missing []string, e
 		"GetUser": func(w *worker) error {
 			r := ram.CreateGetUserRequest()
 			r.UserName = nobody
-			_, err := w.ram.GetUser(r)
+			_, err := w.ram.getUser(r)
 			return err
 		},
 		"ListAccessKeys": func(w *worker) error {
 			r := ram.CreateListAccessKeysRequest()
 			r.UserName = nobody
-			_, err := w.ram.ListAccessKeys(r)
+			_, err := w.ram.listAccessKeys(r)
 			return err
 		},
 	} {

@@ -155,7 +155,7 @@ func (l *lister) policies(ctx context.Context) error {
 	if err := l.pages(ctx, "ListPolicies", func(w *worker, marker string) (int, string, error) {
 		r := ram.CreateListPoliciesRequest()
 		r.PolicyType, r.Marker, r.MaxItems = "Custom", marker, requests.NewInteger(pageSize)
-		resp, err := w.ram.ListPolicies(r)
+		resp, err := w.ram.listPolicies(r)
 		if err != nil {
 			return 0, "", err
 		}
@@ -179,7 +179,7 @@ func (l *lister) versions(ctx context.Context, name string) error {
 	if _, err := l.call(ctx, "ListPolicyVersions", func(w *worker) error {
 		r := ram.CreateListPolicyVersionsRequest()
 		r.PolicyType, r.PolicyName = "Custom", name
-		resp, err := w.ram.ListPolicyVersions(r)
+		resp, err := w.ram.listPolicyVersions(r)
 		if err == nil {
 			list = resp.PolicyVersions.PolicyVersion
 		}
@@ -191,7 +191,7 @@ func (l *lister) versions(ctx context.Context, name string) error {
 		if _, err := l.call(ctx, "GetPolicyVersion", func(w *worker) error {
 			r := ram.CreateGetPolicyVersionRequest()
 			r.PolicyType, r.PolicyName, r.VersionId = "Custom", name, v.VersionId
-			resp, err := w.ram.GetPolicyVersion(r)
+			resp, err := w.ram.getPolicyVersion(r)
 			if err == nil {
 				p := resp.PolicyVersion
 				l.inv.Policies = append(l.inv.Policies, PolicyText{Name: name, Version: p.VersionId, Text: p.PolicyDocument, Default: p.IsDefaultVersion})
@@ -217,7 +217,7 @@ func (l *lister) systemPolicy(ctx context.Context, name string) error {
 	_, err := l.call(ctx, "GetPolicy", func(w *worker) error {
 		r := ram.CreateGetPolicyRequest()
 		r.PolicyType, r.PolicyName = "System", name
-		resp, err := w.ram.GetPolicy(r)
+		resp, err := w.ram.getPolicy(r)
 		if err == nil && resp.DefaultPolicyVersion.PolicyDocument != "" {
 			p := resp.DefaultPolicyVersion
 			l.inv.Policies = append(l.inv.Policies, PolicyText{System: true, Name: name, Version: p.VersionId, Text: p.PolicyDocument, Default: true})
@@ -236,7 +236,7 @@ func (l *lister) holder(ctx context.Context, h Holder) error {
 		case "user":
 			r := ram.CreateListPoliciesForUserRequest()
 			r.UserName = h.Name
-			resp, err := w.ram.ListPoliciesForUser(r)
+			resp, err := w.ram.listPoliciesForUser(r)
 			if err == nil {
 				list = resp.Policies.Policy
 			}
@@ -244,7 +244,7 @@ func (l *lister) holder(ctx context.Context, h Holder) error {
 		case "role":
 			r := ram.CreateListPoliciesForRoleRequest()
 			r.RoleName = h.Name
-			resp, err := w.ram.ListPoliciesForRole(r)
+			resp, err := w.ram.listPoliciesForRole(r)
 			if err == nil {
 				list = resp.Policies.Policy
 			}
@@ -252,7 +252,7 @@ func (l *lister) holder(ctx context.Context, h Holder) error {
 		}
 		r := ram.CreateListPoliciesForGroupRequest()
 		r.GroupName = h.Name
-		resp, err := w.ram.ListPoliciesForGroup(r)
+		resp, err := w.ram.listPoliciesForGroup(r)
 		if err == nil {
 			list = resp.Policies.Policy
 		}
@@ -277,7 +277,7 @@ func (l *lister) groups(ctx context.Context) error {
 	if err := l.pages(ctx, "ListGroups", func(w *worker, marker string) (int, string, error) {
 		r := ram.CreateListGroupsRequest()
 		r.Marker, r.MaxItems = marker, requests.NewInteger(pageSize)
-		resp, err := w.ram.ListGroups(r)
+		resp, err := w.ram.listGroups(r)
 		if err != nil {
 			return 0, "", err
 		}
@@ -293,7 +293,7 @@ func (l *lister) groups(ctx context.Context) error {
 		if err := l.pages(ctx, "ListUsersForGroup", func(w *worker, marker string) (int, string, error) {
 			r := ram.CreateListUsersForGroupRequest()
 			r.GroupName, r.Marker, r.MaxItems = n, marker, requests.NewInteger(pageSize)
-			resp, err := w.ram.ListUsersForGroup(r)
+			resp, err := w.ram.listUsersForGroup(r)
 			if err != nil {
 				return 0, "", err
 			}
@@ -322,7 +322,7 @@ func (l *lister) users(ctx context.Context) error {
 	if err := l.pages(ctx, "ListUsers", func(w *worker, marker string) (int, string, error) {
 		r := ram.CreateListUsersRequest()
 		r.Marker, r.MaxItems = marker, requests.NewInteger(pageSize)
-		resp, err := w.ram.ListUsers(r)
+		resp, err := w.ram.listUsers(r)
 		if err != nil {
 			return 0, "", err
 		}
@@ -346,7 +346,7 @@ func (l *lister) roles(ctx context.Context) error {
 	if err := l.pages(ctx, "ListRoles", func(w *worker, marker string) (int, string, error) {
 		r := ram.CreateListRolesRequest()
 		r.Marker, r.MaxItems = marker, requests.NewInteger(pageSize)
-		resp, err := w.ram.ListRoles(r)
+		resp, err := w.ram.listRoles(r)
 		if err != nil {
 			return 0, "", err
 		}
@@ -361,7 +361,7 @@ func (l *lister) roles(ctx context.Context) error {
 		if _, err := l.call(ctx, "GetRole", func(w *worker) error {
 			r := ram.CreateGetRoleRequest()
 			r.RoleName = n
-			resp, err := w.ram.GetRole(r)
+			resp, err := w.ram.getRole(r)
 			if err == nil {
 				l.inv.Roles = append(l.inv.Roles, RoleTrust{Role: n, Text: resp.Role.AssumeRolePolicyDocument})
 			}

@@ -66,7 +66,7 @@ func (c *Client) updateKey(ctx context.Context, sc scope, t target, status strin
 	return c.do(ctx, sc.as, op{product: "ram", action: "UpdateAccessKey", write: true}, func(w *worker) error {
 		r := ram.CreateUpdateAccessKeyRequest()
 		r.UserName, r.UserAccessKeyId, r.Status = t.user, t.key, status
-		_, err := w.ram.UpdateAccessKey(r)
+		_, err := w.ram.updateAccessKey(r)
 		return err
 	})
 }
@@ -76,7 +76,7 @@ func (c *Client) listKeys(ctx context.Context, sc scope, user string) ([]ram.Acc
 	_, err := c.do(ctx, sc.as, op{product: "ram", action: "ListAccessKeys"}, func(w *worker) (err error) {
 		r := ram.CreateListAccessKeysRequest()
 		r.UserName = user
-		resp, err = w.ram.ListAccessKeys(r)
+		resp, err = w.ram.listAccessKeys(r)
 		return err
 	})
 	if err != nil {
@@ -126,7 +126,7 @@ func (c *Client) keyOwner(ctx context.Context, sc scope, key string) (string, er
 	_, err := c.do(ctx, sc.as, op{product: "ims", action: "GetUser"}, func(w *worker) (err error) {
 		r := ims.CreateGetUserRequest()
 		r.UserAccessKeyId = key
-		resp, err = w.ims.GetUser(r)
+		resp, err = w.ims.getUser(r)
 		return err
 	})
 	if err != nil {

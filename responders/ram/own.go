@@ -132,7 +132,7 @@ func (c *Client) makePolicy(ctx context.Context, sc scope, p PolicyState, docume
 	_, err := c.do(ctx, sc.as, op{product: "ram", action: "CreatePolicy", write: true}, func(w *worker) error {
 		r := ram.CreateCreatePolicyRequest()
 		r.PolicyName, r.PolicyDocument, r.Description = p.PolicyName, document, "made by trailwarden to contain an incident; its undo deletes it"
-		_, err := w.ram.CreatePolicy(r)
+		_, err := w.ram.createPolicy(r)
 		return err
 	})
 	switch {
@@ -179,7 +179,7 @@ func (c *Client) deletePolicy(ctx context.Context, sc scope, name string) error 
 		_, err := c.do(ctx, sc.as, op{product: "ram", action: "DeletePolicy", write: true}, func(w *worker) error {
 			r := ram.CreateDeletePolicyRequest()
 			r.PolicyName = name
-			_, err := w.ram.DeletePolicy(r)
+			_, err := w.ram.deletePolicy(r)
 			return err
 		})
 		switch {
@@ -233,7 +233,7 @@ func (c *Client) getRole(ctx context.Context, sc scope, name string) (ram.Role, 
 	_, err := c.do(ctx, sc.as, op{product: "ram", action: "GetRole"}, func(w *worker) (err error) {
 		r := ram.CreateGetRoleRequest()
 		r.RoleName = name
-		resp, err = w.ram.GetRole(r)
+		resp, err = w.ram.getRole(r)
 		return err
 	})
 	switch {

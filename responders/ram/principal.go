@@ -44,7 +44,7 @@ func (c *Client) blockConsole() responders.Executor {
 			_, err = c.do(ctx, sc.as, op{product: "ims", action: "GetLoginProfile"}, func(w *worker) (err error) {
 				r := ims.CreateGetLoginProfileRequest()
 				r.UserPrincipalName = upn
-				resp, err = w.ims.GetLoginProfile(r)
+				resp, err = w.ims.getLoginProfile(r)
 				return err
 			})
 			switch {
@@ -77,7 +77,7 @@ func (c *Client) blockConsole() responders.Executor {
 				// Whether what is left out stays as it is is not documented.
 				r.MFABindRequired = requests.NewBoolean(to.MFABindRequired)
 				r.PasswordResetRequired = requests.NewBoolean(to.PasswordResetRequired)
-				_, err := w.ims.UpdateLoginProfile(r)
+				_, err := w.ims.updateLoginProfile(r)
 				return err
 			})
 		},
@@ -130,7 +130,7 @@ func (c *Client) readAttached(ctx context.Context, sc scope, h holder, kind, nam
 		_, err = c.do(ctx, sc.as, op{product: "ram", action: "ListPoliciesForUser"}, func(w *worker) error {
 			r := ram.CreateListPoliciesForUserRequest()
 			r.UserName = h.name
-			resp, err := w.ram.ListPoliciesForUser(r)
+			resp, err := w.ram.listPoliciesForUser(r)
 			if err == nil {
 				list = resp.Policies.Policy
 			}
@@ -140,7 +140,7 @@ func (c *Client) readAttached(ctx context.Context, sc scope, h holder, kind, nam
 		_, err = c.do(ctx, sc.as, op{product: "ram", action: "ListPoliciesForRole"}, func(w *worker) error {
 			r := ram.CreateListPoliciesForRoleRequest()
 			r.RoleName = h.name
-			resp, err := w.ram.ListPoliciesForRole(r)
+			resp, err := w.ram.listPoliciesForRole(r)
 			if err == nil {
 				list = resp.Policies.Policy
 			}
@@ -167,7 +167,7 @@ func (c *Client) groupPolicies(ctx context.Context, sc scope, group string) (lis
 	_, err = c.do(ctx, sc.as, op{product: "ram", action: "ListPoliciesForGroup"}, func(w *worker) error {
 		r := ram.CreateListPoliciesForGroupRequest()
 		r.GroupName = group
-		resp, err := w.ram.ListPoliciesForGroup(r)
+		resp, err := w.ram.listPoliciesForGroup(r)
 		if err == nil {
 			list = resp.Policies.Policy
 		}
@@ -191,27 +191,27 @@ func (c *Client) setAttached(ctx context.Context, sc scope, s PolicyState) (stri
 		case "AttachPolicyToUser":
 			r := ram.CreateAttachPolicyToUserRequest()
 			r.PolicyType, r.PolicyName, r.UserName = s.PolicyType, s.PolicyName, s.Holder
-			_, err = w.ram.AttachPolicyToUser(r)
+			_, err = w.ram.attachPolicyToUser(r)
 		case "AttachPolicyToRole":
 			r := ram.CreateAttachPolicyToRoleRequest()
 			r.PolicyType, r.PolicyName, r.RoleName = s.PolicyType, s.PolicyName, s.Holder
-			_, err = w.ram.AttachPolicyToRole(r)
+			_, err = w.ram.attachPolicyToRole(r)
 		case "AttachPolicyToGroup":
 			r := ram.CreateAttachPolicyToGroupRequest()
 			r.PolicyType, r.PolicyName, r.GroupName = s.PolicyType, s.PolicyName, s.Holder
-			_, err = w.ram.AttachPolicyToGroup(r)
+			_, err = w.ram.attachPolicyToGroup(r)
 		case "DetachPolicyFromUser":
 			r := ram.CreateDetachPolicyFromUserRequest()
 			r.PolicyType, r.PolicyName, r.UserName = s.PolicyType, s.PolicyName, s.Holder
-			_, err = w.ram.DetachPolicyFromUser(r)
+			_, err = w.ram.detachPolicyFromUser(r)
 		case "DetachPolicyFromRole":
 			r := ram.CreateDetachPolicyFromRoleRequest()
 			r.PolicyType, r.PolicyName, r.RoleName = s.PolicyType, s.PolicyName, s.Holder
-			_, err = w.ram.DetachPolicyFromRole(r)
+			_, err = w.ram.detachPolicyFromRole(r)
 		case "DetachPolicyFromGroup":
 			r := ram.CreateDetachPolicyFromGroupRequest()
 			r.PolicyType, r.PolicyName, r.GroupName = s.PolicyType, s.PolicyName, s.Holder
-			_, err = w.ram.DetachPolicyFromGroup(r)
+			_, err = w.ram.detachPolicyFromGroup(r)
 		default:
 			return refuse("there is no call for a %q", s.HolderKind)
 		}
@@ -325,7 +325,7 @@ func (c *Client) policyDocument(ctx context.Context, sc scope, kind, name string
 	_, err := c.do(ctx, sc.as, op{product: "ram", action: "GetPolicy"}, func(w *worker) (err error) {
 		r := ram.CreateGetPolicyRequest()
 		r.PolicyType, r.PolicyName = kind, name
-		resp, err = w.ram.GetPolicy(r)
+		resp, err = w.ram.getPolicy(r)
 		return err
 	})
 	if err != nil {
@@ -443,7 +443,7 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 			_, err := c.do(ctx, sc.as, op{product: "ram", action: "ListPolicyVersions"}, func(w *worker) (err error) {
 				r := ram.CreateListPolicyVersionsRequest()
 				r.PolicyType, r.PolicyName = "Custom", s.PolicyName
-				resp, err = w.ram.ListPolicyVersions(r)
+				resp, err = w.ram.listPolicyVersions(r)
 				return err
 			})
 			switch {
@@ -477,7 +477,7 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 			return c.do(ctx, sc.as, op{product: "ram", action: "SetDefaultPolicyVersion", write: true}, func(w *worker) error {
 				r := ram.CreateSetDefaultPolicyVersionRequest()
 				r.PolicyName, r.VersionId = to.PolicyName, to.VersionID
-				_, err := w.ram.SetDefaultPolicyVersion(r)
+				_, err := w.ram.setDefaultPolicyVersion(r)
 				return err
 			})
 		},
@@ -518,7 +518,7 @@ func (c *Client) removeFromGroup() responders.Executor {
 			_, err := c.do(ctx, sc.as, op{product: "ram", action: "ListGroupsForUser"}, func(w *worker) (err error) {
 				r := ram.CreateListGroupsForUserRequest()
 				r.UserName = t.user
-				resp, err = w.ram.ListGroupsForUser(r)
+				resp, err = w.ram.listGroupsForUser(r)
 				return err
 			})
 			switch {
@@ -555,14 +555,14 @@ func (c *Client) removeFromGroup() responders.Executor {
 				return c.do(ctx, sc.as, op{product: "ram", action: "AddUserToGroup", write: true}, func(w *worker) error {
 					r := ram.CreateAddUserToGroupRequest()
 					r.GroupName, r.UserName = to.GroupName, t.user
-					_, err := w.ram.AddUserToGroup(r)
+					_, err := w.ram.addUserToGroup(r)
 					return err
 				})
 			}
 			return c.do(ctx, sc.as, op{product: "ram", action: "RemoveUserFromGroup", write: true}, func(w *worker) error {
 				r := ram.CreateRemoveUserFromGroupRequest()
 				r.GroupName, r.UserName = to.GroupName, t.user
-				_, err := w.ram.RemoveUserFromGroup(r)
+				_, err := w.ram.removeUserFromGroup(r)
 				return err
 			})
 		},

@@ -179,7 +179,7 @@ func (c *Client) upn(ctx context.Context, sc scope, user string) (string, error)
 	_, err := c.do(ctx, sc.as, op{product: "ram", action: "GetUser"}, func(w *worker) (err error) {
 		r := ram.CreateGetUserRequest()
 		r.UserName = user
-		byName, err = w.ram.GetUser(r)
+		byName, err = w.ram.getUser(r)
 		return err
 	})
 	switch {
@@ -194,7 +194,7 @@ func (c *Client) upn(ctx context.Context, sc scope, user string) (string, error)
 	_, err = c.do(ctx, sc.as, op{product: "ims", action: "GetUser"}, func(w *worker) (err error) {
 		r := ims.CreateGetUserRequest()
 		r.UserId = byName.User.UserId
-		byID, err = w.ims.GetUser(r)
+		byID, err = w.ims.getUser(r)
 		return err
 	})
 	if err != nil {

@@ -49,7 +49,7 @@ func (c *Client) startLogging() responders.Executor {
 			_, err := c.do(ctx, sc.as, op{product: "actiontrail", action: "GetTrailStatus", host: host(s.Region)}, func(w *worker) (err error) {
 				r := actiontrail.CreateGetTrailStatusRequest()
 				r.Name, r.RegionId = s.Name, s.Region
-				resp, err = w.trail.GetTrailStatus(r)
+				resp, err = w.trail.getTrailStatus(r)
 				return err
 			})
 			switch {
@@ -69,7 +69,7 @@ func (c *Client) startLogging() responders.Executor {
 				return c.do(ctx, sc.as, op{product: "actiontrail", action: "StartLogging", write: true, host: host(to.Region)}, func(w *worker) error {
 					r := actiontrail.CreateStartLoggingRequest()
 					r.Name, r.RegionId = to.Name, to.Region
-					_, err := w.trail.StartLogging(r)
+					_, err := w.trail.startLogging(r)
 					return err
 				})
 			}
@@ -77,7 +77,7 @@ func (c *Client) startLogging() responders.Executor {
 				r := actiontrail.CreateStopLoggingRequest()
 				r.Method = requests.POST // the SDK's GET would be repeated by the transport when a connection breaks
 				r.Name, r.RegionId = to.Name, to.Region
-				_, err := w.trail.StopLogging(r)
+				_, err := w.trail.stopLogging(r)
 				return err
 			})
 		},

@@ -77,7 +77,7 @@ func (c *Client) narrowTrust() responders.Executor {
 			return c.do(ctx, sc.as, op{product: "ram", action: "UpdateRole", write: true}, func(w *worker) error {
 				r := ram.CreateUpdateRoleRequest()
 				r.RoleName, r.NewAssumeRolePolicyDocument = t.role, to.Trust
-				_, err := w.ram.UpdateRole(r)
+				_, err := w.ram.updateRole(r)
 				return err
 			})
 		},
