@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Cond is what could be read out of a rule's expression about the fields that
@@ -270,7 +272,7 @@ func (c *Cond) demands() ([]demand, bool) {
 			}
 			out = append(out, d...)
 		}
-		slices.SortFunc(out, func(a, b demand) int {
+		lists.Sort(out, func(a, b demand) int {
 			if a.field != b.field {
 				return int(a.field) - int(b.field)
 			}

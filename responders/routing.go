@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders/route"
 )
@@ -117,7 +118,7 @@ func (d *Dispatcher) Silences(ctx context.Context) ([]Silence, error) {
 		return nil, err
 	}
 	out := slices.Collect(maps.Values(all))
-	slices.SortFunc(out, func(a, b Silence) int {
+	lists.Sort(out, func(a, b Silence) int {
 		if c := b.Until.Compare(a.Until); c != 0 {
 			return c
 		}
@@ -422,7 +423,7 @@ func (d *Dispatcher) Undelivered(ctx context.Context) ([]Undelivered, error) {
 			out = append(out, Undelivered{n.Dest, n.Alert, n.Rule, n.Severity.String(), n.At, n.Reason})
 		}
 	}
-	slices.SortFunc(out, func(a, b Undelivered) int {
+	lists.Sort(out, func(a, b Undelivered) int {
 		if c := a.At.Compare(b.At); c != 0 {
 			return c
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors/rampolicy"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Known is what a caller read of an account, besides its events: a listing of
@@ -92,7 +93,7 @@ func (j *Judge) Wanted() []Wanted {
 		out = append(out, w)
 	}
 	j.in.wanted = nil
-	slices.SortFunc(out, func(a, b Wanted) int {
+	lists.Sort(out, func(a, b Wanted) int {
 		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Name, b.Name), cmp.Compare(bit(a.System), bit(b.System)))
 	})
 	return out

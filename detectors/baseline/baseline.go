@@ -13,6 +13,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Detector implements detectors.Detector.
@@ -303,7 +304,7 @@ func (d *Detector) usual(st *state) []Usual {
 		}
 		out = append(out, u)
 	}
-	slices.SortStableFunc(out, func(a, b Usual) int {
+	lists.Sort(out, func(a, b Usual) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), b.LastSeen.Compare(a.LastSeen), strings.Compare(a.Name, b.Name))
 	})
 	for i := range out {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Config is the settings of a risk detector in a rule file.
@@ -308,7 +309,7 @@ func (st *state) parts() []part {
 		out[j].times++
 		out[j].last = s.At
 	}
-	slices.SortFunc(out, func(a, b part) int {
+	lists.Sort(out, func(a, b part) int {
 		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.last, b.last), strings.Compare(a.label, b.label))
 	})
 	return out

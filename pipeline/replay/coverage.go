@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Cover is what a run read of one account's region: which hours have events.
@@ -157,7 +158,7 @@ func (c *coverage) covers() []Cover {
 		}
 		out = append(out, Cover{Account: k.account, Region: k.region, Events: h.events, First: h.first, Last: h.last, Gaps: h.gaps(told)})
 	}
-	slices.SortFunc(out, func(a, b Cover) int {
+	lists.Sort(out, func(a, b Cover) int {
 		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Region, b.Region))
 	})
 	return out

@@ -10,6 +10,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Trail is what a run saw of one entity: what it did, from where, with which
@@ -169,9 +170,9 @@ func (t *Tally) count(at time.Time) {
 // finish puts the lists in order.
 func (t *Trail) finish() {
 	for _, l := range [][]Tally{t.Identities, t.Keys, t.Addresses, t.Regions, t.Actions, t.Targets} {
-		slices.SortFunc(l, func(a, b Tally) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Word, b.Word)) })
+		lists.Sort(l, func(a, b Tally) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Word, b.Word)) })
 	}
-	slices.SortStableFunc(t.Made, func(a, b Lineage) int {
+	lists.Sort(t.Made, func(a, b Lineage) int {
 		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.EventID, b.EventID))
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // All charts are drawn on a canvas that stretches with the page; words stand
@@ -272,7 +273,7 @@ func rank(l lang, as []alert.Alert, name func(*alert.Alert) string, n int) []bar
 			marks = append(marks, k)
 		}
 		// The worst is drawn last, on top.
-		slices.SortFunc(marks, func(a, b [2]int) int { return cmp.Or(cmp.Compare(a[1], b[1]), cmp.Compare(a[0], b[0])) })
+		lists.Sort(marks, func(a, b [2]int) int { return cmp.Or(cmp.Compare(a[1], b[1]), cmp.Compare(a[0], b[0])) })
 		for _, k := range marks {
 			b.lane = append(b.lane, rect{fmt.Sprint(k[0] * 2), "1", "7", "8", k[1]})
 		}

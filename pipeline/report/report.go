@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
 
@@ -221,7 +222,7 @@ func rulesFired(in *In) []fired {
 	for _, f := range byID {
 		out = append(out, *f)
 	}
-	slices.SortFunc(out, func(a, b fired) int {
+	lists.Sort(out, func(a, b fired) int {
 		return cmp.Or(cmp.Compare(b.Worst, a.Worst), cmp.Compare(b.Alerts, a.Alerts), strings.Compare(a.ID, b.ID))
 	})
 	return out
@@ -235,7 +236,7 @@ func rulesNotRun(in *In) []Rule {
 			out = append(out, r)
 		}
 	}
-	slices.SortFunc(out, func(a, b Rule) int {
+	lists.Sort(out, func(a, b Rule) int {
 		return cmp.Or(strings.Compare(string(a.NotRun), string(b.NotRun)), strings.Compare(a.ID, b.ID))
 	})
 	return out

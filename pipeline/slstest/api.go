@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // answer does the work of a routed request.
@@ -309,7 +311,7 @@ func (s *Server) consumerGroups(q *query, ls *logstore, now time.Time) reply {
 		for _, g := range ls.groups {
 			out = append(out, item{g.name, int(g.timeout / time.Second), g.order})
 		}
-		slices.SortFunc(out, func(a, b item) int { return strings.Compare(a.Name, b.Name) })
+		lists.Sort(out, func(a, b item) int { return strings.Compare(a.Name, b.Name) })
 		return jsonReply(out)
 	case CreateConsumerGroup:
 		var in struct {

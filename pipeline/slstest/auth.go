@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Credential is one AccessKey the emulator accepts. A SecurityToken makes it
@@ -195,7 +197,7 @@ func signedHeaders(h http.Header, want func(string) bool) [][2]string {
 			out = append(out, [2]string{k, v[0]})
 		}
 	}
-	slices.SortFunc(out, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	lists.Sort(out, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
 	return out
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // maxTime bounds times in unix seconds: sums of two do not overflow.
@@ -95,7 +97,7 @@ func search(ls *logstore, from, to int64, match func(hit) bool) []hit {
 			}
 		}
 	}
-	slices.SortStableFunc(hits, func(a, b hit) int { return int(int64(a.log.Time) - int64(b.log.Time)) })
+	lists.Sort(hits, func(a, b hit) int { return int(int64(a.log.Time) - int64(b.log.Time)) })
 	return hits
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/ims"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/ram"
 
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -281,7 +282,7 @@ func canonical(doc string) string {
 	for i := range n.Statements {
 		slices.Sort(n.Statements[i].IPList)
 	}
-	slices.SortFunc(n.Statements, func(a, b networkStatement) int {
+	lists.Sort(n.Statements, func(a, b networkStatement) int {
 		return strings.Compare(a.Type+"\x00"+a.Value+"\x00"+strings.Join(a.IPList, ","), b.Type+"\x00"+b.Value+"\x00"+strings.Join(b.IPList, ","))
 	})
 	if len(n.Statements) == 0 {

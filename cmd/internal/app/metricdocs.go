@@ -2,10 +2,11 @@ package app
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // MetricDoc describes one metric of our own.
@@ -38,6 +39,6 @@ func Metrics() []MetricDoc {
 		}
 		out = append(out, doc)
 	}
-	slices.SortFunc(out, func(a, b MetricDoc) int { return strings.Compare(a.Name, b.Name) })
+	lists.Sort(out, func(a, b MetricDoc) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

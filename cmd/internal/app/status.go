@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -66,7 +66,7 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("partition %d is %s: %s", w.Partition, w.State, w.LastCommitError))
 		}
 	}
-	slices.SortFunc(s.Accounts, func(a, b admin.AccountStatus) int {
+	lists.Sort(s.Accounts, func(a, b admin.AccountStatus) int {
 		return cmp.Or(a.Newest.Compare(b.Newest), strings.Compare(a.Account, b.Account))
 	})
 	for _, r := range ps.Readers {

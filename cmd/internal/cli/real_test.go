@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,24 @@ var built, builtToFail struct {
 	err  error
 }
 
+// releaseFlags are how a release is built, see deploy/release/goreleaser.yaml.
+var releaseFlags = []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"}
+
+// sizeLimit is what the stripped program may weigh, in bytes. When it is
+// reached: DESIGN.md, "The program's size", says how to find what to leave out.
+const sizeLimit = 45_000_000
+
+func TestProgramIsSmall(t *testing.T) {
+	f, err := os.Stat(realBinary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%.1f MB of %.0f", float64(f.Size())/1e6, float64(sizeLimit)/1e6)
+	if f.Size() > sizeLimit {
+		t.Errorf("the program has %d bytes, more than %d", f.Size(), sizeLimit)
+	}
+}
+
 // realBinary builds the program once, as a release is built: without the race
 // detector, which would make times say nothing.
 func realBinary(t *testing.T) string {
@@ -35,7 +54,7 @@ func realBinary(t *testing.T) string {
 			return
 		}
 		built.path = filepath.Join(built.dir, "trailwarden")
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", built.path, "./cmd/trailwarden")
+		cmd := exec.Command("go", append(slices.Clone(releaseFlags), "-o", built.path, "./cmd/trailwarden")...)
 		cmd.Dir = repo
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w\n%s", err, out)
@@ -54,7 +73,7 @@ func failingBinary(t *testing.T) string {
 	b := &builtToFail
 	b.once.Do(func() {
 		b.path = filepath.Join(built.dir, "trailwarden-failpoint")
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "failpoint", "-o", b.path, "./cmd/trailwarden")
+		cmd := exec.Command("go", append(slices.Clone(releaseFlags), "-tags", "failpoint", "-o", b.path, "./cmd/trailwarden")...)
 		cmd.Dir = root(t)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.err = fmt.Errorf("%w\n%s", err, out)

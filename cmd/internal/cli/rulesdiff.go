@@ -15,6 +15,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
@@ -154,7 +155,7 @@ func compareAlerts(before, after []alert.Alert) []change {
 			out = append(out, change{Kind: "removed", Old: &before[i]})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b change) int {
+	lists.Sort(out, func(a, b change) int {
 		x, y := a.of(), b.of()
 		if c := x.Time.Compare(y.Time); c != 0 {
 			return c

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
@@ -442,7 +442,7 @@ func (q *ask) actionsPage() error {
 		}
 	}
 	// What runs out first comes first.
-	slices.SortStableFunc(f.Waiting, func(a, b responders.ActionDetail) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
+	lists.Sort(f.Waiting, func(a, b responders.ActionDetail) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
 	f.Total = len(rest)
 	f.Pages = max((f.Total+PerPage-1)/PerPage, 1)
 	lo := min((f.Page-1)*PerPage, len(rest))

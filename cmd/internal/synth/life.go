@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
@@ -149,7 +150,7 @@ func (l Life) Records(yield func(Record) bool) {
 			}
 		}
 		w.office(people, day)
-		slices.SortStableFunc(w.out, func(a, b Record) int { return a.Time.Compare(b.Time) })
+		lists.Sort(w.out, func(a, b Record) int { return a.Time.Compare(b.Time) })
 		for _, rec := range w.out {
 			if !yield(rec) {
 				return

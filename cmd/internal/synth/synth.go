@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
@@ -77,7 +77,7 @@ func Tell(s *rules.Story) ([]Record, error) {
 		}
 		// Life gives way to the story where they meet: what the story sends
 		// out of order stays so.
-		slices.SortStableFunc(out, func(a, b Record) int { return a.Time.Compare(b.Time) })
+		lists.Sort(out, func(a, b Record) int { return a.Time.Compare(b.Time) })
 	}
 	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // The kinds of entity that can be asked for.
@@ -396,9 +397,9 @@ func (x *Index) Entity(kind, id string, from, to time.Time, offset, limit int) E
 	for k, out := range map[int]*[]Share{cIP: &e.Networks, cService: &e.Services, cName: &e.Names, cKey: &e.Keys, cActor: &e.Actors, cError: &e.Errors} {
 		*out = top(shares[k])
 	}
-	slices.SortFunc(hits, func(a, b hit) int { return cmp.Or(cmp.Compare(b.at, a.at), cmp.Compare(a.c.id[a.i], b.c.id[b.i])) })
-	slices.SortFunc(e.Created, byTime)
-	slices.SortFunc(e.Origin, byTime)
+	lists.Sort(hits, func(a, b hit) int { return cmp.Or(cmp.Compare(b.at, a.at), cmp.Compare(a.c.id[a.i], b.c.id[b.i])) })
+	lists.Sort(e.Created, byTime)
+	lists.Sort(e.Origin, byTime)
 	if len(hits) > 0 {
 		first, last := hits[len(hits)-1].at, hits[0].at
 		if !from.IsZero() && !to.IsZero() {
@@ -465,7 +466,7 @@ func top(m map[string]*Share) []Share {
 	for _, s := range m {
 		out = append(out, *s)
 	}
-	slices.SortFunc(out, func(a, b Share) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Value, b.Value)) })
+	lists.Sort(out, func(a, b Share) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Value, b.Value)) })
 	if len(out) > maxShares {
 		out = slices.Clone(out[:maxShares])
 	}

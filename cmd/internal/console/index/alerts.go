@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -364,7 +365,7 @@ func (x *Index) Actions(states ...responders.State) []responders.ActionDetail {
 			out = append(out, d)
 		}
 	}
-	slices.SortFunc(out, newestAction)
+	lists.Sort(out, newestAction)
 	return out
 }
 
