@@ -184,10 +184,10 @@ func New(cfg Config) (*Pipeline, error) {
 
 // work evaluates a partition for as long as we hold its lease.
 func (p *Pipeline) work(ctx context.Context, part int, leave <-chan struct{}) error {
+	p.mu.Lock()
 	wc := p.wcfg
 	wc.Partition = part
 	w := NewWorker(wc)
-	p.mu.Lock()
 	p.current[part] = w
 	delete(p.ended, part)
 	p.mu.Unlock()

@@ -29,6 +29,8 @@ const (
 	RuleRepaired = "self.store_repaired"
 	// RuleStore: the store is filling up, or a part of it is missing.
 	RuleStore = "self.store"
+	// RuleRefused: rules were changed in the files and cannot be used.
+	RuleRefused = "self.rules_refused"
 )
 
 // Report is an alert about ourselves.

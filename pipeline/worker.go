@@ -105,6 +105,7 @@ type Worker struct {
 	sinceSnapBytes int64
 	snapInput      uint64 // input of the last snapshot
 	olderInput     uint64 // of the older kept one
+	snapRules      string // hash of the rules that the last snapshot's state is of
 	sinceCommits   int
 
 	tries    int          // owners in a row without progress, this one included
@@ -116,6 +117,7 @@ type Worker struct {
 	marked   bool         // the last record of the chain is our marker
 
 	snapReq chan struct{}
+	ruleReq chan Ruling // holds the newest that was asked for
 	drain   chan struct{}
 	once    sync.Once
 	leave   chan struct{}
@@ -156,6 +158,7 @@ type WorkerStats struct {
 	Refused       uint64 // snapshots that could not be used
 	Recovered     uint64 // frames evaluated again at the start
 	Rebuilt       bool   // no snapshot was usable and the history was not whole
+	Rules         string // hash of the rules that what comes next is evaluated by
 	// Accounts is the newest event time of each account, of MaxAccounts at most.
 	Accounts        map[string]time.Time
 	CommitP50       time.Duration
@@ -166,8 +169,8 @@ type WorkerStats struct {
 // NewWorker returns a worker; Run starts it.
 func NewWorker(cfg WorkerConfig) *Worker {
 	cfg.defaults()
-	w := &Worker{cfg: cfg, b: cfg.Bus, log: cfg.Logger.With("partition", cfg.Partition), drain: make(chan struct{}), leave: make(chan struct{}), snapReq: make(chan struct{}, 1)}
-	w.stats.Partition, w.stats.State = cfg.Partition, "starting"
+	w := &Worker{cfg: cfg, b: cfg.Bus, log: cfg.Logger.With("partition", cfg.Partition), drain: make(chan struct{}), leave: make(chan struct{}), snapReq: make(chan struct{}, 1), ruleReq: make(chan Ruling, 1)}
+	w.stats.Partition, w.stats.State, w.stats.Rules = cfg.Partition, "starting", cfg.Rules
 	return w
 }
 
@@ -501,6 +504,7 @@ func (w *Worker) restore(ctx context.Context) error {
 			w.log.Info("the rules have changed since the snapshot; detectors whose settings are the same keep their state", "snapshot", s.Rules, "now", w.cfg.Rules)
 		}
 		w.input, w.watermark, w.stamp, w.snapInput = s.Input, s.Watermark, s.Stamp, s.Input
+		w.snapRules = s.Rules
 		if strange {
 			w.input, w.snapInput = 0, 0
 		}
@@ -701,6 +705,15 @@ func (w *Worker) loop(ctx context.Context) error {
 			return w.finish(ctx)
 		default:
 		}
+		if !w.quiet && !draining {
+			select {
+			case r := <-w.ruleReq:
+				if err := w.adopt(ctx, r); err != nil {
+					return err
+				}
+			default:
+			}
+		}
 		var it item
 		got := false
 		if len(w.order) > 0 {
@@ -725,6 +738,11 @@ func (w *Worker) loop(ctx context.Context) error {
 				continue
 			case <-w.snapReq:
 				if err := w.makeRoom(ctx); err != nil {
+					return err
+				}
+				continue
+			case r := <-w.rulings(draining):
+				if err := w.adopt(ctx, r); err != nil {
 					return err
 				}
 				continue
@@ -1165,11 +1183,18 @@ func sortPositions(ps []bus.ShardPosition) {
 // removes the frames that neither kept snapshot needs. A failure costs a
 // longer start, not more; only a fence ends the worker.
 func (w *Worker) snapshot(ctx context.Context) error {
+	_, err := w.saveState(ctx, w.eng.Snapshot())
+	return err
+}
+
+// saveState is snapshot with the engine's state at hand; it says whether the
+// snapshot is stored.
+func (w *Worker) saveState(ctx context.Context, engine []byte) (stored bool, err error) {
 	w.sinceSnap, w.sinceSnapBytes = 0, 0
 	counters, _ := w.counters()
 	s := &bus.Snapshot{
 		Partition: w.cfg.Partition, Epoch: w.epoch, Input: w.input, Commit: w.head, Rules: w.cfg.Rules, Made: time.Now().UTC(),
-		Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Engine: w.eng.Snapshot(), Grouper: w.grp.Snapshot(),
+		Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Engine: engine, Grouper: w.grp.Snapshot(),
 		Ledger: w.ledgers(), Missing: slices.Clone(w.missing), Accounts: w.Stats().Accounts,
 	}
 	for _, p := range w.shards {
@@ -1179,20 +1204,20 @@ func (w *Worker) snapshot(ctx context.Context) error {
 	older, err := w.b.SaveSnapshot(ctx, s)
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, bus.ErrFenced) || errors.Is(err, bus.ErrClosed) {
-			return err
+			return false, err
 		}
 		w.log.Error("no snapshot could be made; the next start takes longer", "error", err)
-		return nil
+		return false, nil
 	}
 	failpoint.Hit(failpoint.SnapshotSaved)
-	w.snapInput, w.olderInput = s.Input, older
+	w.snapInput, w.olderInput, w.snapRules = s.Input, older, s.Rules
 	w.skipped = slices.DeleteFunc(slices.Clone(w.skipped), func(t bus.Trying) bool { return t.Seq <= older })
 	w.note(func(st *WorkerStats) {
 		st.Snapshots++
 		st.SnapshotInput, st.SnapshotBytes = s.Input, len(s.Engine)+len(s.Grouper)
 	})
 	if older == 0 {
-		return nil
+		return true, nil
 	}
 	for _, p := range s.Positions {
 		// The last page of every shard stays: it holds the position, and
@@ -1200,13 +1225,13 @@ func (w *Worker) snapshot(ctx context.Context) error {
 		floor := min(older+1, p.Span)
 		if err := w.b.PurgeSubject(ctx, bus.StreamEvents, bus.EventsSubject(w.cfg.Partition, bus.ShardToken(p.Source, p.Shard)), floor); err != nil {
 			if ctx.Err() != nil {
-				return err
+				return true, err
 			}
 			w.log.Warn("old frames could not be removed", "error", err)
 			break
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // makeRoom answers RequestSnapshot.

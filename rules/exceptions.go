@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -104,36 +103,10 @@ var _ detectors.Excepter = (*Set)(nil)
 
 // exceptions reads the exception files of the options.
 func (l *loader) exceptions(s *Set) {
-	var paths []string
-	for _, dir := range l.opts.Exceptions {
-		info, err := os.Stat(dir)
-		if err == nil && info.IsDir() {
-			err = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-				if err == nil && !d.IsDir() && isRuleFile(p) {
-					paths = append(paths, p)
-				}
-				return err
-			})
-		} else if err == nil {
-			paths = append(paths, dir)
+	for _, p := range l.files(l.opts.Exceptions, "exceptions", ".yaml", ".yml") {
+		if data, ok := l.readFile(p, maxFile); ok {
+			l.exception(s, p, data)
 		}
-		if err != nil {
-			l.fail(dir, "", "exceptions cannot be read: %v", err)
-		}
-	}
-	sort.Strings(paths)
-	for _, p := range slices.Compact(paths) {
-		info, err := os.Stat(p)
-		if err == nil && info.Size() > maxFile {
-			l.fail(p, "", "the file has %d bytes: an exception may have %d", info.Size(), maxFile)
-			continue
-		}
-		data, err := os.ReadFile(p)
-		if err != nil {
-			l.fail(p, "", "cannot be read: %v", err)
-			continue
-		}
-		l.exception(s, p, data)
 	}
 	sort.Slice(s.exceptions, func(i, j int) bool { return s.exceptions[i].doc.ID.value < s.exceptions[j].doc.ID.value })
 }
@@ -193,6 +166,7 @@ func (l *loader) exception(s *Set, path string, data []byte) {
 	}
 	if len(f.errs) == 0 {
 		s.exceptions = append(s.exceptions, x)
+		l.keep("exceptions", d.ID.value+".yaml", data)
 		l.sum = append(l.sum, "exception\x00"+d.ID.value+"\x00"+hash(string(data)))
 	}
 }

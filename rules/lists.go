@@ -1,10 +1,16 @@
 package rules
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
+	"unicode/utf8"
 )
 
 // knownLists are the named lists that the shipped rules and the documentation
@@ -101,4 +107,125 @@ func sortedLists(m map[string][]string) []string {
 	}
 	sort.Strings(names)
 	return names
+}
+
+// maxListFile bounds a list file; the largest public lists of networks have some
+// hundred thousand lines.
+const maxListFile = 16 << 20
+
+var listName = regexp.MustCompile(`^[a-z0-9][a-z0-9_]*$`)
+
+// listFiles reads the list files of the options and returns all lists: entries
+// of the configuration first, then those of files by path.
+func (l *loader) listFiles() map[string][]string {
+	out := make(map[string][]string, len(l.opts.Lists))
+	for name, entries := range l.opts.Lists {
+		out[name] = slices.Clone(entries)
+	}
+	from := map[string]string{}
+	for _, p := range l.files(l.opts.ListDirs, "lists", ".txt") {
+		name := strings.TrimSuffix(filepath.Base(p), ".txt")
+		if !listName.MatchString(name) {
+			l.fail(p, "name it after the list: tor_exits.txt", "%q is not the name of a list", clean(name))
+			continue
+		}
+		if other := from[name]; other != "" {
+			l.fail(p, "put the entries into one file", "list %q stands in %s already", name, other)
+			continue
+		}
+		from[name] = p
+		data, ok := l.readFile(p, maxListFile)
+		if !ok {
+			continue
+		}
+		entries, errs := parseList(p, data)
+		l.errs = append(l.errs, errs...)
+		out[name] = append(out[name], entries...)
+		l.keep("lists", name+".txt", data)
+	}
+	return out
+}
+
+// parseList reads one entry a line. What follows a # is a comment, unless it is
+// part of a word.
+func parseList(path string, data []byte) ([]string, Errors) {
+	f := newFile(path, data)
+	if !utf8.Valid(data) {
+		f.at(0, 0, "", "the file is not UTF-8 text")
+		return nil, f.errs
+	}
+	var out []string
+	for i, line := range f.lines {
+		entry := line
+		if c := strings.IndexByte(entry, '#'); c == 0 || c > 0 && (entry[c-1] == ' ' || entry[c-1] == '\t') {
+			entry = entry[:c]
+		}
+		indent := len(entry) - len(strings.TrimLeft(entry, " \t"))
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		column := indent + 1
+		switch _, network := parseNetwork(entry); {
+		case network:
+		case strings.ContainsAny(entry, " \t,;"):
+			f.at(i+1, column, "", "one entry a line; this has several words")
+			continue
+		case looksLikeNetwork(entry):
+			f.at(i+1, column, `write 203.0.113.0/24 or 2001:db8::/32`, "%q is not a network", tame(entry, 60))
+			continue
+		case strings.IndexFunc(entry, hostile) >= 0:
+			f.at(i+1, column, "", "the entry holds characters that cannot be seen")
+			continue
+		}
+		out = append(out, entry)
+	}
+	return out, f.errs
+}
+
+// files lists the files with an ending in folders, sub-folders included, and
+// single files, in order and each once.
+func (l *loader) files(dirs []string, what string, ext ...string) []string {
+	var out []string
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil {
+			l.fail(dir, "", "%s cannot be read: %v", what, errors.Unwrap(err))
+			continue
+		}
+		if !info.IsDir() {
+			out = append(out, dir)
+			continue
+		}
+		if err := fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir():
+				return hiddenDir(p)
+			case slices.Contains(ext, filepath.Ext(p)) && !strings.HasPrefix(d.Name(), ".") && !strings.HasPrefix(d.Name(), "_"):
+				out = append(out, filepath.Join(dir, p))
+			}
+			return nil
+		}); err != nil {
+			l.fail(dir, "", "%s cannot be read: %v", what, err)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// readFile reads one file of bounded size.
+func (l *loader) readFile(p string, limit int64) ([]byte, bool) {
+	info, err := os.Stat(p)
+	if err == nil && info.Size() > limit {
+		l.fail(p, "", "the file has %d bytes: at most %d are read", info.Size(), limit)
+		return nil, false
+	}
+	data, err := os.ReadFile(p)
+	if err != nil {
+		l.fail(p, "", "cannot be read: %v", errors.Unwrap(err))
+		return nil, false
+	}
+	return data, true
 }

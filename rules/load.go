@@ -23,6 +23,10 @@ import (
 //go:embed pack
 var packFS embed.FS
 
+// PackVersion is the version of the shipped rules, by year and month. What
+// exactly is in force is told by the hash beside it.
+const PackVersion = "2026.11"
+
 // PackTests is how many tests a shipped rule must have.
 const PackTests = 3
 
@@ -37,6 +41,9 @@ type LoadOptions struct {
 	Files map[string][]byte
 	// Exceptions are folders of exception files, or single files.
 	Exceptions []string
+	// ListDirs are folders of named lists, or single files: name.txt holds one
+	// entry a line. They add to the entries that Lists has under that name.
+	ListDirs []string
 	// Disable leaves rules out by id, or by a pattern like "signin.*".
 	Disable []string
 	// Lists are the named lists of the configuration.
@@ -62,17 +69,20 @@ type LoadOptions struct {
 // Set is a compiled set of rules. It is immutable and safe for concurrent
 // use, and implements detectors.RuleSet.
 type Set struct {
-	rules  []*rule
-	all    []*rule // those that are off too
-	meta   []detectors.Rule
-	index  *detectors.Index
-	lists  map[string]*list
-	geo    detectors.Geo
-	judge  func() detectors.PolicyJudge
-	kin    func() detectors.Lineage
-	tables *tables
-	hash   string
-	warns  []*Error
+	rules   []*rule
+	all     []*rule // those that are off too
+	meta    []detectors.Rule
+	index   *detectors.Index
+	lists   map[string]*list
+	geo     detectors.Geo
+	judge   func() detectors.PolicyJudge
+	kin     func() detectors.Lineage
+	tables  *tables
+	hash    string
+	stamp   string
+	sources []Source
+	entries map[string][]string // of lists, as written
+	warns   []*Error
 
 	exceptions []*exception
 }
@@ -107,7 +117,24 @@ type loader struct {
 	errs  Errors
 	ids   map[string]string // id to file, of broken rules too
 	sum   []string
+	kept  []Source
 }
+
+// Source is one file as it was read.
+type Source struct {
+	Kind string // rules, exceptions, lists
+	Name string // of the file, without folders
+	Data []byte
+}
+
+func (l *loader) keep(kind, name string, data []byte) {
+	l.kept = append(l.kept, Source{Kind: kind, Name: name, Data: data})
+}
+
+// Sources are the files that the set was made of, the shipped rules left out:
+// whoever keeps them can load the same set again, whatever becomes of the
+// files. The names of one kind differ.
+func (s *Set) Sources() []Source { return s.sources }
 
 func (l *loader) fail(path, hint, format string, args ...any) {
 	l.errs = append(l.errs, &Error{File: path, Message: fmt.Sprintf(format, args...), Hint: hint})
@@ -115,8 +142,11 @@ func (l *loader) fail(path, hint, format string, args ...any) {
 
 func (l *loader) readFS(fsys fs.FS, root, shown, from string) {
 	err := fs.WalkDir(fsys, root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil {
 			return err
+		}
+		if d.IsDir() {
+			return hiddenDir(p)
 		}
 		if !isRuleFile(p) {
 			return nil
@@ -161,6 +191,15 @@ func isRuleFile(p string) bool {
 	return (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(base, ".") && !strings.HasPrefix(base, "_")
 }
 
+// hiddenDir leaves out folders whose name begins with a dot: version control,
+// and the copies that Kubernetes keeps beside the files of a ConfigMap.
+func hiddenDir(p string) error {
+	if base := filepath.Base(p); p != "." && strings.HasPrefix(base, ".") {
+		return fs.SkipDir
+	}
+	return nil
+}
+
 // add reads one file.
 func (l *loader) add(path string, data []byte, from string) {
 	if l.rules == nil {
@@ -203,7 +242,10 @@ func (l *loader) add(path string, data []byte, from string) {
 		return
 	}
 	l.rules[r.id()], l.ids[r.id()] = r, path
-	l.sum = append(l.sum, from+"\x00"+r.id()+"\x00"+hash(string(data)))
+	if from != "pack" {
+		l.keep("rules", r.id()+".yaml", data)
+	}
+	l.sum = append(l.sum, "rule\x00"+r.id()+"\x00"+hash(string(data)))
 }
 
 func (l *loader) finish() (*Set, error) {
@@ -227,13 +269,15 @@ func (l *loader) finish() (*Set, error) {
 		}
 	}
 	s := &Set{tables: l.c.tables, lists: make(map[string]*list), geo: l.opts.Geo, judge: l.opts.Judge, kin: l.opts.Lineage}
+	lists := l.listFiles()
 	for _, name := range sortedLists(l.opts.Lists) {
-		entries := l.opts.Lists[name]
-		for _, e := range entries {
+		for _, e := range l.opts.Lists[name] {
 			if _, ok := parseNetwork(e); !ok && looksLikeNetwork(e) {
 				l.fail("list "+name, `write "203.0.113.0/24" or "2001:db8::/32"`, "%q is not a network", tame(e, 60))
 			}
 		}
+	}
+	for name, entries := range lists {
 		if len(entries) > 0 {
 			s.lists[name] = newList(entries)
 		}
@@ -282,10 +326,15 @@ func (l *loader) finish() (*Set, error) {
 			b.WriteString("off " + r.id() + "\n")
 		}
 	}
-	for _, name := range sortedLists(l.opts.Lists) {
-		fmt.Fprintf(&b, "list %q %q\n", name, l.opts.Lists[name])
+	for _, name := range sortedLists(lists) {
+		fmt.Fprintf(&b, "list %q %q\n", name, lists[name])
+	}
+	if g, ok := l.opts.Geo.(interface{ Identity() string }); ok {
+		fmt.Fprintf(&b, "geo %s\n", g.Identity())
 	}
 	s.hash = hash(b.String())
+	s.sources, s.entries = l.kept, lists
+	s.stamp = PackVersion + "+" + s.hash
 	return s, nil
 }
 
@@ -368,9 +417,17 @@ func (s *Set) NewSession() detectors.Session { return newSession(s) }
 // goroutine.
 func (s *Set) NewEvaluator() *detectors.Evaluator { return detectors.NewEvaluator(s) }
 
-// Hash implements detectors.RuleSet: it identifies the files, what is left
-// out, and the lists.
+// Hash implements detectors.RuleSet: it identifies what the files say, wherever
+// they are, what is left out, the lists, and the data of addresses and owners.
 func (s *Set) Hash() string { return s.hash }
+
+// Stamp is what every alert says of the rules that raised it: the version of
+// the shipped rules and Hash.
+func (s *Set) Stamp() string { return s.stamp }
+
+// Lists are the named lists with their entries, in the order in which they stand
+// in configuration and files. They are not to be changed.
+func (s *Set) Lists() map[string][]string { return s.entries }
 
 // Geo is what the set was loaded with; nil is nowhere.
 func (s *Set) Geo() detectors.Geo { return s.geo }

@@ -432,7 +432,7 @@ func stateOf(n *yaml.Node) string {
 // detection says what rule r has to say about the current event.
 func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (alert.Detection, error) {
 	d := alert.Detection{
-		Rule: r.id(), RuleVersion: r.doc.Version, Attack: r.attack, Runbook: r.runbook, Window: r.window,
+		Rule: r.id(), RuleVersion: r.doc.Version, Pack: s.set.stamp, Attack: r.attack, Runbook: r.runbook, Window: r.window,
 		Playbook: r.doc.Respond.value, Signal: r.signal, Severity: r.fixed,
 	}
 	ev := s.ev

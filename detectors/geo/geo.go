@@ -1,8 +1,11 @@
 package geo
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -24,7 +27,10 @@ type DB struct {
 	generation atomic.Uint64
 }
 
-type data struct{ country, asn *maxminddb.Reader }
+type data struct {
+	country, asn *maxminddb.Reader
+	identity     string
+}
 
 var (
 	_ detectors.Geo           = (*DB)(nil)
@@ -44,17 +50,18 @@ func Open(countryPath, asnPath string) (*DB, error) {
 // Load replaces the data by that of the files. When a file cannot be used the
 // data stays as it was.
 func (db *DB) Load(countryPath, asnPath string) error {
-	country, err1 := read("country", countryPath)
-	asn, err2 := read("ASN", asnPath)
+	h := sha256.New()
+	country, err1 := read("country", countryPath, h)
+	asn, err2 := read("ASN", asnPath, h)
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	db.data.Store(&data{country: country, asn: asn})
+	db.data.Store(&data{country: country, asn: asn, identity: hex.EncodeToString(h.Sum(nil)[:8])})
 	db.generation.Add(1)
 	return nil
 }
 
-func read(what, path string) (*maxminddb.Reader, error) {
+func read(what, path string, h io.Writer) (*maxminddb.Reader, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -69,6 +76,8 @@ func read(what, path string) (*maxminddb.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s data: %w", what, err)
 	}
+	fmt.Fprintf(h, "%s %d\n", what, len(b))
+	_, _ = h.Write(b) // a hash takes everything
 	r, err := maxminddb.OpenBytes(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s data %s is not an mmdb file: %w", what, path, err)
@@ -78,6 +87,14 @@ func read(what, path string) (*maxminddb.Reader, error) {
 
 // Generation implements detectors.GeoGeneration.
 func (db *DB) Generation() uint64 { return db.generation.Load() }
+
+// Identity tells one state of the data from another: equal files, equal identity.
+func (db *DB) Identity() string {
+	if d := db.data.Load(); d != nil {
+		return d.identity
+	}
+	return ""
+}
 
 // Lookup implements detectors.Geo. Data that cannot be read counts as
 // unknown.

@@ -81,6 +81,7 @@ func (r Runbook) IsZero() bool { return r == Runbook{} }
 type Detection struct {
 	Rule        string
 	RuleVersion int
+	Pack        string // version and hash of the rule set that said it
 	Title       string
 	Reason      string // one sentence a person understands; no trailing markup
 	Severity    Severity
@@ -118,6 +119,7 @@ type Alert struct {
 	ID          string         `json:"id"`
 	Rule        string         `json:"rule"`
 	RuleVersion int            `json:"rule_version"`
+	Pack        string         `json:"pack,omitempty"` // of the detection that gave the words; rules may change while an alert grows
 	Title       string         `json:"title"`
 	Reason      string         `json:"reason"`
 	Severity    Severity       `json:"severity"`

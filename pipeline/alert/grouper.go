@@ -188,7 +188,7 @@ func (a *group) add(d *Detection) {
 	}
 	if l := leadOf(d); first || l.before(a.lead) {
 		a.lead = l
-		x.RuleVersion, x.Title, x.Reason, x.Severity = d.RuleVersion, d.Title, d.Reason, d.Severity
+		x.RuleVersion, x.Pack, x.Title, x.Reason, x.Severity = d.RuleVersion, d.Pack, d.Title, d.Reason, d.Severity
 		x.Outcome, x.AccountID, x.Actor, x.SourceIP = d.Outcome.String(), d.AccountID, d.Actor, d.SourceIP
 		x.Target = nil
 		if d.Target != (Target{}) {

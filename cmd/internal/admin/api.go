@@ -62,14 +62,19 @@ type Tapped struct {
 
 // Status is the state of a running program, as `trailwarden status` shows it.
 type Status struct {
-	Version      string                        `json:"version"`
-	Started      time.Time                     `json:"started"`
-	Ready        bool                          `json:"ready"`
-	Problems     []string                      `json:"problems,omitempty"`
-	Sources      []SourceStatus                `json:"sources"`
-	Partitions   []PartitionStatus             `json:"partitions"`
-	Parked       map[string]uint64             `json:"parked,omitempty"`
-	Rules        int                           `json:"rules"`
+	Version    string            `json:"version"`
+	Started    time.Time         `json:"started"`
+	Ready      bool              `json:"ready"`
+	Problems   []string          `json:"problems,omitempty"`
+	Sources    []SourceStatus    `json:"sources"`
+	Partitions []PartitionStatus `json:"partitions"`
+	Parked     map[string]uint64 `json:"parked,omitempty"`
+	Rules      int               `json:"rules"`
+	// Pack is the rule set in force, as alerts name it; RulesLoaded since when.
+	// Refused lists the faults of files that are not used for them.
+	Pack         string                        `json:"pack,omitempty"`
+	RulesLoaded  time.Time                     `json:"rules_loaded,omitzero"`
+	Refused      []string                      `json:"rules_refused,omitempty"`
 	Destinations []responders.DestinationStats `json:"destinations,omitempty"`
 	Actions      map[responders.State]int      `json:"actions,omitempty"`
 	Frozen       responders.Freeze             `json:"frozen,omitzero"`

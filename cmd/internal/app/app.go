@@ -11,13 +11,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/console"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
-	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
@@ -59,6 +59,12 @@ type Options struct {
 	// Adopt makes streams again that are missing from a store with a history
 	// (bus.Config).
 	Adopt bool
+	// Path is the configuration's file. Reread, when given, reads it again: of
+	// what it returns, the section detect counts from then on. Hangup asks for
+	// that.
+	Path   string
+	Reread func() (*config.Config, error)
+	Hangup <-chan os.Signal
 }
 
 // App is the running program.
@@ -69,7 +75,12 @@ type App struct {
 	started time.Time
 
 	meters     *meters
-	rules      *rules.Set
+	rules      atomic.Pointer[rules.Set]
+	book       ruleBook
+	judges     *judges
+	configPath string
+	reread     func() (*config.Config, error)
+	hangup     <-chan os.Signal
 	bus        *bus.Bus
 	pipe       *pipeline.Pipeline
 	machine    *responders.Machine
@@ -106,9 +117,10 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if has(RoleIngest) && len(c.Source.SLS) == 0 {
 		return nil, fmt.Errorf("%w: source.sls is empty: there is nothing to read (see the README: Point it at a real trail)", ErrUnusable)
 	}
-	a := &App{cfg: c, log: o.Log, version: o.Version, started: time.Now(), meters: newMeters()}
-	if a.rules, err = RulesOf(c).Load(); err != nil {
-		return nil, fmt.Errorf("%w: the rules cannot be used:\n%w", ErrUnusable, err)
+	a := &App{cfg: c, log: o.Log, version: o.Version, started: time.Now(), meters: newMeters(), judges: newJudges(),
+		configPath: o.Path, reread: o.Reread, hangup: o.Hangup}
+	if err := a.loadRules(); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: state_dir: %w", ErrUnusable, err)
@@ -135,38 +147,25 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		// Others may run the same roles on this cluster.
 		pc.Leases = &pipeline.LeaseConfig{Name: owner() + "/" + rand.Text()[:8]}
 	}
-	grace := c.Detect.Grace.Std()
-	// When traffic pauses, what waits for late events is decided after this
-	// much ingest time, however long the grace.
-	idle := min(max(grace, time.Second), 2*time.Second)
 	if has(RoleIngest) {
 		pc.Ingest = true
-		pc.Ingester.TickAfter = idle
+		pc.Ingester.TickAfter = idleAfter(c.Detect.Grace.Std())
 	}
 	if has(RoleDetect) {
 		pc.Detect = true
-		js := newJudges()
 		if c.Detect.RAM.Enabled {
-			r, client, err := inventoryOf(c, reader, js, a.log)
+			r, client, err := inventoryOf(c, reader, a.judges, a.log)
 			if err != nil {
 				return nil, fmt.Errorf("%w: detect.ram: %w", ErrUnusable, err)
 			}
 			a.inventory = r
 			a.closers = append(a.closers, client.Close)
 		}
-		warm, _ := time.Parse(time.RFC3339, c.Detect.LearnUntil) // validated; zero when not set
+		in := a.ruling(a.Rules())
 		pc.Worker = pipeline.WorkerConfig{
-			NewEngine: a.meters.engines(pipeline.DetectorEngines(a.rules, func(partition int) detectors.EngineConfig {
-				return detectors.EngineConfig{Grace: grace, IdleAfter: idle, DedupHorizon: c.Detect.DedupFor.Std(),
-					DedupMax: c.Detect.DedupMax, Judge: js.add(partition), Except: withheld(warm, c.Detect.Lists["own_principals"]),
-					OnRuleError: func(e detectors.RuleError) {
-						a.meters.ruleError(e)
-						a.ruleErr.note(e, time.Now())
-						a.log.Error("a rule could not be evaluated", "error", e.Error())
-					}}
-			})),
+			NewEngine:  in.NewEngine,
 			NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
-			Rules:      a.rules.Hash(),
+			Rules:      in.Rules,
 			Owner:      owner(),
 		}
 		if !has(RoleRespond) {
@@ -280,7 +279,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	}
 	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
-	for _, r := range a.rules.List() {
+	for _, r := range a.Rules().List() {
 		if r.ID == responders.RuleOwnCall && r.Status == "on" {
 			mo.ConfirmWithin = c.Respond.Confirm.Std()
 		}
@@ -370,9 +369,6 @@ func warnings(c *config.Config) (out []string) {
 	return out
 }
 
-// Rules is the rule set in force.
-func (a *App) Rules() *rules.Set { return a.rules }
-
 // Machine is the action machine; nil without the role respond.
 func (a *App) Machine() *responders.Machine { return a.machine }
 
@@ -450,13 +446,15 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	}
 	start(&pipe, "pipeline", func() error { return a.pipe.Run(pipeCtx) })
+	src.Go(func() { a.watchRules(srcCtx) })
 	for _, s := range a.sources {
 		start(&src, s.Name(), func() error { return s.Run(srcCtx) })
 	}
 	if len(a.sources) > 0 {
 		src.Go(func() { a.watchSources(srcCtx) })
 	}
-	a.log.Info("running", "rules", a.rules.Len(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
+	a.keepRules()
+	a.log.Info("running", "rules", a.Rules().Len(), "pack", a.Rules().Stamp(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
 
 	for _, w := range warnings(a.cfg) {
 		a.log.Warn("configuration", "warning", w)

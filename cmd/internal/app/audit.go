@@ -23,7 +23,10 @@ import (
 const (
 	noteConfig = "config"
 	noteRules  = "rules"
-	noteReplay = "replay"
+	// noteRefused is apart, so that it does not stand between two sets that were
+	// in force.
+	noteRefused = "rules_refused"
+	noteReplay  = "replay"
 )
 
 func digest(b []byte) string {
@@ -98,8 +101,15 @@ func (a *App) noteStart(ctx context.Context) error {
 		return err
 	}
 
-	r := rulesNote{Hash: a.rules.Hash(), Count: a.rules.Len(), Rules: map[string]string{}}
-	for _, in := range a.rules.List() {
+	return a.noteRules(ctx)
+}
+
+// noteRules puts the rules in force into the audit log, and what differs from
+// those before.
+func (a *App) noteRules(ctx context.Context) error {
+	set := a.Rules()
+	r := rulesNote{Hash: set.Hash(), Count: set.Len(), Rules: map[string]string{}}
+	for _, in := range set.List() {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("audit log: rule %s: %w", in.ID, err)
@@ -109,8 +119,9 @@ func (a *App) noteStart(ctx context.Context) error {
 	if len(r.Rules) > 1500 {
 		r.Rules = nil // would not fit; the hash still says that something changed
 	}
-	what = "rules loaded for the first time"
-	if last, ok, err = a.machine.LastNote(ctx, noteRules); err != nil {
+	what := "rules loaded for the first time"
+	last, ok, err := a.machine.LastNote(ctx, noteRules)
+	if err != nil {
 		return err
 	}
 	var old rulesNote

@@ -214,7 +214,7 @@ func (b *consoleBackend) AuditTail(ctx context.Context, n int) ([]journal.AuditE
 
 // Rules implements console.Backend.
 func (b *consoleBackend) Rules() []console.Rule {
-	infos := b.rules.List()
+	infos := b.App.Rules().List()
 	out := make([]console.Rule, len(infos))
 	for i, r := range infos {
 		e := b.ruleErr.of(r.ID)
@@ -254,7 +254,7 @@ func (b *consoleBackend) Explain(rule string, record []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.rules.Explain(rule, ev)
+	return b.App.Rules().Explain(rule, ev)
 }
 
 // tryID is the id of a condition that is only tried.
@@ -269,7 +269,7 @@ func (b *consoleBackend) Try(ctx context.Context, condition string, records [][]
 		return nil, err
 	}
 	path := tryID + ".yaml"
-	o := rules.LoadOptions{Files: map[string][]byte{path: doc}, Lists: b.cfg.Detect.Lists, Factories: factories, Judge: NewJudge, Lineage: NewLineage, Clock: time.Now, AllowFewTests: true, Geo: b.rules.Geo()}
+	o := rules.LoadOptions{Files: map[string][]byte{path: doc}, Lists: b.App.Rules().Lists(), Factories: factories, Judge: NewJudge, Lineage: NewLineage, Clock: time.Now, AllowFewTests: true, Geo: b.App.Rules().Geo()}
 	set, err := rules.Load(o)
 	if err != nil {
 		var all rules.Errors

@@ -76,6 +76,9 @@ func gauge(name, help string, labels ...string) metric {
 
 var (
 	mBuild          = gauge("build_info", "Always 1; the version of the program and the hash of its rules.", "version", "rules")
+	mRulesLoaded    = gauge("rules_loaded_timestamp_seconds", "When the rules in force were loaded.")
+	mRulesReloads   = counter("rules_reloads_total", "Changes of the rules while running: taken, or refused because of an error.", "outcome")
+	mRulesRefused   = gauge("rules_refused", "1 while the files hold rules that are not used because of an error; those before stay in force.")
 	mReady          = gauge("ready", "1 when the program sees everything and can write, as /readyz says.")
 	mFrozen         = gauge("containment_frozen", "1 when the kill switch is on.")
 	mSourceRecords  = counter("source_records_total", "Audit records read from a source.", "source")
@@ -99,7 +102,7 @@ var (
 	mNoticesDead    = gauge("notices_dead", "Messages given up.", "destination")
 	mActions        = gauge("actions", "Actions by state.", "state")
 	mStoreFraction  = gauge("store_used_ratio", "Used part of a stream's limit.", "stream")
-	allMetrics      = []metric{mBuild, mReady, mFrozen, mSourceRecords, mSourcePull, mSourceBehind, mSourceRebuilds, mSourceRefused, mAccountLast,
+	allMetrics      = []metric{mBuild, mRulesLoaded, mRulesReloads, mRulesRefused, mReady, mFrozen, mSourceRecords, mSourcePull, mSourceBehind, mSourceRebuilds, mSourceRefused, mAccountLast,
 		mEvents, mDuplicates, mLate, mEventsParked, mDetections, mLag, mPending, mCommit, mWatermark, mParked,
 		mNotices, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction}
 )
@@ -119,8 +122,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	flag := map[bool]float64{true: 1}
-	hash := c.a.rules.Hash()
+	hash := c.a.Rules().Hash()
 	put(mBuild, 1, c.a.version, hash[:min(12, len(hash))])
+	c.a.book.mu.Lock()
+	put(mRulesLoaded, float64(c.a.book.loaded.UnixMilli())/1000)
+	put(mRulesReloads, float64(c.a.book.reloads), "taken")
+	put(mRulesReloads, float64(c.a.book.refused.times), "refused")
+	put(mRulesRefused, flag[c.a.book.refused.err != nil])
+	c.a.book.mu.Unlock()
 	if s, err := c.a.Status(ctx); err == nil {
 		put(mReady, flag[s.Ready])
 		put(mFrozen, flag[s.Frozen.Frozen])

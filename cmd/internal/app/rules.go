@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
@@ -17,15 +18,29 @@ type Rules struct {
 	Dirs, Disable []string
 	Exceptions    []string
 	Lists         map[string][]string
+	ListDirs      []string
 	GeoCountry    string
 	GeoASN        string
 	AllowFewTests bool
 }
 
 // RulesOf is what a configuration says.
-func RulesOf(c *config.Config) Rules {
-	return Rules{Pack: c.Detect.Pack == nil || *c.Detect.Pack, Dirs: c.Detect.Rules, Disable: c.Detect.Disable, Exceptions: c.Detect.Exceptions,
-		Lists: c.Detect.Lists, GeoCountry: c.Detect.GeoCountry, GeoASN: c.Detect.GeoASN}
+func RulesOf(c *config.Config) Rules { return rulesOf(&c.Detect) }
+
+func rulesOf(d *config.Detect) Rules {
+	return Rules{Pack: d.Pack == nil || *d.Pack, Dirs: d.Rules, Disable: d.Disable, Exceptions: d.Exceptions,
+		Lists: d.Lists, ListDirs: d.ListDirs, GeoCountry: d.GeoCountry, GeoASN: d.GeoASN}
+}
+
+// files are the files and folders that the rules are made of.
+func (r *Rules) files() []string {
+	out := slices.Concat(r.Dirs, r.Exceptions, r.ListDirs)
+	for _, p := range []string{r.GeoCountry, r.GeoASN} {
+		if p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // NewJudge makes the judge of permission changes for one partition.
@@ -36,7 +51,7 @@ func NewLineage() detectors.Lineage { return lineage.New(lineage.Config{}) }
 
 // Load compiles the rules.
 func (r Rules) Load() (*rules.Set, error) {
-	o := rules.LoadOptions{Pack: r.Pack, Dirs: r.Dirs, Disable: r.Disable, Exceptions: r.Exceptions, Lists: r.Lists,
+	o := rules.LoadOptions{Pack: r.Pack, Dirs: r.Dirs, Disable: r.Disable, Exceptions: r.Exceptions, Lists: r.Lists, ListDirs: r.ListDirs,
 		Factories: factories, Judge: NewJudge, Lineage: NewLineage, Clock: time.Now, AllowFewTests: r.AllowFewTests}
 	if r.GeoCountry != "" || r.GeoASN != "" {
 		g, err := geo.Open(r.GeoCountry, r.GeoASN)

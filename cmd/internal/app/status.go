@@ -23,7 +23,14 @@ const blindAfter = time.Minute
 // Status implements admin.Backend.
 func (a *App) Status(ctx context.Context) (admin.Status, error) {
 	ps := a.pipe.Stats(ctx)
-	s := admin.Status{Version: a.version, Started: a.started, Rules: a.rules.Len(), Parked: ps.Parked, Sources: []admin.SourceStatus{}, Partitions: []admin.PartitionStatus{}}
+	s := admin.Status{Version: a.version, Started: a.started, Rules: a.Rules().Len(), Pack: a.Rules().Stamp(), Parked: ps.Parked, Sources: []admin.SourceStatus{}, Partitions: []admin.PartitionStatus{}}
+	a.book.mu.Lock()
+	s.RulesLoaded = a.book.loaded
+	if r := a.book.refused; r.err != nil {
+		s.Refused = faultsOf(r.err, 20)
+		s.Problems = append(s.Problems, fmt.Sprintf("the rules in the files are refused since %s, those before stay in force: %s", since(r.at), s.Refused[0]))
+	}
+	a.book.mu.Unlock()
 	s.Store.Embedded = a.bus.Embedded()
 	for _, u := range ps.Store.Streams {
 		s.Store.Bytes += u.Bytes

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -484,7 +485,7 @@ func printStatus(e *env, s admin.Status) {
 	if !s.Ready {
 		word = "NOT READY"
 	}
-	fmt.Fprintf(e.out, "trailwarden %s  %s  up since %s  %d rules\n", s.Version, word, stamp(s.Started), s.Rules)
+	fmt.Fprintf(e.out, "trailwarden %s  %s  up since %s  %d rules, %s of %s\n", s.Version, word, stamp(s.Started), s.Rules, cmp.Or(s.Pack, text.Dash), stamp(s.RulesLoaded))
 	for _, p := range s.Problems {
 		fmt.Fprintf(e.out, "  ! %s\n", text.Terminal(p))
 	}

@@ -294,7 +294,7 @@ const watchEvery = 300 * time.Millisecond
 
 // watch calls run now and whenever one of the files changes, until ctx ends.
 func watch(ctx context.Context, paths []string, run func()) {
-	last := stateOf(paths)
+	last := app.FileState(paths...)
 	run()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -304,29 +304,11 @@ func watch(ctx context.Context, paths []string, run func()) {
 			return
 		case <-tick.C:
 		}
-		if now := stateOf(paths); now != last {
+		if now := app.FileState(paths...); now != last {
 			last = now
 			run()
 		}
 	}
-}
-
-// stateOf changes when a file under the paths does.
-func stateOf(paths []string) string {
-	var b strings.Builder
-	for _, p := range paths {
-		_ = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				fmt.Fprintf(&b, "%s: %v\n", path, err)
-				return nil
-			}
-			if i, err := d.Info(); err == nil && !d.IsDir() {
-				fmt.Fprintf(&b, "%s %d %d\n", path, i.Size(), i.ModTime().UnixNano())
-			}
-			return nil
-		})
-	}
-	return b.String()
 }
 
 // printSeen tells how often each field has a value in recorded events.

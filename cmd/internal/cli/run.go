@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
@@ -47,14 +49,22 @@ A store that has a history but lacks one of its streams is refused: to start emp
 alerts without a word. When no copy of the store can be put back, --adopt-missing-streams makes
 what is missing again, for this start, and takes over the data files that are left. What was
 in the rest is read again from SLS within its retention, except the journal: without ACTIONS,
-what was told and done is not remembered, and alerts that are still open may be told again.`,
+what was told and done is not remembered, and alerts that are still open may be told again.
+
+Rules, exceptions, lists and address data are read again when their files change (see
+detect.reload), or on SIGHUP: all of them or, with any error, none. The section detect of the
+configuration is read again with them; everything else counts from the start.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {
 				return err
 			}
 			log := logger(e, cfg.Log)
-			a, err := app.New(c.Context(), app.Options{Config: cfg, Log: log, Roles: roles, Version: Version(), Adopt: adopt})
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			a, err := app.New(c.Context(), app.Options{Config: cfg, Log: log, Roles: roles, Version: Version(), Path: configPath(e, path), Hangup: hangup, Adopt: adopt,
+				Reread: func() (*config.Config, error) { return config.Load(configPath(e, path), e.environ) }})
 			if err != nil {
 				if errors.Is(err, app.ErrUnusable) {
 					return exit(exitUsage, err)

@@ -21,7 +21,7 @@ func defaults() *Config {
 	return &Config{
 		StateDir: "trailwarden-data",
 		NATS:     NATS{MaxBytes: 8 << 30},
-		Detect: Detect{Pack: &yes, Grace: responders.Duration(15 * time.Second),
+		Detect: Detect{Pack: &yes, Grace: responders.Duration(15 * time.Second), Reload: responders.Duration(5 * time.Second),
 			DedupFor: responders.Duration(24 * time.Hour), DedupMax: 200_000},
 		Respond: Respond{Mode: responders.Observe, Guards: responders.DefaultGuardConfig(), Undo: responders.Duration(30 * 24 * time.Hour), Confirm: responders.Duration(30 * time.Minute),
 			RAM: RAM{Region: "cn-hangzhou"}},
