@@ -58,6 +58,14 @@ func TestRulesChangeBetweenSteps(t *testing.T) {
 	b := openBus(t, t.TempDir())
 	in := newIngester(b)
 	p := event.Partition(account(1), partitions)
+	mine := func(n int) (count uint64) {
+		for i := range n {
+			if event.Partition(account(i%13), partitions) == p {
+				count++
+			}
+		}
+		return count
+	}
 	cfg := workerConfig(b, p)
 	cfg.NewEngine, cfg.Rules, cfg.SnapshotFrames = rulingOf("rules-1").NewEngine, "rules-1", 1<<20
 	w := NewWorker(cfg)
@@ -79,7 +87,7 @@ func TestRulesChangeBetweenSteps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the rest is evaluated", func() bool { s := w.Stats(); return s.Committed == s.Input && s.Lag == 0 && in.Stats().Records == 5400 })
+	eventually(t, "the rest is evaluated", func() bool { return w.Stats().Evaluated == mine(5400) })
 	crash()
 
 	// The next start re-evaluates only what the new rules had decided.
@@ -182,7 +190,7 @@ func TestRulesThatCannotTakeOver(t *testing.T) {
 	cfg := workerConfig(b, event.Partition(account(1), partitions))
 	w := NewWorker(cfg)
 	result, _ := running(t, w)
-	eventually(t, "half is evaluated", func() bool { s := w.Stats(); return s.Committed > 0 && s.Committed == s.Input && s.Lag == 0 })
+	eventually(t, "something is evaluated", func() bool { return w.Stats().Evaluated > 0 })
 	tried := make(chan struct{}, 2)
 	w.SetRules(Ruling{Rules: "rules-2", NewEngine: func(p int) Engine {
 		tried <- struct{}{}
