@@ -71,10 +71,7 @@ func TestRulesChangeBetweenSteps(t *testing.T) {
 	w := NewWorker(cfg)
 	_, crash := running(t, w)
 	storeAll(t, in, all[:3600], 300)
-	eventually(t, "half is evaluated", func() bool {
-		s := w.Stats()
-		return s.Committed > 0 && s.Committed == s.Input && s.Lag == 0 && in.Stats().Records == 3600
-	})
+	eventually(t, "half is evaluated", func() bool { return w.Stats().Evaluated == mine(3600) })
 	_, before := withPacks(t, b)
 	w.SetRules(rulingOf("rules-0")) // overtaken, most likely
 	w.SetRules(rulingOf("rules-2"))
