@@ -10,6 +10,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors/baseline"
 	"github.com/trailwarden/trailwarden/detectors/distinct"
 	"github.com/trailwarden/trailwarden/detectors/lastseen"
+	"github.com/trailwarden/trailwarden/detectors/peer"
 	"github.com/trailwarden/trailwarden/detectors/rate"
 	"github.com/trailwarden/trailwarden/detectors/risk"
 	"github.com/trailwarden/trailwarden/detectors/sequence"
@@ -20,7 +21,7 @@ import (
 
 var factories = map[string]detectors.Factory{
 	"threshold": threshold.Factory, "distinct": distinct.Factory, "first_seen": baseline.Factory, "sequence": sequence.Factory, "last_seen": lastseen.Factory,
-	"absence": absence.Factory, "travel": travel.Factory, "rate": rate.Factory, "risk": risk.Factory,
+	"absence": absence.Factory, "travel": travel.Factory, "rate": rate.Factory, "risk": risk.Factory, "peer": peer.Factory,
 }
 
 // TestPack holds the shipped rules to their own tests.

@@ -17,7 +17,7 @@ type Config struct {
 	// Noun says in the reason what the values are, in the plural, for
 	// example "users".
 	Noun string `yaml:"noun"`
-	// MaxValues is the most values kept for one entity.
+	// MaxValues is the most values counted exactly for one entity.
 	MaxValues int `yaml:"max_values"`
 	// MaxKeys and MaxBytes bound the entities remembered.
 	MaxKeys  int `yaml:"max_keys"`
@@ -31,13 +31,13 @@ func Defaults() Config {
 
 // Validate returns a *window.FieldError for the first unusable setting.
 func (c Config) Validate() error {
-	if err := window.CheckRange("count", c.Count, 2, 10_000); err != nil {
+	if err := window.CheckRange("count", c.Count, 2, 10_000_000); err != nil {
 		return err
 	}
 	if err := window.CheckWindow("window", c.Window, 31*24*time.Hour); err != nil {
 		return err
 	}
-	if err := window.CheckRange("max_values", c.MaxValues, c.Count, 10_000); err != nil {
+	if err := window.CheckRange("max_values", c.MaxValues, min(c.Count, 10_000), 10_000); err != nil {
 		return err
 	}
 	if c.Noun == "" {
@@ -71,7 +71,8 @@ type state struct {
 	values map[string]*value
 	root   value // root.next is the oldest
 	bytes  int
-	cut    bool // values were dropped for lack of room in this episode
+	sketch *sketch // counts while values that were dropped for lack of room are in the window
+	cutAt  int64   // time of the newest of these
 
 	episode  bool
 	first    int64  // of the oldest value when it began
@@ -150,7 +151,10 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	for v := s.root.next; v != &s.root && v.at < from; v = s.root.next {
 		s.remove(v)
 	}
-	if s.episode && len(s.values) < (d.cfg.Count+1)/2 {
+	if s.sketch != nil && s.cutAt < from {
+		s.sketch = nil // all that is in the window is held again
+	}
+	if s.episode && s.total(from) < (d.cfg.Count+1)/2 {
 		s.end()
 	}
 	text := window.BoundValue(o.Value)
@@ -169,8 +173,14 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 			if old == v {
 				old = v.next
 			}
+			if s.sketch == nil {
+				s.sketch, s.cutAt = &sketch{}, old.at
+				for x := s.root.next; x != &s.root; x = x.next {
+					s.sketch.add(x.text, x.at)
+				}
+			}
+			s.cutAt = max(s.cutAt, old.at)
 			s.remove(old)
-			s.cut = true
 		}
 	case at >= v.at:
 		v.prev.next, v.next.prev = v.next, v.prev
@@ -179,37 +189,58 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		v.at, v.id = at, id
 		s.put(v)
 	}
-	full := len(s.values) >= d.cfg.Count
+	if s.sketch != nil {
+		s.sketch.add(text, at)
+	}
+	total := s.total(from)
+	full := total >= d.cfg.Count
 	switch {
 	case s.episode:
 		if s.events == s.told || at < s.since {
 			s.since = at
 		}
 		s.events++
-		if full && s.fresh > 0 && (len(s.values) >= 2*s.reported || newest-s.lastAt >= d.width) {
-			out = append(out, d.verdict(s, &o))
-			s.report(newest)
+		if full && s.fresh > 0 && (total >= 2*s.reported || newest-s.lastAt >= d.width) {
+			out = append(out, d.verdict(s, total, &o))
+			s.report(newest, total)
 		}
 	case full:
 		s.episode = true
 		s.first, s.since = s.root.next.at, s.root.next.at
 		s.events, s.fresh = uint64(len(s.values)), len(s.values)
-		out = append(out, d.verdict(s, &o))
-		s.report(newest)
+		out = append(out, d.verdict(s, total, &o))
+		s.report(newest, total)
 	}
-	d.table.Resize(e, stateCost+s.bytes, nil)
+	d.table.Resize(e, s.size(), nil)
 	return out
 }
 
+func (s *state) size() int {
+	n := stateCost + s.bytes
+	if s.sketch != nil {
+		n += s.sketch.size()
+	}
+	return n
+}
+
+// total is how many different values are in the window: exact as long as all of
+// them are held.
+func (s *state) total(from int64) int {
+	if s.sketch == nil {
+		return len(s.values)
+	}
+	return max(s.sketch.since(from), len(s.values))
+}
+
 func (s *state) end() {
-	s.episode, s.cut, s.first, s.events, s.told, s.reported, s.fresh, s.lastAt, s.since = false, false, 0, 0, 0, 0, 0, 0, 0
+	s.episode, s.first, s.events, s.told, s.reported, s.fresh, s.lastAt, s.since = false, 0, 0, 0, 0, 0, 0, 0
 	for v := s.root.next; v != &s.root; v = v.next {
 		v.reported = false
 	}
 }
 
-func (s *state) report(at int64) {
-	s.reported, s.told, s.lastAt, s.fresh = len(s.values), s.events, at, 0
+func (s *state) report(at int64, total int) {
+	s.reported, s.told, s.lastAt, s.fresh = total, s.events, at, 0
 	for v := s.root.prev; v != &s.root; v = v.prev {
 		v.reported = true
 	}
@@ -218,7 +249,7 @@ func (s *state) report(at int64) {
 // shown is how many values a verdict names.
 const shown = 20
 
-func (d *Detector) verdict(s *state, o *detectors.Observation) detectors.Verdict {
+func (d *Detector) verdict(s *state, total int, o *detectors.Observation) detectors.Verdict {
 	var fresh []*value
 	for v := s.root.next; v != &s.root; v = v.next {
 		if !v.reported {
@@ -246,14 +277,17 @@ func (d *Detector) verdict(s *state, o *detectors.Observation) detectors.Verdict
 	for i, v := range fresh {
 		names[i], words[i] = v.text, window.Show(v.text)
 	}
-	last := s.newest()
-	atLeast := ""
-	if s.cut {
-		atLeast = "at least "
+	last, first := s.newest(), s.root.next.at
+	about, added := "", s.fresh
+	if s.sketch != nil {
+		// The oldest are not held: the episode may be older than these.
+		about, first = "about ", max(min(first, s.first), last-d.width)
+		added = round(max(added, total-s.reported))
+		total = round(total)
 	}
-	reason := fmt.Sprintf("%s%s different %s %s", atLeast, window.Count(len(s.values)), d.cfg.Noun, window.In(time.Duration(last-s.root.next.at)))
+	reason := fmt.Sprintf("%s%s different %s %s", about, window.Count(total), d.cfg.Noun, window.In(time.Duration(last-first)))
 	if s.reported > 0 {
-		reason += fmt.Sprintf(", %s new since the last report", window.Count(s.fresh))
+		reason += fmt.Sprintf(", %s%s new since the last report", about, window.Count(added))
 	}
 	if len(words) > 5 {
 		words = words[:5]
@@ -268,11 +302,20 @@ func (d *Detector) verdict(s *state, o *detectors.Observation) detectors.Verdict
 		EventIDs: ids,
 		Count:    max(int(s.events-s.told), len(ids)),
 		Details: map[string]any{"distinct": map[string]any{
-			"count": d.cfg.Count, "window_seconds": int64(d.cfg.Window / time.Second), "total": len(s.values),
-			"new_values": names, "since": window.RFC3339(s.first), "exact": !s.cut,
+			"count": d.cfg.Count, "window_seconds": int64(d.cfg.Window / time.Second), "total": total,
+			"new_values": names, "since": window.RFC3339(s.first), "exact": s.sketch == nil,
 		}},
 		Event: o.Event,
 	}
+}
+
+// round keeps the three digits of an estimate that mean something.
+func round(n int) int {
+	unit := 1
+	for n/unit >= 1000 {
+		unit *= 10
+	}
+	return (n + unit/2) / unit * unit
 }
 
 // Advance implements detectors.Detector: entities whose window is empty are
@@ -290,7 +333,11 @@ func (d *Detector) Stats() detectors.Stats {
 	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted()}
 }
 
-const magic = "TWDISTINCT1\n"
+// The encoding, and the one before it, which has no sketch.
+const (
+	magic  = "TWDISTINCT2\n"
+	magic1 = "TWDISTINCT1\n"
+)
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
@@ -301,7 +348,11 @@ func (d *Detector) Snapshot() []byte {
 	for e := range d.table.All() {
 		s := &e.State
 		enc.String(e.Key)
-		enc.Bool(s.cut)
+		enc.Bool(s.sketch != nil)
+		if s.sketch != nil {
+			enc.Int(s.cutAt)
+			s.sketch.encode(enc)
+		}
 		enc.Uint(uint64(len(s.values)))
 		for v := s.root.next; v != &s.root; v = v.next {
 			enc.String(v.text)
@@ -334,8 +385,13 @@ func (d *Detector) Restore(data []byte) error {
 
 func (d *Detector) restore(data []byte) error {
 	dec, err := window.Open(data, magic)
+	old := false
 	if err != nil {
-		return err
+		var e error
+		if dec, e = window.Open(data, magic1); e != nil {
+			return err
+		}
+		old = true
 	}
 	d.floor = dec.Int()
 	evicted := dec.Uint()
@@ -346,7 +402,11 @@ func (d *Detector) restore(data []byte) error {
 		}
 		s := &e.State
 		s.init()
-		s.cut = dec.Bool()
+		cut := dec.Bool()
+		if cut && !old {
+			s.cutAt = dec.Int()
+			s.sketch = decodeSketch(dec)
+		}
 		n := dec.Count(4)
 		if n > d.cfg.MaxValues || n == 0 {
 			dec.Fail("%d values of one entity", n)
@@ -368,11 +428,18 @@ func (d *Detector) restore(data []byte) error {
 				s.fresh++
 			}
 		}
+		if cut && old && dec.Err() == nil {
+			// What was dropped is lost; what is held goes on from here.
+			s.sketch, s.cutAt = &sketch{}, s.root.next.at
+			for v := s.root.next; v != &s.root; v = v.next {
+				s.sketch.add(v.text, v.at)
+			}
+		}
 		if s.episode = dec.Bool(); s.episode {
 			s.first, s.events, s.told = dec.Int(), dec.Uint(), dec.Uint()
 			reported := dec.Uint()
 			s.lastAt, s.since = dec.Int(), dec.Int()
-			if reported > uint64(d.cfg.MaxValues) || s.told > s.events || s.events > 1<<62 {
+			if reported > 1<<40 || s.told > s.events || s.events > 1<<62 {
 				dec.Fail("an episode reported more than it has")
 			}
 			s.reported = int(reported)
@@ -382,7 +449,7 @@ func (d *Detector) restore(data []byte) error {
 		if dec.Err() != nil {
 			break
 		}
-		d.table.Resize(e, stateCost+s.bytes, nil)
+		d.table.Resize(e, s.size(), nil)
 	}
 	d.table.SetEvicted(d.table.Evicted() + evicted)
 	return dec.End()

@@ -2,9 +2,10 @@
 // one address that fails as five users, one key that calls fifteen kinds of
 // API.
 //
-// Values are counted exactly, up to MaxValues for an entity; beyond, the
-// value seen longest ago makes room and the verdict says "at least". An
-// episode begins with the observation that makes the number of different
+// Values are counted exactly, up to MaxValues (10,000) for an entity; beyond,
+// the value seen longest ago makes room, and as long as one that did is in the
+// window a HyperLogLog counts, within 1.6 % as a rule (one standard deviation);
+// the verdict then says "about". An episode begins with the observation that makes the number of different
 // values in the window reach Count, and has a verdict at once. Growth is
 // reported sparsely: when the values reported have doubled, or when a window
 // has passed and there are new ones. It ends when at most half of Count is
@@ -13,5 +14,6 @@
 //
 // State is, for each entity, the values of the window with the time and event
 // of their last observation: about 820 bytes with two values, 1,400 with six,
-// measured on the heap with 36-character ids. The least recently seen entities make room.
+// measured on the heap with 36-character ids;
+// 300 KB more while the HyperLogLog counts. The least recently seen entities make room.
 package distinct

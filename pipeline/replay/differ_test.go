@@ -21,6 +21,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors/baseline"
 	"github.com/trailwarden/trailwarden/detectors/distinct"
 	"github.com/trailwarden/trailwarden/detectors/lastseen"
+	"github.com/trailwarden/trailwarden/detectors/peer"
 	"github.com/trailwarden/trailwarden/detectors/rate"
 	"github.com/trailwarden/trailwarden/detectors/risk"
 	"github.com/trailwarden/trailwarden/detectors/sequence"
@@ -38,7 +39,7 @@ func pack(t testing.TB) *rules.Set {
 		Lists: map[string][]string{"office_networks": {"203.0.113.0/24"}},
 		Factories: map[string]detectors.Factory{
 			"threshold": threshold.Factory, "distinct": distinct.Factory, "first_seen": baseline.Factory, "sequence": sequence.Factory,
-			"last_seen": lastseen.Factory, "absence": absence.Factory, "travel": travel.Factory, "rate": rate.Factory, "risk": risk.Factory,
+			"last_seen": lastseen.Factory, "absence": absence.Factory, "travel": travel.Factory, "rate": rate.Factory, "risk": risk.Factory, "peer": peer.Factory,
 		}})
 	if err != nil {
 		t.Fatal(err)

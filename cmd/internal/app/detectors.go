@@ -6,6 +6,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors/baseline"
 	"github.com/trailwarden/trailwarden/detectors/distinct"
 	"github.com/trailwarden/trailwarden/detectors/lastseen"
+	"github.com/trailwarden/trailwarden/detectors/peer"
 	"github.com/trailwarden/trailwarden/detectors/rate"
 	"github.com/trailwarden/trailwarden/detectors/risk"
 	"github.com/trailwarden/trailwarden/detectors/sequence"
@@ -24,4 +25,5 @@ var factories = map[string]detectors.Factory{
 	"travel":     travel.Factory,
 	"rate":       rate.Factory,
 	"risk":       risk.Factory,
+	"peer":       peer.Factory,
 }
