@@ -171,19 +171,8 @@ func (d *Dispatcher) Card(ctx context.Context, alertID string) (c KeyCard, ok bo
 	return c, seq > 0, err
 }
 
-// Lines tells a card to people, a line for each matter. Names come from the
-// cloud and from events, so they are made safe by whoever shows them.
-func (c KeyCard) Lines() []string {
-	list := func(what string, xs []string) string {
-		if len(xs) == 0 {
-			return what + ": none"
-		}
-		more := ""
-		if n := len(xs) - maxCardShown; n > 0 {
-			xs, more = xs[:maxCardShown], fmt.Sprintf(" and %d more", n)
-		}
-		return what + ": " + strings.Join(xs, ", ") + more
-	}
+// Lines tells a card to people, a line for each matter.
+func (c KeyCard) Lines() []Line {
 	uses := func(us []KeyUse) []string {
 		out := make([]string, len(us))
 		for i, u := range us {
@@ -191,44 +180,53 @@ func (c KeyCard) Lines() []string {
 		}
 		return out
 	}
-	key := text.MaskKey(c.AccessKeyID)
-	head := fmt.Sprintf("key %s of %s", key, c.UserName)
+	head := say(SayCardKey, text.MaskKey(c.AccessKeyID), c.UserName)
 	if c.Status != "" {
-		head += ": " + c.Status
+		head.More = append(head.More, say(SayCardStatus, c.Status))
 	}
 	if c.Created != "" {
-		head += ", created " + c.Created
+		head.More = append(head.More, say(SayCardCreated, c.Created))
 	}
-	out := []string{head, list("last used services", uses(c.Services)), list("last used from", uses(c.Networks)), list("policies", c.Policies) + "; " + list("groups", c.Groups)}
+	policies := say(SayCardPolicies, listOf(c.Policies))
+	policies.More = []Line{say(SayCardGroups, listOf(c.Groups))}
+	out := []Line{head, say(SayCardServices, listOf(uses(c.Services))), say(SayCardNetworks, listOf(uses(c.Networks))), policies}
 	if len(c.OtherKeys) > 0 {
-		out = append(out, list("other keys of the user", c.OtherKeys))
+		out = append(out, say(SayCardOthers, listOf(c.OtherKeys)))
 	}
 	children := make([]string, len(c.Children))
 	for i, x := range c.Children {
 		children[i] = strings.TrimSpace(x.What + " " + x.Name + " " + text.MaskKey(x.Key))
 	}
-	out = append(out, list("made by this key", children))
+	out = append(out, say(SayCardMade, listOf(children)))
 	if len(c.Missing) > 0 {
-		out = append(out, list("could not be read", c.Missing))
+		out = append(out, say(SayCardMissing, listOf(c.Missing)))
 	}
-	return append(out, "to replace it: "+strings.Join(c.Rotation(), "; "))
+	return append(out, Line{Say: SayRotate, More: c.Rotation()})
+}
+
+func listOf(xs []string) List {
+	if n := len(xs) - maxCardShown; n > 0 {
+		return List{Items: xs[:maxCardShown], Left: n}
+	}
+	return List{Items: xs}
 }
 
 // Rotation lists the steps that replace the key, as commands where there are.
-func (c KeyCard) Rotation() []string {
-	where := "whatever used it"
+func (c KeyCard) Rotation() []Line {
+	give := say(SayRotateGive)
 	if len(c.Networks) > 0 {
 		names := make([]string, min(len(c.Networks), 3))
 		for i := range names {
 			names[i] = c.Networks[i].Name
 		}
-		where = "the workload (it called from " + strings.Join(names, ", ") + ")"
+		give = say(SayRotateGiveTo, List{Items: names})
 	}
-	return []string{
-		"1. aliyun ram CreateAccessKey --UserName " + c.UserName,
-		"2. give the new key to " + where,
-		"3. aliyun ram UpdateAccessKey --UserName " + c.UserName + " --UserAccessKeyId " + c.AccessKeyID + " --Status Inactive (already done when it is contained)",
-		"4. when nothing has missed it for some days: aliyun ram DeleteAccessKey --UserName " + c.UserName + " --UserAccessKeyId " + c.AccessKeyID,
+	key := " --UserName " + c.UserName + " --UserAccessKeyId " + c.AccessKeyID
+	return []Line{
+		Said("1. aliyun ram CreateAccessKey --UserName " + c.UserName)[0],
+		give,
+		say(SayRotateOff, "aliyun ram UpdateAccessKey"+key+" --Status Inactive"),
+		say(SayRotateDelete, "aliyun ram DeleteAccessKey"+key),
 	}
 }
 

@@ -144,7 +144,7 @@ type Notice struct {
 	Card *KeyCard
 	// Thread is what has grown since the last revision, oldest first; each
 	// line becomes a reply where the platform has threads.
-	Thread []string
+	Thread []Line
 	// Triage is what people made of it; zero while nobody did anything.
 	Triage Triage
 	// Link opens the incident in the console; empty when there is none.

@@ -101,7 +101,7 @@ func (c *chat) Post(ctx context.Context, n Notice) (MessageRef, error) {
 	}
 	f := c.pick(&c.next)
 	done, err := c.fail(ctx, f)
-	m := &message{ref: fmt.Sprintf("%s.%d", c.name, len(c.messages)), at: c.w.clock.Now(), first: n, last: n, thread: slices.Clone(n.Thread)}
+	m := &message{ref: fmt.Sprintf("%s.%d", c.name, len(c.messages)), at: c.w.clock.Now(), first: n, last: n, thread: english.ThreadLines(n.Thread)}
 	if done {
 		c.messages = append(c.messages, m)
 	}
@@ -124,7 +124,7 @@ func (c *chat) Update(ctx context.Context, ref MessageRef, n Notice) error {
 	for _, m := range c.messages {
 		if m.ref == ref.ID {
 			m.last = n
-			m.thread = append(m.thread, n.Thread...)
+			m.thread = append(m.thread, english.ThreadLines(n.Thread)...)
 			return err
 		}
 	}
@@ -466,7 +466,7 @@ func TestWebhookThatNeverAnswers(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		ms := hook.of("a1")
-		if len(ms) != 2 || len(ms[0].first.Thread) != 0 || !strings.Contains(strings.Join(ms[1].first.Thread, " "), "possible repeat") {
+		if len(ms) != 2 || len(ms[0].first.Thread) != 0 || !strings.Contains(strings.Join(english.ThreadLines(ms[1].first.Thread), " "), "possible repeat") {
 			t.Fatalf("%d messages", len(ms))
 		}
 		hook.set(func() { hook.always = lostBefore })

@@ -4,12 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
-	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // noticeState is where the showing of one alert at one destination stands.
@@ -148,29 +146,4 @@ func hashJSON(v any) string {
 	}
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:8])
-}
-
-// grown says in lines what became new since a message was last made.
-func grown(old facts, a alert.Alert) []string {
-	var out []string
-	now := factsOf(a)
-	if now.Severity != old.Severity {
-		out = append(out, fmt.Sprintf("severity %s → %s", old.Severity, now.Severity))
-	}
-	if now.SourceIP != old.SourceIP && now.SourceIP != "" {
-		out = append(out, "new source address: "+now.SourceIP)
-	}
-	if now.Key != old.Key && now.Key != "" {
-		out = append(out, "new AccessKey: "+text.MaskKey(now.Key))
-	}
-	if now.Target != old.Target && now.Target != "" {
-		out = append(out, "new target: "+now.Target)
-	}
-	if now.Reason != old.Reason {
-		out = append(out, clip(a.Reason, maxReason))
-	}
-	if now.Count != old.Count {
-		out = append(out, fmt.Sprintf("×%d, last %s", a.Count, a.LastAt.UTC().Format(time.RFC3339)))
-	}
-	return out
 }

@@ -518,10 +518,10 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 		return again, err
 	}
 	if n.Reminders > 0 {
-		msg.Thread = append(msg.Thread, fmt.Sprintf("still open: nobody has acknowledged it since %s", n.Posted.UTC().Format(time.RFC3339)))
+		msg.Thread = append(msg.Thread, say(SayStillOpen, n.Posted.UTC()))
 	}
 	if n.Repeat {
-		msg.Thread = append(msg.Thread, "possible repeat: an earlier attempt was never answered")
+		msg.Thread = append(msg.Thread, say(SayRepeat))
 	}
 	if msg.Card != nil {
 		msg.Thread = append(msg.Thread, msg.Card.Lines()...)
@@ -702,12 +702,12 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 }
 
 // thread lists what has grown since the message was last made.
-func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, error) {
+func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]Line, error) {
 	room := min(maxThread-n.Threads, maxThreadEdit)
 	if room <= 0 {
 		return nil, nil
 	}
-	var out []string
+	var out []Line
 	if msg.Alert.Revision > n.Shown.Rev && n.Shown.Rev > 0 {
 		out = append(out, grown(n.Shown.Facts, msg.Alert)...)
 	}
@@ -731,7 +731,7 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]string, er
 // steps tells what became of an action after the record that was shown last.
 // States that only led to the next one are left out, unless a person made
 // them: people want to know who said yes.
-func steps(history []Entry, shown uint64, v ActionView) []string {
+func steps(history []Entry, shown uint64, v ActionView) []Line {
 	var rs []record
 	before := State("")
 	for _, e := range history {
@@ -744,7 +744,7 @@ func steps(history []Entry, shown uint64, v ActionView) []string {
 		}
 		before = r.State
 	}
-	var out []string
+	var out []Line
 	for i, r := range rs {
 		own := r.By == requesterPlaybook || r.By == machineName
 		if last := i == len(rs)-1; !last && own && r.Reason == "" {
@@ -754,11 +754,11 @@ func steps(history []Entry, shown uint64, v ActionView) []string {
 		if (r.State == Undoing || r.State == Undone) && v.DescribeUndo != "" {
 			describe = v.DescribeUndo
 		}
-		line := fmt.Sprintf("%s by %s: %s", strings.ReplaceAll(string(r.State), "_", " "), r.By, describe)
+		l := say(SayStep, r.State, r.By, describe)
 		if r.Reason != "" {
-			line += " (" + r.Reason + ")"
+			l = say(SayStepWhy, r.State, r.By, describe, r.Reason)
 		}
-		out = append(out, clip(line, maxReason))
+		out = append(out, l)
 	}
 	return out
 }

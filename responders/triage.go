@@ -3,7 +3,6 @@ package responders
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
@@ -185,30 +184,3 @@ func (d *Dispatcher) storedAlert(ctx context.Context, id string) (storedAlert, b
 	seq, err := readLast(ctx, d.j, kindAlert, journalID(id), &s)
 	return s, seq > 0, err
 }
-
-// told says in lines what people did after a time, for a thread.
-func (t Triage) told(after time.Time) []string {
-	var out []string
-	for _, s := range t.Steps {
-		if !s.At.After(after) {
-			continue
-		}
-		line := triageWords[s.Do] + " by " + s.By
-		if s.Do == DoAssign {
-			line = "assigned to " + s.Owner + " by " + s.By
-			if s.Owner == "" {
-				line = "assigned to nobody by " + s.By
-			}
-		}
-		if s.Do == DoClose {
-			line += " as " + strings.ReplaceAll(string(s.Verdict), "_", " ")
-		}
-		if s.Note != "" {
-			line += ": " + s.Note
-		}
-		out = append(out, clip(line, maxReason))
-	}
-	return out
-}
-
-var triageWords = map[string]string{DoAcknowledge: "acknowledged", DoClose: "closed", DoReopen: "reopened", DoNote: "note"}

@@ -17,9 +17,13 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	. "github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
+	words "github.com/trailwarden/trailwarden/responders/message"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// english is how these tests read what threads say.
+var english = words.For(words.English, nil)
 
 const (
 	account = "1000000000000001"

@@ -52,7 +52,8 @@ func Hostile() responders.Notice {
 		{ID: Evil("a"), Describe: Evil("d"), State: responders.Done, Undoable: true},
 		{ID: Evil("a"), Describe: Evil("d"), State: responders.Proposed},
 	}
-	n.Thread = []string{Evil("line")}
+	n.Thread = append(responders.Said(Evil("line")), responders.Line{Say: responders.SayStepWhy, Args: []any{responders.State(Evil("state")), Evil("by"), Evil("what"), Evil("why")}, More: responders.Said(Evil("more"))})
+	n.Triage = responders.Triage{State: responders.TriageAcknowledged, Owner: Evil("owner"), By: Evil("by"), At: At}
 	return n
 }
 
@@ -62,7 +63,7 @@ func Huge() responders.Notice {
 	n.Alert.Title, n.Alert.Reason = strings.Repeat("很长的标题 ", 10_000), strings.Repeat("🦊 reason ", 10_000)
 	for range 60 {
 		n.Actions = append(n.Actions, responders.ActionView{ID: "x", Describe: strings.Repeat("d", 5_000), State: responders.Failed, Reason: strings.Repeat("r", 5_000)})
-		n.Thread = append(n.Thread, strings.Repeat("动作 ", 2_000))
+		n.Thread = append(n.Thread, responders.Said(strings.Repeat("动作 ", 2_000))...)
 	}
 	return n
 }

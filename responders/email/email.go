@@ -150,7 +150,7 @@ func (n *Notifier) Post(ctx context.Context, notice responders.Notice) (responde
 
 // Update sends a reply to the mail.
 func (n *Notifier) Update(ctx context.Context, ref responders.MessageRef, notice responders.Notice) error {
-	return n.send(ctx, notice, n.messageID(notice, strings.Join(notice.Thread, "\n")), ref.ID)
+	return n.send(ctx, notice, n.messageID(notice, strings.Join(n.w.ThreadLines(notice.Thread), "\n")), ref.ID)
 }
 
 // Find cannot: nothing is read back.

@@ -58,7 +58,7 @@ func TestGolden(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			notice.Alert.Revision++
-			notice.Thread = []string{"severity high → critical"}
+			notice.Thread = responders.Said("severity high → critical")
 			if err := n.Update(t.Context(), ref, notice); err != nil {
 				t.Fatal(err)
 			}

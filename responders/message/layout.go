@@ -75,7 +75,7 @@ func (w *Words) Lay(n responders.Notice, maxTitle int) Message {
 		}
 		m.Actions = append(m.Actions, w.ActionLine(v))
 	}
-	for _, l := range n.Thread {
+	for _, l := range w.ThreadLines(n.Thread) {
 		if l = One(l, maxThread); l != "" {
 			m.Thread = append(m.Thread, l)
 		}

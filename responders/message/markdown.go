@@ -102,11 +102,17 @@ func (m Message) PlainLines() []string {
 			out = append(append(out, ""), lines...)
 		}
 	}
-	if m.State != "" {
-		section([]string{m.State})
-	}
+	section(m.States())
 	section(m.Actions)
 	section(m.Next)
 	section(m.Thread)
 	return append(out, "", m.Context)
+}
+
+// States is State as a list: none while nobody did anything.
+func (m Message) States() []string {
+	if m.State == "" {
+		return nil
+	}
+	return []string{m.State}
 }

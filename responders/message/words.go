@@ -64,6 +64,13 @@ type Words struct {
 	Yes, No                           string
 	ClickFailed, ClickOK, Unavailable string
 	Units                             [4]string // s, min, h, d
+
+	// Sentences are what a thread says, by responders.Line.Say; the rest is
+	// what stands between and in place of things.
+	Sentences         map[string]string
+	None, AndMore     string
+	Comma, Semicolon  string
+	Colon, AfterColon string
 }
 
 var catalogue = map[Language]*Words{
@@ -105,7 +112,8 @@ var catalogue = map[Language]*Words{
 		ContainTitle: "Contain now?", UndoTitle: "Undo the containment?", AreSure: "This will be done:",
 		Yes: "Yes, go on", No: "No",
 		ClickFailed: "That did not work: %s", ClickOK: "Done.", Unavailable: "an internal error; use trailwarden action on the command line",
-		Units: [4]string{"%d s", "%d min", "%d h", "%d d"},
+		Units:     [4]string{"%d s", "%d min", "%d h", "%d d"},
+		Sentences: sentences[English], None: "none", AndMore: " and %d more", Comma: ", ", Semicolon: "; ", Colon: ":", AfterColon: " ",
 	},
 	Chinese: {
 		Severity: map[alert.Severity]string{alert.Info: "提示", alert.Low: "低危", alert.Medium: "中危", alert.High: "高危", alert.Critical: "严重"},
@@ -145,7 +153,8 @@ var catalogue = map[Language]*Words{
 		ContainTitle: "现在处置？", UndoTitle: "撤销处置？", AreSure: "将执行：",
 		Yes: "确定", No: "取消",
 		ClickFailed: "未能完成：%s", ClickOK: "已完成。", Unavailable: "内部错误；请在命令行使用 trailwarden action",
-		Units: [4]string{"%d 秒", "%d 分钟", "%d 小时", "%d 天"},
+		Units:     [4]string{"%d 秒", "%d 分钟", "%d 小时", "%d 天"},
+		Sentences: sentences[Chinese], None: "无", AndMore: "，另有 %d 项", Comma: "、", Semicolon: "；", Colon: "：",
 	},
 }
 

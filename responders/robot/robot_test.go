@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/desttest"
@@ -100,7 +101,7 @@ func TestGolden(t *testing.T) {
 					t.Fatalf("%s: %v", name, err)
 				}
 				grown := notice
-				grown.Thread = append(slices.Clone(notice.Thread), "severity high → critical")
+				grown.Thread = append(slices.Clone(notice.Thread), responders.Line{Say: responders.SaySeverity, Args: []any{alert.High, alert.Critical}})
 				if err := n.Update(t.Context(), responders.MessageRef{}, grown); err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}

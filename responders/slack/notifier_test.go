@@ -30,14 +30,14 @@ func TestOneMessagePerIncident(t *testing.T) {
 	cfg.AppToken = chattest.DefaultAppToken
 	n := notifier(t, cfg)
 	notice := sample()
-	notice.Thread = []string{"evidence 1", "evidence 2"}
+	notice.Thread = responders.Said("evidence 1", "evidence 2")
 	ref := mustPost(t, n, notice)
 	if ref.Channel != chattest.DefaultChannel || ref.ID == "" {
 		t.Fatalf("ref %+v", ref)
 	}
 	notice.Alert.Revision, notice.Alert.Count = 2, 9
 	notice.Actions[0].State, notice.Actions[0].Undoable = responders.Done, true
-	notice.Thread = []string{"contained by alice"}
+	notice.Thread = responders.Said("contained by alice")
 	if err := n.Update(context.Background(), ref, notice); err != nil {
 		t.Fatal(err)
 	}
@@ -358,20 +358,20 @@ func TestWebhookFallback(t *testing.T) {
 	t.Cleanup(n.Close)
 	s.Script("chat.postMessage", chattest.Refuse("token_revoked"))
 	first := sample()
-	first.Thread = []string{"possible repeat"}
+	first.Thread = responders.Said("possible repeat")
 	ref := mustPost(t, n, first)
 	m := message1(t, s)
 	if !slices.Contains(m.Lines(), "possible repeat") {
 		t.Errorf("a webhook has no threads, but the line is not in the message either: %q", m.Lines())
 	}
-	if !m.Webhook || !strings.HasPrefix(m.Text, "HIGH · New country") {
+	if !m.Webhook || !strings.HasPrefix(m.Text, "HIGH · AccessKey used") {
 		t.Errorf("message %+v", m)
 	}
 	if len(m.Buttons()) != 0 {
 		t.Error("a webhook message has buttons that nobody can edit away")
 	}
 	notice := sample()
-	notice.Thread = []string{"x"}
+	notice.Thread = responders.Said("x")
 	if err := n.Update(context.Background(), ref, notice); err != nil {
 		t.Errorf("update: %v", err)
 	}
@@ -467,7 +467,7 @@ func TestLayoutRefused(t *testing.T) {
 	n := notifier(t, config(s))
 	s.Script("chat.postMessage", chattest.Refuse("invalid_blocks"))
 	ref := mustPost(t, n, sample())
-	if m := message1(t, s); len(m.Blocks) != 0 || !strings.HasPrefix(m.Text, "HIGH · New country") {
+	if m := message1(t, s); len(m.Blocks) != 0 || !strings.HasPrefix(m.Text, "HIGH · AccessKey used") {
 		t.Errorf("message %+v", m)
 	}
 	s.Script("chat.update", chattest.Refuse("msg_blocks_too_long"))
@@ -503,7 +503,7 @@ func TestThreadSharesRepliesAndIsCapped(t *testing.T) {
 	cfg.ThreadCap = 4
 	n := notifier(t, cfg)
 	notice := sample()
-	notice.Thread = lines("first", 5) // 2 + 2 + 1
+	notice.Thread = responders.Said(lines("first", 5)...) // 2 + 2 + 1
 	ref := mustPost(t, n, notice)
 	want := []string{"first 0 first 1", "first 2 first 3", "first 4"}
 	if got := thread1(t, s); !slices.Equal(got, want) {
@@ -511,7 +511,7 @@ func TestThreadSharesRepliesAndIsCapped(t *testing.T) {
 	}
 	grow := func(rev int, ls ...string) {
 		t.Helper()
-		notice.Alert.Revision, notice.Thread = rev, ls
+		notice.Alert.Revision, notice.Thread = rev, responders.Said(ls...)
 		if err := n.Update(context.Background(), ref, notice); err != nil {
 			t.Fatal(err)
 		}
@@ -537,7 +537,7 @@ func TestThreadOwedByPost(t *testing.T) {
 	s := server(t, chattest.Options{Unlimited: true})
 	n := notifier(t, config(s))
 	notice := sample()
-	notice.Thread = lines("l", 3)
+	notice.Thread = responders.Said(lines("l", 3)...)
 	s.Script("chat.postMessage", chattest.Fault{}, chattest.Fault{}, chattest.Status(503)) // the second reply fails
 	ref := mustPost(t, n, notice)
 	if got := thread1(t, s); !slices.Equal(got, []string{"l 0"}) {
@@ -558,7 +558,7 @@ func TestDeletedMessageGetsNoReplies(t *testing.T) {
 	ref := mustPost(t, n, sample())
 	s.Remove("alerts", ref.ID)
 	notice := sample()
-	notice.Thread = []string{"x"}
+	notice.Thread = responders.Said("x")
 	if err := n.Update(context.Background(), ref, notice); outcome(err) != "final" || !strings.Contains(err.Error(), "deleted") {
 		t.Errorf("%s: %v", outcome(err), err)
 	}
@@ -595,7 +595,7 @@ func TestExactlyOnce(t *testing.T) {
 		defer func() { n.Close() }()
 		since := time.Now()
 		notice := sample()
-		notice.Thread = lines("rev 1", rapid.IntRange(0, 3).Draw(rt, "lines"))
+		notice.Thread = responders.Said(lines("rev 1", rapid.IntRange(0, 3).Draw(rt, "lines"))...)
 		restart := func() {
 			if rapid.IntRange(0, 4).Draw(rt, "restart") == 0 {
 				n.Close()
@@ -632,15 +632,15 @@ func TestExactlyOnce(t *testing.T) {
 		})
 		// A message that was found has no thread yet: the next update brings
 		// the lines again, as the dispatcher's notice does.
-		want := slices.Clone(notice.Thread)
+		want := message.For(English, nil).ThreadLines(notice.Thread)
 		until(func() (bool, error) {
 			err := n.Update(context.Background(), ref, notice)
 			return err == nil, err
 		})
 		for rev := 2; rev <= 3; rev++ {
 			notice.Alert.Revision, notice.Alert.Count = rev, rev*10
-			notice.Thread = lines(fmt.Sprintf("rev %d", rev), rapid.IntRange(0, 3).Draw(rt, "lines"))
-			want = append(want, notice.Thread...)
+			notice.Thread = responders.Said(lines(fmt.Sprintf("rev %d", rev), rapid.IntRange(0, 3).Draw(rt, "lines"))...)
+			want = append(want, message.For(English, nil).ThreadLines(notice.Thread)...)
 			until(func() (bool, error) {
 				restart()
 				err := n.Update(context.Background(), ref, notice)
@@ -766,7 +766,7 @@ func TestChineseThread(t *testing.T) {
 	cfg.Language, cfg.ThreadCap = Chinese, 1
 	n := notifier(t, cfg)
 	notice := sample()
-	notice.Thread = []string{"证据一", "证据二"}
+	notice.Thread = responders.Said("证据一", "证据二")
 	mustPost(t, n, notice)
 	if got, want := thread1(t, s), []string{"证据一", "……另有 1 条更新，最近 14:02 北京时间"}; !slices.Equal(got, want) {
 		t.Errorf("thread %q, want %q", got, want)
@@ -781,7 +781,7 @@ func TestConcurrentUse(t *testing.T) {
 		go func() {
 			notice := sample()
 			notice.Alert.ID = fmt.Sprint(i)
-			notice.Thread = []string{"a", "b"}
+			notice.Thread = responders.Said("a", "b")
 			ref, err := n.Post(context.Background(), notice)
 			if err == nil {
 				err = n.Update(context.Background(), ref, notice)

@@ -76,7 +76,7 @@ func (r renderer) render(n responders.Notice) rendered {
 		rest = append(rest, slackapi.NewSectionBlock(plain(lines), nil, nil))
 	}
 	if r.inline && len(n.Thread) > 0 {
-		_, lines := r.reply(n.Thread)
+		_, lines := r.reply(r.w.ThreadLines(n.Thread))
 		rest = append(rest, lines...)
 	}
 	rest = append(rest, slackapi.NewContextBlock("", plain(r.w.Context(n.Alert))))

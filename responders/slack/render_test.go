@@ -17,6 +17,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
+	"github.com/trailwarden/trailwarden/responders/desttest"
 	"github.com/trailwarden/trailwarden/responders/message"
 )
 
@@ -76,7 +77,7 @@ func TestGolden(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := c.r.render(c.notice)
 			out, content := payloadOf(t, m)
-			golden(t, c.name, out)
+			desttest.Golden(t, c.name, out)
 			if err := chattest.Check(content.Text, content.Blocks, content.Attachments); err != nil {
 				t.Error(err)
 			}
@@ -85,29 +86,12 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// hostileNotice has in every field what an attacker would put there.
+// hostileNotice has in every field what an attacker would put there, the id
+// of the incident too, which goes into the values of buttons.
 func hostileNotice() responders.Notice {
-	evil := func(s string) string {
-		return s + " <!channel> <@U0EXAMPLE1> <http://evil.example|console> @here &lt; `*_~ :ram: \u202egnp.exe\u2066 a\u200bb \x1b[31m\x00 =1+1\r\n> q"
-	}
-	return responders.Notice{
-		Account: evil("acct"),
-		Alert: alert.Alert{
-			ID: evil("id"), Rule: evil("rule"), RuleVersion: 1, Title: evil("title"), Reason: evil("reason"), Severity: alert.High, Outcome: evil("attempt"),
-			Time: eventTime, FirstAt: eventTime, LastAt: eventTime.Add(-time.Hour), Count: 3, AccountID: evil("1"),
-			Actor:    alert.Actor{Type: evil("type"), ID: evil("id"), Name: evil("name"), AccessKeyID: evil("LTAI"), Role: evil("role"), Session: evil("session")},
-			SourceIP: evil("ip"), Target: &alert.Target{Type: evil("t"), ID: evil("tid"), Name: evil("tname")}, Attack: []string{evil("T1")},
-			Details: map[string]any{"event": evil("event"), "region": evil("region"), "country": evil("NL"), "asn": evil("1"), "as_org": evil("org"), "mfa": evil("no"), "key_age_days": evil("2")},
-			Runbook: alert.Runbook{EN: evil("runbook")}, TargetKey: evil("LTAJ"),
-		},
-		Actions: []responders.ActionView{
-			{ID: evil("a"), Kind: evil("kind"), Describe: evil("describe"), State: responders.State(evil("state")), Reason: evil("why"), By: evil("by"), At: eventTime},
-			{ID: evil("a"), Describe: evil("d"), State: responders.Done, Undoable: true},
-			{ID: evil("a"), Describe: evil("d"), State: responders.Proposed},
-		},
-		Thread: []string{evil("line")},
-		Triage: responders.Triage{State: responders.TriageAcknowledged, Owner: evil("owner"), By: evil("by"), At: eventTime},
-	}
+	n := desttest.Hostile()
+	n.Alert.ID = desttest.Evil("id")
+	return n
 }
 
 var dateToken = regexp.MustCompile(`^<!date\^\d+\^\{date_short_pretty\} \{time_secs\}\|[0-9: -]+ (UTC|北京时间)>$`)
@@ -287,7 +271,7 @@ func drawNotice(t *rapid.T) responders.Notice {
 		})
 	}
 	for range rapid.IntRange(0, 40).Draw(t, "lines") {
-		n.Thread = append(n.Thread, s("line"))
+		n.Thread = append(n.Thread, responders.Said(s("line"))...)
 	}
 	return n
 }
@@ -302,7 +286,7 @@ func checkMessage(t interface{ Fatalf(string, ...any) }, r renderer, n responder
 		t.Fatalf("no fallback text")
 	}
 	checkInert(t, c)
-	for _, b := range batches(n.Alert.Revision, n.Thread) {
+	for _, b := range batches(n.Alert.Revision, r.w.ThreadLines(n.Thread)) {
 		fallback, blocks := r.reply(b.lines)
 		_, c := payloadOf(t, rendered{text: fallback, blocks: blocks, attachments: []slackapi.Attachment{}})
 		if err := chattest.Check(c.Text, c.Blocks, nil); err != nil || c.Text == "" {
@@ -329,7 +313,7 @@ func FuzzRender(f *testing.F) {
 		notice.Alert.ID = title
 		for i := range int(n) {
 			notice.Actions = append(notice.Actions, responders.ActionView{ID: fmt.Sprint(i), Describe: event, Reason: reason, By: name, State: responders.Done, Undoable: true})
-			notice.Thread = append(notice.Thread, reason)
+			notice.Thread = append(notice.Thread, responders.Said(reason)...)
 		}
 		checkMessage(t, renderer{w: message.For(English, nil), buttons: true, inline: true}, notice)
 	})

@@ -60,7 +60,7 @@ func batches(revision int, lines []string) []batch {
 func (n *Notifier) grow(ctx context.Context, t *thread, ref responders.MessageRef, notice responders.Notice, must bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	own := batches(notice.Alert.Revision, notice.Thread)
+	own := batches(notice.Alert.Revision, n.cfg.words().ThreadLines(notice.Thread))
 	todo := append(t.owed, own...)
 	t.owed = nil
 	if len(todo) == 0 {

@@ -34,6 +34,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/ocsf"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/message"
 	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
@@ -73,16 +74,18 @@ type Payload struct {
 	Alert    alert.Alert             `json:"alert"`
 	Account  string                  `json:"account,omitempty"`
 	Actions  []responders.ActionView `json:"actions,omitempty"`
-	// News is what changed since the last request, in words.
+	// News is what changed since the last request, in the words of the
+	// destination's language.
 	News []string `json:"news,omitempty"`
 	Link string   `json:"link,omitempty"`
 }
 
 // Notifier is a responders.Notifier. It is safe for concurrent use.
 type Notifier struct {
-	spec Spec
-	post *wire.Poster
-	now  func() time.Time
+	spec  Spec
+	words *message.Words
+	post  *wire.Poster
+	now   func() time.Time
 }
 
 var (
@@ -95,7 +98,7 @@ func New(s Spec, _ *slog.Logger) (*Notifier, error) {
 	if err := responders.JoinFaults(s.Check()); err != nil {
 		return nil, err
 	}
-	return &Notifier{spec: s, now: time.Now, post: wire.NewPoster("webhook", s.Name, wire.NewLimiter(10, 20, 2*time.Second), s.CallTimeout())}, nil
+	return &Notifier{spec: s, words: message.For(message.Language(s.Language), s.Location()), now: time.Now, post: wire.NewPoster("webhook", s.Name, wire.NewLimiter(10, 20, 2*time.Second), s.CallTimeout())}, nil
 }
 
 // Name is the destination's name in the configuration.
@@ -122,7 +125,7 @@ func (n *Notifier) body(notice responders.Notice, update bool) ([]byte, error) {
 	if n.spec.Format == "ocsf" {
 		v = ocsf.Of(&notice.Alert, "", update)
 	} else {
-		p := Payload{Schema: Schema, Event: "opened", Revision: notice.Alert.Revision, Alert: notice.Alert, Account: notice.Account, Actions: notice.Actions, News: notice.Thread, Link: notice.Link}
+		p := Payload{Schema: Schema, Event: "opened", Revision: notice.Alert.Revision, Alert: notice.Alert, Account: notice.Account, Actions: notice.Actions, News: n.words.ThreadLines(notice.Thread), Link: notice.Link}
 		if update {
 			p.Event = "updated"
 		}

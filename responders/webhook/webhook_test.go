@@ -40,7 +40,7 @@ func TestSignedAndDecoded(t *testing.T) {
 			t.Fatal(err)
 		}
 		notice.Alert.Revision++
-		notice.Thread = []string{"×5"}
+		notice.Thread = responders.Said("×5")
 		if err := n.Update(t.Context(), responders.MessageRef{}, notice); err != nil {
 			t.Fatal(err)
 		}
