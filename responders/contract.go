@@ -147,8 +147,16 @@ type Notice struct {
 	Thread []Line
 	// Triage is what people made of it; zero while nobody did anything.
 	Triage Triage
+	// Questions are those put to people about it, oldest first; MayAsk says that
+	// its owner is known and has not been asked.
+	Questions []Question
+	MayAsk    bool
+	// Question is the one that this message asks; nil but for an Asker.
+	Question *Question
 	// Link opens the incident in the console; empty when there is none.
 	Link string
+	// Raw opens the raw records of its events; empty when there is none.
+	Raw string
 }
 
 // ActionView is an action's state as shown to people.

@@ -35,14 +35,18 @@ type clicks struct {
 	Dropped int     `json:"dropped,omitempty"` // older ones that are no longer listed
 }
 
+func (c *clicks) add(x Click) {
+	c.Clicks = append(c.Clicks, x)
+	if over := len(c.Clicks) - maxClicks; over > 0 {
+		c.Clicks = slices.Clone(c.Clicks[over:])
+		c.Dropped += over
+	}
+}
+
 // refuseClick records a refused request and returns its error.
 func (m *Machine) refuseClick(ctx context.Context, id, by, what, reason string) error {
 	err := change(ctx, m.j, kindClick, id, func(c *clicks) bool {
-		c.Clicks = append(c.Clicks, Click{At: m.now(), By: clip(by, 200), What: what, Reason: reason})
-		if over := len(c.Clicks) - maxClicks; over > 0 {
-			c.Clicks = slices.Clone(c.Clicks[over:])
-			c.Dropped += over
-		}
+		c.add(Click{At: m.now(), By: clip(by, 200), What: what, Reason: reason})
 		return true
 	})
 	m.log.Warn("action: request refused", "action_id", id, "by", by, "what", what, "reason", reason)

@@ -55,11 +55,16 @@ type DispatcherOptions struct {
 	// Keys reads what is known of a key, for cards and fences; nil where the
 	// cloud cannot be asked.
 	Keys KeyInformer
+	// Ask says who is asked whether it was them, and what an answer changes.
+	Ask AskPolicy
 	// Routes is the routing tree; nil sends every alert to every destination
 	// whose own filter takes it.
 	Routes *route.Tree
 	// Link is where the console shows an alert; nil where there is none.
 	Link func(alertID string) string
+	// Raw is where the raw records of an alert are shown, "" for nowhere; nil
+	// where there is no such place.
+	Raw func(a *alert.Alert) string
 	// ReactivationRules are the rules that tell of a credential being switched
 	// on again; ak.reactivated and ak.undo_containment when nil.
 	ReactivationRules []string
@@ -84,6 +89,7 @@ type Dispatcher struct {
 	log     *slog.Logger
 	owner   string
 	outlets []*outlet
+	askers  []*outlet // one for each destination that can ask people
 
 	mu      sync.Mutex
 	cursors map[int]cursorState
@@ -93,6 +99,9 @@ type Dispatcher struct {
 	silences   []activeSilence
 	silencesAt time.Time
 	firing     *route.Firing // nil without routes
+
+	waiting map[string]waitingFor // questions without an answer, by id
+	askWake chan struct{}
 
 	wake  chan struct{}
 	ready bool
@@ -111,6 +120,7 @@ const (
 	RuleActionUnseen  = "self.action_unseen"
 	RuleUndelivered   = "self.notice_undelivered"
 	RuleDigest        = "self.digest"
+	RuleQuestion      = "self.question" // of the notice of a question; no alert has it
 )
 
 // NewDispatcher returns a dispatcher that has read nothing yet. It takes over
@@ -134,6 +144,10 @@ func NewDispatcher(o DispatcherOptions) (*Dispatcher, error) {
 	d := &Dispatcher{
 		opts: o, j: o.Journal, m: o.Machine, now: func() time.Time { return o.Now().UTC() }, log: o.Log, owner: o.Owner,
 		cursors: map[int]cursorState{}, changes: map[string]ActionDetail{}, wake: make(chan struct{}, 1), cards: make(chan cardRequest, cardQueue),
+		waiting: map[string]waitingFor{}, askWake: make(chan struct{}, 1),
+	}
+	if err := JoinFaults(o.Ask.Faults()); err != nil {
+		return nil, fmt.Errorf("responders: respond.ask: %w", err)
 	}
 	if o.Routes != nil {
 		d.firing = o.Routes.NewFiring()
@@ -152,6 +166,13 @@ func NewDispatcher(o DispatcherOptions) (*Dispatcher, error) {
 		}
 		names[name] = true
 		d.outlets = append(d.outlets, newOutlet(d, dst))
+	}
+	for _, o := range d.outlets {
+		if a, ok := o.dst.Notifier.(Asker); ok && !names[o.name+askSuffix] {
+			x := newOutlet(d, Destination{Notifier: asking{a, o.name + askSuffix}, StormAt: -1, CatchUpAge: -1, Timeout: o.dst.Timeout})
+			x.asks = true
+			d.askers = append(d.askers, x)
+		}
 	}
 	o.Machine.OnChange(d.actionChanged)
 	return d, nil
@@ -226,6 +247,7 @@ func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) err
 	if known.Revision > a.Revision {
 		a = known
 	}
+	a.Severity = max(a.Severity, known.Severity) // as people have raised it
 	if globAny(d.opts.ReactivationRules, a.Rule) && a.Outcome == "success" && a.TargetKey != "" {
 		if err := d.m.NoteReactivation(ctx, targetTarget(&a), a.Time, a.Actor.Name); err != nil {
 			return err
@@ -235,6 +257,9 @@ func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) err
 		return err
 	}
 	failpoint.Hit(failpoint.DispatchProposed)
+	if err := d.autoAsk(ctx, origin, &a); err != nil {
+		return err
+	}
 	return d.show(ctx, a, "")
 }
 
@@ -247,8 +272,11 @@ func (d *Dispatcher) save(ctx context.Context, a alert.Alert) (alert.Alert, erro
 			newer = s.restore()
 			return false
 		}
-		newer = a
+		raised := s.Raised
 		*s = storeAlert(a, d.now())
+		s.Raised = raised
+		newer = a
+		newer.Severity = s.severity()
 		return true
 	})
 	return newer, err
@@ -520,6 +548,7 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 		Alert    struct {
 			Severity alert.Severity `json:"severity"`
 		} `json:"alert"`
+		Raised alert.Severity `json:"raised"`
 	}
 	last := map[string]version{}
 	err := eachLast(ctx, d.j, kindAlert, func(id string, e Entry) error {
@@ -553,8 +582,16 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover triage: %w", err)
 	}
+	heard := map[string]uint64{} // sequence of the last question or answer
+	err = eachLast(ctx, d.j, kindAsk, func(id string, e Entry) error {
+		heard[id] = e.Seq
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("recover questions: %w", err)
+	}
 	byName := map[string]*outlet{}
-	for _, o := range d.outlets {
+	for _, o := range slices.Concat(d.outlets, d.askers) {
 		byName[o.name] = o
 	}
 	open := map[string]bool{} // notices that still wait
@@ -578,10 +615,10 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 			open[id] = true
 			o.add(o.item(n))
 		default:
-			id := journalID(n.Alert)
+			id := journalID(cmp.Or(n.Of, n.Alert))
 			// One that may have to be told again is looked at, too.
 			repeats := d.opts.Routes != nil && n.State == noticeSent && d.now().Sub(n.EventAt) <= firesFor
-			if repeats || o.moved(n, last[id].Revision, last[id].Alert.Severity, steps[id]) {
+			if repeats || o.moved(n, standing{last[id].Revision, max(last[id].Alert.Severity, last[id].Raised), steps[id], heard[id]}) {
 				o.add(o.item(n))
 			}
 		}
@@ -592,6 +629,9 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	}
 	if err := d.recoverDigests(ctx, byName, open, have); err != nil {
 		return fmt.Errorf("recover digests: %w", err)
+	}
+	if err := d.recoverAsks(ctx); err != nil {
+		return fmt.Errorf("recover questions: %w", err)
 	}
 	// A failure recorded just before the end may not have been raised.
 	unraised, err := d.m.unraised(ctx)
@@ -622,9 +662,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		}
 	}
 	var wg sync.WaitGroup
-	for _, o := range d.outlets {
+	for _, o := range slices.Concat(d.outlets, d.askers) {
 		wg.Go(func() { o.run(ctx) })
 	}
+	wg.Go(func() { d.watchAsks(ctx) })
 	wg.Go(func() { _ = d.m.loop(ctx) })
 	wg.Go(func() { d.makeCards(ctx) })
 	fails := 0
@@ -657,7 +698,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // Requeue tries the notices of a destination again that were given up, after
 // the cause is mended; it returns how many.
 func (d *Dispatcher) Requeue(ctx context.Context, dest string) (int, error) {
-	i := slices.IndexFunc(d.outlets, func(o *outlet) bool { return o.name == dest })
+	outlets := slices.Concat(d.outlets, d.askers)
+	i := slices.IndexFunc(outlets, func(o *outlet) bool { return o.name == dest })
 	if i < 0 {
 		return 0, fmt.Errorf("%w: %q", ErrNoDestination, clip(dest, 64))
 	}
@@ -692,7 +734,7 @@ func (d *Dispatcher) Requeue(ctx context.Context, dest string) (int, error) {
 			return count, err
 		}
 		count++
-		d.outlets[i].add(d.outlets[i].item(n))
+		outlets[i].add(outlets[i].item(n))
 	}
 	return count, nil
 }
@@ -717,11 +759,18 @@ type DestinationStats struct {
 	FailingSince time.Time `json:"failing_since,omitzero"`
 }
 
-// Stats returns the counts of every destination, in configured order.
+func (s *DestinationStats) idle() bool { return s.Sent+s.Retried+s.Found+s.Dead == 0 }
+
+// Stats returns the counts of every destination, in configured order, and then
+// those of the questions to people, as <destination>.ask, once there were any.
 func (d *Dispatcher) Stats() []DestinationStats {
 	out := make([]DestinationStats, 0, len(d.outlets))
-	for _, o := range d.outlets {
+	for _, o := range slices.Concat(d.outlets, d.askers) {
 		o.mu.Lock()
+		if o.asks && o.stats.idle() && len(o.items) == 0 {
+			o.mu.Unlock()
+			continue // nobody was asked: no news
+		}
 		s := o.stats
 		for _, it := range o.items {
 			if !it.idle {

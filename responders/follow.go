@@ -18,16 +18,18 @@ type Follower interface {
 }
 
 // Change is one record of the journal for those who look on: exactly one of
-// Alert, Action and Triage is set.
+// Alert, Action, Triage and Questions is set.
 type Change struct {
 	Seq     uint64 // grows; the same over restarts
 	AlertID string
 	Alert   *alert.Alert
 	Action  *ActionDetail
 	Triage  *Triage
+	// Questions are those put to people about the alert, with their answers.
+	Questions []Question
 }
 
-// Follow reports the present state of every alert, action and triage and then
+// Follow reports the present state of every alert, action, triage and question and then
 // every change, those of other processes too, until ctx ends. It needs a
 // journal that can be followed. See Follower for what it promises.
 func (d *Dispatcher) Follow(ctx context.Context, yield func(Change), caughtUp func()) error {
@@ -35,7 +37,7 @@ func (d *Dispatcher) Follow(ctx context.Context, yield func(Change), caughtUp fu
 	if !ok {
 		return errors.New("responders: this journal cannot be followed")
 	}
-	return f.Follow(ctx, []string{kindAlert, kindAction, kindTriage}, func(kind, id string, e Entry) error {
+	return f.Follow(ctx, []string{kindAlert, kindAction, kindTriage, kindAsk}, func(kind, id string, e Entry) error {
 		c := Change{Seq: e.Seq, AlertID: id}
 		var err error
 		switch kind {
@@ -55,6 +57,11 @@ func (d *Dispatcher) Follow(ctx context.Context, yield func(Change), caughtUp fu
 			var t Triage
 			if err = unmarshal(e.Data, &t); err == nil {
 				c.Triage = &t
+			}
+		case kindAsk:
+			var qs questions
+			if err = unmarshal(e.Data, &qs); err == nil {
+				c.Questions = qs.List
 			}
 		}
 		if err != nil {

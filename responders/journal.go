@@ -37,6 +37,7 @@ const (
 	kindLineage  = "lineage"  // id = hash of a key: what it has made
 	kindResolved = "resolved" // id = of the action as the playbook words it: what it came to
 	kindCard     = "card"     // id = alert id: what is known of the key that it is about
+	kindAsk      = "ask"      // id = alert id: who was asked about it, and what they said
 	kindSilence  = "silence"  // id = silence id
 )
 

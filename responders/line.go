@@ -52,7 +52,7 @@ const (
 	SaySilent    = "silent"    // whom
 	SayUnasked   = "unasked"   // whom, why
 	SayWithdrawn = "withdrawn" // whom
-	SayRaised    = "raised"    // to
+	SayHeardBy   = "heard"     // by: who wrote down what the person said
 	SayOwnWord   = "own_word"  // the answer is of the identity that the alert is about
 
 	SayCardKey      = "card.key" // key, user

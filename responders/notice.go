@@ -28,6 +28,7 @@ type notice struct {
 	V        int            `json:"v"`
 	Dest     string         `json:"dest"`
 	Alert    string         `json:"alert"`
+	Of       string         `json:"of,omitempty"` // of a question: the incident; Alert is the question's id
 	Rule     string         `json:"rule"`
 	Severity alert.Severity `json:"severity"`
 	EventAt  time.Time      `json:"event_at"`
@@ -68,6 +69,8 @@ type shown struct {
 	Card    bool              `json:"card,omitempty"`   // the thread has the card
 	Triage  uint64            `json:"triage,omitempty"` // sequence of the record of triage
 	Told    time.Time         `json:"told,omitzero"`    // of the last step of it
+	Asked   uint64            `json:"asked,omitempty"`  // sequence of the record of questions
+	Heard   int               `json:"heard,omitempty"`  // steps of them
 }
 
 // facts are the parts of an alert whose change is worth a line in the thread.
@@ -98,7 +101,11 @@ type storedAlert struct {
 	Playbook  string      `json:"playbook,omitempty"`
 	Revision  int         `json:"revision"`
 	At        time.Time   `json:"at"` // when this revision reached us
+	// Raised is the severity that people raised it to.
+	Raised alert.Severity `json:"raised,omitzero"`
 }
+
+func (s storedAlert) severity() alert.Severity { return max(s.Alert.Severity, s.Raised) }
 
 // maxStoredAlert bounds an alert in the journal; details that make it larger
 // are left out, and the alert says so.
@@ -119,6 +126,7 @@ func storeAlert(a alert.Alert, now time.Time) storedAlert {
 func (s storedAlert) restore() alert.Alert {
 	a := s.Alert
 	a.TargetKey, a.Playbook, a.Revision = s.TargetKey, s.Playbook, s.Revision
+	a.Severity = s.severity()
 	return a
 }
 

@@ -1,6 +1,7 @@
 package responders
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,6 +24,7 @@ type outlet struct {
 	dst    Destination
 	name   string
 	static bool // messages cannot be edited
+	asks   bool // its messages are questions to single people
 
 	mu         sync.Mutex
 	items      map[string]*item // by alert id
@@ -334,14 +336,19 @@ func (o *outlet) refill(ctx context.Context) bool {
 			o.add(o.item(n))
 		default:
 			var s storedAlert
-			if _, err := readLast(ctx, o.d.j, kindAlert, journalID(n.Alert), &s); err != nil {
+			of := cmp.Or(n.Of, n.Alert)
+			if _, err := readLast(ctx, o.d.j, kindAlert, journalID(of), &s); err != nil {
 				return err
 			}
-			_, seq, err := o.d.triage(ctx, n.Alert)
+			_, seq, err := o.d.triage(ctx, of)
 			if err != nil {
 				return err
 			}
-			if o.moved(n, s.Revision, s.Alert.Severity, seq) {
+			_, asked, err := o.d.questions(ctx, of)
+			if err != nil {
+				return err
+			}
+			if o.moved(n, standing{s.Revision, s.severity(), seq, asked}) {
 				o.add(o.item(n))
 			}
 		}
@@ -359,16 +366,25 @@ func (o *outlet) refill(ctx context.Context) bool {
 	return err == nil
 }
 
-// moved says whether an incident has gone on since its notice was finished, by
-// the alert's revision and severity and the last step of triage.
-func (o *outlet) moved(n notice, rev int, sev alert.Severity, step uint64) bool {
+// standing is how far an incident has come.
+type standing struct {
+	rev         int
+	severity    alert.Severity
+	step, asked uint64 // sequences of the last records of triage and questions
+}
+
+// moved says whether an incident has gone on since its notice was finished.
+func (o *outlet) moved(n notice, s standing) bool {
+	if o.asks {
+		return n.State == noticeSent && s.asked > n.Shown.Asked
+	}
 	switch n.State {
 	case noticeSent:
-		return rev > n.Shown.Rev || step > n.Shown.Triage || o.d.m.newerThan(n.Alert, n.Shown.Actions)
+		return s.rev > n.Shown.Rev || s.step > n.Shown.Triage || s.asked > n.Shown.Asked || s.severity > n.Shown.Facts.Severity || o.d.m.newerThan(n.Alert, n.Shown.Actions)
 	case noticeDropped:
-		return rev > n.Shown.Rev || step > n.Shown.Triage
+		return s.rev > n.Shown.Rev || s.step > n.Shown.Triage || s.severity > n.Severity
 	case noticeDigested:
-		return sev > n.Severity
+		return s.severity > n.Severity
 	}
 	return false
 }
@@ -470,7 +486,7 @@ func (o *outlet) alert(ctx context.Context, id string) (alert.Alert, error) {
 
 // compose builds what is to be shown now.
 func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
-	a, err := o.alert(ctx, n.Alert)
+	a, err := o.alert(ctx, cmp.Or(n.Of, n.Alert))
 	if err != nil {
 		return Notice{}, shown{}, err
 	}
@@ -481,6 +497,9 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 	out := Notice{Alert: a, Account: o.d.opts.Accounts[a.AccountID]}
 	if o.d.opts.Link != nil {
 		out.Link = o.d.opts.Link(a.ID)
+	}
+	if o.d.opts.Raw != nil {
+		out.Raw = o.d.opts.Raw(&a)
 	}
 	s := shown{Rev: a.Revision, Actions: map[string]uint64{}, Facts: factsOf(a)}
 	for _, x := range actions {
@@ -495,6 +514,9 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 	if s.Triage > 0 {
 		s.Views = hashJSON([]any{out.Actions, out.Triage})
 	}
+	if err := o.composeAsk(ctx, n, &out, &s); err != nil {
+		return Notice{}, shown{}, err
+	}
 	if o.d.opts.Keys != nil {
 		c, ok, err := o.d.Card(ctx, a.ID)
 		if err != nil {
@@ -508,13 +530,46 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 	return out, s, nil
 }
 
+// composeAsk adds what was asked, and may be.
+func (o *outlet) composeAsk(ctx context.Context, n notice, out *Notice, s *shown) error {
+	qs, seq, err := o.d.questions(ctx, out.Alert.ID)
+	if err != nil {
+		return err
+	}
+	out.Questions, s.Asked, s.Heard = qs.List, seq, len(qs.Told)
+	for i := range out.Questions {
+		if out.Questions[i].ID == n.Alert {
+			out.Question = &out.Questions[i]
+		}
+	}
+	if o.asks {
+		// Only the question itself is shown there, and whether it still counts.
+		s.Views = hashJSON([]any{out.Question, out.Triage.State})
+		return nil
+	}
+	people := o.d.opts.Ask.peopleFor(&out.Alert)
+	out.MayAsk = len(people) > 0 && o.d.asker(people[0]) != nil && !strings.HasPrefix(out.Alert.Rule, "self.") &&
+		!slices.ContainsFunc(out.Questions, func(q Question) bool { return q.Person == people[0] })
+	if s.Asked > 0 {
+		s.Views = hashJSON([]any{s.Views, out.Questions})
+	}
+	return nil
+}
+
 func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
 	d := o.d
 	msg, s, err := o.compose(ctx, n)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if again, held, err := o.hold(ctx, it, n, seq, msg.Alert); held || err != nil {
+	if o.asks {
+		if msg.Question == nil || !msg.Question.open() {
+			// Answered otherwise, or too late, before it could be sent.
+			n.State, n.At, n.Reason = noticeDropped, d.now(), "no longer asked"
+			_, err := o.put(ctx, n, seq)
+			return time.Time{}, err
+		}
+	} else if again, held, err := o.hold(ctx, it, n, seq, msg.Alert); held || err != nil {
 		return again, err
 	}
 	if n.Reminders > 0 {
@@ -574,13 +629,28 @@ func (o *outlet) sent(ctx context.Context, it *item, n notice, seq uint64, ref M
 	return o.d.now(), nil // one more look costs a read, and misses nothing
 }
 
+// lookup reads the platform.
+func (o *outlet) lookup(ctx context.Context, n notice, since time.Time) (MessageRef, bool, error) {
+	if !o.asks {
+		return o.dst.Notifier.Find(ctx, n.Alert, since)
+	}
+	msg, _, err := o.compose(ctx, n)
+	if err != nil {
+		return MessageRef{}, false, err
+	}
+	if msg.Question == nil {
+		return MessageRef{}, false, errors.ErrUnsupported
+	}
+	return o.dst.Notifier.(asking).FindQuestion(ctx, msg, since)
+}
+
 // find reconciles a post whose answer was lost by reading the platform.
 func (o *outlet) find(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
 	d := o.d
 	var ref MessageRef
 	var found bool
 	err := o.call(ctx, func(ctx context.Context) (err error) {
-		ref, found, err = o.dst.Notifier.Find(ctx, n.Alert, n.Deadline.Add(-o.dst.Timeout-findBefore))
+		ref, found, err = o.lookup(ctx, n, n.Deadline.Add(-o.dst.Timeout-findBefore))
 		return err
 	})
 	if err != nil && ctx.Err() != nil {
@@ -642,9 +712,12 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 	if err != nil {
 		return time.Time{}, err
 	}
-	due, next, err := o.reminder(ctx, n, msg.Alert)
-	if err != nil {
-		return time.Time{}, err
+	var due bool
+	var next time.Time
+	if !o.asks {
+		if due, next, err = o.reminder(ctx, n, msg.Alert); err != nil {
+			return time.Time{}, err
+		}
 	}
 	if due {
 		n.State, n.At, n.Ref, n.Reminders = noticePending, d.now(), MessageRef{}, n.Reminders+1
@@ -666,7 +739,7 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 	if free := n.At.Add(editGap(n.Edits)); s.Views == n.Shown.Views && s.Facts.Severity == n.Shown.Facts.Severity && d.now().Before(free) {
 		return free, nil // actions and severity go at once, repeats in their time
 	}
-	if msg.Thread, err = o.thread(ctx, n, msg); err != nil {
+	if msg.Thread, err = o.thread(ctx, n, msg, s); err != nil {
 		return time.Time{}, err
 	}
 	err = o.call(ctx, func(ctx context.Context) error { return o.dst.Notifier.Update(ctx, n.Ref, msg) })
@@ -701,26 +774,32 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 	return d.now(), nil
 }
 
-// thread lists what has grown since the message was last made.
-func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]Line, error) {
+// thread lists what has grown since the message was last made, up to what it
+// shows now: what comes between is told with the next edit, and not twice.
+func (o *outlet) thread(ctx context.Context, n notice, msg Notice, now shown) ([]Line, error) {
 	room := min(maxThread-n.Threads, maxThreadEdit)
-	if room <= 0 {
+	if room <= 0 || o.asks {
 		return nil, nil
 	}
 	var out []Line
-	if msg.Alert.Revision > n.Shown.Rev && n.Shown.Rev > 0 {
+	if n.Shown.Rev > 0 && (msg.Alert.Revision > n.Shown.Rev || msg.Alert.Severity != n.Shown.Facts.Severity) {
 		out = append(out, grown(n.Shown.Facts, msg.Alert)...)
 	}
 	if msg.Card != nil && !n.Shown.Card {
 		out = append(out, msg.Card.Lines()...)
 	}
 	out = append(out, msg.Triage.told(n.Shown.Told)...)
+	qs, _, err := o.d.questions(ctx, msg.Alert.ID)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, qs.asked(n.Shown.Heard, now.Heard)...)
 	for _, v := range msg.Actions {
 		h, err := o.d.j.History(ctx, kindAction, v.ID)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, steps(h, n.Shown.Actions[v.ID], v)...)
+		out = append(out, steps(h, n.Shown.Actions[v.ID], now.Actions[v.ID], v)...)
 	}
 	if len(out) > room {
 		out = out[len(out)-room:] // the newest say where things stand
@@ -728,16 +807,20 @@ func (o *outlet) thread(ctx context.Context, n notice, msg Notice) ([]Line, erro
 	return out, nil
 }
 
-// steps tells what became of an action after the record that was shown last.
+// steps tells what became of an action after the record that was shown last, up
+// to the one that is shown now.
 // States that only led to the next one are left out, unless a person made
 // them: people want to know who said yes.
-func steps(history []Entry, shown uint64, v ActionView) []Line {
+func steps(history []Entry, shown, upto uint64, v ActionView) []Line {
 	var rs []record
 	before := State("")
 	for _, e := range history {
 		var r record
 		if unmarshal(e.Data, &r) != nil {
 			continue
+		}
+		if e.Seq > upto {
+			break
 		}
 		if e.Seq > shown && r.State != before {
 			rs = append(rs, r)
@@ -774,6 +857,10 @@ func (o *outlet) dead(ctx context.Context, n notice, seq uint64, reason string) 
 	o.stats.LastErr = clip(reason, maxReason)
 	o.mu.Unlock()
 	o.d.log.Error("a notice cannot be delivered; requeue it when the cause is mended", "destination", o.name, "alert", n.Alert, "reason", reason)
+	if o.asks {
+		// The next person is asked, and people see that this one was not.
+		return o.d.setQuestion(ctx, n.Of, n.Alert, Unasked, machineName, reason)
+	}
 	if n.Rule == RuleUndelivered {
 		return nil // or two dead destinations would tell each other for ever
 	}

@@ -1,6 +1,7 @@
 package responders
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -420,7 +421,7 @@ func (d *Dispatcher) Undelivered(ctx context.Context) ([]Undelivered, error) {
 	var out []Undelivered
 	for _, n := range notices {
 		if n.State == noticeDead {
-			out = append(out, Undelivered{n.Dest, n.Alert, n.Rule, n.Severity.String(), n.At, n.Reason})
+			out = append(out, Undelivered{n.Dest, cmp.Or(n.Of, n.Alert), n.Rule, n.Severity.String(), n.At, n.Reason})
 		}
 	}
 	lists.Sort(out, func(a, b Undelivered) int {

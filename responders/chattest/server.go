@@ -38,6 +38,9 @@ type Options struct {
 	// Scopes of the bot token; what they do not allow is refused with
 	// missing_scope. The default allows everything the emulator has.
 	Scopes []string
+	// Users are the people who can be written to alone (conversations.open);
+	// nil is everybody.
+	Users []string
 	// Rate is chat.postMessage and webhook messages per second and channel
 	// (1 when zero), with a burst of Burst (5 when zero).
 	Rate  float64
@@ -116,7 +119,7 @@ func New(opt Options) *Server {
 		opt.Channels = map[string]string{DefaultChannel: "alerts"}
 	}
 	if opt.Scopes == nil {
-		opt.Scopes = []string{"chat:write", "channels:history", "groups:history"}
+		opt.Scopes = []string{"chat:write", "channels:history", "groups:history", "im:write", "im:history"}
 	}
 	if opt.Rate == 0 {
 		opt.Rate = 1

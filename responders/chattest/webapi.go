@@ -22,6 +22,7 @@ func init() {
 		"chat.update":           (*Server).update,
 		"chat.postEphemeral":    (*Server).postEphemeral,
 		"chat.getPermalink":     (*Server).getPermalink,
+		"conversations.open":    (*Server).openDirect,
 		"conversations.history": (*Server).history,
 		"conversations.replies": (*Server).replies,
 		"apps.connections.open": (*Server).openConnection,
@@ -84,7 +85,8 @@ func (s *Server) authTest(q *request) reply {
 // scopes of the bot token, one of which a method needs.
 var scopes = map[string][]string{
 	"chat.postMessage": {"chat:write"}, "chat.update": {"chat:write"}, "chat.postEphemeral": {"chat:write"},
-	"conversations.history": {"channels:history", "groups:history"}, "conversations.replies": {"channels:history", "groups:history"},
+	"conversations.open":    {"im:write"},
+	"conversations.history": {"channels:history", "groups:history", "im:history"}, "conversations.replies": {"channels:history", "groups:history", "im:history"},
 }
 
 // scoped refuses what the bot token's scopes do not allow.
@@ -244,6 +246,25 @@ func (s *Server) postEphemeral(q *request) reply {
 	return ok(map[string]any{"message_ts": s.stamp()}, e)
 }
 
+// openDirect is conversations.open for one user: the same channel each time.
+func (s *Server) openDirect(q *request) reply {
+	if r, ok := s.auth(q); !ok {
+		return r
+	}
+	if r, ok := s.tier("conversations.open", tier3); !ok {
+		return r
+	}
+	user := q.get("users")
+	if s.opt.Users != nil && !slices.Contains(s.opt.Users, user) || len(user) < 2 || user[0] != 'U' && user[0] != 'W' || strings.Contains(user, ",") {
+		return refuse("user_not_found")
+	}
+	id := "D" + user[1:]
+	if s.channels[id] == nil {
+		s.channels[id] = &channel{id: id, name: "dm-" + strings.ToLower(user)}
+	}
+	return ok(map[string]any{"channel": map[string]any{"id": id}}, Entry{Channel: id})
+}
+
 func (s *Server) getPermalink(q *request) reply {
 	if r, ok := s.auth(q); !ok {
 		return r
@@ -348,6 +369,10 @@ func (s *Server) list(q *request, method string, pick func(*channel) ([]*Message
 	case c.left:
 		return refuse("not_in_channel")
 	}
+	if need := map[byte]string{'D': "im:history", 'G': "groups:history"}[c.id[0]]; need != "" && !slices.Contains(s.opt.Scopes, need) {
+		return reply{body: map[string]any{"ok": false, "error": "missing_scope", "needed": need, "provided": strings.Join(s.opt.Scopes, ",")},
+			entry: Entry{Error: "missing_scope"}}
+	}
 	all, code := pick(c)
 	if code != "" {
 		return refuse(code)
@@ -402,9 +427,9 @@ func (c *channel) wire(m *Message, metadata bool) map[string]any {
 	return out
 }
 
-// firstChannel is the first channel by id. The set of channels never changes.
+// firstChannel is the first configured channel by id.
 func (s *Server) firstChannel() string {
-	return slices.Min(append(slices.Collect(maps.Keys(s.channels)), "\U0010ffff"))
+	return slices.Min(append(slices.Collect(maps.Keys(s.opt.Channels)), "\U0010ffff"))
 }
 
 // webhook takes an incoming-webhook message for the first channel by id.

@@ -105,7 +105,7 @@ func body(w *message.Words, notice responders.Notice, whole bool, keyword string
 	} else {
 		add(thread)
 	}
-	add(m.State)
+	add(strings.Join(m.State, "\n"))
 	add(strings.Join(append(m.Actions, m.Next...), "\n"))
 	if whole {
 		add(thread)

@@ -26,7 +26,7 @@ const (
 
 // audited are the kinds of the journal that the log tells of. The rest is
 // book-keeping: caps, cursors, digests.
-var audited = []string{"action", "alert", "card", "click", "freeze", "handson", "note", "notice", "triage"}
+var audited = []string{"action", "alert", "ask", "card", "click", "freeze", "handson", "note", "notice", "triage"}
 
 // AuditEntry is one line of the audit log: who did what to which, and the
 // journal's record that says so.
@@ -318,7 +318,7 @@ func tell(kind string, record []byte) (by, what string, data json.RawMessage) {
 		if n := len(r.Clicks); n > 0 && json.Unmarshal(r.Clicks[n-1], &c) == nil {
 			by, what, data = c.By, "refused: "+c.What, r.Clicks[n-1]
 		}
-	case "note":
+	case "note", "ask":
 		what = r.What
 	case "handson":
 		what = "switched on again by a person"

@@ -37,7 +37,7 @@ type Message struct {
 	Reason   string
 	Policy   string // lines: what a change of permissions newly allows
 	Fields   [6]Field
-	State    string   // what people made of it; empty while nobody did anything
+	State    []string // what people made of it and said; none while nobody did anything
 	Actions  []string // one line each, with who and when
 	Context  string   // the small print
 	Thread   []string // what has grown
@@ -66,7 +66,7 @@ func One(s string, max int) string { return text.SlackPlain(text.Line(s), max) }
 func (w *Words) Lay(n responders.Notice, maxTitle int) Message {
 	m := Message{
 		Severity: n.Alert.Severity, Word: w.SeverityWord(n.Alert.Severity), Title: w.Title(n, maxTitle), Reason: text.SlackPlain(n.Alert.Reason, maxReason),
-		Policy: w.Policy(n.Alert.Details), Fields: w.SixFields(n), State: w.TriageLine(n.Triage), Context: w.Context(n.Alert), Next: w.next(n),
+		Policy: w.Policy(n.Alert.Details), Fields: w.SixFields(n), State: w.StateLines(n), Context: w.Context(n.Alert), Next: w.next(n),
 	}
 	for i, v := range n.Actions {
 		if i == MaxActions {
@@ -400,6 +400,35 @@ func (w *Words) TriageLine(t responders.Triage) string {
 		out += " · " + w.Owner + " " + One(t.Owner, 60)
 	}
 	return out + " (" + One(t.By, 60) + ", " + w.Clock(t.At) + ")"
+}
+
+// StateLines says what people made of it, and what those who were asked said.
+func (w *Words) StateLines(n responders.Notice) []string {
+	var out []string
+	if l := w.TriageLine(n.Triage); l != "" {
+		out = append(out, l)
+	}
+	for _, q := range n.Questions {
+		format := w.Question[q.State]
+		if format == "" {
+			continue
+		}
+		l := fmt.Sprintf(format, One(q.Person, 60))
+		switch q.State {
+		case responders.Asked:
+			l += " (" + w.Until + " " + w.Clock(q.Until) + ")"
+		case responders.Unasked:
+			l += w.Colon + w.AfterColon + One(q.Reason, 120)
+		case responders.SaidYes, responders.SaidNo:
+			by := w.Clock(q.Since)
+			if q.AnsweredBy != q.Person {
+				by = fmt.Sprintf(w.Sentences[responders.SayHeardBy], One(q.AnsweredBy, 60)) + w.Comma + by
+			}
+			l += " (" + by + ")"
+		}
+		out = append(out, text.CutUTF16(l, maxLine))
+	}
+	return out
 }
 
 // Undoable says whether an action can be undone now.

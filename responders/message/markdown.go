@@ -47,7 +47,9 @@ func (m Message) Markdown(whole bool, l Layout, link string) string {
 }
 
 func (m Message) state(b *sheet, link string) {
-	b.line(text.Markdown(m.State, 250))
+	for _, l := range m.State {
+		b.line(text.Markdown(l, 250))
+	}
 	for _, a := range m.Actions {
 		b.line(text.Markdown(a, maxLine))
 	}
@@ -102,17 +104,9 @@ func (m Message) PlainLines() []string {
 			out = append(append(out, ""), lines...)
 		}
 	}
-	section(m.States())
+	section(m.State)
 	section(m.Actions)
 	section(m.Next)
 	section(m.Thread)
 	return append(out, "", m.Context)
-}
-
-// States is State as a list: none while nobody did anything.
-func (m Message) States() []string {
-	if m.State == "" {
-		return nil
-	}
-	return []string{m.State}
 }

@@ -59,6 +59,19 @@ type Words struct {
 	MuteHours                           [3]string // 1 h, 8 h, 7 days
 	FalsePositive, Benign, TruePositive string
 
+	// Questions to people: Question is one line by state, of the person;
+	// AskEnd what the person sees once it is over.
+	Question                    map[responders.AskState]string
+	Until, AskOwner, AskTitle   string
+	AskIntro, AskSmall          string
+	AskYes, AskNo               string
+	AskEnd                      map[responders.AskState]string
+	AskClosed                   string
+	MenuReplay, MenuCopy, InSLS string
+	ReplayTip, CopyTip          string // formats
+	Deny, Close                 string
+	Replies                     Replies
+
 	Ack, Contain, UndoButton          string
 	ContainTitle, UndoTitle, AreSure  string
 	Yes, No                           string
@@ -71,6 +84,13 @@ type Words struct {
 	None, AndMore     string
 	Comma, Semicolon  string
 	Colon, AfterColon string
+}
+
+// Replies are what a person is told who pressed a button.
+type Replies struct {
+	NoLonger string
+	Muted    string // until, what, id
+	Asked    string // whom, until
 }
 
 var catalogue = map[Language]*Words{
@@ -107,8 +127,35 @@ var catalogue = map[Language]*Words{
 		Verdict: map[responders.TriageVerdict]string{responders.TruePositive: "a true positive", responders.FalsePositive: "a false positive", responders.Benign: "happened, and was allowed"},
 		Owner:   "owner", Assign: "Assign", Mute: "Mute", Reopen: "Reopen",
 		MuteHours:     [3]string{"1 hour", "8 hours", "7 days"},
-		FalsePositive: "Close: false positive", Benign: "Close: allowed", TruePositive: "Close: true positive",
-		Ack: "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
+		FalsePositive: "False positive", Benign: "Allowed", TruePositive: "True positive",
+		Question: map[responders.AskState]string{
+			responders.Asked:   "❓ %s was asked “was this you?”",
+			responders.SaidYes: "🙋 %s says: yes, it was me",
+			responders.SaidNo:  "🚨 %s says: no, it was not me",
+			responders.Silent:  "🔇 %s has not answered in time",
+			responders.Unasked: "✉️ %s could not be asked",
+		},
+		Until: "until", AskOwner: "Ask owner", AskTitle: "Was this you?",
+		AskIntro: "Calls were made under the name of an identity that you answer for. Did you, or somebody or something that you know of, do this?",
+		AskSmall: "Your answer goes to the security team and into the log. A yes stops nobody from looking. Answer from a device that you trust: whoever took over the identity may hope that you say yes. Please answer by %s.",
+		AskYes:   "Yes, it was me", AskNo: "No, it was not",
+		AskEnd: map[responders.AskState]string{
+			responders.SaidYes: "You answered: yes. Thank you. If you are no longer sure, say no now.",
+			responders.SaidNo:  "You answered: no. Thank you: the security team has been told.",
+			responders.Silent:  "The time to answer is over and others were told. Your answer still helps.",
+			responders.Unasked: "The time to answer is over and others were told. Your answer still helps.",
+		},
+		AskClosed:  "This is settled; no answer is needed any more.",
+		MenuReplay: "Replay ±1 h", MenuCopy: "Copy id", InSLS: "Open in SLS",
+		ReplayTip: "To see everything that this identity did from an hour before to an hour after, run where trailwarden can read the trail:\n%s",
+		Deny:      "Deny", Close: "Close",
+		Replies: Replies{
+			NoLonger: "This is not to be decided any more; look at the message again.",
+			Muted:    "Muted until %s: %s. It is contained and counted as before. To end it: trailwarden mute expire %s",
+			Asked:    "%s is asked, until %s.",
+		},
+		CopyTip: "Incident %s\nRule %s\nEvents: %s",
+		Ack:     "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
 		ContainTitle: "Contain now?", UndoTitle: "Undo the containment?", AreSure: "This will be done:",
 		Yes: "Yes, go on", No: "No",
 		ClickFailed: "That did not work: %s", ClickOK: "Done.", Unavailable: "an internal error; use trailwarden action on the command line",
@@ -148,8 +195,35 @@ var catalogue = map[Language]*Words{
 		Verdict: map[responders.TriageVerdict]string{responders.TruePositive: "确为攻击", responders.FalsePositive: "误报", responders.Benign: "确有其事，属授权操作"},
 		Owner:   "负责人", Assign: "指派", Mute: "静默", Reopen: "重新打开",
 		MuteHours:     [3]string{"1 小时", "8 小时", "7 天"},
-		FalsePositive: "关闭：误报", Benign: "关闭：授权操作", TruePositive: "关闭：确为攻击",
-		Ack: "确认", Contain: "处置…", UndoButton: "撤销处置",
+		FalsePositive: "误报", Benign: "授权操作", TruePositive: "确为攻击",
+		Question: map[responders.AskState]string{
+			responders.Asked:   "❓ 已询问 %s：“是您本人操作吗？”",
+			responders.SaidYes: "🙋 %s 回答：是我本人操作",
+			responders.SaidNo:  "🚨 %s 回答：不是我操作的",
+			responders.Silent:  "🔇 %s 未在时限内回答",
+			responders.Unasked: "✉️ 无法询问 %s",
+		},
+		Until: "截止", AskOwner: "询问负责人", AskTitle: "是您本人操作吗？",
+		AskIntro: "有人以您负责的身份发起了调用。这是您本人，或您知晓的人员或程序所为吗？",
+		AskSmall: "您的回答会发送给安全团队并记入日志。回答“是”不会阻止任何人继续核查。请在可信设备上回答：盗用该身份的人可能正希望您回答“是”。请在 %s 前回答。",
+		AskYes:   "是，是我操作的", AskNo: "不是我操作的",
+		AskEnd: map[responders.AskState]string{
+			responders.SaidYes: "您已回答：是。谢谢。若不再确定，请现在改答“不是”。",
+			responders.SaidNo:  "您已回答：不是。谢谢，已通知安全团队。",
+			responders.Silent:  "回答时限已过，已通知其他人。您的回答仍有帮助。",
+			responders.Unasked: "回答时限已过，已通知其他人。您的回答仍有帮助。",
+		},
+		AskClosed:  "该事件已处理完毕，无需再回答。",
+		MenuReplay: "回放前后 1 小时", MenuCopy: "复制编号", InSLS: "在 SLS 中打开",
+		ReplayTip: "要查看该身份前后一小时内的全部操作，请在可读取跟踪数据的机器上运行：\n%s",
+		Deny:      "不批准", Close: "关闭",
+		Replies: Replies{
+			NoLonger: "此项已无需决定，请重新查看消息。",
+			Muted:    "已静默至 %s：%s。处置和计数照常进行。提前结束：trailwarden mute expire %s",
+			Asked:    "已询问 %s，截止 %s。",
+		},
+		CopyTip: "事件 %s\n规则 %s\n日志事件：%s",
+		Ack:     "确认", Contain: "处置…", UndoButton: "撤销处置",
 		ContainTitle: "现在处置？", UndoTitle: "撤销处置？", AreSure: "将执行：",
 		Yes: "确定", No: "取消",
 		ClickFailed: "未能完成：%s", ClickOK: "已完成。", Unavailable: "内部错误；请在命令行使用 trailwarden action",

@@ -112,7 +112,7 @@ func (n *Notifier) event(notice responders.Notice) map[string]any {
 	for _, f := range m.Fields {
 		details[f.Label] = f.String()
 	}
-	for key, lines := range map[string][]string{"actions": m.Actions, "next": m.Next, "news": m.Thread, "triage": m.States()} {
+	for key, lines := range map[string][]string{"actions": m.Actions, "next": m.Next, "news": m.Thread, "triage": m.State} {
 		if len(lines) > 0 {
 			details[key] = lines
 		}

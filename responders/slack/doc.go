@@ -36,5 +36,6 @@
 // # Scopes
 //
 // Bot: chat:write and, for Find, channels:history (groups:history for a
-// private channel). App-level token, for buttons only: connections:write.
+// private channel); to ask people "was this you?", im:write, and im:history to
+// recognise a question whose answer was lost. App-level token, for buttons only: connections:write.
 package slack

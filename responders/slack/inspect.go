@@ -17,6 +17,9 @@ const (
 	ScopeWrite          = "chat:write"
 	ScopeHistory        = "channels:history"
 	ScopePrivateHistory = "groups:history"
+	// To ask people: to write to one alone, and to recognise that it was done.
+	ScopeDirect        = "im:write"
+	ScopeDirectHistory = "im:history"
 )
 
 // Inspection is what one look at the destination shows.

@@ -8,42 +8,29 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/gorilla/websocket"
 	slackapi "github.com/slack-go/slack"
 	"github.com/slack-go/slack/socketmode"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
-// Click is one press of a button.
-type Click struct {
-	// UserID is who pressed, as Slack says ("U…"). Whether that person may do
-	// what the button asks for is for the Handler to decide.
-	UserID   string
-	ActionID string // ActionAcknowledge, ActionContain or ActionUndo
-	AlertID  string
-	// ActionRef and ActionHash name the action that the button was for, as
-	// the person saw it; empty for Acknowledge.
-	ActionRef, ActionHash string
-	// Choice is what was chosen in a menu, Person whom ("U…").
-	Choice, Person string
-	Channel        string
-	TS             string // the message
-	At             time.Time
-}
+// click is one press of a button, and where.
+type click struct {
+	responders.Press
 
-// Handler does what a click asks for. It is called after Slack has its
-// acknowledgement, from several goroutines, once per click. reply is shown to
-// the person alone, as is err; both are shown as plain text, empty shows nothing.
-// ctx ends with Listener.Run.
-type Handler func(ctx context.Context, c Click) (reply string, err error)
+	user     string // "U…"
+	action   string // the button
+	channel  string
+	ts       string // the message
+	actionTS string
+}
 
 // Limits of a Listener.
 const (
@@ -56,7 +43,7 @@ const (
 // Listener receives the clicks of one workspace over Socket Mode.
 type Listener struct {
 	cfg     Config
-	handle  Handler
+	handle  responders.Presser
 	log     *slog.Logger
 	http    *http.Client
 	api     *slackapi.Client
@@ -68,7 +55,7 @@ type Listener struct {
 }
 
 // NewListener returns a Listener, or what is wrong with cfg. A nil log is silent.
-func NewListener(cfg Config, handle Handler, log *slog.Logger) (*Listener, error) {
+func NewListener(cfg Config, handle responders.Presser, log *slog.Logger) (*Listener, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -77,7 +64,7 @@ func NewListener(cfg Config, handle Handler, log *slog.Logger) (*Listener, error
 	case cfg.AppToken == "":
 		return nil, fmt.Errorf("slack destination %q: buttons need app_token: create an app-level token (xapp-…) with the scope connections:write", cfg.Name)
 	case handle == nil:
-		return nil, errors.New("slack: a Listener without a Handler")
+		return nil, errors.New("slack: a Listener without a Presser")
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -95,7 +82,7 @@ func (l *Listener) Connected() bool { return l.online.Load() }
 
 // ListenerStats counts what a Listener did since it was made.
 type ListenerStats struct {
-	Clicks  uint64 // handed to the Handler
+	Clicks  uint64 // handed to the Presser
 	Repeats uint64 // delivered again, acknowledged and dropped
 	Refused uint64 // turned away because too many were waiting
 }
@@ -106,8 +93,8 @@ func (l *Listener) Stats() ListenerStats {
 }
 
 // Run listens until ctx ends, reconnecting by itself, and returns nil then. An
-// error is final: Slack refuses the app token. It returns after all Handlers
-// have returned.
+// error is final: Slack refuses the app token. It returns after all calls of
+// the Presser have returned.
 func (l *Listener) Run(ctx context.Context) error {
 	defer l.http.CloseIdleConnections()
 	defer l.online.Store(false)
@@ -130,7 +117,7 @@ func (l *Listener) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	client := socketmode.New(l.api, socketmode.OptionDialer(l.dialer()), socketmode.OptionReadLimit(readLimit))
 
-	queue := make(chan Click, maxQueued)
+	queue := make(chan click, maxQueued)
 	var workers, events sync.WaitGroup
 	for range maxHandlers {
 		workers.Go(func() {
@@ -171,7 +158,7 @@ func (l *Listener) dialer() *websocket.Dialer {
 	}
 }
 
-func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev socketmode.Event, queue chan<- Click) {
+func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev socketmode.Event, queue chan<- click) {
 	switch ev.Type {
 	case socketmode.EventTypeHello:
 		l.online.Store(true)
@@ -200,7 +187,7 @@ func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev sock
 	if !ok || ev.Type != socketmode.EventTypeInteractive {
 		return
 	}
-	clicks := parse(callback, time.Now())
+	clicks := parse(callback)
 	if len(clicks) == 0 {
 		return
 	}
@@ -209,31 +196,33 @@ func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev sock
 		return
 	}
 	for _, c := range clicks {
-		if !l.seen.first("click", c.actionTS, c.UserID, c.ActionID, c.Channel, c.TS) {
+		if !l.seen.first("click", c.actionTS, c.user, c.action, c.channel, c.ts) {
 			l.repeats.Add(1)
 			continue
 		}
 		select {
-		case queue <- c.Click:
+		case queue <- c:
 			l.clicks.Add(1)
 		default:
 			l.refused.Add(1)
-			l.log.Error("too many clicks are waiting, one was dropped", "alert_id", c.AlertID, "user", c.UserID, "action", c.ActionID)
+			l.log.Error("too many clicks are waiting, one was dropped", "alert_id", c.AlertID, "user", c.user, "action", c.Do)
 		}
 	}
-}
-
-type stampedClick struct {
-	Click
-	actionTS string
 }
 
 // maxClickField bounds each text of a click; Slack's ids are far shorter.
 const maxClickField = 255
 
+// does says what each of our buttons asks for.
+var does = map[string]string{
+	ActionAcknowledge: responders.PressAcknowledge, ActionContain: responders.PressApprove, ActionDeny: responders.PressDeny, ActionUndo: responders.PressUndo,
+	ActionReopen: responders.PressReopen, ActionAssign: responders.PressAssign, ActionMute: responders.PressMute, ActionClose: responders.PressClose,
+	ActionAsk: responders.PressAsk, ActionYes: responders.PressYes, ActionNo: responders.PressNo, ActionMore: "",
+}
+
 // parse takes our buttons out of a callback. Fields are one line of bounded
 // length; a click without a user, an alert or a known action is none.
-func parse(cb slackapi.InteractionCallback, now time.Time) []stampedClick {
+func parse(cb slackapi.InteractionCallback) []click {
 	if cb.Type != slackapi.InteractionTypeBlockActions {
 		return nil
 	}
@@ -247,85 +236,77 @@ func parse(cb slackapi.InteractionCallback, now time.Time) []stampedClick {
 	if channel == "" {
 		channel = cb.Channel.ID
 	}
-	var out []stampedClick
+	var out []click
 	for _, a := range cb.ActionCallback.BlockActions {
 		if a == nil {
 			continue
 		}
-		switch a.ActionID {
-		case ActionAcknowledge, ActionContain, ActionUndo, ActionReopen, ActionAssign, ActionMute, ActionClose:
-		default:
+		do, ours := does[a.ActionID]
+		if !ours {
 			continue
 		}
-		c := stampedClick{actionTS: field(a.ActionTs), Click: Click{
-			UserID: field(cb.User.ID), ActionID: a.ActionID, AlertID: field(part(a.Value, 0)), ActionRef: field(part(a.Value, 1)), ActionHash: field(part(a.Value, 2)), Channel: field(channel), TS: field(cb.Container.MessageTs),
-			At: parseStamp(a.ActionTs, now),
-		}}
+		c := click{user: field(cb.User.ID), action: a.ActionID, channel: field(channel), ts: field(cb.Container.MessageTs), actionTS: field(a.ActionTs),
+			Press: responders.Press{Do: do, AlertID: field(part(a.Value, 0)), Ref: field(part(a.Value, 1)), Hash: field(part(a.Value, 2))}}
+		c.By = "slack:" + c.user
 		switch a.ActionID {
-		case ActionMute, ActionClose:
+		case ActionMute, ActionClose, ActionMore:
 			c.AlertID, c.Choice = field(part(a.SelectedOption.Value, 0)), field(part(a.SelectedOption.Value, 1))
 			if c.Choice == "" {
 				continue
+			}
+			if a.ActionID == ActionMore {
+				if c.Do, c.Choice = c.Choice, ""; c.Do != responders.PressReplay && c.Do != responders.PressCopy && c.Do != responders.PressLink {
+					continue
+				}
 			}
 		case ActionAssign:
 			id, ours := strings.CutPrefix(a.BlockID, blockPrefix)
 			if !ours {
 				continue
 			}
-			c.AlertID, c.Person = field(id), field(a.SelectedUser)
+			c.AlertID = field(id)
+			if p := field(a.SelectedUser); p != "" {
+				c.Person = "slack:" + p
+			}
 		}
-		if c.UserID != "" && c.AlertID != "" {
+		if c.user != "" && c.AlertID != "" {
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// parseStamp reads Slack's seconds.micros; what cannot be read is now.
-func parseStamp(s string, now time.Time) time.Time {
-	sec, frac, _ := strings.Cut(s, ".")
-	n, err := strconv.ParseInt(sec, 10, 64)
-	if err != nil || n <= 0 || n > 1<<40 {
-		return now.UTC()
-	}
-	micros, err := strconv.ParseInt((frac + "000000")[:6], 10, 64)
-	if err != nil || micros < 0 {
-		micros = 0
-	}
-	return time.Unix(n, micros*1000).UTC()
-}
-
-// serve runs the Handler for one click and shows its answer to the person.
-func (l *Listener) serve(ctx context.Context, c Click) {
+// serve has done what one click asks for and shows its answer to the person.
+func (l *Listener) serve(ctx context.Context, c click) {
 	w := l.cfg.words()
 	reply, err := l.call(ctx, c)
 	if err != nil {
-		l.log.Warn("a click was not done", "alert_id", c.AlertID, "user", c.UserID, "action", c.ActionID, "err", err)
+		l.log.Warn("a click was not done", "alert_id", c.AlertID, "user", c.user, "action", c.Do, "err", err)
 		reply = fmt.Sprintf(w.ClickFailed, err)
 	}
-	if reply == "" || c.Channel == "" {
+	if reply == "" || c.channel == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
 	defer cancel()
-	_, err = l.api.PostEphemeralContext(ctx, c.Channel, c.UserID,
+	_, err = l.api.PostEphemeralContext(ctx, c.channel, c.user,
 		slackapi.MsgOptionText(text.Mrkdwn(reply, budgetText), false), slackapi.MsgOptionParse(false), slackapi.MsgOptionDisableMarkdown(),
 		slackapi.MsgOptionDisableLinkUnfurl(), slackapi.MsgOptionDisableMediaUnfurl())
 	if err != nil {
-		l.log.Warn("the answer to a click could not be shown", "alert_id", c.AlertID, "user", c.UserID, "err", classify(l.cfg.Name, "chat.postEphemeral", err))
+		l.log.Warn("the answer to a click could not be shown", "alert_id", c.AlertID, "user", c.user, "err", classify(l.cfg.Name, "chat.postEphemeral", err))
 	}
 }
 
-// call keeps a panic of the Handler from ending the process: a click is input
+// call keeps a panic of the Presser from ending the process: a click is input
 // from outside.
-func (l *Listener) call(ctx context.Context, c Click) (reply string, err error) {
+func (l *Listener) call(ctx context.Context, c click) (reply string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.log.Error("panic while handling a click", "alert_id", c.AlertID, "action", c.ActionID, "panic", p, "stack", string(debug.Stack()))
+			l.log.Error("panic while handling a click", "alert_id", c.AlertID, "action", c.Do, "panic", p, "stack", string(debug.Stack()))
 			reply, err = "", errors.New(l.cfg.words().Unavailable)
 		}
 	}()
-	return l.handle(ctx, c)
+	return l.handle(ctx, c.Press)
 }
 
 // recent remembers the last keys.

@@ -26,7 +26,7 @@ type clicking struct {
 	end func() error // stops the Listener and returns what Run returned
 }
 
-func startClicking(t *testing.T, opt chattest.Options, h Handler) *clicking {
+func startClicking(t *testing.T, opt chattest.Options, h responders.Presser) *clicking {
 	t.Helper()
 	opt.Unlimited = true
 	s := server(t, opt)
@@ -68,8 +68,8 @@ func eventually(t *testing.T, ctx context.Context, what string, ok func() bool) 
 }
 
 func TestClick(t *testing.T) {
-	clicks := make(chan Click, 10)
-	c := startClicking(t, chattest.Options{}, func(_ context.Context, c Click) (string, error) {
+	clicks := make(chan responders.Press, 10)
+	c := startClicking(t, chattest.Options{}, func(_ context.Context, c responders.Press) (string, error) {
 		clicks <- c
 		return "approved <!channel>", nil
 	})
@@ -77,11 +77,7 @@ func TestClick(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := <-clicks
-	if age := time.Since(got.At); age < -time.Minute || age > time.Minute {
-		t.Errorf("at %v", got.At)
-	}
-	got.At = time.Time{}
-	if want := (Click{UserID: "U0EXAMPLE1", ActionID: ActionContain, AlertID: sample().Alert.ID, ActionRef: "act-1", Channel: c.ref.Channel, TS: c.ref.ID}); got != want {
+	if want := (responders.Press{By: "slack:U0EXAMPLE1", Do: responders.PressApprove, AlertID: sample().Alert.ID, Ref: "act-1"}); got != want {
 		t.Errorf("click %+v, want %+v", got, want)
 	}
 	eventually(t, c.ctx, "the answer", func() bool { return len(c.s.Ephemerals()) == 1 })
@@ -99,19 +95,21 @@ func TestClick(t *testing.T) {
 
 // Menus say which alert, what was chosen, and whom.
 func TestMenus(t *testing.T) {
-	clicks := make(chan Click, 10)
-	c := startClicking(t, chattest.Options{}, func(_ context.Context, c Click) (string, error) {
+	clicks := make(chan responders.Press, 10)
+	c := startClicking(t, chattest.Options{}, func(_ context.Context, c responders.Press) (string, error) {
 		clicks <- c
 		return "", nil
 	})
 	id := sample().Alert.ID
 	for _, x := range []struct {
 		action, choose string
-		want           Click
+		want           responders.Press
 	}{
-		{ActionMute, id + "|8h", Click{AlertID: id, Choice: "8h"}},
-		{ActionClose, id + "|false_positive", Click{AlertID: id, Choice: "false_positive"}},
-		{ActionAssign, "U0EXAMPLE9", Click{AlertID: id, Person: "U0EXAMPLE9"}},
+		{ActionMute, id + "|8h", responders.Press{Do: responders.PressMute, AlertID: id, Choice: "8h"}},
+		{ActionClose, id + "|false_positive", responders.Press{Do: responders.PressClose, AlertID: id, Choice: "false_positive"}},
+		{ActionAssign, "U0EXAMPLE9", responders.Press{Do: responders.PressAssign, AlertID: id, Person: "slack:U0EXAMPLE9"}},
+		{ActionMore, id + "|replay", responders.Press{Do: responders.PressReplay, AlertID: id}},
+		{ActionMore, id + "|copy", responders.Press{Do: responders.PressCopy, AlertID: id}},
 	} {
 		spec := c.spec(x.action)
 		spec.Choose = x.choose
@@ -119,7 +117,7 @@ func TestMenus(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := <-clicks
-		x.want.UserID, x.want.ActionID, x.want.Channel, x.want.TS, x.want.At = "U0EXAMPLE1", x.action, c.ref.Channel, c.ref.ID, got.At
+		x.want.By = "slack:U0EXAMPLE1"
 		if got != x.want {
 			t.Errorf("%s: %+v, want %+v", x.action, got, x.want)
 		}
@@ -133,7 +131,7 @@ func TestMenus(t *testing.T) {
 	if _, err := c.s.Click(c.ctx, c.spec(ActionAcknowledge)); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-clicks; got.ActionID != ActionAcknowledge {
+	if got := <-clicks; got.Do != responders.PressAcknowledge {
 		t.Errorf("a choice of nothing came through: %+v", got)
 	}
 }
@@ -141,7 +139,7 @@ func TestMenus(t *testing.T) {
 func TestAckComesBeforeTheWork(t *testing.T) {
 	release := make(chan struct{})
 	entered := make(chan struct{}, 1)
-	c := startClicking(t, chattest.Options{}, func(ctx context.Context, _ Click) (string, error) {
+	c := startClicking(t, chattest.Options{}, func(ctx context.Context, _ responders.Press) (string, error) {
 		entered <- struct{}{}
 		select {
 		case <-release:
@@ -158,8 +156,8 @@ func TestAckComesBeforeTheWork(t *testing.T) {
 }
 
 func TestRepeatsAreOneClick(t *testing.T) {
-	clicks := make(chan Click, 10)
-	c := startClicking(t, chattest.Options{}, func(_ context.Context, c Click) (string, error) { clicks <- c; return "", nil })
+	clicks := make(chan responders.Press, 10)
+	c := startClicking(t, chattest.Options{}, func(_ context.Context, c responders.Press) (string, error) { clicks <- c; return "", nil })
 	spec := c.spec(ActionContain)
 	spec.ActionTS = "1800000000.000001"
 	id, err := c.s.Click(c.ctx, spec)
@@ -187,8 +185,8 @@ func TestRepeatsAreOneClick(t *testing.T) {
 }
 
 func TestForgedAndForeignClicks(t *testing.T) {
-	clicks := make(chan Click, 10)
-	c := startClicking(t, chattest.Options{}, func(_ context.Context, c Click) (string, error) { clicks <- c; return "", nil })
+	clicks := make(chan responders.Press, 10)
+	c := startClicking(t, chattest.Options{}, func(_ context.Context, c responders.Press) (string, error) { clicks <- c; return "", nil })
 	for _, spec := range []chattest.ClickSpec{
 		{User: "U1", Channel: c.ref.Channel, TS: c.ref.ID, ActionID: "another_app", Forge: true, Value: "x"},
 		{User: "U1", Channel: c.ref.Channel, TS: c.ref.ID, ActionID: ActionContain, Forge: true, Value: ""},
@@ -205,14 +203,14 @@ func TestForgedAndForeignClicks(t *testing.T) {
 	if _, err := c.s.Click(c.ctx, chattest.ClickSpec{User: "U2", Channel: c.ref.Channel, TS: c.ref.ID, ActionID: ActionUndo, Forge: true, Value: "a\u202e\nb"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-clicks; got.UserID != "U2" || got.AlertID != "a b" {
+	if got := <-clicks; got.By != "slack:U2" || got.AlertID != "a b" {
 		t.Errorf("click %+v: only the last is one, cleaned", got)
 	}
 }
 
 func TestReconnects(t *testing.T) {
-	clicks := make(chan Click, 10)
-	c := startClicking(t, chattest.Options{PingInterval: 50 * time.Millisecond}, func(_ context.Context, c Click) (string, error) { clicks <- c; return "", nil })
+	clicks := make(chan responders.Press, 10)
+	c := startClicking(t, chattest.Options{PingInterval: 50 * time.Millisecond}, func(_ context.Context, c responders.Press) (string, error) { clicks <- c; return "", nil })
 	opened := 1
 	for name, disturb := range map[string]func(){
 		"refresh": c.s.Refresh,
@@ -235,8 +233,8 @@ func TestReconnects(t *testing.T) {
 }
 
 func TestHandlerErrorsAndPanics(t *testing.T) {
-	c := startClicking(t, chattest.Options{}, func(_ context.Context, c Click) (string, error) {
-		if c.ActionID == ActionAcknowledge {
+	c := startClicking(t, chattest.Options{}, func(_ context.Context, c responders.Press) (string, error) {
+		if c.Do == responders.PressAcknowledge {
 			panic("boom")
 		}
 		return "", errors.New("you may not approve\n<@U1>")
@@ -265,7 +263,7 @@ func TestWrongAppTokenEndsRun(t *testing.T) {
 	s := server(t, chattest.Options{})
 	cfg := config(s)
 	cfg.AppToken = "xapp-EXAMPLE-wrong"
-	l, err := NewListener(cfg, func(context.Context, Click) (string, error) { return "", nil }, nil)
+	l, err := NewListener(cfg, func(context.Context, responders.Press) (string, error) { return "", nil }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,11 +290,11 @@ func TestPlaintextSocketRefused(t *testing.T) {
 }
 
 func TestNewListenerNeedsToken(t *testing.T) {
-	if _, err := NewListener(Config{Token: "xoxb-EXAMPLE", Channel: "C0123456789"}, func(context.Context, Click) (string, error) { return "", nil }, nil); err == nil || !strings.Contains(err.Error(), "connections:write") {
+	if _, err := NewListener(Config{Token: "xoxb-EXAMPLE", Channel: "C0123456789"}, func(context.Context, responders.Press) (string, error) { return "", nil }, nil); err == nil || !strings.Contains(err.Error(), "connections:write") {
 		t.Errorf("%v", err)
 	}
 	if _, err := NewListener(Config{Token: "xoxb-EXAMPLE", AppToken: "xapp-EXAMPLE", Channel: "C0123456789"}, nil, nil); err == nil {
-		t.Error("a Listener without a Handler")
+		t.Error("a Listener without a Presser")
 	}
 }
 
@@ -322,9 +320,8 @@ func FuzzClick(f *testing.F) {
 		if json.Unmarshal(data, &cb) != nil {
 			return
 		}
-		now := time.Unix(1_800_000_000, 0)
-		for _, c := range parse(cb, now) {
-			if c.UserID == "" || c.AlertID == "" || c.At.IsZero() || len(c.AlertID) > 3*maxClickField || strings.ContainsAny(c.UserID+c.AlertID+c.Channel+c.TS, "\n\x00\x1b") {
+		for _, c := range parse(cb) {
+			if c.user == "" || c.By != "slack:"+c.user || c.AlertID == "" || c.Do == "" || len(c.AlertID) > 3*maxClickField || strings.ContainsAny(c.By+c.AlertID+c.Ref+c.Hash+c.Choice+c.Person+c.channel+c.ts, "\n\x00\x1b") {
 				t.Fatalf("click %+v", c)
 			}
 		}

@@ -51,6 +51,7 @@ type Notifier struct {
 	reads   *wire.Limiter
 	hooks   *wire.Limiter
 	threads threads
+	directs sync.Map               // user id → channel of direct messages
 	self    atomic.Pointer[string] // our bot id, once known
 	stats   counters
 }
@@ -188,8 +189,12 @@ func (n *Notifier) post(ctx context.Context, notice responders.Notice) (responde
 }
 
 func (n *Notifier) postMessage(ctx context.Context, opts []slackapi.MsgOption) (ref responders.MessageRef, err error) {
+	return n.postTo(ctx, n.cfg.Channel, opts)
+}
+
+func (n *Notifier) postTo(ctx context.Context, to string, opts []slackapi.MsgOption) (ref responders.MessageRef, err error) {
 	err = n.call(ctx, "chat.postMessage", n.posts, func(ctx context.Context) error {
-		channel, ts, err := n.api.PostMessageContext(ctx, n.cfg.Channel, opts...)
+		channel, ts, err := n.api.PostMessageContext(ctx, to, opts...)
 		if err == nil && (channel == "" || ts == "") {
 			err = errNoSense
 		}
@@ -272,13 +277,17 @@ func (n *Notifier) Find(ctx context.Context, alertID string, since time.Time) (r
 	if n.api == nil {
 		return responders.MessageRef{}, false, fmt.Errorf("slack %s: a webhook cannot be read back: %w", n.cfg.Name, errors.ErrUnsupported)
 	}
+	return n.findIn(ctx, n.cfg.Channel, metadataAlert, "alert_id", alertID, since)
+}
+
+func (n *Notifier) findIn(ctx context.Context, channel, event, key, value string, since time.Time) (responders.MessageRef, bool, error) {
 	self, err := n.whoami(ctx)
 	if err != nil {
 		return responders.MessageRef{}, false, unreadable(err)
 	}
 	var found responders.MessageRef
 	params := &slackapi.GetConversationHistoryParameters{
-		ChannelID: n.cfg.Channel, Oldest: stamp(since.Add(-historySlack)), Inclusive: true, Limit: pageSize, IncludeAllMetadata: true,
+		ChannelID: channel, Oldest: stamp(since.Add(-historySlack)), Inclusive: true, Limit: pageSize, IncludeAllMetadata: true,
 	}
 	for range maxPages {
 		var page *slackapi.GetConversationHistoryResponse
@@ -293,8 +302,8 @@ func (n *Notifier) Find(ctx context.Context, alertID string, since time.Time) (r
 			return responders.MessageRef{}, false, unreadable(err)
 		}
 		for _, m := range page.Messages { // newest first: the last hit is the oldest
-			if m.BotID == self && m.Metadata.EventType == metadataAlert && payload(m.Metadata, "alert_id") == alertID {
-				found = responders.MessageRef{Channel: n.cfg.Channel, ID: m.Timestamp}
+			if m.BotID == self && m.Metadata.EventType == event && payload(m.Metadata, key) == value {
+				found = responders.MessageRef{Channel: channel, ID: m.Timestamp}
 			}
 		}
 		params.Cursor = page.ResponseMetaData.NextCursor

@@ -13,15 +13,20 @@ import (
 	"github.com/trailwarden/trailwarden/responders/message"
 )
 
-// Action ids of the buttons; a Click carries one of them.
+// Action ids of the buttons.
 const (
 	ActionAcknowledge = "tw_acknowledge"
 	ActionContain     = "tw_contain"
 	ActionUndo        = "tw_undo"
-	ActionAssign      = "tw_assign" // Click.Person
-	ActionMute        = "tw_mute"   // Click.Choice: a duration
-	ActionClose       = "tw_close"  // Click.Choice: a verdict
+	ActionAssign      = "tw_assign"
+	ActionMute        = "tw_mute"
+	ActionClose       = "tw_close"
 	ActionReopen      = "tw_reopen"
+	ActionDeny        = "tw_deny"
+	ActionMore        = "tw_more" // a menu of responders.PressReplay, PressCopy and PressLink
+	ActionAsk         = "tw_ask"
+	ActionYes         = "tw_yes"
+	ActionNo          = "tw_no"
 )
 
 // Budgets in UTF-16 units, well below Slack's limits (header 150, section 3 000,
@@ -31,7 +36,8 @@ const (
 	budgetText    = 1_000
 	budgetReason  = 1_500
 	budgetValue   = 120 // one value inside a field
-	budgetActions = 2_800
+	budgetActions = 2_000
+	budgetState   = 1_200
 	budgetID      = 255
 	budgetOption  = 120 // of 150, with the choice
 	budgetConfirm = 300
@@ -69,8 +75,8 @@ func (r renderer) render(n responders.Notice) rendered {
 		rest = append(rest, slackapi.NewSectionBlock(plain(lines), nil, nil))
 	}
 	rest = append(rest, slackapi.NewSectionBlock(nil, r.fields(n), nil))
-	if line := r.w.TriageLine(n.Triage); line != "" {
-		rest = append(rest, slackapi.NewSectionBlock(plain(line), nil, nil))
+	if lines := strings.Join(r.w.StateLines(n), "\n"); lines != "" {
+		rest = append(rest, slackapi.NewSectionBlock(plain(text.CutUTF16(lines, budgetState)), nil, nil))
 	}
 	if lines := r.actions(n.Actions); lines != "" {
 		rest = append(rest, slackapi.NewSectionBlock(plain(lines), nil, nil))
@@ -200,6 +206,9 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 		out = append(out, button(ActionAcknowledge, r.w.Ack, nil))
 	}
 	out = append(out, slackapi.NewOptionsSelectBlockElement(slackapi.OptTypeUser, plain(r.w.Assign), ActionAssign))
+	if n.MayAsk {
+		out = append(out, button(ActionAsk, r.w.AskOwner, nil))
+	}
 	what := func(v *responders.ActionView) string {
 		if v.Describe == "" {
 			return v.Kind + " "
@@ -218,6 +227,7 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 	}
 	if contain != nil {
 		out = append(out, button(ActionContain, r.w.Contain, contain).WithStyle(slackapi.StyleDanger).WithConfirm(r.confirm(r.w.ContainTitle, what(contain), slackapi.StyleDanger)))
+		out = append(out, button(ActionDeny, r.w.Deny, contain))
 	}
 	if undo != nil {
 		out = append(out, button(ActionUndo, r.w.UndoButton, undo).WithConfirm(r.confirm(r.w.UndoTitle, undoing(undo), "")))
@@ -233,10 +243,22 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 		}
 		out = append(out, slackapi.NewOptionsSelectBlockElement(slackapi.OptTypeStatic, plain(r.w.Mute), ActionMute, hours...))
 	}
-	out = append(out, slackapi.NewOverflowBlockElement(ActionClose,
+	out = append(out, slackapi.NewOptionsSelectBlockElement(slackapi.OptTypeStatic, plain(r.w.Close), ActionClose,
 		option(string(responders.FalsePositive), r.w.FalsePositive), option(string(responders.Benign), r.w.Benign), option(string(responders.TruePositive), r.w.TruePositive)))
-	return out
+	if strings.HasPrefix(n.Alert.Rule, "self.") {
+		return out
+	}
+	more := []*slackapi.OptionBlockObject{option(responders.PressReplay, r.w.MenuReplay), option(responders.PressCopy, r.w.MenuCopy)}
+	if n.Raw != "" && len(n.Raw) <= maxURL {
+		raw := option(responders.PressLink, r.w.InSLS)
+		raw.URL = n.Raw
+		more = append(more, raw)
+	}
+	return append(out, slackapi.NewOverflowBlockElement(ActionMore, more...))
 }
+
+// maxURL is the longest address of an option.
+const maxURL = 3_000
 
 // undoing names the call that an undo makes, not the one it takes back.
 func undoing(v *responders.ActionView) string {

@@ -133,7 +133,7 @@ func TestFieldsAreSixAndUnknownIsADash(t *testing.T) {
 
 func TestButtonsFollowState(t *testing.T) {
 	r := renderer{w: message.For(English, nil), buttons: true}
-	const ack, rest = ActionAcknowledge + " " + ActionAssign, " " + ActionMute + " " + ActionClose
+	const ack, rest = ActionAcknowledge + " " + ActionAssign, " " + ActionMute + " " + ActionClose + " " + ActionMore
 	for _, c := range []struct {
 		state  responders.State
 		undo   bool
@@ -141,7 +141,7 @@ func TestButtonsFollowState(t *testing.T) {
 		want   string
 	}{
 		{"", false, "", ack + rest},
-		{responders.Proposed, false, "", ack + " " + ActionContain + rest},
+		{responders.Proposed, false, "", ack + " " + ActionContain + " " + ActionDeny + rest},
 		{responders.Observed, false, "", ack + rest},
 		{responders.Executing, false, "", ack + rest},
 		{responders.Done, false, "", ack + rest},
@@ -149,8 +149,8 @@ func TestButtonsFollowState(t *testing.T) {
 		{responders.Refused, false, "", ack + rest},
 		{responders.Undoing, true, "", ack + rest},
 		{responders.Undone, false, "", ack + rest},
-		{responders.Proposed, false, responders.TriageAcknowledged, ActionAssign + " " + ActionContain + rest},
-		{responders.Proposed, false, responders.TriageOpen, ack + " " + ActionContain + rest},
+		{responders.Proposed, false, responders.TriageAcknowledged, ActionAssign + " " + ActionContain + " " + ActionDeny + rest},
+		{responders.Proposed, false, responders.TriageOpen, ack + " " + ActionContain + " " + ActionDeny + rest},
 		{responders.Proposed, false, responders.TriageClosed, ActionReopen},
 		{responders.Done, true, responders.TriageClosed, ActionReopen + " " + ActionUndo},
 	} {
@@ -169,7 +169,7 @@ func TestButtonsFollowState(t *testing.T) {
 			if b.BlockID != "tw|"+n.Alert.ID {
 				t.Errorf("%s: block %q does not name the alert", c.state, b.BlockID)
 			}
-			onAction := b.ActionID == ActionContain || b.ActionID == ActionUndo
+			onAction := b.ActionID == ActionContain || b.ActionID == ActionUndo || b.ActionID == ActionDeny
 			want := n.Alert.ID
 			if onAction {
 				want += "|a|h" // bound to what the person was shown
@@ -185,7 +185,7 @@ func TestButtonsFollowState(t *testing.T) {
 			if danger := b.Style == "danger"; danger != (b.ActionID == ActionContain) {
 				t.Errorf("%s: button %s has style %q", c.state, b.ActionID, b.Style)
 			}
-			if b.Confirm != onAction {
+			if b.Confirm != (onAction && b.ActionID != ActionDeny) {
 				t.Errorf("%s: button %s: confirm %v", c.state, b.ActionID, b.Confirm)
 			}
 		}

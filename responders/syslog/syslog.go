@@ -239,9 +239,7 @@ func (n *Notifier) body(notice responders.Notice, update bool) (string, error) {
 func (n *Notifier) line(notice responders.Notice) string {
 	m := n.w.Lay(notice, 300)
 	parts := []string{m.Title, text.Line(m.Reason)}
-	if m.State != "" {
-		parts = append(parts, m.State)
-	}
+	parts = append(parts, m.State...)
 	parts = append(parts, m.Actions...)
 	return text.Line(strings.Join(append(parts, m.Thread...), " | "))
 }

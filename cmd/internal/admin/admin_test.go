@@ -129,6 +129,16 @@ func (f *fake) Unmute(_ context.Context, id, by string) (responders.Silence, err
 	return responders.Silence{}, f.note("unmute %s by %s", id, by)
 }
 
+func (f *fake) Ask(_ context.Context, alertID, person, by string) (responders.Question, error) {
+	return responders.Question{ID: "q1"}, f.note("ask about %s person %s by %s", alertID, person, by)
+}
+
+func (f *fake) Answer(_ context.Context, alertID, question, by string, yes bool) (responders.Question, error) {
+	return responders.Question{ID: question}, f.note("answer %s %s by %s: %v", alertID, question, by, yes)
+}
+
+func (f *fake) Questions(context.Context, string) ([]responders.Question, error) { return nil, nil }
+
 func (f *fake) AuditLines(_ context.Context, after uint64, limit int) ([]journal.AuditLine, error) {
 	return []journal.AuditLine{{Entry: json.RawMessage(`{"n":8}`), Hash: "h"}}, f.note("audit %d %d", after, limit)
 }
@@ -207,6 +217,8 @@ func TestCalls(t *testing.T) {
 		{"silences", func() error { _, err := c.Silences(ctx); return err }},
 		{"mute [rule=x actor=y] for 2h0m0s by " + me + " because c", func() error { _, err := c.Mute(ctx, []string{"rule=x", "actor=y"}, 2*time.Hour, "c"); return err }},
 		{"unmute id by " + me, func() error { _, err := c.Unmute(ctx, "id"); return err }},
+		{"ask about a person slack:U1 by " + me, func() error { _, err := c.Ask(ctx, "a", "slack:U1"); return err }},
+		{"answer a q1 by " + me + ": false", func() error { _, err := c.Answer(ctx, "a", "q1", false); return err }},
 		{"redrive truncated", func() error { _, err := c.Redrive(ctx, "truncated"); return err }},
 		{"contain a k by " + me + " map[x:y]", func() error { _, err := c.Contain(ctx, "a", "k", map[string]string{"x": "y"}); return err }},
 		{"audit 7 5", func() error { _, err := c.AuditLines(ctx, 7, 5); return err }},

@@ -170,6 +170,8 @@ type AlertDetail struct {
 	Actions []responders.ActionDetail `json:"actions,omitempty"`
 	// Card is what is known of the key that the alert is about.
 	Card *responders.KeyCard `json:"card,omitempty"`
+	// Questions are those put to people about it.
+	Questions []responders.Question `json:"questions,omitempty"`
 }
 
 // change is the body of the calls that change something.
@@ -180,6 +182,9 @@ type change struct {
 	Alert  string            `json:"alert,omitempty"`
 	Kind   string            `json:"kind,omitempty"`
 	Params map[string]string `json:"params,omitempty"`
+	// Of a question.
+	Person string `json:"person,omitempty"`
+	Yes    *bool  `json:"yes,omitempty"`
 	// Of a silence.
 	Matchers []string            `json:"matchers,omitempty"`
 	For      responders.Duration `json:"for,omitzero"`

@@ -16,6 +16,11 @@ type NotifyBackend interface {
 	Silences(ctx context.Context) ([]responders.Silence, error)
 	Mute(ctx context.Context, by string, matchers []string, lasts time.Duration, comment string) (responders.Silence, error)
 	Unmute(ctx context.Context, id, by string) (responders.Silence, error)
+	// Ask has a person asked whether it was them, the owner when person is
+	// empty; Answer writes down what they said.
+	Ask(ctx context.Context, alertID, person, by string) (responders.Question, error)
+	Answer(ctx context.Context, alertID, question, by string, yes bool) (responders.Question, error)
+	Questions(ctx context.Context, alertID string) ([]responders.Question, error)
 }
 
 // Requeued says how many notices are tried again.
@@ -34,6 +39,22 @@ func notifyRoutes(b NotifyBackend, get func(string, func(*http.Request) (any, er
 	post("/v1/destinations/{name}/requeue", func(r *http.Request, _ change) (any, error) {
 		n, err := b.Requeue(r.Context(), r.PathValue("name"))
 		return Requeued{n}, err
+	})
+	get("/v1/alerts/{id}/questions", func(r *http.Request) (any, error) {
+		qs, err := b.Questions(r.Context(), r.PathValue("id"))
+		if qs == nil {
+			qs = []responders.Question{}
+		}
+		return qs, err
+	})
+	post("/v1/alerts/{id}/questions", func(r *http.Request, c change) (any, error) {
+		return b.Ask(r.Context(), r.PathValue("id"), c.Person, caller(r))
+	})
+	post("/v1/alerts/{id}/questions/{question}", func(r *http.Request, c change) (any, error) {
+		if c.Yes == nil {
+			return nil, badRequest("yes: want true or false")
+		}
+		return b.Answer(r.Context(), r.PathValue("id"), r.PathValue("question"), caller(r), *c.Yes)
 	})
 	get("/v1/silences", func(r *http.Request) (any, error) {
 		s, err := b.Silences(r.Context())
@@ -58,6 +79,21 @@ func (c *Client) Undelivered(ctx context.Context) ([]responders.Undelivered, err
 // Requeue tries the notices of a destination again that were given up.
 func (c *Client) Requeue(ctx context.Context, destination string) (Requeued, error) {
 	return post[Requeued](ctx, c, "/v1/destinations/"+url.PathEscape(destination)+"/requeue", change{})
+}
+
+// Questions lists who was asked about an alert, and what they said.
+func (c *Client) Questions(ctx context.Context, alertID string) ([]responders.Question, error) {
+	return get[[]responders.Question](ctx, c, "/v1/alerts/"+url.PathEscape(alertID)+"/questions")
+}
+
+// Ask has a person asked about an alert, its owner when person is empty.
+func (c *Client) Ask(ctx context.Context, alertID, person string) (responders.Question, error) {
+	return post[responders.Question](ctx, c, "/v1/alerts/"+url.PathEscape(alertID)+"/questions", change{Person: person})
+}
+
+// Answer writes down what a person said who was asked.
+func (c *Client) Answer(ctx context.Context, alertID, question string, yes bool) (responders.Question, error) {
+	return post[responders.Question](ctx, c, "/v1/alerts/"+url.PathEscape(alertID)+"/questions/"+url.PathEscape(question), change{Yes: &yes})
 }
 
 // Silences lists silences, ended ones included.

@@ -122,7 +122,8 @@ func handler(b Backend) http.Handler {
 		} else if ok {
 			d.Card = &c
 		}
-		return d, nil
+		d.Questions, err = b.Questions(r.Context(), a.ID)
+		return d, err
 	})
 	get("/v1/actions", func(r *http.Request) (any, error) {
 		as, err := b.Actions(r.Context())
@@ -237,11 +238,11 @@ func reply(w http.ResponseWriter, v any, err error) {
 	switch {
 	case errors.As(err, &bad):
 		status, kind = http.StatusBadRequest, "bad_request"
-	case errors.Is(err, responders.ErrBadSilence):
+	case errors.Is(err, responders.ErrBadSilence), errors.Is(err, responders.ErrBadAsk):
 		status, kind = http.StatusBadRequest, "bad_request"
 	case errors.Is(err, responders.ErrNoDestination):
 		status, kind = http.StatusNotFound, "not_found"
-	case errors.Is(err, responders.ErrNoAction), errors.Is(err, ErrNotFound):
+	case errors.Is(err, responders.ErrNoAction), errors.Is(err, responders.ErrNoAlert), errors.Is(err, ErrNotFound):
 		status, kind = http.StatusNotFound, "not_found"
 	case errors.Is(err, responders.ErrNotAllowed):
 		status, kind = http.StatusForbidden, "not_allowed"

@@ -313,8 +313,12 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	if err != nil {
 		return fmt.Errorf("%w: notify: %w", ErrUnusable, err)
 	}
+	var raw func(*alert.Alert) string
+	if s := a.logstore(); s != nil && !strings.HasPrefix(s.Endpoint, "http://") { // not the fake cloud
+		raw = rawLink(s)
+	}
 	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
-		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Console.BaseURL), Log: a.log})
+		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Console.BaseURL), Raw: raw, Ask: c.Respond.Ask, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}

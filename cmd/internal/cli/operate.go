@@ -149,7 +149,7 @@ func alertsCmd(e *env) *cobra.Command {
 		}
 		return printJSON(e.out, d)
 	})
-	root.AddCommand(ls, show)
+	root.AddCommand(ls, show, askCmd(e), answerCmd(e))
 	return root
 }
 

@@ -150,6 +150,7 @@ type Respond struct {
 	Guards    responders.GuardConfig `yaml:"guards"`
 	Playbooks []responders.Playbook  `yaml:"playbooks"`
 	Approvers []responders.Approver  `yaml:"approvers"`
+	Ask       responders.AskPolicy   `yaml:"ask"`
 	Undo      responders.Duration    `yaml:"undo_for" doc:"how long an action can be undone"`
 	Confirm   responders.Duration    `yaml:"confirm_within" doc:"how long the event of a call of ours is waited for in the trail before people are told that it does not show (0s: not at all)"`
 	_         struct{}               `yaml:"-"`

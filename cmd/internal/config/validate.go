@@ -160,6 +160,9 @@ func (p *parser) validate(c *Config) {
 			p.bad(fmt.Sprintf("respond.playbooks[%d]", i), "%v", err)
 		}
 	}
+	for _, f := range c.Respond.Ask.Faults() {
+		p.bad("respond.ask."+f.Field, "%s", f.Message)
+	}
 	if err := c.Respond.Guards.Validate(); err != nil {
 		p.bad("respond.guards", "%v", err)
 	}

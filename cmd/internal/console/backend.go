@@ -15,13 +15,19 @@ import (
 
 // Backend is what the running program offers, beside what the index holds.
 // Methods may be called from several goroutines. Errors are told apart by
-// admin.ErrNotFound, responders.ErrNoAlert, ErrNoAction, ErrNotAllowed and
-// ErrBadTriage; the rest is a failure of ours.
+// admin.ErrNotFound, responders.ErrNoAlert, ErrNoAction, ErrNotAllowed,
+// ErrBadTriage and ErrBadAsk; the rest is a failure of ours.
 type Backend interface {
 	Status(ctx context.Context) (admin.Status, error)
 	Alert(ctx context.Context, id string) (alert.Alert, error)
 	TriageOf(ctx context.Context, id string) (responders.Triage, error)
 	Triage(ctx context.Context, id string, q responders.TriageRequest) (responders.Triage, error)
+	// Questions lists who was asked about an alert whether it was them; Ask has
+	// somebody asked, the owner when person is empty; Answer writes down what
+	// they said.
+	Questions(ctx context.Context, alertID string) ([]responders.Question, error)
+	Ask(ctx context.Context, alertID, person, by string) (responders.Question, error)
+	Answer(ctx context.Context, alertID, question, by string, yes bool) (responders.Question, error)
 	// Offers lists the actions that can be asked for about an alert, Request
 	// asks for one; somebody else has to approve it.
 	Offers(ctx context.Context, alertID string) ([]responders.Offer, error)

@@ -291,6 +291,30 @@ func TestTriageByForm(t *testing.T) {
 	if a := send("do", "acknowledge", "back", "/?state=acknowledged"); a.status != 200 || !strings.Contains(a.body, "cli:carol") || a.path != "/?state=acknowledged" {
 		t.Errorf("acknowledge: %d at %s", a.status, a.path)
 	}
+	// The owner is asked, and what they say on the telephone is written down.
+	about := func(path string, kv ...string) answer {
+		f := url.Values{"csrf": {b.csrf()}}
+		for i := 0; i+1 < len(kv); i += 2 {
+			f.Set(kv[i], kv[i+1])
+		}
+		return b.post("/alerts/"+id+path, f, "Accept", "text/html")
+	}
+	if a := about("/ask"); a.status != 200 || !strings.Contains(a.body, "slack:U0EXAMPLE1") || !strings.Contains(a.body, "was asked") {
+		t.Errorf("ask: %d %s", a.status, a.body)
+	}
+	if a := about("/ask", "person", "pigeon:1"); a.status != 400 {
+		t.Errorf("ask nobody: %d", a.status)
+	}
+	qs, err := w.disp.Questions(t.Context(), id)
+	if err != nil || len(qs) != 1 || qs[0].By != "cli:carol" {
+		t.Fatalf("%+v, %v", qs, err)
+	}
+	if a := about("/answer", "question", qs[0].ID, "answer", "perhaps"); a.status != 400 {
+		t.Errorf("no answer: %d", a.status)
+	}
+	if a := about("/answer", "question", qs[0].ID, "answer", "no"); a.status != 200 || !strings.Contains(a.body, "said no") || !strings.Contains(a.body, "written down by") {
+		t.Errorf("answer: %d %s", a.status, a.body)
+	}
 	if a := send("do", "close", "verdict", "wrong"); a.status != 400 {
 		t.Errorf("a wrong verdict: %d", a.status)
 	}

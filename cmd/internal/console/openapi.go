@@ -39,6 +39,8 @@ var apiRoutes = []route{
 	{Pattern: "GET /strip", About: "How well we see.", Facts: admin.Status{}},
 	{Pattern: "GET /alerts/{id}", About: "One alert with its evidence, actions and triage; the id or its beginning.", Facts: AlertFacts{}},
 	{Pattern: "POST /alerts/{id}/triage", About: "Say what was made of an alert. Role analyst.", Body: []param{{"do", "acknowledge, assign, close, reopen or note"}, {"owner", "for assign"}, {"verdict", "for close: true_positive, false_positive or benign"}, {"note", "what to remember"}}, Facts: responders.Triage{}},
+	{Pattern: "POST /alerts/{id}/ask", About: "Have a person asked whether it was them. Role analyst.", Body: []param{{"person", "slack:U…; empty asks the owner as respond.ask.owners says"}}, Facts: responders.Question{}},
+	{Pattern: "POST /alerts/{id}/answer", About: "Write down what a person said who was asked. Role analyst.", Body: []param{{"question", "its id"}, {"answer", "yes or no"}}, Facts: responders.Question{}},
 	{Pattern: "POST /alerts/{id}/request", About: "Ask for one of the offers of an alert; somebody else has to approve it. Role analyst.", Body: []param{{"action", "id of the offer"}}, Facts: responders.ActionDetail{}},
 	{Pattern: "GET /entities/{kind}", About: "What one identity, key or address did; kind is actor, key or ip.", Query: []param{{"id", "which; needed"}, {"from", "RFC 3339 or seconds since 1970"}, {"to", "the same"}, pageParam}, Facts: EntityFacts{}},
 	{Pattern: "GET /rules", About: "Every rule with what it did.", Facts: RulesFacts{}},

@@ -204,6 +204,7 @@ type AlertFacts struct {
 	Alert        alert.Alert               `json:"alert"`
 	Account      string                    `json:"account,omitempty"`
 	Triage       responders.Triage         `json:"triage"`
+	Questions    []responders.Question     `json:"questions"` // put to people about it
 	Actions      []responders.ActionDetail `json:"actions"`
 	Offers       []responders.Offer        `json:"offers"` // what can be asked for
 	Evidence     []Evidence                `json:"evidence"`
@@ -248,6 +249,12 @@ func (q *ask) alertPage() error {
 	}
 	if f.Triage, err = q.s.o.Backend.TriageOf(ctx, a.ID); err != nil {
 		return err
+	}
+	if f.Questions, err = q.s.o.Backend.Questions(ctx, a.ID); err != nil {
+		return err
+	}
+	if f.Questions == nil {
+		f.Questions = []responders.Question{}
 	}
 	if f.Offers, err = q.s.o.Backend.Offers(ctx, a.ID); err != nil {
 		return err
@@ -356,6 +363,37 @@ func (q *ask) triage() error {
 		return !ok || a.State == t.State && a.Owner == t.Owner && a.Verdict == t.Verdict
 	})
 	return q.back("/alerts/"+url.PathEscape(id), t)
+}
+
+// question has a person asked whether it was them.
+func (q *ask) question() error {
+	b, err := q.body()
+	if err != nil {
+		return err
+	}
+	id := q.r.PathValue("id")
+	x, err := q.s.o.Backend.Ask(q.r.Context(), id, strings.TrimSpace(b["person"]), q.u.By)
+	if err != nil {
+		return err
+	}
+	return q.back("/alerts/"+url.PathEscape(id), x)
+}
+
+// answer writes down what a person said otherwise than by the button.
+func (q *ask) answer() error {
+	b, err := q.body()
+	if err != nil {
+		return err
+	}
+	if b["answer"] != "yes" && b["answer"] != "no" {
+		return fmt.Errorf("%w: answer: want yes or no", errBadRequest)
+	}
+	id := q.r.PathValue("id")
+	x, err := q.s.o.Backend.Answer(q.r.Context(), id, b["question"], q.u.By, b["answer"] == "yes")
+	if err != nil {
+		return err
+	}
+	return q.back("/alerts/"+url.PathEscape(id), x)
 }
 
 // request asks for containment in this person's name.

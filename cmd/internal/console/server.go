@@ -234,6 +234,8 @@ func (s *Server) routes() http.Handler {
 	handle("GET /strip", Viewer, (*ask).strip)
 	handle("GET /alerts/{id}", Viewer, (*ask).alertPage)
 	handle("POST /alerts/{id}/triage", Analyst, (*ask).triage)
+	handle("POST /alerts/{id}/ask", Analyst, (*ask).question)
+	handle("POST /alerts/{id}/answer", Analyst, (*ask).answer)
 	handle("POST /alerts/{id}/request", Analyst, (*ask).request)
 	handle("GET /entities/{kind}", Viewer, (*ask).entityPage)
 	handle("GET /rules", Viewer, (*ask).rulesPage)
@@ -333,7 +335,7 @@ func (s *Server) fail(q *ask, err error) {
 		status, f.Kind = http.StatusForbidden, "forbidden"
 	case errors.Is(err, admin.ErrNotFound), errors.Is(err, responders.ErrNoAction), errors.Is(err, responders.ErrNoAlert):
 		status, f.Kind = http.StatusNotFound, "not_found"
-	case errors.Is(err, errBadRequest), errors.Is(err, responders.ErrBadTriage), errors.As(err, &tooLarge):
+	case errors.Is(err, errBadRequest), errors.Is(err, responders.ErrBadTriage), errors.Is(err, responders.ErrBadAsk), errors.As(err, &tooLarge):
 		status, f.Kind = http.StatusBadRequest, "bad_request"
 	}
 	if status >= 500 {

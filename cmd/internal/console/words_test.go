@@ -52,7 +52,7 @@ func TestWordsAreComplete(t *testing.T) {
 	// Titles of pages, ranges, weekdays and words of closed sets are said by variables.
 	for _, w := range []string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "last hour", "last 24 h", "last 7 d", "Now", "Entity", "Rules", "Actions", "Action", "Sign in", "Signed in", "Error", "on", "shadow", "off",
 		"open", "acknowledged", "closed", "all", "true_positive", "false_positive", "benign", "nobody", "viewer", "analyst", "approver", "observe", "approve", "auto", "playbook", "machine",
-		"did acknowledge", "did assign", "did close", "did reopen", "did note", "tried to approve", "tried to deny", "tried to undo", "kind actor", "kind key", "kind ip"} {
+		"did acknowledge", "did assign", "did close", "did reopen", "did note", "said asked", "said silent", "said unasked", "said withdrawn", "tried to approve", "tried to deny", "tried to undo", "kind actor", "kind key", "kind ip"} {
 		used[w] = true
 	}
 	for s := alert.Info; s <= alert.Critical; s++ {

@@ -137,7 +137,8 @@ func newWorld(t testing.TB, edit ...func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.disp, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: w.journal, Machine: w.machine}); err != nil {
+	if w.disp, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: w.journal, Machine: w.machine, Destinations: []responders.Destination{{Notifier: mute{}}},
+		Ask: responders.AskPolicy{Owners: []responders.Owner{{Identity: "*", People: []string{"slack:U0EXAMPLE1"}}}}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -212,6 +213,15 @@ func (w *world) TriageOf(ctx context.Context, id string) (responders.Triage, err
 }
 func (w *world) Triage(ctx context.Context, id string, q responders.TriageRequest) (responders.Triage, error) {
 	return w.disp.Triage(ctx, id, q)
+}
+func (w *world) Questions(ctx context.Context, id string) ([]responders.Question, error) {
+	return w.disp.Questions(ctx, id)
+}
+func (w *world) Ask(ctx context.Context, id, person, by string) (responders.Question, error) {
+	return w.disp.Ask(ctx, id, responders.AskRequest{By: by, Person: person})
+}
+func (w *world) Answer(ctx context.Context, id, question, by string, yes bool) (responders.Question, error) {
+	return w.disp.Answer(ctx, id, question, by, yes)
 }
 func (w *world) Offers(ctx context.Context, id string) ([]responders.Offer, error) {
 	return w.disp.Offers(ctx, id)
@@ -449,4 +459,26 @@ func mustParse(t testing.TB, record string) *event.Event {
 		t.Fatal(err)
 	}
 	return ev
+}
+
+// mute is a chat that takes everything and shows nothing.
+type mute struct{}
+
+func (mute) Name() string { return "mute" }
+func (mute) Post(context.Context, responders.Notice) (responders.MessageRef, error) {
+	return responders.MessageRef{ID: "1"}, nil
+}
+func (mute) Update(context.Context, responders.MessageRef, responders.Notice) error { return nil }
+func (mute) Find(context.Context, string, time.Time) (responders.MessageRef, bool, error) {
+	return responders.MessageRef{}, false, nil
+}
+func (mute) Reaches(person string) bool { return strings.HasPrefix(person, "slack:") }
+func (m mute) Ask(ctx context.Context, n responders.Notice) (responders.MessageRef, error) {
+	return m.Post(ctx, n)
+}
+func (mute) UpdateQuestion(context.Context, responders.MessageRef, responders.Notice) error {
+	return nil
+}
+func (m mute) FindQuestion(ctx context.Context, _ responders.Notice, since time.Time) (responders.MessageRef, bool, error) {
+	return m.Find(ctx, "", since)
 }

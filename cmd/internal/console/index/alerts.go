@@ -135,6 +135,7 @@ func (x *Index) Apply(c responders.Change) {
 		if len(x.actions) > x.limits.Actions+x.limits.Actions/10 {
 			x.trimActions()
 		}
+	case c.Questions != nil: // pages that show them ask for themselves
 	default:
 		return
 	}
