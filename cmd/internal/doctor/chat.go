@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/trailwarden/trailwarden/responders/slack"
@@ -14,6 +15,9 @@ func (r *run) destinations(ctx context.Context) {
 		r.slack(ctx, s)
 	}
 }
+
+// asksPeople says that the configuration names people to be asked.
+func (r *run) asksPeople() bool { return len(r.cfg.Respond.Ask.Owners) > 0 }
 
 func (r *run) slack(ctx context.Context, s slack.Spec) {
 	group := "slack " + s.Name
@@ -45,6 +49,15 @@ func (r *run) slack(ctx context.Context, s slack.Spec) {
 			r.bad(Fail, "TW402", group, "scopes", "the app lacks the scope "+scope+": no alert can be posted", "add it under OAuth & Permissions and install the app again")
 		default:
 			r.bad(Warn, "TW402", group, "scopes", "the app lacks the scope "+scope+": after a lost answer an alert may be posted twice", "add it (groups:history for a private channel) and install the app again")
+		}
+	}
+	if r.asksPeople() && s.AppToken == "" {
+		r.bad(Warn, "TW404", group, "questions", "respond.ask names owners, and without app_token nobody here can be asked", "give an app-level token (xapp-…) with connections:write")
+	} else if r.asksPeople() && in.Scopes != nil {
+		for _, x := range [][2]string{{slack.ScopeDirect, "nobody can be asked whether it was them"}, {slack.ScopeDirectHistory, "after a lost answer a person may be asked twice"}} {
+			if scope := x[0]; !slices.Contains(in.Scopes, scope) {
+				r.bad(Warn, "TW402", group, "scopes", "the app lacks the scope "+scope+": "+x[1], "add it under OAuth & Permissions and install the app again")
+			}
 		}
 	}
 	switch {

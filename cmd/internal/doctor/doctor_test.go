@@ -300,6 +300,10 @@ func TestFaults(t *testing.T) {
 		}, []string{"TW603 containment"}, nil, []string{"role/trailwarden-responder must exist and trust user reader of account " + acct}},
 		{"slack token", func(w *world) { w.chO.BotToken = "xoxb-EXAMPLE-rotated" }, []string{"TW401 slack"}, nil, []string{"invalid_auth"}},
 		{"slack cannot write", func(w *world) { w.chO.Scopes = []string{"channels:history"} }, []string{"TW402 slack"}, nil, []string{"lacks the scope chat:write: no alert can be posted"}},
+		{"slack cannot ask", func(w *world) {
+			w.edit = replace("respond:\n", "respond:\n  ask: {owners: [{identity: \"*\", people: [slack:U0EXAMPLE1]}]}\n")
+			w.chO.Scopes = []string{"chat:write", "channels:history", "im:history"}
+		}, nil, []string{"TW402 slack"}, []string{"lacks the scope im:write: nobody can be asked"}},
 		{"slack cannot read", func(w *world) { w.chO.Scopes = []string{"chat:write"} }, nil, []string{"TW402 slack"}, []string{"posted twice"}},
 		{"slack channel", func(w *world) { w.chO.Channels = map[string]string{"C0EXAMPLE77": "x"} }, []string{"TW403 slack"}, nil, []string{"channel_not_found", "/invite @trailwarden"}},
 		{"slack buttons", func(w *world) { w.chO.AppToken = "xapp-EXAMPLE-rotated" }, []string{"TW404 slack"}, nil, []string{"connections:write"}},
