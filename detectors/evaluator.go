@@ -163,7 +163,7 @@ func (a *Arena) room() *[]work {
 
 // EvaluateIn is Evaluate with the result's memory in an arena.
 func (e *Evaluator) EvaluateIn(ev *event.Event, a *Arena) Evaluated {
-	v := Evaluated{Event: ev, judge: e.judges && PolicyAction(ev.Action), key: ev.DedupKey()}
+	v := Evaluated{Event: ev, judge: e.judges && judged(ev.Action), key: ev.DedupKey()}
 	if e.births {
 		v.birth = BirthOf(ev)
 	}

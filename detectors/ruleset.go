@@ -112,7 +112,7 @@ func (e RuleError) Error() string {
 func (e RuleError) Unwrap() error { return e.Err }
 
 // PolicyAction says whether an act changes what somebody may do, so that the
-// policy judge must see it.
+// policy judge has facts about it.
 func PolicyAction(a event.Action) bool {
 	s := string(a)
 	switch {
@@ -127,6 +127,13 @@ func PolicyAction(a event.Action) bool {
 		return true
 	}
 	return false
+}
+
+// judged says whether the policy judge must see an act: one that changes what
+// somebody may do, or how a user signs in, which makes changes graver.
+func judged(a event.Action) bool {
+	s := string(a)
+	return PolicyAction(a) || strings.HasPrefix(s, "iam.accesskey.") || strings.HasPrefix(s, "iam.mfa.")
 }
 
 // guard turns a panic in a rule or detector into an error.

@@ -66,6 +66,11 @@ func (c *call) renameUser() {
 	}
 	c.j.forget(kindUser, c.account, from, c.ev.Time)
 	c.apply(kindUser, to, func(e *entry) { *e = moved })
+	if e := c.j.get(kindSignIn, c.account, from); e != nil {
+		ways := *e
+		c.j.forget(kindSignIn, c.account, from, c.ev.Time)
+		c.apply(kindSignIn, to, func(e *entry) { *e = ways })
+	}
 }
 
 // forgetUser drops what is known of a user, who may come back with all of it,
@@ -81,6 +86,7 @@ func (c *call) forgetUser() {
 		}
 	}
 	c.j.forget(kindUser, c.account, name, c.ev.Time)
+	c.j.forget(kindSignIn, c.account, name, c.ev.Time)
 }
 
 func (c *call) createPolicy() {
@@ -195,12 +201,34 @@ func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
 	switch {
 	case len(held) > 0:
 		c.note("held by " + window.List(held, 5) + ", as far as was seen")
-		if len(held) > manyHolders && c.facts.Expands {
-			c.wide = true
+		if c.facts.Expands {
+			c.reached(held)
 		}
 	case e != nil && e.created && !e.used && c.facts.Known:
 		c.note("no attachment of the policy has been seen")
 	}
+}
+
+// reached notes what is known of those who hold a policy: whether they are
+// many, the members of groups counted, and whether one of them has keys and no
+// second factor.
+func (c *call) reached(held []string) {
+	who := map[string]bool{}
+	for _, w := range held {
+		kind, name, _ := strings.Cut(w, " ")
+		if c.bareUser == "" {
+			c.bareUser = c.exposed(kind, name)
+		}
+		e := c.j.get(kindGroup, c.account, name)
+		if kind != kindGroup || e == nil || len(e.links) == 0 {
+			who[w] = true
+			continue
+		}
+		for _, m := range e.links {
+			who[kindUser+" "+lastPart(m)] = true
+		}
+	}
+	c.wide = len(who) > manyHolders
 }
 
 // nobodyGains says whether it is certain that everybody who holds a policy may
@@ -350,6 +378,10 @@ func (c *call) attach() {
 		all := rampolicy.Merge(h.docs()...)
 		c.gain(doc, all, rampolicy.Merge(all, doc))
 	}
+	c.bareUser = c.exposed(kind, name)
+	if kind == kindRole && !c.facts.Self && c.mayAssume(name, doc) {
+		c.ownRole = name
+	}
 	c.apply(kind, name, func(e *entry) { e.attach(a) })
 	if !a.system {
 		c.apply(kindPolicy, a.name, func(e *entry) { e.used = true })
@@ -449,6 +481,7 @@ func (c *call) addUser() {
 			c.facts.Expands = true
 		}
 	}
+	c.bareUser = c.exposed(kindUser, user)
 	if user != "" && group != "" {
 		c.apply(kindGroup, group, func(e *entry) { e.link(event.ActorID(kindUser, c.account, user)) })
 		c.apply(kindUser, user, func(e *entry) { e.link(event.ActorID(kindGroup, c.account, group)) })
@@ -471,8 +504,10 @@ func (c *call) removeUser() {
 		c.facts.Sentence = en + " left group " + window.Show(group) + ", whose policies hold a Deny: " + denies(lost)
 		c.facts.Summary = "a Deny is no longer in force"
 	case !h.complete || len(h.missing) > 0:
-		c.facts.Known = len(h.parts) > 0
-		c.facts.Verdict = string(rampolicy.Unknown)
+		// What is not known is handled as expanding, but people leave groups
+		// all day.
+		c.facts.Known, c.facts.Expands = false, c.done
+		c.facts.Verdict, c.facts.Severity = string(rampolicy.Unknown), rampolicy.Low.String()
 		c.facts.Sentence += "; whether the group's policies hold a Deny is not known in full"
 	}
 	if user != "" && group != "" {
@@ -502,20 +537,7 @@ func (c *call) admits(old, doc *rampolicy.Document) bool {
 	default:
 		return false
 	}
-	named := func(d *rampolicy.Document) bool {
-		if d == nil {
-			return false
-		}
-		for _, s := range d.Statements {
-			for _, p := range s.Principals {
-				if !s.Deny && strings.EqualFold(rampolicy.CanonicalPrincipal(p), canonical) {
-					return true
-				}
-			}
-		}
-		return false
-	}
-	return named(doc) && !named(old)
+	return c.named(doc, canonical) && !c.named(old, canonical)
 }
 
 func (c *call) createRole() {

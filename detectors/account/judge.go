@@ -24,8 +24,11 @@ type call struct {
 	before  string // version of the policy that was in force; "" when not known
 	partly  bool   // what was there before is only partly known
 	wide    bool   // many principals hold what changed
-	result  *rampolicy.Result
-	power   *rampolicy.Power
+
+	bareUser string // one who gains, has keys and no second factor
+	ownRole  string // a role that gains and that the caller may assume
+	result   *rampolicy.Result
+	power    *rampolicy.Power
 
 	settings any // changed preferences, for the details
 	old, new *rampolicy.Document
@@ -91,7 +94,11 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 	case event.ActOSSBucketPolicy, event.ActOSSBucketPolicyDelete, event.ActKMSKeyPolicySet, event.ActKMSSecretPolicySet, event.ActSLSProjectPolicySet:
 		c.resourcePolicy()
 	case event.ActIAMUserCreate:
-		c.create(kindUser, c.name("UserName", "UserPrincipalName"))
+		c.newUser(c.name("UserName", "UserPrincipalName"))
+		return c.facts
+	case event.ActIAMAccessKeyCreate, event.ActIAMAccessKeyUpdate, event.ActIAMAccessKeyDelete, event.ActIAMAccessKeyPurge,
+		event.ActIAMMFABind, event.ActIAMMFAUnbind, event.ActIAMMFAVirtualDisable:
+		c.signIn()
 		return c.facts
 	case event.ActIAMUserUpdate:
 		c.renameUser()
@@ -497,21 +504,26 @@ func (c *call) finish() detectors.PolicyFacts {
 			f.Severity = words[min(max(i+step, 0), len(words)-1)]
 		}
 	}
-	if (f.Self || c.wide) && f.Expands {
-		severity(1)
+	var reasons []reason
+	if f.Expands {
+		if reasons = c.raised(); len(reasons) > 0 {
+			severity(1)
+		}
 	}
 	if c.scope != "" {
 		severity(-1)
+		reasons = append(reasons, reason{"one step less grave: it holds in one resource group alone", "严重程度下调一级:仅在单个资源组内生效"})
 		c.note("the grant is limited to resource group " + window.Show(c.scope))
 	}
 	f.Adds = c.adds(f.Expands && !f.Known)
 	if f.Staged {
-		f.Expands = false
+		f.Expands, reasons = false, nil
 		f.Severity = "info"
 	}
 	if !c.done {
 		f.Expands, f.DenyRemoved = false, false
 		c.note("the call was refused: nothing changed")
+		reasons = nil
 	}
 	if f.Severity == rampolicy.None.String() {
 		f.Severity = ""
@@ -550,6 +562,9 @@ func (c *call) finish() detectors.PolicyFacts {
 	f.Details["summary"] = f.Sentence
 	if c.scope != "" {
 		f.Details["resource_group"] = c.scope
+	}
+	if len(reasons) > 0 {
+		f.Details["reasons"] = generic(reasons)
 	}
 	if len(c.notes) > 0 {
 		f.Details["notes"] = generic(c.notes)

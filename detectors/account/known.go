@@ -27,6 +27,14 @@ type Known struct {
 	Policies    []KnownPolicy
 	Holders     []KnownHolder
 	Trust       map[string]string // role → trust policy
+	// Settings are the account's preferences and password policy, by the names
+	// of the parameters that set them. Nil when they were not read.
+	Settings map[string]string
+	// Scoped: what holds in resource groups alone is among the attachments.
+	Scoped bool
+	// Directory is the resource directory that the account manages, whole;
+	// nil when it was not read.
+	Directory *KnownDirectory
 	// Complete: nothing of its kind was left out for lack of permission or
 	// room.
 	Complete bool
@@ -46,6 +54,25 @@ type KnownHolder struct {
 	Name     string
 	Attached []Attachment
 	Links    []string // names of a group's users, of a user's groups
+	// Keys are a user's active AccessKeys, MFA a second factor. KeysKnown and
+	// MFAKnown say that they were read.
+	Keys                []string
+	MFA                 bool
+	KeysKnown, MFAKnown bool
+}
+
+// KnownDirectory is a resource directory.
+type KnownDirectory struct {
+	Root   string            // id of the root folder
+	Parent map[string]string // folder or account → the folder it lies in
+	Guards []KnownGuard
+}
+
+// KnownGuard is a control policy and the folders and accounts it is attached
+// to. An empty Text is not known.
+type KnownGuard struct {
+	ID, Text string
+	Targets  []string
 }
 
 // Wanted is a policy whose text a judgement lacked.
@@ -77,7 +104,7 @@ type offer struct {
 func (j *Judge) Offer(k *Known) {
 	j.in.mu.Lock()
 	defer j.in.mu.Unlock()
-	if len(k.Holders) > 0 || len(k.Trust) > 0 {
+	if len(k.Holders) > 0 || len(k.Trust) > 0 || k.Settings != nil {
 		j.in.offered = slices.DeleteFunc(j.in.offered, func(o offer) bool { return o.Account == k.Account && o.Until.Before(k.Until) })
 	}
 	j.in.offered = append(j.in.offered, offer{Known: k})
@@ -200,10 +227,10 @@ func (j *Judge) learn(k *Known) {
 			continue
 		}
 		update(h.Kind, k.Account, h.Name, false, func(e *entry) {
-			// What holds in resource groups is not in the listing.
+			// What holds in resource groups may not be in the listing.
 			var kept []attachment
 			for _, a := range e.attached {
-				if a.scope != "" {
+				if a.scope != "" && !k.Scoped {
 					kept = append(kept, a)
 				}
 			}
@@ -229,6 +256,30 @@ func (j *Judge) learn(k *Known) {
 			}
 		}
 	}
+	for _, h := range k.Holders {
+		if h.Kind != kindUser || !h.KeysKnown && !h.MFAKnown {
+			continue
+		}
+		update(kindSignIn, k.Account, h.Name, false, func(e *entry) {
+			if h.KeysKnown {
+				e.complete, e.links = true, nil
+				for _, id := range h.Keys {
+					if len(id) <= maxName {
+						e.link(id)
+					}
+				}
+			}
+			if h.MFAKnown {
+				e.mfaKnown(h.MFA)
+			}
+		})
+	}
+	if k.Settings != nil {
+		update(kindSettings, k.Account, "account", false, func(e *entry) { e.set(k.Settings) })
+	}
+	if k.Directory != nil {
+		j.learnDirectory(k, update)
+	}
 	roles := make([]string, 0, len(k.Trust))
 	for r := range k.Trust {
 		roles = append(roles, r)
@@ -238,5 +289,46 @@ func (j *Judge) learn(k *Known) {
 		if text := k.Trust[r]; len(text) <= rampolicy.MaxText {
 			update(kindRole, k.Account, r, false, func(e *entry) { e.trust = keep(text) })
 		}
+	}
+}
+
+// learnDirectory takes up where folders and accounts lie, and what control
+// policies are attached to them.
+func (j *Judge) learnDirectory(k *Known, update func(kind, account, name string, force bool, f func(*entry))) {
+	d := k.Directory
+	attached := map[string][]string{}
+	for _, g := range d.Guards {
+		if len(g.ID) > maxName {
+			continue
+		}
+		for _, t := range g.Targets {
+			attached[t] = append(attached[t], g.ID)
+		}
+		if g.Text != "" && len(g.Text) <= rampolicy.MaxText {
+			update(kindControl, k.Account, g.ID, false, func(e *entry) {
+				e.versions = nil
+				e.put("", g.Text)
+			})
+		}
+	}
+	targets := make([]string, 0, len(d.Parent)+1)
+	targets = append(targets, d.Root)
+	for t := range d.Parent {
+		targets = append(targets, t)
+	}
+	slices.Sort(targets)
+	for _, t := range targets {
+		if len(t) > maxName || len(d.Parent[t]) > maxName {
+			continue
+		}
+		update(kindTarget, k.Account, t, false, func(e *entry) {
+			e.complete, e.links, e.attached = true, nil, nil
+			if p := d.Parent[t]; p != "" {
+				e.links = []string{strings.Clone(p)}
+			}
+			for _, id := range attached[t] {
+				e.attach(attachment{name: strings.ToLower(id), shown: strings.Clone(id)})
+			}
+		})
 	}
 }

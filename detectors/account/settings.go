@@ -3,7 +3,6 @@ package account
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -316,11 +315,18 @@ func (c *call) preferences() {
 	}
 	f.Severity = severity.String()
 	c.settings = generic(changes)
-	c.apply(kindSettings, "account", func(e *entry) {
-		all := e.known()
-		maps.Copy(all, now)
-		if b, err := json.Marshal(all); err == nil && len(b) <= rampolicy.MaxText {
-			e.trust = keep(string(b))
+	c.apply(kindSettings, "account", func(e *entry) { e.set(now) })
+}
+
+// set keeps the values of settings that are known here.
+func (e *entry) set(values map[string]string) {
+	all := e.known()
+	for _, s := range settings {
+		if v, ok := values[s.name]; ok && len(v) <= maxSetting {
+			all[s.name] = v
 		}
-	})
+	}
+	if b, err := json.Marshal(all); err == nil && len(b) <= rampolicy.MaxText {
+		e.trust = keep(string(b))
+	}
 }

@@ -31,6 +31,7 @@ const (
 	kindSettings = "settings" // an account's preferences and password policy, as JSON in trust
 	kindResource = "resource" // a bucket, key, secret or log project: its policy in trust
 	kindTarget   = "target"   // a folder or account of the directory
+	kindSignIn   = "signin"   // the active AccessKeys of a user, in links, and the second factor
 )
 
 // The most parts of one entry; of longer lists the oldest parts go, and the

@@ -437,6 +437,12 @@ func newView(l lang, a *alert.Alert, seq int) *view {
 			if l == chinese && d.SummaryZH != "" {
 				d.Summary = d.SummaryZH
 			}
+			for _, r := range f.Reasons {
+				if l == chinese {
+					r.En = firstOf(r.Zh, r.En)
+				}
+				d.Notes = append(d.Notes, r.En)
+			}
 			v.News, v.Gone = findings(l, d.Findings), findings(l, d.Removed)
 		}
 	}

@@ -247,8 +247,12 @@ func rulesNotRun(in *In) []Rule {
 // that this package need not know who made it.
 type policyFacts struct {
 	policyDiff
-	Before string      `json:"before"`
-	Diff   *policyDiff `json:"diff"`
+	Before  string      `json:"before"`
+	Diff    *policyDiff `json:"diff"`
+	Reasons []struct {  // of a severity other than the diff's
+		En string `json:"en"`
+		Zh string `json:"zh"`
+	} `json:"reasons"`
 }
 
 // diff is the difference itself, with all that was noted.

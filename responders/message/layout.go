@@ -315,6 +315,17 @@ func (w *Words) Policy(details map[string]any) string {
 			lines = append(lines, "+ "+One(Detail(s, "setting")+": "+was+" → "+Detail(s, "now"), 160))
 		}
 	}
+	reasons, _ := facts["reasons"].([]any)
+	for i, x := range reasons {
+		r, _ := x.(map[string]any)
+		why := Detail(r, "en")
+		if cn := Detail(r, "zh"); zh && cn != "" {
+			why = cn
+		}
+		if why != "" && i < maxFindings && len(lines) > 0 {
+			lines = append(lines, "! "+One(why, 160))
+		}
+	}
 	if Detail(facts, "before") == "partly known" && len(lines) > 0 {
 		lines = append(lines, w.Partly)
 	}

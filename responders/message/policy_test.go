@@ -11,11 +11,11 @@ func TestPolicyLines(t *testing.T) {
 	finding := func(sentence string) any {
 		return map[string]any{"sentence": sentence, "sentence_zh": "某身份 " + sentence, "witness": map[string]any{"action": "ram:CreateUser", "resource": "acs:ram:*:1:user/x", "context": map[string]any{"k": "v"}}}
 	}
-	details := map[string]any{"policy": map[string]any{"before": "partly known", "diff": map[string]any{"findings": []any{
+	details := map[string]any{"policy": map[string]any{"before": "partly known", "reasons": []any{map[string]any{"en": "one step graver: no MFA", "zh": "上调一级:未绑定 MFA"}}, "diff": map[string]any{"findings": []any{
 		finding("User bob may now do ram:*"), finding("<!channel> *bold* " + strings.Repeat("x", 5000)), finding("c"), finding("d"), finding("e"), "no finding"}}}}
 	for lang, want := range map[Language][]string{
-		English: {"+ User bob may now do ram:*", "example: ram:CreateUser, acs:ram:*:1:user/x", "and 3 more", "only partly known"},
-		Chinese: {"+ 某身份 User bob", "示例:", "仅部分已知"},
+		English: {"+ User bob may now do ram:*", "example: ram:CreateUser, acs:ram:*:1:user/x", "and 3 more", "! one step graver: no MFA", "only partly known"},
+		Chinese: {"+ 某身份 User bob", "示例:", "! 上调一级:未绑定 MFA", "仅部分已知"},
 	} {
 		out := For(lang, nil).Policy(details)
 		for _, w := range want {

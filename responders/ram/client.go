@@ -35,7 +35,8 @@ type Config struct {
 	// "http://127.0.0.1:8080", for emulators and private gateways. Plain http
 	// is refused except to loopback.
 	Endpoint string
-	// Endpoints overrides single products: "ram", "ims", "sts", "actiontrail".
+	// Endpoints overrides single products: "ram", "ims", "sts", "actiontrail",
+	// "resourcemanager".
 	Endpoints map[string]string
 
 	// Credentials gives the responder's own credentials. It is asked before
@@ -80,7 +81,7 @@ type Config struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
-var products = []string{"ram", "ims", "sts", "actiontrail"}
+var products = []string{"ram", "ims", "sts", "actiontrail", "resourcemanager"}
 
 var regionOK = regexp.MustCompile(`^[a-z0-9-]+$`)
 
@@ -108,7 +109,7 @@ func (c *Config) endpoints() (map[string]endpoint, error) {
 		return nil, fmt.Errorf("region %q: want a region id such as cn-hangzhou", c.Region)
 	}
 	out := map[string]endpoint{
-		"ram": {"https", "ram.aliyuncs.com"}, "ims": {"https", "ims.aliyuncs.com"},
+		"ram": {"https", "ram.aliyuncs.com"}, "ims": {"https", "ims.aliyuncs.com"}, "resourcemanager": {"https", "resourcemanager.aliyuncs.com"},
 		"sts": {"https", "sts." + c.Region + ".aliyuncs.com"}, "actiontrail": {"https", "actiontrail." + c.Region + ".aliyuncs.com"},
 	}
 	for _, p := range products {
@@ -230,6 +231,7 @@ type worker struct {
 	ims   *imsClient
 	sts   *stsClient
 	trail *trailClient
+	dir   *dirClient
 	ex    map[string]*exchange
 	keys  keys
 }
@@ -243,8 +245,8 @@ func (w *worker) GetCredentials() (*credentials.Credentials, error) {
 func (w *worker) GetProviderName() string { return "" }
 
 func (c *Client) newWorker() (*worker, error) {
-	w := &worker{ram: &ramClient{}, ims: &imsClient{}, sts: &stsClient{}, trail: &trailClient{}, ex: map[string]*exchange{}}
-	for p, s := range map[string]*sdk.Client{"ram": &w.ram.Client, "ims": &w.ims.Client, "sts": &w.sts.Client, "actiontrail": &w.trail.Client} {
+	w := &worker{ram: &ramClient{}, ims: &imsClient{}, sts: &stsClient{}, trail: &trailClient{}, dir: &dirClient{}, ex: map[string]*exchange{}}
+	for p, s := range map[string]*sdk.Client{"ram": &w.ram.Client, "ims": &w.ims.Client, "sts": &w.sts.Client, "actiontrail": &w.trail.Client, "resourcemanager": &w.dir.Client} {
 		at := c.at[p]
 		ex := &exchange{base: c.base, host: at.host}
 		cfg := sdk.NewConfig()
@@ -283,7 +285,7 @@ type op struct {
 func (o op) String() string { return o.product + " " + o.action }
 
 func (o op) permission() string {
-	if o.product == "ims" {
+	if o.product == "ims" || o.action == "ListPolicyAttachments" { // of ResourceManager, with RAM's permission
 		return "ram:" + o.action
 	}
 	return o.product + ":" + o.action

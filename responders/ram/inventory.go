@@ -2,11 +2,15 @@ package ram
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/ram"
+
+	"github.com/trailwarden/trailwarden/responders"
 )
 
 // Inventory is what an account's identities may do, as RAM lists it. Nothing
@@ -16,11 +20,32 @@ type Inventory struct {
 	Policies []PolicyText
 	Holders  []Holder
 	Roles    []RoleTrust
+	// Settings are the account's security preference and password policy, by
+	// the names of the parameters that set them; a list is joined by commas.
+	Settings map[string]string
+	// Scoped says that Holders' attachments say in which resource group they
+	// hold, and that those of groups are among them.
+	Scoped bool
+	// Directory is the resource directory that the account manages, nil when
+	// it manages none or the directory could not be read whole.
+	Directory *Directory
 	// Missing says what could not be read, one entry for each kind of call;
 	// Partial that a list was longer than is read.
 	Missing []string
 	Partial bool
 }
+
+// Whole says that all attachments, groups and texts were read: what is not
+// here is not there. Settings, keys and the directory say it themselves.
+func (i *Inventory) Whole() bool {
+	return !i.Partial && !slices.ContainsFunc(i.Missing, func(m string) bool { return slices.Contains(attachmentReads, m) })
+}
+
+// attachmentReads are the calls without which attachments are not known in
+// full. That of resource groups is not among them: what holds in one is no
+// proof for the account.
+var attachmentReads = []string{"ram:ListPolicies", "ram:ListPolicyVersions", "ram:GetPolicyVersion", "ram:GetPolicy", "ram:ListGroups", "ram:ListUsersForGroup",
+	"ram:ListUsers", "ram:ListRoles", "ram:GetRole", "ram:ListPoliciesForUser", "ram:ListPoliciesForGroup", "ram:ListPoliciesForRole"}
 
 // PolicyText is one version of a policy. Versions never change.
 type PolicyText struct {
@@ -31,19 +56,41 @@ type PolicyText struct {
 	Default bool // the version in force
 }
 
-// Holder is a user, group or role with what is attached to it in the whole
-// account. What is attached in a resource group is not listed here.
+// Holder is a user, group or role with what is attached to it.
 type Holder struct {
 	Kind     string // user, group or role
 	Name     string
 	Attached []AttachedPolicy
 	Links    []string // of a group its users, of a user its groups
+	// Keys are a user's AccessKeys that are active, MFA whether it has a
+	// second factor. KeysKnown and MFAKnown say that they were read.
+	Keys                []string
+	MFA                 bool
+	KeysKnown, MFAKnown bool
 }
 
-// AttachedPolicy names a policy that somebody holds.
+// AttachedPolicy names a policy that somebody holds, in the whole account or
+// in a resource group alone.
 type AttachedPolicy struct {
 	System bool
 	Name   string
+	Group  string
+}
+
+// Directory is a resource directory: where its folders and accounts lie, and
+// its control policies.
+type Directory struct {
+	Root     string            // id of the root folder
+	Parent   map[string]string // folder or account → the folder it lies in
+	Policies []ControlPolicy
+}
+
+// ControlPolicy is a custom control policy and what it is attached to. Text is
+// empty when it could not be read.
+type ControlPolicy struct {
+	ID      string
+	Text    string
+	Targets []string
 }
 
 // RoleTrust is whom a role trusts.
@@ -53,10 +100,10 @@ type RoleTrust struct{ Role, Text string }
 // each kind.
 const maxInventory = 5000
 
-// Inventory reads an account's policies, attachments, groups and trust. It
-// changes nothing; it needs ram:List* and ram:Get*. A call that is refused is
-// noted in Missing and the rest is read; any other error ends it. Errors are
-// *Error.
+// Inventory reads an account's policies, attachments, groups, trust, keys,
+// second factors and settings, and the resource directory that it manages. It
+// changes nothing. A call that is refused is noted in Missing and the rest is
+// read; any other error ends it. Errors are *Error.
 func (c *Client) Inventory(ctx context.Context, account string) (Inventory, error) {
 	inv := Inventory{Account: account}
 	sc, err := c.in(ctx, account)
@@ -64,7 +111,7 @@ func (c *Client) Inventory(ctx context.Context, account string) (Inventory, erro
 		return inv, err
 	}
 	l := &lister{c: c, sc: sc, inv: &inv, refused: map[string]bool{}}
-	for _, f := range []func(context.Context) error{l.policies, l.groups, l.users, l.roles, l.systemPolicies} {
+	for _, f := range []func(context.Context) error{l.policies, l.groups, l.users, l.roles, l.scopes, l.systemPolicies, l.settings, l.directory} {
 		if err := f(ctx); err != nil {
 			return inv, err
 		}
@@ -99,21 +146,29 @@ type lister struct {
 	system  []string // system policies that somebody holds
 }
 
-// call makes one read. ok is false when it was refused or what it asks about
-// is gone meanwhile.
+// call makes one read of RAM. ok is false when it was refused or what it asks
+// about is gone meanwhile.
 func (l *lister) call(ctx context.Context, action string, f func(*worker) error) (ok bool, err error) {
-	if l.refused[action] {
+	return l.ask(ctx, op{product: "ram", action: action}, f)
+}
+
+// ask is call for any product.
+func (l *lister) ask(ctx context.Context, o op, f func(*worker) error) (ok bool, err error) {
+	if l.refused[o.String()] {
 		return false, nil
 	}
-	_, err = l.c.do(ctx, l.sc.as, op{product: "ram", action: action}, f)
+	_, err = l.c.do(ctx, l.sc.as, o, f)
 	switch {
 	case err == nil:
 		return true, nil
-	case absent(err, "User"), absent(err, "Role"), absent(err, "Group"), absent(err, "Policy"), absent(err, "Policy.Version"):
+	case absent(err, "User"), absent(err, "Role"), absent(err, "Group"), absent(err, "Policy"), absent(err, "Policy.Version"), absent(err, "User.MFADevice"),
+		strings.HasPrefix(code(err), "EntityNotExists."): // of ResourceManager
 		return false, nil
-	case Denied(err):
-		l.refused[action] = true
-		l.inv.Missing = append(l.inv.Missing, "ram:"+action)
+	case Denied(err), o.product == "resourcemanager" && !errors.Is(err, responders.ErrRetry) && ctx.Err() == nil:
+		// What the directory answers to those who do not manage it is not
+		// documented; whatever it is, the rest can be read without.
+		l.refused[o.String()] = true
+		l.inv.Missing = append(l.inv.Missing, o.permission())
 		return false, nil
 	}
 	return false, err
@@ -264,12 +319,18 @@ func (l *lister) holder(ctx context.Context, h Holder) error {
 	for _, p := range list {
 		a := AttachedPolicy{System: p.PolicyType == "System", Name: p.PolicyName}
 		h.Attached = append(h.Attached, a)
-		if a.System && !slices.Contains(l.system, a.Name) && len(l.system) < 500 {
-			l.system = append(l.system, a.Name)
-		}
+		l.hold(a)
 	}
 	l.inv.Holders = append(l.inv.Holders, h)
 	return nil
+}
+
+// hold notes that somebody holds a policy, whose text is wanted if it is the
+// vendor's.
+func (l *lister) hold(a AttachedPolicy) {
+	if a.System && !slices.Contains(l.system, a.Name) && len(l.system) < 500 {
+		l.system = append(l.system, a.Name)
+	}
 }
 
 func (l *lister) groups(ctx context.Context) error {
@@ -334,11 +395,46 @@ func (l *lister) users(ctx context.Context) error {
 		return err
 	}
 	for _, n := range names {
-		if err := l.holder(ctx, Holder{Kind: "user", Name: n, Links: of[n]}); err != nil {
+		h := Holder{Kind: "user", Name: n, Links: of[n]}
+		if err := l.signIn(ctx, &h); err != nil {
+			return err
+		}
+		if err := l.holder(ctx, h); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// signIn reads a user's keys and whether there is a second factor.
+func (l *lister) signIn(ctx context.Context, h *Holder) (err error) {
+	h.KeysKnown, err = l.call(ctx, "ListAccessKeys", func(w *worker) error {
+		r := ram.CreateListAccessKeysRequest()
+		r.UserName = h.Name
+		resp, err := w.ram.listAccessKeys(r)
+		if err != nil {
+			return err
+		}
+		for _, k := range resp.AccessKeys.AccessKey {
+			if k.Status == "Active" {
+				h.Keys = append(h.Keys, k.AccessKeyId)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	o := op{product: "ram", action: "GetUserMFAInfo"}
+	h.MFA, err = l.ask(ctx, o, func(w *worker) error {
+		r := ram.CreateGetUserMFAInfoRequest()
+		r.UserName = h.Name
+		_, err := w.ram.getUserMFAInfo(r)
+		return err
+	})
+	// That there is none is an error of the call's own.
+	h.MFAKnown = err == nil && !l.refused[o.String()]
+	return err
 }
 
 func (l *lister) roles(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/actiontrail"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/ims"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/ram"
+	"github.com/aliyun/alibaba-cloud-sdk-go/services/resourcemanager"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/sts"
 )
 
@@ -19,6 +20,7 @@ type (
 	imsClient   struct{ sdk.Client }
 	stsClient   struct{ sdk.Client }
 	trailClient struct{ sdk.Client }
+	dirClient   struct{ sdk.Client }
 )
 
 // params are a call's parameters by the names of the API. An empty value is not sent.
@@ -86,6 +88,10 @@ func (c *ramClient) getRole(q *ram.GetRoleRequest) (*ram.GetRoleResponse, error)
 
 func (c *ramClient) getUser(q *ram.GetUserRequest) (*ram.GetUserResponse, error) {
 	return send(&c.Client, q.RpcRequest, params{"UserName": q.UserName}, ram.CreateGetUserResponse())
+}
+
+func (c *ramClient) getUserMFAInfo(q *ram.GetUserMFAInfoRequest) (*ram.GetUserMFAInfoResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"UserName": q.UserName}, ram.CreateGetUserMFAInfoResponse())
 }
 
 func (c *ramClient) listAccessKeys(q *ram.ListAccessKeysRequest) (*ram.ListAccessKeysResponse, error) {
@@ -190,4 +196,32 @@ func (c *trailClient) startLogging(q *actiontrail.StartLoggingRequest) (*actiont
 
 func (c *trailClient) stopLogging(q *actiontrail.StopLoggingRequest) (*actiontrail.StopLoggingResponse, error) {
 	return send(&c.Client, q.RpcRequest, params{"Name": q.Name}, actiontrail.CreateStopLoggingResponse())
+}
+
+func (c *dirClient) getControlPolicy(q *resourcemanager.GetControlPolicyRequest) (*resourcemanager.GetControlPolicyResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"Language": q.Language, "PolicyId": q.PolicyId}, resourcemanager.CreateGetControlPolicyResponse())
+}
+
+func (c *dirClient) getResourceDirectory(q *resourcemanager.GetResourceDirectoryRequest) (*resourcemanager.GetResourceDirectoryResponse, error) {
+	return send(&c.Client, q.RpcRequest, nil, resourcemanager.CreateGetResourceDirectoryResponse())
+}
+
+func (c *dirClient) listAccountsForParent(q *resourcemanager.ListAccountsForParentRequest) (*resourcemanager.ListAccountsForParentResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"ParentFolderId": q.ParentFolderId, "QueryKeyword": q.QueryKeyword, "IncludeTags": string(q.IncludeTags), "PageNumber": string(q.PageNumber), "PageSize": string(q.PageSize)}, resourcemanager.CreateListAccountsForParentResponse())
+}
+
+func (c *dirClient) listControlPolicies(q *resourcemanager.ListControlPoliciesRequest) (*resourcemanager.ListControlPoliciesResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"PolicyType": q.PolicyType, "Language": q.Language, "PageNumber": string(q.PageNumber), "PageSize": string(q.PageSize)}, resourcemanager.CreateListControlPoliciesResponse())
+}
+
+func (c *dirClient) listFoldersForParent(q *resourcemanager.ListFoldersForParentRequest) (*resourcemanager.ListFoldersForParentResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"ParentFolderId": q.ParentFolderId, "QueryKeyword": q.QueryKeyword, "PageNumber": string(q.PageNumber), "PageSize": string(q.PageSize)}, resourcemanager.CreateListFoldersForParentResponse())
+}
+
+func (c *dirClient) listPolicyAttachments(q *resourcemanager.ListPolicyAttachmentsRequest) (*resourcemanager.ListPolicyAttachmentsResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"Language": q.Language, "ResourceGroupId": q.ResourceGroupId, "PolicyType": q.PolicyType, "PrincipalType": q.PrincipalType, "PolicyName": q.PolicyName, "PrincipalName": q.PrincipalName, "PageNumber": string(q.PageNumber), "PageSize": string(q.PageSize)}, resourcemanager.CreateListPolicyAttachmentsResponse())
+}
+
+func (c *dirClient) listTargetAttachmentsForControlPolicy(q *resourcemanager.ListTargetAttachmentsForControlPolicyRequest) (*resourcemanager.ListTargetAttachmentsForControlPolicyResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"PolicyId": q.PolicyId, "PageNumber": string(q.PageNumber), "PageSize": string(q.PageSize)}, resourcemanager.CreateListTargetAttachmentsForControlPolicyResponse())
 }

@@ -106,10 +106,20 @@ var actions = map[API]map[string]action{
 		"SetAccessKeyPolicy":    write(setAccessKeyPolicy, 20, onUser),
 		"GetSecurityPreference": read(getSecurityPreference, onAny("*")),
 		"SetSecurityPreference": write(setSecurityPreference, 20, onAny("*")),
+		"GetPasswordPolicy":     read(getPasswordPolicy, onAny("*")),
 
 		"ListAccessKeysInRecycleBin":     read(listAccessKeysInRecycleBin, onAny("user")),
 		"RestoreAccessKeyFromRecycleBin": write(restoreAccessKey, 20, onAny("user")),
 		"DeleteAccessKeyInRecycleBin":    write(purgeAccessKey, 20, onAny("user")),
+	},
+	ResourceManager: {
+		"GetResourceDirectory":                  read(getResourceDirectory, onDirectory),
+		"ListControlPolicies":                   read(listControlPolicies, onDirectory),
+		"GetControlPolicy":                      read(getControlPolicy, onDirectory),
+		"ListTargetAttachmentsForControlPolicy": read(listTargetAttachments, onDirectory),
+		"ListFoldersForParent":                  read(listFoldersForParent, onDirectory),
+		"ListAccountsForParent":                 read(listAccountsForParent, onDirectory),
+		"ListPolicyAttachments":                 read(listPolicyAttachments, onAny("*")),
 	},
 	STS: {
 		"AssumeRole":         {run: assumeRole, quota: 100, class: "sts", resource: func(c *call) string { return c.params["RoleArn"] }},

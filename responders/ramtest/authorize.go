@@ -201,7 +201,7 @@ func (c *call) authorize(do action) *apiError {
 		return nil
 	}
 	code := "ram" // Ims is authorised under the code of Ram
-	if c.api == STS || c.api == ActionTrail {
+	if c.api == STS || c.api == ActionTrail || c.api == ResourceManager && c.action != "ListPolicyAttachments" {
 		code = strings.ToLower(string(c.api))
 	}
 	act, resources := code+":"+c.action, []string{do.resource(c)}

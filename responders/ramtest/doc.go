@@ -3,6 +3,7 @@
 // the real RPC wire form: signatures, timestamps and nonces are verified,
 // temporary credentials are issued and checked, and the state of users, keys,
 // login profiles, groups, roles, policies and trails changes as the calls say.
+// Of ResourceManager (2020-03-31) the calls that list are there.
 // The real SDK is meant to be its only client. It serves tests, the demo and
 // anyone without a cloud account.
 //

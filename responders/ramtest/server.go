@@ -26,10 +26,14 @@ const (
 	IMS         API = "Ims"
 	STS         API = "Sts"
 	ActionTrail API = "Actiontrail"
+
+	// ResourceManager is emulated as far as it is read: the directory, its
+	// control policies, and attachments in resource groups.
+	ResourceManager API = "ResourceManager"
 )
 
 var versions = map[string]API{
-	"2015-05-01": RAM, "2019-08-15": IMS, "2015-04-01": STS, "2020-07-06": ActionTrail,
+	"2015-05-01": RAM, "2019-08-15": IMS, "2015-04-01": STS, "2020-07-06": ActionTrail, "2020-03-31": ResourceManager,
 }
 
 // Options configure a Server. The zero value has no accounts, verifies every

@@ -28,6 +28,11 @@ type account struct {
 	idps      map[string]*idp
 	bin       []*binned
 	pref      preference
+	grouped   []grouped
+	dir       *directory // of a management account
+	master    string     // of a member: its management account
+
+	passwordLength int
 
 	old      *account // state before the last change, while reads lag
 	oldReads int
@@ -238,7 +243,7 @@ func (s *Server) acct(id string) *account {
 		a = &account{
 			id: id, root: map[string]*key{}, users: map[string]*user{}, groups: map[string]*group{}, roles: map[string]*role{},
 			policies: map[string]*policy{}, trails: map[string]*trail{}, idps: map[string]*idp{},
-			pref: preference{allowMFA: true, mfaOperation: "independent", hours: 6},
+			pref: preference{allowMFA: true, mfaOperation: "independent", hours: 6}, passwordLength: 12,
 		}
 		names := slices.Sorted(maps.Keys(systemPolicies))
 		for _, n := range names {

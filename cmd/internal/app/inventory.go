@@ -141,7 +141,10 @@ func (r *inventoryReader) readAll(ctx context.Context) {
 		k := known(&inv)
 		k.From, k.Until = from, r.now().Add(slackOfClocks)
 		r.judges.offer(k)
-		attrs := []any{"account", id, "policies", len(inv.Policies), "holders", len(inv.Holders), "roles", len(inv.Roles)}
+		attrs := []any{"account", id, "policies", len(inv.Policies), "holders", len(inv.Holders), "roles", len(inv.Roles), "settings", len(inv.Settings)}
+		if d := inv.Directory; d != nil {
+			attrs = append(attrs, "control_policies", len(d.Policies), "directory_entries", len(d.Parent)+1)
+		}
 		if len(inv.Missing) > 0 || inv.Partial {
 			r.log.Warn("permissions were read in part; what is missing is judged as not known", append(attrs, "refused", inv.Missing, "cut", inv.Partial)...)
 		} else {
@@ -180,14 +183,20 @@ func (r *inventoryReader) readWanted(ctx context.Context) {
 
 // known puts an inventory into the judge's words.
 func known(inv *ram.Inventory) *account.Known {
-	k := &account.Known{Account: inv.Account, Trust: map[string]string{}, Complete: !inv.Partial && len(inv.Missing) == 0}
+	k := &account.Known{Account: inv.Account, Trust: map[string]string{}, Settings: inv.Settings, Scoped: inv.Scoped, Complete: inv.Whole()}
+	if d := inv.Directory; d != nil {
+		k.Directory = &account.KnownDirectory{Root: d.Root, Parent: d.Parent}
+		for _, p := range d.Policies {
+			k.Directory.Guards = append(k.Directory.Guards, account.KnownGuard{ID: p.ID, Text: p.Text, Targets: p.Targets})
+		}
+	}
 	for _, p := range inv.Policies {
 		k.Policies = append(k.Policies, account.KnownPolicy{System: p.System, Name: p.Name, Version: p.Version, Text: p.Text, InForce: p.Default})
 	}
 	for _, h := range inv.Holders {
-		x := account.KnownHolder{Kind: h.Kind, Name: h.Name, Links: h.Links}
+		x := account.KnownHolder{Kind: h.Kind, Name: h.Name, Links: h.Links, Keys: h.Keys, KeysKnown: h.KeysKnown, MFA: h.MFA, MFAKnown: h.MFAKnown}
 		for _, a := range h.Attached {
-			x.Attached = append(x.Attached, account.Attachment{System: a.System, Policy: a.Name})
+			x.Attached = append(x.Attached, account.Attachment{System: a.System, Policy: a.Name, ResourceGroup: a.Group})
 		}
 		k.Holders = append(k.Holders, x)
 	}
