@@ -235,9 +235,11 @@ func globCells(globs []glob, actions bool, limit int, work *budget) (out []cell,
 	s.every = s.slab.set()
 	order := make([]int, 0, len(globs))
 	for i := range globs {
-		if globs[i].form == formAll {
+		switch globs[i].form {
+		case formAll:
 			s.every.set(i)
-		} else {
+		case formNone:
+		default:
 			order = append(order, i)
 		}
 	}

@@ -57,6 +57,7 @@ type analysis struct {
 	sets    setIndex               // sets of statements, numbering outcomes
 	memo    []*outcome
 	slab    slab // of sets of statements
+	holes   bool // placeholders may stand for anything
 	work    *budget
 	found   bool   // something expands
 	unknown string // why the analysis could not be finished
@@ -69,6 +70,7 @@ type dimension struct {
 	patterns []pattern
 	globs    []glob   // patterns, made ready
 	several  []int    // the patterns that match more than one text
+	free     []int    // the patterns with placeholders, in an analysis of holes
 	users    []bitset // by pattern: the statements that have it
 	ready    bool
 	stuck    bool // the cells are more than can be worked out
@@ -103,6 +105,40 @@ func analyses(old, new *Document, kind Kind) []*analysis {
 		out = append(out, newAnalysis(old, new, kind, read, out))
 	}
 	return out
+}
+
+// newHoles is newAnalysis where a pattern or condition with a placeholder may
+// match or not, whatever else does: the same one alike in both documents.
+func newHoles(old, new *Document, kind Kind, read Reading) *analysis {
+	a := newAnalysis(old, new, kind, read, nil)
+	a.holes = true
+	for _, d := range a.dims {
+		for i := range d.globs {
+			if strings.Contains(d.patterns[i].glob, "${") {
+				d.globs[i] = glob{form: formNone}
+				d.free = append(d.free, i)
+			}
+		}
+	}
+	return a
+}
+
+// maxFree bounds the placeholders that are tried both ways.
+const maxFree = 6
+
+// split tries the patterns with placeholders both ways in every cell.
+func (d *dimension) split(work *budget) bool {
+	if len(d.free) > maxFree || !work.spend(len(d.cells)<<len(d.free)) {
+		return false
+	}
+	for _, p := range d.free {
+		for _, c := range slices.Clone(d.cells) {
+			m := slices.Clone(c.match)
+			m.set(p)
+			d.cells = append(d.cells, cell{match: m, witness: c.witness})
+		}
+	}
+	return true
 }
 
 // newAnalysis reads two documents. What is the same as in one of others, of
@@ -252,8 +288,8 @@ func (a *analysis) prepare() bool {
 		if !d.ready {
 			d.ready = true
 			cells, ok := globCells(d.globs, dim == dimAction, maxStates, a.work)
-			if d.stuck = !ok; ok {
-				d.cells = cells
+			d.cells = cells
+			if d.stuck = !ok || !d.split(a.work); !d.stuck {
 				a.classify(dim)
 			}
 		}
@@ -429,7 +465,7 @@ func (a *analysis) allows(match bitset, q *Request, isNew bool) bool {
 			return
 		}
 		for j := range s.Conditions {
-			if !s.Conditions[j].holds(q, a.read) {
+			if !a.holds(&s.Conditions[j], q) {
 				return
 			}
 		}
@@ -440,6 +476,16 @@ func (a *analysis) allows(match bitset, q *Request, isNew bool) bool {
 		}
 	})
 	return allow && !deny
+}
+
+// opaque says whether a condition is tried both ways.
+func (a *analysis) opaque(c *Condition) bool { return c.opaque() || a.holes && c.templated() }
+
+func (a *analysis) holds(c *Condition, q *Request) bool {
+	if a.opaque(c) {
+		return q.Assumed[c.id()]
+	}
+	return c.holds(q, a.read)
 }
 
 // alwaysThere are keys that every request has. Only what cannot be otherwise
@@ -463,7 +509,7 @@ func (a *analysis) contexts(match bitset, fixed map[string]string, try func(*Req
 	match.each(func(i int) {
 		for j := range a.stmts[i].Conditions {
 			c := &a.stmts[i].Conditions[j]
-			if c.opaque() {
+			if a.opaque(c) {
 				if t := c.id(); !slices.Contains(opaque, t) {
 					opaque = append(opaque, t)
 				}
@@ -541,7 +587,7 @@ func (a *analysis) axis(key string, conds []*Condition) (axis, bool) {
 		var all []*Condition
 		for i := range a.stmts {
 			for j := range a.stmts[i].Conditions {
-				if c := &a.stmts[i].Conditions[j]; !c.opaque() && strings.EqualFold(c.Key, key) {
+				if c := &a.stmts[i].Conditions[j]; !a.opaque(c) && strings.EqualFold(c.Key, key) {
 					all = append(all, c)
 				}
 			}

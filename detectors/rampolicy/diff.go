@@ -358,16 +358,26 @@ func doubtful(old, new *Document, kind Kind) bool {
 	if (old.Doubtful || new.Doubtful || old.doubtfulAs(kind) != "" || new.doubtfulAs(kind) != "") && !same(old, new) {
 		return true
 	}
-	// Nothing expands where no statement can make it so, and where the most
-	// that new can allow is in the least that old did.
-	return (old.Templated || new.Templated) && newAnalysis(old, new, kind, Reading{}, nil).anySuspect() && mayExpand(old.bounds(false), new.bounds(true), kind)
+	// Two ways to prove that nothing does, whatever is put in: the most that
+	// new can allow is in the least that old did; or it is whether or not the
+	// patterns with placeholders match.
+	return (old.Templated || new.Templated) && newAnalysis(old, new, kind, Reading{}, nil).anySuspect() &&
+		mayExpand(analyses(old.bounds(false), new.bounds(true), kind)) && mayExpand(withHoles(old, new, kind))
 }
 
-// mayExpand says whether new allows something that old does not, or whether
+func withHoles(old, new *Document, kind Kind) []*analysis {
+	var out []*analysis
+	for _, read := range readings(old, new) {
+		out = append(out, newHoles(old, new, kind, read))
+	}
+	return out
+}
+
+// mayExpand says whether something expands in one of the readings, or whether
 // that could not be found out: a verdict without words.
-func mayExpand(old, new *Document, kind Kind) bool {
+func mayExpand(readings []*analysis) bool {
 	work := &budget{left: maxWork}
-	for _, a := range analyses(old, new, kind) {
+	for _, a := range readings {
 		a.work = work
 		if a.search(true); a.found || a.unknown != "" {
 			return true
@@ -525,6 +535,7 @@ func (a *analysis) why(c combo) (cause string, reasons, before []int) {
 			short = append(short, i)
 		}
 	})
+	reasons = a.otherReasons(c, reasons)
 	switch {
 	case len(denies) > 0 && allowed:
 		return causeDeny, reasons, denies
@@ -532,6 +543,33 @@ func (a *analysis) why(c combo) (cause string, reasons, before []int) {
 		return causeCondition, reasons, short
 	}
 	return causeAllow, reasons, denies
+}
+
+// otherReasons adds the statements that newly allow what a combination is
+// about in other contexts than the one that was found: either of two conditions
+// may be enough.
+func (a *analysis) otherReasons(c combo, reasons []int) []int {
+	c.match.each(func(i int) {
+		s := &a.stmts[i]
+		if !s.isNew || s.Deny || len(s.Conditions) == 0 || slices.Contains(reasons, i) {
+			return
+		}
+		found := false
+		a.contexts(c.match, nil, func(q *Request) bool {
+			for j := range s.Conditions {
+				if !s.Conditions[j].holds(q, a.read) {
+					return false
+				}
+			}
+			found = a.allows(c.match, q, true) && !a.allows(c.match, q, false)
+			return found
+		})
+		if found {
+			reasons = append(reasons, i)
+		}
+	})
+	slices.Sort(reasons)
+	return reasons
 }
 
 // Explain tells what a document allows by itself: a diff against nothing.

@@ -45,6 +45,7 @@ const (
 	formPrefix         // all that begins with the lead
 	formAll            // every text
 	formOther
+	formNone // no text: what it matches is tried both ways (analysis.holes)
 )
 
 // glob is a pattern made ready to be matched and split.
@@ -89,6 +90,8 @@ func (g *glob) match(text string) bool {
 		return strings.HasPrefix(text, g.lead)
 	case formAll:
 		return true
+	case formNone:
+		return false
 	}
 	return strings.HasPrefix(text, g.lead) && matchTokens(g.toks, text)
 }

@@ -215,15 +215,15 @@ var (
 )
 
 // sentence tells the finding: who may now do what on what, when, and why.
-func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, examples, conditionsZH []string) {
+func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, examples, conditionsZH, principalsZH []string) {
 	acts := regions[dimAction].words()
-	what, whatZH := listOf(acts, 5), listZH(acts, 5)
-	res, resZH := listOf(f.Resources, 3), listZH(f.Resources, 3)
+	what, whatZH := listOf(acts, 5), listZH(regions[dimAction].wordsZH(), 5)
+	res, resZH := listOf(f.Resources, 3), listZH(regions[dimResource].wordsZH(), 3)
 	if rest := regions[dimAction].rest; t.everything(regions) && len(regions[dimAction].names) == 0 && (rest == "*" || strings.HasPrefix(rest, "* (")) ||
 		t.everything(regions) && regions[dimAction].all {
 		what, whatZH = "everything (* on *: administrator)", "所有操作(* 对 *,等同管理员)"
 	} else if after, ok := strings.CutPrefix(rest, "* except "); ok {
-		what, whatZH = "everything except "+after, "除 "+after+" 以外的所有操作"
+		what, whatZH = "everything except "+after, "除 "+regions[dimAction].exceptZH+" 以外的所有操作"+regions[dimAction].beforeZH
 		if names := regions[dimAction].names; len(names) > 0 {
 			what += ", also " + listOf(names, 5)
 			whatZH += ",以及 " + listZH(names, 5)
@@ -253,7 +253,7 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, exa
 	}
 	who, whoZH := t.opts.Who, t.opts.WhoZH
 	if len(f.Principals) > 0 {
-		who, whoZH = listOf(f.Principals, 4), listZH(f.Principals, 4)
+		who, whoZH = listOf(f.Principals, 4), listZH(principalsZH, 4)
 	}
 	now, nowZH := "may now", "现可"
 	if t.opts.removed {
@@ -310,30 +310,39 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, exa
 
 // because names the statement behind the finding.
 func (t *teller) because(g *group, f *Finding) (en, zh string) {
-	number := func(list []int) string {
+	// "statement 1", "statements 1 and 3"; s is the ending of a verb.
+	number := func(list []int) (en, zh, s string) {
 		var out []string
 		for _, i := range list {
 			if n := t.a.stmts[i].Index; n > 0 && !slices.Contains(out, itoa(n)) {
 				out = append(out, itoa(n))
 			}
 		}
-		return listOf(out, 3)
+		switch len(out) {
+		case 0:
+			return "", "", ""
+		case 1:
+			return "statement " + out[0], "第 " + out[0] + " 条", "s"
+		}
+		return "statements " + listOf(out, 3), "第 " + listZH(out, 3) + " 条", ""
 	}
 	switch g.cause {
 	case causeDeny:
-		n := number(g.before)
+		n, cn, s := number(g.before)
+		is := map[string]string{"s": "is", "": "are"}[s]
 		if !t.new.HasDeny() {
-			return "the Deny of old statement " + n + " is gone", "旧策略第 " + n + " 条 Deny 已移除"
+			return "the Deny of old " + n + " " + is + " gone", "旧策略" + cn + " Deny 已移除"
 		}
 		if last := t.lostLast(g, f); last != "" {
-			return "the Deny of old statement " + n + " lost " + last + ", the last entry of the Deny list", "旧策略第 " + n + " 条 Deny 列表移除了最后一项 " + last
+			return "the Deny of old " + n + " lost " + last + ", the last entry of the Deny list", "旧策略" + cn + " Deny 列表移除了最后一项 " + last
 		}
-		return "the Deny of old statement " + n + " no longer covers it", "旧策略第 " + n + " 条 Deny 不再覆盖"
+		return "the Deny of old " + n + " no longer cover" + s + " it", "旧策略" + cn + " Deny 不再覆盖"
 	case causeCondition:
-		return "the conditions of old statement " + number(g.before) + " no longer apply", "旧策略第 " + number(g.before) + " 条的条件不再适用"
+		n, cn, _ := number(g.before)
+		return "the conditions of old " + n + " no longer apply", "旧策略" + cn + "的条件不再适用"
 	}
-	if n := number(g.reasons); n != "" {
-		return "statement " + n + " allows it", "第 " + n + " 条语句允许"
+	if n, cn, s := number(g.reasons); n != "" {
+		return n + " allow" + s + " it", cn + "语句允许"
 	}
 	return "", ""
 }

@@ -56,6 +56,13 @@ func (b bitset) take(o bitset) {
 	}
 }
 
+// keep removes all that o does not have.
+func (b bitset) keep(o bitset) {
+	for i := range b {
+		b[i] &= o[i]
+	}
+}
+
 func (b bitset) or(o bitset) bitset {
 	out := make(bitset, len(b))
 	for i := range b {
@@ -69,14 +76,20 @@ type region struct {
 	cells bitset
 	names []string // patterns of the documents that lie inside whole
 	rest  string   // what is left, in words; "" when nothing is
-	all   bool     // every text there can be
-	whole bool     // names and rest say exactly what the cells are
+
+	namesZH []string
+	restZH  string
+	// What rest leaves out, and what of it was there before.
+	exceptZH, beforeZH string
+
+	all   bool // every text there can be
+	whole bool // names and rest say exactly what the cells are
 }
 
 // name puts cells into words, with the patterns of the documents. Patterns of
 // prefer come first. allowed says, for cells outside, that new allows them, so
 // that they were allowed before; render writes a pattern.
-func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell int) bool, render func(string) string) region {
+func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell int) bool, render func(string) (en, zh string)) region {
 	r := region{cells: cells, whole: true, all: cells.count() == len(a.dims[dim].cells)}
 	total := newBitset(len(a.dims[dim].cells))
 	for n := range a.dims[dim].cells {
@@ -119,7 +132,8 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 	}
 	slices.SortFunc(full, func(x, y *cand) int { return cmp.Compare(x.pat, y.pat) })
 	for _, c := range full {
-		r.names = append(r.names, render(a.dims[dim].patterns[c.pat].text))
+		en, zh := render(a.dims[dim].patterns[c.pat].text)
+		r.names, r.namesZH = append(r.names, en), append(r.namesZH, zh)
 	}
 	if left.empty() {
 		return r
@@ -134,7 +148,7 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 			around, box, n = a.dims[dim].patterns[c.pat].text, c.cells, c.n
 		}
 	}
-	var except, before []string
+	var except, exceptZH, before, beforeZH []string
 	excluded := newBitset(len(a.dims[dim].cells))
 	var outside []*cand
 	for _, c := range widest(func(c *cand) bool { return c.cells.within(box) && !c.cells.meets(cells) }) {
@@ -147,22 +161,25 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 	for _, c := range outside {
 		any := false
 		c.cells.each(func(n int) { any = any || allowed(n) })
-		if text := render(a.dims[dim].patterns[c.pat].text); any {
-			before = append(before, text)
+		if en, zh := render(a.dims[dim].patterns[c.pat].text); any {
+			before, beforeZH = append(before, en), append(beforeZH, zh)
 		} else {
-			except = append(except, text)
+			except, exceptZH = append(except, en), append(exceptZH, zh)
 		}
 	}
 	r.whole = box.minus(excluded).minus(cells).empty()
-	r.rest = render(around)
-	if !r.whole {
-		r.rest = "a part of " + r.rest
+	if r.rest, r.restZH = render(around); !r.whole {
+		r.rest, r.restZH = "a part of "+r.rest, r.restZH+" 的一部分"
 	}
 	if len(except) > 0 {
 		r.rest += " except " + listOf(except, 6)
+		r.exceptZH = listZH(exceptZH, 6)
+		r.restZH += "(除 " + r.exceptZH + " 外)"
 	}
 	if len(before) > 0 {
 		r.rest += " (before: " + listOf(before, 6) + ")"
+		r.beforeZH = "(此前:" + listZH(beforeZH, 6) + ")"
+		r.restZH += r.beforeZH
 	}
 	return r
 }
@@ -172,6 +189,14 @@ func (r *region) words() []string {
 	out := slices.Clone(r.names)
 	if r.rest != "" {
 		out = append(out, r.rest)
+	}
+	return out
+}
+
+func (r *region) wordsZH() []string {
+	out := slices.Clone(r.namesZH)
+	if r.restZH != "" {
+		out = append(out, r.restZH)
 	}
 	return out
 }

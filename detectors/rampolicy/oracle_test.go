@@ -348,6 +348,77 @@ func TestPropMonotone(t *testing.T) {
 	})
 }
 
+// TestPropHoles: what is not said to expand does not, whatever is put in place
+// of placeholders; and taking something away from a document with placeholders
+// is seen to take it away.
+func TestPropHoles(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		dig := func(d oDoc) oDoc {
+			out := make(oDoc, len(d))
+			for i, s := range d {
+				s.act, s.res = slices.Clone(s.act), slices.Clone(s.res)
+				for _, list := range [][]string{s.act, s.res} {
+					for j := range list {
+						switch rapid.IntRange(0, 5).Draw(t, "hole") {
+						case 0:
+							list[j] += "${x}"
+						case 1:
+							list[j] = "${y}" + list[j]
+						}
+					}
+				}
+				out[i] = s
+			}
+			return out
+		}
+		d := dig(genDoc(t))
+		e := slices.Clone(d)
+		switch rapid.IntRange(0, 3).Draw(t, "edit") {
+		case 0:
+			e = dig(genDoc(t))
+		case 1:
+			e = append(e, dig(genDoc(t))...)
+		case 2:
+			if len(e) > 0 {
+				e = e[1:]
+			}
+		}
+		r := Diff(mustParse(t, d.json()), mustParse(t, e.json()), Options{})
+		if v := Compare(mustParse(t, d.json()), mustParse(t, e.json()), Identity); v != r.Verdict {
+			t.Fatalf("Diff says %s, Compare %s", r.Verdict, v)
+		}
+		onlyAllows := !slices.ContainsFunc(d, func(s oStmt) bool { return s.deny })
+		if len(e) < len(d) && onlyAllows && r.Verdict != Contracts && r.Verdict != Equivalent {
+			t.Fatalf("taking a statement away: %s\n%s\n%s", r.Verdict, d.json(), e.json())
+		}
+		if r.Verdict != Contracts && r.Verdict != Equivalent {
+			return
+		}
+		for _, x := range []string{"", "a", "*", "b?"} {
+			for _, y := range []string{"", "b", "*"} {
+				in := func(d oDoc) oDoc {
+					out := make(oDoc, len(d))
+					for i, s := range d {
+						for _, list := range []*[]string{&s.act, &s.res} {
+							*list = slices.Clone(*list)
+							for j := range *list {
+								(*list)[j] = strings.NewReplacer("${x}", x, "${y}", y).Replace((*list)[j])
+							}
+						}
+						out[i] = s
+					}
+					return out
+				}
+				for _, absent := range []bool{false, true} {
+					if q, yes := newer(in(d), in(e), absent); yes {
+						t.Fatalf("%s with x = %q, y = %q: %s\n%s\n%s", r.Verdict, x, y, q, d.json(), e.json())
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestPropMatch compares the matcher with the oracle's, and the cells with
 // both: every text lies in the cell that the patterns say.
 func TestPropMatch(t *testing.T) {

@@ -342,7 +342,12 @@ func (s *Statement) templated() bool {
 	has := func(v string) bool { return strings.Contains(v, "${") }
 	return slices.ContainsFunc(s.Actions, has) || slices.ContainsFunc(s.Resources, has) ||
 		slices.ContainsFunc(s.Principals, func(p Principal) bool { return has(p.Value) }) ||
-		slices.ContainsFunc(s.Conditions, func(c Condition) bool { return has(c.Key) || slices.ContainsFunc(c.Values, has) })
+		slices.ContainsFunc(s.Conditions, func(c Condition) bool { return c.templated() })
+}
+
+func (c *Condition) templated() bool {
+	has := func(v string) bool { return strings.Contains(v, "${") }
+	return has(c.Key) || slices.ContainsFunc(c.Values, has)
 }
 
 // scalar returns a string, number or truth value as text.

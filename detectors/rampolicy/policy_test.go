@@ -172,6 +172,59 @@ func TestWorstReadingCounts(t *testing.T) {
 	}
 }
 
+// TestSentences: a sentence says what is demanded, no more and no less, and
+// says it in Chinese in Chinese.
+func TestSentences(t *testing.T) {
+	cond := func(s string) string { return `,"Condition":{` + s + `}` }
+	mfa, ip := `"Bool":{"acs:MFAPresent":"true"}`, `"IpAddress":{"acs:SourceIp":["10.0.0.0/8"]}`
+	ecs := func(c string) string { return `{"Effect":"Allow","Action":"ecs:Start*","Resource":"*"` + c + `}` }
+	for name, c := range map[string]struct {
+		old, new string
+		en, zh   []string
+		not      []string
+	}{
+		"one statement without conditions is enough": {``, ecs("") + "," + ecs(cond(mfa)), []string{" on *, because statements 1 and 2 allow it"}, []string{",因为第 1、2 条语句允许"}, []string{"only when", "仅当"}},
+		"either of two conditions is enough": {``, ecs(cond(mfa)) + "," + ecs(cond(ip)),
+			[]string{"only when acs:MFAPresent is true, or when acs:SourceIp is in 10.0.0.0/8"}, []string{"仅限:当 acs:MFAPresent 为 true,或 当 acs:SourceIp 属于 10.0.0.0/8"}, nil},
+		"both conditions of one statement are needed": {``, ecs(cond(mfa + "," + ip)),
+			[]string{"only when acs:MFAPresent is true; only when acs:SourceIp is in 10.0.0.0/8"}, []string{"仅当 acs:MFAPresent 为 true;仅当 acs:SourceIp 属于 10.0.0.0/8"}, nil},
+		"two conditions of one key": {``, ecs(cond(ip + `,"NotIpAddress":{"acs:SourceIp":"10.9.0.0/16"}`)),
+			[]string{"is in 10.0.0.0/8", "is not in 10.9.0.0/16"}, []string{"属于 10.0.0.0/8", "不属于 10.9.0.0/16"}, nil},
+		"a Deny that still stands": {``, ecs("") + `,{"Effect":"Deny","Action":"ecs:*","Resource":"*"` + cond(`"Bool":{"acs:SecureTransport":"false"}`) + `}`,
+			[]string{"not when acs:SecureTransport is false"}, []string{"当 acs:SecureTransport 为 false 时除外"}, nil},
+		"the condition was that there is no MFA": {ecs(cond(`"Bool":{"acs:MFAPresent":"false"}`)), ecs(""), []string{"condition acs:MFAPresent removed (was acs:MFAPresent is false)"}, []string{"已移除"}, []string{"MFA no longer required"}},
+		"exceptions":                             {ecs(""), `{"Effect":"Allow","NotAction":["ram:*","sts:*"],"Resource":"*"}`, []string{"everything except ram:* and sts:* (before: ecs:Start*)"}, []string{"除 ram:*、sts:* 以外的所有操作(此前:ecs:Start*)"}, nil},
+		"part of the resources":                  {`{"Effect":"Allow","Action":"oss:PutObject","Resource":"acs:oss:*:*:a/*"}`, `{"Effect":"Allow","Action":"oss:PutObject","Resource":"*"}`, []string{"on * (before: acs:oss:*:*:a/*)"}, []string{"对 *(此前:acs:oss:*:*:a/*)"}, nil},
+	} {
+		r := Diff(parse(t, stmt(c.old)), parse(t, stmt(c.new)), Options{})
+		var en, zh string
+		for _, f := range r.Findings {
+			en, zh = en+f.Sentence+"\n", zh+f.SentenceZH+"\n"
+		}
+		for _, w := range c.en {
+			if !strings.Contains(en, w) {
+				t.Errorf("%s: no %q in\n%s", name, w, en)
+			}
+		}
+		for _, w := range c.zh {
+			if !strings.Contains(zh, w) {
+				t.Errorf("%s: no %q in\n%s", name, w, zh)
+			}
+		}
+		for _, w := range c.not {
+			if strings.Contains(en+zh, w) {
+				t.Errorf("%s: %q in\n%s%s", name, w, en, zh)
+			}
+		}
+		// What is English belongs to the documents' language.
+		for _, w := range []string{" is ", " and ", " or ", "before", "except", "when", "more", "part of"} {
+			if strings.Contains(zh, w) {
+				t.Errorf("%s: %q in\n%s", name, w, zh)
+			}
+		}
+	}
+}
+
 func TestMergedDocumentsCoverEachOther(t *testing.T) {
 	read, all := parse(t, stmt(ecsRead)), parse(t, stmt(`{"Effect":"Allow","Action":"ecs:*","Resource":"*"}`))
 	deny := parse(t, stmt(`{"Effect":"Deny","Action":"ecs:RunCommand","Resource":"*"}`))

@@ -135,7 +135,7 @@ func (t *teller) finding(g *group) Finding {
 		for _, s := range source {
 			prefer = append(prefer, a.stmts[s].pats[dim]...)
 		}
-		render := func(text string) string { return text }
+		render := func(text string) (en, zh string) { return text, text }
 		if dim == dimPrincipal {
 			render = t.principalWords
 		}
@@ -150,8 +150,9 @@ func (t *teller) finding(g *group) Finding {
 	if t.opts.Kind == Trust {
 		f.Resources = []string{}
 	}
+	var principalsZH []string
 	if t.opts.Kind == Trust || t.opts.Kind == Resource {
-		f.Principals = t.principals(&regions[dimPrincipal])
+		f.Principals, principalsZH = t.principals(&regions[dimPrincipal])
 	}
 	var conditionsZH []string
 	f.Conditions, conditionsZH = t.conditions(g)
@@ -160,7 +161,7 @@ func (t *teller) finding(g *group) Finding {
 	if !t.opts.removed {
 		f.Severity = t.severity(&f, g, &regions, acts)
 	}
-	t.sentence(&f, g, &regions, examples, conditionsZH)
+	t.sentence(&f, g, &regions, examples, conditionsZH, principalsZH)
 	return f
 }
 
@@ -369,43 +370,74 @@ func verbOf(action string) string {
 	return action
 }
 
-// principals puts principals into words.
-func (t *teller) principals(r *region) []string {
+// principals puts principals into words, in both languages.
+func (t *teller) principals(r *region) (en, zh []string) {
 	if r.all && len(r.names) == 0 {
-		return []string{"everybody"}
+		return []string{"everybody"}, []string{"所有人"}
 	}
-	return r.words()
+	return r.words(), r.wordsZH()
 }
 
-func (t *teller) principalWords(v string) string {
+func (t *teller) principalWords(v string) (en, zh string) {
 	if v == "*" {
 		if t.opts.Kind == Trust {
-			return "any Alibaba Cloud account"
+			return "any Alibaba Cloud account", "任意阿里云账号"
 		}
-		return "anybody, also anonymous"
+		return "anybody, also anonymous", "任何人(包括匿名访问)"
 	}
 	if account, name, ok := ramARN(v); ok && name == "root" {
 		if strings.Trim(account, "*") == "" {
-			return "any Alibaba Cloud account (" + v + ")"
+			return "any Alibaba Cloud account (" + v + ")", "任意阿里云账号(" + v + ")"
 		}
-		return "every user and role of account " + account + " (if granted sts:AssumeRole)"
+		return "every user and role of account " + account + " (if granted sts:AssumeRole)", "账号 " + account + " 的所有用户和角色(需具备 sts:AssumeRole 权限)"
 	}
-	return v
+	return v, v
+}
+
+// demands returns the conditions of the new statements behind a group: several
+// lists when different ones are enough, none when one statement has none.
+func (t *teller) demands(g *group) [][]*Condition {
+	var out [][]*Condition
+	seen := map[string]bool{}
+	for _, i := range g.reasons {
+		var list []*Condition
+		var ids []string
+		for j := range t.a.stmts[i].Conditions {
+			c := &t.a.stmts[i].Conditions[j]
+			list, ids = append(list, c), append(ids, c.id())
+		}
+		if len(list) == 0 {
+			return nil
+		}
+		slices.Sort(ids)
+		if k := strings.Join(ids, "\x00"); !seen[k] {
+			seen[k] = true
+			out = append(out, list)
+		}
+	}
+	return out
 }
 
 // conditions compares what the new statements demand with what the old ones
 // did, in both languages.
 func (t *teller) conditions(g *group) (out, zh []string) {
 	say := func(en, cn string) { out, zh = append(out, en), append(zh, cn) }
-	have := map[string]*Condition{}
-	var order []string
-	for _, i := range g.reasons {
-		for j := range t.a.stmts[i].Conditions {
-			c := &t.a.stmts[i].Conditions[j]
+	ways := t.demands(g)
+	// What every way demands of a key.
+	have := map[string][]*Condition{}
+	for n, way := range ways {
+		of := map[string][]*Condition{}
+		for _, c := range way {
 			k := strings.ToLower(c.Key)
-			if have[k] == nil {
-				have[k] = c
-				order = append(order, k)
+			of[k] = append(of[k], c)
+		}
+		if n == 0 {
+			have = of
+			continue
+		}
+		for k := range have {
+			if len(of[k]) == 0 {
+				delete(have, k)
 			}
 		}
 	}
@@ -415,35 +447,77 @@ func (t *teller) conditions(g *group) (out, zh []string) {
 		for j := range s.Conditions {
 			c := &s.Conditions[j]
 			k := strings.ToLower(c.Key)
-			switch now := have[k]; {
-			case told[k]:
+			kept := slices.ContainsFunc(have[k], func(now *Condition) bool { return now.id() == c.id() })
+			switch {
+			case told[k] && !s.Deny:
 			case s.Deny:
-				say("no longer denied when "+c.words(), "当 "+c.words()+" 时不再拒绝")
-			case now == nil && isMFA(c):
+				say("no longer denied when "+c.words(), "当 "+c.wordsZH()+" 时不再拒绝")
+			case len(have[k]) == 0 && isMFA(c):
 				say("MFA no longer required (condition "+c.Key+" dropped)", "不再要求 MFA(条件 "+c.Key+" 已移除)")
-			case now == nil && k == "acs:sourceip":
+			case len(have[k]) == 0 && k == "acs:sourceip":
 				say("source IP restriction removed (condition "+c.Key+" dropped)", "来源 IP 限制已移除(条件 "+c.Key+")")
-			case now == nil:
-				say("condition "+c.Key+" removed (was "+c.words()+")", "条件 "+c.Key+" 已移除(原为 "+c.words()+")")
-			case now.Text() != c.Text():
-				say("condition "+c.Key+" changed (was "+c.words()+")", "条件 "+c.Key+" 已更改(原为 "+c.words()+")")
+			case len(have[k]) == 0:
+				say("condition "+c.Key+" removed (was "+c.words()+")", "条件 "+c.Key+" 已移除(原为 "+c.wordsZH()+")")
+			case !kept:
+				say("condition "+c.Key+" changed (was "+c.words()+")", "条件 "+c.Key+" 已更改(原为 "+c.wordsZH()+")")
 			}
 			told[k] = true
 		}
 	}
-	for _, k := range order {
-		w := have[k].words()
-		if len(g.before) > 0 && !told[k] {
-			say("condition "+have[k].Key+" added: only when "+w, "新增条件 "+have[k].Key+":仅当 "+w)
-			continue
+	if len(ways) == 1 {
+		added := map[string]bool{}
+		for _, c := range ways[0] {
+			k := strings.ToLower(c.Key)
+			if len(g.before) > 0 && !told[k] && !added[k] {
+				say("condition "+c.Key+" added: only when "+c.words(), "新增条件 "+c.Key+":仅当 "+c.wordsZH())
+				added[k] = true
+				continue
+			}
+			say("only when "+c.words(), "仅当 "+c.wordsZH())
 		}
-		say("only when "+w, "仅当 "+w)
+	} else if len(ways) > 1 {
+		var en, cn []string
+		for _, way := range ways[:min(len(ways), 4)] {
+			var a, b []string
+			for _, c := range way {
+				a, b = append(a, c.words()), append(b, c.wordsZH())
+			}
+			en, cn = append(en, "when "+strings.Join(a, " and ")), append(cn, "当 "+strings.Join(b, " 且 "))
+		}
+		if len(ways) > 4 {
+			en, cn = append(en, "in "+itoa(len(ways)-4)+" more cases"), append(cn, "其他 "+itoa(len(ways)-4)+" 种情况")
+		}
+		say("only "+strings.Join(en, ", or "), "仅限:"+strings.Join(cn, ",或 "))
+	}
+	for _, c := range t.stillRefused(g) {
+		say("not when "+c.words(), "当 "+c.wordsZH()+" 时除外")
 	}
 	return out, zh
 }
 
+// stillRefused returns the conditions of Deny statements of new that stand
+// against everything in a group, where they hold. Of a Deny with several
+// conditions nothing is said: it takes all of them to hold.
+func (t *teller) stillRefused(g *group) []*Condition {
+	all := slices.Clone(g.pairs[0].match)
+	for _, p := range g.pairs[1:] {
+		all.keep(p.match)
+	}
+	var out []*Condition
+	seen := map[string]bool{}
+	all.each(func(i int) {
+		s := &t.a.stmts[i]
+		if s.isNew && s.Deny && len(s.Conditions) == 1 && !seen[s.Conditions[0].id()] && len(out) < 3 {
+			seen[s.Conditions[0].id()] = true
+			out = append(out, &s.Conditions[0])
+		}
+	})
+	return out
+}
+
 func isMFA(c *Condition) bool {
-	return strings.EqualFold(c.Key, "acs:MFAPresent") && (c.Operator == "Bool" || c.Operator == "StringEquals")
+	return strings.EqualFold(c.Key, "acs:MFAPresent") && (c.Operator == "Bool" || c.Operator == "StringEquals") &&
+		!slices.ContainsFunc(c.Values, func(v string) bool { return !strings.EqualFold(v, "true") })
 }
 
 var operatorWords = map[string]string{
@@ -452,6 +526,28 @@ var operatorWords = map[string]string{
 	"NumericLessThan": "is below", "NumericLessThanEquals": "is at most", "NumericGreaterThan": "is above", "NumericGreaterThanEquals": "is at least",
 	"DateEquals": "is", "DateNotEquals": "is not", "DateLessThan": "is before", "DateLessThanEquals": "is not after",
 	"DateGreaterThan": "is after", "DateGreaterThanEquals": "is not before", "Bool": "is", "IpAddress": "is in", "NotIpAddress": "is not in",
+}
+
+var operatorWordsZH = map[string]string{
+	"StringEquals": "为", "StringNotEquals": "不为", "StringEqualsIgnoreCase": "为", "StringNotEqualsIgnoreCase": "不为",
+	"StringLike": "匹配", "StringNotLike": "不匹配", "NumericEquals": "等于", "NumericNotEquals": "不等于",
+	"NumericLessThan": "小于", "NumericLessThanEquals": "不大于", "NumericGreaterThan": "大于", "NumericGreaterThanEquals": "不小于",
+	"DateEquals": "为", "DateNotEquals": "不为", "DateLessThan": "早于", "DateLessThanEquals": "不晚于",
+	"DateGreaterThan": "晚于", "DateGreaterThanEquals": "不早于", "Bool": "为", "IpAddress": "属于", "NotIpAddress": "不属于",
+}
+
+// wordsZH says the same in Chinese.
+func (c *Condition) wordsZH() string {
+	op := operatorWordsZH[c.Operator]
+	if op == "" || c.Set != "" {
+		op = strings.TrimSpace(c.Set + " " + c.Operator)
+	}
+	values := slices.Clone(c.Values)
+	more := ""
+	if len(values) > 6 {
+		values, more = values[:6], " 等 "+itoa(len(c.Values))+" 项"
+	}
+	return c.Key + " " + op + " " + strings.Join(values, " 或 ") + more
 }
 
 // words says a condition: "acs:SourceIp is in 10.0.0.0/8 or 192.0.2.0/24".

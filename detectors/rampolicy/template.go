@@ -39,7 +39,7 @@ func (d *Document) bounds(most bool) *Document {
 		var conditions []Condition
 		never := false
 		for _, c := range s.Conditions {
-			if (&Statement{Conditions: []Condition{c}}).templated() {
+			if c.templated() {
 				never = never || !grow
 				continue
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -97,15 +98,22 @@ takes is compared all the same, with a note.`,
 
 // readPolicy parses a document; an empty file is no document where none is fine.
 func readPolicy(e *env, path string, none bool) (*rampolicy.Document, error) {
-	var b []byte
-	var err error
-	if path == "-" {
-		b, err = io.ReadAll(io.LimitReader(e.in, rampolicy.MaxText+1))
-	} else {
-		b, err = os.ReadFile(path)
+	in := e.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, exit(exitUsage, err)
+		}
+		defer f.Close()
+		in = f
 	}
+	// Room for what is refused as too long.
+	b, err := io.ReadAll(io.LimitReader(in, rampolicy.MaxText+1))
 	if err != nil {
 		return nil, exit(exitUsage, err)
+	}
+	if len(b) > rampolicy.MaxText {
+		return nil, exit(exitUsage, fmt.Errorf("%s: longer than the %d bytes that are read; RAM takes at most 6144 characters", path, rampolicy.MaxText))
 	}
 	if none && strings.TrimSpace(string(b)) == "" {
 		return nil, nil
@@ -114,15 +122,37 @@ func readPolicy(e *env, path string, none bool) (*rampolicy.Document, error) {
 	if err != nil {
 		var pe *rampolicy.ParseError
 		if errors.As(err, &pe) && pe.Line > 0 {
-			line := ""
-			if ls := strings.Split(string(b), "\n"); pe.Line <= len(ls) {
-				line = fmt.Sprintf("\n  %s\n  %*s^", text.Terminal(ls[pe.Line-1]), max(pe.Column-1, 0), "")
+			what := pe.Msg
+			if pe.Path != "" {
+				what = pe.Path + ": " + what
 			}
-			return nil, exit(exitUsage, fmt.Errorf("%s:%d:%d: %s%s", path, pe.Line, pe.Column, pe.Msg, line))
+			return nil, exit(exitUsage, fmt.Errorf("%s:%d:%d: %s%s", path, pe.Line, pe.Column, what, pointAt(string(b), pe.Line, pe.Column)))
 		}
 		return nil, exit(exitUsage, fmt.Errorf("%s: %w", path, err))
 	}
 	return d, nil
+}
+
+// pointAt shows a place in a text: the line, or what of a long one stands
+// around it, and a caret below.
+func pointAt(doc string, line, column int) string {
+	lines := strings.Split(doc, "\n")
+	if line > len(lines) {
+		return ""
+	}
+	const around = 50
+	chars := []rune(strings.TrimRight(lines[line-1], "\r"))
+	at := min(max(column-1, 0), len(chars))
+	from, to := max(at-around, 0), min(at+around, len(chars))
+	before, after := "", ""
+	if from > 0 {
+		before = "…"
+	}
+	if to < len(chars) {
+		after = "…"
+	}
+	head := before + text.Terminal(string(chars[from:at]))
+	return fmt.Sprintf("\n  %s%s%s\n  %*s^", head, text.Terminal(string(chars[at:to])), after, utf8.RuneCountInString(head), "")
 }
 
 func printPolicy(e *env, r rampolicy.Result, zh bool) {
