@@ -32,13 +32,18 @@ type GuardConfig struct {
 type TwoPerson struct {
 	Accounts []string `yaml:"accounts" json:"accounts,omitempty" doc:"account ids or globs"`
 	Units    []string `yaml:"units" json:"units,omitempty" doc:"organisation units"`
-	Except   []string `yaml:"except" json:"except,omitempty" doc:"playbooks that may act alone there, by name"`
+	// Production is safe where nothing is said: who is in no table counts.
+	Production bool     `yaml:"production" json:"production,omitempty" doc:"also for identities that the tables detect.owners call production, or do not name"`
+	Except     []string `yaml:"except" json:"except,omitempty" doc:"playbooks that may act alone there, by name"`
 }
 
 // needs says whether an action in an account needs two people.
-func (t TwoPerson) needs(a Action, units Units) bool {
+func (t TwoPerson) needs(a Action, units Units, production func(ActionTarget) string) bool {
 	if a.Requester == requesterPlaybook && slices.Contains(t.Except, a.Playbook) {
 		return false
+	}
+	if t.Production && (production == nil || production(a.Target) != "no") {
+		return true
 	}
 	return globAny(t.Accounts, a.Target.AccountID) || units.hold(t.Units, a.Target.AccountID)
 }
@@ -742,7 +747,7 @@ func (m *Machine) gather(ctx context.Context, r *record) *Env {
 		about = kindAbout(r.Action.Kind)
 	}
 	env.About = about.of(r.Action)
-	env.TwoPerson = m.opts.Guards.TwoPerson.needs(r.Action, m.opts.Units)
+	env.TwoPerson = m.opts.Guards.TwoPerson.needs(r.Action, m.opts.Units, m.opts.Production)
 	if env.People = len(r.Approvals); r.approvedByPerson() {
 		env.People = max(env.People, 1)
 	}

@@ -409,6 +409,40 @@ func TestTwoPeopleForProduction(t *testing.T) {
 	w.want(m, fast.ID, Done)
 }
 
+// With production: true the tables of owners decide: who is in none counts as
+// production, and who is known to be no production is one person's business.
+func TestProductionByTable(t *testing.T) {
+	for word, need := range map[string]int{"yes": 2, "unknown": 2, "no": 1, "without tables": 2} {
+		w := newWorld(t)
+		m := w.machine(func(o *MachineOptions) {
+			o.Guards.TwoPerson = TwoPerson{Production: true, Except: []string{"fast"}}
+			if word != "without tables" {
+				o.Production = func(target ActionTarget) string {
+					if target.UserName == "" || target.AccountID != account {
+						t.Errorf("asked of %+v", target)
+					}
+					return word
+				}
+			}
+		})
+		d := w.propose(m, Auto)
+		w.drive(m, time.Minute)
+		want := Proposed
+		if need == 1 {
+			want = Done
+		}
+		if d = w.want(m, d.ID, want); d.Need != need {
+			t.Errorf("%s: %d people are needed, want %d", word, d.Need, need)
+		}
+		fast := w.propose(m, Auto, func(p *Proposal) {
+			p.Action.Playbook, p.Action.AlertID = "fast", "a2"
+			p.Action.Target.UserName, p.Action.Target.AccessKeyID = "bob", bobAK
+		})
+		w.drive(m, time.Minute)
+		w.want(m, fast.ID, Done)
+	}
+}
+
 // Steps of a playbook are done in order, and the one after a failed one too.
 func TestStepsInOrder(t *testing.T) {
 	w := newWorld(t)

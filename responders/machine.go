@@ -24,6 +24,9 @@ type MachineOptions struct {
 	Executors []Executor // one for each kind; none means that nothing is ever changed
 	Guards    GuardConfig
 	Units     Units // organisation units, for Guards.TwoPerson
+	// Production says of a target whether it is production: "yes", "no", or
+	// "unknown". Nil knows nothing. Called from several goroutines.
+	Production func(ActionTarget) string
 	// GuardList is what is asked before every action; DefaultGuards when nil.
 	GuardList []Guard
 	Approvers []Approver
@@ -336,7 +339,7 @@ func (m *Machine) Propose(ctx context.Context, p Proposal) (ActionDetail, error)
 		ProposedAt: now, Expires: Duration(min(p.Expires, maxExpires)), ExpiresAt: now.Add(min(p.Expires, maxExpires)),
 		Approvers: p.Approvers, Need: max(p.Approvals, 1),
 	}
-	if m.opts.Guards.TwoPerson.needs(a, m.opts.Units) {
+	if m.opts.Guards.TwoPerson.needs(a, m.opts.Units, m.opts.Production) {
 		r.Need = max(r.Need, 2)
 	}
 	if old, seq, err := m.load(ctx, a.ID); err != nil {

@@ -597,6 +597,8 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 		words, open = eventTypes, true
 	case "event.category":
 		words, open = eventCategories, true
+	case "actor.production", "target.production":
+		words = productionWords
 	case "policy.verdict":
 		words = []string{"", "expands", "contracts", "changes", "equivalent", "unknown"}
 	case "policy.severity":

@@ -95,6 +95,9 @@ type envActor struct {
 	SessionMFA    string `expr:"session_mfa" doc:"how the session was opened: yes, no or unknown" ex:"yes"`
 	ServiceLinked bool   `expr:"service_linked" doc:"the actor is a service-linked role" ex:"false"`
 	Root          bool   `expr:"root" doc:"the actor is the root account" ex:"true"`
+	Owner         string `expr:"owner" doc:"who answers for the actor, from the tables detect.owners; empty when they do not say" ex:"alice@example.com"`
+	Team          string `expr:"team" doc:"their team, likewise" ex:"payments"`
+	Production    string `expr:"production" doc:"whether the tables call the actor production: yes, no, or unknown where they do not say" ex:"yes"`
 }
 
 type envSource struct {
@@ -114,6 +117,10 @@ type envTarget struct {
 	Name string `expr:"name" doc:"name of the target" ex:"bob"`
 	Key  string `expr:"key" doc:"AccessKey id acted on" ex:"LTAI5tEXAMPLEbob0000001"`
 	Self bool   `expr:"self" doc:"the target is the actor" ex:"false"`
+
+	Owner      string `expr:"owner" doc:"who answers for the target, from the tables detect.owners; empty when they do not say" ex:"payments team"`
+	Team       string `expr:"team" doc:"their team, likewise" ex:"payments"`
+	Production string `expr:"production" doc:"whether the tables call the target production: yes, no, or unknown where they do not say" ex:"yes"`
 }
 
 type envPolicy struct {

@@ -44,6 +44,9 @@ type LoadOptions struct {
 	// ListDirs are folders of named lists, or single files: name.txt holds one
 	// entry a line. They add to the entries that Lists has under that name.
 	ListDirs []string
+	// Owners are tables of who answers for what, or folders of them (.csv,
+	// .yaml).
+	Owners []string
 	// Disable leaves rules out by id, or by a pattern like "signin.*".
 	Disable []string
 	// Lists are the named lists of the configuration.
@@ -81,6 +84,7 @@ type Set struct {
 	hash    string
 	stamp   string
 	sources []Source
+	owners  *Owners             // nil without tables
 	entries map[string][]string // of lists, as written
 	warns   []*Error
 
@@ -122,7 +126,7 @@ type loader struct {
 
 // Source is one file as it was read.
 type Source struct {
-	Kind string // rules, exceptions, lists
+	Kind string // rules, exceptions, lists, owners
 	Name string // of the file, without folders
 	Data []byte
 }
@@ -270,6 +274,7 @@ func (l *loader) finish() (*Set, error) {
 	}
 	s := &Set{tables: l.c.tables, lists: make(map[string]*list), geo: l.opts.Geo, judge: l.opts.Judge, kin: l.opts.Lineage}
 	lists := l.listFiles()
+	s.owners = l.owners()
 	for _, name := range sortedLists(l.opts.Lists) {
 		for _, e := range l.opts.Lists[name] {
 			if _, ok := parseNetwork(e); !ok && looksLikeNetwork(e) {
@@ -428,6 +433,9 @@ func (s *Set) Stamp() string { return s.stamp }
 // Lists are the named lists with their entries, in the order in which they stand
 // in configuration and files. They are not to be changed.
 func (s *Set) Lists() map[string][]string { return s.entries }
+
+// Owners says who answers for what; nil without tables.
+func (s *Set) Owners() *Owners { return s.owners }
 
 // Geo is what the set was loaded with; nil is nowhere.
 func (s *Set) Geo() detectors.Geo { return s.geo }

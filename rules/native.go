@@ -177,6 +177,18 @@ func fieldText(name string) (get textOf, fold bool, ok bool) {
 		get = func(s *session) string { return s.ev.Actor.Session }
 	case "actor.caller_account":
 		get = func(s *session) string { return s.ev.Actor.CallerAccount }
+	case "actor.owner":
+		get = func(s *session) string { return s.set.owners.actor(s.ev).Owner }
+	case "actor.team":
+		get = func(s *session) string { return s.set.owners.actor(s.ev).Team }
+	case "actor.production":
+		get = func(s *session) string { return s.set.owners.actor(s.ev).Production.String() }
+	case "target.owner":
+		get = func(s *session) string { return s.set.owners.target(s.ev).Owner }
+	case "target.team":
+		get = func(s *session) string { return s.set.owners.target(s.ev).Team }
+	case "target.production":
+		get = func(s *session) string { return s.set.owners.target(s.ev).Production.String() }
 	case "actor.session_mfa":
 		get = func(s *session) string { return s.ev.Actor.SessionMFA.String() }
 	case "source.ip":

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type testDoc struct {
 	Expect expectDoc           `yaml:"expect" required:"true" doc:"What must come of them."`
 	Lists  map[string][]string `yaml:"lists" doc:"Named lists for this test."`
 	Geo    map[string]geoDoc   `yaml:"geo" doc:"Where addresses are in this test: address or network to place."`
+	Owners map[string]ownerDoc `yaml:"owners" doc:"Who answers for what in this test: id to owner, team, production."`
 }
 
 type geoDoc struct {
@@ -107,6 +109,13 @@ func checkTests(f *file, r *rule) {
 		}
 		if err := t.check(); err != nil {
 			f.node(t.Name.node, "", "test %q: %s", t.Name.value, err)
+		}
+		table := &ownerTable{of: map[string]Ownership{}, at: map[string]string{}}
+		for _, id := range slices.Sorted(maps.Keys(t.Owners)) {
+			o := t.Owners[id]
+			table.add(f, t.Name.node.Line, id, o.Owner.value, o.Team.value, o.Production.value, func(_, hint, format string, args ...any) {
+				f.node(t.Name.node, hint, "test %q: owners: %s", t.Name.value, fmt.Sprintf(format, args...))
+			})
 		}
 		for network := range t.Geo {
 			if _, ok := parseNetwork(network); !ok {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -509,8 +510,27 @@ func (s *session) describe(d *alert.Detection, r *rule) {
 		put("region", ev.Region)
 		put("user_agent", ev.UserAgent)
 		put("error_code", ev.ErrorCode)
+		if s.geo != nil {
+			s.locate()
+			put("country", s.lazy.country)
+			if s.lazy.asn != 0 {
+				put("asn", strconv.FormatUint(uint64(s.lazy.asn), 10))
+			}
+			put("as_org", s.lazy.org)
+		}
 		if c := called(ev); c != nil {
 			details["call"] = c
+		}
+		if o := s.set.owners; o != nil {
+			owners := map[string]any{}
+			for who, x := range map[string]Ownership{"actor": o.actor(ev), "target": o.target(ev)} {
+				if !x.IsZero() {
+					owners[who] = x.details()
+				}
+			}
+			if _, taken := details["owners"]; !taken && len(owners) > 0 {
+				details["owners"] = owners
+			}
 		}
 	}
 	if r.policy() && len(s.details) > 0 {

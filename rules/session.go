@@ -170,7 +170,7 @@ func (s *session) fill() {
 	s.fillKin()
 	if ev == nil {
 		e.Action, e.Outcome, e.MFA = "", "", event.Unknown.String()
-		e.Event, e.Actor, e.Source, e.Target = envEvent{}, envActor{}, envSource{}, envTarget{}
+		e.Event, e.Actor, e.Source, e.Target = envEvent{}, envActor{Production: unsaid}, envSource{}, envTarget{Production: unsaid}
 		return
 	}
 	e.Action, e.Outcome, e.MFA = string(ev.Action), ev.Outcome.String(), ev.MFA.String()
@@ -187,11 +187,16 @@ func (s *session) fill() {
 		Type: a.Type.String(), Kind: a.Kind.String(), ID: a.ID, Name: a.Name, Display: a.Display, Account: a.Account,
 		Principal: a.Principal, Key: a.Key, KeyKind: a.KeyKind.String(), Role: a.Role, Session: a.Session,
 		CallerAccount: a.CallerAccount, SessionMFA: a.SessionMFA.String(), ServiceLinked: a.ServiceLinked,
-		Root: a.Type == event.RootAccount,
+		Root: a.Type == event.RootAccount, Production: unsaid,
 	}
 	e.Source = envSource{Text: ev.Address.Text, Kind: ev.Address.Kind.String()}
 	t := &ev.Target
-	e.Target = envTarget{Type: t.Type, ID: t.ID, Name: t.Name, Key: t.Key, Self: detectors.TargetsSelf(ev)}
+	e.Target = envTarget{Type: t.Type, ID: t.ID, Name: t.Name, Key: t.Key, Self: detectors.TargetsSelf(ev), Production: unsaid}
+	if o := s.set.owners; o != nil {
+		x, y := o.actor(ev), o.target(ev)
+		e.Actor.Owner, e.Actor.Team, e.Actor.Production = x.Owner, x.Team, x.Production.String()
+		e.Target.Owner, e.Target.Team, e.Target.Production = y.Owner, y.Team, y.Production.String()
+	}
 }
 
 // addsNothing is policy.adds of an event that changes no permission.

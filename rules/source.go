@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type file struct {
 	path  string
 	lines []string
 	errs  Errors
+	limit int // bytes; 0 is maxFile
 }
 
 func newFile(path string, data []byte) *file {
@@ -58,8 +60,8 @@ func (f *file) node(n *yaml.Node, hint, format string, args ...any) {
 // parse reads the file into a tree of plain nodes: one document, no anchors,
 // aliases, merge keys or tags, no key twice.
 func (f *file) parse(data []byte) *yaml.Node {
-	if len(data) > maxFile {
-		f.at(0, 0, "", "the file has %d bytes: a rule may have %d", len(data), maxFile)
+	if limit := cmp.Or(f.limit, maxFile); len(data) > limit {
+		f.at(0, 0, "", "the file has %d bytes: at most %d are read", len(data), limit)
 		return nil
 	}
 	var doc yaml.Node

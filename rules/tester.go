@@ -69,6 +69,13 @@ func (s *Set) with(t *testDoc) *Set {
 	if t != nil && len(t.Geo) > 0 {
 		one.geo = newTestGeo(t.Geo)
 	}
+	if t != nil && len(t.Owners) > 0 {
+		table := &ownerTable{of: map[string]Ownership{}, at: map[string]string{}}
+		for id, o := range t.Owners {
+			table.add(&file{}, 0, id, o.Owner.value, o.Team.value, o.Production.value, func(string, string, string, ...any) {}) // checked at load
+		}
+		one.owners = &Owners{of: table.of}
+	}
 	return one
 }
 

@@ -196,7 +196,28 @@ func (w *Words) whoItems(a alert.Alert) []Item {
 	if typ != "" {
 		typ = " (" + typ + ")"
 	}
-	return []Item{with("", name, typ), with(w.Session+" ", code(a.Actor.Session), "")}
+	return []Item{with("", name, typ), with(w.Session+" ", code(a.Actor.Session), ""), w.ownerItem(a, "actor")}
+}
+
+// ownerItem says who answers for the actor or the target, where a table says so.
+func (w *Words) ownerItem(a alert.Alert, who string) Item {
+	owners, _ := a.Details["owners"].(map[string]any)
+	of, _ := owners[who].(map[string]any)
+	owner, team := Detail(of, "owner"), Detail(of, "team")
+	if owner == "" {
+		owner, team = team, ""
+	}
+	after := ""
+	if team != "" {
+		after = " (" + text.CutUTF16(team, 60) + ")"
+	}
+	if of["production"] == true {
+		after += " · " + w.Production
+	}
+	if owner == "" && after != "" {
+		return plain(w.Production, 40)
+	}
+	return with(w.Owner+" ", plain(owner, 80), after)
 }
 
 func (w *Words) keyItems(a alert.Alert) []Item {
@@ -262,7 +283,7 @@ func (w *Words) didItems(a alert.Alert) []Item {
 	if a.Outcome == "attempt" {
 		after += " (" + w.Attempt + ")"
 	}
-	return []Item{with("", out, after)}
+	return []Item{with("", out, after), w.ownerItem(a, "target")}
 }
 
 func (w *Words) whereItems(n responders.Notice) []Item {

@@ -56,6 +56,7 @@ type Words struct {
 	Triage                              map[responders.TriageState]string
 	Verdict                             map[responders.TriageVerdict]string
 	Owner, Assign, Mute, Reopen         string
+	Production                          string
 	MuteHours                           [3]string // 1 h, 8 h, 7 days
 	FalsePositive, Benign, TruePositive string
 
@@ -122,10 +123,11 @@ var catalogue = map[Language]*Words{
 		Approve:    "trailwarden action approve %s",
 		ThreadMore: "… and %d more updates, last %s", Attempt: "attempt", DaysOld: "%s d old",
 		Zone: time.UTC, ZoneName: "UTC",
-		Open:    "Open in the console",
-		Triage:  map[responders.TriageState]string{responders.TriageOpen: "🔓 open", responders.TriageAcknowledged: "👀 somebody looks at it", responders.TriageClosed: "🏁 closed"},
-		Verdict: map[responders.TriageVerdict]string{responders.TruePositive: "a true positive", responders.FalsePositive: "a false positive", responders.Benign: "happened, and was allowed"},
-		Owner:   "owner", Assign: "Assign", Mute: "Mute", Reopen: "Reopen",
+		Open:       "Open in the console",
+		Triage:     map[responders.TriageState]string{responders.TriageOpen: "🔓 open", responders.TriageAcknowledged: "👀 somebody looks at it", responders.TriageClosed: "🏁 closed"},
+		Verdict:    map[responders.TriageVerdict]string{responders.TruePositive: "a true positive", responders.FalsePositive: "a false positive", responders.Benign: "happened, and was allowed"},
+		Production: "production",
+		Owner:      "owner", Assign: "Assign", Mute: "Mute", Reopen: "Reopen",
 		MuteHours:     [3]string{"1 hour", "8 hours", "7 days"},
 		FalsePositive: "False positive", Benign: "Allowed", TruePositive: "True positive",
 		Question: map[responders.AskState]string{
@@ -190,10 +192,11 @@ var catalogue = map[Language]*Words{
 		Approve:    "trailwarden action approve %s",
 		ThreadMore: "……另有 %d 条更新，最近 %s", Attempt: "未成功", DaysOld: "已用 %s 天",
 		Zone: time.FixedZone("CST", 8*3600), ZoneName: "北京时间",
-		Open:    "在控制台打开",
-		Triage:  map[responders.TriageState]string{responders.TriageOpen: "🔓 未处理", responders.TriageAcknowledged: "👀 有人处理中", responders.TriageClosed: "🏁 已关闭"},
-		Verdict: map[responders.TriageVerdict]string{responders.TruePositive: "确为攻击", responders.FalsePositive: "误报", responders.Benign: "确有其事，属授权操作"},
-		Owner:   "负责人", Assign: "指派", Mute: "静默", Reopen: "重新打开",
+		Open:       "在控制台打开",
+		Triage:     map[responders.TriageState]string{responders.TriageOpen: "🔓 未处理", responders.TriageAcknowledged: "👀 有人处理中", responders.TriageClosed: "🏁 已关闭"},
+		Verdict:    map[responders.TriageVerdict]string{responders.TruePositive: "确为攻击", responders.FalsePositive: "误报", responders.Benign: "确有其事，属授权操作"},
+		Production: "生产环境",
+		Owner:      "负责人", Assign: "指派", Mute: "静默", Reopen: "重新打开",
 		MuteHours:     [3]string{"1 小时", "8 小时", "7 天"},
 		FalsePositive: "误报", Benign: "授权操作", TruePositive: "确为攻击",
 		Question: map[responders.AskState]string{

@@ -66,7 +66,7 @@ type Labels map[string]string
 
 // LabelNames lists every label that an alert has.
 func LabelNames() []string {
-	return []string{"account", "account_id", "actor", "actor_type", "country", "key", "lineage", "outcome", "region", "rule", "severity", "source_ip", "target", "target_type"}
+	return []string{"account", "account_id", "actor", "actor_type", "country", "key", "lineage", "outcome", "owner", "production", "region", "rule", "severity", "source_ip", "target", "target_type", "team"}
 }
 
 // LabelsOf makes the labels of an alert; account is the name that people use.
@@ -92,6 +92,20 @@ func LabelsOf(a *alert.Alert, account string) Labels {
 	if m, ok := a.Details["lineage"].(map[string]any); ok {
 		if s, ok := m["root"].(string); ok && s != "" {
 			l["lineage"] = s
+		}
+	}
+	// Who answers: for the target, since that is what has to be looked after, else
+	// for the actor. Production is yes when either is.
+	owners, _ := a.Details["owners"].(map[string]any)
+	for _, who := range []string{"actor", "target"} {
+		m, _ := owners[who].(map[string]any)
+		for _, k := range []string{"owner", "team"} {
+			if s, ok := m[k].(string); ok && s != "" {
+				l[k] = s
+			}
+		}
+		if p, ok := m["production"].(bool); ok && l["production"] != "yes" {
+			l["production"] = map[bool]string{true: "yes", false: "no"}[p]
 		}
 	}
 	return l

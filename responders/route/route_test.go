@@ -236,3 +236,27 @@ func FuzzParse(f *testing.F) {
 		_, _ = ParseMonths(s)
 	})
 }
+
+// Labels say who answers: the target's owner before the actor's; production when
+// either is.
+func TestOwnerLabels(t *testing.T) {
+	of := func(details map[string]any) Labels { return LabelsOf(&alert.Alert{Details: details}, "") }
+	l := of(map[string]any{"owners": map[string]any{
+		"actor":  map[string]any{"owner": "a", "team": "x", "production": true},
+		"target": map[string]any{"owner": "b", "production": false},
+	}})
+	if l["owner"] != "b" || l["team"] != "x" || l["production"] != "yes" {
+		t.Errorf("labels %v", l)
+	}
+	if l = of(map[string]any{"owners": map[string]any{"target": map[string]any{"production": false}}}); l["owner"] != "" || l["production"] != "no" {
+		t.Errorf("labels %v", l)
+	}
+	if l = of(nil); l["owner"]+l["team"]+l["production"] != "" {
+		t.Errorf("labels without tables %v", l)
+	}
+	for name := range l {
+		if !slices.Contains(LabelNames(), name) {
+			t.Errorf("label %s is not listed", name)
+		}
+	}
+}

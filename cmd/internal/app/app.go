@@ -277,7 +277,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	if a.audit, err = journal.OpenAudit(ctx, j, journal.Options{Replicas: replicas}, a.log); err != nil {
 		return err
 	}
-	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Approvers: c.Respond.Approvers,
+	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Production: a.production, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
 	for _, r := range a.Rules().List() {
 		if r.ID == responders.RuleOwnCall && r.Status == "on" {
@@ -367,7 +367,7 @@ func warnings(c *config.Config) (out []string) {
 	case c.Respond.Mode != responders.Observe && !c.Respond.RAM.Enabled:
 		out = append(out, "respond.ram.enabled is false: nothing in the cloud can be changed")
 	}
-	if t := c.Respond.Guards.TwoPerson; len(t.Accounts)+len(t.Units) > 0 && len(c.Respond.Approvers) < 2 {
+	if t := c.Respond.Guards.TwoPerson; (t.Production || len(t.Accounts)+len(t.Units) > 0) && len(c.Respond.Approvers) < 2 {
 		out = append(out, "respond.guards.two_person wants two people, and fewer are listed under respond.approvers: nothing can be approved there")
 	}
 	return out

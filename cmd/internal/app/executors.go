@@ -46,3 +46,17 @@ func ramConfig(c *config.Config, p *cred.Provider) ram.Config {
 // Kinds describes every kind of action there is, from the mildest to the
 // strongest.
 func Kinds() ([]ram.Rung, error) { return ram.Ladder() }
+
+// production is what the tables of owners say of the target of an action.
+func (a *App) production(t responders.ActionTarget) string {
+	id := ""
+	switch {
+	case t.UserName != "":
+		id = "user/" + t.AccountID + "/" + t.UserName
+	case t.RoleName != "":
+		id = "role/" + t.AccountID + "/" + t.RoleName
+	case t.PrincipalType == "root-account":
+		id = "root/" + t.AccountID
+	}
+	return a.Rules().Owners().Of(id, t.AccessKeyID, t.UserName, t.RoleName, t.AccountID).Production.String()
+}

@@ -97,7 +97,7 @@ func loadKept(dir string, c *config.Config) (*rules.Set, error) {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	r := Rules{Pack: m.Pack, Disable: m.Disable, Lists: m.Lists, GeoCountry: c.Detect.GeoCountry, GeoASN: c.Detect.GeoASN}
-	for kind, dirs := range map[string]*[]string{"rules": &r.Dirs, "exceptions": &r.Exceptions, "lists": &r.ListDirs} {
+	for kind, dirs := range map[string]*[]string{"rules": &r.Dirs, "exceptions": &r.Exceptions, "lists": &r.ListDirs, "owners": &r.Owners} {
 		if _, err := os.Stat(filepath.Join(from, kind)); err == nil {
 			*dirs = []string{filepath.Join(from, kind)}
 		}

@@ -19,6 +19,7 @@ type Rules struct {
 	Exceptions    []string
 	Lists         map[string][]string
 	ListDirs      []string
+	Owners        []string
 	GeoCountry    string
 	GeoASN        string
 	AllowFewTests bool
@@ -29,12 +30,12 @@ func RulesOf(c *config.Config) Rules { return rulesOf(&c.Detect) }
 
 func rulesOf(d *config.Detect) Rules {
 	return Rules{Pack: d.Pack == nil || *d.Pack, Dirs: d.Rules, Disable: d.Disable, Exceptions: d.Exceptions,
-		Lists: d.Lists, ListDirs: d.ListDirs, GeoCountry: d.GeoCountry, GeoASN: d.GeoASN}
+		Lists: d.Lists, ListDirs: d.ListDirs, Owners: d.Owners, GeoCountry: d.GeoCountry, GeoASN: d.GeoASN}
 }
 
 // files are the files and folders that the rules are made of.
 func (r *Rules) files() []string {
-	out := slices.Concat(r.Dirs, r.Exceptions, r.ListDirs)
+	out := slices.Concat(r.Dirs, r.Exceptions, r.ListDirs, r.Owners)
 	for _, p := range []string{r.GeoCountry, r.GeoASN} {
 		if p != "" {
 			out = append(out, p)
@@ -51,7 +52,7 @@ func NewLineage() detectors.Lineage { return lineage.New(lineage.Config{}) }
 
 // Load compiles the rules.
 func (r Rules) Load() (*rules.Set, error) {
-	o := rules.LoadOptions{Pack: r.Pack, Dirs: r.Dirs, Disable: r.Disable, Exceptions: r.Exceptions, Lists: r.Lists, ListDirs: r.ListDirs,
+	o := rules.LoadOptions{Pack: r.Pack, Dirs: r.Dirs, Disable: r.Disable, Exceptions: r.Exceptions, Lists: r.Lists, ListDirs: r.ListDirs, Owners: r.Owners,
 		Factories: factories, Judge: NewJudge, Lineage: NewLineage, Clock: time.Now, AllowFewTests: r.AllowFewTests}
 	if r.GeoCountry != "" || r.GeoASN != "" {
 		g, err := geo.Open(r.GeoCountry, r.GeoASN)

@@ -21,6 +21,8 @@ type ruleFlags struct {
 	dirs   []string
 	config string
 	except []string
+	lists  []string
+	owners []string
 	noPack bool
 	strict bool
 }
@@ -28,6 +30,8 @@ type ruleFlags struct {
 func (f *ruleFlags) add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.dirs, "rules", nil, "folder of further rule files, or one file (repeatable)")
 	c.Flags().StringSliceVar(&f.except, "exceptions", nil, "folder of exception files, or one file (repeatable)")
+	c.Flags().StringSliceVar(&f.lists, "lists", nil, "folder of named lists, or one file like tor_exits.txt (repeatable)")
+	c.Flags().StringSliceVar(&f.owners, "owners", nil, "table of owners (.csv, .yaml), or a folder of them (repeatable)")
 	c.Flags().BoolVar(&f.noPack, "no-pack", false, "without the shipped rules")
 	addConfigFlag(c, &f.config)
 }
@@ -35,7 +39,7 @@ func (f *ruleFlags) add(c *cobra.Command) {
 // load compiles the rules. A configuration is read only when one is named or
 // the default file is there, so that rule work needs none.
 func (f *ruleFlags) load(e *env) (*rules.Set, error) {
-	r := app.Rules{Pack: !f.noPack, Dirs: f.dirs, Exceptions: f.except, AllowFewTests: !f.strict}
+	r := app.Rules{Pack: !f.noPack, Dirs: f.dirs, Exceptions: f.except, ListDirs: f.lists, Owners: f.owners, AllowFewTests: !f.strict}
 	if path := configPath(e, f.config); f.config != "" || exists(path) {
 		cfg, err := loadConfig(e, f.config)
 		if err != nil {
@@ -45,6 +49,8 @@ func (f *ruleFlags) load(e *env) (*rules.Set, error) {
 		r.Pack = r.Pack && !f.noPack
 		r.Dirs = append(r.Dirs, f.dirs...)
 		r.Exceptions = append(r.Exceptions, f.except...)
+		r.ListDirs = append(r.ListDirs, f.lists...)
+		r.Owners = append(r.Owners, f.owners...)
 		r.AllowFewTests = !f.strict
 	}
 	set, err := r.Load()

@@ -82,6 +82,7 @@ type Detect struct {
 	Reload     responders.Duration `yaml:"reload" doc:"how often the files of rules, exceptions, lists and addresses, and this section, are looked at for changes (default 5s; 0s: only on SIGHUP)"`
 	Lists      map[string][]string `yaml:"lists" doc:"named lists that rules may ask for (networks or names)"`
 	ListDirs   []string            `yaml:"list_dirs" doc:"folders of named lists: tor_exits.txt holds one entry a line"`
+	Owners     []string            `yaml:"owners" doc:"tables of who answers for which identity or asset, and whether it is production (.csv or .yaml), or folders of them"`
 	Grace      responders.Duration `yaml:"grace" doc:"how long ordered detectors wait for late events; they are never dropped"`
 	LearnUntil string              `yaml:"learn_until" doc:"events before this time (RFC 3339) only teach detectors what is normal; with source start in the past, a warm start from history"`
 	DedupFor   responders.Duration `yaml:"dedup_for" doc:"event time during which a repeated record is recognised"`
