@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +199,65 @@ func TestClusterKilled(t *testing.T) {
 	})
 }
 
+// A server is killed and comes back without its disk. It fetches what it lacks
+// from the others, and is then one of the two that the streams live on.
+func TestClusterDiskLost(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	clusterRun(t, bustest.Options{Dirs: dirs}, 4000, 25*time.Millisecond, false, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
+		moves(t, progress, 200)
+		i := leader(t, c, bus.StreamEvents)
+		c.Servers[i].Kill()
+		moves(t, progress, 40)
+		list, err := os.ReadDir(dirs[i])
+		if err != nil || len(list) == 0 {
+			t.Fatalf("nothing is stored in %s: %v", dirs[i], err)
+		}
+		for _, e := range list {
+			if err := os.RemoveAll(filepath.Join(dirs[i], e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Servers[i].Start()
+		began := time.Now()
+		eventually(t, "the server has what it lacked", func() bool { return current(t, b, c.Servers[i].Name()) })
+		t.Logf("it had after %v what it lacked; %d records were stored by then", time.Since(began), progress())
+		next := leader(t, c, bus.StreamEvents)
+		if next == i {
+			next = (i + 1) % 3
+		}
+		c.Servers[next].Kill()
+		if progress() < 3900 { // or all is stored by now, and is evaluated
+			t.Logf("storing stood still for %v after another server was killed", moves(t, progress, 40))
+		}
+		c.Servers[next].Start()
+	})
+}
+
+// current says whether a server has all of every stream.
+func current(t testing.TB, b *bus.Bus, server string) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	n := 0
+	for _, name := range []string{bus.StreamEvents, bus.StreamCommits, bus.StreamSnap, bus.StreamQuar, bus.StreamActions} {
+		s, err := b.JetStream().Stream(ctx, name)
+		if err != nil || s.CachedInfo().Cluster == nil {
+			return false
+		}
+		cl := s.CachedInfo().Cluster
+		if cl.Leader == server {
+			n++
+			continue
+		}
+		for _, r := range cl.Replicas {
+			if r.Name == server && r.Current && !r.Offline && r.Lag == 0 {
+				n++
+			}
+		}
+	}
+	return n == 5
+}
+
 // The leader is cut off from the others. Where the client is with the majority,
 // storing goes on under a new leader; where it is with the old one, it waits.
 func TestClusterPartitioned(t *testing.T) {
@@ -330,21 +389,9 @@ func long() bool { return os.Getenv("TRAILWARDEN_LONG") != "" }
 
 // The disk of the leader of EVENTS is full: a small tmpfs and a ballast file.
 func TestClusterDiskFull(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting a tmpfs needs root")
-	}
 	var dirs []string
 	for range 3 {
-		dir := t.TempDir()
-		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", dir).CombinedOutput(); err != nil {
-			t.Skipf("mounting a tmpfs: %v: %s", err, strings.TrimSpace(string(out)))
-		}
-		dirs = append(dirs, dir)
-		t.Cleanup(func() {
-			if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-				t.Errorf("unmounting %s: %v: %s", dir, err, out)
-			}
-		})
+		dirs = append(dirs, smallDisk(t, "96m"))
 	}
 	clusterRun(t, bustest.Options{Dirs: dirs}, 6000, 25*time.Millisecond, false, func(c *bustest.Cluster, b *bus.Bus, progress func() int) {
 		moves(t, progress, 200)
@@ -382,6 +429,6 @@ func fill(t testing.TB, path string) {
 		}
 	}
 	if st, err := f.Stat(); err == nil {
-		t.Log(fmt.Sprintf("ballast of %d bytes", st.Size()))
+		t.Logf("ballast of %d bytes", st.Size())
 	}
 }

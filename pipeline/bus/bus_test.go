@@ -632,3 +632,41 @@ func TestCursors(t *testing.T) {
 		}
 	}
 }
+
+// The quarantine drops its oldest when it is full: what cannot be evaluated must
+// not stop what can. It is said before.
+func TestQuarantineFull(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.MaxBytes = MinBudget
+	b := open(t, cfg)
+	raw := make([]byte, 200<<10)
+	warned := 0
+	for i := range 30 {
+		for j := range raw {
+			raw[j] = byte(rand.Uint32()) // nothing to compress
+		}
+		if fresh, err := b.Park(t.Context(), Parked{Reason: "test", Partition: 0, Source: fmt.Sprintf("record %02d", i), Raw: raw}); err != nil || !fresh {
+			t.Fatalf("record %d: fresh %v, %v", i, fresh, err)
+		}
+		h := b.Health(t.Context())
+		if !h.OK || h.Frozen {
+			t.Fatalf("record %d: a full quarantine stops everything: %+v", i, h)
+		}
+		if counts, err := b.ParkedCounts(t.Context()); err != nil {
+			t.Fatal(err)
+		} else if len(h.Problems) > 0 && counts["test"] == uint64(i+1) {
+			warned++
+		}
+	}
+	var got []string
+	if err := b.EachParked(t.Context(), func(p Parked) bool { got = append(got, p.Source); return true }); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got); n == 0 || n == 30 || got[n-1] != "record 29" || got[0] != fmt.Sprintf("record %02d", 30-n) {
+		t.Errorf("%d records are there: %v", n, got)
+	}
+	if warned == 0 {
+		t.Error("it was not said before records were dropped")
+	}
+	mustPublish(t, b, Publish{Stream: StreamEvents, Subject: "ev.0.aa", Data: []byte("x")})
+}

@@ -92,6 +92,8 @@ type App struct {
 	inventory  *inventoryReader
 	closers    []func()
 
+	web atomic.Pointer[string] // where /metrics is served
+
 	index   *index.Index // with the console
 	console *console.Server
 	ruleErr ruleErrors

@@ -314,6 +314,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		// and not what is compared here.
 		o.attacks = 6
 	}
+	if n, err := strconv.Atoi(os.Getenv("CRASH_EVERY")); err == nil && n > 0 {
+		o.attacks = n // seconds between attacks
+	}
 	endure(t, o)
 }
 
