@@ -648,6 +648,10 @@ func (c *call) control() {
 		c.facts.Sentence, c.facts.Summary = "a guard rail was put in force", "a guard rail was added"
 		if id != "" {
 			c.facts.Sentence = "control policy " + shown + " was put in force on " + window.Show(c.param("TargetId"))
+			// Allow lists of one folder may add up.
+			if docs, _ := c.guards(c.param("TargetId"), id); old != nil && old.HasAllow() && layered(append(docs, old)) {
+				c.unknown(c.facts.Sentence + " beside others; " + allowLists)
+			}
 		}
 		c.attachControl(id, c.param("TargetId"), true)
 	case event.ActOrgControlPolicyDisable:

@@ -74,6 +74,12 @@ func (c *call) moveAccount() {
 			// old one; the rest may not.
 			why := c.facts.Sentence
 			c.unknown(why + "; not all guard rails of both places are known")
+		case layered(before) || layered(after):
+			c.unknown(c.facts.Sentence + "; " + allowLists)
+		case c.facts.Expands:
+			// Only where an Allow of a control policy binds.
+			c.facts.Summary = "an allow list may no longer hold for an account"
+			c.facts.Sentence += " and may have left an allow list behind; " + allowLists
 		default:
 			c.facts.Sentence += "; the same guard rails hold there"
 		}
@@ -91,6 +97,18 @@ func (c *call) placed() {
 	if parent != "" && id != "" && len(id) <= maxName {
 		c.apply(kindTarget, id, func(e *entry) { e.complete, e.links = true, []string{parent} })
 	}
+}
+
+const allowLists = "whether an Allow in a control policy binds, and how several of them combine, is not documented"
+
+// layered says whether several control policies have Allow statements: merging
+// them may be wider than what they leave together.
+func layered(docs []*rampolicy.Document) bool {
+	n := 0
+	for _, d := range docs {
+		n += bit(d != nil && d.HasAllow())
+	}
+	return n > 1
 }
 
 // attachControl notes that a control policy holds for a target.
@@ -115,9 +133,12 @@ func (c *call) detachedControl(id, target string, doc *rampolicy.Document) {
 	after := rampolicy.Merge(rest...)
 	c.diff(rampolicy.Merge(append(rest, doc)...), after, rampolicy.Options{Kind: rampolicy.Control})
 	c.facts.DenyRemoved = denyRemoved(doc, after)
-	if c.facts.DenyRemoved {
+	switch {
+	case c.facts.DenyRemoved:
 		c.facts.Sentence = "control policy " + window.Show(id) + " no longer holds: " + denies(doc)
 		c.facts.Summary = "a guard rail is gone"
+	case !c.facts.Expands && layered(append(rest, doc)):
+		c.unknown("control policy " + window.Show(id) + " no longer holds; " + allowLists)
 	}
 }
 

@@ -52,7 +52,9 @@ var catalogue = func() []Action {
 		ram:RestoreAccessKeyFromRecycleBin ram:RestoreUserFromRecycleBin ram:UnbindMFADevice ram:DisableVirtualMFA ram:DeleteVirtualMFADevice
 		ram:CreateSAMLProvider ram:UpdateSAMLProvider ram:SetUserSsoSettings ram:CreateOIDCProvider ram:UpdateOIDCProvider
 		ram:AddClientIdToOIDCProvider ram:AddFingerprintToOIDCProvider ram:SetSecurityPreference ram:SetPasswordPolicy
-		ram:ChangePassword ram:CreateAppSecret ram:DeleteAccessKey ram:DeleteLoginProfile ram:DeleteUser ram:UpdateUser`)
+		ram:ChangePassword ram:CreateAppSecret ram:DeleteAccessKey ram:DeleteLoginProfile ram:DeleteUser ram:UpdateUser
+		ims:CreateAccessKey ims:CreateLoginProfile ims:UpdateLoginProfile ims:UpdateAccessKey ims:CreateUser ims:AddUserToGroup
+		ims:UnbindMFADevice ims:DisableVirtualMFA ims:CreateOIDCProvider ims:SetUserSsoSettings ims:SetSecurityPreference`)
 	add(ClassOrg, `resourcemanager:DetachControlPolicy resourcemanager:UpdateControlPolicy resourcemanager:DisableControlPolicy
 		resourcemanager:DeleteControlPolicy resourcemanager:MoveAccount resourcemanager:RemoveCloudAccount resourcemanager:DeleteAccount
 		resourcemanager:DestroyResourceDirectory resourcemanager:RegisterDelegatedAdministrator resourcemanager:CreateResourceAccount

@@ -101,7 +101,7 @@ var fullAllow = Statement{Actions: []string{"*"}, Resources: []string{"*"}, AnyP
 // documents.
 func analyses(old, new *Document, kind Kind) []*analysis {
 	var out []*analysis
-	for _, read := range readings(old, new) {
+	for _, read := range readings(old, new, kind) {
 		out = append(out, newAnalysis(old, new, kind, read, out))
 	}
 	return out
@@ -147,6 +147,9 @@ func newAnalysis(old, new *Document, kind Kind, read Reading, others []*analysis
 	a := &analysis{read: read, keys: map[string][]string{}, work: &budget{}}
 	for dim := range dimensions {
 		for _, o := range others {
+			if o.read.AllowList != read.AllowList {
+				continue // other statements
+			}
 			if o.read.ColonApart == read.ColonApart && dim == dimAction || o.read.FoldResource == read.FoldResource && dim != dimAction {
 				a.dims[dim] = o.dims[dim]
 			}
@@ -196,7 +199,7 @@ func newAnalysis(old, new *Document, kind Kind, read Reading, others []*analysis
 		a.stmts = append(a.stmts, st)
 	}
 	for i, d := range []*Document{old, new} {
-		if kind == Control {
+		if kind == Control && !(read.AllowList && d.HasAllow()) {
 			add(&fullAllow, i == 1)
 		}
 		for j := range d.Statements {

@@ -197,7 +197,7 @@ func same(a, b *Document) bool {
 }
 
 // readings returns the readings that can differ for these documents.
-func readings(old, new *Document) []Reading {
+func readings(old, new *Document, kind Kind) []Reading {
 	upper, neg, span := false, false, false
 	for _, d := range []*Document{old, new} {
 		for i := range d.Statements {
@@ -223,6 +223,12 @@ func readings(old, new *Document) []Reading {
 	if neg {
 		for _, r := range slices.Clone(out) {
 			r.AbsentNegated = true
+			out = append(out, r)
+		}
+	}
+	if kind == Control && (old.HasAllow() || new.HasAllow()) {
+		for _, r := range slices.Clone(out) {
+			r.AllowList = true
 			out = append(out, r)
 		}
 	}
@@ -367,7 +373,7 @@ func doubtful(old, new *Document, kind Kind) bool {
 
 func withHoles(old, new *Document, kind Kind) []*analysis {
 	var out []*analysis
-	for _, read := range readings(old, new) {
+	for _, read := range readings(old, new, kind) {
 		out = append(out, newHoles(old, new, kind, read))
 	}
 	return out
@@ -397,7 +403,7 @@ func guess(old, new *Document, opts Options) Severity {
 	for _, act := range catalogue {
 		for _, res := range anyResource(act.Name, account) {
 			q := &Request{Action: act.Name, Resource: res, Context: map[string]string{}}
-			if new.Decide(q, Reading{}) == Allowed && old.Decide(q, Reading{}) != Allowed {
+			if new.DecideAs(opts.Kind, q, Reading{}) == Allowed && old.DecideAs(opts.Kind, q, Reading{}) != Allowed {
 				worst = max(worst, act.Class.severity(true))
 			}
 		}

@@ -38,8 +38,9 @@
 //	wildcards in trust           any account, critical
 //	NotResource                  everything but the list, and doubtful
 //	PassRole or AssumeRole       severity only: E13 to E20 want ram:PassRole
-//	what ims:* still grants      actions of their own, of no class
-//	Allow in control policies    nothing, beside FullAliyunAccess
+//	what ims:* still grants      what the same actions of ram: do, in severity
+//	Allow in control policies    both readings: nothing, beside FullAliyunAccess,
+//	                             or all that is left of it
 //
 // Names play no part: what is administrator is found by what is allowed
 // (PowerOf), and the vendor's policies stand for their known documents

@@ -36,6 +36,9 @@ type Reading struct {
 	// without one, like "ecs*", matches nothing; "*" alone still is every
 	// action.
 	ColonApart bool
+	// AllowList: an Allow of a control policy binds, so that of what
+	// FullAliyunAccess allows only what the Allow statements cover is left.
+	AllowList bool
 }
 
 // spansColon says whether a pattern of actions matches only if a wildcard may
@@ -68,6 +71,21 @@ func (d *Document) Decide(q *Request, read Reading) Effect {
 		}
 	}
 	return out
+}
+
+// DecideAs is Decide for a document as what it is. Beside a control policy
+// stands FullAliyunAccess, which cannot be detached.
+func (d *Document) DecideAs(kind Kind, q *Request, read Reading) Effect {
+	e := d.Decide(q, read)
+	if kind == Control && e == NotMentioned && !(read.AllowList && d.HasAllow()) {
+		return Allowed
+	}
+	return e
+}
+
+// HasAllow says whether the document has an Allow statement.
+func (d *Document) HasAllow() bool {
+	return slices.ContainsFunc(d.Statements, func(s Statement) bool { return !s.Deny })
 }
 
 func (s *Statement) matches(q *Request, read Reading) bool {

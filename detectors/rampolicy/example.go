@@ -14,7 +14,7 @@ func byExample(old, new *Document, kind Kind) (q *Request, read Reading, found b
 		return strings.NewReplacer("*", "x", "?", "x").Replace(v)
 	}
 	tries := 0
-	for _, read := range readings(old, new) {
+	for _, read := range readings(old, new, kind) {
 		a := newAnalysis(old, new, kind, read, nil)
 		for i := range a.stmts {
 			s := &a.stmts[i]
@@ -57,7 +57,7 @@ func byExample(old, new *Document, kind Kind) (q *Request, read Reading, found b
 								return nil, Reading{}, false
 							}
 							q := &Request{Action: act, Resource: res, Principal: p, Context: ctx}
-							if allowedBy(new, q, kind, read) && !allowedBy(old, q, kind, read) {
+							if new.DecideAs(kind, q, read) == Allowed && old.DecideAs(kind, q, read) != Allowed {
 								return q, read, true
 							}
 						}
@@ -67,13 +67,6 @@ func byExample(old, new *Document, kind Kind) (q *Request, read Reading, found b
 		}
 	}
 	return nil, Reading{}, false
-}
-
-// allowedBy evaluates a document as what it is: beside a control policy
-// everything else is allowed.
-func allowedBy(d *Document, q *Request, kind Kind, read Reading) bool {
-	e := d.Decide(q, read)
-	return e == Allowed || kind == Control && e != Refused
 }
 
 // exampleFinding tells a request that was found by trying.

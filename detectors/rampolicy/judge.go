@@ -66,6 +66,9 @@ func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, act
 		}
 		return worst
 	case Control:
+		if t.a.read.AllowList {
+			return Medium // if it is one at all
+		}
 		if len(t.new.Statements) == 0 || !t.new.HasDeny() {
 			return Critical
 		}

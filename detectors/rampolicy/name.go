@@ -168,7 +168,10 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 		}
 	}
 	r.whole = box.minus(excluded).minus(cells).empty()
-	if r.rest, r.restZH = render(around); !r.whole {
+	if r.rest, r.restZH = render(around); dim == dimPrincipal && n > len(a.dims[dim].cells) {
+		r.rest, r.restZH = "everybody", "所有人"
+	}
+	if !r.whole {
 		r.rest, r.restZH = "a part of "+r.rest, r.restZH+" 的一部分"
 	}
 	if len(except) > 0 {

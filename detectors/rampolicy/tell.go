@@ -722,13 +722,7 @@ func (t *teller) inside(g *group, res string) bool {
 
 // decide evaluates one side with the matcher that knows nothing of cells.
 func (t *teller) decide(d *Document, q *Request) Effect {
-	if t.opts.Kind == Control {
-		if d.Decide(q, t.a.read) == Refused {
-			return Refused
-		}
-		return Allowed
-	}
-	return d.Decide(q, t.a.read)
+	return d.DecideAs(t.opts.Kind, q, t.a.read)
 }
 
 // opaqueText says a condition that cannot be evaluated, by its id.
