@@ -18,6 +18,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 	"github.com/trailwarden/trailwarden/pipeline/source"
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // ErrStopping is returned by Store when the pipeline is being shut down.
@@ -39,7 +40,9 @@ type IngesterConfig struct {
 	// Settled is the time up to which everything that the sources held is
 	// stored (source.Origin, the least of all); nil says that it is now.
 	Settled func() time.Time
-	Logger  *slog.Logger
+	// Tracer begins a trace with every page; nil traces nothing.
+	Tracer *trace.Tracer
+	Logger *slog.Logger
 }
 
 // unsettledFor is how long a source that is silent, or still at work on a page,
@@ -177,7 +180,10 @@ func (in *Ingester) Store(ctx context.Context, p source.Page) error {
 	s := in.shard(p.Source, p.Shard)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ctx, span := in.cfg.Tracer.Start(ctx, "store page", trace.Str("trailwarden.source", p.Source), trace.Int("trailwarden.shard", p.Shard),
+		trace.Str("trailwarden.from", p.From), trace.Str("trailwarden.to", p.To))
 	err := in.storeLocked(ctx, s, p, nil)
+	span.End(err)
 	if err != nil {
 		s.known = false
 		if errors.Is(err, bus.ErrBackpressure) {

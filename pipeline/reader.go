@@ -11,12 +11,13 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // HandleAlerts takes the alerts of one commit record, in their order. It must
 // be durable when it returns nil, and safe to repeat: after a crash, or when a
 // partition is evaluated again, it sees the same alert ids with the same or
-// later revisions.
+// later revisions. ctx carries the trace of the record, if it has one.
 type HandleAlerts func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert) error
 
 // ReadAlerts hands every commit record with alerts to fn, in the order of the
@@ -69,7 +70,7 @@ func readCommits(ctx context.Context, b *bus.Bus, from map[int]uint64, fn func(c
 			}
 			alerts = append(alerts, a)
 		}
-		if err := fn(ctx, c.Partition, d.Seq, alerts, d.Pending); err != nil {
+		if err := fn(trace.Continue(ctx, d.Trace), c.Partition, d.Seq, alerts, d.Pending); err != nil {
 			return err
 		}
 	}

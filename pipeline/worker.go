@@ -18,6 +18,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // WorkerConfig is how a partition is evaluated. Bus, NewEngine and NewGrouper
@@ -45,7 +46,9 @@ type WorkerConfig struct {
 	// Readers are the names of those who read COMMITS: records are kept
 	// until all of them have seen them.
 	Readers []string
-	Logger  *slog.Logger
+	// Tracer goes on with the traces of pages; nil traces nothing.
+	Tracer *trace.Tracer
+	Logger *slog.Logger
 }
 
 func (c *WorkerConfig) defaults() {
@@ -100,6 +103,11 @@ type Worker struct {
 	frames  int // since the last commit
 	batch   int // since the first changed alert
 	oldest  time.Time
+
+	// Traces, each empty without one: of the newest page evaluated, of what
+	// the alerts of this step came of, and of its other pages.
+	recent, cause string
+	joined        []string
 
 	sinceSnap      int
 	sinceSnapBytes int64
@@ -574,6 +582,7 @@ func shardName(src string, shard int) string { return src + "/" + strconv.Itoa(s
 type item struct {
 	seq     uint64
 	id      string
+	trace   string // of the page
 	pending uint64
 	frame   *bus.Frame
 	events  []event.Event
@@ -605,7 +614,7 @@ func (w *Worker) read(ctx context.Context, from, committed uint64, careful int, 
 		case err != nil:
 			it = item{err: err, fatal: true}
 		case lazy:
-			it = item{seq: d.Seq, id: d.ID, pending: d.Pending, raw: d.Data, lazy: true}
+			it = item{seq: d.Seq, id: d.ID, trace: d.Trace, pending: d.Pending, raw: d.Data, lazy: true}
 		default:
 			it = decodeItem(d)
 		}
@@ -629,7 +638,7 @@ var evaluating sync.RWMutex
 func decodeItem(d bus.Delivery) item {
 	evaluating.RLock()
 	defer evaluating.RUnlock()
-	it := item{seq: d.Seq, id: d.ID, pending: d.Pending}
+	it := item{seq: d.Seq, id: d.ID, trace: d.Trace, pending: d.Pending}
 	it.frame, it.err = bus.DecodeFrame(d.Data)
 	if it.err != nil {
 		it.raw = d.Data
@@ -794,13 +803,39 @@ func (w *Worker) evaluateAlone(ctx context.Context, it *item) error {
 		evaluating.RLock()
 		defer evaluating.RUnlock()
 	}
-	if err := w.evaluate(ctx, it); err != nil {
+	if err := w.evaluateTraced(ctx, it); err != nil {
 		return err
 	}
 	if it.lazy && !w.quiet {
 		return w.commit(ctx)
 	}
 	return nil
+}
+
+// maxJoined bounds the traces that a step is linked with.
+const maxJoined = 32
+
+// evaluateTraced is evaluate, told to the trace of the frame. What has been
+// evaluated before was told then.
+func (w *Worker) evaluateTraced(ctx context.Context, it *item) error {
+	if w.cfg.Tracer == nil || it.seq <= w.committed {
+		return w.evaluate(ctx, it)
+	}
+	before := len(w.order)
+	ctx, span := w.cfg.Tracer.Resume(ctx, it.trace, "evaluate frame", trace.Int("trailwarden.partition", w.cfg.Partition))
+	err := w.evaluate(ctx, it)
+	span.Set(trace.Int("trailwarden.records", len(it.events)), trace.Int("trailwarden.alerts", len(w.order)-before))
+	span.End(err)
+	if own := trace.Of(ctx); own != "" {
+		w.recent = own
+		if len(w.joined) < maxJoined {
+			w.joined = append(w.joined, own)
+		}
+	}
+	if w.cause == "" && len(w.order) > before {
+		w.cause = w.recent // of the frame, or where a tick decided, of the last records
+	}
+	return err
 }
 
 // evaluate applies one frame.
@@ -1077,13 +1112,7 @@ func (w *Worker) commit(ctx context.Context) error {
 	w.oneByOne = false
 	c := &bus.Commit{Input: w.input, InputID: w.inputID, Watermark: w.watermark, Stamp: w.stamp, Counters: counters, Positions: w.moved(), Careful: careful,
 		Ledger: w.ledgers(), Missing: slices.Clone(w.missing)}
-	parts := cutAlerts(alerts)
-	for _, part := range parts[:len(parts)-1] {
-		if err := w.appendCut(ctx, w.still(&bus.Commit{Part: true}), part); err != nil {
-			return err
-		}
-	}
-	if err := w.appendCut(ctx, c, parts[len(parts)-1]); err != nil {
+	if err := w.appendTraced(ctx, c, alerts); err != nil {
 		return err
 	}
 	failpoint.Hit(failpoint.WorkerCommitted)
@@ -1097,6 +1126,7 @@ func (w *Worker) commit(ctx context.Context) error {
 	})
 	w.changed, w.order = map[string]*alert.Alert{}, nil
 	w.frames, w.batch, w.oldest = 0, 0, time.Time{}
+	w.cause, w.joined = "", w.joined[:0]
 	for _, p := range w.shards {
 		p.dirty = false
 	}
@@ -1113,6 +1143,26 @@ func (w *Worker) commit(ctx context.Context) error {
 		return w.snapshot(ctx)
 	}
 	return nil
+}
+
+// appendTraced appends a step with its alerts. The record carries the trace of
+// what they came of.
+func (w *Worker) appendTraced(ctx context.Context, c *bus.Commit, alerts [][]byte) (err error) {
+	ctx, span := w.cfg.Tracer.Resume(ctx, w.cause, "commit step",
+		trace.Int("trailwarden.partition", w.cfg.Partition), trace.Int("trailwarden.frames", w.frames), trace.Int("trailwarden.alerts", len(alerts)))
+	defer func() { span.End(err) }()
+	for _, t := range w.joined {
+		if t != w.cause {
+			span.Link(t)
+		}
+	}
+	parts := cutAlerts(alerts)
+	for _, part := range parts[:len(parts)-1] {
+		if err := w.appendCut(ctx, w.still(&bus.Commit{Part: true}), part); err != nil {
+			return err
+		}
+	}
+	return w.appendCut(ctx, c, parts[len(parts)-1])
 }
 
 // appendCut appends c with alerts, in halves when they do not fit even

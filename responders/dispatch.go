@@ -17,6 +17,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 	"github.com/trailwarden/trailwarden/responders/route"
 )
 
@@ -70,8 +71,10 @@ type DispatcherOptions struct {
 	ReactivationRules []string
 	// Owner as in MachineOptions; the machine's when empty.
 	Owner string
-	Now   func() time.Time // time.Now when nil
-	Log   *slog.Logger
+	// Tracer goes on with the traces of commit records; nil traces nothing.
+	Tracer *trace.Tracer
+	Now    func() time.Time // time.Now when nil
+	Log    *slog.Logger
 }
 
 // Dispatcher takes alerts and sees to it that each is shown once at each
@@ -223,7 +226,10 @@ func newest(alerts []alert.Alert) []alert.Alert {
 
 // take stores one alert, asks for its actions, and creates its notices, in
 // this order, so that the first message already shows what is being done.
-func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) error {
+func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) (err error) {
+	ctx, span := d.opts.Tracer.Resume(ctx, trace.Of(ctx), "take alert", trace.Str("trailwarden.alert", a.ID),
+		trace.Str("trailwarden.rule", a.Rule), trace.Str("trailwarden.severity", a.Severity.String()))
+	defer func() { span.End(err) }()
 	if a.Rule == RuleOwnCall {
 		if origin != Live {
 			return nil
@@ -362,7 +368,7 @@ func (o *outlet) showOne(ctx context.Context, a alert.Alert, wait, interval time
 	d := o.d
 	n := notice{
 		V: recordVersion, Dest: o.name, Alert: a.ID, Rule: a.Rule, Severity: a.Severity, EventAt: a.LastAt.UTC(),
-		State: noticePending, At: d.now(),
+		State: noticePending, At: d.now(), Trace: trace.Of(ctx),
 	}
 	if grouped {
 		n.Interval = interval

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // MachineOptions configures a Machine. Journal is needed, the rest has defaults.
@@ -57,6 +58,8 @@ type MachineOptions struct {
 	Owner string
 	// Workers is how many actions are worked on at once by Run; 4 when zero.
 	Workers int
+	// Tracer goes on with the traces of alerts; nil traces nothing.
+	Tracer *trace.Tracer
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 	Log *slog.Logger
@@ -337,7 +340,7 @@ func (m *Machine) Propose(ctx context.Context, p Proposal) (ActionDetail, error)
 	r := &record{
 		V: recordVersion, Action: a, Hash: ActionHash(a), Origin: p.Origin, Guards: p.Guards,
 		ProposedAt: now, Expires: Duration(min(p.Expires, maxExpires)), ExpiresAt: now.Add(min(p.Expires, maxExpires)),
-		Approvers: p.Approvers, Need: max(p.Approvals, 1),
+		Approvers: p.Approvers, Need: max(p.Approvals, 1), Trace: trace.Of(ctx),
 	}
 	if m.opts.Guards.TwoPerson.needs(a, m.opts.Units, m.opts.Production) {
 		r.Need = max(r.Need, 2)
@@ -770,10 +773,12 @@ func (m *Machine) execute(ctx context.Context, r *record, seq uint64, prior json
 	// the next look at the record starts by reading the cloud.
 	failpoint.Hit(failpoint.ActionExecuting)
 	var res Result
+	_, span := m.span(ctx, r, "execute action")
 	err = m.call(ctx, deadline, func(ctx context.Context, e Executor) (err error) {
 		res, err = e.Execute(ctx, r.Action, prior)
 		return err
 	}, r.Action.Kind)
+	span.End(err)
 	failpoint.Hit(failpoint.ActionCalled)
 
 	// The outcome is recorded even when we are asked to stop.
@@ -807,6 +812,12 @@ func (m *Machine) execute(ctx context.Context, r *record, seq uint64, prior json
 		return false, time.Time{}, perr
 	}
 	return false, time.Time{}, m.fail(octx, r, seq, err.Error())
+}
+
+// span tells the trace of the alert of a call to the cloud.
+func (m *Machine) span(ctx context.Context, r *record, name string) (context.Context, trace.Span) {
+	return m.opts.Tracer.Resume(ctx, r.Trace, name, trace.Str("trailwarden.action", r.Action.ID), trace.Str("trailwarden.kind", r.Action.Kind),
+		trace.Str("trailwarden.alert", r.Action.AlertID), trace.Str("trailwarden.mode", string(r.Action.Mode)), trace.Int("trailwarden.attempt", r.Attempt))
 }
 
 // inDoubt says that a call may have taken effect. A call that was cut short
@@ -1008,10 +1019,12 @@ func (m *Machine) undo(ctx context.Context, r *record, seq uint64) (bool, time.T
 		return false, time.Time{}, err
 	}
 	var res Result
+	_, span := m.span(ctx, r, "undo action")
 	err = m.call(ctx, deadline, func(ctx context.Context, e Executor) (err error) {
 		res, err = e.Undo(ctx, r.Action, r.Prior)
 		return err
 	}, r.Action.Kind)
+	span.End(err)
 	octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	back := func(reason, next string) (bool, time.Time, error) {

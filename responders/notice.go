@@ -58,6 +58,7 @@ type notice struct {
 	Reminders int       `json:"reminders,omitempty"`
 	// Interval is the least time between two edits, of a group.
 	Interval time.Duration `json:"interval,omitempty"`
+	Trace    string        `json:"trace,omitempty"` // of the alert, see pipeline/trace
 }
 
 // shown says what a message was last made of.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // outlet is one destination at work: a queue in memory over notices in the
@@ -556,6 +557,12 @@ func (o *outlet) composeAsk(ctx context.Context, n notice, out *Notice, s *shown
 	return nil
 }
 
+// span tells the trace of the alert of a call to the destination.
+func (o *outlet) span(ctx context.Context, n notice, name string) (context.Context, trace.Span) {
+	return o.d.opts.Tracer.Resume(ctx, n.Trace, name, trace.Str("trailwarden.destination", o.name),
+		trace.Str("trailwarden.alert", n.Alert), trace.Int("trailwarden.retries", n.Retries))
+}
+
 func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time.Time, error) {
 	d := o.d
 	msg, s, err := o.compose(ctx, n)
@@ -588,10 +595,12 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 	}
 	failpoint.Hit(failpoint.NoticeStarted)
 	var ref MessageRef
+	_, span := o.span(ctx, n, "post notice")
 	err = o.call(ctx, func(ctx context.Context) (err error) {
 		ref, err = o.dst.Notifier.Post(ctx, msg)
 		return err
 	})
+	span.End(err)
 	failpoint.Hit(failpoint.NoticePosted)
 	octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -742,7 +751,9 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 	if msg.Thread, err = o.thread(ctx, n, msg, s); err != nil {
 		return time.Time{}, err
 	}
+	_, span := o.span(ctx, n, "edit notice")
 	err = o.call(ctx, func(ctx context.Context) error { return o.dst.Notifier.Update(ctx, n.Ref, msg) })
+	span.End(err)
 	octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	switch {

@@ -69,6 +69,8 @@ type record struct {
 	Seen     *Seen `json:"seen,omitempty"`
 	UndoSeen *Seen `json:"undo_seen,omitempty"`
 	Unseen   bool  `json:"unseen,omitempty"`
+
+	Trace string `json:"trace,omitempty"` // of the alert, see pipeline/trace
 }
 
 // Seen is one of our own calls as it came back in the audit trail.

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // Bus is an open store. Safe for concurrent use.
@@ -193,10 +195,11 @@ type Message struct {
 	ID      string // Nats-Msg-Id
 	Time    time.Time
 	Data    []byte
+	Trace   string // what it was stored for, see pipeline/trace; usually empty
 }
 
 func fromRaw(m *jetstream.RawStreamMsg) Message {
-	return Message{Subject: m.Subject, Seq: m.Sequence, ID: m.Header.Get(nats.MsgIdHdr), Time: m.Time, Data: m.Data}
+	return Message{Subject: m.Subject, Seq: m.Sequence, ID: m.Header.Get(nats.MsgIdHdr), Time: m.Time, Data: m.Data, Trace: m.Header.Get(trace.Header)}
 }
 
 // Last returns the last message on a subject, or ErrNotFound.

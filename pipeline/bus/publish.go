@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // Publish is one message to be stored.
@@ -37,6 +39,8 @@ const maxTries = 7
 // If it is still the expected one the place is not taken, and the message is sent
 // again.
 //
+// The message carries the trace of ctx, if it is sampled.
+//
 // Errors: ErrFenced, ErrBackpressure, ErrTooLarge, ErrDamaged, ErrDenied, ErrUnknown after
 // all resends, or ctx's own.
 func (b *Bus) Publish(ctx context.Context, p Publish) (uint64, error) {
@@ -51,6 +55,9 @@ func (b *Bus) Publish(ctx context.Context, p Publish) (uint64, error) {
 	}
 	if p.Rollup {
 		msg.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	}
+	if t := trace.Of(ctx); t != "" {
+		msg.Header.Set(trace.Header, t)
 	}
 	var last error
 	wait := 20 * time.Millisecond

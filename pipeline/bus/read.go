@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
 // Delivery is one message that a Reader hands out.
@@ -61,7 +63,7 @@ func (r *Reader) Next(ctx context.Context) (Delivery, error) {
 				}
 				r.next = meta.Sequence.Stream + 1
 				return Delivery{
-					Message: Message{Subject: m.Subject(), Seq: meta.Sequence.Stream, ID: m.Headers().Get(jetstream.MsgIDHeader), Time: meta.Timestamp, Data: m.Data()},
+					Message: Message{Subject: m.Subject(), Seq: meta.Sequence.Stream, ID: m.Headers().Get(jetstream.MsgIDHeader), Time: meta.Timestamp, Data: m.Data(), Trace: m.Headers().Get(trace.Header)},
 					Pending: meta.NumPending,
 				}, nil
 			}

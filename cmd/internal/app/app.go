@@ -25,6 +25,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/sls"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/pipeline/source"
+	"github.com/trailwarden/trailwarden/pipeline/trace"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
 	"github.com/trailwarden/trailwarden/responders/slack"
@@ -82,6 +83,8 @@ type App struct {
 	reread     func() (*config.Config, error)
 	hangup     <-chan os.Signal
 	bus        *bus.Bus
+	tracer     *trace.Tracer
+	spans      *spanSender // nil when nothing is traced
 	pipe       *pipeline.Pipeline
 	machine    *responders.Machine
 	audit      *journal.Audit
@@ -132,6 +135,15 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, fmt.Errorf("%w: credentials: %w", ErrUnusable, err)
 	}
 
+	a.spans = newSpanSender(c.Traces, a.version, owner(), a.log)
+	a.tracer = a.spans.tracer()
+	a.closers = append(a.closers, a.spans.close)
+	defer func() {
+		if err != nil {
+			a.spans.close()
+		}
+	}()
+
 	bc := BusConfig(c, a.log)
 	bc.Adopt = o.Adopt
 	a.bus, err = bus.Open(ctx, bc)
@@ -151,7 +163,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	if has(RoleIngest) {
 		pc.Ingest = true
-		pc.Ingester.TickAfter = idleAfter(c.Detect.Grace.Std())
+		pc.Ingester.TickAfter, pc.Ingester.Tracer = idleAfter(c.Detect.Grace.Std()), a.tracer
 	}
 	if has(RoleDetect) {
 		pc.Detect = true
@@ -167,6 +179,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		pc.Worker = pipeline.WorkerConfig{
 			NewEngine:  in.NewEngine,
 			NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
+			Tracer:     a.tracer,
 			Rules:      in.Rules,
 			Owner:      owner(),
 		}
@@ -280,7 +293,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 		return err
 	}
 	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Production: a.production, Approvers: c.Respond.Approvers,
-		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Log: a.log}
+		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Tracer: a.tracer, Log: a.log}
 	for _, r := range a.Rules().List() {
 		if r.ID == responders.RuleOwnCall && r.Status == "on" {
 			mo.ConfirmWithin = c.Respond.Confirm.Std()
@@ -320,7 +333,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 		raw = rawLink(s)
 	}
 	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
-		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Console.BaseURL), Raw: raw, Ask: c.Respond.Ask, Log: a.log})
+		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Console.BaseURL), Raw: raw, Ask: c.Respond.Ask, Tracer: a.tracer, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}

@@ -104,9 +104,10 @@ var (
 	mNoticesDead    = gauge("notices_dead", "Messages given up.", "destination")
 	mActions        = gauge("actions", "Actions by state.", "state")
 	mStoreFraction  = gauge("store_used_ratio", "Used part of a stream's limit.", "stream")
+	mSpans          = counter("trace_spans_total", "Spans by what came of them: sent, or lost (the collector did not take them).", "outcome")
 	allMetrics      = []metric{mBuild, mRulesLoaded, mRulesReloads, mRulesRefused, mReady, mFrozen, mSourceRecords, mSourcePull, mSourceBehind, mSourceRebuilds, mSourceRefused, mAccountLast,
 		mEvents, mDuplicates, mLate, mEventsParked, mDetections, mLag, mPending, mCommit, mWatermark, mParked,
-		mNotices, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction}
+		mNotices, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction, mSpans}
 )
 
 // Describe implements prometheus.Collector.
@@ -135,6 +136,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if s, err := c.a.Status(ctx); err == nil {
 		put(mReady, flag[s.Ready])
 		put(mFrozen, flag[s.Frozen.Frozen])
+	}
+	if s := c.a.spans; s != nil {
+		put(mSpans, float64(s.sent.Load()), "sent")
+		put(mSpans, float64(s.lost.Load()), "lost")
 	}
 	for account, at := range c.a.meters.lastEvents() {
 		put(mAccountLast, float64(at.UnixMilli())/1000, account)

@@ -76,6 +76,7 @@ var directions = []struct {
 	{`^pipeline/event$`, `.`, "the event model is the leaf: everything depends on it"},
 	{`^pipeline/source$`, `.`, "the page contract is a leaf"},
 	{`^pipeline/failpoint$`, `.`, "the moments of a crash test are a leaf that everything may name"},
+	{`^pipeline/trace$`, `.`, "what a trace is, and how it is carried, is a leaf"},
 	{`^pipeline/lists$`, `.`, "how lists are sorted for readers is a leaf"},
 	{`^pipeline/text$`, `.`, "what makes hostile text safe to show is a leaf: chat, terminal and reports share it"},
 	{`^pipeline/alert$`, `^(detectors|rules|responders|cmd|pipeline$|pipeline/(bus|sls|replay))`, "an alert knows neither who made it nor who handles it"},

@@ -31,6 +31,7 @@ type Config struct {
 	Respond     Respond          `yaml:"respond"`
 	HTTP        HTTP             `yaml:"http"`
 	Console     Console          `yaml:"console"`
+	Traces      Traces           `yaml:"traces"`
 	Log         Log              `yaml:"log"`
 }
 
@@ -219,6 +220,13 @@ type ConsoleOIDC struct {
 	Scopes       []string `yaml:"scopes" doc:"beside openid (default profile, email)"`
 	UserClaim    string   `yaml:"user_claim" doc:"default email"`
 	GroupsClaim  string   `yaml:"groups_claim" doc:"default groups"`
+}
+
+// Traces is where OpenTelemetry traces go.
+type Traces struct {
+	Endpoint      Secret  `yaml:"endpoint" doc:"URL of a collector's OTLP/HTTP receiver, such as http://127.0.0.1:4318/v1/traces; a secret, since some have a token in it; empty (default) traces nothing"`
+	Authorization Secret  `yaml:"authorization" doc:"header of that name, such as Bearer and a token; a ${ENV} or ${file:…} reference; only with https or to loopback"`
+	Sample        float64 `yaml:"sample" doc:"share of the pages read that are traced, more than 0 to 1 (default 1)"`
 }
 
 // Log is the program's own log, on stderr.

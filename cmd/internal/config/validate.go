@@ -28,7 +28,8 @@ func defaults() *Config {
 		HTTP: HTTP{Listen: "127.0.0.1:8686"},
 		Console: Console{Listen: "127.0.0.1:8687", Events: 100_000, Auth: ConsoleAuth{Mode: "local",
 			Proxy: ConsoleProxy{Trusted: []string{"127.0.0.1/32", "::1/128"}}}},
-		Log: Log{Level: "info"},
+		Traces: Traces{Sample: 1},
+		Log:    Log{Level: "info"},
 	}
 }
 
@@ -175,6 +176,7 @@ func (p *parser) validate(c *Config) {
 		}
 	}
 	p.console(c.Console)
+	p.traces(c.Traces)
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:
@@ -184,6 +186,26 @@ func (p *parser) validate(c *Config) {
 	case "", "text", "json":
 	default:
 		p.bad("log.format", "%q: want text or json", c.Log.Format)
+	}
+}
+
+func (p *parser) traces(c Traces) {
+	if c.Sample <= 0 || c.Sample > 1 {
+		p.bad("traces.sample", "%v: want more than 0 and at most 1 (to trace nothing, leave traces.endpoint empty)", c.Sample)
+	}
+	if c.Endpoint == "" {
+		return
+	}
+	u, err := url.Parse(c.Endpoint.Reveal())
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		p.bad("traces.endpoint", "not an http or https URL; want one such as http://127.0.0.1:4318/v1/traces")
+	case u.Path == "" || u.Path == "/":
+		p.bad("traces.endpoint", "the URL has no path; OTLP/HTTP receivers take traces at /v1/traces")
+	case u.User != nil:
+		p.bad("traces.endpoint", "the URL carries a password; use traces.authorization")
+	case c.Authorization != "" && u.Scheme != "https" && !loopback(u.Hostname()):
+		p.bad("traces.authorization", "would be sent in plain text; use https, or a collector on this host")
 	}
 }
 
