@@ -44,6 +44,10 @@ bench: ## benchmarks (T=BenchmarkX to narrow)
 .PHONY: bench-replay
 bench-replay: ## replay speed, paired with TRAILWARDEN_REF on TRAILWARDEN_PERF if set
 	@.ci/bench-replay
+
+.PHONY: bench-cost
+bench-cost: ## cost of an event and memory of an identity, by rules and identities (some minutes)
+	$(GO) test -run '^$$' -bench '^BenchmarkCost$$' -benchtime 1x -timeout 60m ./cmd/internal/app
 .PHONY: crash
 crash: ## the crash test with CRASH_KILLS (default 1000) kills, a quarter of an hour
 	CRASH_KILLS=$(or $(CRASH_KILLS),1000) $(GO) test -count=1 -v -timeout 2h -run 'TestKilledAgainAndAgain$$' ./cmd/internal/cli

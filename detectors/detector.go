@@ -69,6 +69,12 @@ type Detector interface {
 // to be reused: what it still needs of them it has to copy.
 type Looker interface{ LetGo() }
 
+// Patient is a detector whose Advance never has a verdict, and for which two
+// watermarks one after the other are the same as the later one. Telling it can
+// wait until it observes again, or is looked at: most of many detectors see
+// nothing of an event, and should cost nothing.
+type Patient interface{ Patient() }
+
 // Stats is what a detector holds.
 type Stats struct {
 	Keys    int    // entities remembered

@@ -114,6 +114,9 @@ type Engine struct {
 	rules   []Rule
 	session Session
 	dets    []Detector // by rule number; nil without state
+	hasty   []int32    // the numbers of those that are not Patient
+	step    uint64     // counts the steps of the watermark
+	told    []uint64   // by rule number: the step that a patient detector was told of
 
 	seen    *seen
 	shards  map[string]*shard
@@ -124,6 +127,7 @@ type Engine struct {
 	now     time.Time // newest ingest stamp
 	mark    time.Time // watermark
 	stepped time.Time // last Advance
+	swept   time.Time // last Advance of the patient detectors
 	pending reorder
 	out     []alert.Detection
 	lookers []Looker    // the detectors that are
@@ -173,11 +177,15 @@ func (e *Engine) reset() {
 		e.lineage = l.NewLineage()
 	}
 	e.dets = make([]Detector, len(e.rules))
+	e.hasty, e.step, e.told, e.swept = nil, 0, make([]uint64, len(e.rules)), time.Time{}
 	for i := range e.rules {
 		if e.rules[i].New != nil {
 			e.dets[i] = e.rules[i].New()
 			if l, ok := e.dets[i].(Looker); ok {
 				e.lookers = append(e.lookers, l)
+			}
+			if _, ok := e.dets[i].(Patient); !ok {
+				e.hasty = append(e.hasty, int32(i))
 			}
 		}
 	}
@@ -423,18 +431,49 @@ func (e *Engine) advance(to time.Time) {
 	if e.lineage != nil {
 		e.lineage.Advance(to)
 	}
-	for i, d := range e.dets {
-		if d == nil {
-			continue
-		}
-		verdicts, err := advanceOne(d, to, e.verdict[:0])
+	e.step++
+	for _, i := range e.hasty {
+		verdicts, err := advanceOne(e.dets[i], to, e.verdict[:0])
 		if err != nil {
 			e.fault(RuleError{Rule: e.rules[i].ID, Err: err})
 			continue
 		}
-		e.verdicts(int32(i), verdicts, &pending{at: to}, Pair{}, false)
+		e.verdicts(i, verdicts, &pending{at: to}, Pair{}, false)
+	}
+	if to.Sub(e.swept) >= sweepEvery {
+		e.sweep()
 	}
 	e.drain()
+}
+
+// sweepEvery is the event time after which patient detectors are told the
+// watermark although they see nothing, so that they forget.
+const sweepEvery = time.Hour
+
+// sweep tells all patient detectors the watermark.
+func (e *Engine) sweep() {
+	e.swept = e.stepped
+	for i, d := range e.dets {
+		if _, ok := d.(Patient); ok {
+			if err := e.catchUp(int32(i)); err != nil {
+				e.fault(RuleError{Rule: e.rules[i].ID, Err: err})
+			}
+		}
+	}
+}
+
+// catchUp tells a patient detector the watermark if it was not told.
+func (e *Engine) catchUp(rule int32) error {
+	if e.told[rule] == e.step || e.stepped.IsZero() {
+		return nil
+	}
+	e.told[rule] = e.step
+	d, ok := e.dets[rule].(Patient)
+	if !ok {
+		return nil
+	}
+	_, err := advanceOne(d.(Detector), e.stepped, nil)
+	return err
 }
 
 // keepDecided is how many decided events detectors may go on looking at.
@@ -600,6 +639,11 @@ func judgeOne(j PolicyJudge, ev *event.Event) (f PolicyFacts, err error) {
 }
 
 func (e *Engine) observe(rule int32, p *pending, pair Pair, late bool) {
+	if e.told[rule] != e.step {
+		if err := e.catchUp(rule); err != nil {
+			e.fault(RuleError{Rule: e.rules[rule].ID, Err: err})
+		}
+	}
 	o := Observation{Time: p.at, Key: pair.Key, Value: pair.Value, Event: &e.outline, Late: late}
 	if verdicts := e.dets[rule].Observe(o, e.verdict[:0]); len(verdicts) > 0 {
 		e.verdicts(rule, verdicts, p, pair, late)
@@ -682,6 +726,7 @@ func (e *Engine) Take() []alert.Detection {
 // the rules: to be looked at, not to be given observations.
 func (e *Engine) Detectors() iter.Seq2[string, Detector] {
 	return func(yield func(string, Detector) bool) {
+		e.sweep()
 		for i, d := range e.dets {
 			if d != nil && !yield(e.rules[i].ID, d) {
 				return
@@ -695,6 +740,7 @@ func (e *Engine) Watermark() time.Time { return e.mark }
 
 // Stats returns counters and sizes.
 func (e *Engine) Stats() EngineStats {
+	e.sweep()
 	s := e.stats
 	s.Pending = e.pending.len()
 	s.Remembered = e.seen.size

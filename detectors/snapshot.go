@@ -23,6 +23,7 @@ var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, "TWENGINE3\n": 
 // and has a checksum. Detections that were not taken are not part of it: call
 // Take first.
 func (e *Engine) Snapshot() []byte {
+	e.sweep()
 	enc := &encoder{b: []byte(snapshotMagic)}
 	enc.time(e.now)
 	enc.time(e.mark)

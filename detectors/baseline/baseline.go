@@ -400,6 +400,9 @@ func (d *Detector) Advance(watermark time.Time, out []detectors.Verdict) []detec
 	return out
 }
 
+// Patient implements detectors.Patient.
+func (d *Detector) Patient() {}
+
 // Stats implements detectors.Detector. Evicted counts identities and places
 // dropped for lack of room.
 func (d *Detector) Stats() detectors.Stats {

@@ -68,8 +68,9 @@ type value struct {
 }
 
 type state struct {
-	values map[string]*value
-	root   value // root.next is the oldest
+	n      int               // values held
+	index  map[string]*value // of these by text, once there are more than few
+	root   value             // root.next is the oldest
 	bytes  int
 	sketch *sketch // counts while values that were dropped for lack of room are in the window
 	cutAt  int64   // time of the newest of these
@@ -87,8 +88,9 @@ type state struct {
 // The estimated sizes of a value without its texts, and of an entity besides
 // what the table counts.
 const (
-	valueCost = 136
-	stateCost = 270
+	valueCost = 104
+	stateCost = 140
+	indexCost = 40
 )
 
 // New returns an empty detector; the configuration must be valid.
@@ -104,9 +106,40 @@ func (d *Detector) reset() {
 }
 
 func (s *state) init() {
-	if s.values == nil {
-		s.values = make(map[string]*value)
+	if s.root.next == nil {
 		s.root.prev, s.root.next = &s.root, &s.root
+	}
+}
+
+// few is how many values are looked through one by one: most entities have no
+// more, and a map costs more than all else that is kept of them.
+const few = 8
+
+func (s *state) find(text string) *value {
+	if s.index != nil {
+		return s.index[text]
+	}
+	for v := s.root.prev; v != &s.root; v = v.prev {
+		if v.text == text {
+			return v
+		}
+	}
+	return nil
+}
+
+// add takes a value that is not held.
+func (s *state) add(v *value) {
+	s.n++
+	s.bytes += valueCost + len(v.text) + len(v.id)
+	s.put(v)
+	switch {
+	case s.index != nil:
+		s.index[v.text] = v
+	case s.n > few:
+		s.index = make(map[string]*value, 2*few)
+		for x := s.root.next; x != &s.root; x = x.next {
+			s.index[x.text] = x
+		}
 	}
 }
 
@@ -114,7 +147,10 @@ func (s *state) newest() int64 { return s.root.prev.at }
 
 func (s *state) remove(v *value) {
 	v.prev.next, v.next.prev = v.next, v.prev
-	delete(s.values, v.text)
+	if s.n--; s.n < few/2 {
+		s.index = nil
+	}
+	delete(s.index, v.text)
 	s.bytes -= valueCost + len(v.text) + len(v.id)
 	if s.episode && !v.reported {
 		s.fresh--
@@ -141,7 +177,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	s := &e.State
 	s.init()
 	newest := at
-	if len(s.values) > 0 {
+	if s.n > 0 {
 		newest = max(newest, s.newest())
 	}
 	from := max(newest-d.width, d.floor)
@@ -154,21 +190,19 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	if s.sketch != nil && s.cutAt < from {
 		s.sketch = nil // all that is in the window is held again
 	}
-	if s.episode && s.total(from) < (d.cfg.Count+1)/2 {
+	if s.episode && !s.atLeast((d.cfg.Count+1)/2, from) {
 		s.end()
 	}
 	text := window.BoundValue(o.Value)
-	v := s.values[text]
+	v := s.find(text)
 	switch {
 	case v == nil:
 		v = &value{text: text, at: at, id: window.ID(&o)}
-		s.bytes += valueCost + len(v.text) + len(v.id)
-		s.values[text] = v
-		s.put(v)
+		s.add(v)
 		if s.episode {
 			s.fresh++
 		}
-		if len(s.values) > d.cfg.MaxValues {
+		if s.n > d.cfg.MaxValues {
 			old := s.root.next
 			if old == v {
 				old = v.next
@@ -192,22 +226,30 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	if s.sketch != nil {
 		s.sketch.add(text, at)
 	}
-	total := s.total(from)
-	full := total >= d.cfg.Count
+	full := s.atLeast(d.cfg.Count, from)
 	switch {
 	case s.episode:
 		if s.events == s.told || at < s.since {
 			s.since = at
 		}
 		s.events++
-		if full && s.fresh > 0 && (total >= 2*s.reported || newest-s.lastAt >= d.width) {
+		if !full || s.fresh == 0 {
+			break
+		}
+		// So many observations cannot be more values, so that the estimate,
+		// which is work, is asked for now and then only.
+		if seen := s.reported + int(s.events-s.told); newest-s.lastAt < d.width && seen < 2*s.reported {
+			break
+		}
+		if total := s.total(from); total >= 2*s.reported || newest-s.lastAt >= d.width {
 			out = append(out, d.verdict(s, total, &o))
 			s.report(newest, total)
 		}
 	case full:
 		s.episode = true
 		s.first, s.since = s.root.next.at, s.root.next.at
-		s.events, s.fresh = uint64(len(s.values)), len(s.values)
+		s.events, s.fresh = uint64(s.n), s.n
+		total := s.total(from)
 		out = append(out, d.verdict(s, total, &o))
 		s.report(newest, total)
 	}
@@ -217,19 +259,27 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 
 func (s *state) size() int {
 	n := stateCost + s.bytes
+	if s.n > few {
+		n += indexCost * max(s.n, 2*few)
+	}
 	if s.sketch != nil {
 		n += s.sketch.size()
 	}
 	return n
 }
 
+// atLeast says whether so many different values are in the window.
+func (s *state) atLeast(n int, from int64) bool {
+	return s.n >= n || s.sketch != nil && s.total(from) >= n
+}
+
 // total is how many different values are in the window: exact as long as all of
 // them are held.
 func (s *state) total(from int64) int {
 	if s.sketch == nil {
-		return len(s.values)
+		return s.n
 	}
-	return max(s.sketch.since(from), len(s.values))
+	return max(s.sketch.since(from), s.n)
 }
 
 func (s *state) end() {
@@ -328,6 +378,9 @@ func (d *Detector) Advance(watermark time.Time, out []detectors.Verdict) []detec
 	return out
 }
 
+// Patient implements detectors.Patient.
+func (d *Detector) Patient() {}
+
 // Stats implements detectors.Detector.
 func (d *Detector) Stats() detectors.Stats {
 	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted()}
@@ -353,7 +406,7 @@ func (d *Detector) Snapshot() []byte {
 			enc.Int(s.cutAt)
 			s.sketch.encode(enc)
 		}
-		enc.Uint(uint64(len(s.values)))
+		enc.Uint(uint64(s.n))
 		for v := s.root.next; v != &s.root; v = v.next {
 			enc.String(v.text)
 			enc.Int(v.at)
@@ -417,13 +470,11 @@ func (d *Detector) restore(data []byte) error {
 				break
 			}
 			last := s.root.prev
-			if _, dup := s.values[v.text]; dup || v.text == "" || last != &s.root && (last.at > v.at || last.at == v.at && last.text > v.text) {
+			if s.find(v.text) != nil || v.text == "" || last != &s.root && (last.at > v.at || last.at == v.at && last.text > v.text) {
 				dec.Fail("values twice or out of order")
 				break
 			}
-			s.bytes += valueCost + len(v.text) + len(v.id)
-			s.values[v.text] = v
-			s.put(v)
+			s.add(v)
 			if !v.reported {
 				s.fresh++
 			}

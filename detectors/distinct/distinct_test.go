@@ -135,7 +135,7 @@ func (o *oracle) observe(key, val string, now int64) (fresh []string, fires bool
 
 func TestPropOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		cfg := config(rapid.IntRange(2, 5).Draw(t, "count"), time.Duration(rapid.IntRange(1, 15).Draw(t, "window"))*time.Second)
+		cfg := config(rapid.IntRange(2, 11).Draw(t, "count"), time.Duration(rapid.IntRange(1, 40).Draw(t, "window"))*time.Second)
 		d := New(cfg)
 		o := &oracle{cfg: cfg, all: map[string][]obs{}, open: map[string]*episode{}, floor: window.Nanos(time.Time{})}
 		var mark, clock time.Duration
@@ -170,7 +170,7 @@ func TestPropOracle(t *testing.T) {
 					when = clock
 				}
 				key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
-				val := rapid.SampledFrom([]string{"p", "q", "r", "s", "t", "u", "v"}).Draw(t, "value")
+				val := rapid.SampledFrom([]string{"p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "0", "1", "2"}).Draw(t, "value")
 				got := d.Observe(at(key, val, fmt.Sprintf("e%03d", i), when), nil)
 				fresh, fires := o.observe(key, val, window.Nanos(t0.Add(when)))
 				if fires != (len(got) == 1) || len(got) > 1 {
@@ -203,7 +203,7 @@ func TestMaxValues(t *testing.T) {
 	for i := range 20 {
 		got = d.Observe(at("k", fmt.Sprintf("v%03d", 100+i), fmt.Sprint(i), time.Duration(i)*time.Second+2*time.Hour), got)
 	}
-	if n := len(d.table.Get("k").State.values); n != 10 {
+	if n := d.table.Get("k").State.n; n != 10 {
 		t.Errorf("%d values kept", n)
 	}
 	for _, v := range got {
@@ -229,7 +229,7 @@ func TestMeasuredSize(t *testing.T) {
 		stats = d.Stats()
 		return stats, int(after.HeapAlloc) - int(before.HeapAlloc)
 	}
-	for _, n := range []int{2, 6} {
+	for _, n := range []int{2, 6, 12} {
 		s, heap := build(n)
 		t.Logf("%d values: %d bytes per entity by estimate, %d on the heap", n, s.Bytes/s.Keys, heap/s.Keys)
 		if s.Bytes < heap*7/10 || s.Bytes > heap*2 {

@@ -116,6 +116,9 @@ func (d *Detector) Advance(watermark time.Time, out []detectors.Verdict) []detec
 	return out
 }
 
+// Patient implements detectors.Patient.
+func (d *Detector) Patient() {}
+
 // Stats implements detectors.Detector.
 func (d *Detector) Stats() detectors.Stats {
 	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted()}

@@ -360,6 +360,9 @@ func (d *Detector) Advance(watermark time.Time, out []detectors.Verdict) []detec
 
 func (st *state) newest() int64 { return st.signals[len(st.signals)-1].At }
 
+// Patient implements detectors.Patient.
+func (d *Detector) Patient() {}
+
 // Stats implements detectors.Detector. Evicted counts identities and signals
 // dropped for lack of room.
 func (d *Detector) Stats() detectors.Stats {

@@ -188,6 +188,9 @@ func (d *Detector) Advance(watermark time.Time, out []detectors.Verdict) []detec
 
 func (s *state) newest() int64 { return s.marks[len(s.marks)-1].At }
 
+// Patient implements detectors.Patient.
+func (d *Detector) Patient() {}
+
 // Stats implements detectors.Detector.
 func (d *Detector) Stats() detectors.Stats {
 	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted()}
