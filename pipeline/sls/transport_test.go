@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	sdk "github.com/aliyun/aliyun-log-go-sdk"
@@ -131,19 +132,36 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestPauseGrowsAndEnds(t *testing.T) {
-	began := time.Now()
-	pause(context.Background(), 0)
-	if d := time.Since(began); d > 50*time.Millisecond {
-		t.Errorf("the first attempt waited %s", d)
-	}
-	closed, cancel := context.WithCancel(context.Background())
-	cancel()
-	for n := range 100 {
-		pause(closed, n)
-	}
-	if d := time.Since(began); d > time.Second {
-		t.Errorf("a closed gate waited %s", d)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		took := func(gate context.Context, n int) time.Duration {
+			began := time.Now()
+			pause(gate, n)
+			return time.Since(began)
+		}
+		if d := took(t.Context(), 0); d != 0 {
+			t.Errorf("the first attempt waited %s", d)
+		}
+		var first, last time.Duration
+		for n := 1; n <= 100; n++ {
+			last = took(t.Context(), n)
+			if n == 1 {
+				first = last
+			}
+			if last <= 0 || last > time.Minute {
+				t.Errorf("attempt %d waited %s", n, last)
+			}
+		}
+		if last < 2*first {
+			t.Errorf("the pause does not grow: %s, then %s", first, last)
+		}
+		closed, cancel := context.WithCancel(t.Context())
+		cancel()
+		for n := range 100 {
+			if d := took(closed, n); d != 0 {
+				t.Errorf("a closed gate waited %s", d)
+			}
+		}
+	})
 }
 
 // FuzzPullAnswer: whatever comes back for a pull, the transport returns an

