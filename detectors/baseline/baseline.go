@@ -30,6 +30,7 @@ type state struct {
 	values      []string // in kind value: the value of each place
 	seen        uint64   // observations
 	first, last uint32   // seconds since 1970
+	oldest      uint32   // no place was last seen before it
 	dropped     uint32   // places dropped for lack of room
 }
 
@@ -131,9 +132,15 @@ func (st *state) remove(i int) {
 // forget drops the places that the identity was active long enough without.
 func (d *Detector) forget(st *state) {
 	keep := int64(st.last) - int64(d.cfg.ForgetAfter/time.Second)
+	if int64(st.oldest) >= keep {
+		return // as nearly always: their times are not looked at
+	}
+	st.oldest = math.MaxUint32
 	for i := len(st.places) - 1; i >= 0; i-- {
 		if int64(st.places[i].last) < keep {
 			st.remove(i)
+		} else {
+			st.oldest = min(st.oldest, st.places[i].last)
 		}
 	}
 }
@@ -225,6 +232,7 @@ func (d *Detector) teach(st *state, s *sight, i int, at uint32) {
 			st.places = append(make([]place, 0, len(st.places)+1), st.places...)
 		}
 		st.places = append(st.places, place{net: s.unit, first: at, last: at})
+		st.oldest = min(st.oldest, at)
 		if d.cfg.Kind == KindValue {
 			st.values = append(st.values, strings.Clone(s.value))
 		}

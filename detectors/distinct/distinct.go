@@ -54,7 +54,9 @@ type Detector struct {
 	cfg   Config
 	width int64
 	table *window.Table[state]
-	floor int64 // nothing older counts: the watermark less a window
+	floor int64  // nothing older counts: the watermark less a window
+	free  *value // values to be used again, by next
+	spare int    // how many
 }
 
 // value is one value of an entity, by its newest observation. The list is in
@@ -62,7 +64,7 @@ type Detector struct {
 type value struct {
 	text       string
 	at         int64
-	id         string
+	id         []byte // of its event; written over with the next
 	reported   bool
 	prev, next *value
 }
@@ -145,7 +147,7 @@ func (s *state) add(v *value) {
 
 func (s *state) newest() int64 { return s.root.prev.at }
 
-func (s *state) remove(v *value) {
+func (d *Detector) remove(s *state, v *value) {
 	v.prev.next, v.next.prev = v.next, v.prev
 	if s.n--; s.n < few/2 {
 		s.index = nil
@@ -155,6 +157,33 @@ func (s *state) remove(v *value) {
 	if s.episode && !v.reported {
 		s.fresh--
 	}
+	if d.spare < maxSpare {
+		*v = value{id: v.id[:0], next: d.free}
+		d.free = v
+		d.spare++
+	}
+}
+
+// maxSpare bounds the values that are kept to be used again.
+const maxSpare = 1024
+
+// value returns an unused value.
+func (d *Detector) value() *value {
+	v := d.free
+	if v == nil {
+		return &value{}
+	}
+	d.free, v.next = v.next, nil
+	d.spare--
+	return v
+}
+
+// eventID is an observation's event id as it is kept.
+func eventID(o *detectors.Observation) string {
+	if o.Event == nil {
+		return ""
+	}
+	return window.BoundID(o.Event.ID)
 }
 
 // put places v by its time; equal times are ordered by text.
@@ -185,7 +214,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		return out // late, and older than the window
 	}
 	for v := s.root.next; v != &s.root && v.at < from; v = s.root.next {
-		s.remove(v)
+		d.remove(s, v)
 	}
 	if s.sketch != nil && s.cutAt < from {
 		s.sketch = nil // all that is in the window is held again
@@ -197,7 +226,8 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	v := s.find(text)
 	switch {
 	case v == nil:
-		v = &value{text: text, at: at, id: window.ID(&o)}
+		v = d.value()
+		v.text, v.at, v.id = text, at, append(v.id, eventID(&o)...)
 		s.add(v)
 		if s.episode {
 			s.fresh++
@@ -214,13 +244,13 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 				}
 			}
 			s.cutAt = max(s.cutAt, old.at)
-			s.remove(old)
+			d.remove(s, old)
 		}
 	case at >= v.at:
 		v.prev.next, v.next.prev = v.next, v.prev
-		id := window.ID(&o)
+		id := eventID(&o)
 		s.bytes += len(id) - len(v.id)
-		v.at, v.id = at, id
+		v.at, v.id = at, append(v.id[:0], id...)
 		s.put(v)
 	}
 	if s.sketch != nil {
@@ -312,7 +342,7 @@ func (d *Detector) verdict(s *state, total int, o *detectors.Observation) detect
 	ids := make([]string, 0, len(fresh))
 	var marks []window.Mark
 	for _, v := range fresh {
-		marks = window.Insert(marks, window.Mark{At: v.at, ID: v.id})
+		marks = window.Insert(marks, window.Mark{At: v.at, ID: string(v.id)})
 	}
 	for _, m := range marks {
 		if m.ID != "" && (len(ids) == 0 || ids[len(ids)-1] != m.ID) {
@@ -410,7 +440,7 @@ func (d *Detector) Snapshot() []byte {
 		for v := s.root.next; v != &s.root; v = v.next {
 			enc.String(v.text)
 			enc.Int(v.at)
-			enc.String(v.id)
+			enc.String(string(v.id))
 			enc.Bool(v.reported)
 		}
 		enc.Bool(s.episode)
@@ -465,7 +495,7 @@ func (d *Detector) restore(data []byte) error {
 			dec.Fail("%d values of one entity", n)
 		}
 		for range n {
-			v := &value{text: dec.String(), at: dec.Int(), id: dec.String(), reported: dec.Bool()}
+			v := &value{text: dec.String(), at: dec.Int(), id: []byte(dec.String()), reported: dec.Bool()}
 			if dec.Err() != nil {
 				break
 			}

@@ -40,10 +40,10 @@ type Limits struct {
 
 // Entry is one entity of a table.
 type Entry[T any] struct {
-	Key        string
-	State      T
-	size       int
-	prev, next *Entry[T] // prev is less recently used
+	Key   string
+	State T
+	size  int
+	at    int32 // in order
 }
 
 // Table remembers entities and forgets the least recently used ones when it
@@ -52,9 +52,20 @@ type Entry[T any] struct {
 type Table[T any] struct {
 	limits  Limits
 	entries map[string]*Entry[T]
-	root    Entry[T] // root.next is the oldest, root.prev the newest
+	// The order of use is a ring of small links side by side: to move an
+	// entity to its end touches two others, which must not mean to fetch
+	// their whole entries from memory.
+	order   []link[T]
+	free    int32 // the first free link, 0 for none
 	bytes   int
 	evicted uint64
+}
+
+// link is an entity's place in the order of use. That of number 0 is the
+// ring's beginning: next is the oldest, prev the newest.
+type link[T any] struct {
+	prev, next int32 // prev is less recently used; of a free link, next is the next free one
+	entry      *Entry[T]
 }
 
 // EntryCost is the estimated size of an entry without its key's bytes and
@@ -63,9 +74,7 @@ const EntryCost = 136
 
 // NewTable returns an empty table.
 func NewTable[T any](l Limits) *Table[T] {
-	t := &Table[T]{limits: l, entries: make(map[string]*Entry[T])}
-	t.root.prev, t.root.next = &t.root, &t.root
-	return t
+	return &Table[T]{limits: l, entries: make(map[string]*Entry[T]), order: make([]link[T], 1)}
 }
 
 // Get returns an entity without touching it, or nil.
@@ -75,16 +84,32 @@ func (t *Table[T]) Get(key string) *Entry[T] { return t.entries[key] }
 // made when it is new.
 func (t *Table[T]) Touch(key string) (e *Entry[T], isNew bool) {
 	if e = t.entries[key]; e != nil {
-		e.prev.next, e.next.prev = e.next, e.prev
+		if t.order[0].prev == e.at {
+			return e, false
+		}
+		t.unlink(e.at)
 	} else {
-		e = &Entry[T]{Key: key, size: EntryCost + len(key)}
+		e = &Entry[T]{Key: key, size: EntryCost + len(key), at: t.free}
+		if e.at == 0 {
+			e.at = int32(len(t.order))
+			t.order = append(t.order, link[T]{})
+		}
+		t.free = t.order[e.at].next
+		t.order[e.at].entry = e
 		t.entries[key] = e
 		t.bytes += e.size
 		isNew = true
 	}
-	last := t.root.prev
-	last.next, e.prev, e.next, t.root.prev = e, last, &t.root, e
+	last := t.order[0].prev
+	l := &t.order[e.at]
+	l.prev, l.next = last, 0
+	t.order[last].next, t.order[0].prev = e.at, e.at
 	return e, isNew
+}
+
+func (t *Table[T]) unlink(at int32) {
+	l := t.order[at]
+	t.order[l.prev].next, t.order[l.next].prev = l.next, l.prev
 }
 
 // Resize notes how many bytes the entity's state holds besides EntryCost, and
@@ -94,13 +119,15 @@ func (t *Table[T]) Resize(e *Entry[T], stateBytes int, evict func(*Entry[T])) {
 	size := EntryCost + len(e.Key) + stateBytes
 	t.bytes += size - e.size
 	e.size = size
-	for (len(t.entries) > t.limits.Keys || t.bytes > t.limits.Bytes) && t.root.next != &t.root {
-		old := t.root.next
-		if old == e {
-			if old = e.next; old == &t.root {
-				return // one entity alone: its own bounds hold
-			}
+	for len(t.entries) > t.limits.Keys || t.bytes > t.limits.Bytes {
+		at := t.order[0].next
+		if at == e.at {
+			at = t.order[at].next
 		}
+		if at == 0 {
+			return // one entity alone: its own bounds hold
+		}
+		old := t.order[at].entry
 		if evict != nil {
 			evict(old)
 		}
@@ -111,7 +138,9 @@ func (t *Table[T]) Resize(e *Entry[T], stateBytes int, evict func(*Entry[T])) {
 
 // Remove drops an entity without counting it as evicted.
 func (t *Table[T]) Remove(e *Entry[T]) {
-	e.prev.next, e.next.prev = e.next, e.prev
+	t.unlink(e.at)
+	t.order[e.at] = link[T]{next: t.free}
+	t.free = e.at
 	delete(t.entries, e.Key)
 	t.bytes -= e.size
 }
@@ -120,22 +149,19 @@ func (t *Table[T]) Remove(e *Entry[T]) {
 // be removed.
 func (t *Table[T]) All() iter.Seq[*Entry[T]] {
 	return func(yield func(*Entry[T]) bool) {
-		for e := t.root.next; e != &t.root; {
-			next := e.next
-			if !yield(e) {
+		for at := t.order[0].next; at != 0; {
+			next := t.order[at].next
+			if !yield(t.order[at].entry) {
 				return
 			}
-			e = next
+			at = next
 		}
 	}
 }
 
 // Oldest returns the least recently used entity, or nil.
 func (t *Table[T]) Oldest() *Entry[T] {
-	if t.root.next == &t.root {
-		return nil
-	}
-	return t.root.next
+	return t.order[t.order[0].next].entry // nil at the beginning
 }
 
 // Len, Bytes and Evicted describe the table: entities, estimated bytes, and

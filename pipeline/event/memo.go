@@ -13,8 +13,12 @@ import (
 type memo struct {
 	names     [512]nameMemo
 	services  [64]serviceMemo
-	addresses [512]Address // by Text as given
-	texts     [512]string  // of addresses
+	addresses [2048]addressMemo
+}
+
+type addressMemo struct {
+	text string // as given
+	is   Address
 }
 
 type nameMemo struct {
@@ -95,10 +99,10 @@ func (w *walk) parseAddress(s string) Address {
 	if w.memo == nil || len(s) > maxMemo || s == "" {
 		return ParseAddress(s)
 	}
-	i := Bucket(s) % uint64(len(w.memo.texts))
-	if w.memo.texts[i] != s {
-		w.memo.texts[i] = strings.Clone(s)
-		w.memo.addresses[i] = ParseAddress(w.memo.texts[i])
+	m := &w.memo.addresses[Bucket(s)%uint64(len(w.memo.addresses))]
+	if m.text != s {
+		m.text = strings.Clone(s)
+		m.is = ParseAddress(m.text)
 	}
-	return w.memo.addresses[i]
+	return m.is
 }

@@ -43,13 +43,14 @@ const maxHours = 10 * 366 * 24
 // counted what.
 type coverage struct {
 	all  map[coverKey]*hours
-	near [64]struct {
+	near [256]struct {
 		key coverKey
 		h   *hours
 	}
 }
 
 type hours struct {
+	key         coverKey // as in coverage.all
 	events      int64
 	first, last time.Time
 	seen        map[int64]struct{} // hours since 1970
@@ -68,7 +69,7 @@ func (c *coverage) add(ev *event.Event) {
 
 func (c *coverage) find(k coverKey) (coverKey, *hours) {
 	if h := c.all[k]; h != nil {
-		return coverKey{strings.Clone(k.account), strings.Clone(k.region)}, h
+		return h.key, h
 	}
 	if c.all == nil {
 		c.all = map[coverKey]*hours{}
@@ -80,7 +81,7 @@ func (c *coverage) find(k coverKey) (coverKey, *hours) {
 	}
 	h := c.all[into]
 	if h == nil {
-		h = &hours{seen: map[int64]struct{}{}}
+		h = &hours{key: into, seen: map[int64]struct{}{}}
 		c.all[into] = h
 	}
 	return k, h
