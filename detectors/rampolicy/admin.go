@@ -57,14 +57,19 @@ func PowerOfHolder(d *Document, account string, own Own) Power {
 			}
 		}
 		for _, act := range catalogue {
-			if act.Class.atLeast(ClassOrg) || act.Class == ClassAudit {
-				for _, res := range anyResource(act.Name, accounts[0]) {
-					if !p.Privileged && a.can(true, act.Name, res, nil) {
-						p.Privileged = true
-						if p.Why == "" {
-							p.Why, p.WhyZH = "may do "+act.Name+" on anything", "可对任意资源执行 "+act.Name
-						}
+			if p.Privileged {
+				break
+			}
+			if !act.Class.atLeast(ClassOrg) && act.Class != ClassAudit {
+				continue
+			}
+			for _, res := range anyResource(act.Name, accounts[0]) {
+				if a.can(true, act.Name, res, nil) {
+					p.Privileged = true
+					if p.Why == "" {
+						p.Why, p.WhyZH = "may do "+act.Name+" on anything", "可对任意资源执行 "+act.Name
 					}
+					break
 				}
 			}
 		}
