@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -44,6 +45,12 @@ type Options struct {
 	// MaxOpen is how many files may be open at once (default 64). When more
 	// overlap in time, some are read later than their time.
 	MaxOpen int
+	// From and To (exclusive) let deliveries of an object store be left out by
+	// the time in their names, more than DeliveryMargin outside; Regions, when
+	// there are any, by the region. Files with other names are read. Run sets
+	// From and To to those of its configuration.
+	From, To time.Time
+	Regions  []string
 	// BlockSize is how much a worker gets at a time, in bytes (default 256 KiB).
 	BlockSize int
 
@@ -117,6 +124,28 @@ func wanted(name string) bool {
 	return !strings.HasPrefix(name, ".") && slices.ContainsFunc(extensions, func(e string) bool { return strings.HasSuffix(name, e) })
 }
 
+// DeliveryMargin is how far the time in a delivery's name may lie from the
+// times of its events. Deliveries come within minutes; which clock names them
+// is not documented, and what is late is not told by the name.
+const DeliveryMargin = 24 * time.Hour
+
+// skips says that a file is a delivery that holds nothing that is asked for.
+func (o *Options) skips(path string) bool {
+	if o.From.IsZero() && o.To.IsZero() && len(o.Regions) == 0 {
+		return false
+	}
+	region, at, _, ok := delivery(path)
+	switch {
+	case !ok:
+		return false
+	case len(o.Regions) > 0 && !slices.ContainsFunc(o.Regions, func(r string) bool { return strings.EqualFold(r, region) }):
+		return true
+	case !o.From.IsZero() && at.Before(o.From.Add(-DeliveryMargin)):
+		return true
+	}
+	return !o.To.IsZero() && !at.Before(o.To.Add(DeliveryMargin))
+}
+
 // input is one file to read, or standard input.
 type input struct {
 	path string // as shown; "-" for standard input
@@ -158,18 +187,24 @@ func (in *input) measure(o *Options) {
 }
 
 // expand lists the files at paths: files themselves, and every wanted file
-// below folders in the order of their names. Nothing is followed.
-func expand(paths []string) (in []input, failed []FileError) {
+// below folders in the order of their names. Nothing is followed. skipped is
+// how many deliveries are left out by their names.
+func expand(paths []string, o *Options) (in []input, skipped int64, failed []FileError) {
 	seen := map[string]bool{}
-	add := func(path string, size int64) {
-		if !seen[path] {
-			seen[path] = true
-			in = append(in, input{path: path, size: size, want: nameCount(path)})
+	add := func(path string, size func() int64) {
+		switch {
+		case seen[path]:
+			return
+		case o.skips(path):
+			skipped++
+		default:
+			in = append(in, input{path: path, size: size(), want: nameCount(path)})
 		}
+		seen[path] = true
 	}
 	for _, p := range paths {
 		if p == "-" {
-			add("-", -1)
+			add("-", func() int64 { return -1 })
 			continue
 		}
 		p = filepath.Clean(p)
@@ -178,7 +213,7 @@ func expand(paths []string) (in []input, failed []FileError) {
 		case err != nil:
 			failed = append(failed, FileError{p, plain(err)})
 		case st.Mode().IsRegular():
-			add(p, st.Size())
+			add(p, st.Size)
 		case !st.IsDir():
 			failed = append(failed, FileError{p, notRegular(st.Mode())})
 		default:
@@ -199,17 +234,19 @@ func expand(paths []string) (in []input, failed []FileError) {
 				case !d.Type().IsRegular():
 					failed = append(failed, FileError{path, notRegular(d.Type())})
 				default:
-					size := int64(-1)
-					if st, err := d.Info(); err == nil {
-						size = st.Size()
-					}
-					add(path, size)
+					add(path, func() int64 {
+						st, err := d.Info()
+						if err != nil {
+							return -1
+						}
+						return st.Size()
+					})
 				}
 				return nil
 			})
 		}
 	}
-	return in, failed
+	return in, skipped, failed
 }
 
 // plain drops the path that FileError repeats.
@@ -238,23 +275,32 @@ func notRegular(m fs.FileMode) error {
 	return fmt.Errorf("%w but %s", ErrNotRegular, kind)
 }
 
-// nameCount reads how many events an object-store delivery holds from its
-// name, Actiontrail_<region>_<time>_1002_<events>_<size>_<md5>.gz; -1 when the
-// name is another.
-func nameCount(path string) int {
+// delivery reads the name of an object-store delivery,
+// Actiontrail_<region>_<YYYYMMDDhhmmss>_1002_<events>_<size>_<md5>.gz.
+func delivery(path string) (region string, at time.Time, events int, ok bool) {
 	name := strings.ToLower(filepath.Base(path))
 	if !strings.HasPrefix(name, "actiontrail") || !strings.HasSuffix(name, ".gz") {
-		return -1
+		return "", time.Time{}, 0, false
 	}
 	part := strings.Split(strings.TrimSuffix(name, ".gz"), "_")
-	if len(part) != 7 || len(part[2]) != 14 || len(part[6]) != 32 {
-		return -1
+	if len(part) != 7 || part[1] == "" || len(part[2]) != 14 || len(part[6]) != 32 {
+		return "", time.Time{}, 0, false
 	}
-	n, err := strconv.Atoi(part[4])
-	if err != nil || n < 0 {
-		return -1
+	at, err := time.Parse("20060102150405", part[2])
+	events, err2 := strconv.Atoi(part[4])
+	if err != nil || err2 != nil || events < 0 {
+		return "", time.Time{}, 0, false
 	}
-	return n
+	return part[1], at, events, true
+}
+
+// nameCount is how many events a delivery's name says it holds; -1 for a file
+// with another name.
+func nameCount(path string) int {
+	if _, _, n, ok := delivery(path); ok {
+		return n
+	}
+	return -1
 }
 
 // counters are what a run has read so far.

@@ -128,10 +128,11 @@ var ErrNothing = errors.New("nothing could be read")
 
 // Reader is a set of inputs, found but not yet read.
 type Reader struct {
-	inputs []input
-	failed []FileError
-	opts   Options
-	over   int64 // what archives unpacked to beyond MaxRatio
+	inputs  []input
+	skipped int64 // deliveries, by their names
+	failed  []FileError
+	opts    Options
+	over    int64 // what archives unpacked to beyond MaxRatio
 }
 
 // Open finds the files at paths: files, folders (every wanted file below them,
@@ -139,10 +140,12 @@ type Reader struct {
 // here, it is in Failed; an error says that there is nothing to read at all.
 func Open(paths []string, opts Options) (*Reader, error) {
 	r := &Reader{opts: opts.withDefaults()}
-	r.inputs, r.failed = expand(paths)
+	r.inputs, r.skipped, r.failed = expand(paths, &r.opts)
 	if len(r.inputs) == 0 {
 		err := ErrNothing
-		if len(r.failed) > 0 {
+		if len(r.failed) == 0 && r.skipped > 0 {
+			err = fmt.Errorf("%w: the names of all %d deliveries are of other times or regions", ErrNothing, r.skipped)
+		} else if len(r.failed) > 0 {
 			err = fmt.Errorf("%w: %w", ErrNothing, r.failed[0])
 		} else if len(paths) > 0 {
 			err = fmt.Errorf("%w: no .json, .jsonl, .ndjson, .gz or .zst file in %s", ErrNothing, strings.Join(paths, ", "))
@@ -292,6 +295,8 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 	if cfg.Engine.Grace <= 0 {
 		cfg.Engine.Grace = 2 * time.Minute
 	}
+	wanted := newFilter(&cfg)
+	cfg.Options.From, cfg.Options.To = wanted.from, wanted.to
 	reader, err := Open(paths, cfg.Options)
 	r := &run{cfg: cfg, opts: cfg.Options.withDefaults(), grouper: alert.NewGrouper(alert.GrouperConfig{Max: math.MaxInt, Keep: math.MaxInt64}),
 		parts: sorter{limit: cfg.Held, compare: byID}}
@@ -303,6 +308,7 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 			Identities: []Tally{}, Keys: []Tally{}, Addresses: []Tally{}, Regions: []Tally{}, Actions: []Tally{}, Targets: []Tally{}, Made: []Lineage{}}
 	}
 	failed := reader.Failed()
+	r.stats.FilesSkipped = reader.skipped
 	if err == nil {
 		r.engine = detectors.NewEngine(cfg.Rules, cfg.Engine)
 		if cfg.Prepare != nil {

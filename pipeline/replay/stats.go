@@ -36,10 +36,13 @@ type Stats struct {
 	PeakRSSBytes int64            `json:"peak_rss_bytes"`
 
 	// Beyond the contract, left out when empty.
-	Filtered   int64                  `json:"filtered,omitempty"` // outside --from and --to
-	ByReason   map[event.Reason]int64 `json:"parked_by_reason,omitempty"`
-	RuleErrors int64                  `json:"rule_errors,omitempty"`
-	Excepted   int64                  `json:"excepted,omitempty"` // detections withheld by an exception
+	Filtered int64 `json:"filtered,omitempty"` // outside --from and --to
+	// FilesSkipped are deliveries not opened: their names are of other times
+	// or regions.
+	FilesSkipped int64                  `json:"files_skipped,omitempty"`
+	ByReason     map[event.Reason]int64 `json:"parked_by_reason,omitempty"`
+	RuleErrors   int64                  `json:"rule_errors,omitempty"`
+	Excepted     int64                  `json:"excepted,omitempty"` // detections withheld by an exception
 	// ByException counts them by what withheld them.
 	ByException map[string]int64 `json:"by_exception,omitempty"`
 	// Set by who writes the statistics: Result has them too.

@@ -20,6 +20,7 @@ import (
 // share them.
 type historyFlags struct {
 	from, to, grace, warm string
+	regions               []string // of deliveries
 	baseline              string
 	workers               int
 	quiet                 bool
@@ -33,6 +34,7 @@ func (h *historyFlags) add(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&h.from, "from", "", "first event time (2026-11-20, RFC 3339, 24h, 90d, yesterday)")
 	f.StringVar(&h.to, "to", "", "event time to stop before")
+	f.StringSliceVar(&h.regions, "region", nil, "of what a trail delivers to OSS, read only these regions' files; all other files are read whole")
 	f.StringVar(&h.warm, "warm", "", "evaluate this much before --from too, only to learn what is usual (14d)")
 	f.StringVar(&h.baseline, "baseline", "", "file that baseline build wrote: begin with what was learned then")
 	f.StringVar(&h.grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
@@ -46,7 +48,7 @@ func (h *historyFlags) add(c *cobra.Command) {
 
 // config checks the flags.
 func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay.RunConfig, err error) {
-	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in}}
+	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in, Regions: h.regions}}
 	if cfg.From, err = parseWhen(h.from, now); err != nil {
 		return cfg, usagef("--from: %w", err)
 	}

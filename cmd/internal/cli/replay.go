@@ -132,7 +132,7 @@ A replay has no way to act: it does not link the code that could.`,
 						in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
 					}
 				}
-				in.Files = inputFiles(c.Context(), paths)
+				in.Files = inputFiles(c.Context(), paths, replay.Options{From: warmFrom(&cfg), To: cfg.To, Regions: hf.regions})
 				write = func(w io.Writer) error { return writeReport(w, in) }
 			}
 			if err := toFile(e, outFile, write); err != nil {
@@ -319,8 +319,8 @@ func rulesForReport(set *rules.Set, judged bool) []report.Rule {
 
 // inputFiles names the files below the sources with their sizes and hashes.
 // What cannot be read again, or not before ctx ends, has no hash.
-func inputFiles(ctx context.Context, sources []string) []report.File {
-	r, err := replay.Open(sources, replay.Options{})
+func inputFiles(ctx context.Context, sources []string, o replay.Options) []report.File {
+	r, err := replay.Open(sources, o)
 	if err != nil {
 		return nil // the statistics say so
 	}
@@ -423,6 +423,13 @@ func summarize(e *env, p *pick) {
 		rate = fmt.Sprintf(" in %.1f s (%.0f events/s)", s.Seconds, float64(s.Records)/s.Seconds)
 	}
 	fmt.Fprintf(e.err, "read %d of %d files, %d records%s%s\n", s.FilesRead, filesFound(&s), s.Records, span, rate)
+	switch s.FilesSkipped {
+	case 0:
+	case 1:
+		fmt.Fprintln(e.err, "not opened: 1 delivery whose name is of another time or region")
+	default:
+		fmt.Fprintf(e.err, "not opened: %d deliveries whose names are of other times or regions\n", s.FilesSkipped)
+	}
 	if s.FirstEvent != nil {
 		fmt.Fprint(e.err, timeline(res.Histogram(bars(*s.FirstEvent, *s.LastEvent)), *s.FirstEvent, *s.LastEvent, "events"))
 		if p.shown > 0 {
