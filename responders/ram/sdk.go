@@ -190,6 +190,11 @@ func (c *trailClient) getTrailStatus(q *actiontrail.GetTrailStatusRequest) (*act
 	return send(&c.Client, q.RpcRequest, params{"Name": q.Name, "IsOrganizationTrail": string(q.IsOrganizationTrail)}, actiontrail.CreateGetTrailStatusResponse())
 }
 
+func (c *trailClient) lookupEvents(q *actiontrail.LookupEventsRequest) (*actiontrail.LookupEventsResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"StartTime": q.StartTime, "EndTime": q.EndTime, "NextToken": q.NextToken, "MaxResults": q.MaxResults, "Direction": q.Direction},
+		actiontrail.CreateLookupEventsResponse())
+}
+
 func (c *trailClient) startLogging(q *actiontrail.StartLoggingRequest) (*actiontrail.StartLoggingResponse, error) {
 	return send(&c.Client, q.RpcRequest, params{"Name": q.Name}, actiontrail.CreateStartLoggingResponse())
 }

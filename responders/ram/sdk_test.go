@@ -105,6 +105,7 @@ func TestCallsSendWhatTheSDKWould(t *testing.T) {
 		"trailClient.getAccessKeyLastUsedIps":             asked(&sent, a.getAccessKeyLastUsedIps, actiontrail.CreateGetAccessKeyLastUsedIpsRequest()),
 		"trailClient.getAccessKeyLastUsedProducts":        asked(&sent, a.getAccessKeyLastUsedProducts, actiontrail.CreateGetAccessKeyLastUsedProductsRequest()),
 		"trailClient.getTrailStatus":                      asked(&sent, a.getTrailStatus, actiontrail.CreateGetTrailStatusRequest()),
+		"trailClient.lookupEvents":                        asked(&sent, a.lookupEvents, actiontrail.CreateLookupEventsRequest()),
 		"trailClient.startLogging":                        asked(&sent, a.startLogging, actiontrail.CreateStartLoggingRequest()),
 		"trailClient.stopLogging":                         asked(&sent, a.stopLogging, actiontrail.CreateStopLoggingRequest()),
 		"dirClient.getControlPolicy":                      asked(&sent, d.getControlPolicy, resourcemanager.CreateGetControlPolicyRequest()),

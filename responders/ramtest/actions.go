@@ -132,6 +132,7 @@ var actions = map[API]map[string]action{
 		"DeleteTrail":    write(deleteTrail, 20, onTrail),
 		"DescribeTrails": read(describeTrails, onTrail),
 		"GetTrailStatus": read(getTrailStatus, onTrail),
+		"LookupEvents":   {run: lookupEvents, read: true, quota: 2, class: "lookup", resource: onAny("*")},
 		"StartLogging":   write(setLogging(true), 20, onTrail),
 		"StopLogging":    write(setLogging(false), 20, onTrail),
 

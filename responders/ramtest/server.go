@@ -127,8 +127,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	accounts map[string]*account
-	keys     map[string]keyOwner // access key id → owner; ids are unique in the cloud
-	sessions map[string]*session // STS key id
+	history  map[string][]lookedUp // by account, oldest first
+	keys     map[string]keyOwner   // access key id → owner; ids are unique in the cloud
+	sessions map[string]*session   // STS key id
 	nonces   map[string]time.Time
 	buckets  map[string]*bucket
 	nextID   int64

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -51,6 +52,9 @@ type Replayed struct {
 	Events uint64   `json:"events"`
 	Alerts int      `json:"alerts"`
 }
+
+// AllFrames lets Tap begin with the first frame that is stored.
+const AllFrames = math.MaxInt
 
 // Tapped is one record as it was stored.
 type Tapped struct {

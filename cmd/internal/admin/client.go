@@ -204,6 +204,9 @@ func (c *Client) ConsoleLink(ctx context.Context) (Link, error) {
 // Tap hands out records as Backend.Tap does, until ctx ends or fn fails.
 func (c *Client) Tap(ctx context.Context, frames int, follow bool, fn func(Tapped) error) error {
 	q := url.Values{"limit": {strconv.Itoa(frames)}}
+	if frames == AllFrames {
+		q.Set("limit", "all")
+	}
 	if !follow {
 		q.Set("follow", "no")
 	}

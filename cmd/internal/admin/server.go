@@ -192,17 +192,21 @@ func handler(b Backend) http.Handler {
 // tap streams records, one JSON object on each line. An error after the first
 // line can only end the stream; it is said in a line of its own.
 func tap(w http.ResponseWriter, r *http.Request, b Backend) {
-	frames, err := limit(r, 1)
+	frames, err := AllFrames, error(nil)
+	if r.URL.Query().Get("limit") != "all" {
+		frames, err = limit(r, 1)
+	}
 	if err != nil {
 		reply(w, nil, err)
 		return
 	}
+	follow := r.URL.Query().Get("follow") != "no"
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
 	_ = flush.Flush() // the client sees that it is connected
-	err = b.Tap(r.Context(), frames, r.URL.Query().Get("follow") != "no", func(t Tapped) error {
-		if err := enc.Encode(t); err != nil {
-			return err
+	err = b.Tap(r.Context(), frames, follow, func(t Tapped) error {
+		if err := enc.Encode(t); err != nil || !follow {
+			return err // without more to wait for, the next ones push it out
 		}
 		return flush.Flush()
 	})

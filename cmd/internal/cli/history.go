@@ -39,7 +39,7 @@ func (h *historyFlags) add(c *cobra.Command) {
 	f.StringVar(&h.baseline, "baseline", "", "file that baseline build wrote: begin with what was learned then")
 	f.StringVar(&h.grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
 	f.IntVarP(&h.workers, "workers", "j", 0, "parallel decoders (default: all cores); the result does not depend on it")
-	f.StringVar(&h.cache, "cache", "", "folder to keep what is read of sls:// sources: an interrupted reading goes on there")
+	f.StringVar(&h.cache, "cache", "", "folder to keep what is read of sls:// and actiontrail:// sources: an interrupted reading goes on there")
 	f.IntVar(&h.readRate, "read-rate", 20, "most MB a second read of sls:// sources")
 	f.IntVar(&h.maxRead, "max-read", 0, "refuse (exit 4) to read more MB than this of one sls:// source, by estimate")
 	f.BoolVar(&h.estimate, "estimate", false, "only say how much sls:// sources would have to be read")

@@ -42,10 +42,16 @@ func replayCmd(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "replay [flags] SOURCE...", Short: "Put recorded events through the same engine; nothing can be acted on",
 		Long: `replay reads recorded ActionTrail events and runs the live engine over them.
 
-SOURCE is a file, a folder, - for standard input, or a logstore of the configuration
-(sls://project/logstore, with --from): JSON arrays or objects, JSON lines,
-each also as .gz or .zst, LookupEvents answers, SLS exports with an event field, and
-folders as a trail delivers them to OSS. What a file holds is decided by its bytes.
+SOURCE is a file, a folder, or - for standard input: JSON arrays or objects, JSON
+lines, each also as .gz or .zst, LookupEvents answers, SLS exports with an event
+field, and folders as a trail delivers them to OSS, of which --from, --to and
+--region leave out what their names say is of other times and regions. What a
+file holds is decided by its bytes. With a configuration, SOURCE is also
+
+  sls://PROJECT/LOGSTORE   a logstore of it (with --from)
+  actiontrail://REGION     the event history of the account (LookupEvents, with
+                           --from; 90 days, at most 100 events a second)
+  jetstream:               what the running program has stored
 
 Alerts come out ordered by time, rule and id, the same for the same input.
 Files that cannot be read to their end are named on standard error, with -q in

@@ -60,7 +60,7 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			if noPack && (a[0] == "pack" || a[1] == "pack") {
 				return usagef("--no-pack leaves nothing of \"pack\"")
 			}
-			if slices.ContainsFunc(a[2:], func(s string) bool { return strings.HasPrefix(s, slsScheme) }) {
+			if slices.ContainsFunc(a[2:], remote) {
 				return usagef("rules diff reads its sources twice: keep the logstore's records with replay --cache first, and name that folder")
 			}
 			var results [2]replay.Result

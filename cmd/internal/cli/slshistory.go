@@ -34,15 +34,29 @@ func (noSink) Store(context.Context, source.Page) error {
 }
 func (noSink) Position(context.Context, string, int) (string, error) { return "", nil }
 
-// sources turns logstores among the sources into files that hold their
-// records; the others stay as they are. done removes what was made for this
-// run only.
+// remote says that a source is read into files first.
+func remote(name string) bool {
+	return strings.HasPrefix(name, slsScheme) || strings.HasPrefix(name, trailScheme) || name == storeSource
+}
+
+// sources turns logstores, event histories and the store among the sources
+// into files that hold their records; the others stay as they are. done removes
+// what was made for this run only.
 func (h *historyFlags) sources(ctx context.Context, e *env, configFlag string, from, to time.Time, names []string) (paths []string, done func(), err error) {
 	done = func() {}
 	for i, name := range names {
 		rest, ok := strings.CutPrefix(name, slsScheme)
 		if !ok {
-			paths = append(paths, name)
+			more, clean, err := []string{name}, func() {}, error(nil)
+			if remote(name) {
+				more, clean, err = h.copied(ctx, e, configFlag, from, to, name)
+			}
+			before := done
+			done = func() { before(); clean() }
+			if err != nil {
+				return nil, done, err
+			}
+			paths = append(paths, more...)
 			continue
 		}
 		project, logstore, ok := strings.Cut(rest, "/")

@@ -160,10 +160,12 @@ func (c *Cloud) seedKey(account, user, key string) {
 	_ = c.RAM.AddKey(account, user, ramtest.Key{ID: key})
 }
 
-// Append puts records into the logstore, readable at once.
+// Append puts records into the logstore, readable at once, and into what
+// LookupEvents reads.
 func (c *Cloud) Append(records ...[]byte) {
 	var by [shards][][]byte
 	for _, r := range records {
+		c.RAM.AddEvent(r)
 		// One account's records may land in any shard of a real logstore.
 		s := int(fnv(r)) % shards
 		by[s] = append(by[s], r)

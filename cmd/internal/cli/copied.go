@@ -1,0 +1,303 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
+	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/ram"
+)
+
+// Sources that are copied into files and then read like any file.
+const (
+	trailScheme = "actiontrail://" // and a region: the event history, by LookupEvents
+	storeSource = "jetstream:"     // the running program's store
+)
+
+// copied reads the event history or the store into files. clean removes those
+// that are for this run only; it is never nil.
+func (h *historyFlags) copied(ctx context.Context, e *env, configFlag string, from, to time.Time, name string) (paths []string, clean func(), err error) {
+	clean = func() {}
+	if h.estimate {
+		fmt.Fprintf(e.err, "%s: how much there is to read is not known before\n", text.Terminal(name))
+		return nil, clean, nil
+	}
+	dir := h.cache
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "trailwarden-history-"); err != nil {
+			return nil, clean, err
+		}
+		clean = func() { _ = os.RemoveAll(dir) }
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, clean, usagef("--cache: %w", err)
+	}
+	if name == storeSource {
+		paths, err = h.readStore(ctx, e, configFlag, dir)
+	} else {
+		paths, err = h.lookUp(ctx, e, configFlag, dir, strings.TrimPrefix(name, trailScheme), from, to)
+	}
+	if err != nil && ctx.Err() != nil {
+		hint := ""
+		if h.cache != "" && name != storeSource {
+			hint = "; the days that were read are in " + text.Terminal(h.cache) + ", the same command goes on from there"
+		}
+		fmt.Fprintf(e.err, "interrupted while reading %s%s\n", text.Terminal(name), hint)
+		return nil, clean, exit(exitInterrupted, nil)
+	}
+	return paths, clean, err
+}
+
+// readStore copies what the running program has stored.
+func (h *historyFlags) readStore(ctx context.Context, e *env, configFlag, dir string) ([]string, error) {
+	cfg, err := loadConfig(e, configFlag)
+	if err != nil {
+		return nil, err
+	}
+	records := 0
+	var first, last time.Time
+	path := filepath.Join(dir, "store.jsonl")
+	err = writeWhole(path, func(w *bufio.Writer) error {
+		err := admin.Dial(cfg.StateDir).Tap(ctx, admin.AllFrames, false, func(t admin.Tapped) error {
+			if records++; records == 1 {
+				first = t.Received
+			}
+			last = t.Received
+			return writeRecord(w, []byte(t.Record))
+		})
+		return operationError(errors.Join(err, ctx.Err()))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !h.quiet {
+		if records == 0 {
+			fmt.Fprintf(e.err, "%s nothing is stored\n", storeSource)
+		} else {
+			fmt.Fprintf(e.err, "%s %s, stored from %s to %s; what was stored before is gone\n", storeSource, plural(records, "record"), stamp(first), stamp(last))
+		}
+	}
+	if records == 0 {
+		return nil, exit(exitFindings, errors.New("the store holds no record"))
+	}
+	return []string{path}, nil
+}
+
+// writeRecord writes a record on one line, whatever it is.
+func writeRecord(w *bufio.Writer, b []byte) error {
+	var line bytes.Buffer
+	if json.Compact(&line, b) != nil {
+		line.Reset()
+		line.Write(bytes.Map(func(r rune) rune {
+			if r == '\n' || r == '\r' {
+				return ' '
+			}
+			return r
+		}, b))
+	}
+	line.WriteByte('\n')
+	_, err := w.Write(line.Bytes())
+	return err
+}
+
+// writeWhole writes a file that has its name only when it is whole.
+func writeWhole(path string, write func(*bufio.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".part-*") // hidden: no source yet
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name()) // it has another name when all went well
+	}()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := write(w); err != nil {
+		return err
+	}
+	if err := errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// lookUp copies the event history of a region, one file for each day.
+func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, region string, from, to time.Time) ([]string, error) {
+	name := trailScheme + region
+	if region == "" || strings.Trim(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return nil, usagef("%s: want actiontrail://REGION, such as actiontrail://cn-hangzhou", text.Terminal(name))
+	}
+	now := time.Now().UTC()
+	if from.IsZero() {
+		return nil, usagef("%s: the event history is read from a time on: say --from", name)
+	}
+	kept := now.Add(-ram.LookupKept)
+	if from.Before(kept) && !h.quiet {
+		fmt.Fprintf(e.err, "%s: events are kept for %d days there: nothing from before %s is read\n", name, int(ram.LookupKept/(24*time.Hour)), stamp(kept))
+	}
+	if from.Before(kept) {
+		from = kept.Truncate(time.Second).Add(time.Second)
+	}
+	if to.IsZero() || to.After(now) {
+		to = now
+	}
+	if !from.Before(to) {
+		return nil, usagef("%s: nothing is kept of that time", name)
+	}
+	cfg, err := loadConfig(e, configFlag)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := cred.New(app.CredConfig(cfg.Credentials))
+	if err != nil {
+		return nil, usagef("credentials: %w", err)
+	}
+	client, err := ram.New(app.RAMConfig(cfg, reader))
+	if err != nil {
+		return nil, usagef("%s: %w", name, err)
+	}
+	defer client.Close()
+	l := lookup{client: client, region: region, dir: dir}
+	if !h.quiet && e.terminal(e.err) {
+		l.progress = func(day time.Time) {
+			fmt.Fprintf(e.err, "\r\x1b[K%s: %d events, reading %s", name, l.events, day.Format("2006-01-02"))
+		}
+	}
+	var paths []string
+	days := 0
+	for day := from.Truncate(24 * time.Hour); day.Before(to); day = day.Add(24 * time.Hour) {
+		path, n, err := l.day(ctx, day, from, to, now)
+		if l.progress != nil {
+			fmt.Fprint(e.err, "\r\x1b[K")
+		}
+		if err != nil {
+			code := exitUsage
+			if errors.Is(err, responders.ErrRetry) {
+				code = exitUnreachable
+			}
+			return nil, exit(code, fmt.Errorf("%s: the %s could not be read: %w", name, day.Format("2006-01-02"), err))
+		}
+		days++
+		if n > 0 {
+			paths = append(paths, path)
+		}
+	}
+	if !h.quiet {
+		fmt.Fprintf(e.err, "%s: %s of %s", name, plural(l.events, "event"), plural(days, "day"))
+		if l.reused > 0 {
+			fmt.Fprintf(e.err, ", %d of the days from --cache", l.reused)
+		}
+		fmt.Fprintf(e.err, ", in %s\n", plural(l.calls, "call"))
+	}
+	if len(paths) == 0 {
+		return nil, exit(exitFindings, fmt.Errorf("%s has no event of that time", name))
+	}
+	return paths, nil
+}
+
+// lookup reads the event history of a region.
+type lookup struct {
+	client      *ram.Client
+	region, dir string
+	progress    func(day time.Time) // nil: nobody looks
+
+	events, calls, reused int
+	last                  time.Time // of the last call
+}
+
+// settled is how long after its end a day's events are all there: late ones
+// come within minutes.
+const settled = 6 * time.Hour
+
+// day reads the part of a day that lies between from and to. A whole day that
+// has settled is kept under a name of its own and is not read again.
+func (l *lookup) day(ctx context.Context, day, from, to, now time.Time) (path string, events int, err error) {
+	start, end := day, day.Add(24*time.Hour)
+	whole := !from.After(start) && !to.Before(end) && now.Sub(end) >= settled
+	if from.After(start) {
+		start = from
+	}
+	if to.Before(end) {
+		end = to
+	}
+	path = filepath.Join(l.dir, fmt.Sprintf("lookup_%s_%s.jsonl", l.region, day.Format("2006-01-02")))
+	if !whole {
+		path = filepath.Join(l.dir, fmt.Sprintf("lookup_%s_%s_part.jsonl", l.region, day.Format("2006-01-02")))
+	} else if n, err := countLines(path); err == nil {
+		l.reused++
+		l.events += n
+		return path, n, nil
+	}
+	err = writeWhole(path, func(w *bufio.Writer) error {
+		for next := ""; ; {
+			page, err := l.page(ctx, start, end, next)
+			if err != nil {
+				return err
+			}
+			for _, ev := range page.Events {
+				if err := writeRecord(w, ev); err != nil {
+					return err
+				}
+			}
+			events += len(page.Events)
+			l.events += len(page.Events)
+			if l.progress != nil {
+				l.progress(day)
+			}
+			if page.Next == "" {
+				return nil
+			}
+			if page.Next == next {
+				return errors.New("the service gives the same page again and again")
+			}
+			next = page.Next
+		}
+	})
+	return path, events, err
+}
+
+// page makes one call, not sooner after the last than the service allows.
+func (l *lookup) page(ctx context.Context, from, to time.Time, next string) (ram.LookedUp, error) {
+	if wait := ram.LookupPause - time.Since(l.last); wait > 0 && l.calls > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ram.LookedUp{}, ctx.Err()
+		}
+	}
+	l.calls++
+	l.last = time.Now()
+	return l.client.LookupEvents(ctx, l.region, from, to, next)
+}
+
+// countLines counts the lines of a file that day wrote.
+func countLines(path string) (int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	n, buf := 0, make([]byte, 1<<16)
+	for {
+		k, err := f.Read(buf)
+		n += bytes.Count(buf[:k], []byte("\n"))
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return 0, err
+		}
+	}
+}

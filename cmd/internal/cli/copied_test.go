@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/responders/ramtest"
+)
+
+// TestEventHistory: the event history is read day by day, what was read is not
+// read again, an interrupted reading goes on, and what comes out is what the
+// same records in a file give.
+func TestEventHistory(t *testing.T) {
+	const account, key, secret = "1000000000000001", "LTAI5tEXAMPLEreader0001", "EXAMPLEsecretOfTheTest000001"
+	var calls atomic.Int64
+	var stop atomic.Pointer[context.CancelFunc] // called with the second call
+	cloud := ramtest.New(ramtest.Options{Journal: func(e ramtest.Entry) {
+		if e.Action == "LookupEvents" && calls.Add(1) == 2 {
+			if f := stop.Load(); f != nil {
+				(*f)()
+			}
+		}
+	}})
+	t.Cleanup(cloud.Close)
+	cloud.AddAccount(account, "acme")
+	cloud.AddUser(account, "reader")
+	if err := cloud.AddKey(account, "reader", ramtest.Key{ID: key, Secret: secret}); err != nil {
+		t.Fatal(err)
+	}
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	var all strings.Builder
+	for i := range 3 { // four, three and two days ago, at noon
+		for k := range 2 {
+			raw := fmt.Sprintf(`{"eventId":"e-%d-%d","eventName":"CreateAccessKey","serviceName":"Ram","eventTime":%q,"recipientAccountId":%q,"sourceIpAddress":"203.0.113.9",`+
+				`"userIdentity":{"type":"root-account","accountId":%q,"principalId":%q},"requestParameters":{"UserName":"u%d"},"responseElements":{"AccessKey":{"AccessKeyId":"LTAI5tEXAMPLEmade%d%d"}}}`,
+				i, k, today.AddDate(0, 0, i-4).Add(12*time.Hour+time.Duration(k)*time.Minute).Format("2006-01-02T15:04:05Z"), account, account, account, i, i, k)
+			cloud.AddEvent([]byte(raw))
+			all.WriteString(raw + "\n")
+		}
+	}
+	dir := t.TempDir()
+	kept, conf, file := filepath.Join(dir, "kept"), filepath.Join(dir, "c.yaml"), filepath.Join(dir, "all.jsonl")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(file, all.String())
+	write(filepath.Join(dir, "secret"), secret+"\n")
+	write(conf, fmt.Sprintf(`state_dir: %q
+credentials: {access_key_id: %s, access_key_secret: "${file:secret}"}
+source: {sls: [{endpoint: "http://127.0.0.1:1", region: cn-hangzhou, project: audit, logstore: trail, consumer_group: trailwarden}]}
+respond: {ram: {endpoint: %q}}
+`, filepath.Join(dir, "state"), key, cloud.URL()))
+	run := func(ctx context.Context, args ...string) (code int, out, errs string) {
+		var o, e bytes.Buffer
+		code = Run(ctx, append([]string{"replay", "--config", conf, "-o", "jsonl"}, args...), &env{in: strings.NewReader(""), out: &o, err: &e})
+		return code, o.String(), e.String()
+	}
+	from := today.AddDate(0, 0, -4).Format("2006-01-02")
+	to := today.AddDate(0, 0, -1).Format("2006-01-02")
+	code, want, errs := run(t.Context(), "--from", from, "--to", to, file)
+	if code != exitOK || strings.Count(want, "\n") < 3 {
+		t.Fatalf("%d: %s%s", code, want, errs)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stop.Store(&cancel)
+	code, _, errs = run(ctx, "--from", from, "--to", to, "--cache", kept, "actiontrail://cn-hangzhou")
+	if code != exitInterrupted || !strings.Contains(errs, "the same command goes on from there") {
+		t.Fatalf("%d: %s", code, errs)
+	}
+	left, err := filepath.Glob(filepath.Join(kept, "*"))
+	have := len(left) // the answer may have come before the end did
+	if err != nil || have < 1 || have > 2 {
+		t.Fatalf("kept after an interruption: %v", left)
+	}
+	if hidden, _ := filepath.Glob(filepath.Join(kept, ".*")); len(hidden) > 0 {
+		t.Errorf("half of a day is left: %v", hidden)
+	}
+	before := calls.Load()
+	code, got, errs := run(t.Context(), "--from", from, "--to", to, "--cache", kept, "actiontrail://cn-hangzhou")
+	said := fmt.Sprintf("actiontrail://cn-hangzhou: 6 events of 3 days, %d of the days from --cache, in %s\n", have, plural(3-have, "call"))
+	if code != exitOK || got != want || !strings.Contains(errs, said) || calls.Load() != before+int64(3-have) {
+		t.Errorf("%d calls, %d: %s%s", calls.Load()-before, code, got, errs)
+	}
+	cloud.Close()
+	if code, got, errs = run(t.Context(), "-q", "--from", from, "--to", to, "--cache", kept, "actiontrail://cn-hangzhou"); code != exitOK || got != want || errs != "" {
+		t.Errorf("from what is kept: %d: %s%s", code, got, errs)
+	}
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{exitUsage, "say --from", []string{"actiontrail://cn-hangzhou"}},
+		{exitUsage, "want actiontrail://REGION", []string{"--from", from, "actiontrail://evil.example/"}},
+		{exitUsage, "nothing is kept of that time", []string{"--from", "400d", "--to", "300d", "actiontrail://cn-hangzhou"}},
+		{exitUnreachable, "could not be read", []string{"--from", "1h", "actiontrail://cn-hangzhou"}},
+		{exitUnreachable, "run", []string{"jetstream:"}},
+	} {
+		ctx, done := context.WithTimeout(t.Context(), time.Minute)
+		if code, out, errs := run(ctx, c.args...); code != c.code || out != "" || !strings.Contains(errs, c.want) {
+			t.Errorf("%v: %d: %s", c.args, code, errs)
+		}
+		done()
+	}
+}

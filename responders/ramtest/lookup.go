@@ -1,0 +1,103 @@
+package ramtest
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// lookedUp is an event of an account's history.
+type lookedUp struct {
+	at  time.Time
+	raw json.RawMessage
+}
+
+// maxLookup is how many events of an account LookupEvents remembers; older
+// ones are forgotten.
+const maxLookup = 100_000
+
+// AddEvent puts an event into its recipient account's history, as LookupEvents
+// reads it. What is no event with a time, or of no account that exists, is left
+// out.
+func (s *Server) AddEvent(raw []byte) {
+	var head struct {
+		Time    time.Time `json:"eventTime"`
+		Account string    `json:"recipientAccountId"`
+		User    struct {
+			Account string `json:"accountId"`
+		} `json:"userIdentity"`
+	}
+	if json.Unmarshal(raw, &head) != nil || head.Time.IsZero() {
+		return
+	}
+	if head.Account == "" {
+		head.Account = head.User.Account
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.accounts[head.Account] == nil {
+		return
+	}
+	if s.history == nil {
+		s.history = map[string][]lookedUp{}
+	}
+	h := s.history[head.Account]
+	i, _ := slices.BinarySearchFunc(h, head.Time, func(e lookedUp, at time.Time) int {
+		if e.at.After(at) {
+			return 1
+		}
+		return -1 // after those of the same time
+	})
+	h = slices.Insert(h, i, lookedUp{head.Time, slices.Clone(raw)})
+	s.history[head.Account] = h[max(0, len(h)-maxLookup):]
+}
+
+// lookupEvents answers LookupEvents: at most 30 days, at most 50 events a page,
+// newest first unless Direction is FORWARD. The codes of what it refuses and
+// the form of NextToken are not documented.
+func lookupEvents(c *call) (map[string]any, *apiError) {
+	now := c.s.opts.Now()
+	from, to := now.Add(-7*24*time.Hour), now
+	if a, b := c.params["StartTime"], c.params["EndTime"]; a != "" || b != "" {
+		var err1, err2 error
+		from, err1 = time.Parse("2006-01-02T15:04:05Z", a)
+		to, err2 = time.Parse("2006-01-02T15:04:05Z", b)
+		if err1 != nil || err2 != nil || !from.Before(to) || to.Sub(from) > 30*24*time.Hour {
+			return nil, errf(400, "InvalidQueryParameter", "The time range is not valid.")
+		}
+	}
+	limit := 20
+	if m := c.params["MaxResults"]; m != "" {
+		n, err := strconv.Atoi(m)
+		if err != nil || n < 0 || n > 50 {
+			return nil, errf(400, "InvalidQueryParameter", "MaxResults must be 0 to 50.")
+		}
+		limit = n
+	}
+	var found []json.RawMessage
+	for _, e := range c.s.history[c.caller.account] {
+		if !e.at.Before(from) && !e.at.After(to) && e.at.After(now.Add(-90*24*time.Hour)) {
+			found = append(found, e.raw)
+		}
+	}
+	if c.params["Direction"] != "FORWARD" {
+		slices.Reverse(found)
+	}
+	skip := 0
+	if t := c.params["NextToken"]; t != "" {
+		n, err := strconv.Atoi(strings.TrimPrefix(t, "next-"))
+		if err != nil || n < 0 || n > len(found) {
+			return nil, errf(400, "InvalidNextToken", "The NextToken is not valid.")
+		}
+		skip = n
+	}
+	out := map[string]any{"StartTime": stamp(from), "EndTime": stamp(to)}
+	end := min(skip+limit, len(found))
+	if end < len(found) {
+		out["NextToken"] = "next-" + strconv.Itoa(end)
+	}
+	out["Events"] = append([]json.RawMessage{}, found[skip:end]...)
+	return out, nil
+}
