@@ -90,6 +90,7 @@ type EngineStats struct {
 	Watermark  time.Time
 	Lineage    Stats // of what is remembered of who made whom
 	ByRule     map[string]RuleStats
+	Noise      map[string]Noise  // what rules in shadow would have made
 	ByReason   map[string]uint64 // withheld detections by the reason that Except gave
 }
 
@@ -143,6 +144,7 @@ type Engine struct {
 	stats    EngineStats
 	counts   []RuleStats
 	excepted map[string]uint64 // withheld detections by reason
+	noise    []*noise          // by rule number; nil for rules that speak
 }
 
 type shard struct {
@@ -171,6 +173,12 @@ func (e *Engine) reset() {
 	e.out, e.done, e.undone, e.lookers = nil, nil, 0, nil
 	e.stats = EngineStats{}
 	e.excepted = nil
+	e.noise = make([]*noise, len(e.rules))
+	for i := range e.rules {
+		if e.rules[i].Shadow {
+			e.noise[i] = newNoise()
+		}
+	}
 	e.signals = nil
 	e.counts = make([]RuleStats, len(e.rules))
 	if l, ok := e.set.(Liner); ok {
@@ -428,6 +436,11 @@ func (e *Engine) raise(mark time.Time) {
 
 func (e *Engine) advance(to time.Time) {
 	e.stepped = to
+	for _, n := range e.noise {
+		if n != nil {
+			n.advance(to)
+		}
+	}
 	if e.lineage != nil {
 		e.lineage.Advance(to)
 	}
@@ -683,9 +696,6 @@ func (e *Engine) verdicts(rule int32, found []Verdict, p *pending, on Pair, late
 // withholds it; it reports whether it did.
 func (e *Engine) emit(rule int32, ev *event.Event, d alert.Detection) bool {
 	e.counts[rule].Matches++
-	if e.rules[rule].Shadow && !e.cfg.IncludeShadow {
-		return false
-	}
 	if e.cfg.Except != nil {
 		if reason, withhold := e.cfg.Except(ev, &d); withhold {
 			e.stats.Excepted++
@@ -695,6 +705,10 @@ func (e *Engine) emit(rule int32, ev *event.Event, d alert.Detection) bool {
 			e.excepted[reason]++
 			return false
 		}
+	}
+	if e.rules[rule].Shadow && !e.cfg.IncludeShadow {
+		e.noise[rule].add(&d)
+		return false
 	}
 	e.stats.Detections++
 	e.out = append(e.out, d)
@@ -750,6 +764,15 @@ func (e *Engine) Stats() EngineStats {
 		s.Lineage = e.lineage.Stats()
 	}
 	s.ByReason = maps.Clone(e.excepted)
+	for i, n := range e.noise {
+		if n == nil {
+			continue
+		}
+		if s.Noise == nil {
+			s.Noise = make(map[string]Noise)
+		}
+		s.Noise[e.rules[i].ID] = n.told(e.mark)
+	}
 	s.ByRule = make(map[string]RuleStats)
 	for i, c := range e.counts {
 		if d := e.dets[i]; d != nil {

@@ -13,6 +13,8 @@ import (
 type Rule struct {
 	ID      string
 	Version int
+	// Digest identifies what the rule says, to the letter.
+	Digest string
 	// Shadow rules are evaluated and counted and make no detection.
 	Shadow bool
 	// Policy rules read policy facts: their match is decided in order.

@@ -12,11 +12,11 @@ import (
 
 // snapshotMagic names the encoding; a change of the encoding changes it. What
 // an older program wrote is read as long as formats lists it.
-const snapshotMagic = "TWENGINE4\n"
+const snapshotMagic = "TWENGINE5\n"
 
-// formats are the encodings that Restore reads: 3 has no lineage, 2 does not say which shards had
+// formats are the encodings that Restore reads: 4 has no noise of rules in shadow, 3 no lineage, 2 does not say which shards had
 // more to give, 1 does not say either what exceptions have withheld.
-var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, "TWENGINE3\n": 3, snapshotMagic: 4}
+var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, "TWENGINE3\n": 3, "TWENGINE4\n": 4, snapshotMagic: 5}
 
 // Snapshot returns the whole state: duplicate horizon, watermark and shards,
 // waiting events, every detector and the policy judge. It is deterministic
@@ -86,6 +86,20 @@ func (e *Engine) Snapshot() []byte {
 	enc.bool(e.lineage != nil)
 	if e.lineage != nil {
 		enc.bytes(e.lineage.Snapshot())
+	}
+	quiet := 0
+	for _, n := range e.noise {
+		if n != nil {
+			quiet++
+		}
+	}
+	enc.uvarint(uint64(quiet))
+	for i, n := range e.noise {
+		if n != nil {
+			enc.string(e.rules[i].ID)
+			enc.string(e.rules[i].Digest)
+			n.snapshot(enc)
+		}
 	}
 	return enc.seal()
 }
@@ -207,6 +221,16 @@ func (e *Engine) restore(data []byte) error {
 		if e.lineage != nil && d.err == nil {
 			if err := e.lineage.Restore(snap); err != nil {
 				return err
+			}
+		}
+	}
+	if format >= 5 {
+		for range d.count(4) {
+			id, digest := d.string(), d.string()
+			n := restoreNoise(d)
+			// A rule that was changed is measured anew.
+			if i, ok := number[id]; ok && e.noise[i] != nil && e.rules[i].Digest == digest && d.err == nil {
+				e.noise[i] = n
 			}
 		}
 	}

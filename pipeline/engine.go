@@ -36,6 +36,10 @@ type Engine interface {
 type EngineStats struct {
 	Events, Duplicates, Late, RuleErrors uint64
 	Pending                              int // events that wait for the watermark
+	// Excepted are withheld detections by reason, Noise what rules in shadow
+	// would have made. They are not changed after the call.
+	Excepted map[string]uint64
+	Noise    map[string]detectors.Noise
 }
 
 // Grouper folds detections into alerts; deterministic like the engine.
@@ -70,5 +74,5 @@ func (d *detectorEngine) Snapshot() []byte                    { return d.e.Snaps
 func (d *detectorEngine) Restore(b []byte) error              { return d.e.Restore(b) }
 func (d *detectorEngine) Stats() EngineStats {
 	s := d.e.Stats()
-	return EngineStats{Events: s.Events, Duplicates: s.Duplicates, Late: s.Late, RuleErrors: s.RuleErrors, Pending: s.Pending}
+	return EngineStats{Events: s.Events, Duplicates: s.Duplicates, Late: s.Late, RuleErrors: s.RuleErrors, Pending: s.Pending, Excepted: s.ByReason, Noise: s.Noise}
 }

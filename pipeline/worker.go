@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/event"
@@ -160,6 +161,10 @@ type WorkerStats struct {
 	Stamp     time.Time // ingest stamp of the last frame evaluated
 	Pending   int       // events that wait for the watermark
 	bus.Counters
+	// Excepted are withheld detections by reason, Noise what rules in shadow
+	// would have made, since the state began.
+	Excepted      map[string]uint64
+	Noise         map[string]detectors.Noise
 	Snapshots     uint64 // made since the start
 	SnapshotInput uint64
 	SnapshotBytes int
@@ -549,6 +554,7 @@ func (w *Worker) restore(ctx context.Context) error {
 	counters, es := w.counters()
 	w.note(func(s *WorkerStats) {
 		s.Input, s.SnapshotInput, s.Watermark, s.Stamp, s.Counters, s.Pending = w.input, w.snapInput, w.watermark, w.stamp, counters, es.Pending
+		s.Excepted, s.Noise = es.Excepted, es.Noise
 	})
 	return nil
 }
@@ -1120,6 +1126,7 @@ func (w *Worker) commit(ctx context.Context) error {
 	now := time.Now()
 	w.note(func(s *WorkerStats) {
 		s.Committed, s.Watermark, s.Stamp, s.Counters, s.Pending = w.committed, w.watermark, w.stamp, counters, es.Pending
+		s.Excepted, s.Noise = es.Excepted, es.Noise
 		if !w.oldest.IsZero() {
 			w.lat.add(now.Sub(w.oldest))
 		}

@@ -40,6 +40,9 @@ type ExceptionInfo struct {
 	Reason  string    `json:"reason"`
 	Expires time.Time `json:"expires"` // from then on it has no effect
 	File    string    `json:"file"`
+	// Withheld is how many detections a running program has withheld by it; nil
+	// when that is not known.
+	Withheld *uint64 `json:"withheld,omitempty"`
 }
 
 // ExceptedBy is how a withheld detection is accounted for: the reason in

@@ -240,6 +240,7 @@ func (l *loader) add(path string, data []byte, from string) {
 		return
 	}
 	r.from = from
+	r.digest = hash(string(data))
 	if old := l.rules[r.id()]; old != nil && (old.from == from || old.from != "pack") {
 		f.node(r.doc.ID.node, "", "rule %q stands in %s already", r.id(), old.file.path)
 		l.errs = append(l.errs, f.errs...)
@@ -383,7 +384,7 @@ func (s *Set) build() {
 	for i, r := range s.rules {
 		conds[i] = r.cond.Settle(func(name string) bool { return s.lists[name] != nil })
 		s.meta[i] = detectors.Rule{
-			ID: r.id(), Version: r.doc.Version, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: conds[i],
+			ID: r.id(), Version: r.doc.Version, Digest: r.digest, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: conds[i],
 			Signals: s.signalsOf(r),
 		}
 	}
@@ -556,6 +557,7 @@ type Info struct {
 	Detector    string        `json:"detector,omitempty"` // its type
 	Playbook    string        `json:"playbook,omitempty"`
 	Signal      bool          `json:"signal,omitempty"`
+	Budget      float64       `json:"budget_per_day,omitempty"`
 	Ordered     bool          `json:"ordered"` // evaluated in event-time order
 	Index       string        `json:"index,omitempty"`
 	Tests       int           `json:"tests"`
@@ -574,7 +576,7 @@ func (s *Set) List() []Info {
 		in := Info{
 			ID: r.id(), Version: r.doc.Version, Title: r.doc.Title.value, Description: strings.TrimSpace(r.doc.Description.value),
 			Severity: r.doc.Severity.value, Status: "on", Attack: slices.Clone(r.attack), Match: strings.TrimSpace(r.doc.Match.value), Detector: r.detType,
-			Playbook: r.doc.Respond.value, Signal: r.signal, Ordered: r.newDet != nil || r.policy(), Tests: len(r.tests),
+			Playbook: r.doc.Respond.value, Signal: r.signal, Budget: r.doc.Budget, Ordered: r.newDet != nil || r.policy(), Tests: len(r.tests),
 			File: r.file.path, Runbook: r.runbook,
 		}
 		for _, u := range r.doc.References {

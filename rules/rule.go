@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,6 +34,7 @@ type document struct {
 	Reason      text       `yaml:"reason" required:"true" doc:"One sentence a person understands. A template."`
 	Dedup       dedupDoc   `yaml:"dedup" doc:"Which detections are one alert."`
 	Respond     text       `yaml:"respond" doc:"Name of the playbook that answers the alert."`
+	Budget      float64    `yaml:"budget" doc:"Most alerts a day, on average, that the rule is worth: what rules shadow measures a rule in shadow by. Default 1."`
 	Signal      *bool      `yaml:"signal" doc:"True for rules that only feed chains and never page alone. Default: true when the severity is the word info or low."`
 	Tests       []testDoc  `yaml:"tests" doc:"At least a match, a near miss, and a failed attempt or an odd encoding."`
 }
@@ -66,6 +68,7 @@ type rule struct {
 	doc      document
 	file     *file
 	from     string // "pack" or the folder
+	digest   string // of the file
 	shadow   bool
 	off      bool
 	severity *program
@@ -189,6 +192,9 @@ func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors
 		r.window = defaultWindow
 	} else if _, err := ParseDuration(n.Value); err == nil && (r.window < time.Second || r.window > maxWindow) {
 		f.node(n, "", "a window must be from 1s to 31d")
+	}
+	if n := child(root, "budget"); n != nil && (d.Budget <= 0 || math.IsNaN(d.Budget) || math.IsInf(d.Budget, 0)) {
+		f.node(n, "0.5 is every other day", "a budget is a number of alerts a day, above 0")
 	}
 	if d.Signal != nil {
 		r.signal = *d.Signal

@@ -107,6 +107,9 @@ func window(t time.Time, size time.Duration) (start, end time.Time) {
 	return start, start.Add(size)
 }
 
+// Window is the window of the alert that a detection belongs to.
+func Window(d *Detection) (start, end time.Time) { return window(d.Time, d.Window) }
+
 // ID is the id of the alert that a detection belongs to: a hash of its rule,
 // its key and its window. It is the same whatever came before.
 func ID(d *Detection) string {

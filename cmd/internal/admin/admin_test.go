@@ -60,6 +60,10 @@ func (f *fake) Alert(_ context.Context, id string) (alert.Alert, []responders.Ac
 	return alert.Alert{ID: id, Severity: alert.High}, nil, f.note("alert %s", id)
 }
 
+func (f *fake) RuleWork(context.Context) (RuleWork, error) {
+	return RuleWork{Pack: "p", Excepted: map[string]uint64{"exception x": 7}, Partitions: 1, Of: 8}, f.note("rules")
+}
+
 func (f *fake) Actions(context.Context) ([]responders.ActionDetail, error) {
 	return nil, f.note("actions")
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
@@ -32,6 +33,8 @@ type Backend interface {
 	AuditLines(ctx context.Context, after uint64, limit int) ([]journal.AuditLine, error)
 	AuditVerify(ctx context.Context, head string) (journal.AuditReport, error)
 	AuditReplay(ctx context.Context, by string, r Replayed) error
+	// RuleWork says what exceptions and rules in shadow did.
+	RuleWork(ctx context.Context) (RuleWork, error)
 	// ConsoleLink makes a link that signs a browser in to the console as by.
 	ConsoleLink(ctx context.Context, by string) (Link, error)
 	// Tap hands out records in the order in which they were stored: those of
@@ -55,6 +58,18 @@ type Replayed struct {
 
 // AllFrames lets Tap begin with the first frame that is stored.
 const AllFrames = math.MaxInt
+
+// RuleWork is what exceptions withheld and what rules in shadow would have made,
+// in the partitions of this process, since their state began.
+type RuleWork struct {
+	Pack string `json:"pack"`
+	// Excepted counts withheld detections by reason ("exception <id>").
+	Excepted map[string]uint64          `json:"excepted"`
+	Shadow   map[string]detectors.Noise `json:"shadow"`
+	// Partitions are those counted here, of all there are.
+	Partitions int `json:"partitions"`
+	Of         int `json:"of"`
+}
 
 // Tapped is one record as it was stored.
 type Tapped struct {

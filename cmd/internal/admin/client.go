@@ -135,6 +135,11 @@ func (c *Client) Actions(ctx context.Context) ([]responders.ActionDetail, error)
 	return get[[]responders.ActionDetail](ctx, c, "/v1/actions")
 }
 
+// RuleWork says what exceptions and rules in shadow did.
+func (c *Client) RuleWork(ctx context.Context) (RuleWork, error) {
+	return get[RuleWork](ctx, c, "/v1/rules")
+}
+
 // Action returns one action; id may be an unambiguous beginning.
 func (c *Client) Action(ctx context.Context, id string) (responders.ActionDetail, error) {
 	return get[responders.ActionDetail](ctx, c, "/v1/actions/"+url.PathEscape(id))

@@ -125,6 +125,7 @@ func handler(b Backend) http.Handler {
 		d.Questions, err = b.Questions(r.Context(), a.ID)
 		return d, err
 	})
+	get("/v1/rules", func(r *http.Request) (any, error) { return b.RuleWork(r.Context()) })
 	get("/v1/actions", func(r *http.Request) (any, error) {
 		as, err := b.Actions(r.Context())
 		if as == nil {

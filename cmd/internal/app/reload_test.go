@@ -224,6 +224,9 @@ func TestReload(t *testing.T) {
 	}
 	r.evaluated()
 
+	// A rule in shadow makes no alert and is measured.
+	r.write("rules/t.quiet.yaml", strings.Replace(fmt.Sprintf(makingRule, 1, "quiet"), "t.made", "t.quiet", 1)+"status: shadow\n")
+
 	// One rule changes, an exception and a list come; the other rule's count stays.
 	r.write("rules/t.made.yaml", fmt.Sprintf(makingRule, 2, "second"))
 	r.write("exceptions/ci_makes_users.yaml", letGo)
@@ -246,6 +249,12 @@ func TestReload(t *testing.T) {
 			t.Errorf("the old alert is of %q, not %q", a.Pack, first)
 		}
 	}
+
+	// What exceptions withheld and what shadow would have made is told.
+	wait(t, "it is counted", func() bool {
+		w, err := r.a.RuleWork(t.Context())
+		return err == nil && w.Pack == second && w.Excepted["exception ci_makes_users"] == 1 && w.Shadow["t.quiet"].Alerts == 2 && w.Partitions == w.Of
+	})
 
 	// One fault anywhere: nothing of the change counts.
 	r.write("rules/t.made.yaml", fmt.Sprintf(makingRule, 3, "third"))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
@@ -140,6 +141,21 @@ func (a *App) Alert(ctx context.Context, id string) (alert.Alert, []responders.A
 		return alert.Alert{}, nil, fmt.Errorf("alert %q: %w", id, admin.ErrNotFound)
 	}
 	return a.dispatcher.Alert(ctx, full)
+}
+
+// RuleWork implements admin.Backend.
+func (a *App) RuleWork(ctx context.Context) (admin.RuleWork, error) {
+	w := admin.RuleWork{Pack: a.Rules().Stamp(), Excepted: map[string]uint64{}, Shadow: map[string]detectors.Noise{}, Of: a.bus.Partitions()}
+	for _, s := range a.pipe.Stats(ctx).Workers {
+		w.Partitions++
+		for reason, n := range s.Excepted {
+			w.Excepted[reason] += n
+		}
+		for rule, n := range s.Noise {
+			w.Shadow[rule] = w.Shadow[rule].Join(n)
+		}
+	}
+	return w, nil
 }
 
 // Actions implements admin.Backend.

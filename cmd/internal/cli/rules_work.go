@@ -352,9 +352,9 @@ func printSeen(ctx context.Context, e *env, out string, paths []string) error {
 
 func rulesExceptions(e *env) *cobra.Command {
 	var f ruleFlags
-	var out string
-	c := &cobra.Command{Use: "exceptions", Short: "List the exceptions: what is found and is no attack, who says so, and until when", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+	var out, state string
+	c := &cobra.Command{Use: "exceptions", Short: "List the exceptions: what is found and is no attack, who says so, until when, and what each has withheld", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(out, "table", "json"); err != nil {
 				return err
 			}
@@ -363,6 +363,16 @@ func rulesExceptions(e *env) *cobra.Command {
 				return err
 			}
 			list := set.Exceptions()
+			hits, err := exceptionHits(c.Context(), e, &f, state)
+			if err != nil {
+				return operationError(err)
+			}
+			if hits != nil {
+				for i := range list {
+					n := hits[rules.ExceptedBy(list[i].ID)]
+					list[i].Withheld = &n
+				}
+			}
 			if out == "json" {
 				return printJSON(e.out, list)
 			}
@@ -372,13 +382,22 @@ func rulesExceptions(e *env) *cobra.Command {
 				if !time.Now().Before(x.Expires) {
 					until += " EXPIRED"
 				}
-				rows = append(rows, table.Row{x.ID, text.Cut(strings.Join(x.Rules, " "), 50), x.Owner, until, text.Cut(x.Reason, 60)})
+				withheld := text.Dash
+				if x.Withheld != nil {
+					withheld = fmt.Sprint(*x.Withheld)
+				}
+				rows = append(rows, table.Row{x.ID, text.Cut(strings.Join(x.Rules, " "), 50), x.Owner, until, withheld, text.Cut(x.Reason, 60)})
 			}
-			printTable(e, table.Row{"exception", "rules", "owner", "expires", "reason"}, rows)
-			fmt.Fprintf(e.err, "%d exceptions; what each withholds is counted by: trailwarden replay\n", len(list))
+			printTable(e, table.Row{"exception", "rules", "owner", "expires", "withheld", "reason"}, rows)
+			if hits == nil {
+				fmt.Fprintf(e.err, "%d exceptions; no running program to ask what each has withheld (trailwarden replay counts for history)\n", len(list))
+			} else {
+				fmt.Fprintf(e.err, "%d exceptions; withheld counts detections of the running program since its state began\n", len(list))
+			}
 			return nil
 		}}
 	f.add(c)
 	addOutput(c, &out, "table, json")
+	c.Flags().StringVar(&state, "state", "", "state folder of the running program (default: as the configuration says)")
 	return c
 }
