@@ -90,8 +90,8 @@ type EngineStats struct {
 	Watermark  time.Time
 	Lineage    Stats // of what is remembered of who made whom
 	ByRule     map[string]RuleStats
-	Noise      map[string]Noise  // what rules in shadow would have made
-	ByReason   map[string]uint64 // withheld detections by the reason that Except gave
+	Noise      map[string]alert.Noise // what rules in shadow would have made
+	ByReason   map[string]uint64      // withheld detections by the reason that Except gave
 }
 
 // RuleStats counts one rule. Rules that did nothing are left out.
@@ -769,7 +769,7 @@ func (e *Engine) Stats() EngineStats {
 			continue
 		}
 		if s.Noise == nil {
-			s.Noise = make(map[string]Noise)
+			s.Noise = make(map[string]alert.Noise)
 		}
 		s.Noise[e.rules[i].ID] = n.told(e.mark)
 	}

@@ -13,35 +13,9 @@ import (
 
 // Bounds of what is measured of a rule in shadow.
 const (
-	noiseDays   = 35
-	noiseOpen   = 4096 // alerts whose window is still open, told apart
-	noiseActors = 16
+	noiseDays = 35
+	noiseOpen = 4096 // alerts whose window is still open, told apart
 )
-
-// Noise is what a rule in shadow would have made of the events since Since:
-// alerts, exceptions taken off, by the day (UTC) on which their window begins.
-type Noise struct {
-	Since  time.Time `json:"since,omitzero"` // event time
-	Until  time.Time `json:"until,omitzero"`
-	Alerts int       `json:"alerts"`
-	// Days are those with alerts of the last 35, oldest first.
-	Days []NoiseDay `json:"days,omitempty"`
-	// Actors caused most of them, the most first; counts are at most too high by
-	// what was displaced.
-	Actors []NoiseActor `json:"actors,omitempty"`
-}
-
-// NoiseDay is how many alerts one day had.
-type NoiseDay struct {
-	Day    time.Time `json:"day"`
-	Alerts int       `json:"alerts"`
-}
-
-// NoiseActor is how many alerts are of one actor.
-type NoiseActor struct {
-	ID     string `json:"id"`
-	Alerts int    `json:"alerts"`
-}
 
 // noise measures one rule. It is part of the engine's state.
 type noise struct {
@@ -79,7 +53,7 @@ func (n *noise) add(d *alert.Detection) {
 	n.alerts++
 	n.days[dayOf(start)]++
 	who := cmp.Or(d.Actor.ID, d.Actor.Name, d.SourceIP, "(nobody)")
-	if _, known := n.actors[who]; !known && len(n.actors) >= noiseActors {
+	if _, known := n.actors[who]; !known && len(n.actors) >= alert.MaxNoiseActors {
 		// The least takes part under the new name (space saving).
 		least := ""
 		for id, c := range n.actors {
@@ -111,53 +85,16 @@ func (n *noise) advance(mark time.Time) {
 	}
 }
 
-func (n *noise) told(until time.Time) Noise {
-	out := Noise{Since: n.since, Until: until, Alerts: n.alerts}
+func (n *noise) told(until time.Time) alert.Noise {
+	out := alert.Noise{Since: n.since, Until: until, Alerts: n.alerts}
 	for _, d := range slices.Sorted(maps.Keys(n.days)) {
-		out.Days = append(out.Days, NoiseDay{Day: time.Unix(d*86400, 0).UTC(), Alerts: n.days[d]})
+		out.Days = append(out.Days, alert.NoiseDay{Day: time.Unix(d*86400, 0).UTC(), Alerts: n.days[d]})
 	}
 	for id, c := range n.actors {
-		out.Actors = append(out.Actors, NoiseActor{ID: id, Alerts: c})
+		out.Actors = append(out.Actors, alert.NoiseActor{ID: id, Alerts: c})
 	}
-	SortActors(out.Actors)
+	alert.SortActors(out.Actors)
 	return out
-}
-
-// SortActors puts the one with most alerts first.
-func SortActors(as []NoiseActor) {
-	slices.SortFunc(as, func(a, b NoiseActor) int {
-		return cmp.Or(cmp.Compare(b.Alerts, a.Alerts), strings.Compare(a.ID, b.ID))
-	})
-}
-
-// Join adds up the noise of one rule in several partitions.
-func (n Noise) Join(m Noise) Noise {
-	if n.Since.IsZero() || !m.Since.IsZero() && m.Since.Before(n.Since) {
-		n.Since = m.Since
-	}
-	if m.Until.After(n.Until) {
-		n.Until = m.Until
-	}
-	n.Alerts += m.Alerts
-	days := map[time.Time]int{}
-	for _, d := range append(slices.Clone(n.Days), m.Days...) {
-		days[d.Day] += d.Alerts
-	}
-	n.Days = nil
-	for _, d := range slices.SortedFunc(maps.Keys(days), time.Time.Compare) {
-		n.Days = append(n.Days, NoiseDay{d, days[d]})
-	}
-	actors := map[string]int{}
-	for _, a := range append(slices.Clone(n.Actors), m.Actors...) {
-		actors[a.ID] += a.Alerts
-	}
-	n.Actors = nil
-	for id, c := range actors {
-		n.Actors = append(n.Actors, NoiseActor{id, c})
-	}
-	SortActors(n.Actors)
-	n.Actors = n.Actors[:min(len(n.Actors), noiseActors)]
-	return n
 }
 
 func (n *noise) snapshot(enc *encoder) {

@@ -25,7 +25,7 @@ func TestNoiseIsWhatAGrouperMakes(t *testing.T) {
 			n.add(&d)
 			g.Add(d)
 		}
-		want := Noise{Since: start, Until: start.Add(5 * 24 * time.Hour)}
+		want := alert.Noise{Since: start, Until: start.Add(5 * 24 * time.Hour)}
 		days, actors := map[time.Time]int{}, map[string]int{}
 		for _, a := range g.All() {
 			want.Alerts++
@@ -34,13 +34,13 @@ func TestNoiseIsWhatAGrouperMakes(t *testing.T) {
 		}
 		for d := start; d.Before(want.Until.Add(24 * time.Hour)); d = d.Add(24 * time.Hour) {
 			if days[d] > 0 {
-				want.Days = append(want.Days, NoiseDay{d, days[d]})
+				want.Days = append(want.Days, alert.NoiseDay{Day: d, Alerts: days[d]})
 			}
 		}
 		for id, c := range actors {
-			want.Actors = append(want.Actors, NoiseActor{id, c})
+			want.Actors = append(want.Actors, alert.NoiseActor{ID: id, Alerts: c})
 		}
-		SortActors(want.Actors)
+		alert.SortActors(want.Actors)
 		if d := cmp.Diff(want, n.told(want.Until)); d != "" {
 			t.Fatalf("grouper (-) and measure (+):\n%s", d)
 		}
@@ -70,11 +70,11 @@ func TestNoiseIsBounded(t *testing.T) {
 		n.advance(at)
 	}
 	got := n.told(at)
-	if got.Alerts != 20_000 || len(got.Days) > noiseDays+1 || len(n.open) > noiseOpen || len(got.Actors) != noiseActors || got.Actors[0].ID != "user/loud" || got.Actors[0].Alerts < 10_000 {
+	if got.Alerts != 20_000 || len(got.Days) > noiseDays+1 || len(n.open) > noiseOpen || len(got.Actors) != alert.MaxNoiseActors || got.Actors[0].ID != "user/loud" || got.Actors[0].Alerts < 10_000 {
 		t.Errorf("%d alerts, %d days, %d open, actors %v", got.Alerts, len(got.Days), len(n.open), got.Actors)
 	}
 	sum := got.Join(got)
-	if sum.Alerts != 40_000 || sum.Days[0].Alerts != 2*got.Days[0].Alerts || !sum.Since.Equal(got.Since) || len(sum.Actors) != noiseActors {
+	if sum.Alerts != 40_000 || sum.Days[0].Alerts != 2*got.Days[0].Alerts || !sum.Since.Equal(got.Since) || len(sum.Actors) != alert.MaxNoiseActors {
 		t.Errorf("joined: %d alerts, %+v", sum.Alerts, sum.Days[0])
 	}
 }

@@ -39,7 +39,7 @@ type EngineStats struct {
 	// Excepted are withheld detections by reason, Noise what rules in shadow
 	// would have made. They are not changed after the call.
 	Excepted map[string]uint64
-	Noise    map[string]detectors.Noise
+	Noise    map[string]alert.Noise
 }
 
 // Grouper folds detections into alerts; deterministic like the engine.

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/event"
@@ -164,7 +163,7 @@ type WorkerStats struct {
 	// Excepted are withheld detections by reason, Noise what rules in shadow
 	// would have made, since the state began.
 	Excepted      map[string]uint64
-	Noise         map[string]detectors.Noise
+	Noise         map[string]alert.Noise
 	Snapshots     uint64 // made since the start
 	SnapshotInput uint64
 	SnapshotBytes int

@@ -5,7 +5,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
@@ -64,8 +63,8 @@ const AllFrames = math.MaxInt
 type RuleWork struct {
 	Pack string `json:"pack"`
 	// Excepted counts withheld detections by reason ("exception <id>").
-	Excepted map[string]uint64          `json:"excepted"`
-	Shadow   map[string]detectors.Noise `json:"shadow"`
+	Excepted map[string]uint64      `json:"excepted"`
+	Shadow   map[string]alert.Noise `json:"shadow"`
 	// Partitions are those counted here, of all there are.
 	Partitions int `json:"partitions"`
 	Of         int `json:"of"`

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
-	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
@@ -145,7 +144,7 @@ func (a *App) Alert(ctx context.Context, id string) (alert.Alert, []responders.A
 
 // RuleWork implements admin.Backend.
 func (a *App) RuleWork(ctx context.Context) (admin.RuleWork, error) {
-	w := admin.RuleWork{Pack: a.Rules().Stamp(), Excepted: map[string]uint64{}, Shadow: map[string]detectors.Noise{}, Of: a.bus.Partitions()}
+	w := admin.RuleWork{Pack: a.Rules().Stamp(), Excepted: map[string]uint64{}, Shadow: map[string]alert.Noise{}, Of: a.bus.Partitions()}
 	for _, s := range a.pipe.Stats(ctx).Workers {
 		w.Partitions++
 		for reason, n := range s.Excepted {

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
-	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
@@ -26,24 +26,24 @@ const defaultBudget = 1
 
 // shadowVerdict is what the measure says of one rule in shadow.
 type shadowVerdict struct {
-	Rule    string                 `json:"rule"`
-	File    string                 `json:"file"`
-	Verdict string                 `json:"verdict"` // ready, loud, early
-	Days    float64                `json:"days"`    // measured
-	Alerts  int                    `json:"alerts"`
-	PerDay  float64                `json:"alerts_per_day"`
-	Worst   int                    `json:"worst_day"`
-	Budget  float64                `json:"budget_per_day"`
-	Actors  []detectors.NoiseActor `json:"top_actors"`
-	Advice  []string               `json:"what_to_change"`
-	noise   detectors.Noise
+	Rule    string             `json:"rule"`
+	File    string             `json:"file"`
+	Verdict string             `json:"verdict"` // ready, loud, early
+	Days    float64            `json:"days"`    // measured
+	Alerts  int                `json:"alerts"`
+	PerDay  float64            `json:"alerts_per_day"`
+	Worst   int                `json:"worst_day"`
+	Budget  float64            `json:"budget_per_day"`
+	Actors  []alert.NoiseActor `json:"top_actors"`
+	Advice  []string           `json:"what_to_change"`
+	noise   alert.Noise
 }
 
 // judgeShadow compares a measure with a budget.
-func judgeShadow(in rules.Info, n detectors.Noise, budget float64, minDays int) shadowVerdict {
+func judgeShadow(in rules.Info, n alert.Noise, budget float64, minDays int) shadowVerdict {
 	v := shadowVerdict{Rule: in.ID, File: in.File, Alerts: n.Alerts, Budget: budget, Actors: n.Actors, Advice: []string{}, noise: n}
 	if v.Actors == nil {
-		v.Actors = []detectors.NoiseActor{}
+		v.Actors = []alert.NoiseActor{}
 	}
 	if !n.Since.IsZero() {
 		v.Days = n.Until.Sub(n.Since).Hours() / 24
@@ -125,7 +125,7 @@ replays recorded events, whatever replay reads. The exit code is 1 while a rule 
 				fmt.Fprintln(e.err, "no rule is in shadow (status: shadow)")
 				return nil
 			}
-			var measured map[string]detectors.Noise
+			var measured map[string]alert.Noise
 			if len(history) > 0 {
 				measured, err = shadowOfHistory(c.Context(), e, set, &rf, &hf, history)
 			} else {
@@ -181,7 +181,7 @@ func (f *ruleFlags) dial(e *env, state string) (*admin.Client, error) {
 	return admin.Dial(state), nil
 }
 
-func shadowOfRunning(ctx context.Context, e *env, rf *ruleFlags, state string) (map[string]detectors.Noise, error) {
+func shadowOfRunning(ctx context.Context, e *env, rf *ruleFlags, state string) (map[string]alert.Noise, error) {
 	c, err := rf.dial(e, state)
 	if err != nil {
 		return nil, fmt.Errorf("what the running program measured is asked of it; or give --history: %w", err)
@@ -196,7 +196,7 @@ func shadowOfRunning(ctx context.Context, e *env, rf *ruleFlags, state string) (
 	return w.Shadow, nil
 }
 
-func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags, hf *historyFlags, sources []string) (map[string]detectors.Noise, error) {
+func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags, hf *historyFlags, sources []string) (map[string]alert.Noise, error) {
 	cfg, err := hf.config(e, set, time.Now())
 	if err != nil {
 		return nil, err
@@ -218,7 +218,7 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 	if f := failures(res.Stats); f != "" {
 		fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 	}
-	out := map[string]detectors.Noise{}
+	out := map[string]alert.Noise{}
 	if res.Stats.FirstEvent == nil {
 		return out, nil
 	}
@@ -226,7 +226,7 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 	for _, r := range set.Rules() {
 		if r.Shadow {
 			shadow[r.ID] = true
-			out[r.ID] = detectors.Noise{Since: *res.Stats.FirstEvent, Until: *res.Stats.LastEvent}
+			out[r.ID] = alert.Noise{Since: *res.Stats.FirstEvent, Until: *res.Stats.LastEvent}
 		}
 	}
 	for a, err := range res.Alerts() {
@@ -240,8 +240,8 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 		if who == "" {
 			who = a.SourceIP
 		}
-		out[a.Rule] = out[a.Rule].Join(detectors.Noise{Alerts: 1, Days: []detectors.NoiseDay{{Day: a.FirstAt.UTC().Truncate(24 * time.Hour), Alerts: 1}},
-			Actors: []detectors.NoiseActor{{ID: who, Alerts: 1}}})
+		out[a.Rule] = out[a.Rule].Join(alert.Noise{Alerts: 1, Days: []alert.NoiseDay{{Day: a.FirstAt.UTC().Truncate(24 * time.Hour), Alerts: 1}},
+			Actors: []alert.NoiseActor{{ID: who, Alerts: 1}}})
 	}
 	return out, nil
 }
