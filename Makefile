@@ -48,6 +48,11 @@ bench-replay: ## replay speed, paired with TRAILWARDEN_REF on TRAILWARDEN_PERF i
 .PHONY: bench-cost
 bench-cost: ## cost of an event and memory of an identity, by rules and identities (some minutes)
 	$(GO) test -run '^$$' -bench '^BenchmarkCost$$' -benchtime 1x -timeout 60m ./cmd/internal/app
+
+.PHONY: lark-sdk
+lark-sdk: ## the emulator of Feishu serves the platform's own client (compiles all of its SDK)
+	$(GO) test -count=1 -tags larksdk -run TestEmulatorServesTheSDK ./responders/feishu
+
 .PHONY: crash
 crash: ## the crash test with CRASH_KILLS (default 1000) kills, a quarter of an hour
 	CRASH_KILLS=$(or $(CRASH_KILLS),1000) $(GO) test -count=1 -v -timeout 2h -run 'TestKilledAgainAndAgain$$' ./cmd/internal/cli

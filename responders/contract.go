@@ -153,6 +153,9 @@ type Notice struct {
 	MayAsk    bool
 	// Question is the one that this message asks; nil but for an Asker.
 	Question *Question
+	// Copy tells messages of one incident at one destination apart, where a
+	// platform recognises a repeated request: it is the same for a repeat.
+	Copy int
 	// Link opens the incident in the console; empty when there is none.
 	Link string
 	// Raw opens the raw records of its events; empty when there is none.

@@ -495,7 +495,10 @@ func (o *outlet) compose(ctx context.Context, n notice) (Notice, shown, error) {
 	if err != nil {
 		return Notice{}, shown{}, err
 	}
-	out := Notice{Alert: a, Account: o.d.opts.Accounts[a.AccountID]}
+	out := Notice{Alert: a, Account: o.d.opts.Accounts[a.AccountID], Copy: 2 * n.Reminders}
+	if n.Reposted {
+		out.Copy++
+	}
 	if o.d.opts.Link != nil {
 		out.Link = o.d.opts.Link(a.ID)
 	}

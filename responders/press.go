@@ -1,6 +1,9 @@
 package responders
 
-import "context"
+import (
+	"context"
+	"log/slog"
+)
 
 // Press is one press of a button, in whichever chat. It is a request: who may do
 // what it asks for is decided where it arrives.
@@ -33,6 +36,13 @@ const (
 	PressCopy        = "copy"   // the ids, to be copied
 	PressLink        = "link"   // followed a link; nothing to do
 )
+
+// Hearer is a Spec whose destination hears of presses over a connection that it
+// opens itself. Hear makes what listens until ctx ends; nil when the
+// configuration has no buttons.
+type Hearer interface {
+	Hear(p Presser, log *slog.Logger) (run func(ctx context.Context) error, err error)
+}
 
 // Presser does what a press asks for. reply is shown to the person alone, as
 // is err, both as plain text; empty shows nothing.

@@ -95,6 +95,7 @@ type Server struct {
 	triggers  map[string]bool
 	robots    map[string][]RobotMessage
 	socks     sockets
+	fs        feishu
 
 	journalMu sync.Mutex
 
@@ -142,6 +143,7 @@ func New(opt Options) *Server {
 		robots: map[string][]RobotMessage{}, closing: make(chan struct{}),
 	}
 	s.socks.init()
+	s.fs = feishu{uuids: map[string]feishuDone{}, tickets: map[string]bool{}, changed: make(chan struct{}), waiting: map[string]chan []byte{}}
 	for id, name := range opt.Channels {
 		s.channels[id] = &channel{id: id, name: name}
 		s.names[name], s.names["#"+name] = id, id
@@ -327,6 +329,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.serve(w, r, platform, do)
+	case strings.HasPrefix(path, feishuPath+"/"):
+		s.serveFeishu(w, r)
 	case path == linkPath:
 		s.serveSocket(w, r)
 	case path == MessagesPath:

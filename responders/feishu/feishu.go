@@ -1,9 +1,16 @@
-// Package feishu shows alerts in a Feishu or Lark chat by its custom robot, as
-// cards made of plain text alone: nothing in an alert can link or mention.
-// Requests are signed with the robot's secret.
+// Package feishu shows alerts in a Feishu or Lark chat, as cards made of plain
+// text alone: nothing in an alert can link or mention.
+//
+// With webhook it is the chat's custom robot, whose messages can be neither
+// edited nor pressed; requests are signed with the robot's secret. With app_id
+// it is an app: one card for each incident that is edited in place, replies
+// under it, buttons that are heard of over a connection that the program opens
+// itself, and questions to single persons. A message is sent with a uuid by
+// which the platform recognises a repeat for an hour.
 package feishu
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -17,6 +24,7 @@ import (
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/message"
 	"github.com/trailwarden/trailwarden/responders/robot"
+	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
 // Spec is the configuration of one robot.
@@ -25,6 +33,10 @@ type Spec struct {
 	Webhook           responders.Secret `yaml:"webhook" doc:"the robot's address (https://open.feishu.cn/open-apis/bot/v2/hook/…, or open.larksuite.com), by reference"`
 	Secret            responders.Secret `yaml:"secret" doc:"its signing secret, by reference; needed when signature verification is on"`
 	Keyword           string            `yaml:"keyword" doc:"its keyword, when the security setting is keywords"`
+	AppID             string            `yaml:"app_id" doc:"instead of webhook: an app (cli_…), for cards with buttons that are edited in place"`
+	AppSecret         responders.Secret `yaml:"app_secret" doc:"the app's secret, by reference"`
+	ChatID            string            `yaml:"chat_id" doc:"the chat (oc_…) that the app's robot is in"`
+	APIURL            string            `yaml:"api_url" doc:"of the app: https://open.feishu.cn (default) or https://open.larksuite.com"`
 }
 
 func (s Spec) access() robot.Access {
@@ -32,14 +44,47 @@ func (s Spec) access() robot.Access {
 }
 
 // Check implements responders.Spec.
-func (s Spec) Check() []responders.Fault { return append(s.Faults(), s.access().Check()...) }
+func (s Spec) Check() []responders.Fault {
+	if s.AppID == "" {
+		return append(s.Faults(), s.access().Check()...)
+	}
+	out := s.Faults()
+	bad := func(field, message string) { out = append(out, responders.Fault{Field: field, Message: message}) }
+	if s.AppSecret == "" {
+		bad("app_secret", "app_id needs app_secret")
+	}
+	if !chatID.MatchString(s.ChatID) {
+		bad("chat_id", "want the chat's id, such as oc_a0553eda9014c201e6969b478895c230")
+	}
+	if s.Webhook != "" || s.Secret != "" || s.Keyword != "" {
+		bad("webhook", "either webhook or app_id: a robot and an app are two destinations")
+	}
+	if s.APIURL != "" {
+		out = append(out, wire.CheckAddress("api_url", s.APIURL)...)
+	}
+	return out
+}
 
 // Notifier implements responders.Spec.
 func (s Spec) Notifier(*slog.Logger) (responders.Notifier, error) {
+	if s.AppID != "" {
+		return newApp(s)
+	}
 	return robot.New(platform, s, s.Common, s.access())
 }
 
-var _ responders.Spec = Spec{}
+// Hear implements responders.Hearer.
+func (s Spec) Hear(p responders.Presser, log *slog.Logger) (func(context.Context) error, error) {
+	if s.AppID == "" {
+		return nil, nil
+	}
+	return newListener(s, p, log).run, responders.JoinFaults(s.Check())
+}
+
+var (
+	_ responders.Spec   = Spec{}
+	_ responders.Hearer = Spec{}
+)
 
 const (
 	maxTitle  = 150

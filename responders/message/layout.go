@@ -463,6 +463,20 @@ func (w *Words) StateLines(n responders.Notice) []string {
 	return out
 }
 
+// AskStanding says what a person who was asked is told, and whether they may
+// still say yes, and no.
+func (w *Words) AskStanding(n responders.Notice) (end string, yes, no bool) {
+	q := n.Question
+	over := q.State == responders.Withdrawn || n.Triage.State == responders.TriageClosed && q.State != responders.SaidYes
+	switch {
+	case q.State == responders.SaidNo:
+		return w.AskEnd[q.State], false, false
+	case over:
+		return w.AskClosed, false, false
+	}
+	return w.AskEnd[q.State], q.State != responders.SaidYes, true
+}
+
 // Undoable says whether an action can be undone now.
 func Undoable(v responders.ActionView) bool { return v.Undoable && v.State == responders.Done }
 

@@ -73,11 +73,11 @@ type Words struct {
 	Deny, Close                 string
 	Replies                     Replies
 
-	Ack, Contain, UndoButton          string
-	ContainTitle, UndoTitle, AreSure  string
-	Yes, No                           string
-	ClickFailed, ClickOK, Unavailable string
-	Units                             [4]string // s, min, h, d
+	Ack, Contain, UndoButton                   string
+	ContainTitle, UndoTitle, AreSure           string
+	Yes, No                                    string
+	ClickFailed, ClickOK, Working, Unavailable string
+	Units                                      [4]string // s, min, h, d
 
 	// Sentences are what a thread says, by responders.Line.Say; the rest is
 	// what stands between and in place of things.
@@ -160,7 +160,7 @@ var catalogue = map[Language]*Words{
 		Ack:     "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
 		ContainTitle: "Contain now?", UndoTitle: "Undo the containment?", AreSure: "This will be done:",
 		Yes: "Yes, go on", No: "No",
-		ClickFailed: "That did not work: %s", ClickOK: "Done.", Unavailable: "an internal error; use trailwarden action on the command line",
+		ClickFailed: "That did not work: %s", ClickOK: "Done.", Working: "It is being done; the message will say how it ended.", Unavailable: "an internal error; use trailwarden action on the command line",
 		Units:     [4]string{"%d s", "%d min", "%d h", "%d d"},
 		Sentences: sentences[English], None: "none", AndMore: " and %d more", Comma: ", ", Semicolon: "; ", Colon: ":", AfterColon: " ",
 	},
@@ -229,7 +229,7 @@ var catalogue = map[Language]*Words{
 		Ack:     "确认", Contain: "处置…", UndoButton: "撤销处置",
 		ContainTitle: "现在处置？", UndoTitle: "撤销处置？", AreSure: "将执行：",
 		Yes: "确定", No: "取消",
-		ClickFailed: "未能完成：%s", ClickOK: "已完成。", Unavailable: "内部错误；请在命令行使用 trailwarden action",
+		ClickFailed: "未能完成：%s", ClickOK: "已完成。", Working: "正在执行，结果会显示在消息中。", Unavailable: "内部错误；请在命令行使用 trailwarden action",
 		Units:     [4]string{"%d 秒", "%d 分钟", "%d 小时", "%d 天"},
 		Sentences: sentences[Chinese], None: "无", AndMore: "，另有 %d 项", Comma: "、", Semicolon: "；", Colon: "：",
 	},

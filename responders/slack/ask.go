@@ -111,11 +111,7 @@ func (r renderer) question(n responders.Notice) (fallback string, blocks []slack
 		blocks = append(blocks, slackapi.NewSectionBlock(plain(reason), nil, nil))
 	}
 	blocks = append(blocks, slackapi.NewSectionBlock(nil, r.fields(n), nil))
-	end := r.w.AskEnd[q.State]
-	closed := n.Triage.State == responders.TriageClosed && q.State != responders.SaidYes || q.State == responders.Withdrawn
-	if closed && q.State != responders.SaidNo {
-		end = r.w.AskClosed
-	}
+	end, yes, no := r.w.AskStanding(n)
 	if end != "" {
 		blocks = append(blocks, slackapi.NewSectionBlock(plain(end), nil, nil))
 	}
@@ -124,10 +120,10 @@ func (r renderer) question(n responders.Notice) (fallback string, blocks []slack
 		return slackapi.NewButtonBlockElement(id, value, plain(label))
 	}
 	var row []slackapi.BlockElement
-	if !closed && q.State != responders.SaidNo {
-		if q.State != responders.SaidYes {
-			row = append(row, button(ActionYes, r.w.AskYes))
-		}
+	if yes {
+		row = append(row, button(ActionYes, r.w.AskYes))
+	}
+	if no {
 		row = append(row, button(ActionNo, r.w.AskNo).WithStyle(slackapi.StyleDanger))
 	}
 	if q.State == responders.Asked {

@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/trailwarden/trailwarden/responders"
@@ -16,7 +17,10 @@ type Spec struct {
 	APIURL            string            `yaml:"api_url" doc:"only for tests and the fake cloud"`
 }
 
-var _ responders.Spec = Spec{}
+var (
+	_ responders.Spec   = Spec{}
+	_ responders.Hearer = Spec{}
+)
 
 // Config is the Spec as New and NewListener take it.
 func (s Spec) Config() Config {
@@ -33,3 +37,15 @@ func (s Spec) Check() []responders.Fault {
 
 // Notifier implements responders.Spec.
 func (s Spec) Notifier(log *slog.Logger) (responders.Notifier, error) { return New(s.Config(), log) }
+
+// Hear implements responders.Hearer.
+func (s Spec) Hear(p responders.Presser, log *slog.Logger) (func(context.Context) error, error) {
+	if s.AppToken == "" {
+		return nil, nil
+	}
+	l, err := NewListener(s.Config(), p, log)
+	if err != nil {
+		return nil, err
+	}
+	return l.Run, nil
+}

@@ -53,14 +53,21 @@ func (p *Poster) NoSense(method string) *Error {
 
 // JSON posts body and returns the answer of a 2xx status.
 func (p *Poster) JSON(ctx context.Context, method, address string, header http.Header, body []byte) ([]byte, error) {
+	answer, _, err := p.Send(ctx, http.MethodPost, method, address, header, body)
+	return answer, err
+}
+
+// Send is JSON with another verb. Of a status that is not 2xx it returns what
+// was answered too, since some platforms say there what is wrong.
+func (p *Poster) Send(ctx context.Context, verb, method, address string, header http.Header, body []byte) (answer []byte, status int, err error) {
 	if err := p.Limit.Take(ctx); err != nil {
-		return nil, p.Fail(method, err, errors.New("not sent: "+err.Error()), "", "")
+		return nil, 0, p.Fail(method, err, errors.New("not sent: "+err.Error()), "", "")
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, verb, address, bytes.NewReader(body))
 	if err != nil {
-		return nil, p.Fail(method, nil, errors.New("the address cannot be used"), "", "")
+		return nil, 0, p.Fail(method, nil, errors.New("the address cannot be used"), "", "")
 	}
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("User-Agent", "trailwarden")
@@ -69,16 +76,16 @@ func (p *Poster) JSON(ctx context.Context, method, address string, header http.H
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
-		return nil, p.transport(method, err)
+		return nil, 0, p.transport(method, err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	status = resp.StatusCode
 	if err != nil {
-		return nil, p.transport(method, err)
+		return nil, status, p.transport(method, err)
 	}
-	status := resp.StatusCode
 	if status/100 == 2 {
-		return answer, nil
+		return answer, status, nil
 	}
 	code := strconv.Itoa(status)
 	cause := fmt.Errorf("HTTP status %d", status)
@@ -88,13 +95,13 @@ func (p *Poster) JSON(ctx context.Context, method, address string, header http.H
 		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
 			after = time.Duration(s) * time.Second
 		}
-		return nil, p.Limited(method, code, after)
+		return answer, status, p.Limited(method, code, after)
 	case status >= 500, status == http.StatusRequestTimeout:
-		return nil, p.Fail(method, responders.ErrInDoubt, cause, code, "")
+		return answer, status, p.Fail(method, responders.ErrInDoubt, cause, code, "")
 	case status >= 300 && status < 400:
-		return nil, p.Fail(method, nil, cause, code, "redirects are not followed: check the address")
+		return answer, status, p.Fail(method, nil, cause, code, "redirects are not followed: check the address")
 	}
-	return nil, p.Fail(method, nil, cause, code, text.Cut(text.Line(string(answer)), 120))
+	return answer, status, p.Fail(method, nil, cause, code, text.Cut(text.Line(string(answer)), 120))
 }
 
 // transport classifies an exchange that ended without an answer.

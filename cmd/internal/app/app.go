@@ -28,7 +28,6 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
-	"github.com/trailwarden/trailwarden/responders/slack"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
@@ -91,7 +90,7 @@ type App struct {
 	keys       responders.KeyInformer // nil when the cloud cannot be asked
 	dispatcher *responders.Dispatcher
 	sources    []*sls.Source
-	listeners  []*slack.Listener
+	listeners  []listener
 	inventory  *inventoryReader
 	closers    []func()
 
@@ -446,10 +445,10 @@ func (a *App) Run(ctx context.Context) error {
 		// The dispatcher runs the machine too.
 		start(&resp, "responders", func() error { return a.dispatcher.Run(respCtx) })
 		for _, l := range a.listeners {
-			start(&resp, "slack buttons", func() error {
-				if err := l.Run(respCtx); err != nil {
+			start(&resp, "buttons of "+l.name, func() error {
+				if err := l.run(respCtx); err != nil {
 					// Alerts still go out, and the command line can approve.
-					a.log.Error("buttons in Slack do not work; approve on the command line", "error", err)
+					a.log.Error("buttons do not work; approve on the command line", "destination", l.name, "error", err)
 				}
 				return nil
 			})

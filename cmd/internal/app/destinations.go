@@ -1,13 +1,19 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"strings"
 
 	"github.com/trailwarden/trailwarden/responders"
-	"github.com/trailwarden/trailwarden/responders/slack"
 )
+
+// listener hears of the buttons of one destination.
+type listener struct {
+	name string
+	run  func(context.Context) error
+}
 
 // destinations makes what the configuration's notify section lists.
 func (a *App) destinations() ([]responders.Destination, error) {
@@ -20,12 +26,14 @@ func (a *App) destinations() ([]responders.Destination, error) {
 		if c, ok := d.Notifier.(interface{ Close() }); ok {
 			a.closers = append(a.closers, c.Close)
 		}
-		if s, ok := p.Spec.(slack.Spec); ok && s.AppToken != "" {
-			l, err := slack.NewListener(s.Config(), a.presser(s.Common), a.log)
+		if h, ok := p.Spec.(responders.Hearer); ok {
+			run, err := h.Hear(a.presser(p.Spec.Base()), a.log)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", p.Path, err)
 			}
-			a.listeners = append(a.listeners, l)
+			if run != nil {
+				a.listeners = append(a.listeners, listener{p.Spec.Base().Name, run})
+			}
 		}
 		out = append(out, d)
 	}

@@ -1,0 +1,349 @@
+package feishu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/larksuite/oapi-sdk-go/v3/event/dispatcher/callback"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/message"
+	"github.com/trailwarden/trailwarden/responders/wire"
+)
+
+// listener hears of presses over the long connection of the open platform: it
+// asks for an address and opens a WebSocket to it, so that no inbound address
+// is needed.
+type listener struct {
+	spec  Spec
+	press responders.Presser
+	words *message.Words
+	log   *slog.Logger
+	post  *wire.Poster
+
+	presses sync.WaitGroup // those that take longer than the platform waits
+
+	mu    sync.Mutex
+	seen  map[string]bool // event ids
+	order []string
+	parts map[string][][]byte // of messages in several frames
+}
+
+// Limits of a listener.
+const (
+	maxSeen     = 4096
+	maxParts    = 16      // frames of one message
+	maxPartial  = 64      // messages that wait for the rest of them
+	frameLimit  = 1 << 20 // bytes
+	maxPresses  = 8       // at the same time
+	toastWithin = 2 * time.Second
+	defaultPing = 2 * time.Minute
+	maxDown     = time.Minute
+)
+
+// codeFault are answers for a connection that trying again can mend: busy, and
+// an error of the platform's own.
+var codeFault = map[int]bool{1: true, 1000040343: true}
+
+// errGiveUp: the platform refuses the app.
+var errGiveUp = errors.New("the platform refuses the app")
+
+func newListener(s Spec, p responders.Presser, log *slog.Logger) *listener {
+	if s.APIURL == "" {
+		s.APIURL = defaultAPI
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &listener{spec: s, press: p, log: log.With("destination", s.Name), words: message.For(message.Language(s.Language), s.Location()),
+		post: wire.NewPoster("feishu", s.Name, wire.NewLimiter(1, 5, time.Minute), s.CallTimeout()), seen: map[string]bool{}, parts: map[string][][]byte{}}
+}
+
+// run listens until ctx ends, connecting again by itself, and returns nil then.
+func (l *listener) run(ctx context.Context) error {
+	defer l.post.Close()
+	defer l.presses.Wait()
+	wait := time.Second
+	for {
+		began := time.Now()
+		err := l.connect(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errGiveUp):
+			return err
+		}
+		if time.Since(began) > maxDown {
+			wait = time.Second // it had worked
+		}
+		l.log.Warn("no connection for presses of buttons, trying again", "after", wait, "err", err)
+		t := time.NewTimer(wait/2 + rand.N(wait/2))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		wait = min(2*wait, maxDown)
+	}
+}
+
+// endpoint asks where to connect.
+func (l *listener) endpoint(ctx context.Context) (address string, ping time.Duration, err error) {
+	const method = "callback/ws/endpoint"
+	body, err := json.Marshal(map[string]string{"AppID": l.spec.AppID, "AppSecret": l.spec.AppSecret.Reveal()})
+	if err != nil {
+		return "", 0, err
+	}
+	raw, err := l.post.JSON(ctx, method, l.spec.APIURL+"/"+method, http.Header{"Locale": {"zh"}}, body)
+	if err != nil {
+		return "", 0, err
+	}
+	var out struct {
+		Code int
+		Msg  string
+		Data struct {
+			URL          string
+			ClientConfig struct{ PingInterval int }
+		}
+	}
+	if json.Unmarshal(raw, &out) != nil || out.Code == 0 && out.Data.URL == "" {
+		return "", 0, l.post.NoSense(method)
+	}
+	if out.Code != 0 {
+		err := fmt.Errorf("%s: refused with %d %s", method, out.Code, text.Cut(text.Line(out.Msg), 100))
+		if !codeFault[out.Code] {
+			err = fmt.Errorf("%w: %w: check app_id and app_secret, and that the app gets events and callbacks by long connection", errGiveUp, err)
+		}
+		return "", 0, err
+	}
+	ping = defaultPing
+	if s := out.Data.ClientConfig.PingInterval; s > 0 && s < 3600 {
+		ping = time.Duration(s) * time.Second
+	}
+	return out.Data.URL, ping, nil
+}
+
+func (l *listener) connect(ctx context.Context) error {
+	address, ping, err := l.endpoint(ctx)
+	if err != nil {
+		return err
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "wss" && (u.Scheme != "ws" || !wire.Loopback(u.Hostname())) {
+		return errors.New("an address that cannot be used: want wss")
+	}
+	dialer := &websocket.Dialer{HandshakeTimeout: l.spec.CallTimeout(), Proxy: http.ProxyFromEnvironment}
+	conn, resp, err := dialer.DialContext(ctx, address, nil)
+	if resp != nil && resp.Body != nil {
+		_ = resp.Body.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("connect: %w", wire.Redact(err))
+	}
+	running := ctx // what a person asked for is not taken back by a broken line
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { // whatever ends it closes the connection, which ends the reading
+		<-ctx.Done()
+		_ = conn.Close()
+	})
+	service, _ := strconv.ParseInt(u.Query().Get("service_id"), 10, 32)
+	var writing sync.Mutex
+	write := func(f frame) error {
+		writing.Lock()
+		defer writing.Unlock()
+		_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		return conn.WriteMessage(websocket.BinaryMessage, f.marshal())
+	}
+	wg.Go(func() {
+		tick := time.NewTicker(ping)
+		defer tick.Stop()
+		for {
+			if write(frame{Service: int32(service), Method: frameControl, Headers: []header{{"type", "ping"}}}) != nil { //nolint:gosec // parsed as 32 bits
+				cancel()
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	l.log.Info("listening for presses of buttons")
+	conn.SetReadLimit(frameLimit)
+	room := make(chan struct{}, maxPresses)
+	for {
+		_ = conn.SetReadDeadline(time.Now().Add(3 * ping))
+		kind, raw, err := conn.ReadMessage()
+		if err != nil {
+			return fmt.Errorf("connection: %w", err)
+		}
+		var f frame
+		if kind != websocket.BinaryMessage || f.unmarshal(raw) != nil {
+			l.log.Warn("a frame that makes no sense was ignored")
+			continue
+		}
+		if f.Method != frameData || f.get("type") != "event" {
+			continue
+		}
+		payload, whole := l.join(f)
+		if !whole {
+			continue
+		}
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		wg.Go(func() {
+			defer func() { <-room }()
+			began := time.Now()
+			data := l.hear(running, payload)
+			f.Headers = append(f.Headers, header{"biz_rt", strconv.FormatInt(time.Since(began).Milliseconds(), 10)})
+			f.Payload, _ = json.Marshal(map[string]any{"code": http.StatusOK, "headers": nil, "data": data}) // bytes are base64, as the platform wants
+			if err := write(f); err != nil && ctx.Err() == nil {
+				l.log.Warn("a press could not be acknowledged", "err", err)
+			}
+		})
+	}
+}
+
+// join puts a message together that came in several frames.
+func (l *listener) join(f frame) ([]byte, bool) {
+	sum, _ := strconv.Atoi(f.get("sum"))
+	if sum <= 1 {
+		return f.Payload, true
+	}
+	seq, err := strconv.Atoi(f.get("seq"))
+	id := f.get("message_id")
+	if err != nil || seq < 0 || seq >= sum || sum > maxParts || id == "" {
+		return nil, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.parts[id] == nil {
+		if len(l.parts) >= maxPartial {
+			clear(l.parts) // presses whose rest never came
+		}
+		l.parts[id] = make([][]byte, sum)
+	}
+	have := l.parts[id]
+	if len(have) != sum {
+		return nil, false
+	}
+	have[seq] = f.Payload
+	var out []byte
+	for _, p := range have {
+		if p == nil {
+			return nil, false
+		}
+		out = append(out, p...)
+	}
+	delete(l.parts, id)
+	return out, true
+}
+
+// first says whether an event was not met before.
+func (l *listener) first(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen[id] {
+		return false
+	}
+	l.seen[id] = true
+	if l.order = append(l.order, id); len(l.order) > maxSeen {
+		delete(l.seen, l.order[0])
+		l.order = l.order[1:]
+	}
+	return true
+}
+
+// hear has done what an event asks for, and returns what the person is shown.
+// The platform waits three seconds; what takes longer is done all the same, and
+// the card tells of it.
+func (l *listener) hear(ctx context.Context, payload []byte) []byte {
+	var ev callback.CardActionTriggerEvent
+	if err := json.Unmarshal(payload, &ev); err != nil || ev.EventV2Base == nil || ev.EventV2Base.Header == nil || ev.EventV2Base.Header.EventType != "card.action.trigger" {
+		return nil
+	}
+	p, ok := pressOf(ev.Event)
+	if !ok || !l.first(ev.EventV2Base.Header.EventID) {
+		return nil
+	}
+	type result struct {
+		said string
+		err  error
+	}
+	done := make(chan result, 1)
+	l.presses.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		defer func() {
+			if x := recover(); x != nil {
+				l.log.Error("panic while handling a press", "alert_id", p.AlertID, "do", p.Do, "panic", x)
+				done <- result{err: errors.New(l.words.Unavailable)}
+			}
+		}()
+		said, err := l.press(ctx, p)
+		if err != nil {
+			l.log.Warn("a press was not done", "alert_id", p.AlertID, "by", p.By, "do", p.Do, "err", err)
+		}
+		done <- result{said, err}
+	})
+	t := time.NewTimer(toastWithin)
+	defer t.Stop()
+	toast := callback.Toast{Type: "info", Content: l.words.ClickOK}
+	select {
+	case r := <-done:
+		if r.err != nil {
+			toast.Type, toast.Content = "error", fmt.Sprintf(l.words.ClickFailed, r.err)
+		} else if r.said != "" {
+			toast.Content = r.said
+		}
+	case <-t.C:
+		toast.Content = l.words.Working
+	}
+	toast.Content = message.One(toast.Content, 300)
+	b, err := json.Marshal(callback.CardActionTriggerResponse{Toast: &toast})
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+var openID = regexp.MustCompile(`^ou_[A-Za-z0-9]{6,64}$`)
+
+// pressOf takes one of our buttons out of an event.
+func pressOf(r *callback.CardActionTriggerRequest) (responders.Press, bool) {
+	if r == nil || r.Operator == nil || r.Action == nil || !openID.MatchString(r.Operator.OpenID) {
+		return responders.Press{}, false
+	}
+	field := func(k string) string {
+		s, _ := r.Action.Value[k].(string)
+		if len(s) > 255 {
+			return ""
+		}
+		return text.Line(s)
+	}
+	p := responders.Press{By: "feishu:" + r.Operator.OpenID, Do: field("do"), AlertID: field("alert"), Ref: field("ref"), Hash: field("hash"), Choice: field("choice")}
+	if len(r.Action.Option) <= 255 && r.Action.Option != "" {
+		p.Choice = text.Line(r.Action.Option)
+	}
+	return p, p.Do != "" && p.AlertID != ""
+}
