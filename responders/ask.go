@@ -18,8 +18,11 @@ import (
 // AskPolicy says who is asked "was this you?" about an incident, and what an
 // answer changes. Its zero value asks nobody by itself and closes nothing.
 type AskPolicy struct {
-	Owners []Owner  `yaml:"owners" json:"owners" doc:"who owns which identity; the first entry that fits holds"`
-	Within Duration `yaml:"within" json:"within" doc:"how long one person has to answer before the next is asked (default 30m)"`
+	Owners []Owner `yaml:"owners" json:"owners" doc:"who owns which identity; the first entry that fits holds"`
+	// People says who is asked for an owner, else a team, of the tables
+	// detect.owners, when no entry of Owners fits.
+	People map[string][]string `yaml:"people" json:"people,omitempty" doc:"an owner or team of the tables detect.owners to who is asked, one after the other: slack:U…, feishu:ou_…; an owner there may be written so itself"`
+	Within Duration            `yaml:"within" json:"within" doc:"how long one person has to answer before the next is asked (default 30m)"`
 	// Auto asks by itself; nil asks only when somebody says so.
 	Auto *AskAuto `yaml:"auto" json:"auto,omitempty" doc:"ask the owner by itself; absent: only when somebody presses the button"`
 	// OnNo and OnSilence are the severities that a no and a silence raise an
@@ -67,6 +70,19 @@ func (p AskPolicy) Faults() []Fault {
 	if p.Auto != nil {
 		severity("auto.min_severity", p.Auto.MinSeverity)
 	}
+	chats := func(field string, people []string) {
+		for _, who := range people {
+			if !inChat(who) {
+				bad(field, "%q: want the chat and the person's id in it, such as slack:U0123456789", clip(who, 60))
+			}
+		}
+	}
+	for name, people := range p.People {
+		if name == "" || len(people) == 0 {
+			bad("people", "%q: name who is asked, such as slack:U0123456789", clip(name, 60))
+		}
+		chats("people", people)
+	}
 	for i, o := range p.Owners {
 		at := fmt.Sprintf("owners[%d].", i)
 		if o.Identity == "" {
@@ -75,13 +91,15 @@ func (p AskPolicy) Faults() []Fault {
 		if len(o.People) == 0 {
 			bad(at+"people", "name who is asked, such as slack:U0123456789")
 		}
-		for _, who := range o.People {
-			if kind, id, ok := strings.Cut(who, ":"); !ok || kind == "" || id == "" || text.Line(who) != who || len(who) > maxOwner {
-				bad(at+"people", "%q: want the chat and the person's id in it, such as slack:U0123456789", clip(who, 60))
-			}
-		}
+		chats(at+"people", o.People)
 	}
 	return out
+}
+
+// inChat says that a name is one in a chat: slack:U….
+func inChat(who string) bool {
+	kind, id, ok := strings.Cut(who, ":")
+	return ok && kind != "" && id != "" && text.Line(who) == who && len(who) <= maxOwner
 }
 
 func (p AskPolicy) within() time.Duration {
@@ -98,9 +116,9 @@ func severityOr(word string, def alert.Severity) alert.Severity {
 	return def
 }
 
-// peopleFor lists who is asked about an incident, in turn. The session name is not
+// PeopleFor lists who is asked about an incident, in turn. The session name is not
 // looked at: whoever assumes a role chooses it.
-func (p AskPolicy) peopleFor(a *alert.Alert) []string {
+func (p AskPolicy) PeopleFor(a *alert.Alert) []string {
 	for _, o := range p.Owners {
 		if len(o.Accounts) > 0 && !globAny(o.Accounts, a.AccountID) {
 			continue
@@ -109,6 +127,19 @@ func (p AskPolicy) peopleFor(a *alert.Alert) []string {
 			if name != "" && glob(strings.ToLower(o.Identity), strings.ToLower(name)) {
 				return o.People
 			}
+		}
+	}
+	// What the tables of owners said when the alert was raised.
+	owners, _ := a.Details["owners"].(map[string]any)
+	actor, _ := owners["actor"].(map[string]any)
+	for _, k := range []string{"owner", "team"} {
+		name, _ := actor[k].(string)
+		switch {
+		case name == "":
+		case len(p.People[name]) > 0:
+			return p.People[name]
+		case k == "owner" && inChat(name):
+			return []string{name}
 		}
 	}
 	return nil
@@ -259,7 +290,7 @@ func (d *Dispatcher) Ask(ctx context.Context, alertID string, r AskRequest) (Que
 	a := s.restore()
 	person, then := text.Line(r.Person), []string(nil)
 	if person == "" {
-		people := d.opts.Ask.peopleFor(&a)
+		people := d.opts.Ask.PeopleFor(&a)
 		if len(people) == 0 {
 			return badAsk("nobody is named as the owner of %q; add them to respond.ask.owners, or name the person", clip(cmp.Or(a.Actor.Name, a.Actor.Role, "nobody"), 80))
 		}
@@ -620,7 +651,7 @@ func (d *Dispatcher) autoAsk(ctx context.Context, origin Origin, a *alert.Alert)
 	if origin != Live || strings.HasPrefix(a.Rule, "self.") || !d.opts.Ask.auto(a) || d.now().Sub(a.LastAt) > askFreshFor {
 		return nil
 	}
-	if len(d.opts.Ask.peopleFor(a)) == 0 {
+	if len(d.opts.Ask.PeopleFor(a)) == 0 {
 		return nil
 	}
 	_, err := d.Ask(ctx, a.ID, AskRequest{By: requesterPlaybook})

@@ -492,6 +492,30 @@ func TestAskCrashEverywhere(t *testing.T) {
 	}
 }
 
+// The tables of owners say who is asked where no entry of the policy does.
+func TestPeopleOfTheTables(t *testing.T) {
+	p := AskPolicy{Owners: []Owner{{Identity: "ci-*", People: []string{"slack:UCI"}}}, People: map[string][]string{"bob@example.com": {"slack:UBOB"}, "payments": {"slack:UPAY", "slack:ULEAD"}}}
+	for _, c := range []struct {
+		name, owner, team string
+		want              string
+	}{
+		{"ci-build", "bob@example.com", "payments", "slack:UCI"},
+		{"web", "bob@example.com", "payments", "slack:UBOB"},
+		{"web", "eve@example.com", "payments", "slack:UPAY slack:ULEAD"},
+		{"web", "feishu:ou_EXAMPLE1", "payments", "feishu:ou_EXAMPLE1"},
+		{"web", "eve@example.com", "nobody", ""},
+		{"web", "", "", ""},
+	} {
+		a := alert.Alert{Actor: alert.Actor{Name: c.name}, Details: map[string]any{"owners": map[string]any{"actor": map[string]any{"owner": c.owner, "team": c.team}}}}
+		if got := strings.Join(p.PeopleFor(&a), " "); got != c.want {
+			t.Errorf("%s of %s in %s: %q, want %q", c.name, c.owner, c.team, got, c.want)
+		}
+	}
+	if f := (AskPolicy{People: map[string][]string{"x": {"bob"}, "y": nil}}).Faults(); len(f) != 2 {
+		t.Errorf("%v", f)
+	}
+}
+
 func TestAskPolicyFaults(t *testing.T) {
 	good := AskPolicy{Owners: []Owner{{Identity: "ci-*", People: []string{"slack:U0"}}}, OnNo: "high", OnSilence: "low", CloseUpTo: "high", Auto: &AskAuto{MinSeverity: "low"}}
 	if f := good.Faults(); len(f) != 0 {

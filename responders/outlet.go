@@ -551,7 +551,7 @@ func (o *outlet) composeAsk(ctx context.Context, n notice, out *Notice, s *shown
 		s.Views = hashJSON([]any{out.Question, out.Triage.State})
 		return nil
 	}
-	people := o.d.opts.Ask.peopleFor(&out.Alert)
+	people := o.d.opts.Ask.PeopleFor(&out.Alert)
 	out.MayAsk = len(people) > 0 && o.d.asker(people[0]) != nil && !strings.HasPrefix(out.Alert.Rule, "self.") &&
 		!slices.ContainsFunc(out.Questions, func(q Question) bool { return q.Person == people[0] })
 	if s.Asked > 0 {
