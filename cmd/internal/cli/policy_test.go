@@ -67,7 +67,7 @@ func TestPolicyText(t *testing.T) {
 		t.Errorf("exit %d:\n%s", code, out)
 	}
 	code, _, errs := invoke(t, "{\n \"Version\": \"1\",\n \"Statement\": [{\"Effect\": \"Allow\"}]\n}", "policy", "explain", "-")
-	if code != exitUsage || !strings.Contains(errs, "-:3:16: there is neither Action nor NotAction") || !strings.Contains(errs, "^") {
+	if code != exitUsage || !strings.Contains(errs, "-:3:16: statement 1: there is neither Action nor NotAction") || !strings.Contains(errs, "^") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	if code, _, errs := invoke(t, "", "policy", "diff", "no-such-file", "-"); code != exitUsage || !strings.Contains(errs, "no-such-file") {
