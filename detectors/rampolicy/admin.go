@@ -13,7 +13,8 @@ type Power struct {
 	// Paths are the escalation paths that the holder can walk.
 	Paths []string
 	// Known is false when the document could not be analysed in full: then
-	// the other facts say what was found, and may be too little.
+	// the other facts say what was found, and may be too little. Where it was
+	// too long for that, Privileged is set.
 	Known bool
 	// Why says it in a few words, in English and Chinese; empty when there
 	// is nothing to say.
@@ -38,6 +39,15 @@ func PowerOfHolder(d *Document, account string, own Own) Power {
 	work := &budget{left: maxWork}
 	for _, a := range analyses(empty, d, Identity) {
 		a.work = work
+		// Each known action is looked up, and some resources.
+		if !work.spend(2*len(a.dims[dimAction].several)*len(known) + 128*len(a.dims[dimResource].several)) {
+			// Longer than anything that the cloud takes. What is not known
+			// counts as privileged.
+			res := &Request{Action: arbitrary + ":" + arbitrary, Resource: "acs:" + arbitrary + ":*:" + arbitrary + ":" + arbitrary, Context: map[string]string{}}
+			p.Everything = p.Everything || d.Decide(res, a.read) == Allowed
+			p.Admin, p.Privileged, p.Known = p.Admin || p.Everything, true, false
+			break
+		}
 		accounts := accountsOf(account, d)
 		if a.can(true, arbitrary+":"+arbitrary, "acs:"+arbitrary+":*:"+accounts[0]+":"+arbitrary, nil) {
 			p.Everything = true

@@ -392,9 +392,22 @@ func mayExpand(readings []*analysis) bool {
 	return false
 }
 
+// maxGuess is how many patterns guess looks at. More than that only many
+// policies together have, each made to be slow.
+const maxGuess = 4000
+
 // guess is the severity of a change that could not be analysed: of the worst
 // action of the catalogue that new allows somewhere and old does not.
 func guess(old, new *Document, opts Options) Severity {
+	patterns := 0
+	for _, d := range []*Document{old, new} {
+		for i := range d.Statements {
+			patterns += len(d.Statements[i].Actions) + len(d.Statements[i].Resources)
+		}
+	}
+	if patterns > maxGuess {
+		return Critical
+	}
 	worst := None
 	account := opts.Account
 	if account == "" {

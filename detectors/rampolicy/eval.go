@@ -95,7 +95,10 @@ func (s *Statement) matches(q *Request, read Reading) bool {
 		}
 		return t
 	}
-	action := strings.ToLower(q.Action)
+	action := q.Action
+	if hasUpper(action) {
+		action = strings.ToLower(action)
+	}
 	if slices.ContainsFunc(s.lowered(), func(p string) bool {
 		return Match(p, action) && !(read.ColonApart && spansColon(p))
 	}) == s.NotAction {

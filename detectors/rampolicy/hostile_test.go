@@ -87,6 +87,31 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestHostileTogether: many policies of one identity, each made to be slow, are
+// no way around the bounds, and what is not known of them counts as the worst.
+func TestHostileTogether(t *testing.T) {
+	var docs []*Document
+	for i := range 12 {
+		var actions []string
+		for j := range 700 {
+			actions = append(actions, fmt.Sprintf("%q", fmt.Sprintf("zz:*%dq%d*?", i, j)))
+		}
+		docs = append(docs, parse(t, stmt(`{"Effect":"Allow","Action":[`+strings.Join(actions, ",")+`],"Resource":"*"}`)))
+	}
+	all := Merge(docs...)
+	p := PowerOf(all, "1")
+	if p.Known || !p.Privileged {
+		t.Errorf("%+v", p)
+	}
+	if p := PowerOf(Merge(append(docs, parse(t, stmt(admin)))...), "1"); !p.Admin || !p.Everything {
+		t.Errorf("%+v", p)
+	}
+	r := Diff(Merge(docs[1:]...), all, Options{})
+	if r.Verdict != Expands && r.Verdict != Changes && r.Verdict != Unknown || r.Verdict == Unknown && r.Severity != Critical {
+		t.Errorf("%s %s", r.Verdict, r.Severity)
+	}
+}
+
 // BenchmarkHostile is the worst that a document can do.
 func BenchmarkHostile(b *testing.B) {
 	for name, pair := range hostile() {
