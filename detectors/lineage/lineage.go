@@ -197,11 +197,12 @@ func (s *Store) back(id, key string, at int64) (step, bool) {
 // way is the whole way back from an event's actor, as far as it is fresh; the
 // first step may be older.
 func (s *Store) way(ev *event.Event) (steps []step, root string) {
-	root = ev.Actor.ID
-	id, key, at := ev.Actor.ID, ev.Actor.Key, window.Nanos(ev.Time)
-	if id == "" {
+	if ev.Actor.ID == "" {
 		return nil, ""
 	}
+	// What is told goes into alerts and outlives the event's memory.
+	root = strings.Clone(ev.Actor.ID)
+	id, key, at := root, ev.Actor.Key, window.Nanos(ev.Time)
 	for len(steps) < maxDepth {
 		st, ok := s.back(id, key, at)
 		// Nobody is older than what made them: without this a circle of

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -73,6 +74,30 @@ func TestTakeover(t *testing.T) {
 	}
 	if s.Tell(by("user/1/dave", "LTAIdave", time.Hour)) != nil {
 		t.Error("a stranger has a lineage")
+	}
+}
+
+// TestTellOutlivesTheEvent: what is told shares no memory with the event, whose
+// record is written over as soon as it is decided.
+func TestTellOutlivesTheEvent(t *testing.T) {
+	s := New(Config{})
+	s.Learn(made(carol, "", bob, "", 0))
+	s.Learn(made("key/LTAIx", carol, bob, "LTAIbob", time.Minute))
+	for _, id := range []string{bob, carol} { // a maker that nobody made, and one that was made
+		memory := []byte(id)
+		ev := by(unsafe.String(unsafe.SliceData(memory), len(memory)), "", time.Hour)
+		told, k := s.Tell(ev), s.Of(ev)
+		before, err := json.Marshal(told)
+		if err != nil || told == nil {
+			t.Fatal(told, err)
+		}
+		root, child := strings.Clone(k.Root), strings.Clone(k.Child)
+		for i := range memory {
+			memory[i] = '#'
+		}
+		if after, err := json.Marshal(told); err != nil || !bytes.Equal(before, after) || k.Root != root || k.Child != child {
+			t.Errorf("%s became %s, %+v (%v)", before, after, k, err)
+		}
 	}
 }
 
