@@ -95,6 +95,18 @@ func (e *Event) Clone() *Event {
 	return c
 }
 
+// Spoil writes over all of the event but its record: what it held, and the
+// memory that its texts may be in. It is for tests that nothing refers to an
+// event any more.
+func (e *Event) Spoil() {
+	buf := e.subs.buf[:cap(e.subs.buf)]
+	for i := range buf {
+		buf[i] = 'Z'
+	}
+	*e = Event{}
+	e.subs.buf = buf[:0]
+}
+
 // walk is one parse: the scanner, and what has been read that does not go
 // into the Event as it is.
 type walk struct {

@@ -101,7 +101,7 @@ func (p *pool) put(b *batch) {
 	}
 }
 
-// spoil overwrites memory that is given back, in tests: nothing may refer to it.
+// spoil is overwrite, in tests: nothing may refer to memory that is given back.
 var spoil func(*batch)
 
 type result struct {
