@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // behindOf names the shards of a frame's source that had more to give.
@@ -66,7 +67,7 @@ func (w *Worker) ledgers() []bus.Ledger {
 	for _, l := range w.ledger {
 		out = append(out, bus.Ledger{Source: l.Source, Since: l.Since, Counts: maps.Clone(l.Counts)})
 	}
-	slices.SortFunc(out, func(a, b bus.Ledger) int { return cmp.Compare(a.Source, b.Source) })
+	lists.Sort(out, func(a, b bus.Ledger) int { return cmp.Compare(a.Source, b.Source) })
 	return out
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
@@ -1230,7 +1231,7 @@ func (w *Worker) moved() []bus.ShardPosition {
 }
 
 func sortPositions(ps []bus.ShardPosition) {
-	slices.SortFunc(ps, func(a, b bus.ShardPosition) int {
+	lists.Sort(ps, func(a, b bus.ShardPosition) int {
 		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Shard, b.Shard))
 	})
 }

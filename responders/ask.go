@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -725,7 +726,7 @@ func (d *Dispatcher) watchAsks(ctx context.Context) {
 			}
 		}
 		d.mu.Unlock()
-		slices.SortFunc(due, func(a, b waitingFor) int { return cmp.Or(a.until.Compare(b.until), strings.Compare(a.id, b.id)) })
+		lists.Sort(due, func(a, b waitingFor) int { return cmp.Or(a.until.Compare(b.until), strings.Compare(a.id, b.id)) })
 		for _, w := range due {
 			if err := d.endQuestion(ctx, w); err != nil && ctx.Err() == nil {
 				w.errs++

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // MaxEvidence bounds the event ids of an alert; Count says how many there were.
@@ -347,7 +348,7 @@ func (g *Grouper) All() []Alert {
 
 // Sort puts alerts in the order of a replay's output: time, rule, id.
 func Sort(alerts []Alert) {
-	slices.SortFunc(alerts, func(a, b Alert) int { return compare(&a, &b) })
+	lists.Sort(alerts, func(a, b Alert) int { return compare(&a, &b) })
 }
 
 func compare(a, b *Alert) int {

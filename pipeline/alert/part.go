@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Part is an alert made of some of its detections. Parts of one alert can be
@@ -22,7 +24,7 @@ func (g *Grouper) Take() []*Part {
 		out = append(out, &Part{*a})
 	}
 	clear(g.open)
-	slices.SortFunc(out, func(a, b *Part) int { return strings.Compare(a.ID(), b.ID()) })
+	lists.Sort(out, func(a, b *Part) int { return strings.Compare(a.ID(), b.ID()) })
 	return out
 }
 

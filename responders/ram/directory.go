@@ -9,6 +9,8 @@ import (
 
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/resourcemanager"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // numbered calls f for every page of a list that is cut by page numbers. f
@@ -79,7 +81,7 @@ func (l *lister) scopes(ctx context.Context) error {
 				}
 			}
 		}
-		slices.SortFunc(inGroups, func(x, y AttachedPolicy) int {
+		lists.Sort(inGroups, func(x, y AttachedPolicy) int {
 			return strings.Compare(x.Name+"\x00"+x.Group+strconv.FormatBool(x.System), y.Name+"\x00"+y.Group+strconv.FormatBool(y.System))
 		})
 		for _, p := range inGroups {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // directory is a resource directory, kept with its management account.
@@ -243,7 +245,7 @@ func listPolicyAttachments(c *call) (map[string]any, *apiError) {
 		add("role", r.name, r.policies)
 	}
 	all = append(all, c.acct.grouped...)
-	slices.SortFunc(all, func(x, y grouped) int {
+	lists.Sort(all, func(x, y grouped) int {
 		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.name, y.name), cmp.Compare(x.ref, y.ref), cmp.Compare(x.group, y.group))
 	})
 	if g := c.params["ResourceGroupId"]; g != "" {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 func getCallerIdentity(c *call) (map[string]any, *apiError) {
@@ -240,7 +242,7 @@ func lastUsed(list, field string, of func(Use) string) func(*call) (map[string]a
 			}
 		}
 		names := slices.Sorted(maps.Keys(newest))
-		slices.SortStableFunc(names, func(a, b string) int { return newest[b].Compare(newest[a]) })
+		lists.Sort(names, func(a, b string) int { return newest[b].Compare(newest[a]) })
 		items := []any{}
 		for _, n := range names {
 			items = append(items, map[string]any{field: n, "UsedTimestamp": newest[n].UnixMilli(), "Source": "Management", "Detail": ""})

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
@@ -203,7 +204,7 @@ func newBacktest(res *replay.Result, budget float64) (*backtest, error) {
 		for name, n := range actors[id] {
 			v.Actors = append(v.Actors, countOf{name, n})
 		}
-		slices.SortFunc(v.Actors, func(a, b countOf) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Name, b.Name)) })
+		lists.Sort(v.Actors, func(a, b countOf) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Name, b.Name)) })
 		v.Actors = v.Actors[:min(len(v.Actors), backtestActors)]
 		b.Rules = append(b.Rules, *v)
 	}
@@ -226,7 +227,7 @@ func (b *backtest) fill(ids, only []string, titles map[string]string, shadow map
 	for i := range b.Rules {
 		b.Rules[i].Title, b.Rules[i].Shadow = titles[b.Rules[i].Rule], shadow[b.Rules[i].Rule]
 	}
-	slices.SortFunc(b.Rules, func(x, y verdictOf) int {
+	lists.Sort(b.Rules, func(x, y verdictOf) int {
 		return cmp.Or(cmp.Compare(y.Alerts, x.Alerts), strings.Compare(x.Rule, y.Rule))
 	})
 	if b.Rules == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/baseline"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
@@ -120,7 +121,7 @@ func openBaseline(path string, set *rules.Set) ([]learned, error) {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b learned) int { return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.Rule, b.Rule)) })
+	lists.Sort(out, func(a, b learned) int { return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.Rule, b.Rule)) })
 	return out, nil
 }
 
