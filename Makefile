@@ -80,6 +80,10 @@ vuln: ## known vulnerabilities, as far as the database is reachable
 licences: ## only allowed licences among the linked modules
 	@$(GO) test -run TestLicences ./cmd/internal/app
 
+.PHONY: packaging
+packaging: ## deploy/ by terraform, compose, helm, promtool and goreleaser, as far as they are installed
+	@.ci/packaging
+
 .PHONY: rules
 rules: build ## lint and test the shipped rules
 	bin/trailwarden rules lint
@@ -99,4 +103,4 @@ tools: ## install the pinned linters into .tools
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .PHONY: check
-check: lint tidy test oracle rules licences vuln ## exactly what CI runs
+check: lint tidy test oracle rules licences packaging vuln ## exactly what CI runs
