@@ -36,7 +36,7 @@ type Config struct {
 	// is refused except to loopback.
 	Endpoint string
 	// Endpoints overrides single products: "ram", "ims", "sts", "actiontrail",
-	// "resourcemanager".
+	// "resourcemanager", "sas".
 	Endpoints map[string]string
 
 	// Credentials gives the responder's own credentials. It is asked before
@@ -81,7 +81,7 @@ type Config struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
-var products = []string{"ram", "ims", "sts", "actiontrail", "resourcemanager"}
+var products = []string{"ram", "ims", "sts", "actiontrail", "resourcemanager", "sas"}
 
 var regionOK = regexp.MustCompile(`^[a-z0-9-]+$`)
 
@@ -110,6 +110,7 @@ func (c *Config) endpoints() (map[string]endpoint, error) {
 	}
 	out := map[string]endpoint{
 		"ram": {"https", "ram.aliyuncs.com"}, "ims": {"https", "ims.aliyuncs.com"}, "resourcemanager": {"https", "resourcemanager.aliyuncs.com"},
+		"sas": {"https", securityCenter(c.Region)},
 		"sts": {"https", "sts." + c.Region + ".aliyuncs.com"}, "actiontrail": {"https", "actiontrail." + c.Region + ".aliyuncs.com"},
 	}
 	for _, p := range products {
@@ -132,6 +133,15 @@ func (c *Config) endpoints() (map[string]endpoint, error) {
 		}
 	}
 	return out, nil
+}
+
+// securityCenter is where Security Center is called: its accounts in mainland
+// China are kept in one place, all others in another.
+func securityCenter(region string) string {
+	if strings.HasPrefix(region, "cn-") && region != "cn-hongkong" {
+		return "tds.cn-shanghai.aliyuncs.com"
+	}
+	return "tds.ap-southeast-1.aliyuncs.com"
 }
 
 // Client calls the cloud. Safe for concurrent use.
@@ -232,6 +242,7 @@ type worker struct {
 	sts   *stsClient
 	trail *trailClient
 	dir   *dirClient
+	sas   *sasClient
 	ex    map[string]*exchange
 	keys  keys
 }
@@ -245,8 +256,8 @@ func (w *worker) GetCredentials() (*credentials.Credentials, error) {
 func (w *worker) GetProviderName() string { return "" }
 
 func (c *Client) newWorker() (*worker, error) {
-	w := &worker{ram: &ramClient{}, ims: &imsClient{}, sts: &stsClient{}, trail: &trailClient{}, dir: &dirClient{}, ex: map[string]*exchange{}}
-	for p, s := range map[string]*sdk.Client{"ram": &w.ram.Client, "ims": &w.ims.Client, "sts": &w.sts.Client, "actiontrail": &w.trail.Client, "resourcemanager": &w.dir.Client} {
+	w := &worker{ram: &ramClient{}, ims: &imsClient{}, sts: &stsClient{}, trail: &trailClient{}, dir: &dirClient{}, sas: &sasClient{}, ex: map[string]*exchange{}}
+	for p, s := range map[string]*sdk.Client{"ram": &w.ram.Client, "ims": &w.ims.Client, "sts": &w.sts.Client, "actiontrail": &w.trail.Client, "resourcemanager": &w.dir.Client, "sas": &w.sas.Client} {
 		at := c.at[p]
 		ex := &exchange{base: c.base, host: at.host}
 		cfg := sdk.NewConfig()
@@ -287,6 +298,9 @@ func (o op) String() string { return o.product + " " + o.action }
 func (o op) permission() string {
 	if o.product == "ims" || o.action == "ListPolicyAttachments" { // of ResourceManager, with RAM's permission
 		return "ram:" + o.action
+	}
+	if o.product == "sas" { // under the code of the product that it was
+		return "yundun-aegis:" + o.action
 	}
 	return o.product + ":" + o.action
 }

@@ -21,6 +21,7 @@ type (
 	stsClient   struct{ sdk.Client }
 	trailClient struct{ sdk.Client }
 	dirClient   struct{ sdk.Client }
+	sasClient   struct{ sdk.Client }
 )
 
 // params are a call's parameters by the names of the API. An empty value is not sent.

@@ -112,6 +112,7 @@ var actions = map[API]map[string]action{
 		"RestoreAccessKeyFromRecycleBin": write(restoreAccessKey, 20, onAny("user")),
 		"DeleteAccessKeyInRecycleBin":    write(purgeAccessKey, 20, onAny("user")),
 	},
+	SAS: {"DescribeAccesskeyLeakList": read(describeLeaks, onAny("*"))},
 	ResourceManager: {
 		"GetResourceDirectory":                  read(getResourceDirectory, onDirectory),
 		"ListControlPolicies":                   read(listControlPolicies, onDirectory),

@@ -204,6 +204,9 @@ func (c *call) authorize(do action) *apiError {
 	if c.api == STS || c.api == ActionTrail || c.api == ResourceManager && c.action != "ListPolicyAttachments" {
 		code = strings.ToLower(string(c.api))
 	}
+	if c.api == SAS {
+		code = "yundun-aegis" // the code of the product that it was
+	}
 	act, resources := code+":"+c.action, []string{do.resource(c)}
 	if do.also != nil {
 		resources = append(resources, do.also(c))

@@ -30,10 +30,12 @@ const (
 	// ResourceManager is emulated as far as it is read: the directory, its
 	// control policies, and attachments in resource groups.
 	ResourceManager API = "ResourceManager"
+	// SAS is Security Center: its list of leaked keys.
+	SAS API = "Sas"
 )
 
 var versions = map[string]API{
-	"2015-05-01": RAM, "2019-08-15": IMS, "2015-04-01": STS, "2020-07-06": ActionTrail, "2020-03-31": ResourceManager,
+	"2015-05-01": RAM, "2019-08-15": IMS, "2015-04-01": STS, "2020-07-06": ActionTrail, "2020-03-31": ResourceManager, "2018-12-03": SAS,
 }
 
 // Options configure a Server. The zero value has no accounts, verifies every

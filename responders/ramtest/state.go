@@ -30,7 +30,8 @@ type account struct {
 	pref      preference
 	grouped   []grouped
 	dir       *directory // of a management account
-	master    string     // of a member: its management account
+	findings  []Leak
+	master    string // of a member: its management account
 
 	passwordLength int
 

@@ -92,6 +92,7 @@ type App struct {
 	sources    []*sls.Source
 	listeners  []listener
 	inventory  *inventoryReader
+	leaks      *leakReader // nil when nobody asked for it
 	closers    []func()
 
 	web atomic.Pointer[string] // where /metrics is served
@@ -217,6 +218,14 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			origins = append(origins, src)
 		}
 		a.pipe.SetOrigins(origins)
+		if every := c.Detect.RAM.Leaks.Std(); every > 0 {
+			client, err := readsRAM(c, reader)
+			if err != nil {
+				return nil, fmt.Errorf("%w: detect.ram: %w", ErrUnusable, err)
+			}
+			a.closers = append(a.closers, client.Close)
+			a.leaks = &leakReader{ram: client, accounts: c.Detect.RAM.Accounts, every: max(every, time.Minute), sink: a.pipe.Sink(), log: a.log, now: time.Now}
+		}
 	}
 	return a, nil
 }
@@ -460,6 +469,12 @@ func (a *App) Run(ctx context.Context) error {
 	if a.inventory != nil {
 		start(&src, "reader of permissions", func() error {
 			a.inventory.run(srcCtx)
+			return nil
+		})
+	}
+	if a.leaks != nil {
+		start(&src, "reader of leaked keys", func() error {
+			a.leaks.run(srcCtx)
 			return nil
 		})
 	}

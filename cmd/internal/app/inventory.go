@@ -83,13 +83,7 @@ const slackOfClocks = 2 * time.Minute
 
 func inventoryOf(c *config.Config, p *cred.Provider, js *judges, log *slog.Logger) (*inventoryReader, *ram.Client, error) {
 	r := c.Detect.RAM
-	client, err := ram.New(ram.Config{Region: r.Region, Endpoint: r.Endpoint, AssumeRole: r.AssumeRole,
-		Credentials: func(ctx context.Context) (id, secret, token string, err error) {
-			id, secret, token, _, err = p.Get(ctx)
-			return id, secret, token, err
-		},
-		Invalidate: p.Invalidate,
-	})
+	client, err := readsRAM(c, p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,6 +92,18 @@ func inventoryOf(c *config.Config, p *cred.Provider, js *judges, log *slog.Logge
 		every = 24 * time.Hour
 	}
 	return &inventoryReader{ram: client, accounts: r.Accounts, every: every, poll: 10 * time.Second, pause: time.Minute, judges: js, log: log, now: time.Now}, client, nil
+}
+
+// readsRAM makes the client of what detect.ram may read.
+func readsRAM(c *config.Config, p *cred.Provider) (*ram.Client, error) {
+	r := c.Detect.RAM
+	return ram.New(ram.Config{Region: r.Region, Endpoint: r.Endpoint, AssumeRole: r.AssumeRole,
+		Credentials: func(ctx context.Context) (id, secret, token string, err error) {
+			id, secret, token, _, err = p.Get(ctx)
+			return id, secret, token, err
+		},
+		Invalidate: p.Invalidate,
+	})
 }
 
 // run works until ctx ends.

@@ -102,6 +102,7 @@ type DetectRAM struct {
 	AssumeRole string              `yaml:"assume_role" doc:"role assumed in an account for this, such as acs:ram::{account}:role/trailwarden-reader; empty reads the credentials' own account only"`
 	Accounts   []string            `yaml:"accounts" doc:"accounts to read; empty is the credentials' own"`
 	Every      responders.Duration `yaml:"every" doc:"how often all of it is read again (default 24h)"`
+	Leaks      responders.Duration `yaml:"leaks" doc:"how often Security Center's list of leaked AccessKeys is read, for the rule ak.leak_finding, with or without enabled; needs the role ingest and yundun-aegis:DescribeAccesskeyLeakList (absent: not at all; 10m is sensible, 1m the least)"`
 }
 
 // Notify is who is told. Each list is one kind of destination: its package
