@@ -298,6 +298,9 @@ func TestPropModel(t *testing.T) {
 			was := admins(user)
 			var f detectors.PolicyFacts
 			op := rapid.IntRange(0, 2).Draw(t, "op")
+			// What is there cannot be put there again.
+			fresh := []fact{{"user", user, policy}, {"group", group, policy}, {"in", user, group}}[op]
+			failed = failed || on && model[fresh]
 			switch op {
 			case 0:
 				call := map[bool]string{true: "Ram:AttachPolicyToUser", false: "Ram:DetachPolicyFromUser"}[on]

@@ -326,6 +326,13 @@ func (c *call) deletePolicy() {
 		}
 	}
 	if c.done {
+		// Another policy of that name is another policy: nobody has it.
+		for _, h := range c.holders(name) {
+			kind, who, _ := strings.Cut(h, " ")
+			c.apply(kind, who, func(e *entry) {
+				e.attached = slices.DeleteFunc(e.attached, func(a attachment) bool { return !a.system && a.name == strings.ToLower(name) })
+			})
+		}
 		c.j.forget(kindPolicy, c.account, name, c.ev.Time)
 	}
 }
@@ -360,7 +367,12 @@ func (c *call) attach() {
 	if doc == nil {
 		c.unknown(en + " got policy " + window.Show(a.shown) + "; " + why)
 	} else {
+		// What is attached cannot be attached again: where it seems to be, it
+		// was taken away unseen.
 		h := c.holds(kind, name)
+		if c.done {
+			h = h.without(a)
+		}
 		c.partly = !h.complete || len(h.missing) > 0
 		for _, m := range h.missing {
 			c.note(m)
@@ -458,7 +470,11 @@ func (c *call) addUser() {
 	case len(h.parts) == 0 && !h.complete:
 		c.unknown(en + " joined group " + window.Show(group) + "; which policies the group has was not seen")
 	default:
+		// Nor can anybody join a group they are in.
 		u := c.holds(kindUser, user)
+		if c.done {
+			u = c.holdsOutside(user, group)
+		}
 		c.partly = !h.complete || !u.complete || len(h.missing)+len(u.missing) > 0
 		for _, m := range h.missing {
 			c.note(m)

@@ -292,7 +292,12 @@ func widest(scopes []string, before, after holding, sure bool) string {
 
 // holds collects the documents of a principal, for a user those of the groups
 // too.
-func (c *call) holds(kind, name string) holding {
+func (c *call) holds(kind, name string) holding { return c.holdsBut(kind, name, "") }
+
+// holdsOutside is holds for a user, without what one group brings.
+func (c *call) holdsOutside(user, group string) holding { return c.holdsBut(kindUser, user, group) }
+
+func (c *call) holdsBut(kind, name, group string) holding {
 	e := c.j.get(kind, c.account, name)
 	if e == nil {
 		return holding{}
@@ -311,6 +316,9 @@ func (c *call) holds(kind, name string) holding {
 	}
 	if kind == kindUser {
 		for _, g := range e.links {
+			if group != "" && strings.EqualFold(lastPart(g), group) {
+				continue
+			}
 			more := c.holds(kindGroup, lastPart(g))
 			for _, p := range more.parts {
 				p.own = ""

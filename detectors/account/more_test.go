@@ -99,8 +99,9 @@ func TestUsersComeBack(t *testing.T) {
 	} {
 		tell(t, []step{grant, between, grant})
 	}
-	// The renamed one keeps it.
+	// The renamed one keeps it, so that the call is refused.
 	again := grant
+	again.failed = true
 	again.p = params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": "rob"}
 	again.want = "known admin equivalent"
 	tell(t, []step{grant, {"Ims:UpdateUser", "root", params{"UserPrincipalName": "bob@" + own + ".onaliyun.com", "NewUserPrincipalName": "rob@" + own + ".onaliyun.com"}, false, "", ""}, again})
