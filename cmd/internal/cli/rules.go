@@ -69,7 +69,7 @@ func rulesCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "rules", Short: "List, show, check and test rules", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(rulesList(e), rulesShow(e), rulesNew(e), rulesLint(e), rulesTest(e), rulesMutate(e),
-		rulesFields(e), rulesSchema(e), rulesExplain(e), rulesCoverage(e), rulesExceptions(e), rulesShadow(e),
+		rulesFields(e), rulesSchema(e), rulesExplain(e), rulesCoverage(e), rulesExceptions(e), rulesShadow(e), rulesExport(e),
 		rulesBacktest(e), rulesDiff(e))
 	return root
 }
