@@ -57,6 +57,11 @@ type KeyInformer interface {
 	KeyNetworks(ctx context.Context, t ActionTarget) ([]KeyUse, error)
 }
 
+// KeyFinder is a KeyInformer that knows whose a key is: the user's name.
+type KeyFinder interface {
+	KeyOwner(ctx context.Context, t ActionTarget) (user string, err error)
+}
+
 const (
 	maxChildren  = 50
 	maxCardShown = 8
@@ -341,6 +346,9 @@ func (d *Dispatcher) resolve(ctx context.Context, p Playbook, a *alert.Alert) ([
 	prev := ""
 	for i := range actions {
 		act := &actions[i]
+		if err := d.findOwner(ctx, act); err != nil {
+			return nil, err
+		}
 		if act.Target.Params["allow"] == allowUsual {
 			r, err := d.remembered(ctx, ActionID(*act), func() resolution {
 				if list, err := d.usualFence(ctx, a, act.Target); err == nil {
@@ -366,12 +374,45 @@ func (d *Dispatcher) resolve(ctx context.Context, p Playbook, a *alert.Alert) ([
 	return actions, nil
 }
 
+// findOwner asks the cloud whose key it is where the alert says only which
+// key: a finding of a leaked key. What was found is kept. Without an owner the
+// action is refused, and says so.
+func (d *Dispatcher) findOwner(ctx context.Context, act *Action) error {
+	f, ok := d.opts.Keys.(KeyFinder)
+	if t := act.Target; !ok || kindAbout(act.Kind)&AboutKey == 0 || t.AccessKeyID == "" || t.UserName != "" || t.PrincipalType == typeRoot {
+		return nil
+	}
+	var r resolution
+	id := ActionID(*act)
+	seq, err := readLast(ctx, d.j, kindResolved, id, &r)
+	if err != nil {
+		return err
+	}
+	if seq == 0 {
+		cctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		if r.User, err = f.KeyOwner(cctx, act.Target); err != nil {
+			d.log.Warn("whose key it is cannot be found out", "key", text.MaskKey(act.Target.AccessKeyID), "err", err)
+			return nil // not kept: it may be known when the alert comes again
+		}
+		if _, err = appendJSON(ctx, d.j, kindResolved, id, r, 0); errors.Is(err, ErrConflict) {
+			_, err = readLast(ctx, d.j, kindResolved, id, &r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	act.Target.UserName, act.Target.PrincipalType = r.User, typeUser
+	return nil
+}
+
 // resolution is what a step came to for one alert. It is kept, so that the
 // same alert, met again after a restart or grown, asks for the same action.
 type resolution struct {
 	Kind  string `json:"kind"`
 	Allow string `json:"allow,omitempty"`
 	Why   string `json:"why,omitempty"` // why another kind was taken
+	User  string `json:"user,omitempty"`
 }
 
 func (d *Dispatcher) remembered(ctx context.Context, id string, find func() resolution) (resolution, error) {

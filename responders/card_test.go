@@ -222,3 +222,72 @@ func TestContainIsBoundByTheMode(t *testing.T) {
 		}
 	})
 }
+
+// finder is a cloud that knows whose key it is.
+type finder struct {
+	*keyFacts
+
+	user string
+	lost error
+	n    int
+}
+
+func (f *finder) KeyOwner(context.Context, ActionTarget) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n++
+	return f.user, f.lost
+}
+
+// A finding names a key and nobody. Whose key it is the cloud says, once; where it
+// does not, nothing is done, and people hear why.
+func TestFindingOfALeakedKey(t *testing.T) {
+	found := func(w *world) alert.Alert {
+		a := w.leaked("a1")
+		a.Rule, a.Outcome, a.Actor, a.Playbook = "ak.leak_finding", "success", alert.Actor{}, "found-key"
+		a.TargetKey, a.Target = aliceAK, &alert.Target{Type: "accesskey", ID: aliceAK, Name: aliceAK}
+		return a
+	}
+	auto := func(o *DispatcherOptions) {
+		o.Playbooks = MergePlaybooks(DefaultPlaybooks(), []Playbook{{Name: "found-key", Mode: Auto}})
+	}
+	t.Run("found", func(t *testing.T) {
+		bubble(t, func(t *testing.T, w *world) {
+			slack, keys := w.chat("slack"), &finder{keyFacts: &keyFacts{}, user: "alice"}
+			edit := func(o *DispatcherOptions) { auto(o); o.Keys = keys }
+			p := w.start([]Destination{{Notifier: slack}}, edit)
+			p.give(t, 1, found(w))
+			after(time.Minute)
+			p.stop()
+			p = w.start([]Destination{{Notifier: slack}}, edit)
+			defer p.stop()
+			again := found(w)
+			again.Revision, again.Count = 2, 2
+			p.give(t, 2, again)
+			after(time.Minute)
+			if w.cloud.status(aliceAK) != "Inactive" {
+				t.Error("not contained")
+			}
+			if as := slack.of("a1")[0].last.Actions; len(as) != 1 || as[0].State != Done || !strings.Contains(as[0].Describe, "alice") {
+				t.Errorf("%+v", as)
+			}
+			if keys.n != 1 {
+				t.Errorf("the cloud was asked %d times", keys.n)
+			}
+		})
+	})
+	for name, keys := range map[string]KeyInformer{"not found": &finder{keyFacts: &keyFacts{}, lost: errors.New("EntityNotExist.User")}, "nobody to ask": &keyFacts{}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				p := w.start([]Destination{{Notifier: slack}}, auto, func(o *DispatcherOptions) { o.Keys = keys })
+				defer p.stop()
+				p.give(t, 1, found(w))
+				after(time.Minute)
+				if w.cloud.count("Execute") != 0 || len(slack.byRule(RuleActionRefused)) != 1 {
+					t.Errorf("%d calls, %d refusals told", w.cloud.count("Execute"), len(slack.byRule(RuleActionRefused)))
+				}
+			})
+		})
+	}
+}

@@ -98,6 +98,7 @@ func DefaultPlaybooks() []Playbook {
 	}
 	return []Playbook{
 		one("leaked-key", []string{"ak.leaked_in_use"}, PlaybookAction{Kind: KindDisableAccessKey, Key: ActorKey, RefusalIsEvidence: true}),
+		one("found-key", []string{"ak.leak_finding"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),
 		one("reactivated-key", []string{"ak.reactivated", "ak.restored_from_bin"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),
 		one("new-key-for-other", []string{"ak.created_for_other"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),
 		one("new-key", []string{"ak.created"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),

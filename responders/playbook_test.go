@@ -40,7 +40,7 @@ func TestPlaybooksFromYAML(t *testing.T) {
 	for i, p := range all {
 		names[i] = p.Name
 	}
-	if !slices.Equal(names[:3], []string{"leaked-key", "new-admins", "reactivated-key"}) || len(names) != len(DefaultPlaybooks())+1 {
+	if !slices.Equal(names[:3], []string{"leaked-key", "new-admins", "found-key"}) || len(names) != len(DefaultPlaybooks())+1 {
 		t.Fatalf("%v", names)
 	}
 	if p := all[0]; p.Mode != Auto || !p.Actions[0].RefusalIsEvidence || p.When.Rules[0] != "ak.leaked_in_use" {

@@ -64,6 +64,15 @@ func (c *Client) KeyNetworks(ctx context.Context, t responders.ActionTarget) ([]
 	return c.keyIPs(ctx, sc, tt.key)
 }
 
+// KeyOwner asks whose key it is. It needs ram:GetUser.
+func (c *Client) KeyOwner(ctx context.Context, t responders.ActionTarget) (string, error) {
+	sc, err := c.in(ctx, t.AccountID)
+	if err != nil {
+		return "", err
+	}
+	return c.keyOwner(ctx, sc, t.AccessKeyID)
+}
+
 func (c *Client) keyScope(ctx context.Context, t responders.ActionTarget) (target, scope, error) {
 	tt, err := checkTarget(responders.Action{Target: t}, aUser|aKey)
 	if err != nil {

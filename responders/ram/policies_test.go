@@ -200,6 +200,16 @@ func TestFactsPolicyIsEnough(t *testing.T) {
 	r.cloud.UseKey(aliceKey, ramtest.Use{Service: "Ecs", Event: "RunInstances", IP: "198.51.100.7"}, at)
 	r.cloud.UseKey(aliceKey, ramtest.Use{Service: "Oss", Event: "GetObject", IP: "203.0.113.9"}, at.Add(time.Minute))
 	before := r.cloud.State()
+	asked := action(kind).Target
+	want := asked.UserName
+	asked.UserName, asked.PrincipalType = "", ""
+	if user, err := r.c.KeyOwner(t.Context(), asked); err != nil || user != want {
+		t.Errorf("the key is of %q, %v; want %q", user, err, want)
+	}
+	asked.AccessKeyID = "LTAI5tEXAMPLEnobody001"
+	if user, err := r.c.KeyOwner(t.Context(), asked); err == nil {
+		t.Errorf("a key that is not there is of %q", user)
+	}
 	card, err := r.c.KeyCard(t.Context(), action(kind).Target)
 	if err != nil || len(card.Missing) > 0 {
 		t.Fatalf("%+v %v", card.Missing, err)
