@@ -721,7 +721,25 @@ func (c *call) cloudSSO() {
 	case event.ActSSOAccessConfigurationCreate:
 		c.create(kindAccess, id)
 	case event.ActSSOAccessConfigurationRemovePolicy:
-		a := attachment{system: true, name: strings.ToLower(c.param("PermissionPolicyName")), shown: c.param("PermissionPolicyName")}
+		name := c.param("PermissionPolicyName")
+		c.partly = !h.complete || len(h.missing) > 0
+		if strings.EqualFold(c.param("PermissionPolicyType"), "Inline") {
+			c.diff(all, rampolicy.Merge(h.docs()...), opts)
+			c.facts.DenyRemoved = denyRemoved(inline, rampolicy.Merge(h.docs()...))
+			c.apply(kindAccess, id, func(e *entry) { e.versions = nil })
+			return
+		}
+		a := attachment{system: true, name: strings.ToLower(name), shown: name}
+		doc, why := c.policy(a, "system")
+		rest := h.without(a)
+		after := rampolicy.Merge(append(rest.docs(), inline)...)
+		if doc == nil {
+			c.unknown(en + " no longer has policy " + window.Show(name) + "; " + why + ", so whether it held a Deny is not known")
+			c.facts.Severity = rampolicy.Low.String() // the vendor's policies have none
+		} else {
+			c.diff(rampolicy.Merge(after, doc), after, opts)
+			c.facts.DenyRemoved = denyRemoved(doc, after)
+		}
 		c.apply(kindAccess, id, func(e *entry) { e.detach(a) })
 	case event.ActSSOAssignmentCreate, event.ActSSOAccessConfigurationProvision:
 		if len(all.Statements) == 0 {
@@ -741,10 +759,11 @@ func (c *call) cloudSSO() {
 			doc = c.parse(keep(text), "the inline policy")
 			why = "the inline policy cannot be read"
 			before = rampolicy.Merge(h.docs()...)
-			if inline != nil {
-				before = all
+			if inline != nil && !(c.done && c.ev.Action == event.ActSSOAccessConfigurationAddPolicy) {
+				before = all // only what is there can be rewritten
 			}
 			c.apply(kindAccess, id, func(e *entry) {
+				e.versions = nil
 				if len(text) <= rampolicy.MaxText {
 					e.put("inline", text)
 				}
@@ -752,6 +771,10 @@ func (c *call) cloudSSO() {
 		} else {
 			a := attachment{system: true, name: strings.ToLower(name), shown: name}
 			doc, why = c.policy(a, "system")
+			if c.done {
+				h = h.without(a) // what is there cannot be added
+				before = rampolicy.Merge(append(h.docs(), inline)...)
+			}
 			c.apply(kindAccess, id, func(e *entry) { e.attach(a) })
 		}
 		if doc == nil {

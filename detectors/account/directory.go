@@ -87,6 +87,31 @@ func (c *call) moveAccount() {
 	c.apply(kindTarget, account, func(e *entry) { e.complete, e.links = true, []string{strings.Clone(folder)} })
 }
 
+// removeAccount judges that an account leaves the directory, with whose control
+// policies nothing is held back any more.
+func (c *call) removeAccount() {
+	account := c.param("AccountId")
+	shown := window.Show(account)
+	before, known := c.guards(account, "")
+	all := rampolicy.Merge(before...)
+	switch {
+	case denyRemoved(all, nil):
+		c.diff(all, nil, rampolicy.Options{Kind: rampolicy.Control})
+		c.facts.DenyRemoved = true
+		c.facts.Severity = rampolicy.Critical.String()
+		c.facts.Sentence = "account " + shown + " left the directory and its guard rails: " + denies(all)
+		c.facts.Summary = "guard rails no longer hold for an account"
+	case !known:
+		c.unknown("account " + shown + " left the directory; which guard rails held for it is not known in full")
+	default:
+		c.diff(all, nil, rampolicy.Options{Kind: rampolicy.Control})
+		c.facts.Sentence = "account " + shown + " left the directory; no Deny held for it there"
+	}
+	if c.done {
+		c.j.forget(kindTarget, c.account, account, c.ev.Time)
+	}
+}
+
 // createFolder and createAccount learn where things lie.
 func (c *call) placed() {
 	parent := c.param("ParentFolderId")

@@ -86,6 +86,8 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 		c.cloudSSO()
 	case event.ActOrgAccountMove:
 		c.moveAccount()
+	case event.ActOrgAccountRemove:
+		c.removeAccount()
 	case event.ActOrgAccountCreate, event.ActOrgFolderCreate:
 		c.placed()
 		return c.facts
