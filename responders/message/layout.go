@@ -232,7 +232,25 @@ func (w *Words) keyItems(a alert.Alert) []Item {
 	if d := Detail(a.Details, "key_age_days"); d != "" {
 		age = plain(fmt.Sprintf(w.DaysOld, text.CutUTF16(d, 12)), 60)
 	}
-	return []Item{used, target, age, plain(w.MFA[Detail(a.Details, "mfa")], 40)}
+	return []Item{used, target, age, w.madeItem(a), plain(w.MFA[Detail(a.Details, "mfa")], 40)}
+}
+
+// madeItem says who made the key, login or session that acted, and with which
+// key, where the alert knows it.
+func (w *Words) madeItem(a alert.Alert) Item {
+	lineage, _ := a.Details["lineage"].(map[string]any)
+	chain, _ := lineage["chain"].([]any)
+	if len(chain) == 0 {
+		return nil
+	}
+	first, _ := chain[0].(map[string]any)
+	by := Detail(first, "by")
+	by = by[strings.LastIndexByte(by, '/')+1:]
+	after := ""
+	if key := Detail(first, "with_key"); key != "" {
+		after = " (" + text.MaskKey(key) + ")"
+	}
+	return with(w.MadeBy+" ", plain(by, 80), after)
 }
 
 func (w *Words) fromItems(a alert.Alert) []Item {

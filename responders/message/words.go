@@ -55,7 +55,7 @@ type Words struct {
 
 	Triage                              map[responders.TriageState]string
 	Verdict                             map[responders.TriageVerdict]string
-	Owner, Assign, Mute, Reopen         string
+	Owner, Assign, Mute, Reopen, MadeBy string
 	Production                          string
 	MuteHours                           [3]string // 1 h, 8 h, 7 days
 	FalsePositive, Benign, TruePositive string
@@ -127,6 +127,7 @@ var catalogue = map[Language]*Words{
 		Triage:     map[responders.TriageState]string{responders.TriageOpen: "🔓 open", responders.TriageAcknowledged: "👀 somebody looks at it", responders.TriageClosed: "🏁 closed"},
 		Verdict:    map[responders.TriageVerdict]string{responders.TruePositive: "a true positive", responders.FalsePositive: "a false positive", responders.Benign: "happened, and was allowed"},
 		Production: "production",
+		MadeBy:     "made by",
 		Owner:      "owner", Assign: "Assign", Mute: "Mute", Reopen: "Reopen",
 		MuteHours:     [3]string{"1 hour", "8 hours", "7 days"},
 		FalsePositive: "False positive", Benign: "Allowed", TruePositive: "True positive",
@@ -196,6 +197,7 @@ var catalogue = map[Language]*Words{
 		Triage:     map[responders.TriageState]string{responders.TriageOpen: "🔓 未处理", responders.TriageAcknowledged: "👀 有人处理中", responders.TriageClosed: "🏁 已关闭"},
 		Verdict:    map[responders.TriageVerdict]string{responders.TruePositive: "确为攻击", responders.FalsePositive: "误报", responders.Benign: "确有其事，属授权操作"},
 		Production: "生产环境",
+		MadeBy:     "创建者",
 		Owner:      "负责人", Assign: "指派", Mute: "静默", Reopen: "重新打开",
 		MuteHours:     [3]string{"1 小时", "8 小时", "7 天"},
 		FalsePositive: "误报", Benign: "授权操作", TruePositive: "确为攻击",

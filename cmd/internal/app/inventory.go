@@ -128,14 +128,10 @@ func (r *inventoryReader) run(ctx context.Context) {
 }
 
 func (r *inventoryReader) readAll(ctx context.Context) {
-	accounts := r.accounts
-	if len(accounts) == 0 {
-		who, err := r.ram.Caller(ctx)
-		if err != nil {
-			r.failed(ctx, "", err)
-			return
-		}
-		accounts = []string{who.Account}
+	accounts, err := accountsOrOwn(ctx, r.ram, r.accounts)
+	if err != nil {
+		r.failed(ctx, "", err)
+		return
 	}
 	for _, id := range accounts {
 		from := r.now().Add(-slackOfClocks)
@@ -157,6 +153,18 @@ func (r *inventoryReader) readAll(ctx context.Context) {
 			r.log.Info("permissions were read", attrs...)
 		}
 	}
+}
+
+// accountsOrOwn is the accounts to read: those that are named, or the
+// credentials' own.
+func accountsOrOwn(ctx context.Context, c interface {
+	Caller(context.Context) (ram.Whoami, error)
+}, named []string) ([]string, error) {
+	if len(named) > 0 {
+		return named, nil
+	}
+	who, err := c.Caller(ctx)
+	return []string{who.Account}, err
 }
 
 func (r *inventoryReader) failed(ctx context.Context, account string, err error) {

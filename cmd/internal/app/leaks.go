@@ -52,14 +52,10 @@ func (r *leakReader) run(ctx context.Context) {
 }
 
 func (r *leakReader) readAll(ctx context.Context) {
-	accounts := r.accounts
-	if len(accounts) == 0 {
-		who, err := r.ram.Caller(ctx)
-		if err != nil {
-			r.failed(ctx, "", err)
-			return
-		}
-		accounts = []string{who.Account}
+	accounts, err := accountsOrOwn(ctx, r.ram, r.accounts)
+	if err != nil {
+		r.failed(ctx, "", err)
+		return
 	}
 	for _, id := range accounts {
 		if err := r.read(ctx, id); err != nil {
