@@ -303,6 +303,9 @@ func scopeOf(l lang, in *In) []pair {
 		add("Events found", l.t("%s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent)))
 	}
 	add("Files read", l.t("%s of %s", num(s.FilesRead), num(total(in))))
+	if s.FilesSkipped > 0 {
+		add("Not opened", l.n(s.FilesSkipped, "%s delivery, by its name of another time or region", "%s deliveries, by their names of other times or regions"))
+	}
 	records := l.t("%s (%s events evaluated, %s duplicates, %s parked, %s late)", num(s.Records), num(s.Events), num(s.Duplicates), num(s.Parked), num(s.Late))
 	if s.Filtered > 0 {
 		records += l.t(", ") + l.t("%s outside the filter", num(s.Filtered))
