@@ -81,6 +81,12 @@ func (l *linter) rule() {
 	}
 	if r.match != nil {
 		l.events(d.Match, r.match.src)
+		l.reach(d.Match)
+	}
+	for _, s := range r.steps {
+		if s.src.set() {
+			l.reach(s.src)
+		}
 	}
 	if r.by != nil && slices.Contains(namesIn(r.by.src), "actor.key") && r.cond.Overall("actor.key_kind", "sts") {
 		l.warn(child(d.Detector, "by"), `add actor.key_kind == "long-term" to the match, or use actor.id`,
