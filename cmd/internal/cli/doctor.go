@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	gptext "github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
@@ -63,7 +62,8 @@ func doctorPrinter(e *env) func(doctor.Check) {
 		if !colour {
 			return mark
 		}
-		return map[doctor.State]gptext.Color{doctor.OK: gptext.FgGreen, doctor.Info: gptext.FgHiBlack, doctor.Warn: gptext.FgYellow, doctor.Fail: gptext.FgRed}[s].Sprint(mark)
+		// Green, grey, yellow, red.
+		return fmt.Sprintf("\x1b[%dm%s\x1b[0m", map[doctor.State]int{doctor.OK: 32, doctor.Info: 90, doctor.Warn: 33, doctor.Fail: 31}[s], mark)
 	}
 	marks := map[doctor.State]string{doctor.OK: "ok  ", doctor.Info: "-   ", doctor.Warn: "WARN", doctor.Fail: "FAIL"}
 	return func(c doctor.Check) {

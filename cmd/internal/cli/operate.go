@@ -13,12 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
-	gptext "github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
@@ -82,22 +81,14 @@ func printJSON(w io.Writer, v any) error {
 
 // printTable writes rows that a terminal can show safely.
 func printTable(e *env, header table.Row, rows []table.Row) {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.Style().Format.Header = gptext.FormatUpper
-	t.AppendHeader(header)
 	for _, r := range rows {
 		for i, c := range r {
 			if s, ok := c.(string); ok {
 				r[i] = text.Terminal(s)
 			}
 		}
-		t.AppendRow(r)
 	}
-	for _, line := range strings.Split(t.Render(), "\n") {
-		fmt.Fprintln(e.out, strings.TrimRight(strings.TrimPrefix(line, " "), " "))
-	}
+	_ = table.Write(e.out, header, rows) // a pipe that was closed ends the program elsewhere
 }
 
 func short(id string) string { return id[:min(12, len(id))] }

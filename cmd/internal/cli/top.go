@@ -7,10 +7,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
@@ -87,20 +87,18 @@ func printTop(w io.Writer, s, before admin.Status, since time.Duration, as []ale
 		fmt.Fprintf(w, "  ! %s\n", text.Terminal(p))
 	}
 	fmt.Fprintln(w)
-	t := tableWriter(w)
-	t.AppendHeader(table.Row{"source", "records", "behind", "last pull"})
+	var rows []table.Row
 	for _, x := range s.Sources {
-		t.AppendRow(table.Row{text.Terminal(x.Name), x.Records, fmt.Sprintf("%.0fs", x.BehindSeconds), stamp(x.LastPull)})
+		rows = append(rows, table.Row{text.Terminal(x.Name), x.Records, fmt.Sprintf("%.0fs", x.BehindSeconds), stamp(x.LastPull)})
 	}
-	t.Render()
+	_ = table.Write(w, table.Row{"source", "records", "behind", "last pull"}, rows)
 	if len(s.Destinations) > 0 {
 		fmt.Fprintln(w)
-		t = tableWriter(w)
-		t.AppendHeader(table.Row{"destination", "sent", "waiting", "dead"})
+		rows = nil
 		for _, d := range s.Destinations {
-			t.AppendRow(table.Row{text.Terminal(d.Name), d.Sent, d.Waiting, d.Dead})
+			rows = append(rows, table.Row{text.Terminal(d.Name), d.Sent, d.Waiting, d.Dead})
 		}
-		t.Render()
+		_ = table.Write(w, table.Row{"destination", "sent", "waiting", "dead"}, rows)
 	}
 	fmt.Fprintln(w, "\nnewest alerts")
 	if len(as) == 0 {
@@ -109,12 +107,4 @@ func printTop(w io.Writer, s, before admin.Status, since time.Duration, as []ale
 	for _, a := range as {
 		fmt.Fprintf(w, "  %s  %-8s %-28s %s\n", stamp(a.LastAt), a.Severity, text.Terminal(a.Rule), text.Terminal(text.Cut(a.Reason, 90)))
 	}
-}
-
-func tableWriter(w io.Writer) table.Writer {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.SetOutputMirror(w)
-	return t
 }
