@@ -277,6 +277,7 @@ func TestQuestionNotDelivered(t *testing.T) {
 		p := w.start([]Destination{{Notifier: slack}}, askPolicy)
 		defer p.stop()
 		p.give(t, 1, w.plain("a1", "x.y", alert.Medium))
+		after(time.Second) // what is asked before the first message is told by that
 		if _, err := p.Ask(ctxb, "a1", AskRequest{By: "slack:UDAVE"}); err != nil {
 			t.Fatal(err)
 		}
