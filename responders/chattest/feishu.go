@@ -48,6 +48,7 @@ type feishu struct {
 
 	mu      sync.Mutex // of what follows
 	conns   []*conn
+	opened  int // since the start
 	changed chan struct{}
 	waiting map[string]chan []byte // by message id of the frame
 	next    int
@@ -280,7 +281,7 @@ func (s *Server) serveFeishuSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s.wg.Add(1)
 	defer s.wg.Done()
-	change(func() { s.fs.conns = append(s.fs.conns, c) })
+	change(func() { s.fs.conns, s.fs.opened = append(s.fs.conns, c), s.fs.opened+1 })
 	defer change(func() { s.fs.conns = slices.DeleteFunc(s.fs.conns, func(x *conn) bool { return x == c }) })
 	go func() {
 		<-s.closing
@@ -314,19 +315,20 @@ func (c *conn) binary(b []byte) error {
 	return c.ws.WriteMessage(websocket.BinaryMessage, b)
 }
 
-// WaitFeishu waits until n long connections of the app are open.
+// WaitFeishu waits until n long connections of the app were opened since the
+// start, however many have ended.
 func (s *Server) WaitFeishu(ctx context.Context, n int) error {
 	for {
 		s.fs.mu.Lock()
-		open, changed := len(s.fs.conns), s.fs.changed
+		opened, changed := s.fs.opened, s.fs.changed
 		s.fs.mu.Unlock()
-		if open == n {
+		if opened >= n {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("chattest: %d long connections: %w", open, ctx.Err())
+			return fmt.Errorf("chattest: %d long connections were opened: %w", opened, ctx.Err())
 		}
 	}
 }

@@ -371,10 +371,7 @@ func TestSlowPressAndReconnect(t *testing.T) {
 	}
 	s.Script("feishu.endpoint", chattest.Status(503), chattest.Garbage("}{"))
 	s.DropFeishu()
-	if err := s.WaitFeishu(ctx, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.WaitFeishu(ctx, 1); err != nil {
+	if err := s.WaitFeishu(ctx, 2); err != nil {
 		t.Fatal(err)
 	}
 	close(release)
