@@ -20,9 +20,6 @@ var knownLists = []string{
 	"breakglass_users", "org_accounts", "audit_stores", "audit_buckets", "protected_domains", "used_regions", "own_principals",
 }
 
-// KnownLists names the lists that have a meaning of their own.
-func KnownLists() []string { return slices.Clone(knownLists) }
-
 // list is a named list: words, and networks where entries are addresses.
 type list struct {
 	words map[string]bool

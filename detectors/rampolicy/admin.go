@@ -93,7 +93,3 @@ func PowerOfHolder(d *Document, account string, own Own) Power {
 	p.Privileged = p.Privileged || p.Admin
 	return p
 }
-
-// AdminEquivalent says whether a document amounts to full control of the
-// account it is used in.
-func AdminEquivalent(d *Document, account string) bool { return PowerOf(d, account).Admin }

@@ -22,12 +22,8 @@ const (
 	ClassSecret           // reads secrets
 	ClassExposure         // opens data or networks to outsiders
 	ClassDestroy          // destroys data, keys or backups
+	classes               // how many there are
 )
-
-var classNames = [...]string{"", "permission-management", "credential-management", "org-management", "assume-role", "pass-role",
-	"code-execution", "audit-control", "secret-access", "exposure", "destruction"}
-
-func (c Class) String() string { return classNames[min(int(c), len(classNames)-1)] }
 
 // Action is one entry of the catalogue of actions worth naming.
 type Action struct {
@@ -186,9 +182,6 @@ func (d *dimension) knownCells() []int {
 	}
 	return d.known
 }
-
-// Catalogue returns the actions that findings name, worst first.
-func Catalogue() []Action { return slices.Clone(catalogue) }
 
 // readVerbs begin the names of actions that only look.
 var readVerbs = []string{"get", "list", "describe", "query", "check", "lookup", "search", "batchget", "batchquery", "head", "view", "count",

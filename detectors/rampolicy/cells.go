@@ -2,7 +2,6 @@ package rampolicy
 
 import (
 	"cmp"
-	"encoding/binary"
 	"math/bits"
 	"slices"
 	"strings"
@@ -60,15 +59,6 @@ func (b bitset) each(f func(int)) {
 			w &= w - 1
 		}
 	}
-}
-
-func (b bitset) key() string { return string(b.appendKey(make([]byte, 0, len(b)*8))) }
-
-func (b bitset) appendKey(out []byte) []byte {
-	for _, w := range b {
-		out = binary.LittleEndian.AppendUint64(out, w)
-	}
-	return out
 }
 
 // budget is what is left to be done, in steps of some ten nanoseconds.

@@ -207,21 +207,21 @@ func examples(acts []int, r *region) []string {
 		}
 	}
 	var out, others, later []string
-	var classes [len(classNames)]bool
+	var shown [classes]bool
 	verbs := newBitset(len(known))
 	for _, i := range acts {
 		act, verb := &catalogue[i], known[i].first
 		switch {
 		case spelled.has(i) || act.Class == ClassNone && r.rest == "":
 			continue
-		case act.Class != ClassNone && !classes[act.Class]:
+		case act.Class != ClassNone && !shown[act.Class]:
 			out = append(out, act.Name)
 		case !verbs.has(verb):
 			others = append(others, act.Name)
 		default:
 			later = append(later, act.Name)
 		}
-		classes[act.Class] = true
+		shown[act.Class] = true
 		verbs.set(verb)
 	}
 	out = append(append(out, others...), later...)
