@@ -22,7 +22,7 @@ const (
 	ClassSecret           // reads secrets
 	ClassExposure         // opens data or networks to outsiders
 	ClassDestroy          // destroys data, keys or backups
-	classes               // how many there are
+	classCount            // how many there are
 )
 
 // Action is one entry of the catalogue of actions worth naming.

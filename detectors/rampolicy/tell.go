@@ -207,7 +207,7 @@ func examples(acts []int, r *region) []string {
 		}
 	}
 	var out, others, later []string
-	var shown [classes]bool
+	var shown [classCount]bool
 	verbs := newBitset(len(known))
 	for _, i := range acts {
 		act, verb := &catalogue[i], known[i].first

@@ -219,23 +219,32 @@ func (a *App) noteRefusal(ctx context.Context) {
 	}
 }
 
-// faultsOf lists the faults of an error from loading rules, each with its place.
+// faultsOf lists the faults of an error from loading rules, each with its place,
+// and counts those beyond a limit.
 func faultsOf(err error, limit int) []string {
-	var out []string
-	var all rules.Errors
-	if errors.As(err, &all) {
-		for _, e := range all {
-			line, _, _ := strings.Cut(e.Error(), "\n")
-			out = append(out, line)
-		}
-	} else {
-		out = strings.Split(err.Error(), "\n")
-		if len(out) > 1 && strings.HasSuffix(out[0], ":") {
-			out = out[1:] // a heading
-		}
-	}
+	out := faultLines(err)
 	if len(out) > limit {
 		out = append(out[:limit], fmt.Sprintf("and %d more", len(out)-limit))
+	}
+	return out
+}
+
+func faultLines(err error) (out []string) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range several.Unwrap() {
+			out = append(out, faultLines(e)...)
+		}
+		return out
+	}
+	if all := (rules.Errors)(nil); errors.As(err, &all) {
+		return faultLines(all)
+	}
+	out = strings.Split(err.Error(), "\n")
+	if one := (*rules.Error)(nil); errors.As(err, &one) {
+		return out[:1] // without the picture
+	}
+	if len(out) > 1 && strings.HasSuffix(out[0], ":") {
+		return out[1:] // without the heading
 	}
 	return out
 }

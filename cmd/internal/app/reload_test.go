@@ -16,6 +16,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/detectors/geo/geotest"
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 )
@@ -214,12 +215,19 @@ func TestReload(t *testing.T) {
 	r := newReloading(t)
 	r.write("rules/t.count.yaml", countingRule)
 	r.write("rules/t.made.yaml", fmt.Sprintf(makingRule, 1, "first"))
+	countries := func(code string) {
+		r.write("countries.mmdb", string(geotest.File(map[string]any{"203.0.113.0/24": map[string]any{"country": code}})))
+	}
+	countries("NL")
+	r.cfg.Detect.GeoCountry = filepath.Join(r.dir, "countries.mmdb")
 	r.start()
 	first := r.a.Rules().Stamp()
 	r.act("alice", "DeleteUser", 2)
 	r.act("alice", "CreateUser", 1)
 	wait(t, "the first rule speaks", func() bool { return len(r.of("t.made")) == 1 })
-	if a := r.of("t.made")[0]; a.Pack != first || a.RuleVersion != 1 || !strings.Contains(a.Reason, "(first)") {
+	if a := r.of("t.made")[0]; a.Details["country"] != "NL" {
+		t.Errorf("the country of the address: %v", a.Details["country"])
+	} else if a.Pack != first || a.RuleVersion != 1 || !strings.Contains(a.Reason, "(first)") {
 		t.Errorf("the alert is of %q, not %q: %+v", a.Pack, first, a)
 	}
 	r.evaluated()
@@ -231,6 +239,7 @@ func TestReload(t *testing.T) {
 	r.write("rules/t.made.yaml", fmt.Sprintf(makingRule, 2, "second"))
 	r.write("exceptions/ci_makes_users.yaml", letGo)
 	r.write("lists/builders.txt", "# who may\nbuilder\n")
+	countries("FR")
 	r.reload(false)
 	second := r.a.Rules().Stamp()
 	r.act("ci", "CreateUser", 1)
@@ -239,7 +248,7 @@ func TestReload(t *testing.T) {
 	r.act("alice", "DeleteUser", 2)
 	wait(t, "the second rules speak, and the count went on", func() bool { return len(r.of("t.made")) == 2 && len(r.of("t.count")) == 1 })
 	for _, a := range append(r.of("t.made"), r.of("t.count")...) {
-		if a.Actor.Name == "bob" && (a.Pack != second || a.RuleVersion != 2 || !strings.Contains(a.Reason, "(second)")) {
+		if a.Actor.Name == "bob" && (a.Details["country"] != "FR" || a.Pack != second || a.RuleVersion != 2 || !strings.Contains(a.Reason, "(second)")) {
 			t.Errorf("the new alert is of %q, not %q: %+v", a.Pack, second, a)
 		}
 		if a.Rule == "t.count" && a.Pack != second {
@@ -289,13 +298,30 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.write("lists/builders.txt", "builder\n")
+	countries("DE")
 	r.reload(false)
 	if s, err := r.a.Status(t.Context()); err != nil || len(s.Refused) > 0 || s.Pack == second {
 		t.Errorf("status after mending: %+v %v", s, err)
 	}
 	r.act("eve", "CreateUser", 1)
 	wait(t, "the third rules speak", func() bool { return len(r.of("t.made")) == 5 })
+	third := r.a.Rules().Stamp()
+
+	// Address data that is none changes nothing, and hides no other fault.
+	r.write("countries.mmdb", "no such data")
+	r.write("lists/builders.txt", "203.0.113.0/240\n")
+	r.reload(true)
+	if s, err = r.a.Status(t.Context()); err != nil || s.Pack != third {
+		t.Errorf("status: %+v %v", s, err)
+	} else if said := strings.Join(s.Refused, "\n"); !strings.Contains(said, "countries.mmdb") || !strings.Contains(said, "builders.txt:1:1") {
+		t.Errorf("refused for %q", said)
+	}
+	r.act("frank", "CreateUser", 1)
+	wait(t, "the third rules go on, with the address data they had", func() bool { return len(r.of("t.made")) == 6 })
 	for _, a := range r.of("t.made") {
+		if (a.Actor.Name == "eve" || a.Actor.Name == "frank") && (a.Pack != third || a.Details["country"] != "DE") {
+			t.Errorf("%s from %v by %s", a.Actor.Name, a.Details["country"], a.Pack)
+		}
 		if a.Actor.Name == "ci" || a.Actor.Name == "builder" {
 			t.Errorf("excepted, and yet: %+v", a)
 		}

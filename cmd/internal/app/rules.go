@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -57,7 +58,8 @@ func (r Rules) Load() (*rules.Set, error) {
 	if r.GeoCountry != "" || r.GeoASN != "" {
 		g, err := geo.Open(r.GeoCountry, r.GeoASN)
 		if err != nil {
-			return nil, err
+			_, rerr := rules.Load(o) // all faults at once
+			return nil, errors.Join(err, rerr)
 		}
 		o.Geo = g
 	}
