@@ -53,14 +53,32 @@ func ExceptedBy(id string) string { return "exception " + id }
 func (s *Set) Exceptions() []ExceptionInfo {
 	out := make([]ExceptionInfo, len(s.exceptions))
 	for i, x := range s.exceptions {
-		in := ExceptionInfo{ID: x.doc.ID.value, Match: strings.TrimSpace(x.doc.Match.value), Owner: x.doc.Owner.value,
-			Reason: x.doc.Reason.value, Expires: x.expires, File: x.file.path}
-		for _, t := range x.doc.Rules {
-			in.Rules = append(in.Rules, t.value)
-		}
-		out[i] = in
+		out[i] = x.info()
 	}
 	return out
+}
+
+// ExceptionsOf lists the exceptions that are about a rule, by id.
+func (s *Set) ExceptionsOf(rule string) (out []ExceptionInfo) {
+	for _, x := range s.exceptions {
+		if x.isAbout(rule) {
+			out = append(out, x.info())
+		}
+	}
+	return out
+}
+
+func (x *exception) info() ExceptionInfo {
+	in := ExceptionInfo{ID: x.doc.ID.value, Match: strings.TrimSpace(x.doc.Match.value), Owner: x.doc.Owner.value,
+		Reason: x.doc.Reason.value, Expires: x.expires, File: x.file.path}
+	for _, t := range x.doc.Rules {
+		in.Rules = append(in.Rules, t.value)
+	}
+	return in
+}
+
+func (x *exception) isAbout(rule string) bool {
+	return slices.ContainsFunc(x.doc.Rules, func(t text) bool { return globID(t.value, rule) })
 }
 
 // NewExcept implements detectors.Excepter: it returns what withholds the
@@ -74,7 +92,7 @@ func (s *Set) NewExcept() func(ev *event.Event, d *alert.Detection) (string, boo
 	about := make(map[string][]*exception)
 	for _, r := range s.all {
 		for _, x := range s.exceptions {
-			if slices.ContainsFunc(x.doc.Rules, func(t text) bool { return globID(t.value, r.id()) }) {
+			if x.isAbout(r.id()) {
 				about[r.id()] = append(about[r.id()], x)
 			}
 		}

@@ -565,6 +565,17 @@ type Info struct {
 	Runbook     alert.Runbook `json:"runbook,omitzero"`
 }
 
+// DefaultBudget is the noise budget of a rule that names none, in alerts a day.
+const DefaultBudget = 1
+
+// NoiseBudget is how many alerts a day, on average, the rule is worth.
+func (in Info) NoiseBudget() float64 {
+	if in.Budget == 0 {
+		return DefaultBudget
+	}
+	return in.Budget
+}
+
 // List describes every rule, those that are off too, by id.
 func (s *Set) List() []Info {
 	number := make(map[string]int, len(s.rules))

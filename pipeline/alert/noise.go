@@ -24,6 +24,18 @@ type Noise struct {
 	Actors []NoiseActor `json:"actors,omitempty"`
 }
 
+// Span is how many days were measured.
+func (n Noise) Span() float64 {
+	if n.Since.IsZero() {
+		return 0
+	}
+	return n.Until.Sub(n.Since).Hours() / 24
+}
+
+// PerDay is how many alerts there are a day. Less than a day is not stretched to
+// one: it would make a burst of an hour look like a day of bursts.
+func (n Noise) PerDay() float64 { return float64(n.Alerts) / max(n.Span(), 1) }
+
 // NoiseDay is how many alerts one day had.
 type NoiseDay struct {
 	Day    time.Time `json:"day"`

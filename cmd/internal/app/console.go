@@ -213,15 +213,30 @@ func (b *consoleBackend) AuditTail(ctx context.Context, n int) ([]journal.AuditE
 }
 
 // Rules implements console.Backend.
-func (b *consoleBackend) Rules() []console.Rule {
-	infos := b.App.Rules().List()
+func (b *consoleBackend) Rules(ctx context.Context) []console.Rule {
+	set := b.App.Rules()
+	infos := set.List()
+	work, _ := b.RuleWork(ctx) // never fails here
 	out := make([]console.Rule, len(infos))
 	for i, r := range infos {
 		e := b.ruleErr.of(r.ID)
 		out[i] = console.Rule{ID: r.ID, Version: r.Version, Title: r.Title, Description: r.Description, Severity: r.Severity, Status: r.Status, Detector: r.Detector,
-			Match: r.Match, Attack: r.Attack, File: r.File, Tests: r.Tests, Signal: r.Signal, Errors: e.n, LastError: e.last, ErrorAt: e.at}
+			Match: r.Match, Attack: r.Attack, File: r.File, Tests: r.Tests, Signal: r.Signal, Errors: e.n, LastError: e.last, ErrorAt: e.at,
+			Budget: r.NoiseBudget()}
+		if n, ok := work.Shadow[r.ID]; ok {
+			out[i].Shadow = &n
+		}
+		for _, x := range set.ExceptionsOf(r.ID) {
+			out[i].Exceptions = append(out[i].Exceptions, console.RuleException{ID: x.ID, Owner: x.Owner, Reason: x.Reason, Expires: x.Expires,
+				Withheld: work.Excepted[rules.ExceptedBy(x.ID)]})
+		}
 	}
 	return out
+}
+
+// DraftException implements console.Backend.
+func (b *consoleBackend) DraftException(a alert.Alert) string {
+	return string(rules.DraftException(&a, time.Now()))
 }
 
 // Record implements console.Backend.

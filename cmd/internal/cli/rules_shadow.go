@@ -21,9 +21,6 @@ import (
 	"github.com/trailwarden/trailwarden/rules"
 )
 
-// defaultBudget is what a rule that names none may make, in alerts a day.
-const defaultBudget = 1
-
 // shadowVerdict is what the measure says of one rule in shadow.
 type shadowVerdict struct {
 	Rule    string             `json:"rule"`
@@ -41,19 +38,13 @@ type shadowVerdict struct {
 
 // judgeShadow compares a measure with a budget.
 func judgeShadow(in rules.Info, n alert.Noise, budget float64, minDays int) shadowVerdict {
-	v := shadowVerdict{Rule: in.ID, File: in.File, Alerts: n.Alerts, Budget: budget, Actors: n.Actors, Advice: []string{}, noise: n}
+	v := shadowVerdict{Rule: in.ID, File: in.File, Days: n.Span(), Alerts: n.Alerts, PerDay: n.PerDay(), Budget: budget, Actors: n.Actors, Advice: []string{}, noise: n}
 	if v.Actors == nil {
 		v.Actors = []alert.NoiseActor{}
-	}
-	if !n.Since.IsZero() {
-		v.Days = n.Until.Sub(n.Since).Hours() / 24
 	}
 	for _, d := range n.Days {
 		v.Worst = max(v.Worst, d.Alerts)
 	}
-	// Less than a day is not stretched to one: it would make a burst of an hour
-	// look like a day of bursts.
-	v.PerDay = float64(n.Alerts) / max(v.Days, 1)
 	per := func(alerts int) string { return strconv.FormatFloat(float64(alerts)/max(v.Days, 1), 'f', 2, 64) }
 	switch {
 	case v.PerDay > budget:
@@ -136,11 +127,9 @@ replays recorded events, whatever replay reads. The exit code is 1 while a rule 
 			}
 			var list []shadowVerdict
 			for _, id := range ids {
-				b := infos[id].Budget
+				b := infos[id].NoiseBudget()
 				if c.Flags().Changed("budget") {
 					b = budget
-				} else if b == 0 {
-					b = defaultBudget
 				}
 				list = append(list, judgeShadow(infos[id], measured[id], b, days))
 			}
@@ -162,7 +151,7 @@ replays recorded events, whatever replay reads. The exit code is 1 while a rule 
 	hf.add(c)
 	addOutput(c, &out, "table, json")
 	c.Flags().StringSliceVar(&history, "history", nil, "recorded events to measure on, instead of what the running program measured (repeatable)")
-	c.Flags().Float64Var(&budget, "budget", defaultBudget, "most alerts a day on average, for rules of any budget")
+	c.Flags().Float64Var(&budget, "budget", rules.DefaultBudget, "most alerts a day on average, for rules of any budget")
 	c.Flags().IntVar(&days, "days", 7, "how many days must have been measured before a rule is ready")
 	c.Flags().BoolVar(&promote, "promote", false, "write status: on into the files of the rules that are ready")
 	c.Flags().StringVar(&state, "state", "", "state folder of the running program (default: as the configuration says)")

@@ -39,12 +39,15 @@ type Backend interface {
 	// AuditTail returns the last n entries of the audit log, the newest first.
 	AuditTail(ctx context.Context, n int) ([]journal.AuditEntry, error)
 	// Rules lists every loaded rule by id, those that are off too.
-	Rules() []Rule
+	Rules(ctx context.Context) []Rule
 	// Record reads a raw record from the event stream; ErrGone when it is no
 	// longer kept there.
 	Record(ctx context.Context, pos index.Pos) (json.RawMessage, error)
 	// Explain says, part by part, why a rule did or did not match a record.
 	Explain(rule string, record []byte) ([]string, error)
+	// DraftException is an exception file for what an alert found, which its
+	// owner has still to put a name to; "" when it names nobody.
+	DraftException(a alert.Alert) string
 	// Try evaluates a condition on records and returns the indexes of those
 	// that match. An error is what is wrong with the condition.
 	Try(ctx context.Context, condition string, records [][]byte) ([]int, error)
@@ -70,4 +73,19 @@ type Rule struct {
 	Errors      int       `json:"errors"` // evaluations that failed since the start
 	LastError   string    `json:"last_error,omitempty"`
 	ErrorAt     time.Time `json:"error_at,omitzero"`
+	Budget      float64   `json:"budget_per_day"` // alerts a day that it is worth
+	// Shadow is what a rule in shadow would have made, as far as this process
+	// has measured it.
+	Shadow *alert.Noise `json:"shadow,omitempty"`
+	// Exceptions are those about the rule, expired ones too.
+	Exceptions []RuleException `json:"exceptions,omitempty"`
+}
+
+// RuleException is an exception and what it withheld of all rules in this process.
+type RuleException struct {
+	ID       string    `json:"id"`
+	Owner    string    `json:"owner"`
+	Reason   string    `json:"reason"`
+	Expires  time.Time `json:"expires"`
+	Withheld uint64    `json:"withheld"`
 }

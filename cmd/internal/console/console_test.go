@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -48,7 +50,7 @@ func TestPagesAndFacts(t *testing.T) {
 	}
 	var al AlertFacts
 	b.json("/alerts/"+sample(7, t0).ID, &al)
-	if al.Alert.Actor.Name != "user-7" || len(al.Evidence) != 1 || len(al.Evidence[0].Raw) == 0 || len(al.Why) == 0 || al.SimilarTotal != 119 || al.Triage.State != responders.TriageOpen {
+	if al.Alert.Actor.Name != "user-7" || len(al.Evidence) != 1 || len(al.Evidence[0].Raw) == 0 || len(al.Why) == 0 || !strings.Contains(al.Exception, "rules: [ak.created]") || al.SimilarTotal != 119 || al.Triage.State != responders.TriageOpen {
 		t.Errorf("alert: %+v", al)
 	}
 	var en EntityFacts
@@ -89,6 +91,44 @@ func TestPagesAndFacts(t *testing.T) {
 			}
 			if strings.Contains(a.body, "ZgotmplZ") || strings.Contains(a.body, "%!") {
 				t.Errorf("%s in %s: the template or a format is broken", path, l)
+			}
+		}
+	}
+}
+
+// How loud a rule is, against what it is worth, and what is excepted from it.
+func TestRuleNoise(t *testing.T) {
+	w := newWorld(t)
+	for n := range 15 {
+		w.raise(sample(n, t0))
+	}
+	w.mu.Lock()
+	w.rules[0].Budget = 3 // 15 in a week are 2.14 a day
+	w.rules[0].Exceptions = []RuleException{{ID: "ci_keys", Owner: "platform", Reason: "the pipeline rotates", Expires: t0.AddDate(99, 0, 0), Withheld: 41}}
+	w.rules = append(w.rules, Rule{ID: "new.rule", Title: "New", Severity: "low", Status: "shadow", Budget: 1, Exceptions: []RuleException{{ID: "old", Expires: t0.AddDate(-9, 0, 0)}},
+		Shadow: &alert.Noise{Since: t0, Until: t0.AddDate(0, 0, 4), Alerts: 10}})
+	w.mu.Unlock()
+	b := w.as("carol")
+	var f RulesFacts
+	b.json("/rules", &f)
+	if n := f.Rules[0].Noise; n.Over || n.Days != 7 || math.Abs(n.PerDay-15.0/7) > 1e-9 {
+		t.Errorf("ak.created: %+v", n)
+	}
+	if n := f.Rules[2].Noise; !n.Over || n.Days != 4 || n.PerDay != 2.5 {
+		t.Errorf("new.rule: %+v", n)
+	}
+	if list := b.get("/rules?lang=en", "text/html").body; strings.Count(list, "tag loud") != 1 {
+		t.Errorf("%d rules are loud in the list", strings.Count(list, "tag loud"))
+	}
+	for path, want := range map[string][]string{
+		"/rules/ak.created?lang=en": {"2.14 alerts a day in 7 days; worth at most 3 a day", "ci_keys", "the pipeline rotates", "platform", "41 withheld in this process", "until "},
+		"/rules/new.rule?lang=en":   {"in shadow 2.50 alerts a day in 4.0 days; worth at most 1 a day", "expired on "},
+		"/rules/ak.created?lang=zh": {"7 天内每天 2.14 条告警", "本进程已抑制 41 次"},
+	} {
+		body := b.get(path, "text/html").body
+		for _, s := range want {
+			if !strings.Contains(body, s) {
+				t.Errorf("%s: without %q", path, s)
 			}
 		}
 	}

@@ -61,6 +61,7 @@ func hostilePages(t *testing.T, s string) map[string]string {
 	w.status.Frozen = responders.Freeze{Frozen: true, By: s, Reason: s}
 	w.audit[0].Kind, w.audit[0].ID, w.audit[0].By, w.audit[0].What = s, s, s, s
 	w.rules = append(w.rules, Rule{ID: s, Title: s, Description: s, Severity: s, Status: "on", Detector: s, Match: s, Attack: []string{s}, Errors: 1, LastError: s})
+	w.rules[0].Exceptions = []RuleException{{ID: s, Owner: s, Reason: s, Expires: t0}}
 	w.mu.Unlock()
 	tr, err := w.disp.Triage(t.Context(), a.ID, responders.TriageRequest{By: s, Do: responders.DoAssign, Owner: "owner " + s})
 	if err != nil {
@@ -73,7 +74,7 @@ func hostilePages(t *testing.T, s string) map[string]string {
 	b := w.as("carol")
 	out := map[string]string{}
 	for name, path := range map[string]string{"now": "/?lang=en", "alert": "/alerts/" + a.ID, "actor": string("/entities/actor?id=") + escape(s), "key": "/entities/key?id=" + escape(s), "ip": "/entities/ip?id=" + escape(s), "rules": "/rules",
-		"actions": "/actions", "action": "/actions/" + d.ID, "strip": "/strip", "search": "/?q=" + escape(s), "owner": "/?owner=" + escape(tr.Owner), "norule": "/rules/" + escapePath("no"+s)} {
+		"actions": "/actions", "action": "/actions/" + d.ID, "strip": "/strip", "search": "/?q=" + escape(s), "owner": "/?owner=" + escape(tr.Owner), "norule": "/rules/" + escapePath("no"+s), "rule": "/rules/ak.created"} {
 		r := b.get(path, "text/html")
 		if r.status != 200 && name != "norule" && len(s) < 1000 {
 			t.Errorf("%q: %s: %d", cutTo(s), name, r.status)

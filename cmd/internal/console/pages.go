@@ -211,6 +211,7 @@ type AlertFacts struct {
 	Why          []string                  `json:"why,omitempty"` // the rule's condition on the first evidence, part by part
 	Similar      []index.Alert             `json:"similar"`       // in 90 days, at most 10
 	SimilarTotal int                       `json:"similar_total"`
+	Exception    string                    `json:"exception_draft,omitempty"` // a file for detect.exceptions, without owner and reason
 }
 
 type alertView struct {
@@ -295,6 +296,7 @@ func (q *ask) alertPage() error {
 		}
 		f.Evidence = append(f.Evidence, e)
 	}
+	f.Exception = q.s.o.Backend.DraftException(a)
 	f.Similar, f.SimilarTotal = q.s.o.Index.Similar(line, q.now.Add(-similarFor), 10)
 	if f.Similar == nil {
 		f.Similar = []index.Alert{}

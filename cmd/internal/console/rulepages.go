@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,27 @@ import (
 type RuleFacts struct {
 	Rule
 	Count index.RuleCount `json:"count"`
+	Noise RuleNoise       `json:"noise"`
+}
+
+// RuleNoise is how loud a rule is: in the last seven days, or in shadow for as
+// long as that was measured.
+type RuleNoise struct {
+	Days   float64 `json:"days"`
+	PerDay float64 `json:"alerts_per_day"`
+	Over   bool    `json:"over_budget"`
+}
+
+// noiseDays is what the noise of a rule that is on is measured over.
+const noiseDays = 7
+
+func noiseOf(r Rule, c index.RuleCount) RuleNoise {
+	n := RuleNoise{Days: noiseDays, PerDay: float64(c.Week) / noiseDays}
+	if r.Shadow != nil {
+		n = RuleNoise{Days: r.Shadow.Span(), PerDay: r.Shadow.PerDay()}
+	}
+	n.Over = !r.Signal && n.PerDay > r.Budget
+	return n
 }
 
 // RulesFacts is the screen Rules as JSON.
@@ -41,6 +63,7 @@ type ruleLine struct {
 	RuleFacts
 	Spark []sparkBar
 	Rate  string // share of true positives among the judged
+	Loud  string // alerts a day against the budget
 }
 
 type sparkBar struct {
@@ -63,9 +86,9 @@ const trialEvents = 100
 func (q *ask) ruleFacts() RulesFacts {
 	counts := q.s.o.Index.Rules(q.now)
 	f := RulesFacts{Rules: []RuleFacts{}, Silent: []string{}}
-	for _, r := range q.s.o.Backend.Rules() {
+	for _, r := range q.s.o.Backend.Rules(q.r.Context()) {
 		c := counts[r.ID]
-		f.Rules = append(f.Rules, RuleFacts{r, c})
+		f.Rules = append(f.Rules, RuleFacts{r, c, noiseOf(r, c)})
 		if r.Status == "on" && !r.Signal && c.Quarter == 0 {
 			f.Silent = append(f.Silent, r.ID)
 		}
@@ -79,6 +102,12 @@ func (l lang) ruleLine(f RuleFacts, now time.Time) ruleLine {
 	out := ruleLine{RuleFacts: f, Rate: text.Dash}
 	if judged := f.Count.True + f.Count.False + f.Count.Harmless; judged > 0 {
 		out.Rate = fmt.Sprintf("%d%% (%d/%d)", f.Count.True*100/judged, f.Count.True, judged)
+	}
+	perDay, budget := strconv.FormatFloat(f.Noise.PerDay, 'f', 2, 64), strconv.FormatFloat(f.Budget, 'g', -1, 64)
+	if f.Shadow != nil {
+		out.Loud = l.t("in shadow %s alerts a day in %s days; worth at most %s a day", perDay, strconv.FormatFloat(f.Noise.Days, 'f', 1, 64), budget)
+	} else {
+		out.Loud = l.t("%s alerts a day in 7 days; worth at most %s a day", perDay, budget)
 	}
 	most := 1
 	for _, n := range f.Count.Days {

@@ -25,6 +25,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
+	"github.com/trailwarden/trailwarden/rules"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -246,7 +247,9 @@ func (w *world) AuditTail(_ context.Context, n int) ([]journal.AuditEntry, error
 	defer w.mu.Unlock()
 	return w.audit[:min(n, len(w.audit))], nil
 }
-func (w *world) Rules() []Rule { return w.rules }
+func (w *world) DraftException(a alert.Alert) string { return string(rules.DraftException(&a, t0)) }
+
+func (w *world) Rules(context.Context) []Rule { return w.rules }
 func (w *world) Record(_ context.Context, pos index.Pos) (json.RawMessage, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
