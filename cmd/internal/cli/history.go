@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -46,8 +47,16 @@ func (h *historyFlags) add(c *cobra.Command) {
 	f.BoolVarP(&h.quiet, "quiet", "q", false, "no progress and no summary")
 }
 
+// garbage is how much of it, in percent of what is held, a replay makes before it
+// is collected: a sixth less memory than with Go's 100, for no time that could be
+// measured. GOGC in the environment has the last word.
+const garbage = 60
+
 // config checks the flags.
 func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay.RunConfig, err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
 	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in, Regions: h.regions}}
 	if cfg.From, err = parseWhen(h.from, now); err != nil {
 		return cfg, usagef("--from: %w", err)
