@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -107,6 +108,11 @@ type answer struct {
 	} `json:"data"`
 }
 
+// says tells that a refusal of this status says why.
+func (a answer) says(status int) bool {
+	return a.Code != 0 && status != http.StatusTooManyRequests && status < http.StatusInternalServerError
+}
+
 // access is a token for the calls of the app.
 func (a *App) access(ctx context.Context) (string, error) {
 	a.mu.Lock()
@@ -119,17 +125,15 @@ func (a *App) access(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	raw, err := a.post.JSON(ctx, method, a.spec.APIURL+"/open-apis/auth/v3/tenant_access_token/internal", nil, body)
-	if err != nil {
-		return "", wire.Again(err) // nothing was said yet
-	}
+	raw, status, err := a.post.Send(ctx, http.MethodPost, method, a.spec.APIURL+"/open-apis/auth/v3/tenant_access_token/internal", nil, body)
 	var out answer
-	switch err := json.Unmarshal(raw, &out); {
-	case err != nil:
-		return "", wire.Again(a.post.NoSense(method))
-	case out.Code != 0:
+	bad := json.Unmarshal(raw, &out)
+	switch {
+	case bad == nil && out.says(status):
 		return "", a.refused(method, out)
-	case out.Token == "":
+	case err != nil:
+		return "", wire.Again(err) // nothing was said yet
+	case bad != nil || out.Token == "":
 		return "", wire.Again(a.post.NoSense(method))
 	}
 	a.token, a.expiry = out.Token, a.now().Add(max(time.Duration(out.Expire)*time.Second-tokenSlack, 0))
@@ -147,6 +151,28 @@ func (a *App) refused(method string, out answer) error {
 	return a.post.Fail(method, nil, fmt.Errorf("refused with %s %s", code, text.Cut(text.Line(out.Msg), 100)), code, hints[out.Code])
 }
 
+// Inspect asks the platform, sending nothing, whether an app can be used: err says
+// why nothing can be sent, buttons why no press is heard of. With ErrRefused it is
+// the platform that says no; else it gave no answer.
+func Inspect(ctx context.Context, s Spec, log *slog.Logger) (buttons, err error) {
+	a, err := newApp(s)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	if _, err := a.access(ctx); err != nil {
+		var e *wire.Error
+		if errors.As(err, &e) && e.Code != "" && e.Kind == nil {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return nil, err
+	}
+	l := newListener(a.spec, nil, log)
+	defer l.post.Close()
+	_, _, buttons = l.endpoint(ctx)
+	return buttons, nil
+}
+
 // call makes one request of the app.
 func (a *App) call(ctx context.Context, verb, method, path string, body any) (answer, error) {
 	token, err := a.access(ctx)
@@ -161,7 +187,7 @@ func (a *App) call(ctx context.Context, verb, method, path string, body any) (an
 	}
 	raw, status, err := a.post.Send(ctx, verb, method, a.spec.APIURL+path, http.Header{"Authorization": {"Bearer " + token}}, b.Bytes())
 	var out answer
-	if json.Unmarshal(raw, &out) == nil && out.Code != 0 && status != http.StatusTooManyRequests && status < 500 {
+	if json.Unmarshal(raw, &out) == nil && out.says(status) {
 		if out.Code == codeTokenInvalid || out.Code == codeTokenExpired {
 			a.mu.Lock()
 			if a.token == token {

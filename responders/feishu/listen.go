@@ -57,8 +57,8 @@ const (
 // an error of the platform's own.
 var codeFault = map[int]bool{1: true, 1000040343: true}
 
-// errGiveUp: the platform refuses the app.
-var errGiveUp = errors.New("the platform refuses the app")
+// ErrRefused says that the platform refuses the app; trying again is in vain.
+var ErrRefused = errors.New("the platform refuses the app")
 
 func newListener(s Spec, p responders.Presser, log *slog.Logger) *listener {
 	if s.APIURL == "" {
@@ -82,7 +82,7 @@ func (l *listener) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, errGiveUp):
+		case errors.Is(err, ErrRefused):
 			return err
 		}
 		if time.Since(began) > maxDown {
@@ -125,7 +125,7 @@ func (l *listener) endpoint(ctx context.Context) (address string, ping time.Dura
 	if out.Code != 0 {
 		err := fmt.Errorf("%s: refused with %d %s", method, out.Code, text.Cut(text.Line(out.Msg), 100))
 		if !codeFault[out.Code] {
-			err = fmt.Errorf("%w: %w: check app_id and app_secret, and that the app gets events and callbacks by long connection", errGiveUp, err)
+			err = fmt.Errorf("%w: %w: check app_id and app_secret, and that the app gets events and callbacks by long connection", ErrRefused, err)
 		}
 		return "", 0, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trailwarden/trailwarden/responders/feishu"
 	"github.com/trailwarden/trailwarden/responders/slack"
 )
 
@@ -14,10 +15,42 @@ func (r *run) destinations(ctx context.Context) {
 	for _, s := range r.cfg.Notify.Slack {
 		r.slack(ctx, s)
 	}
+	for _, s := range r.cfg.Notify.Feishu {
+		if s.AppID != "" { // a robot's address says nothing without sending
+			r.feishu(ctx, s)
+		}
+	}
 }
 
 // asksPeople says that the configuration names people to be asked.
-func (r *run) asksPeople() bool { return len(r.cfg.Respond.Ask.Owners) > 0 }
+func (r *run) asksPeople() bool {
+	return len(r.cfg.Respond.Ask.Owners) > 0 || len(r.cfg.Respond.Ask.People) > 0
+}
+
+func (r *run) feishu(ctx context.Context, s feishu.Spec) {
+	group := "feishu " + s.Name
+	ctx, cancel := r.within(ctx)
+	defer cancel()
+	const open = "open https (and for buttons wss) to open.feishu.cn or open.larksuite.com from here; api_url says which"
+	buttons, err := feishu.Inspect(ctx, s, r.log)
+	switch {
+	case errors.Is(err, feishu.ErrRefused):
+		r.bad(Fail, "TW407", group, "app", err.Error(), "copy app_id and app_secret of the app again (Credentials & Basic Info), and look whether api_url is the right platform")
+		return
+	case err != nil:
+		r.down("TW409", group, "app", "no answer: "+err.Error(), open)
+		return
+	}
+	r.ok(group, "app", "it may send; whether its robot is in the chat %s shows only notify test", s.ChatID)
+	switch {
+	case errors.Is(buttons, feishu.ErrRefused):
+		r.bad(Fail, "TW408", group, "buttons", "they will not work: "+buttons.Error(), "let the app get callbacks by long connection (Events & Callbacks) and publish it")
+	case buttons != nil:
+		r.down("TW409", group, "buttons", buttons.Error(), open)
+	default:
+		r.ok(group, "buttons", "they are heard of by long connection")
+	}
+}
 
 func (r *run) slack(ctx context.Context, s slack.Spec) {
 	group := "slack " + s.Name

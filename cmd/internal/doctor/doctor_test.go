@@ -54,6 +54,7 @@ type world struct {
 	edit   func(cfg string) string
 	env    []string
 	before func()
+	files  map[string]string // beside the configuration
 }
 
 func record(account string, at time.Time) []byte {
@@ -64,6 +65,15 @@ func record(account string, at time.Time) []byte {
 		"userIdentity": map[string]any{"type": "ram-user", "accountId": account, "principalId": "20EXAMPLE", "userName": "ci", "accessKeyId": "LTAI5tEXAMPLEci00000001"},
 	})
 	return b
+}
+
+// feishuApp adds an app as a destination.
+func feishuApp(w *world, secret string) {
+	w.edit = func(cfg string) string {
+		return strings.Replace(cfg, "notify:\n", fmt.Sprintf("notify:\n  feishu:\n    - {name: fs, app_id: %s, app_secret: \"${file:fs}\", chat_id: %s, api_url: \"%s\"}\n",
+			chattest.FeishuAppID, chattest.FeishuChat, w.chat.FeishuURL()), 1)
+	}
+	w.files = map[string]string{"fs": secret}
 }
 
 func (w *world) run() *Report {
@@ -110,6 +120,9 @@ func (w *world) run() *Report {
 	t.Cleanup(w.chat.Close)
 
 	for name, v := range map[string]string{"id": keyID, "secret": secret, "token": chattest.DefaultBotToken, "app": chattest.DefaultAppToken} {
+		check(t, os.WriteFile(filepath.Join(w.dir, name), []byte(v), 0o600))
+	}
+	for name, v := range w.files {
 		check(t, os.WriteFile(filepath.Join(w.dir, name), []byte(v), 0o600))
 	}
 	cfg := fmt.Sprintf(`state_dir: %s
@@ -314,6 +327,20 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}, []string{"TW405 slack"}, nil, []string{"Slack does not answer"}},
+		{"feishu app", func(w *world) { feishuApp(w, "EXAMPLErotatedEXAMPLE") }, []string{"TW407 feishu"}, nil, []string{"app_id or app_secret is wrong"}},
+		{"feishu buttons", func(w *world) {
+			feishuApp(w, chattest.FeishuAppSecret)
+			w.before = func() { w.chat.Script("feishu.endpoint", chattest.Garbage(`{"code":514,"msg":"no long connection"}`)) }
+		}, []string{"TW408 feishu"}, nil, []string{"refused with 514", "it may send"}},
+		{"feishu down", func(w *world) {
+			feishuApp(w, chattest.FeishuAppSecret)
+			w.before = func() {
+				for range 8 {
+					w.chat.Script("feishu.token", chattest.Cut())
+				}
+			}
+		}, []string{"TW409 feishu"}, nil, []string{"no answer"}},
+		{"feishu app works", func(w *world) { feishuApp(w, chattest.FeishuAppSecret) }, nil, nil, []string{"heard of by long connection"}},
 		{"webhook only", func(w *world) {
 			w.edit = replace(`token: "${file:token}", app_token: "${file:app}", channel: `+chattest.DefaultChannel, `webhook: "https://hooks.example.com/EXAMPLE"`)
 		}, nil, []string{"TW406 slack"}, []string{"cannot be checked without sending"}},
