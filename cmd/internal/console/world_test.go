@@ -138,7 +138,9 @@ func newWorld(t testing.TB, edit ...func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.disp, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: w.journal, Machine: w.machine, Destinations: []responders.Destination{{Notifier: mute{}}},
+	// No digests: they come when they come, and would stand among the alerts.
+	told := responders.Destination{Notifier: mute{}, CatchUpAge: -1, StormAt: -1}
+	if w.disp, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: w.journal, Machine: w.machine, Destinations: []responders.Destination{told},
 		Ask: responders.AskPolicy{Owners: []responders.Owner{{Identity: "*", People: []string{"slack:U0EXAMPLE1"}}}}}); err != nil {
 		t.Fatal(err)
 	}
