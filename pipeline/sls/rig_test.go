@@ -14,8 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/trailwarden/trailwarden/pipeline/leaktest"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/pipeline/slstest"
 	"github.com/trailwarden/trailwarden/pipeline/source"
@@ -29,23 +28,7 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f != nil && f.Value.String() == f.DefValue && (fuzz == nil || fuzz.Value.String() == "") {
 		_ = flag.Set("test.parallel", "24")
 	}
-	code := m.Run()
-	if code == 0 {
-		// The SDK's heartbeat goroutine sleeps out its interval (1 s here)
-		// after the worker has stopped, and its first requests for a
-		// checkpoint may sleep longer: give them time, then insist.
-		var err error
-		for end := time.Now().Add(8 * time.Second); time.Now().Before(end); {
-			if err = goleak.Find(); err == nil {
-				break
-			}
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	os.Exit(leaktest.Run(m))
 }
 
 const (

@@ -78,6 +78,7 @@ var directions = []struct {
 	{`^pipeline/failpoint$`, `.`, "the moments of a crash test are a leaf that everything may name"},
 	{`^pipeline/trace$`, `.`, "what a trace is, and how it is carried, is a leaf"},
 	{`^pipeline/lists$`, `.`, "how lists are sorted for readers is a leaf"},
+	{`^pipeline/leaktest$`, `.`, "how tests look for goroutines is a leaf"},
 	{`^pipeline/text$`, `.`, "what makes hostile text safe to show is a leaf: chat, terminal and reports share it"},
 	{`^pipeline/alert$`, `^(detectors|rules|responders|cmd|pipeline$|pipeline/(bus|sls|replay))`, "an alert knows neither who made it nor who handles it"},
 	{`^detectors`, `^(rules|responders|cmd|pipeline$|pipeline/(bus|sls|replay|source))`, "detection is pure: no bus, no rules files, no responders"},

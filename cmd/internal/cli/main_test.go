@@ -22,9 +22,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
-	"go.uber.org/goleak"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/pipeline/leaktest"
 )
 
 // The program "raced" is trailwarden in a process of its own: the test binary
@@ -46,22 +46,7 @@ func (c cleaned) Run() int {
 			_ = os.RemoveAll(built.dir)
 		}
 	}()
-	code := c.m.Run()
-	if code == 0 {
-		// The SLS SDK's heartbeat sleeps out its interval after its worker has
-		// ended: give it time, then insist.
-		var err error
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-			if err = goleak.Find(); err == nil {
-				break
-			}
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	return code
+	return leaktest.Run(c.m)
 }
 
 // patience bounds every wait; nothing normal comes near it.
