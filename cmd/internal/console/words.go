@@ -115,7 +115,7 @@ var zh = map[string]string{
 	"rule": "规则", "last alert": "最近告警", "24 h": "24 小时", "7 d": "7 天", "90 d": "90 天", "30 days": "30 天", "true positives": "真实告警率", "errors": "错误", "tests": "测试",
 	"Severity": "级别", "Version": "版本", "24 h, 7 d, 90 d": "24 小时、7 天、90 天", "True positives": "真实告警率", "Tests": "测试", "Noise budget": "噪声预算",
 	"in shadow %s alerts a day in %s days; worth at most %s a day": "影子状态下每天 %s 条告警(%s 天);预算每天至多 %s 条", "%s alerts a day in 7 days; worth at most %s a day": "7 天内每天 %s 条告警;预算每天至多 %s 条",
-	"loud": "过多", "It is no attack: the draft of an exception": "并非攻击:例外草稿", "For a file of that name in a folder of detect.exceptions. It is refused until it has an owner and a reason.": "保存为 detect.exceptions 目录下的同名文件。填写 owner 与 reason 之前会被拒绝。", "Exceptions": "例外", "until %s": "有效至 %s", "expired on %s": "已于 %s 到期", "%s withheld in this process": "本进程已抑制 %s 次",
+	"loud": "过多", "It is no attack: the draft of an exception": "并非攻击:例外草稿", "For a file named by its id, ending in .yaml, in a folder of detect.exceptions. It is refused until it has an owner and a reason.": "以 id 命名(.yaml),保存到 detect.exceptions 目录。填写 owner 与 reason 之前会被拒绝。", "Exceptions": "例外", "until %s": "有效至 %s", "expired on %s": "已于 %s 到期", "%s withheld in this process": "本进程已抑制 %s 次",
 	"%s evaluations failed since the start; the last: %s": "启动以来 %s 次评估失败;最近一次:%s", "Condition": "条件", "detector": "检测器", "all of them": "全部",
 	"alerts per day, 30 days": "每日告警,30 天", "%s to %s: %s alerts": "%s 至 %s:%s 条告警",
 	"Waiting for a person": "等待人工", "Nothing waits.": "没有等待项。", "Log": "记录", "Nothing was done yet.": "尚无操作。",
