@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -92,10 +93,7 @@ func (r *leakReader) read(ctx context.Context, account string) error {
 		newest = 0
 	}
 	slices.SortFunc(leaks, func(a, b ram.Leak) int {
-		if c := a.Modified.Compare(b.Modified); c != 0 {
-			return c
-		}
-		return int(a.ID - b.ID)
+		return cmp.Or(a.Modified.Compare(b.Modified), cmp.Compare(a.ID, b.ID))
 	})
 	first := r.seen == nil || !r.seen[account]
 	var fresh []ram.Leak
