@@ -15,6 +15,9 @@
 // that sent nothing for a while, by the ingest clock that Tick tells, do not
 // hold the watermark back.
 //
+// A Timer measures rules with a clock that its maker hands in, of the events
+// that the caller chooses; it decides nothing.
+//
 // Nothing here reads the wall clock, draws random numbers or depends on map
 // order: time comes from events and from the watermark, so that live and
 // replay are one code path and the same input gives the same bytes. A rule or

@@ -50,6 +50,9 @@ type EngineConfig struct {
 	IncludeShadow bool
 	// OnRuleError is told of each rule that could not be evaluated.
 	OnRuleError func(RuleError)
+	// Timer measures the ordered work of events that were evaluated by
+	// EvaluateTimed; nil measures nothing.
+	Timer *Timer
 }
 
 func (c *EngineConfig) defaults() {
@@ -237,7 +240,7 @@ func (e *Engine) Apply(v Evaluated, shardName string) {
 		}
 	}
 	if v.Keeps() {
-		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, birth: v.birth, hold: v.Hold}
+		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, birth: v.birth, hold: v.Hold, timed: v.timed && e.cfg.Timer != nil}
 		if late {
 			e.process(&p, true)
 		} else {
@@ -529,19 +532,35 @@ func (e *Engine) process(p *pending, late bool) {
 	var facts PolicyFacts
 	if p.judge && e.cfg.Judge != nil {
 		var err error
-		if facts, err = judgeOne(e.cfg.Judge, p.whole()); err != nil {
+		var began int64
+		if p.timed {
+			began = e.cfg.Timer.now()
+		}
+		facts, err = judgeOne(e.cfg.Judge, p.whole())
+		if p.timed {
+			e.cfg.Timer.judge.add(e.cfg.Timer.now() - began)
+		}
+		if err != nil {
 			e.fault(RuleError{Rule: "policy judge", EventID: strings.Clone(p.id()), Err: err})
 		}
 	}
 	e.look(p)
+	if p.timed {
+		e.timeWorks(e.cfg.Timer, p, facts, late)
+	} else {
+		e.workAll(p, facts, late)
+	}
+	e.drain()
+	e.decided(p.hold)
+}
+
+func (e *Engine) workAll(p *pending, facts PolicyFacts, late bool) {
 	for next := 0; next < len(p.work); next++ {
 		// A panic ends one rule, not the others.
 		if err := e.works(p, facts, late, &next); err != nil {
 			e.fault(RuleError{Rule: e.rules[p.work[next].rule].ID, EventID: strings.Clone(p.id()), Err: err})
 		}
 	}
-	e.drain()
-	e.decided(p.hold)
 }
 
 // look makes an event the one that detectors are shown. They see no more of it

@@ -61,6 +61,7 @@ type Evaluated struct {
 	birth *Birth   // what it made, where the rules keep lineage
 	told  bool     // a rule of found is observed by others
 	whole bool     // some of the work needs the whole event
+	timed bool     // the engine is to measure it
 	key   [16]byte // hashed here, where evaluators work in parallel
 }
 
@@ -162,7 +163,9 @@ func (a *Arena) room() *[]work {
 }
 
 // EvaluateIn is Evaluate with the result's memory in an arena.
-func (e *Evaluator) EvaluateIn(ev *event.Event, a *Arena) Evaluated {
+func (e *Evaluator) EvaluateIn(ev *event.Event, a *Arena) Evaluated { return e.evaluate(ev, a, nil) }
+
+func (e *Evaluator) evaluate(ev *event.Event, a *Arena, t *Timer) Evaluated {
 	v := Evaluated{Event: ev, judge: e.judges && judged(ev.Action), key: ev.DedupKey()}
 	if e.births {
 		v.birth = BirthOf(ev)
@@ -177,7 +180,13 @@ func (e *Evaluator) EvaluateIn(ev *event.Event, a *Arena) Evaluated {
 	facts, begun, next := FactsOf(ev), false, 0
 	for next < len(cands) {
 		// A panic ends one rule, not the others.
-		if err := e.each(&v, cands, facts, &begun, &next); err != nil {
+		var err error
+		if t == nil {
+			err = e.each(&v, cands, facts, &begun, &next)
+		} else {
+			err = e.time(t, &v, cands, facts, &begun, &next)
+		}
+		if err != nil {
 			e.fault(&v, cands[next].rule, err)
 			next++
 		}

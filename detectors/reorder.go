@@ -21,6 +21,7 @@ type pending struct {
 	work  []work
 	hold  Holder
 	judge bool
+	timed bool
 	birth *Birth // what the event made
 }
 

@@ -1,11 +1,13 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
 )
@@ -68,6 +70,63 @@ type RuleWork struct {
 	// Partitions are those counted here, of all there are.
 	Partitions int `json:"partitions"`
 	Of         int `json:"of"`
+	// Times is what the rules took, the dearest first, since the program began.
+	Times []RuleTime `json:"times"`
+}
+
+// RuleTime is what one rule took, of the events that were measured, one in
+// pipeline.TimeEvery.
+type RuleTime struct {
+	Rule string `json:"rule"`
+	// Match is when events arrive: the condition, and what the rule says where
+	// it holds. Order is in event-time order: what its detector observes, or
+	// the whole rule where it reads what a policy change means.
+	Match Took `json:"match"`
+	Order Took `json:"order"`
+	// Share of the time of all rules.
+	Share float64 `json:"share"`
+}
+
+// Took is how often a piece of work was measured, what it took in all, and the
+// longest time.
+type Took struct {
+	Times   uint64  `json:"times"`
+	Seconds float64 `json:"seconds"`
+	Worst   float64 `json:"worst_seconds"`
+}
+
+// Mean is the average, 0 of nothing.
+func (t Took) Mean() time.Duration {
+	if t.Times == 0 {
+		return 0
+	}
+	return time.Duration(math.Round(t.Seconds / float64(t.Times) * float64(time.Second)))
+}
+
+func (t Took) plus(o Took) Took {
+	return Took{Times: t.Times + o.Times, Seconds: t.Seconds + o.Seconds, Worst: max(t.Worst, o.Worst)}
+}
+
+// JoinRuleTimes adds up what was measured in several places, works out the
+// shares, and puts the dearest first.
+func JoinRuleTimes(from ...[]RuleTime) []RuleTime {
+	by, total := map[string]RuleTime{}, 0.0
+	for _, list := range from {
+		for _, r := range list {
+			x := by[r.Rule]
+			by[r.Rule] = RuleTime{Rule: r.Rule, Match: x.Match.plus(r.Match), Order: x.Order.plus(r.Order)}
+			total += r.Match.Seconds + r.Order.Seconds
+		}
+	}
+	out := make([]RuleTime, 0, len(by))
+	for _, r := range by {
+		if total > 0 {
+			r.Share = (r.Match.Seconds + r.Order.Seconds) / total
+		}
+		out = append(out, r)
+	}
+	lists.Sort(out, func(a, b RuleTime) int { return cmp.Or(cmp.Compare(b.Share, a.Share), cmp.Compare(a.Rule, b.Rule)) })
+	return out
 }
 
 // Tapped is one record as it was stored.
@@ -100,6 +159,8 @@ type Status struct {
 	// Accounts is the newest event of each account, oldest first: who is silent
 	// stands on top.
 	Accounts []AccountStatus `json:"accounts,omitempty"`
+	// Slowest are the rules of this process that take most of its time.
+	Slowest []RuleTime `json:"slowest_rules,omitempty"`
 }
 
 // AccountStatus is how far the events of one account have come.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 )
@@ -301,6 +302,9 @@ func TestDeployMetricsExist(t *testing.T) {
 	}
 	for _, v := range board.Templating.List {
 		check("variable "+v.Name, v.Definition)
+	}
+	if want := fmt.Sprintf("%d * sum by (rule, stage)", pipeline.TimeEvery); !strings.Contains(deployFile(t, "grafana/overview.json"), want) {
+		t.Errorf("the dashboard works out the time of rules from another share of the events: want %s", want)
 	}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
 		if !shown[name] {

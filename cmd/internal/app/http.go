@@ -10,6 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline"
 )
 
 // serveHTTP serves /livez, /readyz and /metrics on the configured loopback
@@ -76,6 +79,11 @@ func gauge(name, help string, labels ...string) metric {
 	return metric{prometheus.NewDesc("trailwarden_"+name, help, labels, nil), prometheus.GaugeValue}
 }
 
+// summary is a sum and a count. Its type is of no matter to MustNewConstSummary.
+func summary(name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("trailwarden_"+name, help, labels, nil), prometheus.UntypedValue}
+}
+
 var (
 	mBuild          = gauge("build_info", "Always 1; the version of the program and the hash of its rules.", "version", "rules")
 	mRulesLoaded    = gauge("rules_loaded_timestamp_seconds", "When the rules in force were loaded.")
@@ -104,10 +112,12 @@ var (
 	mNoticesDead    = gauge("notices_dead", "Messages given up.", "destination")
 	mActions        = gauge("actions", "Actions by state.", "state")
 	mStoreFraction  = gauge("store_used_ratio", "Used part of a stream's limit.", "stream")
+	mRuleTime       = summary("rule_evaluation_seconds", fmt.Sprintf("Time that one rule took for an event, measured for one event in %d of a partition: stage match when it arrives, order in event-time order (its detector).", pipeline.TimeEvery), "rule", "stage")
+	mJudgement      = summary("policy_judgement_seconds", fmt.Sprintf("Time that it took to work out what a permission change means, measured for one event in %d of a partition.", pipeline.TimeEvery))
 	mSpans          = counter("trace_spans_total", "Spans by what came of them: sent, or lost (the collector did not take them).", "outcome")
 	allMetrics      = []metric{mBuild, mRulesLoaded, mRulesReloads, mRulesRefused, mReady, mFrozen, mSourceRecords, mSourcePull, mSourceBehind, mSourceRebuilds, mSourceRefused, mAccountLast,
 		mEvents, mDuplicates, mLate, mEventsParked, mDetections, mLag, mPending, mCommit, mWatermark, mParked,
-		mNotices, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction, mSpans}
+		mNotices, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction, mRuleTime, mJudgement, mSpans}
 )
 
 // Describe implements prometheus.Collector.
@@ -141,6 +151,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(mSpans, float64(s.sent.Load()), "sent")
 		put(mSpans, float64(s.lost.Load()), "lost")
 	}
+	spent := func(m metric, t admin.Took, labels ...string) {
+		if t.Times > 0 {
+			ch <- prometheus.MustNewConstSummary(m.Desc, t.Times, t.Seconds, nil, labels...)
+		}
+	}
+	for _, r := range c.a.meters.ruleTimes() {
+		spent(mRuleTime, r.Match, r.Rule, "match")
+		spent(mRuleTime, r.Order, r.Rule, "order")
+	}
+	spent(mJudgement, took(&c.a.meters.judge))
 	for account, at := range c.a.meters.lastEvents() {
 		put(mAccountLast, float64(at.UnixMilli())/1000, account)
 	}

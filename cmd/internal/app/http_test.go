@@ -53,7 +53,7 @@ func TestStalledMetricsClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const records = 500
+	const records = 2000 // of some partition enough to measure one rule by rule
 	for i := range records {
 		cloud.Append(benchRecord(i, i%50))
 	}
@@ -80,4 +80,13 @@ func TestStalledMetricsClients(t *testing.T) {
 		}
 		return n == records
 	})
+	for _, want := range []string{`trailwarden_rule_evaluation_seconds_count{rule="`, `",stage="match"}`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	s, err := a.Status(ctx)
+	if err != nil || len(s.Slowest) == 0 || len(s.Slowest) > slowest || s.Slowest[0].Share <= 0 {
+		t.Errorf("the dearest rules: %+v, %v", s.Slowest, err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -19,6 +20,11 @@ type meters struct {
 	evaluation prometheus.Histogram
 	alerts     *prometheus.CounterVec
 	ruleErrors *prometheus.CounterVec
+	began      time.Time
+	judge      detectors.Spent // what permission changes took to understand
+
+	ruleMu sync.Mutex
+	rules  map[string]*detectors.RuleTime // of the rules in force
 
 	mu       sync.Mutex
 	accounts map[string]time.Time // newest event time
@@ -39,18 +45,57 @@ const (
 
 func newMeters() *meters {
 	return &meters{
+		began: time.Now(),
 		evaluation: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "trailwarden_event_evaluation_seconds",
 			Help: "Time that all rules take for one event, of every 16th event.", Buckets: []float64{2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1}}),
 		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "trailwarden_alerts_total",
 			Help: "Alerts raised since the start of the program, by rule."}, []string{"rule", "severity"}),
 		ruleErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "trailwarden_rule_errors_total",
 			Help: "Events for which a rule could not be evaluated."}, []string{"rule"}),
-		accounts: map[string]time.Time{}, seen: map[string]bool{},
+		accounts: map[string]time.Time{}, seen: map[string]bool{}, rules: map[string]*detectors.RuleTime{},
 	}
 }
 
 func (m *meters) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.evaluation, m.alerts, m.ruleErrors}
+}
+
+// clock is the time since the program began, as a clock that only grows.
+func (m *meters) clock() int64 { return int64(time.Since(m.began)) }
+
+// timer measures the rules of set from now on. What rules took that it still has
+// is added to; others are forgotten, so that there are never more than rules.
+func (m *meters) timer(set detectors.RuleSet) *detectors.Timer {
+	m.ruleMu.Lock()
+	defer m.ruleMu.Unlock()
+	was := m.rules
+	m.rules = map[string]*detectors.RuleTime{}
+	return detectors.NewTimer(set, m.clock, func(rule string) *detectors.RuleTime {
+		t := was[rule]
+		if t == nil {
+			t = &detectors.RuleTime{}
+		}
+		m.rules[rule] = t
+		return t
+	}, &m.judge)
+}
+
+// ruleTimes is what each rule that was measured took.
+func (m *meters) ruleTimes() []admin.RuleTime {
+	m.ruleMu.Lock()
+	defer m.ruleMu.Unlock()
+	out := make([]admin.RuleTime, 0, len(m.rules))
+	for id, t := range m.rules {
+		if r := (admin.RuleTime{Rule: id, Match: took(&t.Match), Order: took(&t.Order)}); r.Match.Times+r.Order.Times > 0 {
+			out = append(out, r)
+		}
+	}
+	return admin.JoinRuleTimes(out)
+}
+
+func took(s *detectors.Spent) admin.Took {
+	n, total, worst := s.Read()
+	return admin.Took{Times: n, Seconds: total.Seconds(), Worst: worst.Seconds()}
 }
 
 func (m *meters) ruleError(e detectors.RuleError) { m.ruleErrors.WithLabelValues(e.Rule).Inc() }

@@ -70,9 +70,10 @@ func (a *App) ruling(set *rules.Set) pipeline.Ruling {
 	grace := a.cfg.Detect.Grace.Std()
 	warm, _ := time.Parse(time.RFC3339, a.cfg.Detect.LearnUntil) // validated; zero when not set
 	except := withheld(warm, set.Lists()["own_principals"])
+	timer := a.meters.timer(set)
 	return pipeline.Ruling{Rules: set.Hash(), NewEngine: a.meters.engines(pipeline.DetectorEngines(set, func(partition int) detectors.EngineConfig {
 		return detectors.EngineConfig{Grace: grace, IdleAfter: idleAfter(grace), DedupHorizon: a.cfg.Detect.DedupFor.Std(),
-			DedupMax: a.cfg.Detect.DedupMax, Judge: a.judges.add(partition), Except: except,
+			DedupMax: a.cfg.Detect.DedupMax, Judge: a.judges.add(partition), Except: except, Timer: timer,
 			OnRuleError: func(e detectors.RuleError) {
 				a.meters.ruleError(e)
 				a.ruleErr.note(e, time.Now())

@@ -99,9 +99,14 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 			}
 		}
 	}
+	s.Slowest = a.meters.ruleTimes()
+	s.Slowest = s.Slowest[:min(len(s.Slowest), slowest)]
 	s.Ready = ready
 	return s, nil
 }
+
+// slowest is how many rules a status names.
+const slowest = 5
 
 func since(t time.Time) string {
 	if t.IsZero() {
@@ -144,7 +149,7 @@ func (a *App) Alert(ctx context.Context, id string) (alert.Alert, []responders.A
 
 // RuleWork implements admin.Backend.
 func (a *App) RuleWork(ctx context.Context) (admin.RuleWork, error) {
-	w := admin.RuleWork{Pack: a.Rules().Stamp(), Excepted: map[string]uint64{}, Shadow: map[string]alert.Noise{}, Of: a.bus.Partitions()}
+	w := admin.RuleWork{Pack: a.Rules().Stamp(), Excepted: map[string]uint64{}, Shadow: map[string]alert.Noise{}, Of: a.bus.Partitions(), Times: a.meters.ruleTimes()}
 	for _, s := range a.pipe.Stats(ctx).Workers {
 		w.Partitions++
 		for reason, n := range s.Excepted {

@@ -471,6 +471,26 @@ func statusCmd(e *env) *cobra.Command {
 	return cmd
 }
 
+// printSlowest lists the rules that take most of the time; nothing when none was
+// measured yet.
+func printSlowest(w io.Writer, list []admin.RuleTime) {
+	if len(list) == 0 {
+		return
+	}
+	each := func(t admin.Took) string {
+		if t.Times == 0 {
+			return text.Dash
+		}
+		return t.Mean().Round(10 * time.Nanosecond).String()
+	}
+	var rows []table.Row
+	for _, r := range list {
+		rows = append(rows, table.Row{text.Terminal(r.Rule), fmt.Sprintf("%.0f%%", 100*r.Share), each(r.Match), each(r.Order), time.Duration(1e9 * max(r.Match.Worst, r.Order.Worst)).Round(100 * time.Nanosecond).String()})
+	}
+	_ = table.Write(w, table.Row{"dearest rule", "of rule time", "match", "in order", "worst"}, rows)
+	fmt.Fprintln(w)
+}
+
 func printStatus(e *env, s admin.Status) {
 	word := "ready"
 	if !s.Ready {
@@ -541,5 +561,7 @@ func printStatus(e *env, s admin.Status) {
 	for _, reason := range slices.Sorted(maps.Keys(s.Parked)) {
 		fmt.Fprintf(e.out, "parked: %d %s (see: trailwarden parked ls)\n", s.Parked[reason], text.Terminal(reason))
 	}
+	fmt.Fprintln(e.out)
+	printSlowest(e.out, s.Slowest)
 	fmt.Fprintf(e.out, "store: %d MB, fullest stream at %.0f%%\n", s.Store.Bytes>>20, 100*s.Store.Fraction)
 }

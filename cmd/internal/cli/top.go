@@ -100,7 +100,9 @@ func printTop(w io.Writer, s, before admin.Status, since time.Duration, as []ale
 		}
 		_ = table.Write(w, table.Row{"destination", "sent", "waiting", "dead"}, rows)
 	}
-	fmt.Fprintln(w, "\nnewest alerts")
+	fmt.Fprintln(w)
+	printSlowest(w, s.Slowest)
+	fmt.Fprintln(w, "newest alerts")
 	if len(as) == 0 {
 		fmt.Fprintln(w, "  none")
 	}

@@ -77,6 +77,8 @@ type Rule struct {
 	// Shadow is what a rule in shadow would have made, as far as this process
 	// has measured it.
 	Shadow *alert.Noise `json:"shadow,omitempty"`
+	// Time is what it took, where it was measured.
+	Time *admin.RuleTime `json:"time,omitempty"`
 	// Exceptions are those about the rule, expired ones too.
 	Exceptions []RuleException `json:"exceptions,omitempty"`
 }

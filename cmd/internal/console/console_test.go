@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 )
@@ -131,6 +132,34 @@ func TestRuleNoise(t *testing.T) {
 				t.Errorf("%s: without %q", path, s)
 			}
 		}
+	}
+}
+
+// What rules take: the share in the list, the dearest first when asked for, the
+// rest on the rule's page.
+func TestRuleTime(t *testing.T) {
+	w := newWorld(t)
+	w.rules[1].Time = &admin.RuleTime{Rule: "quiet.rule", Match: admin.Took{Times: 4, Seconds: 6e-6, Worst: 3e-6}, Order: admin.Took{Times: 2, Seconds: 9e-6, Worst: 7e-6}, Share: 0.625}
+	b := w.as("carol")
+	var f RulesFacts
+	b.json("/rules", &f)
+	if f.Rules[0].Time != nil || f.Rules[1].Time == nil || f.Rules[1].Time.Share != 0.625 {
+		t.Errorf("%+v", f.Rules)
+	}
+	for path, first := range map[string]string{"/rules?lang=en": "ak.created", "/rules?sort=time&lang=en": "quiet.rule", "/rules?sort=odd&lang=zh": "ak.created"} {
+		body := b.get(path, "text/html").body
+		_, body, _ = strings.Cut(body, `<table class="rules">`)
+		if _, row, _ := strings.Cut(body, "<tbody>"); !strings.Contains(row[:strings.Index(row, "</tr>")], first) || !strings.Contains(row, ">62%<") {
+			t.Errorf("%s: %s", path, row)
+		}
+	}
+	for lang, want := range map[string]string{"en": "1.50 µs an event, and 4.50 in event-time order, at worst 7.00; 62.5% of the time of all rules", "zh": "每个事件 1.50 µs"} {
+		if body := b.get("/rules/quiet.rule?lang="+lang, "text/html").body; !strings.Contains(body, want) {
+			t.Errorf("without %q: %s", want, body)
+		}
+	}
+	if body := b.get("/rules/ak.created?lang=en", "text/html").body; strings.Contains(body, "µs") {
+		t.Error("a rule that was not measured has a time")
 	}
 }
 

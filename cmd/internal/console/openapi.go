@@ -43,7 +43,7 @@ var apiRoutes = []route{
 	{Pattern: "POST /alerts/{id}/answer", About: "Write down what a person said who was asked. Role analyst.", Body: []param{{"question", "its id"}, {"answer", "yes or no"}}, Facts: responders.Question{}},
 	{Pattern: "POST /alerts/{id}/request", About: "Ask for one of the offers of an alert; somebody else has to approve it. Role analyst.", Body: []param{{"action", "id of the offer"}}, Facts: responders.ActionDetail{}},
 	{Pattern: "GET /entities/{kind}", About: "What one identity, key or address did; kind is actor, key or ip.", Query: []param{{"id", "which; needed"}, {"from", "RFC 3339 or seconds since 1970"}, {"to", "the same"}, pageParam}, Facts: EntityFacts{}},
-	{Pattern: "GET /rules", About: "Every rule with what it did.", Facts: RulesFacts{}},
+	{Pattern: "GET /rules", About: "Every rule with what it did and what it takes.", Query: []param{{"q", "of the page: in id or title"}, {"sort", "of the page: id or time"}}, Facts: RulesFacts{}},
 	{Pattern: "GET /rules/{id}", About: "One rule with what it did.", Facts: RuleFacts{}},
 	{Pattern: "POST /rules/try", About: "Evaluate a condition on the newest events. Role analyst.", Body: []param{{"condition", "as in a rule's match"}}, Facts: Trial{}},
 	{Pattern: "GET /actions", About: "Actions that wait for a person, and the log.", Query: []param{pageParam}, Facts: ActionsFacts{}},

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -57,6 +59,7 @@ type rulesView struct {
 	Trial  *Trial
 	Cond   string
 	Filter string
+	Sort   string // "" by id, "time" the dearest first
 }
 
 type ruleLine struct {
@@ -64,6 +67,8 @@ type ruleLine struct {
 	Spark []sparkBar
 	Rate  string // share of true positives among the judged
 	Loud  string // alerts a day against the budget
+	Took  string // what it takes, in words
+	Share string // of the time of all rules
 }
 
 type sparkBar struct {
@@ -109,6 +114,11 @@ func (l lang) ruleLine(f RuleFacts, now time.Time) ruleLine {
 	} else {
 		out.Loud = l.t("%s alerts a day in 7 days; worth at most %s a day", perDay, budget)
 	}
+	out.Share = text.Dash
+	if f.Time != nil {
+		out.Share = fmt.Sprintf("%.0f%%", 100*f.Time.Share)
+		out.Took = l.took(*f.Time)
+	}
 	most := 1
 	for _, n := range f.Count.Days {
 		most = max(most, n)
@@ -121,6 +131,20 @@ func (l lang) ruleLine(f RuleFacts, now time.Time) ruleLine {
 		}
 	}
 	return out
+}
+
+// took says what a rule takes for one event.
+func (l lang) took(r admin.RuleTime) string {
+	micros := func(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e3, 'f', 2, 64) }
+	share := fmt.Sprintf("%.1f%%", 100*r.Share)
+	worst := micros(time.Duration(1e9 * max(r.Match.Worst, r.Order.Worst)))
+	switch {
+	case r.Order.Times == 0:
+		return l.t("%s µs an event, at worst %s; %s of the time of all rules", micros(r.Match.Mean()), worst, share)
+	case r.Match.Times == 0:
+		return l.t("%s µs an event in event-time order, at worst %s; %s of the time of all rules", micros(r.Order.Mean()), worst, share)
+	}
+	return l.t("%s µs an event, and %s in event-time order, at worst %s; %s of the time of all rules", micros(r.Match.Mean()), micros(r.Order.Mean()), worst, share)
 }
 
 func (q *ask) rulesView(trial *Trial) (rulesView, RulesFacts) {
@@ -140,6 +164,17 @@ func (q *ask) rulesView(trial *Trial) (rulesView, RulesFacts) {
 			continue
 		}
 		v.Lines = append(v.Lines, q.lang.ruleLine(r, q.now))
+	}
+	if v.Sort = q.r.URL.Query().Get("sort"); v.Sort == "time" {
+		lists.Sort(v.Lines, func(a, b ruleLine) int {
+			share := func(l ruleLine) float64 {
+				if l.Time == nil {
+					return -1
+				}
+				return l.Time.Share
+			}
+			return cmp.Or(cmp.Compare(share(b), share(a)), cmp.Compare(a.ID, b.ID))
+		})
 	}
 	return v, f
 }
