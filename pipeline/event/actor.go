@@ -291,7 +291,7 @@ func (w *walk) resolveKind() {
 		a.Kind = Human
 		return
 	}
-	interactive := isInteractive(ev.Type, ev.UserAgent)
+	interactive := isInteractiveType(ev.Type) || w.isPersonsAgent(ev.UserAgent)
 	viaService := ev.Address.Kind == AddressService
 	switch a.Type {
 	case SAMLUser, CloudSSOUser, CloudAccount:
@@ -311,11 +311,13 @@ func (w *walk) resolveKind() {
 	}
 }
 
-// isInteractive recognises consoles, browsers and command lines.
-func isInteractive(eventType, agent string) bool {
-	if strings.EqualFold(eventType, "ConsoleOperation") || strings.EqualFold(eventType, "ConsoleCall") {
-		return true
-	}
+// isInteractiveType recognises what consoles do.
+func isInteractiveType(eventType string) bool {
+	return strings.EqualFold(eventType, "ConsoleOperation") || strings.EqualFold(eventType, "ConsoleCall")
+}
+
+// isPersonsAgent recognises consoles, browsers and command lines.
+func isPersonsAgent(agent string) bool {
 	for _, prefix := range []string{"Mozilla/", "AliyunConsole", "aliyuncli", "Aliyun-CLI", "ossutil"} {
 		if hasPrefixFold(agent, prefix) {
 			return true

@@ -17,6 +17,12 @@ func Masked(s string) bool { return strings.Contains(s, "***") }
 // without a zone.
 func ParseAddress(s string) Address {
 	a := Address{Text: s}
+	if ip, ok := dottedQuad(s); ok {
+		if a.Kind = quadKind(ip); a.Kind != AddressOther {
+			a.IP = netip.AddrFrom4(ip)
+		}
+		return a
+	}
 	s = strings.TrimSpace(s)
 	switch {
 	case s == "" || isNull(s):
@@ -44,6 +50,46 @@ func ParseAddress(s string) Address {
 		a.Kind = AddressOther
 	}
 	return a
+}
+
+// dottedQuad reads the form that nearly all addresses have, as netip does.
+func dottedQuad(s string) (ip [4]byte, ok bool) {
+	if len(s) < 7 || len(s) > 15 {
+		return ip, false
+	}
+	part, n, digits := 0, 0, 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c-'0' < 10:
+			if digits > 0 && n == 0 {
+				return ip, false // a leading zero
+			}
+			n = n*10 + int(c-'0')
+			if digits++; n > 255 {
+				return ip, false
+			}
+		case c == '.' && digits > 0 && part < 3:
+			ip[part] = byte(n)
+			part, n, digits = part+1, 0, 0
+		default:
+			return ip, false
+		}
+	}
+	ip[3] = byte(n)
+	return ip, part == 3 && digits > 0
+}
+
+// quadKind is ipKind for an IPv4 address.
+func quadKind(ip [4]byte) AddressKind {
+	switch a, b := ip[0], ip[1]; {
+	case ip == [4]byte{} || a-224 < 16:
+		return AddressOther
+	case a == 10 || a == 127 || a == 172 && b-16 < 16 || a == 192 && b == 168 || a == 169 && b == 254:
+		return AddressPrivate
+	case a == 11 || a == 100 && b-64 < 64:
+		return AddressCloudInternal
+	}
+	return AddressPublic
 }
 
 // looksNumeric keeps names away from netip.ParseAddr, whose errors allocate.
@@ -143,7 +189,7 @@ func isServiceDomain(s string) bool {
 // resolveAddress reads the source. Where the record says Internal, some
 // consoles give the browser's address in a parameter.
 func (w *walk) resolveAddress() {
-	w.ev.Address = w.parseAddress(w.address)
+	w.ev.Address = ParseAddress(w.address)
 	if w.ev.Address.Kind == AddressInternal && w.clientIP != "" {
 		if a := ParseAddress(w.clientIP); a.IP.IsValid() || a.Kind == AddressMasked {
 			w.ev.Address = a

@@ -11,14 +11,9 @@ import (
 // place, which the next word of the same place takes. A memo changes how fast
 // a record is parsed, never what is read out of it.
 type memo struct {
-	names     [512]nameMemo
-	services  [64]serviceMemo
-	addresses [2048]addressMemo
-}
-
-type addressMemo struct {
-	text string // as given
-	is   Address
+	names    [512]nameMemo
+	services [64]serviceMemo
+	agents   [256]agentMemo
 }
 
 type nameMemo struct {
@@ -31,8 +26,16 @@ type serviceMemo struct {
 	info       *serviceInfo
 }
 
-// maxMemo is the longest word that is remembered, in bytes.
-const maxMemo = 96
+type agentMemo struct {
+	agent       string
+	interactive bool
+}
+
+// The longest word, and the longest user agent, that is remembered, in bytes.
+const (
+	maxMemo      = 96
+	maxAgentMemo = 256
+)
 
 // Bucket spreads texts over the places of a cache: a number that equal texts
 // have in common. It reads a few bytes only, so it is no hash to build a map on.
@@ -94,15 +97,15 @@ func (w *walk) lookService(name string) (*serviceInfo, string) {
 	return m.info, m.fold
 }
 
-// parseAddress is ParseAddress for an address that may have been met before.
-func (w *walk) parseAddress(s string) Address {
-	if w.memo == nil || len(s) > maxMemo || s == "" {
-		return ParseAddress(s)
+// isPersonsAgent does the same for a user agent.
+func (w *walk) isPersonsAgent(agent string) bool {
+	if w.memo == nil || len(agent) > maxAgentMemo || agent == "" {
+		return isPersonsAgent(agent)
 	}
-	m := &w.memo.addresses[Bucket(s)%uint64(len(w.memo.addresses))]
-	if m.text != s {
-		m.text = strings.Clone(s)
-		m.is = ParseAddress(m.text)
+	m := &w.memo.agents[Bucket(agent)%uint64(len(w.memo.agents))]
+	if m.agent != agent {
+		m.agent = strings.Clone(agent)
+		m.interactive = isPersonsAgent(m.agent)
 	}
-	return m.is
+	return m.interactive
 }

@@ -44,8 +44,9 @@ func (e *ParseError) Error() string {
 // Parser parses records into a reused Event. The zero value is ready. A
 // Parser may be used by one goroutine at a time.
 type Parser struct {
-	w    walk
-	memo *memo
+	w     walk
+	memo  *memo
+	marks []marks
 }
 
 // Parse parses one record into *ev, replacing all it held. The record must be
@@ -68,6 +69,9 @@ func (p *Parser) Parse(record []byte, ev *Event) error {
 		p.memo = new(memo)
 	}
 	*w = walk{scanner: scanner{b: record}, ev: ev, memo: p.memo}
+	if w.m = mark(p.marks, record); w.m != nil {
+		p.marks = w.m
+	}
 	return w.parse()
 }
 

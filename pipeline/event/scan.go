@@ -35,6 +35,7 @@ const (
 // was wrong and where.
 type scanner struct {
 	b   []byte
+	m   []marks // of b; nil when there are none
 	at  int
 	why fault
 }
@@ -70,6 +71,34 @@ const (
 // str scans a string whose first content byte is at i. It returns the index
 // of the closing quote and what the content holds, or -1.
 func (s *scanner) str(i int) (end int, flags uint8) {
+	k := i >> 6
+	if k >= len(s.m) {
+		return s.walkStr(i)
+	}
+	m := &s.m[k]
+	keep := ^uint64(0) << (i & 63) // the string's part of the block
+	q := m.quote & keep
+	back, other := uint64(0), uint64(0)
+	for q == 0 {
+		back, other = back|m.back&keep, other|m.other&keep
+		if k++; k == len(s.m) {
+			return s.walkStr(i)
+		}
+		m = &s.m[k]
+		q, keep = m.quote, ^uint64(0)
+	}
+	keep &= q&-q - 1
+	if other|m.other&keep != 0 {
+		return s.walkStr(i) // more than plain content and the simplest escapes
+	}
+	if back|m.back&keep != 0 {
+		flags = hasEscape
+	}
+	return k<<6 | bits.TrailingZeros64(q), flags
+}
+
+// walkStr is str by looking at the bytes.
+func (s *scanner) walkStr(i int) (end int, flags uint8) {
 	b := s.b
 	var high uint64
 	for {

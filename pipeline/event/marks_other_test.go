@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package event
+
+func eachKernel(func(name string)) {}
