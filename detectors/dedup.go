@@ -16,6 +16,9 @@ type seen struct {
 	size    int
 	newest  int64 // the newest bucket forgotten: nothing older is remembered
 	lost    uint64
+
+	last   map[[16]byte]struct{} // the bucket used last; nil when it may be gone
+	lastAt int64
 }
 
 // seenBuckets is how finely the horizon is cut: what is forgotten is a bucket.
@@ -44,7 +47,21 @@ func (s *seen) bucket(at time.Time) int64 {
 // is remembered cannot be recognised: it is taken as new and counted.
 func (s *seen) add(key [16]byte, at time.Time) bool {
 	b := s.bucket(at)
-	set := s.buckets[b]
+	set := s.last
+	if set == nil || b != s.lastAt {
+		set = s.buckets[b]
+	}
+	if set != nil && b > s.newest && s.size < s.max {
+		// As nearly always: one look at the bucket says and does all.
+		s.last, s.lastAt = set, b
+		n := len(set)
+		set[key] = struct{}{}
+		if len(set) == n {
+			return true
+		}
+		s.size++
+		return false
+	}
 	if _, dup := set[key]; dup {
 		return true
 	}
@@ -88,6 +105,7 @@ func (s *seen) oldest() int64 {
 }
 
 func (s *seen) forget(b int64) {
+	s.last = nil
 	s.size -= len(s.buckets[b])
 	delete(s.buckets, b)
 	if b > s.newest {
@@ -101,6 +119,7 @@ func (s *seen) advance(watermark time.Time) {
 	if limit <= s.newest {
 		return
 	}
+	s.last = nil
 	for b := range s.buckets {
 		if b <= limit {
 			s.size -= len(s.buckets[b])
@@ -145,7 +164,7 @@ func (s *seen) restore(d *decoder) {
 		d.fail("duplicate horizon has no width")
 		return
 	}
-	s.width = width
+	s.width, s.last = width, nil
 	for range d.count(1) {
 		b := d.varint()
 		n := d.count(16)

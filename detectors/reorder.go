@@ -73,6 +73,7 @@ type reorder struct {
 	due     []int64 // the seconds that have events, a heap
 	last    *second // where the last event went
 	lastKey int64
+	now     *second // the one of due[0]; nil when it has to be looked up
 	free    []*second
 }
 
@@ -126,7 +127,10 @@ func prefix(id string) uint64 {
 
 // first returns the first waiting event; there must be one.
 func (r *reorder) first() *pending {
-	s := r.days[r.due[0]]
+	if r.now == nil {
+		r.now = r.days[r.due[0]]
+	}
+	s := r.now
 	if !s.sorted {
 		slices.SortFunc(s.order[s.next:], func(a, b place) int {
 			if c := cmp.Or(cmp.Compare(a.nano, b.nano), cmp.Compare(a.id, b.id)); c != 0 {
@@ -155,11 +159,11 @@ func (r *reorder) pop() pending {
 	p := r.first()
 	top := *p
 	*p = pending{} // do not keep its event alive
-	key := r.due[0]
-	s := r.days[key]
+	s := r.now
 	r.n--
 	if s.next++; s.next == len(s.order) {
-		delete(r.days, key)
+		delete(r.days, r.due[0])
+		r.now = nil
 		r.leave()
 		if r.last == s {
 			r.last = nil
@@ -175,6 +179,7 @@ func (r *reorder) pop() pending {
 // enter and leave keep the heap of seconds.
 func (r *reorder) enter(key int64) {
 	r.due = append(r.due, key)
+	r.now = nil // it may be a second before
 	i := len(r.due) - 1
 	for i > 0 {
 		up := (i - 1) / 2

@@ -701,7 +701,7 @@ func (c nativeCompiler) words(text ast.Node, words []string) (test, bool) {
 	if !ok {
 		return nil, false
 	}
-	list := &wordList{words: words}
+	list := newWordList(words)
 	return func(s *session) bool { return s.hasWords(get(s), list) }, true
 }
 

@@ -121,7 +121,7 @@ func wordSearch(n *ast.BuiltinNode) (text ast.Node, words []string, ok bool) {
 }
 
 func (r *rewriter) words(node *ast.Node, text ast.Node, words []string) {
-	r.tables.words = append(r.tables.words, &wordList{words: words})
+	r.tables.words = append(r.tables.words, newWordList(words))
 	ast.Patch(node, &ast.BinaryNode{
 		Operator: "==",
 		Left:     located(call("__words", text, &ast.IntegerNode{Value: len(r.tables.words) - 1}), *node),

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -37,8 +38,8 @@ type session struct {
 	turn    uint64     // one for each event
 	memo    []memoWord // by slot
 	scratch []byte     // a word being put together
-	places  map[netip.Addr]addrWords
-	asked   map[wordKey]bool
+	places  []addrWords
+	asked   []asked
 }
 
 // lazy is what is worked out for an event when a rule asks for it.
@@ -347,7 +348,20 @@ func (s *session) paramAny(a *anyParam) (found bool) {
 }
 
 // wordList is a constant contains_any: words in lower case.
-type wordList struct{ words []string }
+type wordList struct {
+	words  []string
+	number uint64 // tells lists apart, as a rule
+}
+
+// newWordList numbers a list by its words, so that the same rules give the same
+// numbers.
+func newWordList(words []string) *wordList {
+	l := &wordList{words: words, number: uint64(len(words))}
+	for _, w := range words {
+		l.number = l.number*31 + event.Bucket(w)
+	}
+	return l
+}
 
 func (w *wordList) in(text string) bool {
 	if text == "" {
@@ -362,31 +376,35 @@ func (w *wordList) in(text string) bool {
 	return false
 }
 
-// wordKey is a text asked about a list; the answer is remembered, because
-// user agents and the like are few and come again with every event.
-type wordKey struct {
+// asked is a text asked about a list; the answer is remembered, because user
+// agents and the like are few and come again with every event.
+type asked struct {
 	text string
 	list *wordList
+	yes  bool
 }
 
-// The bounds of that memory.
+// The bounds of that memory: each question has one place, which the next one of
+// the same place takes.
 const (
-	maxWordTexts = 2048
-	maxWordText  = 512
+	askedPlaces = 1024
+	maxAsked    = 512 // bytes of a text
 )
 
 func (s *session) hasWords(text string, list *wordList) bool {
-	k := wordKey{text, list}
-	if yes, ok := s.asked[k]; ok {
-		return yes
+	if text == "" {
+		return false
+	}
+	if s.asked == nil {
+		s.asked = make([]asked, askedPlaces)
+	}
+	at := &s.asked[(event.Bucket(text)+list.number)%askedPlaces]
+	if at.list == list && at.text == text {
+		return at.yes
 	}
 	yes := list.in(text)
-	if len(text) <= maxWordText {
-		if s.asked == nil || len(s.asked) >= maxWordTexts {
-			s.asked = make(map[wordKey]bool)
-		}
-		k.text = strings.Clone(text)
-		s.asked[k] = yes
+	if len(text) <= maxAsked {
+		*at = asked{strings.Clone(text), list, yes}
 	}
 	return yes
 }
@@ -484,27 +502,37 @@ func (s *session) network() string {
 	return s.lazy.network
 }
 
-// addrWords is an address and its network in words.
-type addrWords struct{ ip, network string }
+// addrWords is an address, and it and its network in words.
+type addrWords struct {
+	addr        netip.Addr
+	ip, network string
+}
 
-// spellAddress puts the event's address into words. Those of the last few
-// thousand addresses are remembered: they come again with every event.
+// spellAddress puts the event's address into words. Those of the last
+// addresses are remembered, each in one place: they come again with every event.
 func (s *session) spellAddress() {
 	s.lazy.have |= haveIP | haveNetwork
 	if s.ev == nil || !s.ev.Address.IP.IsValid() {
 		return
 	}
 	a := s.ev.Address.IP
-	w, ok := s.places[a]
-	if !ok {
-		if s.places == nil || len(s.places) >= maxPlaces {
-			s.places = make(map[netip.Addr]addrWords)
-		}
-		w = addrWords{a.String(), Network(a)}
-		s.places[a] = w
+	if s.places == nil {
+		s.places = make([]addrWords, spelledPlaces)
+	}
+	b := a.As16()
+	h := (binary.LittleEndian.Uint64(b[:]) ^ binary.LittleEndian.Uint64(b[8:])) * 0x9e3779b97f4a7c15
+	w := &s.places[h>>(64-spelledBits)]
+	if w.addr != a {
+		*w = addrWords{a, a.String(), Network(a)}
 	}
 	s.lazy.ip, s.lazy.network = w.ip, w.network
 }
+
+// How many addresses are remembered in words.
+const (
+	spelledBits   = 11
+	spelledPlaces = 1 << spelledBits
+)
 
 // Network is the network that stands for an address in baselines: its /24,
 // or its /48 for IPv6; empty for an address that is not valid.
@@ -641,7 +669,7 @@ type interner struct {
 
 const (
 	maxInterned = 65_536
-	wordFront   = 4096
+	wordFront   = 16_384
 )
 
 func (t *interner) keep(s string) string {
