@@ -1,7 +1,10 @@
 package alert
 
 import (
+	"cmp"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -13,15 +16,35 @@ import (
 
 // Part is an alert made of some of its detections. Parts of one alert can be
 // kept anywhere and joined later, in any order: what comes out is what a
-// Grouper makes of all the detections.
-type Part struct{ group }
+// Grouper makes of all the detections. A part that was packed stays so until
+// more of it is asked for than where it belongs.
+type Part struct {
+	head   partHead
+	whole  *group // nil while it is packed
+	packed []byte // without the head
+}
+
+// partHead is what parts are put in order by.
+type partHead struct {
+	id, rule string
+	time     time.Time
+	severity Severity
+}
+
+func (p *Part) order() {
+	a := &p.whole.alert
+	p.head = partHead{a.ID, a.Rule, a.Time, a.Severity}
+}
 
 // Take returns what is open, by id, and leaves the grouper without it. Later
 // detections of the same alerts make further parts.
 func (g *Grouper) Take() []*Part {
 	out := make([]*Part, 0, len(g.open))
 	for _, a := range g.open {
-		out = append(out, &Part{*a})
+		whole := *a
+		p := &Part{whole: &whole}
+		p.order()
+		out = append(out, p)
 	}
 	clear(g.open)
 	lists.Sort(out, func(a, b *Part) int { return strings.Compare(a.ID(), b.ID()) })
@@ -29,20 +52,34 @@ func (g *Grouper) Take() []*Part {
 }
 
 // ID is the id of the alert that it is a part of.
-func (p *Part) ID() string { return p.alert.ID }
+func (p *Part) ID() string { return p.head.id }
 
 // Severity is the alert's as far as its parts are joined.
-func (p *Part) Severity() Severity { return p.alert.Severity }
+func (p *Part) Severity() Severity { return p.head.severity }
 
 // Compare puts parts that are whole in the order of a replay's output.
-func (p *Part) Compare(q *Part) int { return compare(&p.alert, &q.alert) }
+func (p *Part) Compare(q *Part) int {
+	x, y := &p.head, &q.head
+	return cmp.Or(x.time.Compare(y.time), strings.Compare(x.rule, y.rule), strings.Compare(x.id, y.id))
+}
 
-// Alert is the alert as far as its parts are joined.
-func (p *Part) Alert() *Alert { return p.view() }
+// Alert is the alert as far as its parts are joined. The error is that a packed
+// part is damaged.
+func (p *Part) Alert() (*Alert, error) {
+	if err := p.unpack(); err != nil {
+		return nil, err
+	}
+	return p.whole.view(), nil
+}
 
-// Join adds what another part of the same alert has.
-func (p *Part) Join(q *Part) {
-	x, y := &p.alert, &q.alert
+// Join adds what another part of the same alert has. The error is that a packed
+// part is damaged; nothing is added then.
+func (p *Part) Join(q *Part) error {
+	if err := cmp.Or(p.unpack(), q.unpack()); err != nil {
+		return err
+	}
+	g, o := p.whole, q.whole
+	x, y := &g.alert, &o.alert
 	first, last := x.FirstAt, x.LastAt
 	if y.FirstAt.Before(first) {
 		first = y.FirstAt
@@ -51,46 +88,106 @@ func (p *Part) Join(q *Part) {
 		last = y.LastAt
 	}
 	revision, count := x.Revision+y.Revision, x.Count+y.Count
-	if q.lead.before(p.lead) {
-		p.lead, p.alert = q.lead, q.alert
+	if o.lead.before(g.lead) {
+		g.lead, g.alert = o.lead, o.alert
 	}
 	x.Revision, x.Count, x.FirstAt, x.LastAt, x.Time = revision, count, first, last, last
-	for _, e := range q.evidence {
-		p.witness(e)
+	for _, e := range o.evidence {
+		g.witness(e)
 	}
-	for kind, list := range q.seen {
+	for kind, list := range o.seen {
 		for _, v := range list {
-			p.note(kind, v)
+			g.note(kind, v)
 		}
 	}
+	p.order()
+	return nil
 }
 
-// MarshalJSON keeps a part for UnmarshalJSON.
-func (p *Part) MarshalJSON() ([]byte, error) {
-	st, err := p.state()
+// Pack appends the part in a form for Unpack: a head, and behind it the alert
+// and the rest, each as JSON. A part that is packed already is copied.
+func (p *Part) Pack(to []byte) ([]byte, error) {
+	h := &p.head
+	to = appendText(appendText(to, h.id), h.rule)
+	to = binary.AppendVarint(to, h.time.Unix())
+	to = binary.AppendUvarint(to, uint64(h.time.Nanosecond()))
+	to = append(to, byte(h.severity))
+	if p.whole == nil {
+		return append(to, p.packed...), nil
+	}
+	st, err := p.whole.state()
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(st)
+	to = appendText(to, st.Alert)
+	st.Alert = nil
+	rest, err := json.Marshal(st)
+	if err != nil {
+		return nil, err
+	}
+	return append(to, rest...), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Numbers in details come back as
-// json.Number, so that nothing is rounded.
-func (p *Part) UnmarshalJSON(data []byte) error {
+func appendText[T string | json.RawMessage](to []byte, s T) []byte {
+	return append(binary.AppendUvarint(to, uint64(len(s))), s...)
+}
+
+// ErrPart says that bytes are no packed part.
+var ErrPart = errors.New("not a packed part of an alert")
+
+// Unpack reads what Pack appended, and keeps data. Only the head is looked at:
+// what is wrong with the rest shows when it is asked for.
+func Unpack(data []byte) (*Part, error) {
+	p := new(Part)
+	id, rest, ok1 := cutText(data)
+	rule, rest, ok2 := cutText(rest)
+	seconds, n := binary.Varint(rest)
+	nanos, m := binary.Uvarint(rest[max(n, 0):])
+	if !ok1 || !ok2 || n <= 0 || m <= 0 || nanos >= 1e9 || len(rest) == n+m || rest[n+m] > byte(Critical) {
+		return nil, ErrPart
+	}
+	p.head = partHead{string(id), string(rule), time.Unix(seconds, int64(nanos)).UTC(), Severity(rest[n+m])}
+	p.packed = rest[n+m+1:]
+	return p, nil
+}
+
+func cutText(b []byte) (text, rest []byte, ok bool) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > uint64(len(b)-k) {
+		return nil, nil, false
+	}
+	return b[k : k+int(n)], b[k+int(n):], true
+}
+
+// unpack makes the part whole. Numbers in details come back as json.Number, so
+// that nothing is rounded.
+func (p *Part) unpack() error {
+	if p.whole != nil {
+		return nil
+	}
+	raw, rest, ok := cutText(p.packed)
+	if !ok {
+		return ErrPart
+	}
 	var st groupState
-	if err := json.Unmarshal(data, &st); err != nil {
-		return err
+	if err := json.Unmarshal(rest, &st); err != nil {
+		return fmt.Errorf("%w: %w", ErrPart, err)
 	}
+	st.Alert = raw
 	g, err := st.group()
-	if err == nil {
-		p.group = *g
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrPart, err)
 	}
-	return err
+	if a := &g.alert; a.ID != p.head.id || a.Rule != p.head.rule || !a.Time.Equal(p.head.time) || a.Severity != p.head.severity {
+		return fmt.Errorf("%w: its head is of another", ErrPart)
+	}
+	p.whole, p.packed = g, nil
+	return nil
 }
 
 // groupState is a group as it is stored.
 type groupState struct {
-	Alert    json.RawMessage     `json:"alert"`
+	Alert    json.RawMessage     `json:"alert,omitempty"`
 	Lead     lead                `json:"lead"`
 	End      time.Time           `json:"end"`
 	Evidence [][2]string         `json:"evidence,omitempty"` // time, id

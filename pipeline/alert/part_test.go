@@ -1,7 +1,7 @@
 package alert
 
 import (
-	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"testing"
 
@@ -30,24 +30,35 @@ func TestPropParts(t *testing.T) {
 		by := map[string]*Part{}
 		for _, p := range parts {
 			if r.IntN(2) == 0 {
-				data, err := json.Marshal(p)
-				if err != nil {
-					rt.Fatal(err)
+				was := p
+				for range 1 + r.IntN(2) { // twice without a look at it, too
+					data, err := p.Pack(nil)
+					if err != nil {
+						rt.Fatal(err)
+					}
+					if p, err = Unpack(data); err != nil {
+						rt.Fatal(err)
+					}
 				}
-				p = new(Part)
-				if err := json.Unmarshal(data, p); err != nil {
-					rt.Fatal(err)
+				if p.ID() != was.ID() || p.Severity() != was.Severity() || p.Compare(was) != 0 {
+					rt.Fatal("a packed part has another place")
 				}
 			}
 			if have := by[p.ID()]; have != nil {
-				have.Join(p)
+				if err := have.Join(p); err != nil {
+					rt.Fatal(err)
+				}
 			} else {
 				by[p.ID()] = p
 			}
 		}
 		var got []Alert
 		for _, p := range by {
-			got = append(got, *p.Alert())
+			a, err := p.Alert()
+			if err != nil {
+				rt.Fatal(err)
+			}
+			got = append(got, *a)
 		}
 		Sort(got)
 		if d := cmp.Diff(text(t, whole.All()), text(t, got)); d != "" {
@@ -61,21 +72,29 @@ func FuzzPart(f *testing.F) {
 	g := NewGrouper(GrouperConfig{})
 	d := detection("e", t0)
 	g.Fold(&d)
-	data, err := json.Marshal(g.Take()[0])
+	data, err := g.Take()[0].Pack(nil)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(data)
-	f.Add([]byte(`{"alert":{},"evidence":[["x","y"]]}`))
+	f.Add(data[:len(data)/2])
+	f.Add([]byte("\x01a\x01b\x00\x00\x01\x02{}{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p := new(Part)
-		if json.Unmarshal(data, p) != nil {
-			if p.ID() != "" {
-				t.Error("half a part")
+		p, err := Unpack(data)
+		if err != nil {
+			return
+		}
+		a, err := p.Alert()
+		if err != nil {
+			if _, again := p.Alert(); again == nil || !errors.Is(err, ErrPart) {
+				t.Errorf("%v, then %v", err, again)
 			}
 			return
 		}
-		if _, err := json.Marshal(p); err != nil {
+		if a.ID != p.ID() || a.Severity != p.Severity() {
+			t.Error("the head is of another")
+		}
+		if _, err := p.Pack(nil); err != nil {
 			t.Error(err)
 		}
 	})

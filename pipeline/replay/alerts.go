@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"container/heap"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -59,9 +58,10 @@ func (s *sorter) spill() error {
 	slices.SortFunc(s.held, s.compare)
 	w := bufio.NewWriterSize(s.file, 1<<16)
 	size := int64(0)
+	var data []byte
 	for _, p := range s.held {
-		data, err := json.Marshal(p)
-		if err != nil {
+		var err error
+		if data, err = p.Pack(data[:0]); err != nil {
 			return fmt.Errorf("alert %s: %w", p.ID(), err)
 		}
 		head := binary.AppendUvarint(w.AvailableBuffer(), uint64(len(data)))
@@ -154,14 +154,17 @@ func (r *sorted) next() (more bool, err error) {
 	if err == nil {
 		data := make([]byte, n)
 		if _, err = io.ReadFull(r.from, data); err == nil {
-			r.part = new(alert.Part)
-			err = json.Unmarshal(data, r.part)
+			r.part, err = alert.Unpack(data)
 		}
 	}
 	if err != nil {
-		return false, fmt.Errorf("alerts cannot be read back from a temporary file: %w", err)
+		return false, readError(err)
 	}
 	return true, nil
+}
+
+func readError(err error) error {
+	return fmt.Errorf("alerts cannot be read back from a temporary file: %w", err)
 }
 
 type runHeap struct {
@@ -192,7 +195,10 @@ func join(parts iter.Seq2[*alert.Part, error]) iter.Seq2[*alert.Part, error] {
 			case whole == nil:
 				whole = p
 			case whole.ID() == p.ID():
-				whole.Join(p)
+				if err := whole.Join(p); err != nil {
+					yield(nil, readError(err))
+					return
+				}
 			default:
 				if !yield(whole, nil) {
 					return

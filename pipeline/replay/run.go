@@ -79,13 +79,18 @@ func (r *Result) Alerts() iter.Seq2[*alert.Alert, error] {
 			return
 		}
 		for p, err := range r.alerts.all() {
-			if err != nil {
-				yield(nil, err)
-				return
+			if err == nil {
+				var a *alert.Alert
+				if a, err = p.Alert(); err == nil {
+					if !yield(a, nil) {
+						return
+					}
+					continue
+				}
+				err = readError(err)
 			}
-			if !yield(p.Alert(), nil) {
-				return
-			}
+			yield(nil, err)
+			return
 		}
 	}
 }
