@@ -27,8 +27,9 @@ func mark(m []marks, b []byte) []marks {
 		m = make([]marks, n, n+n/2+32)
 	}
 	m = m[:n]
-	next, ok := uint64(0), true
+	next := uint64(0)
 	if full > 0 {
+		var ok bool
 		if next, ok = markBlocks(&b[0], full, &m[0], 0); !ok {
 			return nil
 		}
@@ -36,7 +37,7 @@ func mark(m []marks, b []byte) []marks {
 	if full < n {
 		var rest [64]byte // what is behind the end is marked too and never looked at
 		copy(rest[:], b[full*64:])
-		if _, ok = markBlocks(&rest[0], 1, &m[full], next); !ok {
+		if _, ok := markBlocks(&rest[0], 1, &m[full], next); !ok {
 			return nil
 		}
 	}
