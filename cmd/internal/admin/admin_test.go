@@ -155,6 +155,10 @@ func (f *fake) AuditReplay(_ context.Context, by string, r Replayed) error {
 	return f.note("replayed by %s: %d", by, r.Events)
 }
 
+func (f *fake) Replaying(_ context.Context, r Replaying) error {
+	return f.note("%s %s of %s: %d of %d", r.ID, r.State, r.By, r.BytesRead, r.BytesTotal)
+}
+
 func (f *fake) ConsoleLink(_ context.Context, by string) (Link, error) {
 	return Link{URL: "http://x"}, f.note("link for %s", by)
 }
@@ -228,6 +232,9 @@ func TestCalls(t *testing.T) {
 		{"audit 7 5", func() error { _, err := c.AuditLines(ctx, 7, 5); return err }},
 		{"verify abc", func() error { _, err := c.AuditVerify(ctx, "abc"); return err }},
 		{"link for " + me, func() error { _, err := c.ConsoleLink(ctx); return err }},
+		{strings.Repeat("0a", 16) + " running of " + me + ": 7 of 9", func() error {
+			return c.Replaying(ctx, Replaying{ID: strings.Repeat("0a", 16), State: ReplayRunning, By: "cli:somebody", BytesRead: 7, BytesTotal: 9})
+		}},
 		{"parked 9", func() error { _, err := c.Parked(ctx, 9); return err }},
 	} {
 		if err := tc.call(); err != nil {
@@ -278,6 +285,29 @@ func TestErrors(t *testing.T) {
 		}
 		if _, err := c.Parked(ctx, n); !errors.Is(err, ErrBadRequest) {
 			t.Errorf("limit %d: %v", n, err)
+		}
+	}
+}
+
+// What a replay says of itself is bounded.
+func TestReplayingIsBounded(t *testing.T) {
+	ctx := context.Background()
+	_, c := serve(t, &fake{})
+	id := strings.Repeat("0a", 16)
+	for _, r := range []Replaying{{ID: "", State: ReplayRunning}, {ID: "../x", State: ReplayRunning}, {ID: id, State: ReplayUnheard}, {ID: id}, {ID: strings.Repeat("a", 65), State: ReplayDone}} {
+		if err := c.Replaying(ctx, r); !errors.Is(err, ErrBadRequest) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+	long := Replaying{ID: id, State: ReplayFailed, Inputs: make([]string, 150), Error: strings.Repeat("é", 10_000)}
+	long.Inputs[0] = strings.Repeat("x", 10_000)
+	if err := long.check(); err != nil || len(long.Inputs) != 100 || len([]rune(long.Inputs[0])) > 500 || len([]rune(long.Error)) > 500 {
+		t.Errorf("%v: %d inputs, the first of %d, an error of %d", err, len(long.Inputs), len(long.Inputs[0]), len(long.Error))
+	}
+	for _, r := range []Replaying{{BytesRead: 5, BytesTotal: -1}, {BytesRead: 5}, {BytesRead: 20, BytesTotal: 10}, {BytesRead: -5, BytesTotal: 10}} {
+		part, known := r.Part()
+		if part < 0 || part > 1 || known != (r.BytesTotal > 0) {
+			t.Errorf("%+v: %v %v", r, part, known)
 		}
 	}
 }

@@ -34,6 +34,8 @@ type Backend interface {
 	AuditLines(ctx context.Context, after uint64, limit int) ([]journal.AuditLine, error)
 	AuditVerify(ctx context.Context, head string) (journal.AuditReport, error)
 	AuditReplay(ctx context.Context, by string, r Replayed) error
+	// Replaying takes how far a replay in another process has come.
+	Replaying(ctx context.Context, r Replaying) error
 	// RuleWork says what exceptions and rules in shadow did.
 	RuleWork(ctx context.Context) (RuleWork, error)
 	// ConsoleLink makes a link that signs a browser in to the console as by.

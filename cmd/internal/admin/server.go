@@ -172,6 +172,7 @@ func handler(b Backend) http.Handler {
 		}
 		reply(w, struct{}{}, b.AuditReplay(r.Context(), caller(r), p))
 	})
+	replayRoute(mux, b)
 	get("/v1/parked", func(r *http.Request) (any, error) {
 		n, err := limit(r, 100)
 		if err != nil {

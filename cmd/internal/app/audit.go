@@ -231,6 +231,17 @@ func (a *App) AuditReplay(ctx context.Context, by string, r admin.Replayed) erro
 	return a.machine.AddNote(ctx, noteReplay, by, fmt.Sprintf("replay of %d events, %d alerts", r.Events, r.Alerts), r)
 }
 
+// Replaying implements admin.Backend: the console shows it.
+func (a *App) Replaying(_ context.Context, r admin.Replaying) error {
+	if a.machine == nil {
+		return errNoResponders // there is nobody either to note it in the audit log
+	}
+	if a.index != nil {
+		a.index.SetReplay(r, time.Now())
+	}
+	return nil
+}
+
 // Card implements admin.Backend.
 func (a *App) Card(ctx context.Context, alertID string) (responders.KeyCard, bool, error) {
 	if a.dispatcher == nil {

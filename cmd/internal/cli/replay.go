@@ -94,6 +94,20 @@ A replay has no way to act: it does not link the code that could.`,
 			if err != nil {
 				return err
 			}
+			var tell *replayTeller
+			if state != "" && !hf.estimate {
+				tell, err = tellReplay(c.Context(), state, admin.Replaying{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash()})
+				if err != nil {
+					return err
+				}
+			}
+			told := func(s *replay.Stats, err error) {
+				if tell != nil {
+					tell.end(c.Context(), s, err)
+					tell = nil
+				}
+			}
+			defer func() { told(nil, err) }()
 			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&cfg), cfg.To, sources)
 			defer clean()
 			if err != nil || hf.estimate {
@@ -104,7 +118,18 @@ A replay has no way to act: it does not link the code that could.`,
 				cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, baselineOut, eng) }
 			}
 			quiet := hf.quiet
+			show := cfg.OnProgress
+			if tell != nil {
+				cfg.OnProgress = func(p replay.Progress) {
+					if show != nil {
+						show(p)
+					}
+					tell.progress(p)
+				}
+			}
 			res, runErr := replay.Run(c.Context(), paths, cfg)
+			told(&res.Stats, runErr)
+			cfg.OnProgress = show
 			hf.done(e, &cfg)
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
 				return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
@@ -175,7 +200,7 @@ A replay has no way to act: it does not link the code that could.`,
 			return nil
 		}}
 	rf.add(c)
-	c.Flags().StringVar(&state, "state", "", "state folder of a running program: note this replay in its audit log")
+	c.Flags().StringVar(&state, "state", "", "state folder of a running program: its console shows this replay, its audit log notes it")
 	hf.add(c)
 	c.Flags().StringVar(&entity, "entity", "", "show what is about this key, user, role, address, account, request or event; everything is evaluated all the same")
 	c.Flags().StringVar(&baselineOut, "baseline-out", "", "file to keep what the detectors have learned by the end, for --baseline")

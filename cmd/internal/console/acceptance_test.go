@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
@@ -34,6 +35,7 @@ func TestBrowser(t *testing.T) {
 		{"approve and undo", approval},
 		{"an approval that ran out", expiry},
 		{"a viewer is offered nothing", viewer},
+		{"a replay goes on", replaying},
 		{"zoom is in the address", zoom},
 		{"names of strangers are text", strangers},
 		{"without JavaScript", noScript},
@@ -234,6 +236,30 @@ func viewer(t *testing.T, browser context.Context) {
 	}
 }
 
+// running is a replay that has read part of 1,000 bytes.
+func running(part int64) admin.Replaying {
+	return admin.Replaying{ID: strings.Repeat("ab", 16), By: "cli:alice", State: admin.ReplayRunning, Inputs: []string{"archive/2026-11", "<b>more</b>"}, Rules: "h",
+		BytesRead: part, BytesTotal: 1000, Records: 1234 * part, Detections: part, EventTime: t0}
+}
+
+func replaying(t *testing.T, browser context.Context) {
+	w := newWorld(t)
+	b := w.tab(browser)
+	b.signIn("carol")
+	b.open("/actions")
+	b.live()
+	b.until(`document.querySelectorAll(".replay").length == 0 && document.body.innerText.includes("trailwarden replay --state")`)
+	w.index.SetReplay(running(250), time.Now())
+	b.until(`document.querySelector(".replay progress")?.value == 25 && document.querySelector(".replay").innerText.includes("archive/2026-11, <b>more</b>")`)
+	w.index.SetReplay(running(800), time.Now())
+	b.until(`document.querySelector(".replay progress").value == 80 && document.querySelector(".replay").innerText.includes("987,200 records, 800 detections")`)
+	done := running(1000)
+	done.State, done.Events, done.Alerts = admin.ReplayDone, 1_234_000, 17
+	w.index.SetReplay(done, time.Now())
+	b.until(`!document.querySelector(".replay progress") && document.querySelector(".replay").innerText.includes("1,234,000 events, 17 alerts")`)
+	b.clean()
+}
+
 func zoom(t *testing.T, browser context.Context) {
 	w := newWorld(t)
 	for i := range 600 {
@@ -393,6 +419,10 @@ func accessible(t *testing.T, browser context.Context) {
 	})
 	w.propose(sample(3, t0).ID, "playbook", "LTAI5tEXAMPLEother00001", 50*time.Minute)
 	w.await("the index", func() bool { return len(w.index.Actions(responders.Done)) == 1 })
+	failed := running(90)
+	failed.ID, failed.State, failed.Error = strings.Repeat("cd", 16), admin.ReplayFailed, "archive/2026-11/x.gz: unexpected end of the file"
+	w.index.SetReplay(failed, t0)
+	w.index.SetReplay(running(620), time.Now())
 	b := w.tab(browser)
 	b.signIn("carol")
 	pages := map[string]string{"now": "/", "alert": "/alerts/" + sample(3, t0).ID, "entity": "/entities/key?id=" + aliceKey, "rules": "/rules", "rule": "/rules/ak.created", "actions": "/actions", "action": "/actions/" + d.ID, "error": "/nosuch"}

@@ -163,6 +163,36 @@ func TestRuleTime(t *testing.T) {
 	}
 }
 
+// Replays in other processes, as JSON and without scripts.
+func TestReplays(t *testing.T) {
+	w := newWorld(t)
+	b := w.as("carol")
+	var f ActionsFacts
+	b.json("/actions", &f)
+	if f.Replays == nil || len(f.Replays) != 0 {
+		t.Errorf("%+v", f.Replays)
+	}
+	w.index.SetReplay(running(620), time.Now())
+	old := running(10)
+	old.ID, old.State = strings.Repeat("ef", 16), admin.ReplayReading
+	w.index.SetReplay(old, time.Now().Add(-time.Hour))
+	b.json("/actions", &f)
+	if len(f.Replays) != 2 || f.Replays[0].ID != running(0).ID || f.Replays[0].BytesRead != 620 || f.Replays[1].State != admin.ReplayUnheard {
+		t.Errorf("%+v", f.Replays)
+	}
+	for l, want := range map[string][]string{"en": {`value="62"`, "765,080 records, 620 detections", "no longer heard of", "cli:alice"}, "zh": {"运行中", "失去联系", "765,080 条记录,620 次命中"}} {
+		body := b.get("/actions?lang="+l, "text/html").body
+		for _, s := range want {
+			if !strings.Contains(body, s) {
+				t.Errorf("%s: without %q", l, s)
+			}
+		}
+		if strings.Contains(body, "<b>more") {
+			t.Error("a name is markup")
+		}
+	}
+}
+
 func TestWhatIsNotThere(t *testing.T) {
 	w := newWorld(t)
 	b := w.as("carol")

@@ -17,7 +17,7 @@ const pace = 150 * time.Millisecond
 // live tells a page by server-sent events that there is something new; the
 // page then asks for itself again and keeps what did not change. What is sent
 // is only that there was a change, and its id is the journal's sequence, which
-// is the same over restarts. So a connection that was cut misses nothing and
+// is the same over restarts (that of replays is not: another one is a change). So a connection that was cut misses nothing and
 // shows nothing twice, whatever happened meanwhile.
 func (q *ask) live() error {
 	s := q.s
@@ -54,7 +54,7 @@ func (q *ask) live() error {
 	defer t.Stop()
 	for {
 		now, changed := s.o.Index.Seq()
-		for i, event := range []string{"alerts", "actions"} {
+		for i, event := range []string{"alerts", "actions", "replays"} {
 			if now[i] == known[i] {
 				continue
 			}
@@ -88,15 +88,18 @@ func (q *ask) live() error {
 	}
 }
 
-func formatSeqs(s [2]uint64) string { return fmt.Sprintf("%d-%d", s[0], s[1]) }
+func formatSeqs(s [3]uint64) string { return fmt.Sprintf("%d-%d-%d", s[0], s[1], s[2]) }
 
-func parseSeqs(s string) (out [2]uint64, ok bool) {
-	a, b, ok := strings.Cut(s, "-")
-	if !ok {
+func parseSeqs(s string) (out [3]uint64, ok bool) {
+	parts := strings.Split(s, "-")
+	if len(parts) != len(out) {
 		return out, false
 	}
-	var err1, err2 error
-	out[0], err1 = strconv.ParseUint(a, 10, 64)
-	out[1], err2 = strconv.ParseUint(b, 10, 64)
-	return out, err1 == nil && err2 == nil
+	for i, p := range parts {
+		var err error
+		if out[i], err = strconv.ParseUint(p, 10, 64); err != nil {
+			return out, false
+		}
+	}
+	return out, true
 }

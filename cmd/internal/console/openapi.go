@@ -46,13 +46,13 @@ var apiRoutes = []route{
 	{Pattern: "GET /rules", About: "Every rule with what it did and what it takes.", Query: []param{{"q", "of the page: in id or title"}, {"sort", "of the page: id or time"}}, Facts: RulesFacts{}},
 	{Pattern: "GET /rules/{id}", About: "One rule with what it did.", Facts: RuleFacts{}},
 	{Pattern: "POST /rules/try", About: "Evaluate a condition on the newest events. Role analyst.", Body: []param{{"condition", "as in a rule's match"}}, Facts: Trial{}},
-	{Pattern: "GET /actions", About: "Actions that wait for a person, and the log.", Query: []param{pageParam}, Facts: ActionsFacts{}},
+	{Pattern: "GET /actions", About: "Actions that wait for a person, the log, and replays with their progress.", Query: []param{pageParam}, Facts: ActionsFacts{}},
 	{Pattern: "GET /actions/{id}", About: "One action with its history.", Facts: responders.ActionDetail{}},
 	{Pattern: "POST /actions/{id}/approve", About: "Approve exactly the action with this hash. Role approver; the action machine decides.", Body: []param{{"hash", "of the action as it was shown"}}, Facts: responders.ActionDetail{}},
 	{Pattern: "POST /actions/{id}/deny", About: "Say no. Role approver.", Body: []param{{"reason", "for the record"}}, Facts: responders.ActionDetail{}},
 	{Pattern: "POST /actions/{id}/undo", About: "Restore the state before. Role approver.", Facts: responders.ActionDetail{}},
 	{Pattern: "GET /session", About: "Who asks, and the token for the header X-CSRF-Token.", Facts: SessionFacts{}},
-	{Pattern: "GET /live", About: "Server-sent events: alerts and actions, each saying only that something changed. Their ids resume.", Query: []param{{"since", "an id; Last-Event-ID comes first"}}, Type: "text/event-stream"},
+	{Pattern: "GET /live", About: "Server-sent events: alerts, actions and replays, each saying only that something changed. Their ids resume.", Query: []param{{"since", "an id; Last-Event-ID comes first"}}, Type: "text/event-stream"},
 	{Pattern: "GET /openapi.json", About: "This file.", Type: "application/json"},
 }
 

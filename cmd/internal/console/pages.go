@@ -457,7 +457,9 @@ type ActionsFacts struct {
 	Page    int                       `json:"page"`
 	Pages   int                       `json:"pages"`
 	Frozen  responders.Freeze         `json:"frozen"`
-	Audit   []journal.AuditEntry      `json:"audit"` // the newest entries but notices; replays that somebody made are among them
+	// Replays tell this process of themselves since it began; those that run come first.
+	Replays []admin.Replaying    `json:"replays"`
+	Audit   []journal.AuditEntry `json:"audit"` // the newest entries but notices; replays that somebody made are among them
 }
 
 // auditTail is how many entries of the audit log are shown.
@@ -467,7 +469,31 @@ type actionsView struct {
 	page
 	ActionsFacts
 	Wait, Done []actView
+	Runs       []replayView
 	Prev, Next string
+}
+
+type replayView struct {
+	admin.Replaying
+	Percent int // -1 when not known
+	Left    string
+	Took    string
+}
+
+func (q *ask) replayViews(list []admin.Replaying) []replayView {
+	out := make([]replayView, len(list))
+	for i, r := range list {
+		v := replayView{Replaying: r, Percent: -1}
+		if part, ok := r.Part(); ok && !r.Over() {
+			v.Percent = int(100 * part)
+		}
+		if left := r.Left(q.now); left > 0 {
+			v.Left = q.lang.ago(q.now.Add(-left), q.now)
+		}
+		v.Took = q.lang.ago(r.Started, r.Seen)
+		out[i] = v
+	}
+	return out
 }
 
 func (q *ask) actionsPage() error {
@@ -503,9 +529,10 @@ func (q *ask) actionsPage() error {
 			f.Audit = append(f.Audit, e)
 		}
 	}
-	p := q.page("Actions")
-	p.Nav, p.Live = "actions", "actions"
-	view := actionsView{page: p, ActionsFacts: f}
+	f.Replays = q.s.o.Index.Replays(q.now)
+	p := q.page("Actions and replays")
+	p.Nav, p.Live = "actions", "actions from:body throttle:400ms, replays"
+	view := actionsView{page: p, ActionsFacts: f, Runs: q.replayViews(f.Replays)}
 	view.Wait, view.Done = q.acts(f.Waiting, &view.page), q.acts(f.Log, &view.page)
 	if f.Page > 1 {
 		view.Prev = fmt.Sprintf("/actions?page=%d", f.Page-1)

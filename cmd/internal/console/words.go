@@ -45,6 +45,7 @@ func (l lang) t(phrase string, args ...any) string {
 
 // en words what is a key and no phrase.
 var en = map[string]string{
+	"replay reading": "reading", "replay running": "running", "replay done": "done", "replay failed": "failed", "replay interrupted": "interrupted", "replay unheard": "no longer heard of",
 	"true_positive": "true positive", "false_positive": "false positive",
 	"action proposed": "waits for approval", "action approved": "approved", "action executing": "being done", "action done": "done", "action failed": "failed",
 	"action in_doubt": "outcome unknown", "action refused": "refused", "action observed": "only observed", "action denied": "denied", "action expired": "expired",
@@ -121,6 +122,9 @@ var zh = map[string]string{
 	"of rule time": "占规则耗时", "Time": "耗时", "Share of the time that all rules take. Choose to put the dearest first, or by id again.": "占全部规则耗时的比例。点击按耗时从高到低排列,再次点击按 id 排列。",
 	"%s µs an event, at worst %s; %s of the time of all rules": "每个事件 %s µs,最长 %s;占全部规则耗时的 %s", "%s µs an event in event-time order, at worst %s; %s of the time of all rules": "按事件时间顺序每个事件 %s µs,最长 %s;占全部规则耗时的 %s",
 	"%s µs an event, and %s in event-time order, at worst %s; %s of the time of all rules": "每个事件 %s µs,按事件时间顺序另 %s µs,最长 %s;占全部规则耗时的 %s",
+	"Actions and replays": "操作与回放", "Replays": "回放", "Part that is read": "已读取的部分", "about %s left": "约剩 %s", "%s events, %s alerts, in %s": "%s 个事件,%s 条告警,用时 %s",
+	"%s records, %s detections": "%s 条记录,%s 次命中", "up to %s": "至 %s", "None is known since this process began. One that is to be seen here says where:": "此进程启动以来没有已知的回放。要在此显示,请指明:",
+	"replay reading": "读取中", "replay running": "运行中", "replay done": "完成", "replay failed": "失败", "replay interrupted": "已中断", "replay unheard": "失去联系",
 	"Waiting for a person": "等待人工", "Nothing waits.": "没有等待项。", "Log": "记录", "Nothing was done yet.": "尚无操作。",
 	"Ask for containment…": "请求遏制…", "Somebody else has to approve it. The exact call is what you see here.": "须由他人批准。确切的调用即此处所示。", "Ask for: %s": "请求:%s", "Ask for it": "请求",
 	"Audit log, the newest entries": "审计日志,最新条目", "Audit log": "审计日志", "what about": "对象", "what": "内容", "Notices are left out. All of it, and whether it is whole:": "未列出通知。全部内容及完整性:",

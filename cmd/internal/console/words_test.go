@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 )
@@ -62,6 +63,12 @@ func TestWordsAreComplete(t *testing.T) {
 		responders.Denied, responders.Expired, responders.Undoing, responders.Undone} {
 		used["action "+string(s)] = true
 		if en["action "+string(s)] == "" {
+			t.Errorf("the state %s has no words in English", s)
+		}
+	}
+	for _, s := range []string{admin.ReplayReading, admin.ReplayRunning, admin.ReplayDone, admin.ReplayFailed, admin.ReplayInterrupted, admin.ReplayUnheard} {
+		used["replay "+s] = true
+		if en["replay "+s] == "" {
 			t.Errorf("the state %s has no words in English", s)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/responders"
@@ -74,6 +75,7 @@ type Topic int
 const (
 	Alerts Topic = iota // alerts and what people make of them
 	Actions
+	Replays // counted here, not by the journal: it begins anew with the process
 	topics
 )
 
@@ -90,6 +92,7 @@ type Index struct {
 	changed chan struct{}
 	ready   bool
 	dropped int
+	replays []admin.Replaying
 
 	ev activity
 }
@@ -243,10 +246,10 @@ func (x *Index) Ready() bool {
 
 // Seq is the sequence of the last change of a topic, and a channel that is
 // closed at the next change of any.
-func (x *Index) Seq() (seqs [2]uint64, changed <-chan struct{}) {
+func (x *Index) Seq() (seqs [3]uint64, changed <-chan struct{}) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return [2]uint64{x.seq[Alerts], x.seq[Actions]}, x.changed
+	return [3]uint64{x.seq[Alerts], x.seq[Actions], x.seq[Replays]}, x.changed
 }
 
 // List returns one page of alerts.

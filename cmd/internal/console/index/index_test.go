@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/responders"
@@ -22,6 +23,51 @@ var t0 = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 func anAlert(n int, at time.Time) alert.Alert {
 	return alert.Alert{ID: fmt.Sprintf("%032x", n), Rule: fmt.Sprintf("rule.%d", n%3), Title: fmt.Sprintf("Title %d", n), Severity: alert.Severity(1 + n%5), LastAt: at, FirstAt: at, Count: 1,
 		Actor: alert.Actor{ID: fmt.Sprintf("user/1/u%d", n%4), Name: fmt.Sprintf("u%d", n%4)}}
+}
+
+// Replays are bounded, begin once, end once, and nobody changes another's.
+func TestReplays(t *testing.T) {
+	x := New(Limits{})
+	id := func(n int) string { return fmt.Sprintf("%032x", n) }
+	before, changed := x.Seq()
+	x.SetReplay(admin.Replaying{ID: id(0), By: "cli:a", State: admin.ReplayReading}, t0)
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody is told")
+	}
+	if now, _ := x.Seq(); now[Replays] == before[Replays] || now[Alerts] != before[Alerts] {
+		t.Errorf("%v, then %v", before, now)
+	}
+	x.SetReplay(admin.Replaying{ID: id(0), By: "cli:b", State: admin.ReplayDone}, t0)
+	x.SetReplay(admin.Replaying{ID: id(0), By: "cli:a", State: admin.ReplayRunning, BytesRead: 5, BytesTotal: 10, Started: t0.Add(time.Hour)}, t0.Add(time.Second))
+	if r := x.Replays(t0.Add(2 * time.Second)); len(r) != 1 || r[0].State != admin.ReplayRunning || !r[0].Started.Equal(t0) || r[0].Left(t0.Add(2*time.Second)) != 2*time.Second {
+		t.Errorf("%+v", r)
+	}
+	if r := x.Replays(t0.Add(time.Hour)); r[0].State != admin.ReplayUnheard {
+		t.Errorf("%+v", r)
+	}
+	x.SetReplay(admin.Replaying{ID: id(0), By: "cli:a", State: admin.ReplayFailed}, t0.Add(time.Second))
+	x.SetReplay(admin.Replaying{ID: id(0), By: "cli:a", State: admin.ReplayRunning}, t0.Add(time.Second))
+	if r := x.Replays(t0); r[0].State != admin.ReplayFailed {
+		t.Errorf("over, and goes on: %+v", r)
+	}
+	// What runs is not pushed out by what is over.
+	x.SetReplay(admin.Replaying{ID: id(1), State: admin.ReplayRunning}, t0)
+	for n := range 3 * maxReplays {
+		x.SetReplay(admin.Replaying{ID: id(n + 2), State: admin.ReplayDone}, t0.Add(time.Duration(n)*time.Second))
+	}
+	r := x.Replays(t0)
+	if len(r) != maxReplays || r[0].ID != id(1) || r[1].ID != id(3*maxReplays+1) {
+		t.Errorf("%d, first %+v and %+v", len(r), r[0], r[1])
+	}
+	// Nor is room made without end.
+	for n := range 3 * maxReplays {
+		x.SetReplay(admin.Replaying{ID: id(1000 + n), State: admin.ReplayRunning}, t0.Add(time.Duration(n)*time.Second))
+	}
+	if r := x.Replays(t0); len(r) != maxReplays {
+		t.Errorf("%d", len(r))
+	}
 }
 
 // The list is what a plain map sorted at each question would give, whatever
