@@ -460,6 +460,29 @@ func accessible(t *testing.T, browser context.Context) {
 			}
 		}
 	}
+	// Without any alert, signed out, and refused.
+	empty := newWorld(t)
+	e := empty.tab(browser)
+	e.expected = func(s string) bool { return strings.Contains(s, "401") || strings.Contains(s, "404") || strings.Contains(s, "400") }
+	e.open("/?lang=en")
+	e.axe("login")
+	e.shot("login")
+	e.signIn("carol")
+	for name, path := range map[string]string{"empty-now": "/", "empty-actions": "/actions", "empty-entity": "/entities/key?id=x", "bad-request": "/?severity=purple"} {
+		for _, wide := range []int64{1440, 390} {
+			e.size(wide, 900)
+			e.open(path)
+			where := fmt.Sprintf("%s-%d", name, wide)
+			if over := eval[int](e, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+				t.Errorf("%s is %d px wider than the window", where, over)
+			}
+			if wide == 390 {
+				e.axe(where)
+			}
+			e.shot(where)
+		}
+	}
+	e.clean()
 	b.clean()
 }
 

@@ -620,13 +620,15 @@ func (q *ask) session() error {
 
 type loginView struct {
 	page
-	OIDC bool
-	To   string // after a sign-in that came from another site
+	OIDC  bool
+	Proxy bool
+	To    string // after a sign-in that came from another site
 }
 
 type errorView struct {
 	page
 	Status  int
+	Kind    string // as in JSON
 	Message string
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -81,6 +82,15 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 		"title": func(s string) string { return orDash(text.Cut(shown(s), maxTitle)) },
 		"line":  func(s string) string { return text.Cut(shown(s), maxText) },
 		"lines": func(s string) string { return text.Cut(text.Block(s), maxBlock) },
+		"about": about,
+		// Words of the audit log: those of closed sets in the page's language.
+		"kind": func(kind string) string { return l.known("audit "+kind, kind) },
+		"did": func(kind, what string) string {
+			if kind == "action" {
+				return l.known("action "+what, what)
+			}
+			return l.known("did "+what, what)
+		},
 		"upper": strings.ToUpper,
 		"num":   num,
 		"stamp": stamp,
@@ -110,6 +120,16 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 			return t.Unix()
 		},
 	}
+}
+
+var (
+	asideField = regexp.MustCompile(`\s*\((?:\{[^{}]*\}(?:, )?)+\)`)
+	titleField = regexp.MustCompile(`\{[^{}]*\}`)
+)
+
+// about is the title of a rule without the fields that alerts fill in.
+func about(title string) string {
+	return titleField.ReplaceAllString(asideField.ReplaceAllString(title, ""), "…")
 }
 
 // shown is one line in which what cannot be seen is told by its code point, as

@@ -256,6 +256,7 @@ func (s *Server) routes() http.Handler {
 	handle("GET /favicon.ico", Nobody, (*ask).favicon)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		q := &ask{s: s, w: w, r: r, lang: langOf(w, r, s.keep), now: s.o.Now()}
+		q.u, _ = s.whoIs(r) // to show whom we know the way back
 		s.fail(q, fmt.Errorf("%s: %w", r.URL.Path, admin.ErrNotFound))
 	})
 	// The standard library's check of Sec-Fetch-Site and Origin, beside the
@@ -355,10 +356,10 @@ func (s *Server) fail(q *ask, err error) {
 			q.render(status, "login", loginView{page: q.page("Sign in"), OIDC: true})
 			return
 		}
-		q.render(status, "login", loginView{page: q.page("Sign in")})
+		q.render(status, "login", loginView{page: q.page("Sign in"), Proxy: s.o.Mode == Proxy})
 		return
 	}
-	q.render(status, "error", errorView{page: q.page("Error"), Status: status, Message: f.Error})
+	q.render(status, "error", errorView{page: q.page("Error"), Status: status, Kind: f.Kind, Message: f.Error})
 }
 
 func (q *ask) json(status int, v any) {

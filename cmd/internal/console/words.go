@@ -1,6 +1,10 @@
 package console
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
+)
 
 // lang is a language of the pages.
 type lang bool
@@ -43,8 +47,24 @@ func (l lang) t(phrase string, args ...any) string {
 	return fmt.Sprintf(phrase, args...)
 }
 
+// known says a key, or else the word that it was made of, which may be anybody's.
+func (l lang) known(key, word string) string {
+	words := en
+	if l == chinese {
+		words = zh
+	}
+	if s, ok := words[key]; ok {
+		return s
+	}
+	return text.Cut(shown(word), maxText)
+}
+
 // en words what is a key and no phrase.
 var en = map[string]string{
+	"audit handson":    "by hand",
+	"failed not_found": "Not found", "failed forbidden": "Not allowed", "failed bad_request": "Not understood", "failed internal": "This did not work",
+	"after not_found": "Nothing is at this address, or it is no longer kept.", "after forbidden": "Nothing was changed. What is missing:",
+	"after bad_request": "Nothing was changed. Go back and correct it:", "after internal": "This is a fault of the program or of what it depends on; its log says more. Load the page again to see what holds.",
 	"replay reading": "reading", "replay running": "running", "replay done": "done", "replay failed": "failed", "replay interrupted": "interrupted", "replay unheard": "no longer heard of",
 	"true_positive": "true positive", "false_positive": "false positive",
 	"action proposed": "waits for approval", "action approved": "approved", "action executing": "being done", "action done": "done", "action failed": "failed",
@@ -112,7 +132,7 @@ var zh = map[string]string{
 	"Networks": "网络", "Services": "服务", "Calls": "调用", "Identities": "身份", "Errors": "错误码", "What it created": "它创建的", "Where it comes from, and what was done to it": "它的来历及针对它的操作",
 	"%d of %d are on.": "共 %[2]d 条,启用 %[1]d 条。", "Counts are of alerts, as far as they are held.": "计数以保留的告警为限。",
 	"Try a condition": "试用条件", "A condition as in a rule's match, on the newest %d events": "与规则 match 相同的条件,作用于最新 %d 个事件", "Try": "试用", "Trying needs the role analyst.": "试用需要分析员角色。",
-	"%d of %d events match.": "%[2]d 个事件中匹配 %[1]d 个。", "%d rules raised nothing in 90 days": "%d 条规则 90 天内没有告警",
+	"%d of %d events match.": "%[2]d 个事件中匹配 %[1]d 个。", "Rules without an alert in 90 days": "90 天内没有告警的规则",
 	"rule": "规则", "last alert": "最近告警", "24 h": "24 小时", "7 d": "7 天", "90 d": "90 天", "30 days": "30 天", "true positives": "真实告警率", "errors": "错误", "tests": "测试",
 	"Severity": "级别", "Version": "版本", "24 h, 7 d, 90 d": "24 小时、7 天、90 天", "True positives": "真实告警率", "Tests": "测试", "Noise budget": "噪声预算",
 	"in shadow %s alerts a day in %s days; worth at most %s a day": "影子状态下每天 %s 条告警(%s 天);预算每天至多 %s 条", "%s alerts a day in 7 days; worth at most %s a day": "7 天内每天 %s 条告警;预算每天至多 %s 条",
@@ -125,6 +145,11 @@ var zh = map[string]string{
 	"Actions and replays": "操作与回放", "Replays": "回放", "Part that is read": "已读取的部分", "about %s left": "约剩 %s", "%s events, %s alerts, in %s": "%s 个事件,%s 条告警,用时 %s",
 	"%s records, %s detections": "%s 条记录,%s 次命中", "up to %s": "至 %s", "None is known since this process began. One that is to be seen here says where:": "此进程启动以来没有已知的回放。要在此显示,请指明:",
 	"replay reading": "读取中", "replay running": "运行中", "replay done": "完成", "replay failed": "失败", "replay interrupted": "已中断", "replay unheard": "失去联系",
+	"audit action": "操作", "audit alert": "告警", "audit ask": "询问", "audit click": "点击", "audit freeze": "冻结", "audit handson": "人工处理", "audit note": "备注", "audit triage": "处置", "audit gap": "缺口",
+	"failed not_found": "未找到", "failed forbidden": "不允许", "failed bad_request": "无法理解", "failed internal": "操作未成功",
+	"after not_found": "此地址没有内容,或内容已不再保留。", "after forbidden": "未作任何更改。缺少的是:",
+	"after bad_request": "未作任何更改。请返回并更正:", "after internal": "这是程序或其依赖的故障,详见日志。请重新加载页面查看实际状态。",
+	"The proxy in front of this console does not say who you are. Sign in there, then load this page again.": "前置代理未说明您的身份。请先在代理处登录,然后重新加载此页。",
 	"Waiting for a person": "等待人工", "Nothing waits.": "没有等待项。", "Log": "记录", "Nothing was done yet.": "尚无操作。",
 	"Ask for containment…": "请求遏制…", "Somebody else has to approve it. The exact call is what you see here.": "须由他人批准。确切的调用即此处所示。", "Ask for: %s": "请求:%s", "Ask for it": "请求",
 	"Audit log, the newest entries": "审计日志,最新条目", "Audit log": "审计日志", "what about": "对象", "what": "内容", "Notices are left out. All of it, and whether it is whole:": "未列出通知。全部内容及完整性:",

@@ -72,6 +72,16 @@ func TestWordsAreComplete(t *testing.T) {
 			t.Errorf("the state %s has no words in English", s)
 		}
 	}
+	for _, k := range []string{"action", "alert", "ask", "click", "freeze", "handson", "note", "triage", "gap"} { // what the audit log tells, but notices and cards
+		used["audit "+k] = true
+	}
+	for _, k := range []string{"not_found", "forbidden", "bad_request", "internal"} {
+		for _, s := range []string{"failed " + k, "after " + k} {
+			if used[s] = true; en[s] == "" {
+				t.Errorf("%q has no words in English", s)
+			}
+		}
+	}
 	for phrase := range used {
 		z, ok := zh[phrase]
 		if !ok {
@@ -85,6 +95,15 @@ func TestWordsAreComplete(t *testing.T) {
 	for phrase := range zh {
 		if !used[phrase] && !strings.Contains(phrase, "printf") {
 			t.Errorf("not used: %q", phrase)
+		}
+	}
+}
+
+func TestAbout(t *testing.T) {
+	for title, want := range map[string]string{"AccessKey created for {target.name}": "AccessKey created for …", "Monitoring rules were removed ({event.name})": "Monitoring rules were removed",
+		"The keys of {actor.name} do something they never did ({event.service}, {event.rw})": "The keys of … do something they never did", "plain (as it is)": "plain (as it is)", "{": "{", "": ""} {
+		if got := about(title); got != want {
+			t.Errorf("%q: %q, want %q", title, got, want)
 		}
 	}
 }

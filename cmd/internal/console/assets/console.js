@@ -121,7 +121,7 @@
       }, { ...axis, size: 50, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000] }],
       series: [{ label: d.words[0], value: (u, v) => v == null ? "" : new Date(v * 1e3).toISOString().slice(0, 19) + "Z" },
         { label: d.words[2], paths: bars, fill: css("--bad"), stroke: css("--bad"), points: { show: false }, value: (u, v, si, i) => i == null ? "" : String(d.bad[i]) },
-        { label: d.words[1], paths: bars, fill: css("--ok"), stroke: css("--ok"), points: { show: false } }],
+        { label: d.words[1], paths: bars, fill: css("--ok"), stroke: css("--ok"), points: { show: false }, value: (u, v, si, i) => i == null ? "" : String(d.ok[i]) }],
       hooks: {
         // A selection is a place to go to: it is in the address, survives a
         // reload and can be sent to a colleague.
