@@ -463,7 +463,9 @@ func accessible(t *testing.T, browser context.Context) {
 	// Without any alert, signed out, and refused.
 	empty := newWorld(t)
 	e := empty.tab(browser)
-	e.expected = func(s string) bool { return strings.Contains(s, "401") || strings.Contains(s, "404") || strings.Contains(s, "400") }
+	e.expected = func(s string) bool {
+		return strings.Contains(s, "401") || strings.Contains(s, "404") || strings.Contains(s, "400")
+	}
 	e.open("/?lang=en")
 	e.axe("login")
 	e.shot("login")
