@@ -238,6 +238,12 @@ func (b *consoleBackend) Rules(ctx context.Context) []console.Rule {
 	return out
 }
 
+// Measured implements console.Backend.
+func (b *consoleBackend) Measured(ctx context.Context) (partitions, of int) {
+	w, _ := b.RuleWork(ctx) // never fails here
+	return w.Partitions, w.Of
+}
+
 // DraftException implements console.Backend.
 func (b *consoleBackend) DraftException(a alert.Alert) string {
 	return string(rules.DraftException(&a, time.Now()))

@@ -9,8 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 )
 
 // listener is a running program that replays tell of themselves.
@@ -19,6 +21,55 @@ type listener struct {
 	mu      sync.Mutex
 	replays []admin.Replaying
 	noted   []admin.Replayed
+	work    admin.RuleWork
+}
+
+func (l *listener) RuleWork(context.Context) (admin.RuleWork, error) { return l.work, nil }
+
+// listen serves it; the folder's path is short because a socket's is limited.
+func listen(t *testing.T, l *listener) string {
+	t.Helper()
+	state, err := os.MkdirTemp("", "tw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(state) })
+	s, err := admin.Serve(state, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return state
+}
+
+// What a process counted in some of the partitions is told as that, and
+// promotes no rule.
+func TestPartOfThePartitions(t *testing.T) {
+	now := time.Now()
+	l := &listener{work: admin.RuleWork{Shadow: map[string]alert.Noise{"c.quiet": {Since: now.AddDate(0, 0, -30), Until: now}}, Excepted: map[string]uint64{}, Partitions: 3, Of: 16}}
+	state := listen(t, l)
+	file := filepath.Join(t.TempDir(), "c.quiet.yaml")
+	if err := os.WriteFile(file, []byte("id: c.quiet\nversion: 1\ntitle: t\ndescription: d\nseverity: low\nstatus: shadow\nmatch: event.name == \"CreateUser\"\nreason: r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shadow := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		code := Main(append([]string{"rules", "shadow", "--no-pack", "--rules", file, "--state", state}, args...), strings.NewReader(""), &out, &out, []string{})
+		return code, out.String()
+	}
+	if code, say := shadow(); code != 0 || !strings.Contains(say, "counted in 3 of 16 partitions") || !strings.Contains(say, "ready") {
+		t.Errorf("%d: %s", code, say)
+	}
+	if code, say := shadow("--promote"); code != exitRefused || !strings.Contains(say, "--history") {
+		t.Errorf("%d: %s", code, say)
+	}
+	if b, err := os.ReadFile(file); err != nil || !bytes.Contains(b, []byte("status: shadow")) {
+		t.Errorf("%s %v", b, err)
+	}
+	l.work.Partitions = 16
+	if code, say := shadow("--promote"); code != 0 || strings.Contains(say, "partitions") || !strings.Contains(say, "status: on") {
+		t.Errorf("%d: %s", code, say)
+	}
 }
 
 func (l *listener) Replaying(_ context.Context, r admin.Replaying) error {
@@ -36,17 +87,8 @@ func (l *listener) AuditReplay(_ context.Context, _ string, r admin.Replayed) er
 }
 
 func TestReplayTellsOfItself(t *testing.T) {
-	state, err := os.MkdirTemp("", "tw") // short: a socket's path is limited
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(state) })
 	l := &listener{}
-	s, err := admin.Serve(state, l)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
+	state := listen(t, l)
 	source := filepath.Join(root(t), "testdata", "scenarios", "leaked-key", "events.jsonl")
 	replay := func(args ...string) (int, string) {
 		var errw bytes.Buffer

@@ -120,7 +120,7 @@ replays recorded events, whatever replay reads. The exit code is 1 while a rule 
 			if len(history) > 0 {
 				measured, err = shadowOfHistory(c.Context(), e, set, &rf, &hf, history)
 			} else {
-				measured, err = shadowOfRunning(c.Context(), e, &rf, state)
+				measured, err = shadowOfRunning(c.Context(), e, &rf, state, promote)
 			}
 			if err != nil || hf.estimate {
 				return err
@@ -170,7 +170,7 @@ func (f *ruleFlags) dial(e *env, state string) (*admin.Client, error) {
 	return admin.Dial(state), nil
 }
 
-func shadowOfRunning(ctx context.Context, e *env, rf *ruleFlags, state string) (map[string]alert.Noise, error) {
+func shadowOfRunning(ctx context.Context, e *env, rf *ruleFlags, state string, promote bool) (map[string]alert.Noise, error) {
 	c, err := rf.dial(e, state)
 	if err != nil {
 		return nil, fmt.Errorf("what the running program measured is asked of it; or give --history: %w", err)
@@ -179,10 +179,20 @@ func shadowOfRunning(ctx context.Context, e *env, rf *ruleFlags, state string) (
 	if err != nil {
 		return nil, operationError(err)
 	}
-	if w.Partitions < w.Of {
-		fmt.Fprintf(e.err, "this process has %d of %d partitions: the others count apart\n", w.Partitions, w.Of)
+	if partly(e, w) && promote {
+		return nil, exit(exitRefused, errors.New("--promote: a part is no proof that a rule is quiet; measure with --history (the source jetstream: is what the running program has stored)"))
 	}
 	return w.Shadow, nil
+}
+
+// partly says, where it is so, that the program at hand has counted only in
+// some of the partitions.
+func partly(e *env, w admin.RuleWork) bool {
+	if w.Partitions >= w.Of {
+		return false
+	}
+	fmt.Fprintf(e.err, "counted in %d of %d partitions, those of this process; the others count where they are evaluated\n", w.Partitions, w.Of)
+	return true
 }
 
 func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags, hf *historyFlags, sources []string) (map[string]alert.Noise, error) {
@@ -296,6 +306,9 @@ func exceptionHits(ctx context.Context, e *env, f *ruleFlags, state string) (map
 	w, err := c.RuleWork(ctx)
 	if errors.Is(err, admin.ErrNotRunning) {
 		return nil, nil
+	}
+	if err == nil {
+		partly(e, w)
 	}
 	return w.Excepted, err
 }

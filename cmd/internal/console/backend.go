@@ -40,6 +40,9 @@ type Backend interface {
 	AuditTail(ctx context.Context, n int) ([]journal.AuditEntry, error)
 	// Rules lists every loaded rule by id, those that are off too.
 	Rules(ctx context.Context) []Rule
+	// Measured is in how many partitions, of how many, this process has counted
+	// what rules in shadow, exceptions and time are about.
+	Measured(ctx context.Context) (partitions, of int)
 	// Record reads a raw record from the event stream; ErrGone when it is no
 	// longer kept there.
 	Record(ctx context.Context, pos index.Pos) (json.RawMessage, error)

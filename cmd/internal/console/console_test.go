@@ -122,15 +122,37 @@ func TestRuleNoise(t *testing.T) {
 		t.Errorf("%d rules are loud in the list", strings.Count(list, "tag loud"))
 	}
 	for path, want := range map[string][]string{
-		"/rules/ak.created?lang=en": {"2.14 alerts a day in 7 days; worth at most 3 a day", "ci_keys", "the pipeline rotates", "platform", "41 withheld in this process", "until "},
+		"/rules/ak.created?lang=en": {"2.14 alerts a day in 7 days; worth at most 3 a day", "ci_keys", "the pipeline rotates", "platform", "41 withheld", "until "},
 		"/rules/new.rule?lang=en":   {"in shadow 2.50 alerts a day in 4.0 days; worth at most 1 a day", "expired on "},
-		"/rules/ak.created?lang=zh": {"7 天内每天 2.14 条告警", "本进程已抑制 41 次"},
+		"/rules/ak.created?lang=zh": {"7 天内每天 2.14 条告警", "已抑制 41 次"},
 	} {
 		body := b.get(path, "text/html").body
 		for _, s := range want {
 			if !strings.Contains(body, s) {
 				t.Errorf("%s: without %q", path, s)
 			}
+		}
+	}
+}
+
+// Counts of a part say so.
+func TestRulesOfSomePartitions(t *testing.T) {
+	w := newWorld(t)
+	b := w.as("carol")
+	for here, want := range map[int][]string{16: {"", ""}, 3: {"counted here for 3 of 16 partitions", "3 个分区(共 16 个)"}, 0: {"This process evaluates nothing", "此进程不评估事件"}} {
+		w.partitions = here
+		for i, l := range []string{"en", "zh"} {
+			for _, path := range []string{"/rules", "/rules/ak.created"} {
+				body := b.get(path+"?lang="+l, "text/html").body
+				if has := strings.Contains(body, `<p class="note">`); has != (want[i] != "") || !strings.Contains(body, want[i]) {
+					t.Errorf("%d partitions, %s in %s: %s", here, path, l, body)
+				}
+			}
+		}
+		var f RulesFacts
+		b.json("/rules", &f)
+		if f.Partitions != here || f.Of != 16 {
+			t.Errorf("%d of %d", f.Partitions, f.Of)
 		}
 	}
 }

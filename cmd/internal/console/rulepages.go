@@ -49,6 +49,11 @@ type RulesFacts struct {
 	// alerts are held.
 	Silent []string `json:"silent"`
 	Events int      `json:"events"` // newest events that a condition can be tried on
+	// Partitions of all there are, Of, in which this process has counted what
+	// rules in shadow would have made, what exceptions withheld, errors and time.
+	// The others are counted in the processes that evaluate them.
+	Partitions int `json:"partitions"`
+	Of         int `json:"of"`
 }
 
 type rulesView struct {
@@ -59,6 +64,7 @@ type rulesView struct {
 	Trial  *Trial
 	Cond   string
 	Filter string
+	Partly string // where counts come from, when not from everywhere
 	Sort   string // "" by id, "time" the dearest first
 }
 
@@ -85,6 +91,18 @@ type Trial struct {
 	Error     string        `json:"error,omitempty"`
 }
 
+// partly says where counts come from that this process makes only of its own
+// partitions; "" when these are all.
+func (l lang) partly(f RulesFacts) string {
+	switch {
+	case f.Partitions >= f.Of:
+		return ""
+	case f.Partitions == 0:
+		return l.t("This process evaluates nothing: what rules in shadow would raise, what exceptions withhold, errors and time are counted in the processes that do, and not shown here.")
+	}
+	return l.t("What rules in shadow would raise, what exceptions withhold, errors and time are counted here for %d of %d partitions; other processes have the rest.", f.Partitions, f.Of)
+}
+
 // trialEvents is how many of the newest events a condition is tried on.
 const trialEvents = 100
 
@@ -100,6 +118,7 @@ func (q *ask) ruleFacts() RulesFacts {
 	}
 	held, _, _, _ := q.s.o.Index.EventsHeld()
 	f.Events = min(held, trialEvents)
+	f.Partitions, f.Of = q.s.o.Backend.Measured(q.r.Context())
 	return f
 }
 
@@ -151,7 +170,7 @@ func (q *ask) rulesView(trial *Trial) (rulesView, RulesFacts) {
 	f := q.ruleFacts()
 	p := q.page("Rules")
 	p.Nav = "rules"
-	v := rulesView{page: p, RulesFacts: f, Trial: trial, Filter: q.r.URL.Query().Get("q")}
+	v := rulesView{page: p, RulesFacts: f, Trial: trial, Filter: q.r.URL.Query().Get("q"), Partly: q.lang.partly(f)}
 	if trial != nil {
 		v.Cond = trial.Condition
 		v.Self = "/rules"
@@ -224,20 +243,22 @@ func (q *ask) try() error {
 type ruleView struct {
 	page
 	Line   ruleLine
+	Partly string
 	Alerts []row
 	Total  int
 }
 
 func (q *ask) rulePage() error {
 	id := q.r.PathValue("id")
-	for _, f := range q.ruleFacts().Rules {
+	all := q.ruleFacts()
+	for _, f := range all.Rules {
 		if f.ID != id {
 			continue
 		}
 		l := q.s.o.Index.List(index.Query{Rule: id, Limit: 50})
 		p := q.page(id)
 		p.Nav = "rules"
-		v := ruleView{page: p, Line: q.lang.ruleLine(f, q.now), Total: l.Total}
+		v := ruleView{page: p, Line: q.lang.ruleLine(f, q.now), Partly: q.lang.partly(all), Total: l.Total}
 		v.Alerts = q.rows(l.Alerts, &v.page)
 		return q.reply("rule", v, f)
 	}

@@ -58,6 +58,8 @@ type world struct {
 	status  admin.Status
 	rules   []Rule
 	audit   []journal.AuditEntry
+
+	partitions int // evaluated here
 }
 
 // cloud holds the state of keys.
@@ -129,6 +131,7 @@ func newWorld(t testing.TB, edit ...func(*Options)) *world {
 		rules: []Rule{{ID: "ak.created", Version: 1, Title: "AccessKey created", Severity: "medium", Status: "on", Match: `action == "iam.accesskey.create"`, Tests: 4, Attack: []string{"T1098.001"}},
 			{ID: "quiet.rule", Version: 2, Title: "Never seen", Severity: "high", Status: "on", Tests: 3, Errors: 2, LastError: "boom"}}}
 	w.audit = []journal.AuditEntry{{N: 2, At: t0, Kind: "note", ID: "replay", By: "cli:carol", What: "replay of 10 events, 1 alerts"}, {N: 1, At: t0, Kind: "note", ID: "config", What: "start"}}
+	w.partitions = 16
 	var err error
 	w.machine, err = responders.NewMachine(responders.MachineOptions{Journal: w.journal, Executors: []responders.Executor{w.cloud}, MaxMode: responders.Auto,
 		Self: func(context.Context) ([]responders.Identity, error) {
@@ -251,7 +254,8 @@ func (w *world) AuditTail(_ context.Context, n int) ([]journal.AuditEntry, error
 }
 func (w *world) DraftException(a alert.Alert) string { return string(rules.DraftException(&a, t0)) }
 
-func (w *world) Rules(context.Context) []Rule { return w.rules }
+func (w *world) Measured(context.Context) (partitions, of int) { return w.partitions, 16 }
+func (w *world) Rules(context.Context) []Rule                  { return w.rules }
 func (w *world) Record(_ context.Context, pos index.Pos) (json.RawMessage, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
