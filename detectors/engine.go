@@ -205,7 +205,11 @@ func (e *Engine) reset() {
 // Apply takes an evaluated event in arrival order. Detections of rules
 // without state are there at once; ordered work waits for the watermark. The
 // shard is the sequence the event came in (an SLS shard, a file).
-func (e *Engine) Apply(v Evaluated, shardName string) {
+func (e *Engine) Apply(v Evaluated, shardName string) { e.ApplyAt(&v, shardName) }
+
+// ApplyAt is Apply without the copy: *v is the engine's during the call, and
+// holds nothing useful after it.
+func (e *Engine) ApplyAt(v *Evaluated, shardName string) {
 	ev, when := v.Event, v.Time()
 	at := when
 	if !e.now.IsZero() {

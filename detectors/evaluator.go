@@ -129,7 +129,10 @@ func (v *Evaluated) Matches() int { return len(v.found) }
 
 // Evaluate applies the rules to an event. It allocates nothing for rules that
 // do not match. The result refers to the event.
-func (e *Evaluator) Evaluate(ev *event.Event) Evaluated { return e.EvaluateIn(ev, &e.arena) }
+func (e *Evaluator) Evaluate(ev *event.Event) (v Evaluated) {
+	e.evaluate(&v, ev, &e.arena, nil)
+	return v
+}
 
 // Arena is memory for what is found out about events. One that is given to
 // EvaluateIn may be Reset when the engine has released all of these.
@@ -162,17 +165,17 @@ func (a *Arena) room() *[]work {
 	return &a.chunks[a.used]
 }
 
-// EvaluateIn is Evaluate with the result's memory in an arena.
-func (e *Evaluator) EvaluateIn(ev *event.Event, a *Arena) Evaluated { return e.evaluate(ev, a, nil) }
+// EvaluateIn is Evaluate with the result in *v and its memory in an arena.
+func (e *Evaluator) EvaluateIn(v *Evaluated, ev *event.Event, a *Arena) { e.evaluate(v, ev, a, nil) }
 
-func (e *Evaluator) evaluate(ev *event.Event, a *Arena, t *Timer) Evaluated {
-	v := Evaluated{Event: ev, judge: e.judges && judged(ev.Action), key: ev.DedupKey()}
+func (e *Evaluator) evaluate(v *Evaluated, ev *event.Event, a *Arena, t *Timer) {
+	*v = Evaluated{Event: ev, judge: e.judges && judged(ev.Action), key: ev.DedupKey()}
 	if e.births {
 		v.birth = BirthOf(ev)
 	}
 	cands := e.lookup.find(ev)
 	if len(cands) == 0 {
-		return v
+		return
 	}
 	chunk := a.room()
 	e.works = *chunk
@@ -182,12 +185,12 @@ func (e *Evaluator) evaluate(ev *event.Event, a *Arena, t *Timer) Evaluated {
 		// A panic ends one rule, not the others.
 		var err error
 		if t == nil {
-			err = e.each(&v, cands, facts, &begun, &next)
+			err = e.each(v, cands, facts, &begun, &next)
 		} else {
-			err = e.time(t, &v, cands, facts, &begun, &next)
+			err = e.time(t, v, cands, facts, &begun, &next)
 		}
 		if err != nil {
-			e.fault(&v, cands[next].rule, err)
+			e.fault(v, cands[next].rule, err)
 			next++
 		}
 	}
@@ -195,7 +198,6 @@ func (e *Evaluator) evaluate(ev *event.Event, a *Arena, t *Timer) Evaluated {
 		v.work = e.works[from:n:n]
 		*chunk = e.works
 	}
-	return v
 }
 
 // each evaluates the candidates from next on.

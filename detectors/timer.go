@@ -55,8 +55,8 @@ func NewTimer(set RuleSet, now func() int64, of func(rule string) *RuleTime, jud
 }
 
 // EvaluateTimed is Evaluate for an event that is measured.
-func (e *Evaluator) EvaluateTimed(ev *event.Event, t *Timer) Evaluated {
-	v := e.evaluate(ev, &e.arena, t)
+func (e *Evaluator) EvaluateTimed(ev *event.Event, t *Timer) (v Evaluated) {
+	e.evaluate(&v, ev, &e.arena, t)
 	v.timed = true
 	return v
 }

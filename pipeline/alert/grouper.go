@@ -68,7 +68,9 @@ type lead struct {
 	At       time.Time
 	ID       string // first event id
 	Reason   string
-	Details  string // as JSON
+	Details  string // as JSON; see told
+
+	details map[string]any // what Details is made of, as long as nobody asked
 }
 
 type evidence struct {
@@ -151,16 +153,24 @@ func leadOf(d *Detection) lead {
 	if len(d.EventIDs) > 0 {
 		l.ID = d.EventIDs[0]
 	}
-	if len(d.Details) > 0 {
-		if b, err := json.Marshal(d.Details); err == nil {
-			l.Details = string(b)
-		}
-	}
+	l.details = d.Details
 	return l
 }
 
+// told returns the details as JSON. Hardly ever do two detections have all the
+// rest in common, so that they have to be compared.
+func (l *lead) told() string {
+	if len(l.details) > 0 {
+		if b, err := json.Marshal(l.details); err == nil {
+			l.Details = string(b)
+		}
+		l.details = nil
+	}
+	return l.Details
+}
+
 // before says whether l's words are preferred to those of m.
-func (l lead) before(m lead) bool {
+func (l *lead) before(m *lead) bool {
 	switch {
 	case l.Severity != m.Severity:
 		return l.Severity > m.Severity
@@ -175,7 +185,7 @@ func (l lead) before(m lead) bool {
 	case l.Reason != m.Reason:
 		return l.Reason < m.Reason
 	default:
-		return l.Details < m.Details
+		return l.told() < m.told()
 	}
 }
 
@@ -190,7 +200,7 @@ func (a *group) add(d *Detection) {
 	if first || d.Time.After(x.LastAt) {
 		x.LastAt, x.Time = d.Time, d.Time
 	}
-	if l := leadOf(d); first || l.before(a.lead) {
+	if l := leadOf(d); first || l.before(&a.lead) {
 		a.lead = l
 		x.RuleVersion, x.Pack, x.Title, x.Reason, x.Severity = d.RuleVersion, d.Pack, d.Title, d.Reason, d.Severity
 		x.Outcome, x.AccountID, x.Actor, x.SourceIP = d.Outcome.String(), d.AccountID, d.Actor, d.SourceIP

@@ -88,7 +88,7 @@ func (p *Part) Join(q *Part) error {
 		last = y.LastAt
 	}
 	revision, count := x.Revision+y.Revision, x.Count+y.Count
-	if o.lead.before(g.lead) {
+	if o.lead.before(&g.lead) {
 		g.lead, g.alert = o.lead, o.alert
 	}
 	x.Revision, x.Count, x.FirstAt, x.LastAt, x.Time = revision, count, first, last, last
@@ -199,6 +199,7 @@ func (a *group) state() (groupState, error) {
 	if err != nil {
 		return groupState{}, err
 	}
+	a.lead.told()
 	s := groupState{Alert: raw, Lead: a.lead, End: a.end, Seen: a.seen}
 	for _, e := range a.evidence {
 		s.Evidence = append(s.Evidence, [2]string{e.at.Format(time.RFC3339Nano), e.id})

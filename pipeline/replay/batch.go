@@ -132,16 +132,26 @@ func (b *batch) event() *event.Event {
 	return ev
 }
 
-// add appends a result whose event, the last one, is in the batch's memory.
-func (b *batch) add(at time.Time, v detectors.Evaluated, recipient string) {
-	if v.Keeps() {
+// result returns the next free result, which is empty.
+func (b *batch) result() *result {
+	n := len(b.results)
+	if n < cap(b.results) {
+		b.results = b.results[:n+1] // reset cleared it
+	} else {
+		b.results = append(b.results, result{})
+	}
+	return &b.results[n]
+}
+
+// add completes a result whose event, the last one, is in the batch's memory.
+func (b *batch) add(res *result, recipient string) {
+	if res.v.Keeps() {
 		b.kept++
-		v.Hold = b
-		if b.shorten(&v, recipient) {
+		res.v.Hold = b
+		if b.shorten(&res.v, recipient) {
 			b.undo()
 		}
 	}
-	b.results = append(b.results, result{at: at, v: v})
 }
 
 // shorten replaces the event by its brief where that is enough. The recipient
@@ -274,7 +284,7 @@ func (w *worker) record(raw []byte) bool {
 	if ev.Time.IsZero() {
 		if w.last.IsZero() {
 			// Its time is not in this block: see run.pull.
-			b.results = append(b.results, result{v: detectors.Evaluated{Event: ev}})
+			b.result().v.Event = ev
 			b.lead++
 			return true
 		}
@@ -293,7 +303,10 @@ func (w *worker) record(raw []byte) bool {
 	if w.filter.entity != "" && concerns(ev, w.filter.entity) {
 		b.notes = append(b.notes, noteOf(ev, w.filter.entity))
 	}
-	b.add(ev.Time, w.eval.EvaluateIn(ev, &b.works), w.lasting(ev.Recipient))
+	res := b.result()
+	res.at = ev.Time
+	w.eval.EvaluateIn(&res.v, ev, &b.works)
+	b.add(res, w.lasting(ev.Recipient))
 	return true
 }
 

@@ -432,7 +432,7 @@ func (r *run) apply(res *result) {
 		r.now, r.inNow = n, 0
 	}
 	r.inNow++
-	r.engine.Apply(res.v, "replay")
+	r.engine.ApplyAt(&res.v, "replay")
 	r.step(at)
 }
 
@@ -617,8 +617,7 @@ func (m *merge) all(ctx context.Context, streams []*stream) error {
 		st := m.heads[0].st
 		until, bounded := m.bound()
 		for {
-			res := st.take()
-			if m.run.apply(&res); m.run.err != nil {
+			if m.run.apply(st.take()); m.run.err != nil {
 				return m.run.err
 			}
 			at, ok, err := m.run.load(ctx, st)

@@ -248,13 +248,14 @@ func (r *run) reverse(ctx context.Context, st *stream) error {
 	return nil
 }
 
-// take returns the current result and moves on.
-func (st *stream) take() (res result) {
+// take returns the current result, which is there until load is called, and
+// moves on.
+func (st *stream) take() (res *result) {
 	if len(st.loaded) > 0 {
-		res, st.loaded = st.loaded[0], st.loaded[1:]
+		res, st.loaded = &st.loaded[0], st.loaded[1:]
 		return res
 	}
-	res = st.cur.results[st.next]
+	res = &st.cur.results[st.next]
 	st.next++
 	return res
 }
