@@ -70,6 +70,10 @@ func (b *batch) Release() {
 type pool struct {
 	mu   sync.Mutex
 	free []*batch
+	// Results are needed from evaluation until they are applied, the rest of
+	// a batch until its events are decided: a few lists of results, which stay
+	// in the processor's cache, serve all batches.
+	lists [][]result
 }
 
 // maxFree is how many unused batches are kept, maxSpare the largest of their
@@ -98,6 +102,35 @@ func (p *pool) put(b *batch) {
 	defer p.mu.Unlock()
 	if len(p.free) < maxFree {
 		p.free = append(p.free, b)
+	}
+}
+
+// list returns an empty list of results.
+func (p *pool) list() []result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.lists)
+	if n == 0 {
+		return nil
+	}
+	l := p.lists[n-1]
+	p.lists[n-1] = nil
+	p.lists = p.lists[:n-1]
+	return l
+}
+
+// takeBack takes the results of a batch that is applied.
+func (p *pool) takeBack(b *batch) {
+	l := b.results
+	b.results = nil
+	if cap(l) == 0 {
+		return
+	}
+	clear(l) // let go of what evaluation allocated
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.lists) < maxFree {
+		p.lists = append(p.lists, l[:0])
 	}
 }
 
@@ -136,7 +169,7 @@ func (b *batch) event() *event.Event {
 func (b *batch) result() *result {
 	n := len(b.results)
 	if n < cap(b.results) {
-		b.results = b.results[:n+1] // reset cleared it
+		b.results = b.results[:n+1] // it was cleared
 	} else {
 		b.results = append(b.results, result{})
 	}
@@ -193,7 +226,7 @@ func (b *batch) reset() {
 	if spoil != nil {
 		spoil(b)
 	}
-	clear(b.results) // let go of what evaluation allocated
+	clear(b.results) // of a batch that was not applied
 	clear(b.notes)
 	b.results, b.parked, b.notes = b.results[:0], b.parked[:0], b.notes[:0]
 	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
@@ -230,6 +263,9 @@ func newWorker(set detectors.RuleSet, f filter, maxRecord int) *worker {
 
 func (w *worker) process(b *batch) {
 	w.b, w.last = b, time.Time{}
+	if b.results == nil {
+		b.results = b.home.list()
+	}
 	if b.lines {
 		buf := b.buf
 		for len(buf) > 0 {

@@ -281,6 +281,7 @@ func (r *run) warming(at time.Time) bool { return r.cfg.Warm > 0 && at.Before(r.
 // put takes back a batch that is applied. Its memory is free when the engine
 // has given back the events in it.
 func (r *run) put(b *batch) {
+	r.pool.takeBack(b)
 	if b.applied = true; b.lent == 0 {
 		r.pool.put(b)
 	}
