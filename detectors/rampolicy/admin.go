@@ -70,7 +70,7 @@ func PowerOfHolder(d *Document, account string, own Own) Power {
 			if p.Privileged {
 				break
 			}
-			if !act.Class.atLeast(ClassOrg) && act.Class != ClassAudit {
+			if !act.Class.atLeast(ClassOrg) && act.Class != ClassAudit || !a.mayCan(true, act.Name) {
 				continue
 			}
 			for _, res := range anyResource(act.Name, accounts[0]) {

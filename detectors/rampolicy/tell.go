@@ -49,13 +49,35 @@ func accountsOf(account string, docs ...*Document) []string {
 
 // can says whether one side allows an action on a resource, in some context.
 func (a *analysis) can(isNew bool, action, resource string, with map[string]string) bool {
-	m := a.matchesText(dimAction, action).and(a.matchesText(dimResource, resource)).and(a.matchesText(dimPrincipal, ""))
+	acts := a.matchesText(dimAction, action)
+	if !a.grants(acts, isNew) {
+		return false
+	}
+	m := acts.and(a.matchesText(dimResource, resource)).and(a.matchesText(dimPrincipal, ""))
 	return a.allowsIn(m, isNew, with)
+}
+
+// mayCan says whether one side can allow an action on anything at all.
+func (a *analysis) mayCan(isNew bool, action string) bool {
+	return a.grants(a.matchesText(dimAction, action), isNew)
+}
+
+// grants says whether an Allow of one side is among the statements.
+func (a *analysis) grants(match bitset, isNew bool) bool {
+	for i := range a.stmts {
+		if s := &a.stmts[i]; s.isNew == isNew && !s.Deny && match.has(i) {
+			return true
+		}
+	}
+	return false
 }
 
 // has says whether one side covers an atom.
 func (a *analysis) has(isNew bool, n *Atom, accounts []string, own Own) bool {
 	for _, action := range n.Actions {
+		if !a.mayCan(isNew, action) {
+			continue
+		}
 		for _, account := range accounts {
 			for _, res := range resourceProbes(n.On, action, account, own) {
 				if a.can(isNew, action, res, n.With) {
