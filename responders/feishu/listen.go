@@ -3,10 +3,8 @@ package feishu
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/listen"
 	"github.com/trailwarden/trailwarden/responders/message"
 	"github.com/trailwarden/trailwarden/responders/wire"
 )
@@ -27,30 +26,24 @@ import (
 // asks for an address and opens a WebSocket to it, so that no inbound address
 // is needed.
 type listener struct {
-	spec  Spec
-	press responders.Presser
-	words *message.Words
-	log   *slog.Logger
-	post  *wire.Poster
-
-	presses sync.WaitGroup // those that take longer than the platform waits
+	spec Spec
+	desk listen.Desk
+	log  *slog.Logger
+	post *wire.Poster
+	seen listen.Once // event ids
 
 	mu    sync.Mutex
-	seen  map[string]bool // event ids
-	order []string
 	parts map[string][][]byte // of messages in several frames
 }
 
 // Limits of a listener.
 const (
-	maxSeen     = 4096
 	maxParts    = 16      // frames of one message
 	maxPartial  = 64      // messages that wait for the rest of them
 	frameLimit  = 1 << 20 // bytes
 	maxPresses  = 8       // at the same time
 	toastWithin = 2 * time.Second
 	defaultPing = 2 * time.Minute
-	maxDown     = time.Minute
 )
 
 // codeFault are answers for a connection that trying again can mend: busy, and
@@ -58,7 +51,7 @@ const (
 var codeFault = map[int]bool{1: true, 1000040343: true}
 
 // ErrRefused says that the platform refuses the app; trying again is in vain.
-var ErrRefused = errors.New("the platform refuses the app")
+var ErrRefused = listen.ErrRefused
 
 func newListener(s Spec, p responders.Presser, log *slog.Logger) *listener {
 	if s.APIURL == "" {
@@ -67,37 +60,17 @@ func newListener(s Spec, p responders.Presser, log *slog.Logger) *listener {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &listener{spec: s, press: p, log: log.With("destination", s.Name), words: message.For(message.Language(s.Language), s.Location()),
-		post: wire.NewPoster("feishu", s.Name, wire.NewLimiter(1, 5, time.Minute), s.CallTimeout()), seen: map[string]bool{}, parts: map[string][][]byte{}}
+	log = log.With("destination", s.Name)
+	return &listener{spec: s, log: log, parts: map[string][][]byte{},
+		desk: listen.Desk{Press: p, Log: log, Words: message.For(message.Language(s.Language), s.Location()), Within: toastWithin},
+		post: wire.NewPoster("feishu", s.Name, wire.NewLimiter(1, 5, time.Minute), s.CallTimeout())}
 }
 
 // run listens until ctx ends, connecting again by itself, and returns nil then.
 func (l *listener) run(ctx context.Context) error {
 	defer l.post.Close()
-	defer l.presses.Wait()
-	wait := time.Second
-	for {
-		began := time.Now()
-		err := l.connect(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrRefused):
-			return err
-		}
-		if time.Since(began) > maxDown {
-			wait = time.Second // it had worked
-		}
-		l.log.Warn("no connection for presses of buttons, trying again", "after", wait, "err", err)
-		t := time.NewTimer(wait/2 + rand.N(wait/2))
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
-		}
-		wait = min(2*wait, maxDown)
-	}
+	defer l.desk.Wait()
+	return listen.Keep(ctx, l.log, l.connect)
 }
 
 // endpoint asks where to connect.
@@ -141,58 +114,24 @@ func (l *listener) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "wss" && (u.Scheme != "ws" || !wire.Loopback(u.Hostname())) {
-		return errors.New("an address that cannot be used: want wss")
-	}
-	dialer := &websocket.Dialer{HandshakeTimeout: l.spec.CallTimeout(), Proxy: http.ProxyFromEnvironment}
-	conn, resp, err := dialer.DialContext(ctx, address, nil)
-	if resp != nil && resp.Body != nil {
-		_ = resp.Body.Close()
-	}
+	conn, err := listen.Dial(ctx, address, l.spec.CallTimeout(), frameLimit)
 	if err != nil {
-		return fmt.Errorf("connect: %w", wire.Redact(err))
+		return err
 	}
-	running := ctx // what a person asked for is not taken back by a broken line
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() { // whatever ends it closes the connection, which ends the reading
-		<-ctx.Done()
-		_ = conn.Close()
-	})
+	defer conn.Close()
+	running, ctx := ctx, conn.Context() // what a person asked for is not taken back by a broken line
+	u, _ := url.Parse(address)
 	service, _ := strconv.ParseInt(u.Query().Get("service_id"), 10, 32)
-	var writing sync.Mutex
-	write := func(f frame) error {
-		writing.Lock()
-		defer writing.Unlock()
-		_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
-		return conn.WriteMessage(websocket.BinaryMessage, f.marshal())
-	}
-	wg.Go(func() {
-		tick := time.NewTicker(ping)
-		defer tick.Stop()
-		for {
-			if write(frame{Service: int32(service), Method: frameControl, Headers: []header{{"type", "ping"}}}) != nil { //nolint:gosec // parsed as 32 bits
-				cancel()
-				return
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
+	write := func(f frame) error { return conn.Send(websocket.BinaryMessage, f.marshal()) }
+	conn.Every(ping, func() error {
+		return write(frame{Service: int32(service), Method: frameControl, Headers: []header{{"type", "ping"}}}) //nolint:gosec // parsed as 32 bits
 	})
 	l.log.Info("listening for presses of buttons")
-	conn.SetReadLimit(frameLimit)
 	room := make(chan struct{}, maxPresses)
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(3 * ping))
-		kind, raw, err := conn.ReadMessage()
+		kind, raw, err := conn.Read(3 * ping)
 		if err != nil {
-			return fmt.Errorf("connection: %w", err)
+			return err
 		}
 		var f frame
 		if kind != websocket.BinaryMessage || f.unmarshal(raw) != nil {
@@ -211,7 +150,7 @@ func (l *listener) connect(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		wg.Go(func() {
+		conn.Go(func() {
 			defer func() { <-room }()
 			began := time.Now()
 			data := l.hear(running, payload)
@@ -259,21 +198,6 @@ func (l *listener) join(f frame) ([]byte, bool) {
 	return out, true
 }
 
-// first says whether an event was not met before.
-func (l *listener) first(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.seen[id] {
-		return false
-	}
-	l.seen[id] = true
-	if l.order = append(l.order, id); len(l.order) > maxSeen {
-		delete(l.seen, l.order[0])
-		l.order = l.order[1:]
-	}
-	return true
-}
-
 // hear has done what an event asks for, and returns what the person is shown.
 // The platform waits three seconds; what takes longer is done all the same, and
 // the card tells of it.
@@ -283,43 +207,13 @@ func (l *listener) hear(ctx context.Context, payload []byte) []byte {
 		return nil
 	}
 	p, ok := pressOf(ev.Event)
-	if !ok || !l.first(ev.EventV2Base.Header.EventID) {
+	if !ok || !l.seen.First(ev.EventV2Base.Header.EventID) {
 		return nil
 	}
-	type result struct {
-		said string
-		err  error
+	toast := callback.Toast{Type: "info"}
+	if toast.Content, ok = l.desk.Do(ctx, p); !ok {
+		toast.Type = "error"
 	}
-	done := make(chan result, 1)
-	l.presses.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-		defer func() {
-			if x := recover(); x != nil {
-				l.log.Error("panic while handling a press", "alert_id", p.AlertID, "do", p.Do, "panic", x)
-				done <- result{err: errors.New(l.words.Unavailable)}
-			}
-		}()
-		said, err := l.press(ctx, p)
-		if err != nil {
-			l.log.Warn("a press was not done", "alert_id", p.AlertID, "by", p.By, "do", p.Do, "err", err)
-		}
-		done <- result{said, err}
-	})
-	t := time.NewTimer(toastWithin)
-	defer t.Stop()
-	toast := callback.Toast{Type: "info", Content: l.words.ClickOK}
-	select {
-	case r := <-done:
-		if r.err != nil {
-			toast.Type, toast.Content = "error", fmt.Sprintf(l.words.ClickFailed, r.err)
-		} else if r.said != "" {
-			toast.Content = r.said
-		}
-	case <-t.C:
-		toast.Content = l.words.Working
-	}
-	toast.Content = message.One(toast.Content, 300)
 	b, err := json.Marshal(callback.CardActionTriggerResponse{Toast: &toast})
 	if err != nil {
 		return nil
