@@ -202,6 +202,12 @@ type Notifier interface {
 	Find(ctx context.Context, alertID string, since time.Time) (ref MessageRef, ok bool, err error)
 }
 
+// Finder is a Notifier that finds a message by what it would say, where its
+// incident alone does not name it: its copy, for one. Find is then not called.
+type Finder interface {
+	FindNotice(ctx context.Context, n Notice, since time.Time) (ref MessageRef, ok bool, err error)
+}
+
 // State is where an action stands.
 type State string
 

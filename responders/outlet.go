@@ -643,12 +643,16 @@ func (o *outlet) sent(ctx context.Context, it *item, n notice, seq uint64, ref M
 
 // lookup reads the platform.
 func (o *outlet) lookup(ctx context.Context, n notice, since time.Time) (MessageRef, bool, error) {
-	if !o.asks {
+	finder, byNotice := o.dst.Notifier.(Finder)
+	if !o.asks && !byNotice {
 		return o.dst.Notifier.Find(ctx, n.Alert, since)
 	}
 	msg, _, err := o.compose(ctx, n)
 	if err != nil {
 		return MessageRef{}, false, err
+	}
+	if !o.asks {
+		return finder.FindNotice(ctx, msg, since)
 	}
 	if msg.Question == nil {
 		return MessageRef{}, false, errors.ErrUnsupported

@@ -1,7 +1,10 @@
 package responders
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 )
 
@@ -16,6 +19,9 @@ type Press struct {
 	Ref, Hash string
 	// Choice is what was chosen in a menu, Person whom.
 	Choice, Person string
+	// Unclear says why what came could not be understood. Such a press asks for
+	// nothing: it is refused and recorded, with what is known of it.
+	Unclear string
 }
 
 // What a button can ask for. The words are part of messages that people press
@@ -47,3 +53,32 @@ type Hearer interface {
 // Presser does what a press asks for. reply is shown to the person alone, as
 // is err, both as plain text; empty shows nothing.
 type Presser func(ctx context.Context, p Press) (reply string, err error)
+
+// ErrUnclear says that a press could not be understood.
+var ErrUnclear = errors.New("this press could not be understood, so nothing was done")
+
+// unknownAlert is where refused presses are recorded that are about no incident
+// of ours: one history, so that nobody can fill the journal with made-up ones.
+const unknownAlert = "unknown"
+
+// RefusePress records a press that was refused before anything could decide about it,
+// for the audit log. Who is refused by the machine, or as the answer to a
+// question, is recorded there.
+func (d *Dispatcher) RefusePress(ctx context.Context, p Press, reason string) error {
+	id := unknownAlert
+	if _, ok, err := d.storedAlert(ctx, p.AlertID); err != nil {
+		return err
+	} else if ok {
+		id = journalID(p.AlertID)
+	}
+	what := cmp.Or(clip(p.Do, 40), "press")
+	err := change(ctx, d.j, kindClick, id, func(c *clicks) bool {
+		c.add(Click{At: d.now(), By: clip(p.By, 200), What: what, Reason: clip(reason, maxReason)})
+		return true
+	})
+	d.log.Warn("press refused", "alert_id", clip(p.AlertID, 64), "by", clip(p.By, 200), "what", what, "reason", clip(reason, maxReason))
+	if err != nil {
+		return fmt.Errorf("the refusal could not be recorded: %w", err)
+	}
+	return nil
+}

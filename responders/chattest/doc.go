@@ -15,6 +15,9 @@
 // messages), PagerDuty and a webhook that takes anything are served below
 // /robot/ by the same Server. SMTP and Syslog are servers of their own.
 //
+// An app of Feishu's and one of DingTalk's are served below /feishu and /dingtalk:
+// tokens, cards with their limits, and the connection over which presses come.
+//
 // Script makes a method fail in every way a network has: error codes, 429,
 // 5xx, answers that hang, garbage, and answers dropped after the work was done.
 // Everything accepted is kept with its edit history (Messages), everything

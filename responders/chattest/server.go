@@ -22,6 +22,7 @@ const (
 	DefaultBotToken = "xoxb-EXAMPLE-bot"
 	DefaultAppToken = "xapp-EXAMPLE-app"
 	DefaultChannel  = "C0EXAMPLE01"
+	defaultAck      = 3 * time.Second
 	webhookPath     = "/services/T0EXAMPLE01/B0EXAMPLE01/EXAMPLEwebhook"
 	botUser         = "U0EXAMPLEBOT"
 	botID           = "B0EXAMPLE01"
@@ -49,7 +50,8 @@ type Options struct {
 	Unlimited bool
 	// PingInterval is the pause between WebSocket pings (10 s when zero).
 	PingInterval time.Duration
-	// AckTimeout is how long Click waits for the acknowledgement (3 s when zero).
+	// AckTimeout is how long Click waits for the acknowledgement (3 s when zero; 2 s
+	// of DingTalk).
 	AckTimeout time.Duration
 	// Clock is the time source of message stamps and rates (time.Now when nil).
 	Clock func() time.Time
@@ -96,6 +98,7 @@ type Server struct {
 	robots    map[string][]RobotMessage
 	socks     sockets
 	fs        feishu
+	dt        dingtalkApp
 
 	journalMu sync.Mutex
 
@@ -132,7 +135,7 @@ func New(opt Options) *Server {
 		opt.PingInterval = 10 * time.Second
 	}
 	if opt.AckTimeout == 0 {
-		opt.AckTimeout = 3 * time.Second
+		opt.AckTimeout = defaultAck
 	}
 	if opt.Clock == nil {
 		opt.Clock = time.Now
@@ -144,6 +147,7 @@ func New(opt Options) *Server {
 	}
 	s.socks.init()
 	s.fs = feishu{uuids: map[string]feishuDone{}, tickets: map[string]bool{}, changed: make(chan struct{}), waiting: map[string]chan []byte{}}
+	s.dt = dingtalkApp{tickets: map[string]time.Time{}, changed: make(chan struct{}), waiting: map[string]chan []byte{}}
 	for id, name := range opt.Channels {
 		s.channels[id] = &channel{id: id, name: name}
 		s.names[name], s.names["#"+name] = id, id
@@ -331,6 +335,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, platform, do)
 	case strings.HasPrefix(path, feishuPath+"/"):
 		s.serveFeishu(w, r)
+	case strings.HasPrefix(path, dingtalkPath+"/"):
+		s.serveDingTalk(w, r)
 	case path == linkPath:
 		s.serveSocket(w, r)
 	case path == MessagesPath:

@@ -322,8 +322,8 @@ func TestPresses(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, c.want)
 		}
 	}
-	// What no button of ours says, and whom the platform does not name, is
-	// answered and goes nowhere; a press that comes twice is one.
+	// What no button of ours says, and whom the platform does not name, comes as
+	// unclear, which is refused; a press that comes twice is one.
 	for _, p := range []chattest.FeishuPress{
 		{User: "ou_EXAMPLE1", Value: map[string]any{"do": ""}},
 		{User: "ou_EXAMPLE1", Value: map[string]any{"do": "approve", "alert": 7}},
@@ -338,8 +338,16 @@ func TestPresses(t *testing.T) {
 			t.Errorf("%+v: %v", p, err)
 		}
 	}
-	if n := len(presses); n != 1 {
-		t.Errorf("%d presses, want 1", n)
+	unclear, clear := 0, 0
+	for len(presses) > 0 {
+		if p := <-presses; p.Unclear != "" {
+			unclear++
+		} else {
+			clear++
+		}
+	}
+	if unclear != 5 || clear != 1 {
+		t.Errorf("%d presses and %d that are unclear, want 1 and 5", clear, unclear)
 	}
 	if err := end(); err != nil {
 		t.Error(err)

@@ -206,12 +206,11 @@ func (l *listener) hear(ctx context.Context, payload []byte) []byte {
 	if err := json.Unmarshal(payload, &ev); err != nil || ev.EventV2Base == nil || ev.EventV2Base.Header == nil || ev.EventV2Base.Header.EventType != "card.action.trigger" {
 		return nil
 	}
-	p, ok := pressOf(ev.Event)
-	if !ok || !l.seen.First(ev.EventV2Base.Header.EventID) {
+	if !l.seen.First(ev.EventV2Base.Header.EventID) {
 		return nil
 	}
-	toast := callback.Toast{Type: "info"}
-	if toast.Content, ok = l.desk.Do(ctx, p); !ok {
+	toast, ok := callback.Toast{Type: "info"}, false
+	if toast.Content, ok = l.desk.Do(ctx, pressOf(ev.Event)); !ok {
 		toast.Type = "error"
 	}
 	b, err := json.Marshal(callback.CardActionTriggerResponse{Toast: &toast})
@@ -223,10 +222,14 @@ func (l *listener) hear(ctx context.Context, payload []byte) []byte {
 
 var openID = regexp.MustCompile(`^ou_[A-Za-z0-9]{6,64}$`)
 
-// pressOf takes one of our buttons out of an event.
-func pressOf(r *callback.CardActionTriggerRequest) (responders.Press, bool) {
-	if r == nil || r.Operator == nil || r.Action == nil || !openID.MatchString(r.Operator.OpenID) {
-		return responders.Press{}, false
+// pressOf takes one of our buttons out of an event. What is none is Unclear: it is
+// refused and recorded.
+func pressOf(r *callback.CardActionTriggerRequest) responders.Press {
+	if r == nil || r.Operator == nil || r.Action == nil {
+		return responders.Press{Unclear: "it does not say who pressed what"}
+	}
+	if !openID.MatchString(r.Operator.OpenID) {
+		return responders.Press{By: "feishu:" + text.Cut(text.Line(r.Operator.OpenID), 64), Unclear: "it does not say who pressed"}
 	}
 	field := func(k string) string {
 		s, _ := r.Action.Value[k].(string)
@@ -239,5 +242,8 @@ func pressOf(r *callback.CardActionTriggerRequest) (responders.Press, bool) {
 	if len(r.Action.Option) <= 255 && r.Action.Option != "" {
 		p.Choice = text.Line(r.Action.Option)
 	}
-	return p, p.Do != "" && p.AlertID != ""
+	if p.Do == "" || p.AlertID == "" {
+		p.Unclear = "it is no button of ours"
+	}
+	return p
 }

@@ -1,6 +1,8 @@
 package message
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -30,4 +32,22 @@ func Sample(at time.Time) responders.Notice {
 			State: responders.Proposed, At: at,
 		}},
 	}
+}
+
+const testID = "test"
+
+// Test is what `notify test` sends: no incident of anybody's.
+func Test(now time.Time) responders.Notice {
+	n := Sample(now)
+	n.Alert.ID = testID + strconv.FormatInt(now.UnixNano(), 10)
+	n.Alert.Rule, n.Alert.Severity = "self.test", alert.Low
+	n.Alert.Title = "Test: this is what an alert looks like"
+	n.Actions = nil
+	return n
+}
+
+// IsTest says whether an id is that of a Test.
+func IsTest(id string) bool {
+	digits, ok := strings.CutPrefix(id, testID)
+	return ok && len(digits) > 15 && strings.Trim(digits, "0123456789") == ""
 }

@@ -92,6 +92,8 @@ type Replies struct {
 	NoLonger string
 	Muted    string // until, what, id
 	Asked    string // whom, until
+	Test     string // a press on a message of notify test
+	Again    string // where a chat cannot ask "are you sure?"
 }
 
 var catalogue = map[Language]*Words{
@@ -156,6 +158,8 @@ var catalogue = map[Language]*Words{
 			NoLonger: "This is not to be decided any more; look at the message again.",
 			Muted:    "Muted until %s: %s. It is contained and counted as before. To end it: trailwarden mute expire %s",
 			Asked:    "%s is asked, until %s.",
+			Test:     "Heard. This is a test message: there is nothing to decide about it.",
+			Again:    "Nothing was done yet. Press the same button again within a minute to go on; what it will do stands on the card.",
 		},
 		CopyTip: "Incident %s\nRule %s\nEvents: %s",
 		Ack:     "Acknowledge", Contain: "Contain…", UndoButton: "Undo",
@@ -226,6 +230,8 @@ var catalogue = map[Language]*Words{
 			NoLonger: "此项已无需决定，请重新查看消息。",
 			Muted:    "已静默至 %s：%s。处置和计数照常进行。提前结束：trailwarden mute expire %s",
 			Asked:    "已询问 %s，截止 %s。",
+			Test:     "已收到点击。这是一条测试消息，没有需要决定的事项。",
+			Again:    "尚未执行。请在一分钟内再次点击同一按钮以继续；将执行的操作见卡片。",
 		},
 		CopyTip: "事件 %s\n规则 %s\n日志事件：%s",
 		Ack:     "确认", Contain: "处置…", UndoButton: "撤销处置",

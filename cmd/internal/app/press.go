@@ -23,10 +23,22 @@ import (
 // Who may do what is decided by the machine and the dispatcher.
 func (a *App) presser(c responders.Common) responders.Presser {
 	w := message.For(message.Language(c.Language), c.Location())
-	return func(ctx context.Context, p responders.Press) (string, error) { return a.press(ctx, p, w) }
+	return func(ctx context.Context, p responders.Press) (string, error) {
+		reply, err := a.press(ctx, p, w)
+		switch {
+		case errors.Is(err, responders.ErrNoAlert) && message.IsTest(p.AlertID):
+			return w.Replies.Test, nil
+		case errors.Is(err, responders.ErrUnclear), errors.Is(err, responders.ErrNoAlert):
+			err = errors.Join(err, a.dispatcher.RefusePress(ctx, p, err.Error()))
+		}
+		return reply, err
+	}
 }
 
 func (a *App) press(ctx context.Context, p responders.Press, w *message.Words) (string, error) {
+	if p.Unclear != "" {
+		return "", fmt.Errorf("%w (%s)", responders.ErrUnclear, p.Unclear)
+	}
 	switch p.Do {
 	case responders.PressApprove, responders.PressDeny, responders.PressUndo:
 		return a.pressAction(ctx, p, w)
@@ -64,7 +76,7 @@ func (a *App) press(ctx context.Context, p responders.Press, w *message.Words) (
 	case responders.PressClose:
 		q.Do, q.Verdict = responders.DoClose, responders.TriageVerdict(p.Choice)
 	default:
-		return "", fmt.Errorf("unknown button %q", text.Cut(p.Do, 40))
+		return "", fmt.Errorf("%w (unknown button %q)", responders.ErrUnclear, text.Cut(text.Line(p.Do), 40))
 	}
 	t, err := a.dispatcher.Triage(ctx, p.AlertID, q)
 	if err != nil {
@@ -81,7 +93,10 @@ func (a *App) pressAction(ctx context.Context, p responders.Press, w *message.Wo
 	}
 	i := slices.IndexFunc(actions, func(d responders.ActionDetail) bool { return d.ID == p.Ref })
 	if i < 0 {
-		return w.Replies.NoLonger, nil
+		if _, err := a.dispatcher.Stored(ctx, p.AlertID); err != nil {
+			return "", err
+		}
+		return w.Replies.NoLonger, a.dispatcher.RefusePress(ctx, p, "the incident has no such action")
 	}
 	d := actions[i]
 	// What it is now is for the machine to say, which also records who asked

@@ -117,11 +117,7 @@ func sendSample(ctx context.Context, s responders.Spec) (time.Duration, error) {
 	if c, ok := d.Notifier.(interface{ Close() }); ok {
 		defer c.Close()
 	}
-	n := message.Sample(time.Now())
-	n.Alert.ID = fmt.Sprintf("test%d", time.Now().UnixNano())
-	n.Alert.Rule, n.Alert.Severity = "self.test", alert.Low
-	n.Alert.Title = "Test: this is what an alert looks like"
-	n.Actions = nil
+	n := message.Test(time.Now())
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	start := time.Now()

@@ -17,7 +17,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 		t.Fatalf("%d blocks of YAML", len(blocks))
 	}
 	env := []string{"DINGTALK_WEBHOOK=https://oapi.example/robot/send?access_token=x", "DINGTALK_SECRET=SECEXAMPLE", "SMTP_PASSWORD=EXAMPLE", "HOOK_SECRET=EXAMPLEEXAMPLEEXAMPLE",
-		"FEISHU_APP_SECRET=EXAMPLE"}
+		"FEISHU_APP_SECRET=EXAMPLE", "DINGTALK_CLIENT_SECRET=EXAMPLE"}
 	for _, b := range blocks {
 		c, err := Parse("destinations.md", b[1], env)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trailwarden/trailwarden/responders/dingtalk"
 	"github.com/trailwarden/trailwarden/responders/feishu"
 	"github.com/trailwarden/trailwarden/responders/slack"
 )
@@ -18,6 +19,11 @@ func (r *run) destinations(ctx context.Context) {
 	for _, s := range r.cfg.Notify.Feishu {
 		if s.AppID != "" { // a robot's address says nothing without sending
 			r.feishu(ctx, s)
+		}
+	}
+	for _, s := range r.cfg.Notify.DingTalk {
+		if s.ClientID != "" { // as above
+			r.dingtalk(ctx, s)
 		}
 	}
 }
@@ -49,6 +55,31 @@ func (r *run) feishu(ctx context.Context, s feishu.Spec) {
 		r.down("TW409", group, "buttons", buttons.Error(), open)
 	default:
 		r.ok(group, "buttons", "they are heard of by long connection")
+	}
+}
+
+func (r *run) dingtalk(ctx context.Context, s dingtalk.Spec) {
+	group := "dingtalk " + s.Name
+	ctx, cancel := r.within(ctx)
+	defer cancel()
+	const open = "open https to api.dingtalk.com and wss to wss-open-connection.dingtalk.com from here"
+	buttons, err := dingtalk.Inspect(ctx, s, r.log)
+	switch {
+	case errors.Is(err, dingtalk.ErrRefused):
+		r.bad(Fail, "TW410", group, "app", err.Error(), "copy client_id and client_secret of the app again (Credentials and Basic Information)")
+		return
+	case err != nil:
+		r.down("TW412", group, "app", "no answer: "+err.Error(), open)
+		return
+	}
+	r.ok(group, "app", "it is accepted; whether its robot is in the group and the card template is drawn right shows only notify test")
+	switch {
+	case errors.Is(buttons, dingtalk.ErrRefused):
+		r.bad(Fail, "TW411", group, "buttons", "they will not work: "+buttons.Error(), "let the app's robot receive by Stream mode, and publish the app's version")
+	case buttons != nil:
+		r.down("TW412", group, "buttons", buttons.Error(), open)
+	default:
+		r.ok(group, "buttons", "they are heard of in Stream mode")
 	}
 }
 

@@ -76,6 +76,15 @@ func feishuApp(w *world, secret string) {
 	w.files = map[string]string{"fs": secret}
 }
 
+// dingtalkApp adds an app as a destination.
+func dingtalkApp(w *world, secret string) {
+	w.edit = func(cfg string) string {
+		return strings.Replace(cfg, "notify:\n", fmt.Sprintf("notify:\n  dingtalk:\n    - {name: dd, client_id: %s, client_secret: \"${file:dd}\", card_template_id: %s, open_conversation_id: %s, corp_id: %s, api_url: \"%s\"}\n",
+			chattest.DingTalkClientID, chattest.DingTalkTemplate, chattest.DingTalkGroup, chattest.DingTalkCorp, w.chat.DingTalkURL()), 1)
+	}
+	w.files = map[string]string{"dd": secret}
+}
+
 func (w *world) run() *Report {
 	t := w.t
 	w.dir = t.TempDir()
@@ -341,6 +350,22 @@ func TestFaults(t *testing.T) {
 			}
 		}, []string{"TW409 feishu"}, nil, []string{"no answer"}},
 		{"feishu app works", func(w *world) { feishuApp(w, chattest.FeishuAppSecret) }, nil, nil, []string{"heard of by long connection"}},
+		{"dingtalk app", func(w *world) { dingtalkApp(w, "EXAMPLErotatedEXAMPLE") }, []string{"TW410 dingtalk"}, nil, []string{"client_id or client_secret is wrong"}},
+		{"dingtalk buttons", func(w *world) {
+			dingtalkApp(w, chattest.DingTalkClientSecret)
+			w.before = func() {
+				w.chat.Script("dingtalk.open", chattest.Fault{Status: 403, Body: `{"code":"Forbidden.AccessDenied.Stream","message":"no stream"}`})
+			}
+		}, []string{"TW411 dingtalk"}, nil, []string{"refused with Forbidden.AccessDenied.Stream", "it is accepted"}},
+		{"dingtalk down", func(w *world) {
+			dingtalkApp(w, chattest.DingTalkClientSecret)
+			w.before = func() {
+				for range 8 {
+					w.chat.Script("dingtalk.token", chattest.Cut())
+				}
+			}
+		}, []string{"TW412 dingtalk"}, nil, []string{"no answer"}},
+		{"dingtalk app works", func(w *world) { dingtalkApp(w, chattest.DingTalkClientSecret) }, nil, nil, []string{"heard of in Stream mode"}},
 		{"webhook only", func(w *world) {
 			w.edit = replace(`token: "${file:token}", app_token: "${file:app}", channel: `+chattest.DefaultChannel, `webhook: "https://hooks.example.com/EXAMPLE"`)
 		}, nil, []string{"TW406 slack"}, []string{"cannot be checked without sending"}},
