@@ -615,6 +615,8 @@ func TestSlowPressAndReconnect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func(d time.Duration) { replyWithin = d }(replyWithin)
+	replyWithin = 200 * time.Millisecond
 	release, done := make(chan struct{}), make(chan error, 1)
 	ctx, _ := hearing(t, s, func(ctx context.Context, p responders.Press) (string, error) {
 		if p.Do != responders.PressDeny {
@@ -645,7 +647,7 @@ func TestSlowPressAndReconnect(t *testing.T) {
 	if err := s.WaitDingTalk(ctx, 3); err != nil {
 		t.Fatal(err)
 	}
-	if reply, err := s.PressDingTalk(ctx, chattest.DingTalkPress{User: "dana", Card: ref.ID, Button: "acknowledge"}); err != nil || reply != "quick" {
+	if reply, err := s.PressDingTalk(ctx, chattest.DingTalkPress{User: "dana", Card: ref.ID, Button: "acknowledge"}); err != nil || reply != "quick" && !strings.Contains(reply, "being done") {
 		t.Errorf("%q, %v", reply, err)
 	}
 }
