@@ -15,7 +15,7 @@ import (
 )
 
 func auditCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "audit", Short: "What was loaded, said, clicked and done, in one chain of hashes", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "audit", Short: "What was loaded, said, clicked and done, in one chain of hashes", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 
 	var out, head, file string
@@ -32,7 +32,7 @@ func auditCmd(e *env) *cobra.Command {
 		}
 		return nil
 	}
-	running := operation(e, "verify", "Check the chain: nothing was changed, removed or put in", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	running := operation(e, "verify", "Check the chain: nothing was changed, removed or put in", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		r, err := c.AuditVerify(ctx, head)
 		if err != nil {
 			return err
@@ -73,7 +73,7 @@ keep the head somewhere else now and then, and give it with --head later: it mus
 
 	var form string
 	var after uint64
-	export := operation(e, "export", "Print the audit log, one line of JSON for each entry", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	export := operation(e, "export", "Print the audit log, one line of JSON for each entry", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(form, "jsonl", "table"); err != nil {
 			return err
 		}

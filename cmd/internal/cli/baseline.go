@@ -21,7 +21,7 @@ import (
 )
 
 func baselineCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "baseline", Short: "What is usual: learn it from history, look at it, compare it", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "baseline", Short: "What is usual: learn it from history, look at it, compare it", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(baselineBuild(e), baselineShow(e), baselineDiff(e))
 	return root

@@ -112,7 +112,7 @@ func checkCmd(e *env) *cobra.Command {
 
 Exit: 0 ok, 1 something is wrong, 2 usage, 3 it does not run. With --format nagios the codes
 are Nagios's own: 0 ok, 1 warning, 2 critical, 3 unknown.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			nagios := format == "nagios"
 			if !slices.Contains([]string{"text", "json", "nagios", "prometheus"}, format) {

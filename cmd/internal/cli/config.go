@@ -36,11 +36,11 @@ func loadConfig(e *env, flag string) (*config.Config, error) {
 }
 
 func configCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "config", Short: "Check and show the configuration", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "config", Short: "Check and show the configuration", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 
 	var path string
-	validate := &cobra.Command{Use: "validate", Short: "Check the configuration, its rules and destinations, without starting anything", Args: cobra.NoArgs,
+	validate := &cobra.Command{Use: "validate", Short: "Check the configuration, its rules and destinations, without starting anything", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {
@@ -59,7 +59,7 @@ func configCmd(e *env) *cobra.Command {
 	addConfigFlag(validate, &path)
 
 	var resolved bool
-	show := &cobra.Command{Use: "show", Short: "Print the configuration in force, defaults and environment included, secrets masked", Args: cobra.NoArgs,
+	show := &cobra.Command{Use: "show", Short: "Print the configuration in force, defaults and environment included, secrets masked", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if resolved {
 				return showResolved(e, configPath(e, path))
@@ -78,7 +78,7 @@ func configCmd(e *env) *cobra.Command {
 	addConfigFlag(show, &path)
 	show.Flags().BoolVar(&resolved, "resolved", false, "one line for each value, with where it comes from: file and line, variable, or default")
 
-	schema := &cobra.Command{Use: "schema", Short: "Print the JSON Schema of the configuration, for editors", Args: cobra.NoArgs,
+	schema := &cobra.Command{Use: "schema", Short: "Print the JSON Schema of the configuration, for editors", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			b, err := config.Schema()
 			if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 func consoleCmd(e *env) *cobra.Command {
-	c := operation(e, "console", "Print a link that signs a browser in to the running program's web console", cobra.NoArgs,
+	c := operation(e, "console", "Print a link that signs a browser in to the running program's web console", noArgs,
 		func(ctx context.Context, c *admin.Client, _ []string) error {
 			l, err := c.ConsoleLink(ctx)
 			if err != nil {

@@ -15,7 +15,7 @@ import (
 func demoCmd(e *env) *cobra.Command {
 	var headless bool
 	var dir string
-	c := &cobra.Command{Use: "demo", Short: "The first minute: an intrusion, caught and contained; no account, no network", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "demo", Short: "The first minute: an intrusion, caught and contained; no account, no network", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := demo.Options{Out: e.out, Colour: e.terminal(e.out), Width: e.width(e.out), Dir: dir, Now: time.Now()}
 			if !headless && e.terminal(e.out) {

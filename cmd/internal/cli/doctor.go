@@ -20,7 +20,7 @@ It changes nothing and sends nothing. Each fault has a code; explain CODE says m
 
 Exit: 0 nothing is red, 1 something is, 2 the configuration cannot be read, 3 something
 does not answer.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(out, "table", "json"); err != nil {
 				return err

@@ -16,7 +16,7 @@ import (
 )
 
 func entityCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "entity", Short: "What recorded events say about one user, role, key or address", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "entity", Short: "What recorded events say about one user, role, key or address", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(entityShow(e))
 	return root

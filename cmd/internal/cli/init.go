@@ -84,7 +84,7 @@ func initCmd(e *env) *cobra.Command {
 With --discover it first asks the cloud, with the credentials that run would use: who they
 are of, and which trail delivers to a logstore. It reads and changes nothing there.
 The region is also taken from the profile of the aliyun CLI, when there is one.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !slices.Contains([]string{"none", "disable-key", "contain"}, a.Responder) {
 				return usagef("--responder %q: want none, disable-key or contain", a.Responder)
@@ -178,6 +178,9 @@ func (a *answers) discover(ctx context.Context, e *env, endpoint string) error {
 	p, err := cred.New(cred.Config{})
 	if err != nil {
 		return exit(exitUsage, err)
+	}
+	if _, _, _, _, err := p.Get(ctx); err != nil {
+		return exit(exitUnreachable, fmt.Errorf("asking the cloud (leave --discover out to go on without): %w", err))
 	}
 	c, err := ram.New(ram.Config{Region: a.Region, Endpoint: endpoint,
 		Credentials: func(ctx context.Context) (id, secret, token string, err error) {

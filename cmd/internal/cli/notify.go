@@ -23,7 +23,7 @@ import (
 )
 
 func notifyCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "notify", Short: "Destinations: try them, see what did not arrive, send it again", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "notify", Short: "Destinations: try them, see what did not arrive, send it again", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 
 	var path string
@@ -38,7 +38,7 @@ func notifyCmd(e *env) *cobra.Command {
 	addConfigFlag(test, &path)
 
 	var out string
-	ls := operation(e, "ls", "List notices that could not be delivered and were given up", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	ls := operation(e, "ls", "List notices that could not be delivered and were given up", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func sendSample(ctx context.Context, s responders.Spec) (time.Duration, error) {
 }
 
 func muteCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "mute", Short: "Silences: keep alerts that match from being told for a while", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "mute", Short: "Silences: keep alerts that match from being told for a while", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var lasts, comment string
 	add := operation(e, "add MATCHER…", "Silence what matches all of them, such as rule=ak.created actor=ci-deployer", args(1, -1, "matchers such as rule=ak.created"), func(ctx context.Context, c *admin.Client, a []string) error {
@@ -145,7 +145,7 @@ func muteCmd(e *env) *cobra.Command {
 	add.Flags().StringVar(&comment, "comment", "", "why, for the record (needed)")
 	var all bool
 	var out string
-	ls := operation(e, "ls", "List silences", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	ls := operation(e, "ls", "List silences", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func muteCmd(e *env) *cobra.Command {
 }
 
 func routeCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "route", Short: "The routing tree: show it, and ask it who hears of an alert", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "route", Short: "The routing tree: show it, and ask it who hears of an alert", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var path, file, expect, at string
 	test := &cobra.Command{Use: "test [LABEL=VALUE…]", Short: "Say who would hear of an alert with these labels; nothing is started or sent",
@@ -222,7 +222,7 @@ func routeCmd(e *env) *cobra.Command {
 	test.Flags().StringVar(&expect, "expect", "", "fail (exit 1) unless exactly these receivers hear of it, comma-separated in the order of the tree")
 	test.Flags().StringVar(&at, "at", "", "time of day to ask for, RFC 3339 (default now)")
 
-	show := &cobra.Command{Use: "show", Short: "Print the routing tree", Args: cobra.NoArgs,
+	show := &cobra.Command{Use: "show", Short: "Print the routing tree", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {

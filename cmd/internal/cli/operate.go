@@ -101,11 +101,11 @@ func stamp(t time.Time) string {
 }
 
 func alertsCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "alerts", Short: "Alerts of the running program", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "alerts", Short: "Alerts of the running program", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var out string
 	var limit int
-	ls := operation(e, "ls", "List the newest alerts", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	ls := operation(e, "ls", "List the newest alerts", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "json", "jsonl"); err != nil {
 			return err
 		}
@@ -145,11 +145,11 @@ func alertsCmd(e *env) *cobra.Command {
 }
 
 func actionCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "action", Short: "Containment: what was done, what waits, and taking it back", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "action", Short: "Containment: what was done, what waits, and taking it back", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 
 	var out string
-	ls := operation(e, "ls", "List actions, newest first", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	ls := operation(e, "ls", "List actions, newest first", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func actionCmd(e *env) *cobra.Command {
 			use, shortText = "unfreeze", "Release the kill switch"
 		}
 		var why string
-		cmd := operation(e, use, shortText, cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+		cmd := operation(e, use, shortText, noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 			f, err := c.Freeze(ctx, on, why)
 			if err != nil {
 				return err
@@ -292,7 +292,7 @@ func actionCmd(e *env) *cobra.Command {
 // kindsCmd lists the ladder. It needs no running program and no account.
 func kindsCmd(e *env) *cobra.Command {
 	var out string
-	c := &cobra.Command{Use: "kinds", Short: "The ladder of actions: the exact call, its undo, and the RAM permissions of each", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "kinds", Short: "The ladder of actions: the exact call, its undo, and the RAM permissions of each", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := checkOutput(out, "table", "json"); err != nil {
 				return err
@@ -397,11 +397,11 @@ func confirm(e *env, yes, dry bool, what string) error {
 }
 
 func parkedCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "parked", Short: "Records that could not be evaluated", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "parked", Short: "Records that could not be evaluated", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var out string
 	var limit int
-	ls := operation(e, "ls", "List parked records with their reasons", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	ls := operation(e, "ls", "List parked records with their reasons", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}
@@ -426,7 +426,7 @@ func parkedCmd(e *env) *cobra.Command {
 	addOutput(ls, &out, "table, json")
 	ls.Flags().IntVar(&limit, "limit", 100, "how many")
 	var reason string
-	redrive := operation(e, "redrive", "Try parked records again, after what kept them from being read was mended", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	redrive := operation(e, "redrive", "Try parked records again, after what kept them from being read was mended", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		r, err := c.Redrive(ctx, reason)
 		if err != nil {
 			return err
@@ -447,7 +447,7 @@ func parkedCmd(e *env) *cobra.Command {
 
 func statusCmd(e *env) *cobra.Command {
 	var out string
-	cmd := operation(e, "status", "How the running program is doing", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	cmd := operation(e, "status", "How the running program is doing", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}
@@ -563,5 +563,5 @@ func printStatus(e *env, s admin.Status) {
 	}
 	fmt.Fprintln(e.out)
 	printSlowest(e.out, s.Slowest)
-	fmt.Fprintf(e.out, "store: %d MB, fullest stream at %.0f%%\n", s.Store.Bytes>>20, 100*s.Store.Fraction)
+	fmt.Fprintf(e.out, "store: %s, fullest stream at %.0f%%\n", size(s.Store.Bytes), 100*s.Store.Fraction)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func policyCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "policy", Short: "What a RAM policy allows, and what a change of it newly allows", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "policy", Short: "What a RAM policy allows, and what a change of it newly allows", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 
 	var kind, account, out, lang string

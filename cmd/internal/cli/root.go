@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"golang.org/x/term"
 )
 
@@ -116,7 +118,7 @@ what is leaking. It replays history through the very same engine.
 No account? Start with:  trailwarden demo`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_ = c.Help() // writes to stdout; a failure there has nowhere to be told
 			return nil
@@ -135,12 +137,13 @@ No account? Start with:  trailwarden demo`,
 		demoCmd(e), doctorCmd(e), explainCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), entityCmd(e), baselineCmd(e), rulesCmd(e), policyCmd(e),
 		synthCmd(e), alertsCmd(e), actionCmd(e), notifyCmd(e), routeCmd(e), muteCmd(e), auditCmd(e), parkedCmd(e), statusCmd(e), consoleCmd(e), configCmd(e), versionCmd(e),
 	)
+	completions(e, root)
 	return root
 }
 
 func versionCmd(e *env) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			fmt.Fprintln(e.out, "trailwarden", Version())
 			return nil
@@ -167,7 +170,23 @@ func Version() string {
 	return v + rev + dirty
 }
 
-// noArgs and friends phrase what was wrong for people.
+// noArgs refuses what follows a command that wants nothing more.
+func noArgs(c *cobra.Command, a []string) error {
+	if len(a) == 0 {
+		return nil
+	}
+	if c.HasSubCommands() {
+		hint := ""
+		c.SuggestionsMinimumDistance = 2
+		if like := c.SuggestionsFor(a[0]); len(like) > 0 {
+			hint = fmt.Sprintf("; did you mean %q?", like[0])
+		}
+		return usagef("unknown command %q for %q%s\nsee: %s --help", text.Cut(text.Line(a[0]), 80), c.CommandPath(), hint, c.CommandPath())
+	}
+	return usagef("%s takes flags and no argument, and was given %q\nsee: %s --help", strings.TrimPrefix(c.CommandPath(), "trailwarden "), text.Cut(text.Line(a[0]), 80), c.CommandPath())
+}
+
+// args phrases what was wrong for people.
 func args(min, max int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, a []string) error {
 		if len(a) < min || max >= 0 && len(a) > max {

@@ -66,7 +66,7 @@ func exists(path string) bool {
 }
 
 func rulesCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "rules", Short: "List, show, check and test rules", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "rules", Short: "List, show, check and test rules", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(rulesList(e), rulesShow(e), rulesNew(e), rulesLint(e), rulesTest(e), rulesMutate(e),
 		rulesFields(e), rulesSchema(e), rulesExplain(e), rulesCoverage(e), rulesExceptions(e), rulesShadow(e), rulesExport(e),
@@ -78,7 +78,7 @@ func rulesList(e *env) *cobra.Command {
 	var f ruleFlags
 	var out string
 	var verbose bool
-	c := &cobra.Command{Use: "list", Short: "List the rules", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	c := &cobra.Command{Use: "list", Short: "List the rules", Args: noArgs, RunE: func(*cobra.Command, []string) error {
 		if err := checkOutput(out, "table", "json", "name"); err != nil {
 			return err
 		}
@@ -244,7 +244,7 @@ func rulesFields(e *env) *cobra.Command {
 	var out string
 	var seen []string
 	var schema bool
-	c := &cobra.Command{Use: "fields", Short: "The fields and functions that expressions may use", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	c := &cobra.Command{Use: "fields", Short: "The fields and functions that expressions may use", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func create(path string, b []byte) error {
 }
 
 func rulesSchema(e *env) *cobra.Command {
-	return &cobra.Command{Use: "schema", Short: "Print the JSON Schema of rule files, for editors", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "schema", Short: "Print the JSON Schema of rule files, for editors", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := e.out.Write(rules.Schema())
 			return err
@@ -154,7 +154,7 @@ func rulesCoverage(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "coverage", Short: "What the rules cover: ATT&CK techniques, or CIS Alibaba Cloud 2.10 to 2.22 with evidence",
 		Example: `  trailwarden rules coverage -o navigator > layer.json
   trailwarden rules coverage -o cis`,
-		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		Args: noArgs, RunE: func(*cobra.Command, []string) error {
 			if err := checkOutput(out, "table", "json", "navigator", "cis", "cis-json"); err != nil {
 				return err
 			}
@@ -353,7 +353,7 @@ func printSeen(ctx context.Context, e *env, out string, paths []string) error {
 func rulesExceptions(e *env) *cobra.Command {
 	var f ruleFlags
 	var out, state string
-	c := &cobra.Command{Use: "exceptions", Short: "List the exceptions: what is found and is no attack, who says so, until when, and what each has withheld", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "exceptions", Short: "List the exceptions: what is found and is no attack, who says so, until when, and what each has withheld", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(out, "table", "json"); err != nil {
 				return err

@@ -42,7 +42,7 @@ func runCmd(e *env) *cobra.Command {
 	var path string
 	var roles []string
 	var adopt bool
-	c := &cobra.Command{Use: "run", Short: "Run the live pipeline: read, detect, alert, respond", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "run", Short: "Run the live pipeline: read, detect, alert, respond", Args: noArgs,
 		Long: `run reads the trail, detects, alerts and responds until it is asked to end (SIGTERM, SIGINT).
 
 A store that has a history but lacks one of its streams is refused: to start empty would lose
@@ -92,7 +92,7 @@ func fakecloudCmd(e *env) *cobra.Command {
 of --events into its logstore, and prints one line of JSON with its endpoints and the path
 of a configuration for "trailwarden run". Every request it receives is written to --journal
 as one line of JSON. It serves until it is interrupted.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if rate < 0 {
 				return usagef("--rate %v: want records a second, 0 for as fast as it goes", rate)

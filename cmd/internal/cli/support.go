@@ -28,7 +28,7 @@ import (
 )
 
 func supportCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "support", Short: "Collect what somebody needs who helps you", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "support", Short: "Collect what somebody needs who helps you", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var path, out string
 	var offline bool
@@ -37,7 +37,7 @@ func supportCmd(e *env) *cobra.Command {
 e-mail addresses are replaced by stable names (key-1, account-1, address-1): the same thing has
 the same name everywhere. Names of projects, logstores, users in rules and channels stay.
 Look through it before you send it: it is a tar archive of text files.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if out == "" {
 				out = "trailwarden-support-" + time.Now().UTC().Format("20060102-150405") + ".tar.gz"

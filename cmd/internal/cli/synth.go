@@ -18,7 +18,7 @@ import (
 )
 
 func synthCmd(e *env) *cobra.Command {
-	c := &cobra.Command{Use: "synth", Short: "Make a trail: ordinary life, or an attack with known alerts", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "synth", Short: "Make a trail: ordinary life, or an attack with known alerts", Args: noArgs,
 		Example: `  trailwarden synth life --identities 500 --days 30 > life.jsonl
   trailwarden synth attack --list
   trailwarden synth attack ransom | trailwarden replay -`,
@@ -30,7 +30,7 @@ func synthCmd(e *env) *cobra.Command {
 func synthLife(e *env) *cobra.Command {
 	l := synth.Life{}
 	var start string
-	c := &cobra.Command{Use: "life", Short: "Ordinary life of many identities, without an attack, as records on stdout", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "life", Short: "Ordinary life of many identities, without an attack, as records on stdout", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if l.Identities < 1 || l.Identities > 1_000_000 {
 				return usagef("--identities %d: want 1 to 1000000", l.Identities)

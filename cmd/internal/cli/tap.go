@@ -55,7 +55,7 @@ func tapCmd(e *env) *cobra.Command {
 	var nofollow bool
 	var match, out string
 	errEnough := errors.New("enough")
-	c := operation(e, "tap", "Show events as they are stored, one on each line", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	c := operation(e, "tap", "Show events as they are stored, one on each line", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "jsonl"); err != nil {
 			return err
 		}
@@ -112,6 +112,11 @@ func tapCmd(e *env) *cobra.Command {
 			frames = min(last*4+200, 10_000)
 		}
 		err = c.Tap(ctx, frames, !nofollow, each)
+		if nofollow && err == nil && len(ring) < last && frames < 10_000 {
+			// A quiet store holds more ticks than events.
+			ring = nil
+			err = c.Tap(ctx, 10_000, false, each)
+		}
 		for _, k := range ring {
 			if err == nil {
 				err = show(k.ev, k.raw)
@@ -119,6 +124,9 @@ func tapCmd(e *env) *cobra.Command {
 		}
 		if errors.Is(err, errEnough) {
 			return nil
+		}
+		if err == nil && shown == 0 && nofollow {
+			fmt.Fprintln(e.err, "no such event is stored now: the store keeps events only until they are in a snapshot")
 		}
 		return err
 	})

@@ -18,7 +18,7 @@ import (
 func topCmd(e *env) *cobra.Command {
 	var once bool
 	every := 2 * time.Second
-	c := operation(e, "top", "Watch the running program: rates, lag, newest alerts", cobra.NoArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	c := operation(e, "top", "Watch the running program: rates, lag, newest alerts", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
 		if every < 200*time.Millisecond {
 			return usagef("--every %s: want at least 200ms", every)
 		}

@@ -27,7 +27,7 @@ func backupCmd(e *env) *cobra.Command {
 with their undo, and what the detectors have learnt. The program must be stopped; nothing
 is lost meanwhile, the logstore keeps the events. The archive holds audit records: keep
 it as you keep those. With nats.url the state is in the cluster: nats stream backup.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			dir, err := stateDir(e, path, state)
 			if err != nil {
@@ -53,7 +53,7 @@ it as you keep those. With nats.url the state is in the cluster: nats stream bac
 				}
 				return exit(exitUsage, err)
 			}
-			fmt.Fprintf(e.out, "%s: %d files, %d MB of %s\n", out, len(m.Files), m.Bytes()>>20, dir)
+			fmt.Fprintf(e.out, "%s: %d files, %s of %s\n", out, len(m.Files), size(m.Bytes()), dir)
 			return nil
 		}}
 	addConfigFlag(c, &path)
@@ -62,16 +62,29 @@ it as you keep those. With nats.url the state is in the cluster: nats stream bac
 	return c
 }
 
+// size is a number of bytes for people.
+func size[T ~int | ~int64 | ~uint64](n T) string {
+	if n < 10<<20 {
+		return fmt.Sprintf("%d kB", (n+1023)>>10)
+	}
+	return fmt.Sprintf("%d MB", n>>20)
+}
+
 func restoreCmd(e *env) *cobra.Command {
 	var path, state, from string
-	c := &cobra.Command{Use: "restore", Short: "Put a backup back, after verifying every file",
+	c := &cobra.Command{Use: "restore [ARCHIVE]", Short: "Put a backup back, after verifying every file",
 		Long: `restore makes the state folder from an archive of backup. The folder must be empty or
 absent: move the old one aside first. What happened after the backup is read again from
 the logstore, as far as it keeps the events.`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if from == "" {
-				return usagef("say which archive: --from FILE")
+		Args: args(0, 1, "one archive"),
+		RunE: func(_ *cobra.Command, a []string) error {
+			switch {
+			case len(a) == 1 && from != "":
+				return usagef("two archives: %s and --from %s", a[0], from)
+			case len(a) == 1:
+				from = a[0]
+			case from == "":
+				return usagef("say which archive: trailwarden restore FILE")
 			}
 			dir, err := stateDir(e, path, state)
 			if err != nil {
@@ -89,12 +102,12 @@ the logstore, as far as it keeps the events.`,
 			case err != nil:
 				return exit(exitUsage, err)
 			}
-			fmt.Fprintf(e.out, "%s: %d files, %d MB, made %s by trailwarden %s\n", dir, len(m.Files), m.Bytes()>>20, stamp(m.Made), text.Terminal(m.Version))
+			fmt.Fprintf(e.out, "%s: %d files, %s, made %s by trailwarden %s\n", dir, len(m.Files), size(m.Bytes()), stamp(m.Made), text.Terminal(m.Version))
 			return nil
 		}}
 	addConfigFlag(c, &path)
 	c.Flags().StringVar(&state, "state", "", "state folder to make (default: as the configuration says)")
-	c.Flags().StringVar(&from, "from", "", "archive to restore")
+	c.Flags().StringVar(&from, "from", "", "archive to restore, as the argument")
 	return c
 }
 
@@ -114,7 +127,7 @@ func stateDir(e *env, path, state string) (string, error) {
 }
 
 func upgradeCmd(e *env) *cobra.Command {
-	root := &cobra.Command{Use: "upgrade", Short: "Before and after a new version: check, and merge rules that you have edited", Args: cobra.NoArgs,
+	root := &cobra.Command{Use: "upgrade", Short: "Before and after a new version: check, and merge rules that you have edited", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(upgradeCheckCmd(e), upgradePackCmd(e), upgradeMergeCmd(e))
 	return root
@@ -125,7 +138,7 @@ func upgradeCheckCmd(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "check", Short: "Say whether this version can take over from the one that runs",
 		Long: `Run the new version's upgrade check with the old version's configuration and state, before
 you replace the program. It opens nothing and changes nothing.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			bad := 0
 			say := func(ok bool, what, format string, a ...any) {
@@ -205,14 +218,17 @@ func overtaken(set *rules.Set) (out []string) {
 
 func upgradePackCmd(e *env) *cobra.Command {
 	var out string
-	c := &cobra.Command{Use: "pack", Short: "Write the shipped rules of this version into a folder, as base of a later merge", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+	c := &cobra.Command{Use: "pack [FOLDER]", Short: "Write the shipped rules of this version into a folder, as base of a later merge", Args: args(0, 1, "one folder"),
+		RunE: func(_ *cobra.Command, a []string) error {
+			if len(a) == 1 && out == "" {
+				out = a[0]
+			}
 			files, err := rules.PackFiles()
 			if err != nil {
 				return err
 			}
 			if out == "" {
-				return usagef("say where: --out FOLDER")
+				return usagef("say where: trailwarden upgrade pack FOLDER")
 			}
 			if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 				return exit(exitRefused, fmt.Errorf("%s is not empty", out))
@@ -228,7 +244,7 @@ func upgradePackCmd(e *env) *cobra.Command {
 			fmt.Fprintf(e.out, "%d rules in %s\n", len(files), out)
 			return nil
 		}}
-	c.Flags().StringVar(&out, "out", "", "folder to write, new or empty")
+	c.Flags().StringVar(&out, "out", "", "folder to write, new or empty, as the argument")
 	return c
 }
 
@@ -240,7 +256,7 @@ func upgradeMergeCmd(e *env) *cobra.Command {
 written by the old version's "upgrade pack"), yours (--mine), and this version's. Key by key,
 what only one side changed is taken; what both changed stays yours, with the other as a comment.
 Without --write it only says what it would do.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if base == "" || mine == "" {
 				return usagef("give --base and --mine")
@@ -256,6 +272,14 @@ Without --write it only says what it would do.`,
 			m, err := ruleFiles(mine)
 			if err != nil {
 				return exit(exitUsage, err)
+			}
+			for _, x := range []struct {
+				flag, dir string
+				files     map[string][]byte
+			}{{"--base", base, b}, {"--mine", mine, m}} {
+				if len(x.files) == 0 {
+					return usagef("%s %s: there are no rule files (*.yaml) in it", x.flag, x.dir)
+				}
 			}
 			conflicts := 0
 			for _, x := range mergePack(b, m, theirs) {

@@ -123,6 +123,8 @@ func Run(ctx context.Context, o Options) *Report {
 	r.store(ctx)
 	if r.credentials(ctx) {
 		r.sources(ctx)
+	} else {
+		r.info("source", "all", "not looked at without credentials: neither logstore, accounts nor trail")
 	}
 	r.containment(ctx)
 	r.destinations(ctx)
