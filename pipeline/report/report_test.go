@@ -435,8 +435,8 @@ func wellBehaved(t *testing.T, page string) {
 			break
 		}
 	}
-	elements := " html head meta title link body h1 p small nav a main section h2 h3 ul li dl dt dd div table thead tbody tr th td figure figcaption span i svg g rect label input select option details summary time b pre footer "
-	attrs := " lang charset name content http-equiv rel href data-copy data-copied class id role aria-label aria-hidden viewBox preserveAspectRatio x y width height hidden type placeholder value checked data-t data-s data-v open datetime download "
+	elements := " html head meta title link body h1 p small nav a main section h2 h3 ul li dl dt dd div table thead tbody tr th td figure figcaption span i svg g rect label input select option details summary time b pre header footer "
+	attrs := " lang charset name content http-equiv rel href data-copy data-copied class id role aria-label aria-hidden viewBox preserveAspectRatio x y width height hidden type placeholder value checked data-t data-s data-v open datetime download tabindex "
 	rest := anyTag.ReplaceAllStringFunc(page, func(tag string) string {
 		m := anyTag.FindStringSubmatch(tag)
 		if !strings.Contains(elements, " "+strings.ToLower(m[2])+" ") {

@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	page2 "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
@@ -40,6 +42,7 @@ func TestBrowser(t *testing.T) {
 		{"names of strangers are text", strangers},
 		{"without JavaScript", noScript},
 		{"accessible, light and dark, narrow and wide", accessible},
+		{"the report of a replay, offline and printed", reportPage},
 		{"a thousand alerts", thousand},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, browser) })
@@ -486,6 +489,57 @@ func accessible(t *testing.T, browser context.Context) {
 	}
 	e.clean()
 	b.clean()
+}
+
+// reportPage opens the reports that replays write, as a person does who got one
+// by mail: it asks for nothing but itself, works, and prints.
+func reportPage(t *testing.T, browser context.Context) {
+	w := newWorld(t)
+	for _, l := range []string{"en", "zh"} {
+		file, err := filepath.Abs(filepath.Join("..", "..", "..", "pipeline", "report", "testdata", "report."+l+".html"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		here := (&url.URL{Scheme: "file", Path: file}).String()
+		b := w.tab(browser)
+		b.own = here
+		if err := chromedp.Do(b.ctx, chromedp.Navigate(here)); err != nil {
+			t.Fatal(err)
+		}
+		b.until(`document.querySelector("#tools") && !document.querySelector("#tools").hidden`)
+		shown := `[...document.querySelectorAll("#list > details")].filter(e => !e.hidden).length`
+		all := eval[int](b, shown)
+		eval[bool](b, `(() => { const q = document.querySelector("#tools [type=search]"); q.value = "spraying"; q.dispatchEvent(new Event("input", {bubbles: true})); return true })()`)
+		b.until(shown + " > 0 && " + shown + fmt.Sprintf(" < %d", all))
+		eval[bool](b, `(() => { const q = document.querySelector("#tools [type=search]"); q.value = ""; q.dispatchEvent(new Event("input", {bubbles: true})); return true })()`)
+		b.until(shown + fmt.Sprintf(" == %d", all))
+		for _, dark := range []bool{false, true} {
+			b.dark(dark)
+			for _, wide := range []int64{1440, 320} {
+				if dark != (wide == 320) && os.Getenv("TRAILWARDEN_LONG") == "" {
+					continue
+				}
+				b.size(wide, 900)
+				where := fmt.Sprintf("report-%s-%v-%d", l, dark, wide)
+				b.until(fmt.Sprintf("innerWidth == %d && matchMedia('(prefers-color-scheme: dark)').matches == %v", wide, dark))
+				if over := eval[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+					t.Errorf("%s is %d px wider than the window", where, over)
+				}
+				b.axe(where)
+				b.shot(where)
+			}
+		}
+		pdf, err := chromedp.Call(b.ctx, page2.PrintToPDF, page2.PrintToPDFParams{})
+		if err != nil || len(pdf.Data) < 10_000 {
+			t.Errorf("printed to %d bytes, %v", len(pdf.Data), err)
+		}
+		if dir := os.Getenv("TRAILWARDEN_SCREENSHOTS"); dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, "report-"+l+".pdf"), []byte(pdf.Data), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+		b.clean()
+	}
 }
 
 // With 1,000 alerts and 50,000 events of one key every screen answers; how

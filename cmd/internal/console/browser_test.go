@@ -71,6 +71,7 @@ type tab struct {
 	bad      []string // errors and warnings of the console, exceptions
 	foreign  []string // requests to any other origin
 	dialogs  int
+	own      string            // address of a page that is not the console's
 	expected func(string) bool // what may be in bad
 }
 
@@ -86,7 +87,7 @@ func (w *world) tab(browser context.Context) *tab {
 		switch e := ev.(type) {
 		case *network.EventRequestWillBeSent:
 			u, err := url.Parse(e.Request.URL)
-			if err != nil || u.Scheme != "data" && u.Scheme != "about" && "http://"+u.Host != w.base {
+			if err != nil || u.Scheme != "data" && u.Scheme != "about" && "http://"+u.Host != w.base && e.Request.URL != b.own {
 				b.foreign = append(b.foreign, e.Request.URL)
 			}
 		case *runtime.EventConsoleAPICalled:
