@@ -618,6 +618,11 @@ var (
 
 // canonical gives a word its usual spelling; words that are not known stay.
 func canonical(word string, known []string) string {
+	for _, k := range known { // spelled as usual, as usual
+		if word == k {
+			return k
+		}
+	}
 	for _, k := range known {
 		if strings.EqualFold(word, k) {
 			return k

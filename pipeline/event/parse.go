@@ -248,7 +248,12 @@ func (w *walk) object(i, depth int, lv level) int {
 			return w.fail(i)
 		}
 		from := i
-		dst, sub, next := w.field(lv, key)
+		var dst *string
+		var sub *span
+		next := inNothing
+		if n := len(key); lv != inParams || n == 12 || n == 16 || n == 17 { // as nearly all keys are not
+			dst, sub, next = w.field(lv, key)
+		}
 		switch c := b[i]; {
 		case c == '"':
 			e, fl := w.str(i + 1)
@@ -485,8 +490,8 @@ func (w *walk) exactField(lv level, key []byte) (dst *string, sub *span, next le
 			known = false
 		}
 	case inParams:
-		// Few of many keys are taken here: no folding, the rest goes by
-		// length and first letter.
+		// Few of many keys are taken here, without folding; object asks for
+		// those of these lengths only.
 		switch {
 		case len(key) == 17 && string(key) == "stsTokenPlayerUid":
 			dst = &w.playerUID
