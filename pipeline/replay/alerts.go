@@ -26,6 +26,7 @@ type sorter struct {
 	file    *os.File
 	size    int64
 	runs    []stretch // of file
+	stays   bool      // the file is for later runs too
 }
 
 // stretch is where a run is in a file.
@@ -124,7 +125,9 @@ func (s *sorter) all() iter.Seq2[*alert.Part, error] {
 func (s *sorter) close() {
 	if s.file != nil {
 		_ = s.file.Close() // nothing is read from it any more
-		_ = os.Remove(s.file.Name())
+		if !s.stays {
+			_ = os.Remove(s.file.Name())
+		}
 		s.file = nil
 	}
 	s.held, s.runs = nil, nil

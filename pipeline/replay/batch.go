@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -143,6 +144,7 @@ type result struct {
 
 	judged bool // whether it is ahead was looked at
 	ahead  bool // its time is far ahead of its neighbours'
+	raw    bool // it is not evaluated: an interrupted run did it
 }
 
 type parked struct {
@@ -251,6 +253,8 @@ type worker struct {
 	last time.Time
 	one  func([]byte) bool // w.record, bound once
 
+	skipping *atomic.Bool // what is read was evaluated before; nil: never
+
 	account  string // the last one asked for
 	accounts map[string]string
 }
@@ -341,6 +345,10 @@ func (w *worker) record(raw []byte) bool {
 	}
 	res := b.result()
 	res.at = ev.Time
+	if w.skipping != nil && w.skipping.Load() {
+		res.v.Event, res.raw = ev, true
+		return true
+	}
 	w.eval.EvaluateIn(&res.v, ev, &b.works)
 	b.add(res, w.lasting(ev.Recipient))
 	return true

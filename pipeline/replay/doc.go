@@ -109,6 +109,10 @@
 // what is unusual. A run that is cancelled decides what it has read, and its
 // statistics name what it has not.
 //
+// RunConfig.Resume lets such a run, or one that was killed, go on later with the
+// same result: it reads its input again up to where it was, and evaluates from
+// there on.
+//
 // # Acting
 //
 // Nothing here imports responders, and a test holds that: replay cannot reach

@@ -49,6 +49,8 @@ type RunConfig struct {
 	// Held is how many alerts are in memory at most (default DefaultHeld); the
 	// others wait in a temporary file. The result does not depend on it.
 	Held int
+	// Resume, when not nil, lets an interrupted run go on.
+	Resume *Resume
 	// OnParked sees every record that is no event, OnProgress now and then how
 	// far the run is; both from one goroutine, in an order that depends on the
 	// input alone.
@@ -273,6 +275,7 @@ type run struct {
 	ticks   map[int64]int64 // events applied, by ticks since 1970
 	now     int64           // the last tick counted,
 	inNow   int64           // and how many of it are not in ticks yet
+	resume  *resume         // nil: an interrupted run begins again
 }
 
 // warming says that events of a time are for learning only.
@@ -295,6 +298,16 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	res, err := once(ctx, paths, cfg, "")
+	if errors.Is(err, ErrChanged) && !slices.Contains(paths, "-") {
+		res.Close()
+		return once(ctx, paths, cfg, err.Error())
+	}
+	return res, err
+}
+
+// once is a run; again says why it begins again although there is a state.
+func once(ctx context.Context, paths []string, cfg RunConfig, again string) (Result, error) {
 	begun := cfg.Now()
 	set(&cfg.Workers, runtime.GOMAXPROCS(0))
 	set(&cfg.Held, DefaultHeld)
@@ -323,6 +336,14 @@ func Run(ctx context.Context, paths []string, cfg RunConfig) (Result, error) {
 			}
 		}
 		r.before = r.engine.Stats()
+		if cfg.Resume != nil {
+			if r.resume, err = newResume(&cfg, reader.inputs, again); err == nil {
+				err = r.resume.open(&r.parts)
+			}
+			if err != nil {
+				return Result{}, err
+			}
+		}
 		var more []FileError
 		more, err = r.replay(ctx, reader.inputs)
 		failed = append(failed, more...)
@@ -382,6 +403,9 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	// A run that is stopped ends like any other: what was read is decided, and
 	// what was not is named.
 	stopped := m.all(ctx, streams)
+	if r.resume != nil {
+		r.err = cmp.Or(r.err, r.ended(stopped))
+	}
 	r.engine.Close()
 	r.collect()
 	stopped = cmp.Or(r.err, stopped)
@@ -403,17 +427,30 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 }
 
 func (r *run) worker() *worker {
-	return newWorker(r.cfg.Rules, newFilter(&r.cfg), r.opts.MaxRecord)
+	w := newWorker(r.cfg.Rules, newFilter(&r.cfg), r.opts.MaxRecord)
+	if r.resume != nil {
+		w.skipping = &r.resume.skipping
+	}
+	return w
 }
 
 // maxAheadKept bounds how many events ahead of their file are remembered to
 // tell them when they are met again.
 const maxAheadKept = 100_000
 
-// apply gives one event to the engine.
-func (r *run) apply(res *result) {
+// apply gives one event to the engine, unless an interrupted run did.
+func (r *run) apply(res *result, from *batch) {
+	skipped := false
+	if r.resume != nil {
+		if skipped, r.err = r.skip(res); r.err != nil {
+			return
+		}
+		if res.raw && !skipped && !res.ahead {
+			r.evaluated(res, from)
+		}
+	}
 	if res.ahead {
-		r.applyAhead(res)
+		r.applyAhead(res, skipped)
 		return
 	}
 	at := res.v.Time()
@@ -425,21 +462,23 @@ func (r *run) apply(res *result) {
 			r.last = t
 		}
 	}
-	if b, ok := res.v.Hold.(*batch); ok {
-		b.lent++
-	}
 	if n := at.Unix() / tick; n != r.now {
 		r.ticks[r.now] += r.inNow
 		r.now, r.inNow = n, 0
 	}
 	r.inNow++
-	r.engine.ApplyAt(&res.v, "replay")
+	if !skipped {
+		if b, ok := res.v.Hold.(*batch); ok {
+			b.lent++
+		}
+		r.engine.ApplyAt(&res.v, "replay")
+	}
 	r.step(at)
 }
 
 // applyAhead gives the engine an event whose time is a bad clock's: to the
 // rules without state, at the time where its file is.
-func (r *run) applyAhead(res *result) {
+func (r *run) applyAhead(res *result, skipped bool) {
 	v := r.plain.Evaluate(res.v.Whole()) // nothing that the engine keeps
 	key := v.Event.DedupKey()
 	if r.ahead[key] {
@@ -453,10 +492,12 @@ func (r *run) applyAhead(res *result) {
 		r.ahead[key] = true
 	}
 	r.stats.Late++
-	claimed := v.Event.Time
-	v.Event.Time = res.at
-	r.engine.Apply(v, "replay")
-	v.Event.Time = claimed
+	if !skipped {
+		claimed := v.Event.Time
+		v.Event.Time = res.at
+		r.engine.Apply(v, "replay")
+		v.Event.Time = claimed
+	}
 	r.step(res.at)
 }
 
@@ -465,6 +506,9 @@ func (r *run) step(at time.Time) {
 		r.collect()
 		if r.steps%(64*1024) == 0 {
 			r.progress(at)
+			if r.resume != nil && r.resume.keepNow() && r.err == nil {
+				r.err = r.keep(at)
+			}
 		}
 	}
 }
@@ -618,7 +662,8 @@ func (m *merge) all(ctx context.Context, streams []*stream) error {
 		st := m.heads[0].st
 		until, bounded := m.bound()
 		for {
-			if m.run.apply(st.take()); m.run.err != nil {
+			res, from := st.take()
+			if m.run.apply(res, from); m.run.err != nil {
 				return m.run.err
 			}
 			at, ok, err := m.run.load(ctx, st)

@@ -249,15 +249,15 @@ func (r *run) reverse(ctx context.Context, st *stream) error {
 }
 
 // take returns the current result, which is there until load is called, and
-// moves on.
-func (st *stream) take() (res *result) {
+// moves on. from owns the event's memory; nil when the event does.
+func (st *stream) take() (res *result, from *batch) {
 	if len(st.loaded) > 0 {
 		res, st.loaded = &st.loaded[0], st.loaded[1:]
-		return res
+		return res, nil
 	}
 	res = &st.cur.results[st.next]
 	st.next++
-	return res
+	return res, st.cur
 }
 
 // lookAhead is how many of the next events of a file tell whether one event's

@@ -71,7 +71,9 @@ func rulesBacktest(e *env) *cobra.Command {
 		Long: `rules backtest replays history with every rule, rules in shadow included, and shows
 for each what it would have said: alerts per day, who caused most of them, a few
 samples. With --budget it is a test: a rule with more alerts per day on average
-than that fails, and the exit code is 1. SOURCE is what replay reads.`,
+than that fails, and the exit code is 1. SOURCE is what replay reads. With --resume
+months of history may be interrupted: the same command goes on, and says the same in
+the end, byte for byte.`,
 		Example: "  trailwarden rules backtest --rules my-rules/ --only my.rule archive/\n  trailwarden rules backtest --budget 5 -o junit --out backtest.xml archive/",
 		Args:    args(1, -1, "at least one file or folder (or - for standard input)"),
 		RunE: func(c *cobra.Command, sources []string) error {
@@ -143,8 +145,11 @@ than that fails, and the exit code is 1. SOURCE is what replay reads.`,
 			}
 			switch {
 			case runErr != nil:
-				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then")
+				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; "+hf.hint())
 				return exit(exitInterrupted, nil)
+			}
+			hf.finished(e)
+			switch {
 			case over > 0, budget > 0 && len(res.Stats.FilesFailed) > 0:
 				return exit(exitFindings, nil)
 			}

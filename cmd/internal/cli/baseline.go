@@ -65,12 +65,13 @@ left out, and said.`,
 			res.Close()
 			hf.done(e, &cfg)
 			if errors.Is(err, context.Canceled) {
-				fmt.Fprintln(e.err, "interrupted: nothing was written")
+				fmt.Fprintln(e.err, "interrupted: nothing was written; "+hf.hint())
 				return exit(exitInterrupted, nil)
 			}
 			if err != nil {
 				return exit(exitUsage, fmt.Errorf("baseline build: %w%s", err, failures(res.Stats)))
 			}
+			hf.finished(e)
 			if !hf.quiet {
 				fmt.Fprintf(e.err, "learned from %d events, %s\n", res.Stats.Events, when(*orZero(res.Stats.FirstEvent), *orZero(res.Stats.LastEvent)))
 				for _, l := range coverageLines(res.Coverage, 5) {

@@ -89,8 +89,10 @@ the alerts about it. SOURCE is what replay reads.`,
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 			}
 			if runErr != nil {
+				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; "+hf.hint())
 				return exit(exitInterrupted, nil)
 			}
+			hf.finished(e)
 			if res.Trail.Events == 0 {
 				fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case\n", text.Terminal(a[0]))
 				return exit(exitFindings, nil)

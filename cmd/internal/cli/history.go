@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -26,6 +28,7 @@ type historyFlags struct {
 	workers               int
 	quiet                 bool
 
+	resume            string // folder of the run's state
 	cache             string // of logstores
 	readRate, maxRead int    // MB/s, MB
 	estimate          bool
@@ -40,6 +43,7 @@ func (h *historyFlags) add(c *cobra.Command) {
 	f.StringVar(&h.baseline, "baseline", "", "file that baseline build wrote: begin with what was learned then")
 	f.StringVar(&h.grace, "grace", "", "how long ordered detectors wait for late events, in event time (default 15m)")
 	f.IntVarP(&h.workers, "workers", "j", 0, "parallel decoders (default: all cores); the result does not depend on it")
+	f.StringVar(&h.resume, "resume", "", "folder to keep how far the run is: after Ctrl-C or a crash, the same command goes on there; emptied at the end")
 	f.StringVar(&h.cache, "cache", "", "folder to keep what is read of sls:// and actiontrail:// sources: an interrupted reading goes on there")
 	f.IntVar(&h.readRate, "read-rate", 20, "most MB a second read of sls:// sources")
 	f.IntVar(&h.maxRead, "max-read", 0, "refuse (exit 4) to read more MB than this of one sls:// source, by estimate")
@@ -97,11 +101,60 @@ func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay
 			return nil
 		}
 	}
+	if h.resume != "" {
+		if cfg.Resume, err = h.way(e, set); err != nil {
+			return cfg, err
+		}
+	}
 	if !h.quiet && e.terminal(e.err) {
 		cfg.OnProgress = progressLine(e, now, cfg.From, cfg.To)
 	}
 	return cfg, nil
 }
+
+// way is where a run's state is kept, and what it belongs to.
+func (h *historyFlags) way(e *env, set *rules.Set) (*replay.Resume, error) {
+	of := Version() + " " + set.Hash()
+	if h.baseline != "" {
+		_, sum := hashFile(context.Background(), h.baseline)
+		of += " " + sum
+	}
+	return &replay.Resume{Dir: h.resume, Of: of, OnBegin: func(r replay.Resumed) {
+		switch {
+		case r.Why != "":
+			fmt.Fprintf(e.err, "--resume %s: everything is evaluated again: %s\n", text.Terminal(h.resume), text.Terminal(r.Why))
+		case !h.quiet:
+			fmt.Fprintf(e.err, "--resume %s: %s were evaluated, up to %s; they are read again, and evaluation goes on from there\n",
+				text.Terminal(h.resume), plural(int(r.Events), "event"), stamp(r.At))
+		}
+	}}, nil
+}
+
+// hint says how an interrupted run goes on, or could have.
+func (h *historyFlags) hint() string {
+	if h.resume != "" {
+		return "the same command goes on from there"
+	}
+	return "with --resume DIR it could have gone on from there"
+}
+
+// finished removes what was kept to go on: what the run was for is written.
+func (h *historyFlags) finished(e *env) {
+	if h.resume == "" {
+		return
+	}
+	err := os.RemoveAll(filepath.Join(h.resume, resumeSources))
+	if err == nil {
+		err = replay.Forget(h.resume)
+	}
+	if err != nil {
+		fmt.Fprintf(e.err, "--resume: %v\n", err)
+	}
+}
+
+// resumeSources is the folder, below that of --resume, of what was read from
+// services.
+const resumeSources = "sources"
 
 // done clears the progress line.
 func (h *historyFlags) done(e *env, cfg *replay.RunConfig) {

@@ -191,9 +191,10 @@ A replay has no way to act: it does not link the code that could.`,
 				fmt.Fprintf(e.err, "\n%d events are repeated, or were in the baseline already: what is in it is not evaluated again\n", n)
 			}
 			if runErr != nil {
-				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above")
+				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above; "+hf.hint())
 				return exit(exitInterrupted, nil)
 			}
+			hf.finished(e)
 			if failAt != 0 && (picked.worst >= failAt || len(res.Stats.FilesFailed) > 0) {
 				return exit(exitFindings, nil)
 			}

@@ -242,6 +242,7 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 		out[a.Rule] = out[a.Rule].Join(alert.Noise{Alerts: 1, Days: []alert.NoiseDay{{Day: a.FirstAt.UTC().Truncate(24 * time.Hour), Alerts: 1}},
 			Actors: []alert.NoiseActor{{ID: who, Alerts: 1}}})
 	}
+	hf.finished(e)
 	return out, nil
 }
 

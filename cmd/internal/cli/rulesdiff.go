@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +66,11 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			}
 			var results [2]replay.Result
 			var alerts [2][]alert.Alert
+			dir := hf.resume
 			for i := range results {
+				if dir != "" { // each side has a way of its own
+					hf.resume = filepath.Join(dir, []string{"old", "new"}[i])
+				}
 				set, err := ruleSide(a[i], noPack)
 				if err != nil {
 					return err
@@ -81,7 +86,7 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 				}
 				results[i].Close()
 				if errors.Is(err, context.Canceled) {
-					fmt.Fprintln(e.err, "interrupted: half of a comparison says nothing")
+					fmt.Fprintln(e.err, "interrupted: half of a comparison says nothing; "+hf.hint())
 					return exit(exitInterrupted, nil)
 				}
 				if err != nil {
@@ -93,6 +98,12 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 				"junit": changesJUnit, "github": changesGitHub}[out]
 			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, changes) }); err != nil {
 				return err
+			}
+			for _, side := range []string{"old", "new", ""} {
+				if dir != "" {
+					hf.resume = filepath.Join(dir, side)
+					hf.finished(e)
+				}
 			}
 			n := map[string]int{}
 			for _, c := range changes {

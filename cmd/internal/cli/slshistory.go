@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +46,9 @@ func remote(name string) bool {
 // what was made for this run only.
 func (h *historyFlags) sources(ctx context.Context, e *env, configFlag string, from, to time.Time, names []string) (paths []string, done func(), err error) {
 	done = func() {}
+	if h.resume != "" && h.cache == "" && slices.ContainsFunc(names, remote) {
+		h.cache = filepath.Join(h.resume, resumeSources)
+	}
 	for i, name := range names {
 		rest, ok := strings.CutPrefix(name, slsScheme)
 		if !ok {

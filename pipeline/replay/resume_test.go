@@ -1,0 +1,205 @@
+package replay_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/detectors/account"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/rules"
+)
+
+// told is a run's whole result as bytes, without how long it took.
+func told(t rapid.TB, res *replay.Result) string {
+	t.Helper()
+	alerts, err := res.AllAlerts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := res.Stats
+	s.Seconds, s.PeakRSSBytes, s.Coverage, s.Trail = 0, 0, res.Coverage, res.Trail
+	return lines(t, alerts) + string(s.JSON()) + fmt.Sprint(res.Histogram(40))
+}
+
+// stopping runs sources until the n-th record that is no event; 0 is to the
+// end.
+func stopping(t rapid.TB, set *rules.Set, paths []string, resume *replay.Resume, n, workers, held, block int) (string, bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	met := 0
+	res, err := replay.Run(ctx, paths, replay.RunConfig{Rules: set, Resume: resume, Workers: workers, Held: held, Entity: "ci-deployer",
+		Options: replay.Options{BlockSize: block}, Engine: detectors.EngineConfig{Judge: account.New(account.Config{}), Grace: 2 * time.Minute},
+		OnParked: func(replay.Parked) {
+			if met++; met == n {
+				cancel()
+			}
+		}})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	defer res.Close()
+	return told(t, &res), err == nil
+}
+
+// TestPropResume: a run that is stopped again and again, anywhere, and goes on
+// each time gives, byte for byte, what a run gives that is never stopped.
+func TestPropResume(t *testing.T) {
+	set := pack(t)
+	base := intrusion(t)
+	dir := t.TempDir()
+	round := 0
+	if os.Getenv("TRAILWARDEN_LONG") == "" {
+		// Five runs each, of the whole pack: a quarter of the usual number.
+		was := flag.Lookup("rapid.checks").Value.String()
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = flag.Set("rapid.checks", was) }()
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		round++
+		in := filepath.Join(dir, fmt.Sprint(round))
+		from := max(0, len(base)-rapid.IntRange(40, 400).Draw(t, "records"))
+		parts := make([][]byte, rapid.IntRange(1, 4).Draw(t, "files"))
+		bad := 0
+		for i, r := range base[from:] {
+			to := rapid.IntRange(0, len(parts)-1).Draw(t, "file")
+			if i == 0 {
+				to = 0 // what a file is, is told by its beginning
+			}
+			if rapid.IntRange(0, 19).Draw(t, "change") == 0 {
+				bad++
+				parts[to] = append(append(parts[to], "no event\n"...), r...)
+			} else {
+				parts[to] = append(parts[to], r...)
+			}
+			parts[to] = append(parts[to], '\n')
+		}
+		if err := os.MkdirAll(in, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range parts {
+			if err := os.WriteFile(filepath.Join(in, fmt.Sprintf("%d.jsonl", i)), p, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		workers, held := rapid.IntRange(1, 3).Draw(t, "workers"), rapid.SampledFrom([]int{1, 3, 0}).Draw(t, "held")
+		block := rapid.SampledFrom([]int{2000, 9000, 256 << 10}).Draw(t, "block")
+		want, _ := stopping(t, set, []string{in}, nil, 0, workers, held, block)
+		way := &replay.Resume{Dir: filepath.Join(dir, fmt.Sprint(round, "-way")), Of: set.Hash(), OnBegin: func(r replay.Resumed) {
+			if r.Why != "" {
+				t.Fatalf("it begins again: %s", r.Why)
+			}
+		}}
+		stops := rapid.SliceOfN(rapid.IntRange(1, max(1, bad)), 0, 3).Draw(t, "stops")
+		slices.Sort(stops)
+		for _, n := range stops {
+			stopping(t, set, []string{in}, way, n, workers, held, block)
+		}
+		got, ended := stopping(t, set, []string{in}, way, 0, workers, held, block)
+		if !ended || got != want {
+			t.Fatalf("after %v\n%s\nin one go\n%s", stops, got, want)
+		}
+		// What is done is done: to run it once more evaluates nothing.
+		if got, _ := stopping(t, set, []string{in}, way, 0, workers, held, block); got != want {
+			t.Fatalf("once more\n%s\nin one go\n%s", got, want)
+		}
+		if err := replay.Forget(way.Dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(way.Dir); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("something is left: %v", err)
+		}
+	})
+}
+
+// TestResumeBeginsAgain: a state that is not of this run, or is damaged, is
+// not used, and the run says why it begins again.
+func TestResumeBeginsAgain(t *testing.T) {
+	set := pack(t)
+	base := intrusion(t)
+	base = base[len(base)-150:]
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in")
+	body := append(bytes.Join(base, []byte("\n")), "\nno event\n"...)
+	write := func(name string, b []byte, changed time.Time) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(in, 0o700), os.WriteFile(filepath.Join(in, name), b, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(filepath.Join(in, name), changed, changed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	then := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name   string
+		change func(way *replay.Resume)
+		why    string
+	}{
+		{"nothing", func(*replay.Resume) {}, ""},
+		{"rules", func(way *replay.Resume) { way.Of = "others" }, "rules or settings are not those"},
+		{"size", func(*replay.Resume) { write("a.jsonl", append(slices.Clone(body), '\n'), then) }, "a.jsonl has changed"},
+		{"time", func(*replay.Resume) { write("a.jsonl", body, then.Add(time.Second)) }, "a.jsonl has changed"},
+		{"more", func(*replay.Resume) { write("b.jsonl", []byte("\n"), then) }, "there are 2 files to read, and there were 1"},
+		{"name", func(*replay.Resume) {
+			if err := os.Rename(filepath.Join(in, "a.jsonl"), filepath.Join(in, "c.jsonl")); err != nil {
+				t.Fatal(err)
+			}
+		}, "is to be read where"},
+		{"content", func(*replay.Resume) { // size and time do not tell
+			write("a.jsonl", bytes.Replace(body, []byte(`"eventId":"`), []byte(`"eventId":"X`), 1)[:len(body)], then)
+		}, "other events than before"},
+		{"damage", func(way *replay.Resume) {
+			path := filepath.Join(way.Dir, "state")
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[len(b)-100] ^= 1
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "it is damaged"},
+		{"alerts", func(way *replay.Resume) {
+			if err := os.Truncate(filepath.Join(way.Dir, "alerts"), 10); err != nil {
+				t.Fatal(err)
+			}
+		}, "its alerts are gone"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.RemoveAll(in); err != nil {
+				t.Fatal(err)
+			}
+			write("a.jsonl", body, then)
+			var begun []replay.Resumed
+			way := &replay.Resume{Dir: filepath.Join(dir, c.name), Of: set.Hash(), OnBegin: func(r replay.Resumed) { begun = append(begun, r) }}
+			stopping(t, set, []string{in}, way, 1, 2, 0, 9000)
+			if len(begun) != 0 {
+				t.Fatalf("the first run: %+v", begun)
+			}
+			c.change(way)
+			want, _ := stopping(t, set, []string{in}, nil, 0, 2, 0, 9000)
+			got, ended := stopping(t, set, []string{in}, way, 0, 2, 0, 9000)
+			if !ended || got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			if last := begun[len(begun)-1]; !strings.Contains(last.Why, c.why) || (c.why == "") != (last.Events > 0) {
+				t.Errorf("begun %+v, want because of %q", begun, c.why)
+			}
+		})
+	}
+}
