@@ -14,6 +14,7 @@ type Interval struct {
 	Weekdays []Range // 0 is Sunday
 	Days     []Range // of the month; negative from its end
 	Months   []Range
+	Years    []Range
 	Location *time.Location // UTC when nil
 }
 
@@ -43,7 +44,7 @@ func (i Interval) Contains(t time.Time) bool {
 	for _, c := range i.Times {
 		ok = ok || minute >= c.Start && minute < c.End
 	}
-	if !ok || !within(i.Weekdays, int(t.Weekday())) || !within(i.Months, int(t.Month())) {
+	if !ok || !within(i.Weekdays, int(t.Weekday())) || !within(i.Months, int(t.Month())) || !within(i.Years, t.Year()) {
 		return false
 	}
 	if len(i.Days) == 0 {
@@ -108,6 +109,9 @@ func ParseDays(s string) (Range, error) {
 	}
 	return r, err
 }
+
+// ParseYears reads "2026" or "2026:2028".
+func ParseYears(s string) (Range, error) { return parseRange(s, "year", nil, 1, 9999) }
 
 func parseRange(s, what string, names []string, least, most int) (Range, error) {
 	one := func(p string) (int, bool) {

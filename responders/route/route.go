@@ -8,15 +8,15 @@
 // deepest node decides, and children inherit what they do not say.
 //
 // What differs from Alertmanager, because an incident is not a metric: without
-// group_by every incident is a message of its own, sent at once; and there is
+// group_by every incident is a message of its own, sent at once; there is
 // no "resolved", so that an incident counts as firing for resolve_timeout
-// after its last event, or until people close it.
+// after its last event, or until people close it; and a receiver that several
+// nodes choose hears of it once, as the first of them says.
 package route
 
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,7 +33,8 @@ const (
 	DefaultResolveTimeout = time.Hour
 )
 
-// Node is one node of the tree, as configured; absent values are inherited.
+// Node is one node of the tree, as configured; absent values are inherited, but for
+// matchers, continue and the time intervals, which are of the node alone.
 type Node struct {
 	Receiver            string
 	Matchers            []string
@@ -130,10 +131,9 @@ func ParseMatcher(s string) (Matcher, error) {
 	if !slices.Contains(LabelNames(), m.Label) {
 		return Matcher{}, fmt.Errorf("matcher %q: there is no label %q; there are %s", s, m.Label, strings.Join(LabelNames(), ", "))
 	}
-	if v, ok := strings.CutPrefix(m.Value, `"`); ok {
-		if m.Value, ok = strings.CutSuffix(v, `"`); !ok {
-			return Matcher{}, fmt.Errorf("matcher %q: a quote is not closed", s)
-		}
+	var err error
+	if m.Value, err = unquote(m.Value); err != nil {
+		return Matcher{}, fmt.Errorf("matcher %q: %w", s, err)
 	}
 	if m.Label == "severity" && (m.Op == "=" || m.Op == "!=") {
 		if _, err := alert.ParseSeverity(m.Value); err != nil {
@@ -164,24 +164,88 @@ func (m Matcher) Matches(l Labels) bool {
 	return !m.re.MatchString(v)
 }
 
-func (m Matcher) String() string { return m.Label + m.Op + `"` + m.Value + `"` }
+// String writes the matcher so that ParseMatcher reads it again.
+func (m Matcher) String() string { return m.Label + m.Op + `"` + quoter.Replace(m.Value) + `"` }
+
+var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// unquote takes a value out of its quotes, if it has any. In them \\, \" and \n stand
+// for a backslash, a quote and a line break; any other backslash is itself.
+func unquote(s string) (string, error) {
+	in, quoted := strings.CutPrefix(s, `"`)
+	if !quoted {
+		if strings.Contains(s, `"`) {
+			return "", errors.New("a quote inside of a value: put the whole value into quotes")
+		}
+		return s, nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(in); i++ {
+		switch c := in[i]; {
+		case c == '"' && i == len(in)-1:
+			return b.String(), nil
+		case c == '"':
+			return "", errors.New(`a quote inside of quotes: write \"`)
+		case c == '\\' && i+1 < len(in) && strings.IndexByte(`\"n`, in[i+1]) >= 0:
+			if i++; in[i] == 'n' {
+				b.WriteByte('\n')
+			} else {
+				b.WriteByte(in[i])
+			}
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", errors.New("a quote is not closed")
+}
 
 // Matchers are conditions that must all hold.
 type Matchers []Matcher
 
-// ParseMatchers reads all of them.
+// ParseMatchers reads all of them. One text may hold several, with commas between
+// them, in braces or not: {severity="high",rule=~"ak.*"}.
 func ParseMatchers(list []string) (Matchers, error) {
 	var out Matchers
 	var errs []error
 	for _, s := range list {
-		m, err := ParseMatcher(s)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		for _, one := range split(s) {
+			m, err := ParseMatcher(one)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			out = append(out, m)
 		}
-		out = append(out, m)
 	}
 	return out, errors.Join(errs...)
+}
+
+// split cuts at the commas outside of quotes; one after the last is allowed.
+func split(s string) []string {
+	s = strings.TrimSpace(s)
+	if in, ok := strings.CutPrefix(s, "{"); ok && strings.HasSuffix(in, "}") {
+		s = strings.TrimSuffix(in, "}")
+	}
+	var out []string
+	from, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			if quoted {
+				i++
+			}
+		case '"':
+			quoted = !quoted
+		case ',':
+			if !quoted {
+				out, from = append(out, s[from:i]), i+1
+			}
+		}
+	}
+	if rest := s[from:]; len(out) == 0 || strings.TrimSpace(rest) != "" {
+		out = append(out, rest)
+	}
+	return out
 }
 
 // Match says whether all hold.
@@ -284,12 +348,7 @@ func New(c Config, receivers []string) (*Tree, error) {
 		if d.RepeatInterval < time.Minute {
 			bad(at+".repeat_interval", "%s: want at least 1m", d.RepeatInterval)
 		}
-		if n.MuteTimeIntervals != nil {
-			d.mute = n.MuteTimeIntervals
-		}
-		if n.ActiveTimeIntervals != nil {
-			d.active = n.ActiveTimeIntervals
-		}
+		d.mute, d.active = n.MuteTimeIntervals, n.ActiveTimeIntervals
 		for _, name := range append(slices.Clone(n.MuteTimeIntervals), n.ActiveTimeIntervals...) {
 			if c.Intervals[name] == nil {
 				bad(at, "no time interval is called %q", name)
@@ -397,8 +456,12 @@ func (t *Tree) MutedUntil(d Delivery, now time.Time) (until time.Time, by string
 // concurrent use.
 type Firing struct {
 	t  *Tree
-	on map[string]firing // by rule and values of equal
+	on map[string]sources // by rule and values of equal
 }
+
+// sources are, of those that fire, the one that does so longest, and the one among those
+// that are no targets of the same rule.
+type sources struct{ any, alone firing }
 
 type firing struct {
 	id    string
@@ -409,7 +472,7 @@ type firing struct {
 const maxFiring = 10_000
 
 // NewFiring returns an empty memory.
-func (t *Tree) NewFiring() *Firing { return &Firing{t: t, on: map[string]firing{}} }
+func (t *Tree) NewFiring() *Firing { return &Firing{t: t, on: map[string]sources{}} }
 
 func (i inhibit) key(n int, l Labels) string {
 	var b strings.Builder
@@ -427,15 +490,20 @@ func (f *Firing) Note(id string, l Labels, last time.Time) {
 			continue
 		}
 		k, until := i.key(n, l), last.Add(f.t.resolve)
-		if until.After(f.on[k].until) {
-			f.on[k] = firing{id, until}
+		x := f.on[k]
+		if until.After(x.any.until) {
+			x.any = firing{id, until}
 		}
+		if until.After(x.alone.until) && !i.target.Match(l) {
+			x.alone = firing{id, until}
+		}
+		f.on[k] = x
 	}
 	for len(f.on) > maxFiring {
 		soonest, at := "", time.Time{}
 		for k, x := range f.on {
-			if at.IsZero() || x.until.Before(at) || x.until.Equal(at) && k < soonest {
-				soonest, at = k, x.until
+			if until := x.any.until; at.IsZero() || until.Before(at) || until.Equal(at) && k < soonest {
+				soonest, at = k, until
 			}
 		}
 		delete(f.on, soonest)
@@ -445,18 +513,32 @@ func (f *Firing) Note(id string, l Labels, last time.Time) {
 // End forgets an alert: people closed it, so it inhibits nothing until it has
 // another event.
 func (f *Firing) End(id string) {
-	maps.DeleteFunc(f.on, func(_ string, x firing) bool { return x.id == id })
+	for k, x := range f.on {
+		if x.alone.id == id {
+			x.alone = firing{}
+		}
+		if x.any.id == id {
+			x.any = x.alone
+		}
+		if f.on[k] = x; x.any.id == "" {
+			delete(f.on, k)
+		}
+	}
 }
 
 // Inhibits says whether an alert is inhibited at now, until when at the
-// latest as things are, and by which alert. An alert that is a source itself
-// is not inhibited by its like, as in Alertmanager.
+// latest as things are, and by which alert. An alert that is both source and
+// target is not inhibited by what is both as well, as in Alertmanager.
 func (f *Firing) Inhibits(id string, l Labels, now time.Time) (until time.Time, by string) {
 	for n, i := range f.t.inhibits {
-		if !i.target.Match(l) || i.source.Match(l) {
+		if !i.target.Match(l) {
 			continue
 		}
-		if x, ok := f.on[i.key(n, l)]; ok && x.id != id && now.Before(x.until) && x.until.After(until) {
+		x := f.on[i.key(n, l)].any
+		if i.source.Match(l) {
+			x = f.on[i.key(n, l)].alone
+		}
+		if x.id != "" && x.id != id && now.Before(x.until) && x.until.After(until) {
 			until, by = x.until, "inhibited by "+x.id[:min(12, len(x.id))]
 		}
 	}

@@ -220,6 +220,10 @@ func TestFiringIsBounded(t *testing.T) {
 	if _, by := f.Inhibits("other", Labels{"severity": "critical", "actor": newest["actor"]}, at); by != "" {
 		t.Error("a source is inhibited by its like")
 	}
+	f.End("id")
+	if len(f.on) != 0 {
+		t.Errorf("%d fire after the end", len(f.on))
+	}
 }
 
 func FuzzParse(f *testing.F) {
@@ -259,4 +263,167 @@ func TestOwnerLabels(t *testing.T) {
 			t.Errorf("label %s is not listed", name)
 		}
 	}
+}
+
+// What Alertmanager's own documentation and parser say of matchers in one text.
+func TestMatchersInOneText(t *testing.T) {
+	l := Labels{"rule": "ak.created", "severity": "high", "account": "prod", "actor": `CORP\alice "the admin", ops`}
+	for _, c := range []struct {
+		in   string
+		n    int
+		want bool
+	}{
+		{`{severity="high",rule=~"ak.*"}`, 2, true}, {`severity="high", account="dev"`, 2, false}, {`{ severity="high" , account="prod" , }`, 2, true},
+		{`severity=high,account=prod`, 2, true}, {`rule=~"ak\\.(created|x{1,2})"`, 1, true}, {`rule=~"ak\..{1,9}"`, 1, true},
+		{`actor="CORP\\alice \"the admin\", ops"`, 1, true}, {`actor=~"CORP\\\\alice.*"`, 1, true}, {`actor="CORP\alice \"the admin\", ops"`, 1, true}, {`actor="CORP\\alice"`, 1, false},
+	} {
+		ms, err := ParseMatchers([]string{c.in})
+		if err != nil || len(ms) != c.n || ms.Match(l) != c.want {
+			t.Errorf("%s: %v, %v, want %d and %t", c.in, ms, err, c.n, c.want)
+		}
+	}
+	// What would never match is an error, and not a route that nothing takes.
+	for in, want := range map[string]string{
+		`severity="high" account="prod"`: "quote inside", `severity=high"`: "quote inside", `rule="a"b"`: "quote inside", `rule="a`: "not closed", `rule="a\"`: "not closed",
+		`severity=high,`: "", `{severity=high`: "want label", `rule=a,,severity=high`: "want label", `{}`: "want label",
+	} {
+		if _, err := ParseMatchers([]string{in}); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", in, err, want)
+		}
+	}
+}
+
+// Whatever a value is, a matcher that is written is read again as itself.
+func TestMatcherRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := Matcher{Label: "actor", Op: rapid.SampledFrom([]string{"=", "!="}).Draw(t, "op"), Value: rapid.String().Draw(t, "value")}
+		got, err := ParseMatchers([]string{m.String()})
+		if err != nil || len(got) != 1 || got[0].Value != m.Value || got[0].Op != m.Op {
+			t.Fatalf("%s: %+v, %v", m, got, err)
+		}
+	})
+}
+
+// Time intervals are of a node and not of its children: they would else be held
+// back where nobody wrote so.
+func TestIntervalsAreNotInherited(t *testing.T) {
+	night, err := ParseClock("00:00", "06:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	year, err := ParseYears("2026:2027")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := New(Config{Route: Node{Receiver: "a", Routes: []Node{
+		{Matchers: []string{"account=prod"}, MuteTimeIntervals: []string{"night"}, Routes: []Node{{Receiver: "b", Matchers: []string{"severity=critical"}}}},
+	}}, Intervals: map[string][]Interval{"night": {{Times: []Clock{night}, Years: []Range{year}}}}}, []string{"a", "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		l    Labels
+		at   string
+		want string
+	}{
+		{Labels{"account": "prod"}, "2026-11-20T03:00:00Z", "time interval night"},
+		{Labels{"account": "prod"}, "2028-11-20T03:00:00Z", ""},
+		{Labels{"account": "prod", "severity": "critical"}, "2026-11-20T03:00:00Z", ""},
+		{Labels{}, "2026-11-20T03:00:00Z", ""},
+	} {
+		at, err := time.Parse(time.RFC3339, c.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tree.Muted(tree.Route(c.l)[0], at); got != c.want {
+			t.Errorf("%v at %s: %q, want %q", c.l, c.at, got, c.want)
+		}
+	}
+	for _, bad := range []string{"0", "x", "2027:2026", "-1"} {
+		if r, err := ParseYears(bad); err == nil {
+			t.Errorf("year %s: %v", bad, r)
+		}
+	}
+}
+
+// Inhibition is what a slow reading of Alertmanager's words says: an alert that is a
+// source and a target as well is not inhibited by what is both, and is by what is
+// a source alone.
+func TestInhibitionAgainstItsWords(t *testing.T) {
+	start := time.Date(2026, 11, 20, 6, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		matchers := rapid.SliceOfN(rapid.SampledFrom([]string{"severity=critical", "severity=high", "severity!=low", `severity=~"high|low"`, "rule=a", "account!=dev"}), 1, 2)
+		var rules []Inhibit
+		for range rapid.IntRange(1, 3).Draw(t, "rules") {
+			rules = append(rules, Inhibit{matchers.Draw(t, "source"), matchers.Draw(t, "target"), rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"actor", "account"}), 0, 2, rapid.ID).Draw(t, "equal")})
+		}
+		tree, err := New(Config{Route: Node{Receiver: "x"}, Inhibit: rules, ResolveTimeout: time.Hour}, []string{"x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		type incident struct {
+			id   string
+			l    Labels
+			last time.Time
+		}
+		var all []incident
+		f := tree.NewFiring()
+		for i := range rapid.IntRange(0, 12).Draw(t, "incidents") {
+			x := incident{string(rune('a' + i)), Labels{
+				"severity": rapid.SampledFrom([]string{"critical", "high", "low"}).Draw(t, "severity"), "rule": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "rule"),
+				"account": rapid.SampledFrom([]string{"prod", "dev", ""}).Draw(t, "account"), "actor": rapid.SampledFrom([]string{"alice", ""}).Draw(t, "actor"),
+			}, start.Add(time.Duration(rapid.IntRange(0, 180).Draw(t, "minute")) * time.Minute)}
+			all = append(all, x)
+			f.Note(x.id, x.l, x.last)
+		}
+		now := start.Add(time.Duration(rapid.IntRange(0, 240).Draw(t, "now")) * time.Minute)
+		compiled := map[string]Matchers{}
+		match := func(list []string, l Labels) bool {
+			k := strings.Join(list, "\n")
+			ms, ok := compiled[k]
+			if !ok {
+				if ms, err = ParseMatchers(list); err != nil {
+					t.Fatal(err)
+				}
+				compiled[k] = ms
+			}
+			return ms.Match(l)
+		}
+		for _, target := range all {
+			want := time.Time{}
+			for _, r := range rules {
+				if !match(r.Target, target.l) {
+					continue
+				}
+				both := match(r.Source, target.l)
+				for _, source := range all {
+					equal := !slices.ContainsFunc(r.Equal, func(k string) bool { return source.l[k] != target.l[k] })
+					if until := source.last.Add(time.Hour); match(r.Source, source.l) && equal && now.Before(until) && !(both && match(r.Target, source.l)) && until.After(want) {
+						want = until
+					}
+				}
+			}
+			if got, by := f.Inhibits(target.id, target.l, now); !got.Equal(want) || (by == "") != want.IsZero() {
+				t.Fatalf("%s %v: until %s by %q, want %s\nrules %v\nall %v", target.id, target.l, got, by, want, rules, all)
+			}
+		}
+	})
+}
+
+func FuzzMatchers(f *testing.F) {
+	for _, s := range []string{`{severity="high",rule=~"ak.*"}`, `actor="a\\\"b"`, `rule=~"("`, `,`, `{`, "actor=\"\n\""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ms, err := ParseMatchers([]string{s})
+		if err != nil {
+			return
+		}
+		for _, m := range ms {
+			again, err := ParseMatcher(m.String())
+			if err != nil || again.Value != m.Value {
+				t.Fatalf("%q: %s: %+v, %v", s, m, again, err)
+			}
+		}
+	})
 }

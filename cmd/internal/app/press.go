@@ -17,6 +17,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/message"
+	"github.com/trailwarden/trailwarden/responders/route"
 )
 
 // presser does what buttons ask for, answering in a destination's language.
@@ -128,7 +129,7 @@ func (a *App) pressMute(ctx context.Context, p responders.Press, w *message.Word
 	}
 	matchers := []string{"rule=" + x.Rule, "account_id=" + x.AccountID}
 	if x.Actor.Name != "" {
-		matchers = append(matchers, "actor="+strconv.Quote(x.Actor.Name))
+		matchers = append(matchers, route.Matcher{Label: "actor", Op: "=", Value: x.Actor.Name}.String())
 	}
 	s, err := a.dispatcher.Mute(ctx, p.By, matchers, lasts.Std(), "muted from the message of incident "+x.ID)
 	if err != nil {

@@ -187,8 +187,9 @@ func routeCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "route", Short: "The routing tree: show it, and ask it who hears of an alert", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var path, file, expect, at string
+	var while []string
 	test := &cobra.Command{Use: "test [LABEL=VALUE…]", Short: "Say who would hear of an alert with these labels; nothing is started or sent",
-		Long: "Say who would hear of an alert with these labels, or of the alerts in a file (JSON lines, as replay and alerts ls write them).\n\nLabels: " + strings.Join(route.LabelNames(), ", ") + ".",
+		Long: "Say who would hear of an alert with these labels, or of the alerts in a file (JSON lines, as replay and alerts ls write them).\nInhibition is tested by saying what fires meanwhile (--while), or by the alerts of a file, each at the time of its last event.\n\nLabels: " + strings.Join(route.LabelNames(), ", ") + ".",
 		RunE: func(_ *cobra.Command, a []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {
@@ -200,13 +201,41 @@ func routeCmd(e *env) *cobra.Command {
 					return usagef("--at %q: want a time like 2026-11-20T03:00:00+08:00", at)
 				}
 			}
-			labels, err := labelsOf(cfg, a, file)
+			ask, err := askedOf(cfg, a, file, now)
 			if err != nil {
 				return err
 			}
+			tree, err := cfg.Notify.Tree()
+			if err != nil {
+				return err
+			}
+			firing := (*route.Firing)(nil)
+			if tree != nil {
+				firing = tree.NewFiring()
+			}
+			for i, w := range while {
+				l, err := pairsOf(cfg, strings.Split(w, ","))
+				switch {
+				case err != nil:
+					return err
+				case tree == nil:
+					return usagef("--while: there is no route, so nothing is inhibited")
+				}
+				firing.Note(fmt.Sprintf("--while %d", i+1), l, now)
+			}
 			wrong := 0
-			for _, l := range labels {
-				got := printRoute(e, cfg, l, now)
+			for _, x := range ask {
+				when, inhibited := now, ""
+				if file != "" && at == "" {
+					when = x.last
+				}
+				if firing != nil {
+					firing.Note(x.id, x.labels, x.last)
+					if until, by := firing.Inhibits(x.id, x.labels, when); by != "" {
+						inhibited = fmt.Sprintf("  held back, %s until %s", by, until.UTC().Format(time.RFC3339))
+					}
+				}
+				got := printRoute(e, cfg, tree, x.labels, when, inhibited)
 				if expect != "" && strings.Join(got, ",") != expect {
 					wrong++
 					fmt.Fprintf(e.err, "expected %s, got %s\n", expect, strings.Join(got, ","))
@@ -220,7 +249,8 @@ func routeCmd(e *env) *cobra.Command {
 	addConfigFlag(test, &path)
 	test.Flags().StringVar(&file, "alerts", "", "file of alerts, JSON lines, instead of labels")
 	test.Flags().StringVar(&expect, "expect", "", "fail (exit 1) unless exactly these receivers hear of it, comma-separated in the order of the tree")
-	test.Flags().StringVar(&at, "at", "", "time of day to ask for, RFC 3339 (default now)")
+	test.Flags().StringVar(&at, "at", "", "time of day to ask for, RFC 3339 (default now; with --alerts the time of each alert's last event)")
+	test.Flags().StringArrayVar(&while, "while", nil, "labels of an alert that fires meanwhile, for inhibit_rules: severity=critical,account=prod; may be repeated")
 
 	show := &cobra.Command{Use: "show", Short: "Print the routing tree", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -285,25 +315,38 @@ func printNode(e *env, r config.Route, indent, receiver string) {
 	}
 }
 
-// labelsOf reads the labels to ask for, from the command line or from alerts.
-func labelsOf(cfg *config.Config, pairs []string, file string) ([]route.Labels, error) {
-	if file == "" {
-		l := route.Labels{"severity": "medium", "outcome": "success"}
-		for _, p := range pairs {
-			k, v, ok := strings.Cut(p, "=")
-			if !ok || !slices.Contains(route.LabelNames(), k) {
-				return nil, usagef("%q: want label=value; the labels are %s", p, strings.Join(route.LabelNames(), ", "))
-			}
-			if k == "severity" {
-				if _, err := alert.ParseSeverity(v); err != nil {
-					return nil, usagef("%w", err)
-				}
-			}
-			if l[k] = v; k == "account_id" && l["account"] == "" {
-				l["account"] = cfg.Accounts[v]
+// asked is an alert that the tree is asked about.
+type asked struct {
+	id     string
+	labels route.Labels
+	last   time.Time
+}
+
+// pairsOf reads labels as people write them.
+func pairsOf(cfg *config.Config, pairs []string) (route.Labels, error) {
+	l := route.Labels{"severity": "medium", "outcome": "success"}
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok || !slices.Contains(route.LabelNames(), k) {
+			return nil, usagef("%q: want label=value; the labels are %s", p, strings.Join(route.LabelNames(), ", "))
+		}
+		if k == "severity" {
+			if _, err := alert.ParseSeverity(v); err != nil {
+				return nil, usagef("%w", err)
 			}
 		}
-		return []route.Labels{l}, nil
+		if l[k] = v; k == "account_id" && l["account"] == "" {
+			l["account"] = cfg.Accounts[v]
+		}
+	}
+	return l, nil
+}
+
+// askedOf reads what to ask for, from the command line or from alerts.
+func askedOf(cfg *config.Config, pairs []string, file string, now time.Time) ([]asked, error) {
+	if file == "" {
+		l, err := pairsOf(cfg, pairs)
+		return []asked{{"this alert", l, now}}, err
 	}
 	if len(pairs) > 0 {
 		return nil, usagef("labels or --alerts, not both")
@@ -313,7 +356,7 @@ func labelsOf(cfg *config.Config, pairs []string, file string) ([]route.Labels, 
 		return nil, usagef("%w", err)
 	}
 	defer f.Close()
-	var out []route.Labels
+	var out []asked
 	for dec := json.NewDecoder(f); dec.More(); {
 		var a alert.Alert
 		if err := dec.Decode(&a); err != nil {
@@ -322,7 +365,7 @@ func labelsOf(cfg *config.Config, pairs []string, file string) ([]route.Labels, 
 		if a.Schema != alert.Schema {
 			return nil, usagef("%s: alert %d has schema %q, want %q", file, len(out)+1, a.Schema, alert.Schema)
 		}
-		out = append(out, route.LabelsOf(&a, cfg.Accounts[a.AccountID]))
+		out = append(out, asked{a.ID, route.LabelsOf(&a, cfg.Accounts[a.AccountID]), a.LastAt})
 	}
 	if len(out) == 0 {
 		return nil, usagef("%s holds no alerts", file)
@@ -330,8 +373,9 @@ func labelsOf(cfg *config.Config, pairs []string, file string) ([]route.Labels, 
 	return out, nil
 }
 
-// printRoute says who hears of an alert, and returns their names.
-func printRoute(e *env, cfg *config.Config, l route.Labels, now time.Time) []string {
+// printRoute says who hears of an alert, and returns their names. tree is nil without
+// routes; inhibited says what holds it back from everybody.
+func printRoute(e *env, cfg *config.Config, tree *route.Tree, l route.Labels, now time.Time, inhibited string) []string {
 	var shown []string
 	for _, k := range route.LabelNames() {
 		if l[k] != "" {
@@ -370,8 +414,7 @@ func printRoute(e *env, cfg *config.Config, l route.Labels, now time.Time) []str
 		got = append(got, name)
 		fmt.Fprintf(e.out, "  → %s  %s%s\n", name, path, how)
 	}
-	tree, err := cfg.Notify.Tree()
-	if err == nil && tree == nil {
+	if tree == nil {
 		for _, name := range order {
 			say(name, "(no route)", "")
 		}
@@ -385,6 +428,9 @@ func printRoute(e *env, cfg *config.Config, l route.Labels, now time.Time) []str
 		how += fmt.Sprintf("; again after %s unless acknowledged", d.RepeatInterval)
 		if until, by := tree.MutedUntil(d, now); by != "" {
 			how = fmt.Sprintf("  held back by %s until %s", by, until.UTC().Format(time.RFC3339))
+		}
+		if inhibited != "" {
+			how = inhibited
 		}
 		say(d.Receiver, d.Path, how)
 	}

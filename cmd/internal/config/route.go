@@ -12,14 +12,14 @@ import (
 // Route is one node of the routing tree, in Alertmanager's words.
 type Route struct {
 	Receiver            string               `yaml:"receiver" doc:"name of a destination; inherited when absent"`
-	Matchers            []string             `yaml:"matchers" doc:"such as severity=~\"high|critical\"; all must hold"`
+	Matchers            []string             `yaml:"matchers" doc:"such as severity=~\"high|critical\", or several in one {severity=\"high\",rule=~\"ak.*\"}; all must hold"`
 	Continue            bool                 `yaml:"continue" doc:"look at the next siblings too"`
 	GroupBy             []string             `yaml:"group_by" doc:"labels whose equal values put incidents into one message; absent or [...] is each incident by itself, at once"`
 	GroupWait           *responders.Duration `yaml:"group_wait" doc:"how long the first of a group waits for others (default 30s)"`
 	GroupInterval       *responders.Duration `yaml:"group_interval" doc:"least time between two changes of a group's message (default 5m)"`
 	RepeatInterval      *responders.Duration `yaml:"repeat_interval" doc:"an incident that fires and that nobody acknowledged is told again after this (default 4h)"`
-	MuteTimeIntervals   []string             `yaml:"mute_time_intervals" doc:"names of time_intervals during which nothing is sent"`
-	ActiveTimeIntervals []string             `yaml:"active_time_intervals" doc:"names of time_intervals outside of which nothing is sent"`
+	MuteTimeIntervals   []string             `yaml:"mute_time_intervals" doc:"names of time_intervals during which nothing is sent; of this node alone, not of its children"`
+	ActiveTimeIntervals []string             `yaml:"active_time_intervals" doc:"names of time_intervals outside of which nothing is sent; of this node alone"`
 	Routes              []Route              `yaml:"routes" doc:"children, as route itself; the first that matches takes an alert"`
 }
 
@@ -42,6 +42,7 @@ type Interval struct {
 	Weekdays []string `yaml:"weekdays" doc:"such as monday:friday"`
 	Days     []string `yaml:"days_of_month" doc:"such as 1:5 or -1"`
 	Months   []string `yaml:"months" doc:"such as january:march or 12"`
+	Years    []string `yaml:"years" doc:"such as 2026 or 2026:2028"`
 	Location string   `yaml:"location" doc:"time zone, default UTC"`
 }
 
@@ -120,7 +121,7 @@ func (i Interval) interval() (route.Interval, error) {
 		from  []string
 		to    *[]route.Range
 		parse func(string) (route.Range, error)
-	}{{i.Weekdays, &out.Weekdays, route.ParseWeekdays}, {i.Days, &out.Days, route.ParseDays}, {i.Months, &out.Months, route.ParseMonths}} {
+	}{{i.Weekdays, &out.Weekdays, route.ParseWeekdays}, {i.Days, &out.Days, route.ParseDays}, {i.Months, &out.Months, route.ParseMonths}, {i.Years, &out.Years, route.ParseYears}} {
 		for _, s := range x.from {
 			r, err := x.parse(s)
 			errs = append(errs, err)
