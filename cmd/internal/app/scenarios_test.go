@@ -75,7 +75,7 @@ func listsOf(s *rules.Story) map[string][]string {
 var packs sync.Map // of lists, as text
 
 // packWith is the shipped rules with named lists, loaded once.
-func packWith(t *testing.T, lists map[string][]string) *rules.Set {
+func packWith(t testing.TB, lists map[string][]string) *rules.Set {
 	t.Helper()
 	key := fmt.Sprint(lists)
 	if set, ok := packs.Load(key); ok {

@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -124,5 +125,38 @@ func TestJoinRuleTimes(t *testing.T) {
 	}
 	if got := (admin.Took{}).Mean(); got != 0 {
 		t.Error(got)
+	}
+}
+
+// What it costs to measure one event; live one in pipeline.TimeEvery is.
+func BenchmarkTimer(b *testing.B) {
+	set := packWith(b, nil)
+	m := newMeters()
+	timer := m.timer(set)
+	events := make([]*event.Event, 512)
+	r := rand.New(rand.NewPCG(5, 5))
+	for i := range events {
+		ev, err := event.Parse(costRecord(nil, r, i, r.IntN(50), benchEpoch.Add(time.Duration(i)*time.Second)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		events[i] = ev
+	}
+	for name, apply := range map[string]func(e *detectors.Engine, v *detectors.Evaluator, ev *event.Event){
+		"plain": func(e *detectors.Engine, v *detectors.Evaluator, ev *event.Event) { e.Apply(v.Evaluate(ev), "s/0") },
+		"measured": func(e *detectors.Engine, v *detectors.Evaluator, ev *event.Event) {
+			e.Apply(v.EvaluateTimed(ev, timer), "s/0")
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			eng, eval := detectors.NewEngine(set, detectors.EngineConfig{Timer: timer, Grace: 15 * time.Second}), detectors.NewEvaluator(set)
+			n := 0
+			for b.Loop() {
+				ev := *events[n%len(events)]
+				ev.ID, ev.Time = strconv.Itoa(n), benchEpoch.Add(time.Duration(n)*time.Second)
+				apply(eng, eval, &ev)
+				n++
+			}
+		})
 	}
 }

@@ -33,15 +33,15 @@ func TestPagesAndFacts(t *testing.T) {
 	b := w.as("carol")
 	var now NowFacts
 	b.json("/", &now)
-	if now.Total != 120 || len(now.Alerts) != PerPage || now.Pages != 2 || !now.Complete || now.Alerts[0].Title != "AccessKey created for user-119" {
+	if now.Total != 120 || len(now.Alerts) != PerPage || now.Pages != 3 || !now.Complete || now.Alerts[0].Title != "AccessKey created for user-119" {
 		t.Errorf("now: total %d, %d listed, %d pages, first %q", now.Total, len(now.Alerts), now.Pages, now.Alerts[0].Title)
 	}
 	if now.Unclosed["critical"] != 30 || !now.Status.Ready {
 		t.Errorf("counts %v, status %+v", now.Unclosed, now.Status)
 	}
-	b.json("/?page=2", &now)
+	b.json("/?page=3", &now)
 	if len(now.Alerts) != 20 {
-		t.Errorf("second page: %d", len(now.Alerts))
+		t.Errorf("third page: %d", len(now.Alerts))
 	}
 	for query, want := range map[string]int{"severity=high": 60, "severity=critical": 30, "q=USER-7+": 11, "q=user-119": 1, "state=closed": 0, "state=all": 120, "rule=nosuch": 0, "owner=x": 0, "account=" + account: 120} {
 		b.json("/?"+query, &now)
@@ -55,8 +55,12 @@ func TestPagesAndFacts(t *testing.T) {
 		t.Errorf("alert: %+v", al)
 	}
 	var en EntityFacts
+	page := b.get("/entities/key?lang=en&id="+aliceKey, "text/html").body
+	if n := strings.Count(page, "data-row"); n != entityRows || !strings.Contains(page, `href="/?q=`+aliceKey+`&amp;state=all"`) {
+		t.Errorf("%d alerts on the page of the key, want %d and a way to the others", n, entityRows)
+	}
 	b.json("/entities/key?id="+aliceKey, &en)
-	if e := en.Entity; e.Total != 250 || e.Count != 250 || len(e.Events) != 100 || len(e.Networks) != 1 || e.Networks[0].Count != 250 || len(e.Created) == 0 || len(en.Alerts) != 100 {
+	if e := en.Entity; e.Total != 250 || e.Count != 250 || len(e.Events) != PerPage || len(e.Networks) != 1 || e.Networks[0].Count != 250 || len(e.Created) == 0 || len(en.Alerts) != 100 {
 		t.Errorf("entity: %d %d %d", e.Total, e.Count, len(e.Events))
 	}
 	b.json("/entities/key?id="+aliceKey+"&from="+t0.Add(10*time.Second).Format(time.RFC3339)+"&to="+t0.Add(20*time.Second).Format(time.RFC3339), &en)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
@@ -31,7 +32,8 @@ type entityView struct {
 	Width      int
 	Heat       []heatCell
 	Days       []string
-	Rows       []row
+	Rows       []row  // the newest of Alerts
+	AllRows    string // where the others are; "" when there are none
 	Ranges     []rangeLink
 	Prev, Next string
 	Whole      string // this entity without a range
@@ -83,6 +85,9 @@ func when(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
+// entityRows is how many alerts the page of an entity shows.
+const entityRows = 20
+
 func (q *ask) entityPage() error {
 	kind, v := q.r.PathValue("kind"), q.r.URL.Query()
 	switch kind {
@@ -112,7 +117,11 @@ func (q *ask) entityPage() error {
 	p := q.page("Entity")
 	p.Nav = ""
 	view := entityView{page: p, EntityFacts: f}
-	view.Rows = q.rows(f.Alerts, &view.page)
+	view.Rows = q.rows(f.Alerts[:min(len(f.Alerts), entityRows)], &view.page)
+	if len(f.Alerts) > entityRows {
+		// The list is searched by words: of an identity, its name.
+		view.AllRows = "/?" + url.Values{"state": {"all"}, "q": {id[strings.LastIndexByte(id, '/')+1:]}}.Encode()
+	}
 	at := func(set map[string]string) string {
 		w := url.Values{"id": {id}}
 		if s := v.Get("from"); s != "" {

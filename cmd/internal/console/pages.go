@@ -20,7 +20,7 @@ import (
 )
 
 // PerPage is how many alerts, actions or events one page shows.
-const PerPage = 100
+const PerPage = 50
 
 // NowFacts is the screen Now as JSON.
 type NowFacts struct {
