@@ -182,10 +182,11 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	key := window.Bound(o.Key)
 	ev := seen{Mark: window.Mark{At: at, ID: window.ID(&o)}, step: step}
-	// An entity is kept only from an event on that a sequence can begin with:
-	// the later steps are often what everybody does all day.
+	// Events are kept only behind one that a sequence can begin with: the later
+	// steps are often what everybody does all day. What is late is kept in any
+	// case, since the beginning may be even later.
 	if d.cfg.Require == 0 && step != d.chain[0].step && !o.Late {
-		if e := d.table.Get(key); e == nil || e.State.newest() < d.floor {
+		if e := d.table.Get(key); e == nil || !d.begun(&e.State, at) {
 			return out
 		}
 	}
@@ -233,6 +234,20 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	return out
 }
 
+// begun says whether the first step has an event that one at a time can follow.
+func (d *Detector) begun(s *state, at int64) bool {
+	from := max(max(at, s.newest())-d.width, d.floor)
+	for i := range s.events {
+		switch x := &s.events[i]; {
+		case x.At > at:
+			return false
+		case x.step == d.chain[0].step && x.At >= from:
+			return true
+		}
+	}
+	return false
+}
+
 func (s *state) size() int {
 	n := stateCost + cap(s.events)*eventCost
 	for i := range s.events {
@@ -276,6 +291,7 @@ func (d *Detector) inOrder(events []seen, p int) ([]evidence, bool) {
 	for k, l := range d.chain {
 		d.paths[k] = slices.Grow(d.paths[k][:0], p+1)[:p+1]
 		need, limit := d.cfg.Steps[l.step].count(), int64(d.cfg.Steps[l.step].Within)
+		met := false
 		for i := 0; i <= p; i++ {
 			best := path{start: never, from: -1}
 			if events[i].step == l.step {
@@ -285,7 +301,11 @@ func (d *Detector) inOrder(events []seen, p int) ([]evidence, bool) {
 					best = d.extend(events, i, k, need, limit)
 				}
 			}
+			met = met || best.start != never
 			d.paths[k][i] = best
+		}
+		if !met {
+			return nil, false // nor can the steps behind it
 		}
 	}
 	last := len(d.chain) - 1
