@@ -186,22 +186,33 @@ func (in *input) measure(o *Options) {
 	in.window = int64(min(need, o.MaxWindow))
 }
 
-// expand lists the files at paths: files themselves, and every wanted file
-// below folders in the order of their names. Nothing is followed. skipped is
-// how many deliveries are left out by their names.
-func expand(paths []string, o *Options) (in []input, skipped int64, failed []FileError) {
+// maxOdd is how many ignored files are named.
+const maxOdd = 10
+
+// ignore books a file of a folder that is not read for its name.
+func (r *Reader) ignore(path string) {
+	if r.ignored++; len(r.odd) < maxOdd {
+		r.odd = append(r.odd, path)
+	}
+}
+
+// expand finds the files at paths: files themselves, and every wanted file
+// below folders in the order of their names. Nothing is followed. What is not
+// wanted is counted, unless it is hidden.
+func (r *Reader) expand(paths []string) {
 	seen := map[string]bool{}
 	add := func(path string, size func() int64) {
 		switch {
 		case seen[path]:
 			return
-		case o.skips(path):
-			skipped++
+		case r.opts.skips(path):
+			r.skipped++
 		default:
-			in = append(in, input{path: path, size: size(), want: nameCount(path)})
+			r.inputs = append(r.inputs, input{path: path, size: size(), want: nameCount(path)})
 		}
 		seen[path] = true
 	}
+	fail := func(path string, err error) { r.failed = append(r.failed, FileError{path, err}) }
 	for _, p := range paths {
 		if p == "-" {
 			add("-", func() int64 { return -1 })
@@ -211,28 +222,36 @@ func expand(paths []string, o *Options) (in []input, skipped int64, failed []Fil
 		st, err := os.Lstat(p)
 		switch {
 		case err != nil:
-			failed = append(failed, FileError{p, plain(err)})
+			fail(p, plain(err))
 		case st.Mode().IsRegular():
 			add(p, st.Size)
 		case !st.IsDir():
-			failed = append(failed, FileError{p, notRegular(st.Mode())})
+			fail(p, notRegular(st.Mode()))
 		default:
 			// WalkDir goes in the order of names and does not follow links,
 			// so that it cannot go round in circles.
 			_ = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+				hidden := strings.HasPrefix(filepath.Base(path), ".")
 				switch {
 				case err != nil:
-					failed = append(failed, FileError{path, plain(err)})
+					fail(path, plain(err))
 					if d != nil && d.IsDir() {
 						return fs.SkipDir
 					}
 				case d.IsDir():
-					if path != p && strings.HasPrefix(d.Name(), ".") {
+					if path != p && hidden {
 						return fs.SkipDir
 					}
+				case hidden:
+				case d.Type()&fs.ModeSymlink != 0 && isFolder(path):
+					fail(path, fmt.Errorf("%w but a symbolic link: name the folder it points to", ErrNotRegular))
 				case !wanted(d.Name()):
+					if !seen[path] {
+						seen[path] = true
+						r.ignore(path)
+					}
 				case !d.Type().IsRegular():
-					failed = append(failed, FileError{path, notRegular(d.Type())})
+					fail(path, notRegular(d.Type()))
 				default:
 					add(path, func() int64 {
 						st, err := d.Info()
@@ -246,7 +265,12 @@ func expand(paths []string, o *Options) (in []input, skipped int64, failed []Fil
 			})
 		}
 	}
-	return in, skipped, failed
+}
+
+// isFolder looks behind a link.
+func isFolder(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
 }
 
 // plain drops the path that FileError repeats.
@@ -391,6 +415,27 @@ func packing(head []byte) string {
 		return "gzip"
 	case len(head) >= 4 && string(head[:4]) == "\x28\xb5\x2f\xfd":
 		return "zstd"
+	}
+	return ""
+}
+
+// foreign recognises what is no text but is often taken for a file of events,
+// by its first bytes: archives of other kinds, and tables.
+func foreign(head []byte) string {
+	for _, f := range [...]struct {
+		at    int
+		magic string
+		what  string
+	}{
+		{0, "PK\x03\x04", "a zip archive: unpack it, and name the folder"}, {0, "PK\x05\x06", "an empty zip archive"},
+		{257, "ustar", "a tar archive: unpack it, and name the folder"}, {0, "BZh", "a bzip2 archive: unpack it"},
+		{0, "\xfd7zXZ\x00", "an xz archive: unpack it"}, {0, "7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"},
+		{0, "\x04\x22\x4d\x18", "an lz4 archive: unpack it"}, {0, "\xff\x06\x00\x00sNaPpY", "a snappy archive: unpack it"},
+		{0, "PAR1", "a Parquet table: export it as JSON lines"},
+	} {
+		if len(head) >= f.at+len(f.magic) && string(head[f.at:f.at+len(f.magic)]) == f.magic {
+			return f.what
+		}
 	}
 	return ""
 }

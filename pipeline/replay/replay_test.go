@@ -313,6 +313,9 @@ func TestCancel(t *testing.T) {
 	if s.Events == 0 || s.Events > 9000 || len(found(t, &res)) == 0 || s.FirstEvent == nil || s.FilesRead != 1 {
 		t.Errorf("%d alerts, %+v", s.Alerts, s)
 	}
+	if s.FilesPart != 1 || s.FilesFound() != 2 || s.FilesWhole() != 0 {
+		t.Errorf("%+v", s)
+	}
 	if int64(len(set.order.ids)) != s.Events {
 		t.Errorf("%d of %d events were decided", len(set.order.ids), s.Events)
 	}

@@ -136,7 +136,9 @@ var ErrNothing = errors.New("nothing could be read")
 // Reader is a set of inputs, found but not yet read.
 type Reader struct {
 	inputs  []input
-	skipped int64 // deliveries, by their names
+	skipped int64    // deliveries, by their names
+	ignored int64    // files of folders, by the ends of their names,
+	odd     []string // and the first few of them
 	failed  []FileError
 	opts    Options
 	over    int64 // what archives unpacked to beyond MaxRatio
@@ -147,7 +149,7 @@ type Reader struct {
 // here, it is in Failed; an error says that there is nothing to read at all.
 func Open(paths []string, opts Options) (*Reader, error) {
 	r := &Reader{opts: opts.withDefaults()}
-	r.inputs, r.skipped, r.failed = expand(paths, &r.opts)
+	r.expand(paths)
 	if len(r.inputs) == 0 {
 		err := ErrNothing
 		if len(r.failed) == 0 && r.skipped > 0 {
@@ -327,7 +329,7 @@ func once(ctx context.Context, paths []string, cfg RunConfig, again string) (Res
 			Identities: []Tally{}, Keys: []Tally{}, Addresses: []Tally{}, Regions: []Tally{}, Actions: []Tally{}, Targets: []Tally{}, Made: []Lineage{}}
 	}
 	failed := reader.Failed()
-	r.stats.FilesSkipped = reader.skipped
+	r.stats.FilesSkipped, r.stats.FilesIgnored, r.stats.Ignored = reader.skipped, reader.ignored, reader.odd
 	if err == nil {
 		r.engine = detectors.NewEngine(cfg.Rules, cfg.Engine)
 		if cfg.Prepare != nil {
@@ -413,6 +415,9 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	for _, st := range streams {
 		if st.opened {
 			r.stats.FilesRead++
+		}
+		if st.opened && (st.err != nil || stopped != nil && !st.ended) {
+			r.stats.FilesPart++
 		}
 		switch {
 		case st.err != nil:

@@ -28,11 +28,14 @@ func TestSpecialFiles(t *testing.T) {
 	for _, f := range res.Stats.FilesFailed {
 		got = append(got, filepath.Base(f.Path)+": "+f.Error)
 	}
-	want := []string{"link.json: not a regular file but a symbolic link: name the file it points to", `pipe.json: not a regular file but a pipe: read it as standard input, with "-"`,
+	want := []string{"link.json: not a regular file but a symbolic link: name the file it points to", "loop: not a regular file but a symbolic link: name the folder it points to", `pipe.json: not a regular file but a pipe: read it as standard input, with "-"`,
 		"link.json: not a regular file but a symbolic link: name the file it points to", "null: not a regular file but a device", "none.json: no such file or directory",
 		"loop: not a regular file but a symbolic link: name the file it points to"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if s := res.Stats; s.FilesFound() != int64(1+len(want)) || s.FilesWhole() != 1 || s.FilesIgnored != 0 {
+		t.Errorf("%+v", s)
 	}
 	if s := res.Stats; s.Events != 3 || s.Duplicates != 0 || s.FilesRead != 1 {
 		t.Errorf("%+v", s)

@@ -88,6 +88,9 @@ func (s *splitter) next(c *chunk) error {
 			if kind := packing(buf); kind != "" {
 				return fmt.Errorf("%s archive inside an archive: unpack it once", kind)
 			}
+			if kind := foreign(buf); kind != "" {
+				return fmt.Errorf("no events but %s", kind)
+			}
 		}
 		if s.mode == modeUnknown {
 			s.mode = sniffMode(buf)

@@ -37,6 +37,13 @@ type Stats struct {
 
 	// Beyond the contract, left out when empty.
 	Filtered int64 `json:"filtered,omitempty"` // outside --from and --to
+	// FilesPart are those of FilesRead that are among FilesFailed too: they
+	// were not read to their end.
+	FilesPart int64 `json:"files_in_part,omitempty"`
+	// FilesIgnored are files of folders whose names are of no form that is
+	// read, Ignored the first few of them.
+	FilesIgnored int64    `json:"files_ignored,omitempty"`
+	Ignored      []string `json:"ignored,omitempty"`
 	// FilesSkipped are deliveries not opened: their names are of other times
 	// or regions.
 	FilesSkipped int64                  `json:"files_skipped,omitempty"`
@@ -49,6 +56,15 @@ type Stats struct {
 	Coverage []Cover `json:"coverage,omitempty"`
 	Trail    *Trail  `json:"trail,omitempty"`
 }
+
+// FilesFound is how many files there were to read, those ignored and skipped
+// left out.
+func (s *Stats) FilesFound() int64 {
+	return s.FilesRead + int64(len(s.FilesFailed)) - s.FilesPart
+}
+
+// FilesWhole is how many of them were read to their end.
+func (s *Stats) FilesWhole() int64 { return s.FilesRead - s.FilesPart }
 
 // FailedFile is a file that was not read, or not to its end.
 type FailedFile struct {

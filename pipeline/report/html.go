@@ -302,7 +302,18 @@ func scopeOf(l lang, in *In) []pair {
 	if s.FirstEvent != nil && s.LastEvent != nil {
 		add("Events found", l.t("%s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent)))
 	}
-	add("Files read", l.t("%s of %s", num(s.FilesRead), num(total(in))))
+	add("Files read", filesRead(l, s))
+	if s.FilesIgnored > 0 {
+		names := slices.Clone(s.Ignored)
+		for i := range names {
+			names[i] = inert(names[i], maxLine)
+		}
+		more := ""
+		if n := s.FilesIgnored - int64(len(names)); n > 0 {
+			more = l.t(", ") + l.t("and %s more", num(n))
+		}
+		add("Not looked at", l.n(s.FilesIgnored, "%s file whose name is of no form that is read: %s", "%s files whose names are of no form that is read: %s", strings.Join(names, l.t(", "))+more))
+	}
 	if s.FilesSkipped > 0 {
 		add("Not opened", l.n(s.FilesSkipped, "%s delivery, by its name of another time or region", "%s deliveries, by their names of other times or regions"))
 	}
@@ -333,20 +344,16 @@ func scopeOf(l lang, in *In) []pair {
 	return out
 }
 
-// total is how many files there were. A file that failed half way counts as
-// read and as failed; where the input files are known, they tell.
-func total(in *In) int64 {
-	if len(in.Files) == 0 {
-		return in.Stats.FilesRead + int64(len(in.Stats.FilesFailed))
+// filesRead says how many files were read, and how many of them not well.
+func filesRead(l lang, s *replay.Stats) string {
+	out := l.t("%s of %s", num(s.FilesWhole()), num(s.FilesFound()))
+	if part := s.FilesPart; part > 0 {
+		out += l.t(", ") + l.t("%s in part", num(part))
 	}
-	paths := map[string]bool{}
-	for _, f := range in.Files {
-		paths[f.Path] = true
+	if none := int64(len(s.FilesFailed)) - s.FilesPart; none > 0 {
+		out += l.t(", ") + l.t("%s not at all", num(none))
 	}
-	for _, f := range in.Stats.FilesFailed {
-		paths[f.Path] = true
-	}
-	return max(in.Stats.FilesRead, int64(len(paths)))
+	return out
 }
 
 // size says bytes in the unit that suits.

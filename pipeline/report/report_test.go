@@ -80,7 +80,7 @@ func sample() In {
 		Alerts: as,
 		Stats: replay.Stats{Schema: replay.StatsSchema, Records: 2_533, Events: 2_520, Parked: 3, Duplicates: 10, Late: 1, BytesRead: 123_456, BytesDecoded: 1_911_000, Detections: 12, Alerts: 3,
 			ByRule: map[string]int64{"signin.spray": 1, "policy.admin_attached": 1, "ak.new_network": 1, "signal.only": 9}, BySeverity: map[string]int64{"high": 1, "critical": 1, "medium": 1},
-			FilesRead: 4, FilesSkipped: 17, FilesFailed: []replay.FailedFile{{Path: "archive/bad.jsonl.gz", Error: "breaks off"}}, FirstEvent: &first, LastEvent: &last, Seconds: 1.25, PeakRSSBytes: 1 << 27,
+			FilesRead: 4, FilesPart: 1, FilesSkipped: 17, FilesIgnored: 12, Ignored: []string{"archive/README.md", "archive/old.zip"}, FilesFailed: []replay.FailedFile{{Path: "archive/bad.jsonl.gz", Error: "breaks off"}}, FirstEvent: &first, LastEvent: &last, Seconds: 1.25, PeakRSSBytes: 1 << 27,
 			ByReason: map[event.Reason]int64{event.ReasonNotJSON: 2, event.ReasonTruncated: 1}, RuleErrors: 1},
 		Scope: Scope{From: first, Entity: "", Sources: []string{"archive"}},
 		Tool:  "v0.0.0-test", RuleSet: "0123456789abcdef",

@@ -135,7 +135,7 @@ the end, byte for byte.`,
 				if budget > 0 {
 					fmt.Fprintf(e.err, ", %d over the budget of %s a day", over, strconv.FormatFloat(budget, 'g', -1, 64))
 				}
-				fmt.Fprintln(e.err)
+				fmt.Fprintf(e.err, "\n%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
 				for _, l := range coverageLines(res.Coverage, 5) {
 					fmt.Fprintln(e.err, l)
 				}

@@ -85,6 +85,12 @@ the alerts about it. SOURCE is what replay reads.`,
 			if err != nil {
 				return err
 			}
+			if !hf.quiet {
+				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
+				for _, l := range coverageLines(res.Coverage, 5) {
+					fmt.Fprintln(e.err, l)
+				}
+			}
 			if f := failures(res.Stats); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 			}

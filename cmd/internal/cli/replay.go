@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,6 +24,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/report"
 	"github.com/trailwarden/trailwarden/pipeline/text"
@@ -454,7 +456,8 @@ func summarize(e *env, p *pick) {
 	if s.Seconds > 0 {
 		rate = fmt.Sprintf(" in %.1f s (%.0f events/s)", s.Seconds, float64(s.Records)/s.Seconds)
 	}
-	fmt.Fprintf(e.err, "read %d of %d files, %d records%s%s\n", s.FilesRead, filesFound(&s), s.Records, span, rate)
+	fmt.Fprintf(e.err, "%s, %s%s%s\n", filesRead(&s), plural(int(s.Records), "record"), span, rate)
+	fmt.Fprint(e.err, ignored(&s))
 	switch s.FilesSkipped {
 	case 0:
 	case 1:
@@ -468,7 +471,7 @@ func summarize(e *env, p *pick) {
 			fmt.Fprint(e.err, timeline(p.times, *s.FirstEvent, *s.LastEvent, "alerts"))
 		}
 	}
-	fmt.Fprintf(e.err, "evaluated %d events; %d duplicates, %d parked, %d late", s.Events, s.Duplicates, s.Parked, s.Late)
+	fmt.Fprintf(e.err, "evaluated %s; %s, %d parked%s, %d late", plural(int(s.Events), "event"), plural(int(s.Duplicates), "duplicate"), s.Parked, reasons(&s), s.Late)
 	if s.Filtered > 0 {
 		fmt.Fprintf(e.err, ", %d outside the filter", s.Filtered)
 	}
@@ -483,7 +486,7 @@ func summarize(e *env, p *pick) {
 		}
 		fmt.Fprintf(e.err, " %d by %s", s.ByException[reason], text.Terminal(reason))
 	}
-	fmt.Fprintf(e.err, "\n%d alerts", s.Alerts)
+	fmt.Fprintf(e.err, "\n%s", plural(int(s.Alerts), "alert"))
 	sep := ": "
 	for i := alert.Critical; i >= alert.Info; i-- {
 		if n := s.BySeverity[i.String()]; n > 0 {
@@ -510,9 +513,52 @@ func summarize(e *env, p *pick) {
 	}
 }
 
-// filesFound is how many files there were to read: a file may be read in part,
-// and is among both then.
-func filesFound(s *replay.Stats) int64 { return s.FilesRead + int64(len(s.FilesFailed)) }
+// filesRead says how many files were read, and how many of them not well.
+func filesRead(s *replay.Stats) string {
+	line := fmt.Sprintf("read %d of %d files", s.FilesWhole(), s.FilesFound())
+	if bad := int64(len(s.FilesFailed)); bad > 0 {
+		line += fmt.Sprintf(", %d bad (%d in part, %d not at all)", bad, s.FilesPart, bad-s.FilesPart)
+	}
+	return line
+}
+
+// ignored names files that were not looked at, on a line of their own.
+func ignored(s *replay.Stats) string {
+	if s.FilesIgnored == 0 {
+		return ""
+	}
+	var names []string
+	for _, n := range s.Ignored[:min(3, len(s.Ignored))] {
+		names = append(names, text.Terminal(n))
+	}
+	more := ""
+	if n := int(s.FilesIgnored) - len(names); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("not looked at, since no name in .json, .jsonl, .ndjson, .gz or .zst: %s%s\n", strings.Join(names, ", "), more)
+}
+
+// parked says how many records were no events; nothing where all were.
+func parked(s *replay.Stats) string {
+	if s.Parked == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d parked%s", s.Parked, reasons(s))
+}
+
+// reasons says why records were parked.
+func reasons(s *replay.Stats) string {
+	var out []string
+	for _, r := range slices.SortedFunc(maps.Keys(s.ByReason), func(a, b event.Reason) int {
+		return cmp.Or(cmp.Compare(s.ByReason[b], s.ByReason[a]), strings.Compare(string(a), string(b)))
+	}) {
+		out = append(out, fmt.Sprintf("%d %s", s.ByReason[r], r))
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(out, ", ") + ")"
+}
 
 // failures lists what was not read, cut after a few.
 func failures(s replay.Stats) string {

@@ -1,0 +1,101 @@
+package replay
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestNothingIsSilent: whatever is not read of a folder is told: by name and
+// reason where it looks like events, by name where it does not.
+func TestNothingIsSilent(t *testing.T) {
+	var tarred, zipped bytes.Buffer
+	tw := tar.NewWriter(&tarred)
+	body := lines(recs("e", 0, 20))
+	if err := tw.WriteHeader(&tar.Header{Name: "a.jsonl", Size: int64(len(body)), Mode: 0o600}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tw.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	zw := zip.NewWriter(&zipped)
+	w, err := zw.Create("a.jsonl")
+	if err == nil {
+		_, err = w.Write([]byte(body))
+	}
+	if err != nil || tw.Close() != nil || zw.Close() != nil {
+		t.Fatal(err)
+	}
+	whole := packGzip(t, body)
+	dir := write(t, map[string]string{"good.jsonl": body, "README.md": "x", "old.zip": zipped.String(), "all.tar.gz": packGzip(t, tarred.String()), ".hidden.zip": "x",
+		"zip.json": zipped.String(), "tar.jsonl.gz": packGzip(t, tarred.String()), "xz.jsonl": "\xfd7zXZ\x00\x00", "cut.jsonl.gz": whole[:len(whole)*2/3], "empty.jsonl": ""})
+	res, _, _ := play(t, RunConfig{}, dir)
+	s := res.Stats
+	want := []string{"cut.jsonl.gz: gzip archive breaks off", "tar.jsonl.gz: no events but a tar archive: unpack it, and name the folder",
+		"xz.jsonl: no events but an xz archive: unpack it", "zip.json: no events but a zip archive: unpack it, and name the folder"}
+	var got, odd []string
+	for _, f := range s.FilesFailed {
+		got = append(got, filepath.Base(f.Path)+": "+f.Error)
+	}
+	for _, p := range s.Ignored {
+		odd = append(odd, filepath.Base(p))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if !slices.Equal(odd, []string{"README.md", "all.tar.gz", "old.zip"}) || s.FilesIgnored != 3 {
+		t.Errorf("ignored %q, %d", odd, s.FilesIgnored)
+	}
+	if s.FilesFound() != 6 || s.FilesWhole() != 2 || s.FilesPart != 1 {
+		t.Errorf("%d of %d whole, %d in part", s.FilesWhole(), s.FilesFound(), s.FilesPart)
+	}
+}
+
+// TestHostileRecords: records made to hurt cost one place in the count each;
+// what stands around them is read.
+func TestHostileRecords(t *testing.T) {
+	deep := strings.Repeat(`{"a":`, 200_000) + "1" + strings.Repeat("}", 200_000)
+	long := `{"a":"` + strings.Repeat("a", 9<<20) + `"}`
+	body := strings.Join([]string{rec("a", 0, "GetUser"), deep, rec("b", 1, "GetUser"), long, rec("c", 2, "GetUser"), "\x00\x00\x00", "[[[[[[", rec("d", 3, "GetUser"),
+		strings.Replace(rec("e", 4, "GetUser"), "user4", "us\xff\xfeer", 1), strings.Replace(rec("f", 5, "GetUser"), `"eventName"`, `"eventName":"Other","eventName"`, 1), rec("g", 6, "GetUser")[:60]}, "\n")
+	res, parked, order := play(t, RunConfig{Options: Options{BlockSize: 64 << 10}}, filepath.Join(write(t, map[string]string{"a.jsonl": body}), "a.jsonl"))
+	if want := "[a b c d e f]"; fmt.Sprint(order) != want {
+		t.Errorf("read %v, want %s", order, want)
+	}
+	if len(parked) != 5 || res.Stats.Parked != 5 || len(res.Stats.ByReason) < 3 {
+		t.Errorf("parked %q, %v", parked, res.Stats.ByReason)
+	}
+}
+
+// TestUnreadableAndGone: a file that may not be read, and one that is gone
+// when its turn comes, are named.
+func TestUnreadableAndGone(t *testing.T) {
+	dir := write(t, map[string]string{"a.jsonl": lines(recs("e", 0, 500)), "secret.jsonl": lines(recs("f", 0, 5)), "z.jsonl": lines(recs("g", 10_000, 5))})
+	secret, gone := filepath.Join(dir, "secret.jsonl"), filepath.Join(dir, "z.jsonl")
+	if err := os.Chmod(secret, 0); err != nil {
+		t.Fatal(err)
+	}
+	in, err := Open([]string{dir}, Options{})
+	if err != nil || len(in.Paths()) != 3 {
+		t.Fatal(err, in.Paths())
+	}
+	_ = os.Remove(gone)
+	n := 0
+	for range in.Records(t.Context()) {
+		n++
+	}
+	failed := in.Failed()
+	if n < 500 || len(failed) == 0 || !strings.Contains(failed[len(failed)-1].Error(), "z.jsonl: no such file") && runtime.GOOS != "windows" {
+		t.Errorf("%d records, %v", n, failed)
+	}
+	if os.Getuid() > 0 && (len(failed) != 2 || !strings.Contains(failed[0].Error(), "secret.jsonl: permission denied")) {
+		t.Errorf("%v", failed)
+	}
+}
