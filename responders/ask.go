@@ -22,7 +22,7 @@ type AskPolicy struct {
 	Owners []Owner `yaml:"owners" json:"owners" doc:"who owns which identity; the first entry that fits holds"`
 	// People says who is asked for an owner, else a team, of the tables
 	// detect.owners, when no entry of Owners fits.
-	People map[string][]string `yaml:"people" json:"people,omitempty" doc:"an owner or team of the tables detect.owners to who is asked, one after the other: slack:U…, feishu:ou_…; an owner there may be written so itself"`
+	People map[string][]string `yaml:"people" json:"people,omitempty" doc:"an owner or team of the tables detect.owners to who is asked, one after the other: slack:U…, feishu:ou_…, dingtalk:<user id>; an owner there may be written so itself"`
 	Within Duration            `yaml:"within" json:"within" doc:"how long one person has to answer before the next is asked (default 30m)"`
 	// Auto asks by itself; nil asks only when somebody says so.
 	Auto *AskAuto `yaml:"auto" json:"auto,omitempty" doc:"ask the owner by itself; absent: only when somebody presses the button"`

@@ -77,7 +77,7 @@ type Approver struct {
 	Name string `yaml:"name" json:"name" doc:"the person, as playbooks name them"`
 	// IDs are the forms in which the person appears, each with the place it
 	// comes from: "slack:U0123", "cli:alice", "ram:1000000000000001/alice".
-	IDs      []string `yaml:"ids" json:"ids" doc:"how the person appears: slack:U…, cli:<user>, ram:<account>/<user>"`
+	IDs      []string `yaml:"ids" json:"ids" doc:"how the person appears: slack:U…, feishu:ou_…, dingtalk:<user id>, cli:<user>, ram:<account>/<user>"`
 	Accounts []string `yaml:"accounts" json:"accounts" doc:"accounts that the person may decide for, ids or globs; empty is all"`
 }
 

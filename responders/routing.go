@@ -74,6 +74,9 @@ func (d *Dispatcher) Mute(ctx context.Context, author string, matchers []string,
 	if err != nil {
 		return Silence{}, fmt.Errorf("%w: %w", ErrBadSilence, err)
 	}
+	if ms.Match(route.Labels{}) { // as in Alertmanager
+		return Silence{}, fmt.Errorf("%w: %s would silence whatever says nothing of these labels: want at least one matcher that an absent label does not fulfil, such as rule=ak.created", ErrBadSilence, strings.Join(matchers, " "))
+	}
 	now := d.now()
 	s := Silence{V: recordVersion, ID: strings.ToLower(rand.Text()[:12]), Matchers: matchers, Author: author, Comment: comment, From: now, Until: now.Add(lasts)}
 	all, err := d.Silences(ctx)

@@ -195,6 +195,8 @@ func TestMuteRefuses(t *testing.T) {
 			"no comment": func() (Silence, error) { return p.Mute(ctxb, "a", []string{"rule=x"}, time.Hour, " ") },
 			"for ever":   func() (Silence, error) { return p.Mute(ctxb, "a", []string{"rule=x"}, 1e6*time.Hour, "c") },
 			"everything": func() (Silence, error) { return p.Mute(ctxb, "a", nil, time.Hour, "c") },
+			"nearly":     func() (Silence, error) { return p.Mute(ctxb, "a", []string{"account!=prod"}, time.Hour, "c") },
+			"all rules":  func() (Silence, error) { return p.Mute(ctxb, "a", []string{`rule=~".*"`, "actor!=x"}, time.Hour, "c") },
 			"no label":   func() (Silence, error) { return p.Mute(ctxb, "a", []string{"color=red"}, time.Hour, "c") },
 			"unknown":    func() (Silence, error) { return p.Unmute(ctxb, "0123", "a") },
 		} {

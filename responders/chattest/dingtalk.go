@@ -34,7 +34,7 @@ const (
 )
 
 // DingTalkURL is the address of the emulated open platform.
-func (s *Server) DingTalkURL() string { return s.URL() + dingtalkPath }
+func (s *Server) DingTalkURL() string { return s.app(dingtalkPath, s.serveDingTalk) }
 
 // DingTalkCard is a card that the app made, in its present state.
 type DingTalkCard struct {

@@ -27,7 +27,7 @@ const (
 )
 
 // FeishuURL is the address of the emulated open platform.
-func (s *Server) FeishuURL() string { return s.URL() + feishuPath }
+func (s *Server) FeishuURL() string { return s.app(feishuPath, s.serveFeishu) }
 
 // FeishuMessage is a card that the app sent, in its present state.
 type FeishuMessage struct {

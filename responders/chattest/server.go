@@ -96,6 +96,7 @@ type Server struct {
 	views     []json.RawMessage
 	triggers  map[string]bool
 	robots    map[string][]RobotMessage
+	apps      map[string]http.HandlerFunc // by path
 	socks     sockets
 	fs        feishu
 	dt        dingtalkApp
@@ -143,7 +144,7 @@ func New(opt Options) *Server {
 	s := &Server{
 		opt: opt, channels: map[string]*channel{}, names: map[string]string{}, buckets: map[string]*bucket{},
 		faults: map[string][]Fault{}, requests: map[string]int{}, triggers: map[string]bool{},
-		robots: map[string][]RobotMessage{}, closing: make(chan struct{}),
+		robots: map[string][]RobotMessage{}, apps: map[string]http.HandlerFunc{}, closing: make(chan struct{}),
 	}
 	s.socks.init()
 	s.fs = feishu{uuids: map[string]feishuDone{}, tickets: map[string]bool{}, changed: make(chan struct{}), waiting: map[string]chan []byte{}}
@@ -333,10 +334,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.serve(w, r, platform, do)
-	case strings.HasPrefix(path, feishuPath+"/"):
-		s.serveFeishu(w, r)
-	case strings.HasPrefix(path, dingtalkPath+"/"):
-		s.serveDingTalk(w, r)
 	case path == linkPath:
 		s.serveSocket(w, r)
 	case path == MessagesPath:
@@ -347,8 +344,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, "trailwarden chat emulator\n")
 	default:
-		http.NotFound(w, r)
+		s.mu.Lock()
+		name, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		app := s.apps["/"+name]
+		s.mu.Unlock()
+		if app == nil {
+			http.NotFound(w, r)
+			return
+		}
+		app(w, r)
 	}
+}
+
+// app has an app's platform served below a path, from when somebody asks where it
+// is: what a program never asks for is not linked into it.
+func (s *Server) app(path string, serve http.HandlerFunc) string {
+	s.mu.Lock()
+	s.apps[path] = serve
+	s.mu.Unlock()
+	return s.URL() + path
 }
 
 // request is a decoded request: the form, or the JSON body.
