@@ -455,6 +455,10 @@ func accessible(t *testing.T, browser context.Context) {
 					if over := eval[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
 						t.Errorf("%s is %d px wider than the window", where, over)
 					}
+					// Each weekday stands beside its row, also in words of two characters.
+					if name == "entity" {
+						b.until(`[...document.querySelectorAll(".heat .days span")].every((d, i) => { const r = d.getBoundingClientRect(), s = document.querySelector(".heat svg").getBoundingClientRect(); return Math.abs((r.top + r.bottom) / 2 - s.top - s.height * (i + .5) / 7) < 6 })`)
+					}
 					// Words do not change what is accessible, so one language
 					// is enough where time counts.
 					if l == "en" {

@@ -145,6 +145,9 @@
     if (drawn?.box.isConnected) { drawn.chart.destroy(); drawn = null; draw(); }
   });
 
+  // On paper nothing can be opened.
+  addEventListener("beforeprint", () => { for (const d of all("main details")) d.open = true; });
+
   const start = () => { tick(); draw(); document.documentElement.dataset.ready = "1"; };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
   document.addEventListener("htmx:after:swap", () => { tick(); draw(); });
