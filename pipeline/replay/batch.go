@@ -33,8 +33,9 @@ type batch struct {
 
 	results  []result
 	parked   []parked
-	notes    []note // of events that concern the entity
-	records  int64  // found, whatever became of them
+	notes    []note             // of events that concern the entity
+	births   []*detectors.Birth // of all, where there is an entity
+	records  int64              // found, whatever became of them
 	filtered int64
 	// Times as the file has them, filtered events included; zero for none.
 	earliest time.Time // of the first event that has one
@@ -230,6 +231,8 @@ func (b *batch) reset() {
 	}
 	clear(b.results) // of a batch that was not applied
 	clear(b.notes)
+	clear(b.births)
+	b.births = b.births[:0]
 	b.results, b.parked, b.notes = b.results[:0], b.parked[:0], b.notes[:0]
 	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
 	b.earliest, b.latest, b.lead, b.over = time.Time{}, time.Time{}, 0, 0
@@ -340,8 +343,13 @@ func (w *worker) record(raw []byte) bool {
 		return true
 	}
 	w.cover.add(ev)
-	if w.filter.entity != "" && concerns(ev, w.filter.entity) {
-		b.notes = append(b.notes, noteOf(ev, w.filter.entity))
+	if w.filter.entity != "" {
+		if concerns(ev, w.filter.entity) {
+			b.notes = append(b.notes, noteOf(ev, w.filter.entity))
+		}
+		if birth := detectors.BirthOf(ev); birth != nil {
+			b.births = append(b.births, birth)
+		}
 	}
 	res := b.result()
 	res.at = ev.Time

@@ -366,6 +366,17 @@ func TestTrail(t *testing.T) {
 	if tr.By != 11 || tr.Attempts != 0 || tr.Identities[0].Word != "user/"+acct+"/user3" || tr.Identities[0].Count != 11 || len(tr.Keys) != 1 || len(tr.Addresses) != 11 {
 		t.Errorf("%+v", tr)
 	}
+	// One step each, since the address is another one each time; the key that
+	// was made is what it made.
+	if len(tr.Steps) != 11 || tr.Steps[10].Action != "Ram:CreateAccessKey" || tr.Steps[10].Count != 1 || tr.Steps[10].EventID != "made" || tr.StepsCut != 0 {
+		t.Errorf("%+v", tr.Steps)
+	}
+	if h := tr.Hours(); h[8] != 10 || h[9] != 1 {
+		t.Errorf("%v", h)
+	}
+	if n := len(tr.Offspring); n == 0 || tr.Offspring[n-1].Child != "key/LTAI5tEXAMPLEmade000001" || tr.Offspring[n-1].WithKey != "LTAI5tEXAMPLEuser300001" || tr.Offspring[n-1].Depth != 1 {
+		t.Errorf("%+v", tr.Offspring)
+	}
 	last := tr.Made[len(tr.Made)-1]
 	if last.EventID != "made" || last.Key != "LTAI5tEXAMPLEmade000001" || last.Action != "Ram:CreateAccessKey" || last.Target != "user/"+acct+"/user5" {
 		t.Errorf("%+v", tr.Made)

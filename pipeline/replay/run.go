@@ -326,7 +326,7 @@ func once(ctx context.Context, paths []string, cfg RunConfig, again string) (Res
 	r.ticks = map[int64]int64{}
 	if e := strings.ToLower(strings.TrimSpace(cfg.Entity)); e != "" {
 		r.trail = &Trail{Entity: strings.TrimSpace(cfg.Entity), ticks: map[int64]int64{}, ids: map[string]struct{}{},
-			Identities: []Tally{}, Keys: []Tally{}, Addresses: []Tally{}, Regions: []Tally{}, Actions: []Tally{}, Targets: []Tally{}, Made: []Lineage{}}
+			Identities: []Tally{}, Keys: []Tally{}, Addresses: []Tally{}, Regions: []Tally{}, Actions: []Tally{}, Targets: []Tally{}, Made: []Lineage{}, Steps: []Step{}}
 	}
 	failed := reader.Failed()
 	r.stats.FilesSkipped, r.stats.FilesIgnored, r.stats.Ignored = reader.skipped, reader.ignored, reader.odd

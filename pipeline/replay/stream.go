@@ -176,6 +176,9 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 				r.trail.add(&b.notes[i])
 			}
 		}
+		for _, birth := range b.births {
+			r.trail.born(birth)
+		}
 	}
 	st.records += b.records
 	r.stats.Records += b.records

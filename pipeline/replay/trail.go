@@ -33,11 +33,21 @@ type Trail struct {
 	Targets    []Tally `json:"targets"`
 	// Made is what was made by it, or what made it, oldest first.
 	Made []Lineage `json:"lineage"`
+	// Origin is who made it, who made that one, and so on, nearest first;
+	// Offspring what it made, what that made, each before what it made in turn.
+	Origin    []Kinship `json:"origin,omitempty"`
+	Offspring []Kinship `json:"offspring,omitempty"`
 	// Cut says that more was made than is kept.
 	Cut bool `json:"lineage_cut,omitempty"`
+	// Steps are what was done, by the time of the first; StepsCut is how many
+	// events were of no step that is kept.
+	Steps    []Step `json:"steps"`
+	StepsCut int64  `json:"steps_cut,omitempty"`
 
-	ticks map[int64]int64
-	ids   map[string]struct{} // of events by it or on it
+	ticks  map[int64]int64
+	ids    map[string]struct{} // of events by it or on it
+	kinds  map[stepKey]int     // of Steps
+	births []*detectors.Birth  // of the whole run
 }
 
 // Tally is how often a word was met, and when.
@@ -73,7 +83,7 @@ type note struct {
 	at                                            time.Time
 	id, identity, key, address, region, act, targ string
 	madeKey                                       string
-	by, attempt, made                             bool
+	by, attempt, made, write                      bool
 }
 
 // noteOf copies what a trail needs; the event's memory is reused.
@@ -81,7 +91,7 @@ func noteOf(ev *event.Event, entity string) note {
 	a, t := &ev.Actor, &ev.Target
 	n := note{at: ev.Time, id: strings.Clone(ev.ID), identity: strings.Clone(a.ID), key: strings.Clone(a.Key), region: strings.Clone(ev.Region),
 		address: strings.Clone(ev.Address.Text), targ: strings.Clone(cmp.Or(t.ID, t.Name)), attempt: ev.Outcome == event.Attempt,
-		by: actedBy(ev, entity)}
+		by: actedBy(ev, entity), write: ev.RW == event.Write}
 	n.act = ev.Service + ":" + ev.Name
 	n.made = makes(ev)
 	if n.made {
@@ -120,6 +130,7 @@ func (t *Trail) add(n *note) {
 		t.Last = n.at
 	}
 	t.ticks[n.at.Unix()/tick]++
+	t.step(n)
 	if n.id != "" && len(t.ids) < maxTrailID {
 		t.ids[n.id] = struct{}{}
 	}
@@ -172,6 +183,11 @@ func (t *Trail) finish() {
 	for _, l := range [][]Tally{t.Identities, t.Keys, t.Addresses, t.Regions, t.Actions, t.Targets} {
 		lists.Sort(l, func(a, b Tally) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Word, b.Word)) })
 	}
+	lists.Sort(t.Steps, func(a, b Step) int {
+		return cmp.Or(a.First.Compare(b.First), strings.Compare(a.EventID, b.EventID), strings.Compare(a.Action, b.Action))
+	})
+	t.relate()
+	t.kinds, t.births = nil, nil
 	lists.Sort(t.Made, func(a, b Lineage) int {
 		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.EventID, b.EventID))
 	})
@@ -181,6 +197,15 @@ func (t *Trail) finish() {
 // from to to.
 func (t *Trail) Histogram(from, to time.Time, n int) []int64 {
 	return histogram(maps.All(t.ticks), from, to, n)
+}
+
+// Hours counts the trail's events by hour of the day, in UTC.
+func (t *Trail) Hours() [24]int64 {
+	var out [24]int64
+	for k, n := range t.ticks {
+		out[((k*tick/3600)%24+24)%24] += n
+	}
+	return out
 }
 
 // tick is how finely events are counted over time, in seconds.

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,11 +77,18 @@ the alerts about it. SOURCE is what replay reads.`,
 					Alerts []alert.Alert `json:"alerts"`
 				}{res.Trail, about})
 			} else {
-				showTrail(e.out, res.Trail, 20)
+				width := e.width(e.out)
+				showTrail(e.out, res.Trail, 20, width)
+				showSteps(e.out, res.Trail, about, 40, width)
 				fmt.Fprintf(e.out, "\nalerts: %d\n", len(about))
 				for i := range about {
 					b := &about[i]
-					fmt.Fprintf(e.out, "  %s  %-8s  %s: %s\n", stamp(b.Time), strings.ToUpper(b.Severity.String()), b.Rule, text.Terminal(b.Reason))
+					why := text.Terminal(b.Reason)
+					if b.Outcome == "attempt" {
+						why = "(attempt) " + why
+					}
+					head := fmt.Sprintf("  %s  %-8s  %s: ", stamp(b.Time), strings.ToUpper(b.Severity.String()), b.Rule)
+					folded(e.out, head, why, width)
 				}
 			}
 			if err != nil {
@@ -99,6 +108,9 @@ the alerts about it. SOURCE is what replay reads.`,
 				return exit(exitInterrupted, nil)
 			}
 			hf.finished(e)
+			if !hf.quiet {
+				nextSteps(e, res.Trail, a[1:])
+			}
 			if res.Trail.Events == 0 {
 				fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case\n", text.Terminal(a[0]))
 				return exit(exitFindings, nil)
@@ -113,14 +125,17 @@ the alerts about it. SOURCE is what replay reads.`,
 
 // showTrail shows a trail, at most n words of each list. Every word can be
 // asked about in turn.
-func showTrail(w io.Writer, t *replay.Trail, n int) {
-	fmt.Fprintf(w, "%s: %d events, %d by it, %d refused or failed", text.Terminal(t.Entity), t.Events, t.By, t.Attempts)
+func showTrail(w io.Writer, t *replay.Trail, n, width int) {
+	fmt.Fprintf(w, "%s: %s, %d by it, %d refused or failed", text.Terminal(t.Entity), plural(int(t.Events), "event"), t.By, t.Attempts)
 	if t.Events == 0 {
 		fmt.Fprintln(w)
 		return
 	}
 	fmt.Fprintf(w, ", from %s to %s\n", stamp(t.First), stamp(t.Last))
 	fmt.Fprint(w, timeline(t.Histogram(t.First, t.Last, bars(t.First, t.Last)), t.First, t.Last, "events"))
+	if h := t.Hours(); t.Last.Sub(t.First) >= 24*time.Hour {
+		fmt.Fprintf(w, "  %s  by hour of the day\n  00          12        23Z\n", sparks(h[:]))
+	}
 	for _, l := range []struct {
 		name string
 		list []replay.Tally
@@ -134,7 +149,11 @@ func showTrail(w io.Writer, t *replay.Trail, n int) {
 			if i > 0 {
 				name = ""
 			}
-			fmt.Fprintf(w, "  %-10s %7d  %s  %s\n", name, x.Count, text.Terminal(text.Cut(x.Word, 80)), when(x.First, x.Last))
+			room := 80
+			if width > 0 {
+				room = max(20, width-22-len(when(x.First, x.Last)))
+			}
+			fmt.Fprintf(w, "  %-10s %7d  %s  %s\n", name, x.Count, text.Cut(text.Terminal(x.Word), room), when(x.First, x.Last))
 		}
 	}
 	for i, m := range t.Made {
@@ -156,8 +175,169 @@ func showTrail(w io.Writer, t *replay.Trail, n int) {
 		if m.WithKey != "" {
 			actor += " with " + m.WithKey
 		}
-		fmt.Fprintf(w, "  %-10s %s  %s  %s → %s\n", name, stamp(m.Time), text.Terminal(actor), text.Terminal(m.Action), text.Terminal(what))
+		folded(w, fmt.Sprintf("  %-10s ", name),
+			fmt.Sprintf("%s  %s  %s → %s", stamp(m.Time), text.Terminal(actor), text.Terminal(m.Action), text.Terminal(what)), width)
 	}
+	// What made it and what it made itself is above.
+	for _, l := range []struct {
+		name string
+		kin  []replay.Kinship
+	}{{"before", t.Origin}, {"after", t.Offspring}} {
+		name := l.name
+		for i := range l.kin {
+			k := &l.kin[i]
+			if k.Depth < 2 {
+				continue
+			}
+			folded(w, fmt.Sprintf("  %-10s ", name), fmt.Sprintf("%s  %s made %s (%d steps away)", stamp(k.Time), maker(k), whatMade(k), k.Depth), width)
+			name = ""
+		}
+	}
+}
+
+func maker(k *replay.Kinship) string {
+	if k.WithKey != "" {
+		return text.Terminal(k.Maker + " with " + k.WithKey)
+	}
+	return text.Terminal(k.Maker)
+}
+
+func whatMade(k *replay.Kinship) string {
+	if k.Of != "" {
+		return text.Terminal(k.Child + " of " + k.Of)
+	}
+	return text.Terminal(k.Child)
+}
+
+// folded writes a line that goes on below its beginning where the terminal is
+// narrow; width 0 is no terminal.
+func folded(w io.Writer, head, s string, width int) {
+	if width == 0 || len([]rune(head))+len([]rune(s)) <= width {
+		fmt.Fprintf(w, "%s%s\n", head, s)
+		return
+	}
+	// The first line has what fits behind its head.
+	indent := strings.Repeat(" ", min(24, len([]rune(head))))
+	lines := wrapWords(s, width-len([]rune(head)))
+	fmt.Fprintf(w, "%s%s\n", head, lines[0])
+	for _, l := range wrapWords(strings.Join(lines[1:], " "), width-len(indent)) {
+		if l != "" {
+			fmt.Fprintf(w, "%s%s\n", indent, l)
+		}
+	}
+}
+
+// showSteps shows what was done, in order, with the alerts where they belong:
+// of more than n steps the changes, the refused calls and the sign-ins first.
+func showSteps(w io.Writer, t *replay.Trail, about []alert.Alert, n, width int) {
+	if len(t.Steps) == 0 {
+		return
+	}
+	order := make([]int, len(t.Steps))
+	for i := range order {
+		order[i] = i
+	}
+	plain := func(s *replay.Step) int {
+		if s.Write || s.Attempt || strings.Contains(s.Action, "Signin") {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(plain(&t.Steps[a]), plain(&t.Steps[b])) })
+	order = order[:min(n, len(order))]
+	slices.Sort(order)
+	type row struct {
+		at   time.Time
+		text string
+	}
+	var rows []row
+	for _, i := range order {
+		s := &t.Steps[i]
+		line := "  " + text.Terminal(s.Actor) + "  " + text.Terminal(s.Action)
+		if s.Attempt {
+			line += " (refused)"
+		}
+		if s.Count > 1 {
+			line += fmt.Sprintf(" ×%d", s.Count)
+		}
+		if s.Target != "" && s.Target != s.Actor {
+			line += " → " + text.Terminal(s.Target)
+		}
+		if s.Key != "" {
+			line += "  with " + text.Terminal(s.Key)
+		}
+		if s.Address != "" {
+			line += "  from " + text.Terminal(s.Address)
+		}
+		if s.Count > 1 && s.Last.Sub(s.First) >= time.Second {
+			line += "  until " + stamp(s.Last)
+		}
+		rows = append(rows, row{s.First, line})
+	}
+	for i := range about {
+		b := &about[i]
+		rows = append(rows, row{b.FirstAt, "! " + strings.ToUpper(b.Severity.String()) + "  " + b.Rule})
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return a.at.Compare(b.at) })
+	fmt.Fprintln(w, "\nin order, calls that differ in nothing but time as one:")
+	for _, r := range rows {
+		folded(w, "  "+stamp(r.at)+" ", r.text, width)
+	}
+	if more := len(t.Steps) - len(order); more > 0 {
+		fmt.Fprintf(w, "  and %s more, mostly reads: -o json\n", plural(more, "kind"))
+	}
+	if t.StepsCut > 0 {
+		fmt.Fprintf(w, "  %s of more kinds than are kept\n", plural(int(t.StepsCut), "event"))
+	}
+}
+
+// nextSteps says whom to ask about next: who made the entity, what it made,
+// and where it came from least often.
+func nextSteps(e *env, t *replay.Trail, sources []string) {
+	var next []string
+	add := func(name string) {
+		if cred, ok := strings.CutPrefix(name, "key/"); ok {
+			name = cred
+		}
+		name = strings.TrimPrefix(name, "login/")
+		if name != "" && !strings.EqualFold(name[strings.LastIndexByte(name, '/')+1:], t.Entity) && name != "(others)" && !slices.Contains(next, name) && len(next) < 3 {
+			next = append(next, name)
+		}
+	}
+	if len(t.Origin) > 0 {
+		add(t.Origin[0].Maker)
+	}
+	for i := range t.Offspring {
+		add(t.Offspring[i].Child)
+	}
+	for _, l := range [][]replay.Tally{t.Addresses, t.Keys, t.Identities} {
+		for i := len(l) - 1; i >= 0; i-- {
+			add(l[i].Word)
+		}
+	}
+	for i, name := range next {
+		if i == 0 {
+			fmt.Fprint(e.err, "\nask next:\n")
+		}
+		fmt.Fprintf(e.err, "  trailwarden entity show %s %s\n", quoted(name), text.Terminal(strings.Join(mapped(sources, quoted), " ")))
+	}
+}
+
+// quoted is a word as a shell takes it.
+func quoted(s string) string {
+	s = text.Terminal(s)
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+,") == "" && s[0] != '-' {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func mapped(in []string, f func(string) string) []string {
+	out := make([]string, len(in))
+	for i, s := range in {
+		out[i] = f(s)
+	}
+	return out
 }
 
 func when(first, last time.Time) string {

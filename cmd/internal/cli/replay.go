@@ -505,7 +505,8 @@ func summarize(e *env, p *pick) {
 	}
 	if res.Trail != nil {
 		fmt.Fprint(e.err, "\n")
-		showTrail(e.err, res.Trail, 5)
+		showTrail(e.err, res.Trail, 5, e.width(e.err))
+		showSteps(e.err, res.Trail, nil, 12, e.width(e.err))
 	}
 	fmt.Fprintf(e.err, "\n%s", strings.TrimPrefix(failures(s), "\n"))
 	if len(s.FilesFailed) > 0 {

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+)
+
+// Names come from attackers: nothing of a trail can move a terminal's cursor,
+// start a line of its own, or run in a shell that it is pasted into.
+func TestHostileTrail(t *testing.T) {
+	evil := "\x1b[31mroot\r\n2026-11-20 ok \u202e; $(rm -rf x) `y` 'z'"
+	at := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	words := []replay.Tally{{Word: evil, Count: 2, First: at, Last: at}}
+	tr := &replay.Trail{Entity: evil, Events: 2, By: 1, First: at, Last: at.Add(48 * time.Hour), Identities: words, Keys: words, Addresses: words, Regions: words, Actions: words, Targets: words,
+		Made:   []replay.Lineage{{Time: at, Actor: evil, WithKey: evil, Action: evil, Target: evil, Key: evil}},
+		Steps:  []replay.Step{{First: at, Last: at, Count: 2, Actor: evil, Key: evil, Action: evil, Target: evil + "x", Address: evil, Attempt: true}},
+		Origin: []replay.Kinship{{Depth: 2, Child: evil, Of: evil, Maker: evil + "m", WithKey: evil, Time: at}}}
+	for _, width := range []int{0, 40, 90} {
+		var out, err bytes.Buffer
+		e := &env{out: &out, err: &err}
+		showTrail(&out, tr, 20, width)
+		showSteps(&out, tr, []alert.Alert{{Rule: "r", FirstAt: at, Severity: alert.High}}, 20, width)
+		nextSteps(e, tr, []string{"it's here"})
+		for _, s := range []string{out.String(), err.String()} {
+			if strings.ContainsAny(s, "\x1b\r\u202e") {
+				t.Errorf("width %d: %q", width, s)
+			}
+		}
+		if lines := strings.Split(out.String(), "\n"); width > 0 {
+			for _, l := range lines {
+				if strings.HasPrefix(l, "2026-11-20 ok") {
+					t.Errorf("a line of its own: %q", l)
+				}
+			}
+		}
+		if !strings.Contains(err.String(), `'it'\''s here'`) {
+			t.Errorf("%q", err.String())
+		}
+		for _, l := range strings.Split(err.String(), "\n") {
+			// Outside quotes there is nothing that a shell acts on.
+			bare := true
+			for _, part := range strings.Split(strings.ReplaceAll(l, `'\''`, ""), "'") {
+				if bare && strings.ContainsAny(part, "$`;&|<>") {
+					t.Errorf("%q", l)
+				}
+				bare = !bare
+			}
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package replay
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
+)
+
+// Step is one kind of thing that was done: by whom, with what, from where, to
+// what, and how it ended. Calls that differ in nothing but time are one step.
+type Step struct {
+	First   time.Time `json:"first_event"`
+	Last    time.Time `json:"last_event"`
+	Count   int64     `json:"count"`
+	Actor   string    `json:"actor"`
+	Key     string    `json:"key,omitempty"`
+	Action  string    `json:"action"` // service:name
+	Target  string    `json:"target,omitempty"`
+	Address string    `json:"address,omitempty"`
+	Write   bool      `json:"write,omitempty"`
+	Attempt bool      `json:"attempt,omitempty"` // refused or failed
+	EventID string    `json:"event_id"`          // of the first
+}
+
+// Kinship is one identity, key or login and who made it.
+type Kinship struct {
+	// Depth is how many steps lie between it and the entity: 1 is what made
+	// the entity, or what it made.
+	Depth   int       `json:"depth"`
+	Child   string    `json:"child"` // "user/…", "role/…", "key/…" or "login/…"
+	Of      string    `json:"of,omitempty"`
+	Maker   string    `json:"maker"`
+	WithKey string    `json:"with_key,omitempty"`
+	Time    time.Time `json:"time"`
+	EventID string    `json:"event_id"`
+}
+
+// The bounds of what is followed.
+const (
+	MaxSteps  = 2000
+	maxBirths = 20_000
+	maxKin    = 200
+	maxDepth  = 16
+)
+
+// stepKey is what tells steps apart.
+type stepKey struct {
+	actor, key, action, target, address string
+	write, attempt                      bool
+}
+
+// step books an event; what is over MaxSteps kinds is counted only.
+func (t *Trail) step(n *note) {
+	k := stepKey{n.identity, n.key, n.act, n.targ, n.address, n.write, n.attempt}
+	if i, ok := t.kinds[k]; ok {
+		s := &t.Steps[i]
+		s.Count++
+		if n.at.Before(s.First) {
+			s.First, s.EventID = n.at, n.id
+		}
+		if n.at.After(s.Last) {
+			s.Last = n.at
+		}
+		return
+	}
+	if len(t.Steps) >= MaxSteps {
+		t.StepsCut++
+		return
+	}
+	if t.kinds == nil {
+		t.kinds = map[stepKey]int{}
+	}
+	t.kinds[k] = len(t.Steps)
+	t.Steps = append(t.Steps, Step{n.at, n.at, 1, n.identity, n.key, n.act, n.targ, n.address, n.write, n.attempt, n.id})
+}
+
+// born notes what any event of the run made.
+func (t *Trail) born(b *detectors.Birth) {
+	if len(t.births) >= maxBirths {
+		t.Cut = true
+		return
+	}
+	t.births = append(t.births, b)
+}
+
+// relate follows the births up to the beginning and down to the end. A session
+// counts where it made something itself.
+func (t *Trail) relate() {
+	lists.Sort(t.births, func(a, b *detectors.Birth) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event), strings.Compare(a.Child, b.Child))
+	})
+	of, by := map[string][]*detectors.Birth{}, map[string][]*detectors.Birth{}
+	for _, b := range t.births {
+		of[b.Child] = append(of[b.Child], b)
+		by[b.Maker] = append(by[b.Maker], b)
+		if b.Key != "" {
+			by[detectors.KeyChild(b.Key)] = append(by[detectors.KeyChild(b.Key)], b)
+		}
+	}
+	// The entity by the names that births have for it.
+	names := map[string]bool{}
+	for _, b := range t.births {
+		for _, n := range [...]string{b.Child, b.Maker, detectors.KeyChild(b.Key)} {
+			word := n[strings.LastIndexByte(n, '/')+1:]
+			if strings.EqualFold(n, t.Entity) || word != "" && strings.EqualFold(word, t.Entity) {
+				names[n] = true
+			}
+		}
+	}
+	kin := func(b *detectors.Birth, depth int) Kinship {
+		return Kinship{depth, b.Child, b.Of, b.Maker, b.Key, b.At, b.Event}
+	}
+	seen := map[*detectors.Birth]bool{}
+	var up func(name string, depth int)
+	up = func(name string, depth int) {
+		for _, b := range of[name] {
+			if seen[b] || depth > maxDepth || len(t.Origin) >= maxKin {
+				continue
+			}
+			seen[b] = true
+			t.Origin = append(t.Origin, kin(b, depth))
+			if b.Key != "" {
+				up(detectors.KeyChild(b.Key), depth+1)
+			}
+			up(b.Maker, depth+1)
+		}
+	}
+	var down func(name string, depth int)
+	down = func(name string, depth int) {
+		for _, b := range by[name] {
+			if seen[b] || depth > maxDepth || len(t.Offspring) >= maxKin || b.Session && len(by[b.Child]) == 0 {
+				continue
+			}
+			seen[b] = true
+			t.Offspring = append(t.Offspring, kin(b, depth))
+			down(b.Child, depth+1)
+			// What a new login or key is used for is done by whom it is of.
+			if b.Of != "" && b.Of != name && strings.HasPrefix(b.Child, "login/") {
+				down(b.Of, depth+1)
+			}
+		}
+	}
+	sorted := slices.Sorted(maps.Keys(names))
+	for _, n := range sorted {
+		up(n, 1)
+	}
+	for _, n := range sorted {
+		down(n, 1)
+	}
+}
