@@ -303,8 +303,10 @@ func TestDeployMetricsExist(t *testing.T) {
 	for _, v := range board.Templating.List {
 		check("variable "+v.Name, v.Definition)
 	}
-	if want := fmt.Sprintf("%d * sum by (rule, stage)", pipeline.TimeEvery); !strings.Contains(deployFile(t, "grafana/overview.json"), want) {
-		t.Errorf("the dashboard works out the time of rules from another share of the events: want %s", want)
+	for file, want := range map[string]string{"grafana/overview.json": "%d * sum by (rule, stage)", "prometheus/rules.yaml": "%d * sum by (instance, rule)"} {
+		if want = fmt.Sprintf(want, pipeline.TimeEvery); !strings.Contains(deployFile(t, file), want) {
+			t.Errorf("%s works out the time of rules from another share of the events: want %s", file, want)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
 		if !shown[name] {
