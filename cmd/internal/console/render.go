@@ -82,7 +82,7 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 		"title": func(s string) string { return orDash(text.Cut(shown(s), maxTitle)) },
 		"line":  func(s string) string { return text.Cut(shown(s), maxText) },
 		"lines": func(s string) string { return text.Cut(text.Block(s), maxBlock) },
-		"about": about,
+		"about": about, "problem": l.problem,
 		// Words of the audit log: those of closed sets in the page's language.
 		"kind": func(kind string) string { return l.known("audit "+kind, kind) },
 		"did": func(kind, what string) string {
