@@ -105,7 +105,7 @@ func (t *Trail) relate() {
 	// The entity by the names that births have for it.
 	names := map[string]bool{}
 	for _, b := range t.births {
-		for _, n := range [...]string{b.Child, b.Maker, detectors.KeyChild(b.Key)} {
+		for _, n := range [...]string{b.Child, b.Of, b.Maker, detectors.KeyChild(b.Key)} {
 			word := n[strings.LastIndexByte(n, '/')+1:]
 			if strings.EqualFold(n, t.Entity) || word != "" && strings.EqualFold(word, t.Entity) {
 				names[n] = true
@@ -148,6 +148,14 @@ func (t *Trail) relate() {
 	sorted := slices.Sorted(maps.Keys(names))
 	for _, n := range sorted {
 		up(n, 1)
+		// Who gave it a credential made it too, in a way.
+		for _, b := range t.births {
+			if b.Of == n && !b.Session && !seen[b] && len(t.Origin) < maxKin {
+				seen[b] = true
+				t.Origin = append(t.Origin, kin(b, 1))
+				up(b.Maker, 2)
+			}
+		}
 	}
 	for _, n := range sorted {
 		down(n, 1)

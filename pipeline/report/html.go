@@ -43,6 +43,9 @@ const (
 	maxOpen       = 4         // of the alerts told in full, shown open
 	maxListed     = 200       // files, gaps, rules
 	maxEvidence   = 50        // ids of one alert
+	maxIncidents  = 100
+	maxEntities   = 100
+	maxSteps      = 300
 	maxFindings   = 20
 	maxDetails    = 30
 	maxActorBars  = 8
@@ -120,6 +123,13 @@ type page struct {
 	Histogram        histogram
 	Heat             heat
 	Actors, Addrs    []bar
+	Incidents        []incident
+	IncidentsMore    int
+	Entities         []entity
+	EntitiesMore     int
+	Trail            *replay.Trail
+	Steps, Kin       []trailRow
+	StepsMore        int
 	Intro            string
 	Full             template.HTML
 	Rows             template.HTML
@@ -148,12 +158,22 @@ func newPage(l lang, t *template.Template, in *In) (*page, error) {
 		p.Histogram, p.Heat = newHistogram(l, in), newHeat(l, in.Alerts)
 		p.Actors = rank(l, in.Alerts, who, maxActorBars)
 		p.Addrs = rank(l, in.Alerts, func(a *alert.Alert) string { return a.SourceIP }, maxActorBars)
-		if err := p.alerts(l, t, in); err != nil {
+		incidents, of := incidentsOf(in.Alerts)
+		n := min(len(incidents), maxIncidents)
+		p.Incidents, p.IncidentsMore = incidents[:n], len(incidents)-n
+		entities := entitiesOf(in.Alerts)
+		n = min(len(entities), maxEntities)
+		p.Entities, p.EntitiesMore = entities[:n], len(entities)-n
+		if err := p.alerts(l, t, in, of); err != nil {
 			return nil, err
 		}
 		if err := p.raw(l, in); err != nil {
 			return nil, err
 		}
+	}
+	if p.Trail = in.Trail; p.Trail != nil {
+		p.Steps, p.StepsMore = stepsOf(p.Trail, maxSteps)
+		p.Kin = kinOf(p.Trail)
 	}
 	p.rules(l, in)
 	p.versions(l, in)
@@ -399,6 +419,7 @@ type view struct {
 	Evidence []string
 	MoreIDs  int
 	Runbook  []block
+	Incident int // its number; 0 where there are no numbers
 }
 
 // block is a part of a runbook: words, or commands to copy.
@@ -637,7 +658,7 @@ type foldRow struct {
 	First, Last     time.Time
 }
 
-func (p *page) alerts(l lang, t *template.Template, in *In) error {
+func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 	all := in.Alerts
 	// Of too many, the worst: what does not fit in full is rendered worst
 	// first too, so that the budget is spent on those.
@@ -649,6 +670,7 @@ func (p *page) alerts(l lang, t *template.Template, in *In) error {
 	b := budget{t: t, left: maxFullBytes}
 	for k, i := range order {
 		v := newView(l, &all[i], i)
+		v.Incident = of[i]
 		if open < maxOpen && (level(&all[i]) == alert.Critical || k == 0) {
 			v.Open = true
 			open++

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 )
 
 // What a Markdown report holds at most.
@@ -70,6 +72,51 @@ func Markdown(w io.Writer, in In) error {
 			break
 		}
 		p("- %s: %s %s, %s\n", l.t("Missing hours"), mdCode(g.Account, maxShort), mdCode(g.Region, maxShort), l.t("%s to %s", stamp(g.From), stamp(g.To)))
+	}
+	if t := in.Trail; t != nil {
+		p("\n## %s: %s\n\n- %s: %s\n", l.t("Entity"), mdCode(t.Entity, maxLine), l.t("Events"), l.t("%s, %s by it, %s refused or failed", num(t.Events), num(t.By), num(t.Attempts)))
+		if kin := kinOf(t); len(kin) > 0 {
+			p("\n### %s\n\n", l.t("Who made whom"))
+			for i := range kin[:min(len(kin), maxToldMD)] {
+				k := &kin[i]
+				p("- %s %s → %s %s\n", stamp(k.First), mdCode(strings.TrimSpace(k.Who+" "+k.Key), maxLine), mdCode(k.What, maxLine), mdCode(k.Whom, maxLine))
+			}
+		}
+		if steps, more := stepsOf(t, maxToldMD); len(steps) > 0 {
+			p("\n### %s\n\n%s\n\n| %s | %s | %s | %s | %s | %s | %s |\n|---|---|---|---|---|---|---:|\n", l.t("What was done, in order"), l.t("Calls that differ in nothing but time are one row."),
+				l.t("First"), l.t("Who"), l.t("What"), l.t("Target"), l.t("Address"), l.t("Key"), l.t("Times"))
+			for i := range steps {
+				s := &steps[i]
+				what := mdCode(s.What, maxShort)
+				if s.Attempt {
+					what += " (" + l.t("attempt") + ")"
+				}
+				p("| %s | %s | %s | %s | %s | %s | %s |\n", stamp(s.First), mdCode(s.Who, maxShort), what, mdCode(s.Whom, maxShort), mdCode(s.From, maxShort), mdCode(s.Key, maxShort), num(s.Count))
+			}
+			if more > 0 {
+				p("\n%s\n", l.t("and %s more", num(int64(more))))
+			}
+		}
+	}
+	if incidents, _ := incidentsOf(in.Alerts); len(incidents) > 0 {
+		p("\n## %s\n\n%s\n\n| %s | %s | %s | %s | %s | %s |\n|---:|---|---|---|---|---:|\n", l.t("Incidents"), l.t("Alerts that share an actor, key, address or target within a day."),
+			l.t("Number"), l.t("Worst"), l.t("What"), l.t("Who"), l.t("Addresses"), l.t("Alerts"))
+		for i := range incidents[:min(len(incidents), maxToldMD)] {
+			n := &incidents[i]
+			p("| %s | %s | %s | %s | %s | %s |\n", num(int64(n.N)), l.severity(alert.Severity(n.Level)), md(n.Title, 200), md(n.Who, maxLine), mdCode(n.From, maxLine), num(int64(n.Alerts)))
+		}
+		if more := len(incidents) - maxToldMD; more > 0 {
+			p("\n%s\n", l.t("and %s more", num(int64(more))))
+		}
+		p("\n## %s\n\n| %s | %s | %s | %s |\n|---|---|---|---:|\n", l.t("Entities"), l.t("Entity"), l.t("Role here"), l.t("Worst"), l.t("Alerts"))
+		entities := entitiesOf(in.Alerts)
+		for i := range entities[:min(len(entities), maxToldMD)] {
+			e := &entities[i]
+			p("| %s | %s | %s | %s |\n", mdCode(e.Name, maxLine), l.t(e.Kind), l.severity(alert.Severity(e.Level)), num(int64(e.Alerts)))
+		}
+		if more := len(entities) - maxToldMD; more > 0 {
+			p("\n%s\n", l.t("and %s more", num(int64(more))))
+		}
 	}
 	told, rest := worst(in.Alerts, maxToldMD)
 	if len(told) > 0 {

@@ -35,6 +35,8 @@ type In struct {
 	// GapsKnown says that they were looked for.
 	Gaps      []Gap
 	GapsKnown bool
+	// Trail is what the run saw of Scope.Entity; nil when none was asked about.
+	Trail *replay.Trail
 	// Hidden is how many alerts the caller left out: signals, or below a
 	// severity.
 	Hidden int

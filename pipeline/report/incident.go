@@ -1,0 +1,221 @@
+package report
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+)
+
+// incidentGap is how long an entity may be quiet within one incident, hub how
+// many actors may share an address or a target before it says nothing about
+// who belongs together: an office's way out, a bucket that everybody uses.
+const (
+	incidentGap = 24 * time.Hour
+	hub         = 8
+)
+
+// incident is alerts that share an actor, key, address or target, each within
+// a day of the one before.
+type incident struct {
+	N           int // 1 is the worst
+	Level       int
+	Title       string // of the worst alert, the earliest of these
+	Alerts      int
+	First, Last time.Time
+	Who, From   string
+}
+
+// entity is one actor, key, address or target of the alerts.
+type entity struct {
+	Kind, Name  string
+	Alerts      int
+	Level       int
+	First, Last time.Time
+}
+
+// words of an alert that tie it to others: the kind, and the word.
+func ties(a *alert.Alert) [][2]string {
+	out := [][2]string{{"Who", cmp.Or(a.Actor.ID, a.Actor.Name)}, {"Key", a.Actor.AccessKeyID}}
+	if _, err := netip.ParseAddr(a.SourceIP); err == nil { // and not a word such as "Internal"
+		out = append(out, [2]string{"Address", a.SourceIP})
+	}
+	if a.Target != nil {
+		if t := (a.Target.ID); t != a.Actor.ID {
+			out = append(out, [2]string{"Target", cmp.Or(t, a.Target.Name)})
+		}
+	}
+	return slices.DeleteFunc(out, func(w [2]string) bool { return w[1] == "" })
+}
+
+// incidentsOf groups alerts; of is the number of each one's incident.
+func incidentsOf(as []alert.Alert) (out []incident, of []int) {
+	parent := make([]int, len(as))
+	for i := range parent {
+		parent[i] = i
+	}
+	root := func(i int) int {
+		for parent[i] != i {
+			parent[i] = parent[parent[i]]
+			i = parent[i]
+		}
+		return i
+	}
+	actors := map[string]map[string]bool{}
+	for i := range as {
+		for _, w := range ties(&as[i]) {
+			if m := actors[w[1]]; m == nil {
+				actors[w[1]] = map[string]bool{who(&as[i]): true}
+			} else if len(m) <= hub {
+				m[who(&as[i])] = true
+			}
+		}
+	}
+	type seen struct {
+		alert int
+		at    time.Time
+	}
+	last := map[string]seen{}
+	for i := range as {
+		a := &as[i]
+		for _, w := range ties(a) {
+			if len(actors[w[1]]) > hub {
+				continue
+			}
+			// What an actor is in one alert it may be the target of in another.
+			s, ok := last[w[1]]
+			if ok && a.FirstAt.Sub(s.at) <= incidentGap {
+				parent[root(i)] = root(s.alert)
+			}
+			if !ok || a.Time.After(s.at) {
+				last[w[1]] = seen{i, a.Time}
+			}
+		}
+	}
+	by := map[int]*incident{}
+	lead := map[int]int{}
+	words := map[int][2][]string{}
+	for i := range as {
+		a, r := &as[i], root(i)
+		n := by[r]
+		if n == nil {
+			n = &incident{First: a.FirstAt, Last: a.Time}
+			by[r] = n
+		}
+		n.Alerts++
+		if l := int(level(a)); l > n.Level {
+			n.Level, n.Title, lead[r] = l, firstOf(a.Title, a.Rule), i
+		}
+		if a.FirstAt.Before(n.First) {
+			n.First = a.FirstAt
+		}
+		if a.Time.After(n.Last) {
+			n.Last = a.Time
+		}
+		w := words[r]
+		for k, s := range []string{who(a), a.SourceIP} {
+			if s != "" && len(w[k]) <= maxListValues && !slices.Contains(w[k], s) {
+				w[k] = append(w[k], s)
+			}
+		}
+		words[r] = w
+	}
+	order := make([]int, 0, len(by))
+	for r, n := range by {
+		n.Who, n.From = joined(words[r][0]), joined(words[r][1])
+		order = append(order, r)
+	}
+	lists.Sort(order, func(a, b int) int {
+		x, y := by[a], by[b]
+		return cmp.Or(cmp.Compare(y.Level, x.Level), cmp.Compare(y.Alerts, x.Alerts), x.First.Compare(y.First), cmp.Compare(lead[a], lead[b]))
+	})
+	for k, r := range order {
+		by[r].N = k + 1
+		out = append(out, *by[r])
+	}
+	of = make([]int, len(as))
+	for i := range as {
+		of[i] = by[root(i)].N
+	}
+	return out, of
+}
+
+// entitiesOf lists who and what the alerts are about, the worst first.
+func entitiesOf(as []alert.Alert) []entity {
+	by := map[[2]string]*entity{}
+	for i := range as {
+		a := &as[i]
+		for _, w := range ties(a) {
+			e := by[w]
+			if e == nil {
+				e = &entity{Kind: w[0], Name: w[1], First: a.FirstAt, Last: a.Time}
+				by[w] = e
+			}
+			e.Alerts++
+			e.Level = max(e.Level, int(level(a)))
+			if a.FirstAt.Before(e.First) {
+				e.First = a.FirstAt
+			}
+			if a.Time.After(e.Last) {
+				e.Last = a.Time
+			}
+		}
+	}
+	out := make([]entity, 0, len(by))
+	for _, e := range by {
+		out = append(out, *e)
+	}
+	lists.Sort(out, func(a, b entity) int {
+		return cmp.Or(cmp.Compare(b.Level, a.Level), cmp.Compare(b.Alerts, a.Alerts), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+// trailRow is a row of what the entity asked about did, or of who made whom.
+type trailRow struct {
+	First, Last      time.Time
+	Who, What, Whom  string
+	From, Key        string
+	Count            int64
+	Attempt, Changes bool
+}
+
+// stepsOf are the steps of a trail: of more than n the changes, the refused
+// calls and the sign-ins first, in the order of time.
+func stepsOf(t *replay.Trail, n int) (rows []trailRow, more int) {
+	order := make([]int, len(t.Steps))
+	for i := range order {
+		order[i] = i
+	}
+	plain := func(s *replay.Step) int {
+		if s.Write || s.Attempt || strings.Contains(s.Action, "Signin") {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(plain(&t.Steps[a]), plain(&t.Steps[b])) })
+	order = order[:min(n, len(order))]
+	slices.Sort(order)
+	for _, i := range order {
+		s := &t.Steps[i]
+		rows = append(rows, trailRow{s.First, s.Last, s.Actor, s.Action, s.Target, s.Address, s.Key, s.Count, s.Attempt, s.Write})
+	}
+	return rows, len(t.Steps) - len(rows)
+}
+
+// kinOf are the makers of the entity, furthest first, and then what it made.
+func kinOf(t *replay.Trail) (rows []trailRow) {
+	for _, l := range [2][]replay.Kinship{t.Origin, t.Offspring} {
+		for i := range l {
+			k := &l[i]
+			rows = append(rows, trailRow{First: k.Time, Last: k.Time, Who: k.Maker, Key: k.WithKey, What: k.Child, Whom: k.Of})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b trailRow) int { return a.First.Compare(b.First) })
+	return rows
+}

@@ -1,0 +1,83 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/replay"
+)
+
+func hour(h int) time.Time {
+	return time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC).Add(time.Duration(h) * time.Hour)
+}
+
+func by(h int, sev alert.Severity, actor, key, addr, target string) alert.Alert {
+	a := alert.Alert{ID: fmt.Sprint(h, actor, addr), Rule: "r", Title: "t " + actor, Severity: sev, Time: hour(h), FirstAt: hour(h), LastAt: hour(h), Count: 1, SourceIP: addr,
+		Actor: alert.Actor{ID: actor, Name: actor, AccessKeyID: key}}
+	if target != "" {
+		a.Target = &alert.Target{Type: "user", ID: target}
+	}
+	return a
+}
+
+// TestIncidents: what hangs together by one thread after another is one
+// incident; what a crowd shares, or a day parts, is not.
+func TestIncidents(t *testing.T) {
+	as := []alert.Alert{
+		by(0, alert.Low, "mallory", "", "203.0.113.7", "bob"),     // 1
+		by(1, alert.High, "bob", "K1", "198.51.100.1", ""),        // 1: mallory's target acts
+		by(2, alert.Medium, "carol", "", "192.0.2.1", ""),         // 2
+		by(3, alert.Critical, "dave", "K1", "198.51.100.9", ""),   // 1: by the key
+		by(30, alert.Medium, "carol", "", "192.0.2.1", ""),        // 3: a day later
+		by(31, alert.Info, "nobody", "", "2001:db8::1", "nobody"), // 4
+	}
+	for i := range 12 { // an office's way out ties nobody
+		as = append(as, by(32, alert.Low, fmt.Sprintf("user%d", i), "", "192.0.2.200", ""))
+	}
+	got, of := incidentsOf(as)
+	if len(got) != 4+12 || got[0].Alerts != 3 || got[0].Level != int(alert.Critical) || got[0].Title != "t dave" || got[0].Who != "mallory, bob, dave" || !got[0].First.Equal(hour(0)) || !got[0].Last.Equal(hour(3)) {
+		t.Errorf("%+v", got)
+	}
+	if of[0] != 1 || of[1] != 1 || of[3] != 1 || of[2] == of[4] || of[2] != 2 {
+		t.Errorf("%v", of)
+	}
+	es := entitiesOf(as)
+	if e := es[0]; e.Kind != "Key" || e.Name != "K1" || e.Alerts != 2 || e.Level != int(alert.Critical) {
+		t.Errorf("%+v", es[:4])
+	}
+	if got, of := incidentsOf(nil); len(got) != 0 || len(of) != 0 || len(entitiesOf(nil)) != 0 {
+		t.Error("incidents of nothing")
+	}
+}
+
+// TestTrailTold: a report about an entity tells its steps and its kin, whatever
+// they are called.
+func TestTrailTold(t *testing.T) {
+	evil := `<img src=x onerror=alert(1)>|` + "\x1b[31m‮"
+	in := sample()
+	in.Scope.Entity = evil
+	in.Trail = &replay.Trail{Entity: evil, Events: 3, By: 2, Attempts: 1, First: hour(0), Last: hour(3), Keys: []replay.Tally{{Word: evil, Count: 2}}, Identities: []replay.Tally{{Word: evil, Count: 2}},
+		Steps:  []replay.Step{{First: hour(0), Last: hour(3), Count: 2, Actor: evil, Key: evil, Action: evil, Target: evil, Address: evil, Write: true, Attempt: true}},
+		Origin: []replay.Kinship{{Depth: 1, Child: "key/" + evil, Of: evil, Maker: evil, WithKey: evil, Time: hour(0)}}}
+	for i := range 400 {
+		in.Trail.Steps = append(in.Trail.Steps, replay.Step{First: hour(i), Last: hour(i), Count: 1, Actor: "a", Action: fmt.Sprintf("Ecs:Describe%d", i)})
+	}
+	for _, lang := range []string{"en", "zh"} {
+		in.Lang = lang
+		for _, format := range []string{"html", "markdown"} {
+			out := write(t, format, in)
+			if format == "html" && strings.Contains(out, "<img") || // in Markdown it stands in a code span
+				strings.ContainsAny(out, "\x1b\u202e") {
+				t.Errorf("%s %s: the name is not inert", format, lang)
+			}
+			for _, want := range []string{langOf(lang).t("What was done, in order"), langOf(lang).t("Who made whom"), langOf(lang).t("%s, %s by it, %s refused or failed", "3", "2", "1"), "Ecs:Describe7"} {
+				if !strings.Contains(out, want) {
+					t.Errorf("%s %s: no %q", format, lang, want)
+				}
+			}
+		}
+	}
+}
