@@ -65,12 +65,14 @@ soak: ## SOAK (default 10000000) events through the live path, memory must stay 
 lint: ## gofmt, vet, golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
 	$(GO) vet ./...
+	$(GO) -C deploy/check vet ./...
 	@if [ -x $(TOOLS)/golangci-lint ]; then $(TOOLS)/golangci-lint run ./...; else echo "golangci-lint not installed: make tools"; fi
 
 .PHONY: tidy
 tidy: ## go.mod and go.sum are exactly what the code needs
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	$(GO) -C deploy/check mod tidy -diff
 
 .PHONY: vuln
 vuln: ## known vulnerabilities, as far as the database is reachable
@@ -81,7 +83,7 @@ licences: ## only allowed licences among the linked modules
 	@$(GO) test -run TestLicences ./cmd/internal/app
 
 .PHONY: packaging
-packaging: ## deploy/ by terraform, compose, helm, promtool and goreleaser, as far as they are installed
+packaging: ## deploy/ by the code of helm, kubernetes, compose, goreleaser, terraform and promtool; says what it leaves out
 	@.ci/packaging
 
 .PHONY: rules

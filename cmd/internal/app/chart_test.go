@@ -62,6 +62,7 @@ func renderChart(t *testing.T, set string) (map[string]map[string]any, error) {
 	data := map[string]any{
 		"Values":  overlay(values, over),
 		"Chart":   map[string]any{"Name": chart["name"], "Version": chart["version"], "AppVersion": chart["appVersion"]},
+		"Files":   chartFiles{t},
 		"Release": map[string]any{"Name": "tw", "Namespace": "security", "Service": "Helm"},
 	}
 	objects := map[string]map[string]any{}
@@ -90,6 +91,11 @@ func renderChart(t *testing.T, set string) (map[string]map[string]any, error) {
 	}
 	return objects, nil
 }
+
+// chartFiles are the files of the chart as templates get at them.
+type chartFiles struct{ t *testing.T }
+
+func (f chartFiles) Get(name string) string { return deployFile(f.t, "helm/trailwarden/"+name) }
 
 // overlay lays b over a, as Helm does with values: mappings are joined.
 func overlay(a, b map[string]any) map[string]any {
@@ -138,6 +144,8 @@ func TestDeployChartRenders(t *testing.T) {
 	}{
 		{"as shipped, with its secret", secret, base},
 		{"metrics", secret + "metrics: {enabled: true, serviceMonitor: {enabled: true, labels: {release: prom}}}\n", append(slices.Clone(base), "ServiceMonitor/tw")},
+		{"alerts, a dashboard, a console for a team", secret + "metrics: {enabled: true, rules: {enabled: true}, dashboard: {enabled: true}}\nconsolePort: {enabled: true, from: [{podSelector: {}}]}\nconfig: {console: {enabled: true, listen: \"0.0.0.0:8687\", behind_proxy: true, base_url: \"https://tw.example.com\", auth: {mode: proxy, proxy: {user_header: X-Forwarded-User, trusted: [10.0.0.0/8]}}}}\n",
+			append(slices.Clone(base), "PrometheusRule/tw", "ConfigMap/tw-dashboard")},
 		{"bare", secret + "networkPolicy: {enabled: false}\npodDisruptionBudget: {enabled: false}\n", []string{"ConfigMap/tw", "Pod/tw-test", "Service/tw", "ServiceAccount/tw", "StatefulSet/tw"}},
 		{"RRSA, a class, a registry", secret + "rrsa: {roleName: tw-reader}\nserviceAccount: {name: reader, annotations: {a: b}}\npersistence: {storageClassName: essd}\nimagePullSecrets: [{name: r}]\nnodeSelector: {x: y}\ntolerations: [{key: k, operator: Exists}]\naffinity: {nodeAffinity: {}}\n",
 			[]string{"ConfigMap/tw", "NetworkPolicy/tw", "Pod/tw-test", "PodDisruptionBudget/tw", "Service/tw", "ServiceAccount/reader", "StatefulSet/tw"}},
@@ -200,6 +208,17 @@ func TestDeployChartRenders(t *testing.T) {
 			if cfg.StateDir != "/var/lib/trailwarden/state" || cfg.HTTP.Listen != "127.0.0.1:8686" {
 				t.Errorf("state %s, health %s", cfg.StateDir, cfg.HTTP.Listen)
 			}
+			if p := o["PrometheusRule/tw"]; p != nil {
+				if n := len(in(t, p, "spec", "groups", 0, "rules").([]any)); n < 10 {
+					t.Errorf("%d alerts", n)
+				}
+				if !strings.Contains(in(t, o["ConfigMap/tw-dashboard"], "data", "trailwarden.json").(string), `"panels"`) {
+					t.Error("the dashboard is empty")
+				}
+				if in(t, pod, "containers", 0, "ports", 0, "name") != in(t, o["Service/tw"], "spec", "ports", 1, "targetPort") {
+					t.Error("the Service does not reach the console")
+				}
+			}
 			if m := o["ServiceMonitor/tw"]; m != nil && (in(t, m, "metadata", "labels", "release") != "prom" || in(t, m, "spec", "endpoints", 0, "port") != in(t, o["Service/tw"], "spec", "ports", 0, "name")) {
 				t.Errorf("%v", m)
 			}
@@ -212,6 +231,7 @@ func TestDeployChartRefuses(t *testing.T) {
 	for set, want := range map[string]string{
 		"existingSecret: s\nreplicas: 2\n":                                "config.nats.url",
 		"existingSecret: s\nmetrics: {serviceMonitor: {enabled: true}}\n": "needs metrics.enabled",
+		"existingSecret: s\nconsolePort: {enabled: true, from: [{podSelector: {}}]}\nconfig: {console: {enabled: true, listen: \"127.0.0.1:8687\"}}\n": "needs config.console",
 		"replicas: 1\n": "name the Secret",
 	} {
 		if _, err := renderChart(t, set); err == nil || !strings.Contains(err.Error(), want) {

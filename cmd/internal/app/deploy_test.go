@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -246,6 +247,7 @@ func TestDeployMetricsExist(t *testing.T) {
 		}
 	}
 	deployYAML(t, "prometheus/rules.yaml", &rules)
+	tests := deployFile(t, "prometheus/rules_test.yaml") // which make packaging runs
 	seen := map[string]bool{}
 	for _, g := range rules.Groups {
 		for _, r := range g.Rules {
@@ -253,6 +255,9 @@ func TestDeployMetricsExist(t *testing.T) {
 				t.Errorf("rule %q: needs a name of its own, a severity, a summary and a description", r.Alert)
 			}
 			seen[r.Alert] = true
+			if !strings.Contains(tests, `alertname="`+r.Alert+`"`) {
+				t.Errorf("rule %s: prometheus/rules_test.yaml has no case in which it fires", r.Alert)
+			}
 			used, faults := checkExpr(r.Expr, metrics)
 			for _, f := range faults {
 				t.Errorf("rule %s: %s", r.Alert, f)
@@ -610,6 +615,17 @@ func TestDeployChart(t *testing.T) {
 	for k := range values {
 		if _, ok := known[k]; !ok {
 			t.Errorf("values.schema.json does not know %s", k)
+		}
+	}
+	// What the program can be told, the chart lets through; state_dir and http are the chart's own.
+	settable, _ := known["config"].(map[string]any)["properties"].(map[string]any)
+	for f := range reflect.TypeFor[config.Config]().Fields() {
+		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if key == "" || key == "-" {
+			continue
+		}
+		if own := key == "state_dir" || key == "http"; (settable[key] == false) != own || settable[key] == nil {
+			t.Errorf("values.schema.json: config.%s is %v", key, settable[key])
 		}
 	}
 	bad := maps.Clone(values)

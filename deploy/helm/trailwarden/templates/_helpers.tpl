@@ -36,6 +36,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) -}}
 {{- fail "metrics.serviceMonitor needs metrics.enabled: without the proxy nothing can be scraped" -}}
 {{- end -}}
+{{- if .Values.consolePort.enabled -}}
+{{- $listen := dig "console" "listen" "" .Values.config -}}
+{{- if or (not (dig "console" "enabled" false .Values.config)) (not (hasSuffix (printf ":%d" (int .Values.consolePort.port)) $listen)) (hasPrefix "127." $listen) (hasPrefix "localhost" $listen) -}}
+{{- fail (printf "consolePort needs config.console: {enabled: true, listen: 0.0.0.0:%d} and its tls or behind_proxy" (int .Values.consolePort.port)) -}}
+{{- end -}}
+{{- if not .Values.consolePort.from -}}
+{{- fail "consolePort.from is empty: name who may reach the console" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (contains "${file:secrets/" (toYaml .Values.config)) (not .Values.existingSecret) -}}
 {{- fail "config refers to ${file:secrets/…}: name the Secret that holds it in existingSecret" -}}
 {{- end -}}
