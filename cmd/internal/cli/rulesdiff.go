@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,18 +45,40 @@ func rulesDiff(e *env) *cobra.Command {
 	var hf historyFlags
 	var out, outFile string
 	var noPack bool
-	c := &cobra.Command{Use: "diff [flags] OLD NEW SOURCE...", Short: "What a change of rules would change in what recorded events give",
+	var dir string
+	c := &cobra.Command{Use: "diff [flags] OLD NEW SOURCE... | diff [flags] --rules DIR A..B SOURCE...", Short: "What a change of rules would change in what recorded events give",
 		Long: `rules diff replays the same history through two sets of rules and shows the alerts
 that only one of them makes, or both make differently. OLD and NEW are a folder of
 rule files or one file, each together with the shipped rules (a rule with the id of a
-shipped one stands in its place); "pack" is the shipped rules alone. The exit code is
-1 when anything differs, so that a change of rules can be reviewed by what it does.
+shipped one stands in its place); "pack" is the shipped rules alone. With A..B they are
+the folder of --rules at two revisions of its git repository; without B, as it is now.
+The exit code is 1 when anything differs, so that a change of rules can be reviewed by what it does.
 SOURCE is what replay reads; standard input cannot be read twice.`,
-		Example: "  trailwarden rules diff pack my-rules/ archive/\n  trailwarden rules diff -o github main/rules branch/rules archive/",
-		Args:    args(3, -1, "two sets of rules and at least one file or folder"),
+		Example: "  trailwarden rules diff pack my-rules/ archive/\n  trailwarden rules diff -o github main/rules branch/rules archive/\n  trailwarden rules diff --rules my-rules/ -o github origin/main..HEAD archive/",
+		Args:    args(2, -1, "two sets of rules, or A..B, and at least one file or folder"),
 		RunE: func(c *cobra.Command, a []string) error {
 			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
 				return err
+			}
+			if old, new, ok := strings.Cut(a[0], ".."); ok && !exists(a[0]) {
+				if dir == "" {
+					return usagef("%s: say with --rules which folder of the repository holds the rules", text.Terminal(a[0]))
+				}
+				var sides []string
+				for _, rev := range []string{old, new} {
+					side, clean, err := ruleRevision(c.Context(), dir, rev)
+					defer clean()
+					if err != nil {
+						return err
+					}
+					sides = append(sides, side)
+				}
+				a = append(sides, a[1:]...)
+			} else if dir != "" {
+				return usagef("--rules is for revisions, A..B; two folders are named one after the other")
+			}
+			if len(a) < 3 {
+				return usagef("want two sets of rules, or A..B, and at least one file or folder")
 			}
 			if slices.Contains(a[2:], "-") {
 				return usagef("rules diff reads its sources twice: standard input cannot be read again, save it to a file")
@@ -66,10 +91,10 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			}
 			var results [2]replay.Result
 			var alerts [2][]alert.Alert
-			dir := hf.resume
+			way := hf.resume
 			for i := range results {
-				if dir != "" { // each side has a way of its own
-					hf.resume = filepath.Join(dir, []string{"old", "new"}[i])
+				if way != "" { // each side has a way of its own
+					hf.resume = filepath.Join(way, []string{"old", "new"}[i])
 				}
 				set, err := ruleSide(a[i], noPack)
 				if err != nil {
@@ -100,8 +125,8 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 				return err
 			}
 			for _, side := range []string{"old", "new", ""} {
-				if dir != "" {
-					hf.resume = filepath.Join(dir, side)
+				if way != "" {
+					hf.resume = filepath.Join(way, side)
 					hf.finished(e)
 				}
 			}
@@ -123,10 +148,82 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			return nil
 		}}
 	hf.add(c)
+	c.Flags().StringVar(&dir, "rules", "", "with A..B: the folder of a git repository that holds the rules")
 	c.Flags().BoolVar(&noPack, "no-pack", false, "without the shipped rules")
 	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
 	return c
+}
+
+// maxRuleFiles bounds what is taken from a revision, in bytes.
+const maxRuleFiles = 64 << 20
+
+// ruleRevision is a folder of rules as it was at a revision, or as it is now
+// when rev is empty. clean removes it; it is never nil.
+func ruleRevision(ctx context.Context, dir, rev string) (path string, clean func(), err error) {
+	clean = func() {}
+	if rev == "" {
+		return dir, clean, nil
+	}
+	if strings.HasPrefix(rev, "-") {
+		return "", clean, usagef("%q is no revision", rev)
+	}
+	if path, err = os.MkdirTemp("", "trailwarden-rules-"); err != nil {
+		return "", clean, err
+	}
+	clean = func() { _ = os.RemoveAll(path) }
+	// In a folder of a repository, git archives that folder alone.
+	git := exec.CommandContext(ctx, "git", "-C", dir, "archive", "--format=tar", rev)
+	var said bytes.Buffer
+	git.Stderr = &said
+	out, err := git.StdoutPipe()
+	if err == nil {
+		err = git.Start()
+	}
+	if err != nil {
+		return "", clean, exit(exitUsage, fmt.Errorf("git cannot be run for %s: %w", text.Terminal(rev), err))
+	}
+	err = untarRules(io.LimitReader(out, maxRuleFiles), path)
+	_, _ = io.Copy(io.Discard, out) // so that git ends
+	if failed := git.Wait(); failed != nil {
+		return "", clean, exit(exitUsage, fmt.Errorf("the rules of %s at %s cannot be had: %s", text.Terminal(dir), text.Terminal(rev), text.Terminal(strings.TrimSpace(said.String()))))
+	}
+	if err != nil {
+		return "", clean, exit(exitUsage, fmt.Errorf("the rules of %s at %s: %w", text.Terminal(dir), text.Terminal(rev), err))
+	}
+	return path, clean, nil
+}
+
+// untarRules writes the regular files of a tar archive into dir.
+func untarRules(r io.Reader, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }() // nothing is written through it any more
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		name := filepath.FromSlash(h.Name)
+		if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		data, err := io.ReadAll(tr)
+		if err == nil {
+			err = root.WriteFile(name, data, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func ruleSide(where string, noPack bool) (*rules.Set, error) {
