@@ -489,7 +489,7 @@ func newView(l lang, a *alert.Alert, seq int) *view {
 		text = firstOf(a.Runbook.ZH, a.Runbook.EN)
 	}
 	if text != "" {
-		v.Runbook = blocks(text)
+		v.Runbook = fill(a, blocks(text))
 	}
 	return v
 }

@@ -159,8 +159,8 @@ func Markdown(w io.Writer, in In) error {
 			}
 		}
 		p("- %s: %s\n", l.t("Evidence"), mdCode(joined(v.Evidence), maxText))
-		if len(v.Runbook) > 0 && !ran[v.Rule] {
-			ran[v.Rule] = true
+		if steps := fmt.Sprint(v.Rule, v.Runbook); len(v.Runbook) > 0 && !ran[steps] {
+			ran[steps] = true
 			p("\n%s\n", l.t("What to do"))
 			for _, x := range v.Runbook {
 				if x.Command {
