@@ -29,6 +29,8 @@ type batch struct {
 	chunk
 	done chan struct{} // one value when a worker is done with it
 	end  error         // set instead of content when the file has ended
+	sum  [32]byte      // with end, of a file read whole: its SHA-256, where asked for
+	size int64         // and how long it is, as stored
 	over int64         // what the file unpacked to beyond MaxRatio, up to here
 
 	results  []result

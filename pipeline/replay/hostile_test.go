@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,3 +101,38 @@ func TestUnreadableAndGone(t *testing.T) {
 		t.Errorf("%v", failed)
 	}
 }
+
+// TestHashes: the hash of an input is that of the bytes that were read, of
+// every form, and there is none for what was not read to its end.
+func TestHashes(t *testing.T) {
+	body := lines(recs("e", 0, 3000))
+	whole := packGzip(t, body)
+	files := map[string]string{"a.jsonl": body, "b.json": array(recs("f", 0, 50)) + " \n", "c.jsonl.gz": whole + packGzip(t, rec("g", 0, "GetUser")), "d.jsonl.zst": packZstd(t, body),
+		"e.jsonl": "", "f.jsonl.gz": whole[:len(whole)/2], "g.jsonl": lines(reversed(recs("h", 0, 50)))}
+	dir := write(t, files)
+	for _, workers := range []int{1, 3} {
+		res, _, _ := play(t, RunConfig{Workers: workers, Options: Options{Hash: true, BlockSize: 3000, Stdin: strings.NewReader(body)}}, dir, "-")
+		if len(res.Files) != len(files)+1 {
+			t.Fatalf("%d files", len(res.Files))
+		}
+		for _, f := range res.Files {
+			data, ok := files[filepath.Base(f.Path)]
+			if f.Path == "-" {
+				data, ok = body, true
+			}
+			sum := sha256.Sum256([]byte(data))
+			want, size := hex.EncodeToString(sum[:]), int64(len(data))
+			if filepath.Base(f.Path) == "f.jsonl.gz" {
+				want = ""
+			}
+			if !ok || f.SHA256 != want || f.Size != size {
+				t.Errorf("%s: %d bytes, %q; want %d, %q", f.Path, f.Size, f.SHA256, size, want)
+			}
+		}
+	}
+	if res, _, _ := play(t, RunConfig{}, dir); res.Files[0].SHA256 != "" {
+		t.Error("a hash that nobody asked for")
+	}
+}
+
+func reversed(r []string) []string { slices.Reverse(r); return r }

@@ -3,8 +3,10 @@ package replay
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -51,6 +53,8 @@ type Options struct {
 	// From and To to those of its configuration.
 	From, To time.Time
 	Regions  []string
+	// Hash makes a run tell the SHA-256 of every file that it read to its end.
+	Hash bool
 	// BlockSize is how much a worker gets at a time, in bytes (default 256 KiB).
 	BlockSize int
 
@@ -336,6 +340,7 @@ type counters struct {
 type file struct {
 	io.Reader
 	bound *bounded
+	raw   *counting // what is stored
 	close func()
 }
 
@@ -371,6 +376,9 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 		c = new(counters)
 	}
 	packed := &counting{r: raw, ctx: ctx, total: &c.read}
+	if o.Hash {
+		packed.sum = sha256.New()
+	}
 	br := bufio.NewReaderSize(packed, 64<<10)
 	head, err := br.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -405,7 +413,7 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 	if out != io.Reader(br) {
 		b.packed = packed
 	}
-	return &file{b, b, shut}, nil
+	return &file{b, b, packed, shut}, nil
 }
 
 // packing recognises an archive by its first bytes.
@@ -446,6 +454,7 @@ type counting struct {
 	ctx   context.Context
 	n     int64
 	total *atomic.Int64
+	sum   hash.Hash // nil: not asked for
 }
 
 func (c *counting) Read(p []byte) (int, error) {
@@ -454,6 +463,9 @@ func (c *counting) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	if c.sum != nil {
+		_, _ = c.sum.Write(p[:n]) // it never fails
+	}
 	c.total.Add(int64(n))
 	return n, err
 }

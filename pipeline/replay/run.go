@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -68,8 +69,20 @@ type Result struct {
 	// Trail is what was seen of RunConfig.Entity; nil when none was given.
 	Trail *Trail
 
+	// Files are the inputs in the order they were found.
+	Files []InputFile
+
 	ticks  map[int64]int64
 	alerts *sorter // of whole alerts
+}
+
+// InputFile is one input.
+type InputFile struct {
+	Path string
+	// Size is bytes as stored; -1 when not known. SHA256 is in hex, of what was
+	// read; empty when it was not read to its end, or not asked for.
+	Size   int64
+	SHA256 string
 }
 
 // Alerts yields the alerts by (time, rule, id), any number of times until
@@ -277,7 +290,8 @@ type run struct {
 	ticks   map[int64]int64 // events applied, by ticks since 1970
 	now     int64           // the last tick counted,
 	inNow   int64           // and how many of it are not in ticks yet
-	resume  *resume         // nil: an interrupted run begins again
+	files   []InputFile
+	resume  *resume // nil: an interrupted run begins again
 }
 
 // warming says that events of a time are for learning only.
@@ -413,6 +427,11 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	stopped = cmp.Or(r.err, stopped)
 	r.progress(r.last)
 	for _, st := range streams {
+		f := InputFile{Path: st.in.path, Size: st.in.size}
+		if r.opts.Hash && st.ended && st.err == nil {
+			f.Size, f.SHA256 = st.size, hex.EncodeToString(st.sum[:])
+		}
+		r.files = append(r.files, f)
 		if st.opened {
 			r.stats.FilesRead++
 		}
@@ -557,7 +576,7 @@ func (r *run) park(p Parked) {
 func (r *run) result(took time.Duration) (Result, error) {
 	r.ticks[r.now] += r.inNow
 	r.inNow = 0
-	res := Result{Stats: r.stats, Coverage: r.cover.covers(), Trail: r.trail, ticks: r.ticks}
+	res := Result{Stats: r.stats, Coverage: r.cover.covers(), Trail: r.trail, Files: r.files, ticks: r.ticks}
 	if r.trail != nil {
 		r.trail.finish()
 	}

@@ -37,6 +37,8 @@ type stream struct {
 	err     error    // why it was not read, or not to its end
 	opened  bool     // something was read of it
 	ended   bool     // all of it was
+	sum     [32]byte // its SHA-256, where asked for,
+	size    int64    // and how long it is, as stored
 	refused bool     // the rest of it is not read
 }
 
@@ -47,9 +49,13 @@ var maxReversed = 100_000 // a variable for its test
 // pump reads the input and hands batches to workers and, in order, to ready.
 func (r *run) pump(ctx context.Context, st *stream) {
 	defer close(st.ready)
-	end := func(err error, over int64) {
+	end := func(err error, over int64, raw *counting) {
 		b := r.pool.get()
 		b.end, b.over = err, over
+		if raw != nil && raw.sum != nil && errors.Is(err, io.EOF) {
+			raw.sum.Sum(b.sum[:0])
+			b.size = raw.n
+		}
 		select {
 		case st.ready <- b:
 		case <-ctx.Done():
@@ -57,7 +63,7 @@ func (r *run) pump(ctx context.Context, st *stream) {
 	}
 	f, err := st.in.open(ctx, &r.opts, &r.bytes)
 	if err != nil {
-		end(err, 0)
+		end(err, 0, nil)
 		return
 	}
 	shut := sync.OnceFunc(f.close)
@@ -68,7 +74,7 @@ func (r *run) pump(ctx context.Context, st *stream) {
 		if err := s.next(&b.chunk); err != nil {
 			r.pool.put(b)
 			shut() // its memory is another's as soon as the end is known
-			end(err, f.bound.over())
+			end(err, f.bound.over(), f.raw)
 			return
 		}
 		b.over = f.bound.over()
@@ -152,6 +158,7 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 			st.fail(err)
 		} else {
 			st.opened = true
+			st.sum, st.size = b.sum, b.size
 		}
 		st.ended = true
 		r.pool.put(b)
@@ -428,6 +435,7 @@ func (st *stream) peek(ctx context.Context, o Options) {
 	if st.in.path == "-" {
 		return
 	}
+	o.Hash = false
 	f, err := st.in.open(ctx, &o, nil)
 	if err != nil {
 		return

@@ -116,6 +116,7 @@ A replay has no way to act: it does not link the code that could.`,
 				return err
 			}
 			cfg.Entity = entity
+			cfg.Options.Hash = writeReport != nil && !report.Streams(out)
 			if baselineOut != "" {
 				cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, baselineOut, eng) }
 			}
@@ -165,7 +166,7 @@ A replay has no way to act: it does not link the code that could.`,
 						in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
 					}
 				}
-				in.Files = inputFiles(c.Context(), paths, replay.Options{From: warmFrom(&cfg), To: cfg.To, Regions: hf.regions})
+				in.Files = inputFiles(&res)
 				write = func(w io.Writer) error { return writeReport(w, in) }
 			}
 			if err := toFile(e, outFile, write); err != nil {
@@ -351,20 +352,11 @@ func rulesForReport(set *rules.Set, judged bool) []report.Rule {
 	return out
 }
 
-// inputFiles names the files below the sources with their sizes and hashes.
-// What cannot be read again, or not before ctx ends, has no hash.
-func inputFiles(ctx context.Context, sources []string, o replay.Options) []report.File {
-	r, err := replay.Open(sources, o)
-	if err != nil {
-		return nil // the statistics say so
-	}
+// inputFiles names the files that were read, with the hashes of what was read.
+func inputFiles(res *replay.Result) []report.File {
 	var out []report.File
-	for _, path := range r.Paths() {
-		f := report.File{Path: path, Size: -1}
-		if path != "-" {
-			f.Size, f.SHA256 = hashFile(ctx, path)
-		}
-		out = append(out, f)
+	for _, f := range res.Files {
+		out = append(out, report.File{Path: f.Path, Size: f.Size, SHA256: f.SHA256})
 	}
 	return out
 }
