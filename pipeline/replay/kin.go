@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
@@ -77,6 +78,44 @@ func (t *Trail) step(n *note) {
 	}
 	t.kinds[k] = len(t.Steps)
 	t.Steps = append(t.Steps, Step{n.at, n.at, 1, n.identity, n.key, n.act, n.targ, n.address, n.write, n.attempt, n.id})
+}
+
+// Telling returns at most n of the steps, in the order of time: what the alerts
+// rest on first, then changes, refused calls and sign-ins, the rare before the
+// usual.
+func (t *Trail) Telling(n int, about []alert.Alert) []Step {
+	evidence := map[string]bool{}
+	for i := range about {
+		for _, id := range about[i].EventIDs {
+			evidence[id] = true
+		}
+	}
+	rank := func(s *Step) int {
+		switch {
+		case evidence[s.EventID]:
+			return 0
+		case s.Write || s.Attempt || strings.Contains(s.Action, "Signin"):
+			return 1
+		}
+		return 2
+	}
+	order := make([]int, len(t.Steps))
+	for i := range order {
+		order[i] = i
+	}
+	if n < len(order) {
+		slices.SortStableFunc(order, func(a, b int) int {
+			x, y := &t.Steps[a], &t.Steps[b]
+			return cmp.Or(cmp.Compare(rank(x), rank(y)), cmp.Compare(x.Count, y.Count))
+		})
+		order = order[:n]
+		slices.Sort(order)
+	}
+	out := make([]Step, 0, len(order))
+	for _, i := range order {
+		out = append(out, t.Steps[i])
+	}
+	return out
 }
 
 // born notes what any event of the run made.

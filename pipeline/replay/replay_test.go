@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
@@ -370,6 +371,13 @@ func TestTrail(t *testing.T) {
 	// was made is what it made.
 	if len(tr.Steps) != 11 || tr.Steps[10].Action != "Ram:CreateAccessKey" || tr.Steps[10].Count != 1 || tr.Steps[10].EventID != "made" || tr.StepsCut != 0 {
 		t.Errorf("%+v", tr.Steps)
+	}
+	// Of more than there is room for, what alerts rest on, then changes, then the rare.
+	if got := tr.Telling(2, []alert.Alert{{EventIDs: []string{tr.Steps[4].EventID}}}); len(got) != 2 || got[0].EventID != tr.Steps[4].EventID && got[1].EventID != tr.Steps[4].EventID {
+		t.Errorf("%+v", got)
+	}
+	if got := tr.Telling(99, nil); len(got) != 11 || got[10].EventID != "made" {
+		t.Errorf("%+v", got)
 	}
 	if h := tr.Hours(); h[8] != 10 || h[9] != 1 {
 		t.Errorf("%v", h)

@@ -185,27 +185,12 @@ type trailRow struct {
 	Attempt, Changes bool
 }
 
-// stepsOf are the steps of a trail: of more than n the changes, the refused
-// calls and the sign-ins first, in the order of time.
-func stepsOf(t *replay.Trail, n int) (rows []trailRow, more int) {
-	order := make([]int, len(t.Steps))
-	for i := range order {
-		order[i] = i
-	}
-	plain := func(s *replay.Step) int {
-		if s.Write || s.Attempt || strings.Contains(s.Action, "Signin") {
-			return 0
-		}
-		return 1
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(plain(&t.Steps[a]), plain(&t.Steps[b])) })
-	order = order[:min(n, len(order))]
-	slices.Sort(order)
-	for _, i := range order {
-		s := &t.Steps[i]
+// stepsOf are at most n steps of a trail.
+func stepsOf(in *In, n int) (rows []trailRow, more int) {
+	for _, s := range in.Trail.Telling(n, in.Alerts) {
 		rows = append(rows, trailRow{s.First, s.Last, s.Actor, s.Action, s.Target, s.Address, s.Key, s.Count, s.Attempt, s.Write})
 	}
-	return rows, len(t.Steps) - len(rows)
+	return rows, len(in.Trail.Steps) - len(rows)
 }
 
 // kinOf are the makers of the entity, furthest first, and then what it made.

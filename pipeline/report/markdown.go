@@ -82,7 +82,7 @@ func Markdown(w io.Writer, in In) error {
 				p("- %s %s → %s %s\n", stamp(k.First), mdCode(strings.TrimSpace(k.Who+" "+k.Key), maxLine), mdCode(k.What, maxLine), mdCode(k.Whom, maxLine))
 			}
 		}
-		if steps, more := stepsOf(t, maxToldMD); len(steps) > 0 {
+		if steps, more := stepsOf(&in, maxToldMD); len(steps) > 0 {
 			p("\n### %s\n\n%s\n\n| %s | %s | %s | %s | %s | %s | %s |\n|---|---|---|---|---|---|---:|\n", l.t("What was done, in order"), l.t("Calls that differ in nothing but time are one row."),
 				l.t("First"), l.t("Who"), l.t("What"), l.t("Target"), l.t("Address"), l.t("Key"), l.t("Times"))
 			for i := range steps {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -228,31 +227,19 @@ func folded(w io.Writer, head, s string, width int) {
 }
 
 // showSteps shows what was done, in order, with the alerts where they belong:
-// of more than n steps the changes, the refused calls and the sign-ins first.
+// at most n steps.
 func showSteps(w io.Writer, t *replay.Trail, about []alert.Alert, n, width int) {
 	if len(t.Steps) == 0 {
 		return
 	}
-	order := make([]int, len(t.Steps))
-	for i := range order {
-		order[i] = i
-	}
-	plain := func(s *replay.Step) int {
-		if s.Write || s.Attempt || strings.Contains(s.Action, "Signin") {
-			return 0
-		}
-		return 1
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(plain(&t.Steps[a]), plain(&t.Steps[b])) })
-	order = order[:min(n, len(order))]
-	slices.Sort(order)
+	steps := t.Telling(n, about)
 	type row struct {
 		at   time.Time
 		text string
 	}
 	var rows []row
-	for _, i := range order {
-		s := &t.Steps[i]
+	for i := range steps {
+		s := &steps[i]
 		line := "  " + text.Terminal(s.Actor) + "  " + text.Terminal(s.Action)
 		if s.Attempt {
 			line += " (refused)"
@@ -283,8 +270,8 @@ func showSteps(w io.Writer, t *replay.Trail, about []alert.Alert, n, width int) 
 	for _, r := range rows {
 		folded(w, "  "+stamp(r.at)+" ", r.text, width)
 	}
-	if more := len(t.Steps) - len(order); more > 0 {
-		fmt.Fprintf(w, "  and %s more, mostly reads: -o json\n", plural(more, "kind"))
+	if more := len(t.Steps) - len(steps); more > 0 {
+		fmt.Fprintf(w, "  and %s more that say less: -o json\n", plural(more, "kind"))
 	}
 	if t.StepsCut > 0 {
 		fmt.Fprintf(w, "  %s of more kinds than are kept\n", plural(int(t.StepsCut), "event"))
