@@ -86,6 +86,10 @@ licences: ## only allowed licences among the linked modules
 packaging: ## deploy/ by the code of helm, kubernetes, compose, goreleaser, terraform and promtool; says what it leaves out
 	@.ci/packaging
 
+.PHONY: image
+image: ## build the container by buildah and run it (root, Debian's buildah and debootstrap)
+	@.ci/image
+
 .PHONY: rules
 rules: build ## lint and test the shipped rules
 	bin/trailwarden rules lint
