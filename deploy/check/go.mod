@@ -5,6 +5,7 @@ go 1.26.1
 require (
 	github.com/compose-spec/compose-go/v2 v2.12.1
 	github.com/goreleaser/goreleaser/v2 v2.14.3
+	github.com/goreleaser/nfpm/v2 v2.45.0
 	github.com/hashicorp/hcl/v2 v2.24.0
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.88.0
 	helm.sh/helm/v3 v3.20.2
@@ -71,7 +72,6 @@ require (
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/goreleaser/chglog v0.7.4 // indirect
 	github.com/goreleaser/fileglob v1.4.0 // indirect
-	github.com/goreleaser/nfpm/v2 v2.45.0 // indirect
 	github.com/huandu/xstrings v1.5.0 // indirect
 	github.com/invopop/jsonschema v0.13.0 // indirect
 	github.com/jbenet/go-context v0.0.0-20150711004518-d14ea06fba99 // indirect
