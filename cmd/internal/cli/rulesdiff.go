@@ -137,6 +137,11 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			if !hf.quiet {
 				fmt.Fprintf(e.err, "%d events; %d alerts before, %d after: %d added, %d removed, %d changed\n",
 					results[1].Stats.Events, len(alerts[0]), len(alerts[1]), n["added"], n["removed"], n["changed"])
+				st := &results[1].Stats
+				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st))
+				for _, l := range coverageLines(results[1].Coverage, 5) {
+					fmt.Fprintln(e.err, l)
+				}
 			}
 			if f := failures(results[1].Stats); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
@@ -332,6 +337,9 @@ func changesTable(w io.Writer, changes []change) error {
 
 func changesJUnit(w io.Writer, changes []change) error {
 	s := &junitSuite{Name: "trailwarden rules diff"}
+	if len(changes) == 0 { // a suite without a case is a fault to some that read it
+		s.Cases = append(s.Cases, junitCase{Class: "rules diff", Name: "no difference"})
+	}
 	for i := range changes {
 		a := changes[i].of()
 		s.Cases = append(s.Cases, junitCase{Class: a.Rule, Name: a.ID, Failure: &junitFailure{changes[i].Kind, changes[i].line()}})
