@@ -148,11 +148,12 @@ func showTrail(w io.Writer, t *replay.Trail, n, width int) {
 			if i > 0 {
 				name = ""
 			}
-			room := 80
-			if width > 0 {
-				room = max(20, width-22-len(when(x.First, x.Last)))
+			// The word is to be copied: where both do not fit, its times go.
+			word, times := text.Cut(text.Terminal(x.Word), 80), "  "+when(x.First, x.Last)
+			if width > 0 && 22+len([]rune(word))+len(times) > width {
+				word, times = text.Cut(word, max(20, width-22)), ""
 			}
-			fmt.Fprintf(w, "  %-10s %7d  %s  %s\n", name, x.Count, text.Cut(text.Terminal(x.Word), room), when(x.First, x.Last))
+			fmt.Fprintf(w, "  %-10s %7d  %s%s\n", name, x.Count, word, times)
 		}
 	}
 	for i, m := range t.Made {
