@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -496,6 +497,38 @@ func TestPresses(t *testing.T) {
 	}
 	if err := end(); err != nil {
 		t.Error(err)
+	}
+}
+
+// "Are you sure?" is answered by a second press after it could be read: a double
+// click is one press, and neither another person nor another action confirms.
+func TestConfirmed(t *testing.T) {
+	defer func(d time.Duration) { surePause = d }(surePause)
+	surePause = time.Second
+	var c confirmed
+	p := responders.Press{By: "dingtalk:dana", Do: responders.PressApprove, AlertID: "a", Ref: "act-1", Hash: hash}
+	other, stale := p, p
+	other.By, stale.Hash = "dingtalk:emre", strings.Repeat("1", 64)
+	at := time.Date(2026, 11, 20, 6, 0, 0, 0, time.UTC)
+	for _, x := range []struct {
+		after time.Duration
+		press responders.Press
+		want  bool
+	}{
+		{0, p, false}, {200 * time.Millisecond, p, false}, {999 * time.Millisecond, p, false},
+		{2 * time.Second, other, false}, {2 * time.Second, stale, false}, {3 * time.Second, p, true},
+		{4 * time.Second, p, false}, {64 * time.Second, p, false}, {66 * time.Second, p, true},
+	} {
+		if got := c.second(x.press, at.Add(x.after)); got != x.want {
+			t.Errorf("after %s: %t, want %t", x.after, got, x.want)
+		}
+	}
+	for i := range 10 * maxSure {
+		p.Ref = strconv.Itoa(i)
+		c.second(p, at.Add(2*time.Minute))
+	}
+	if len(c.first) > maxSure {
+		t.Errorf("%d presses are remembered", len(c.first))
 	}
 }
 

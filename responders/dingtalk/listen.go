@@ -49,9 +49,13 @@ const (
 	maxSure    = 256 // presses that wait for the second
 )
 
-// replyWithin leaves room in the two seconds that the platform waits. Only tests
-// change it.
-var replyWithin = 1500 * time.Millisecond
+// replyWithin leaves room in the two seconds that the platform waits; surePause is how
+// soon after the first press a second one may come from the same double click.
+// Only tests change them.
+var (
+	replyWithin = 1500 * time.Millisecond
+	surePause   = time.Second
+)
 
 func newListener(s Spec, p responders.Presser, log *slog.Logger) *listener {
 	s = s.filled()
@@ -288,27 +292,29 @@ func (l *listener) read(data string) responders.Press {
 // confirmed are presses that wait for the second: a card cannot ask "are you
 // sure?". With several replicas a press may reach another, which asks once more.
 type confirmed struct {
-	mu   sync.Mutex
-	till map[responders.Press]time.Time
+	mu    sync.Mutex
+	first map[responders.Press]time.Time
 }
 
-// second says whether the same person pressed the same button within a minute.
+// second says whether the same person pressed the same button within a minute, and
+// not in the same double click: that was before anybody could read the question.
 func (c *confirmed) second(p responders.Press, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	till, ok := c.till[p]
-	delete(c.till, p)
-	if ok && now.Before(till) {
+	if at, ok := c.first[p]; ok && now.Sub(at) < surePause {
+		return false
+	} else if ok && now.Sub(at) < sureWithin {
+		delete(c.first, p)
 		return true
 	}
-	for k, t := range c.till {
-		if !now.Before(t) {
-			delete(c.till, k)
+	for k, at := range c.first {
+		if now.Sub(at) >= sureWithin {
+			delete(c.first, k)
 		}
 	}
-	if c.till == nil || len(c.till) >= maxSure {
-		c.till = map[responders.Press]time.Time{}
+	if c.first == nil || len(c.first) >= maxSure {
+		c.first = map[responders.Press]time.Time{}
 	}
-	c.till[p] = now.Add(sureWithin)
+	c.first[p] = now
 	return false
 }

@@ -9,5 +9,6 @@ import (
 
 func TestMain(m *testing.M) {
 	replyWithin = 30 * time.Second // machines are slow; TestSlowPressAndReconnect is about the time
+	surePause = 0                  // and quick; TestConfirmed is about it
 	goleak.VerifyTestMain(m)
 }
