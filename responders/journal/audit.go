@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +51,12 @@ type AuditLine struct {
 	Entry json.RawMessage `json:"entry"`
 	Prev  string          `json:"prev"`
 	Hash  string          `json:"hash"`
+}
+
+// export is the line as it is exported, byte for byte: what JSON lets stand for the
+// same (a key's or a hash's capitals, spaces, a second key) is a change too.
+func (l AuditLine) export() []byte {
+	return fmt.Appendf(nil, `{"entry":%s,"prev":"%s","hash":"%s"}`, l.Entry, strings.ToLower(l.Prev), strings.ToLower(l.Hash))
 }
 
 // auditBatch is one message of the stream.
@@ -498,7 +505,9 @@ func VerifyExport(r io.Reader, head string) (AuditReport, error) {
 			c.report.fail("after entry %d: a line that is no entry", c.report.Last)
 			continue
 		}
-		c.line(l)
+		if e, ok := c.line(l); ok && !bytes.Equal(s.Bytes(), l.export()) {
+			c.report.fail("entry %d is not written as it was exported", e.N)
+		}
 	}
 	return c.end(), s.Err()
 }

@@ -303,9 +303,6 @@ func TestAuditExportIsTight(t *testing.T) {
 				rt.Skip("a blank line is no change")
 			}
 			b[k] ^= byte(rapid.IntRange(1, 127).Draw(rt, "bits"))
-			if sameLines(b, text(rt, ls)) {
-				rt.Skip("the same JSON")
-			}
 		case "remove":
 			if i == 0 || i == len(ls)-1 {
 				rt.Skip("a shorter log is what --head is for")
@@ -329,22 +326,6 @@ func TestAuditExportIsTight(t *testing.T) {
 	if r, _ := VerifyExport(bytes.NewReader(text(t, whole[:8])), whole[11].Hash); r.OK() {
 		t.Fatal("a shortened log passes with the head of the whole one")
 	}
-}
-
-// sameLines says that two exports decode to the same lines.
-func sameLines(a, b []byte) bool {
-	as, bs := bytes.Split(a, []byte("\n")), bytes.Split(b, []byte("\n"))
-	if len(as) != len(bs) {
-		return false
-	}
-	for i := range as {
-		var x, y AuditLine
-		xe, ye := json.Unmarshal(as[i], &x), json.Unmarshal(bs[i], &y)
-		if (xe == nil) != (ye == nil) || string(x.Entry) != string(y.Entry) || !strings.EqualFold(x.Hash, y.Hash) || !strings.EqualFold(x.Prev, y.Prev) {
-			return false
-		}
-	}
-	return true
 }
 
 func FuzzVerifyExport(f *testing.F) {
