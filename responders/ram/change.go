@@ -33,8 +33,11 @@ type change[S any] struct {
 	// read returns the present state. errGone: nothing there to change.
 	read func(ctx context.Context, sc scope, t target) (S, error)
 	// veto says why the change must not be made although the target may be
-	// acted on; optional. prior is what read returned.
-	veto func(ctx context.Context, sc scope, t target, prior S) error
+	// acted on; optional. prior is what read returned; what since needs is noted in it.
+	veto func(ctx context.Context, sc scope, t target, prior *S) error
+	// since says what became of that on which the prior state rests, so that it
+	// would not be the same if it were set again; optional.
+	since func(ctx context.Context, sc scope, t target, prior S) error
 	// want is the state to come from prior, inForce whether it is there.
 	want    func(t target, prior S) S
 	inForce func(t target, s S) bool
@@ -136,7 +139,7 @@ func (x *change[S]) Read(ctx context.Context, a responders.Action) (json.RawMess
 		return nil, settled("nothing to do, it is %s", x.words(s))
 	}
 	if x.veto != nil {
-		if err := x.veto(ctx, sc, t, s); err != nil {
+		if err := x.veto(ctx, sc, t, &s); err != nil {
 			return nil, err
 		}
 	}
@@ -164,7 +167,7 @@ func (x *change[S]) Execute(ctx context.Context, a responders.Action, prior json
 		return responders.Result{}, notSent(err)
 	}
 	if x.veto != nil {
-		if err := x.veto(ctx, sc, t, before); err != nil {
+		if err := x.veto(ctx, sc, t, &before); err != nil {
 			return responders.Result{}, notSent(err)
 		}
 	}
@@ -259,6 +262,14 @@ func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.Ra
 		return responders.Result{}, settled("nothing to undo, it is %s again", x.words(present))
 	case !ok:
 		return responders.Result{}, drift("somebody changed it since: it is %s, and we left it %s", x.words(present), x.words(left))
+	}
+	if x.since != nil {
+		switch err := x.since(ctx, sc, t, before); {
+		case errors.Is(err, responders.ErrDrift):
+			return responders.Result{}, err
+		case err != nil:
+			return responders.Result{}, notSent(err)
+		}
 	}
 	id, err := x.write(ctx, sc, t, left, before)
 	switch {

@@ -148,7 +148,7 @@ func TestVetoes(t *testing.T) {
 	r := newRig(t)
 	r.cloud.AddPolicy(other, "unused", denyAll)
 	hollow := newRig(t)
-	hollow.cloud.AddPolicy(acct, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
+	hollow.cloud.AddPolicy(acct, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ram:*","Resource":"*"}]}`)
 	for _, c := range []struct {
 		name string
 		r    *rig
@@ -183,7 +183,7 @@ func TestVetoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cloud.AddPolicy(acct, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
+	r.cloud.AddPolicy(acct, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ram:*","Resource":"*"}]}`)
 	before := r.cloud.State()
 	if _, err := r.exec(a.Kind).Execute(t.Context(), a, prior); !errors.Is(err, responders.ErrRefused) {
 		t.Fatal(err)
@@ -212,6 +212,29 @@ func TestUndoSeesDrift(t *testing.T) {
 	r.cloud.AddPolicy(acct, "deploy", denyAll)
 	before := r.cloud.State()
 	if _, err := r.exec(v.Kind).Undo(ctx, v, prior); !errors.Is(err, responders.ErrDrift) {
+		t.Fatalf("%v, want drift", err)
+	}
+	sameState(t, before, r.cloud.State())
+
+	// What was taken away says something else by now: it would not be given back.
+	r = newRig(t)
+	d := action("ram.detach_policy", with("policy_type", "Custom"), with("policy_name", "deploy"), with("group", "admins"))
+	prior = do(d)
+	r.cloud.AddPolicy(acct, "deploy", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ram:*","Resource":"*"}]}`)
+	before = r.cloud.State()
+	if _, err := r.exec(d.Kind).Undo(ctx, d, prior); !errors.Is(err, responders.ErrDrift) || !strings.Contains(err.Error(), "deploy says something else") {
+		t.Fatalf("%v, want drift", err)
+	}
+	sameState(t, before, r.cloud.State())
+
+	// The group that a user has left grants more by now.
+	g := action("ram.remove_from_group", with("group", "admins"))
+	prior = do(g)
+	if err := r.cloud.Attach(acct, "System", "AliyunOSSFullAccess", "group", "admins"); err != nil {
+		t.Fatal(err)
+	}
+	before = r.cloud.State()
+	if _, err := r.exec(g.Kind).Undo(ctx, g, prior); !errors.Is(err, responders.ErrDrift) || !strings.Contains(err.Error(), "other policies") {
 		t.Fatalf("%v, want drift", err)
 	}
 	sameState(t, before, r.cloud.State())

@@ -234,7 +234,7 @@ func TestCallsPerAction(t *testing.T) {
 	want := map[string][2]int{
 		responders.KindFenceKey: {9, 9}, responders.KindFenceUser: {6, 6}, responders.KindDisableAccessKey: {3, 3}, responders.KindBlockConsole: {7, 7},
 		responders.KindQuarantineUser: {5, 3}, responders.KindCutRoleSessions: {7, 7}, responders.KindNarrowTrust: {3, 3}, responders.KindDetachPolicy: {5, 3},
-		responders.KindSetPolicyVersion: {3, 3}, responders.KindRemoveFromGroup: {7, 3}, responders.KindStartTrail: {3, 3},
+		responders.KindSetPolicyVersion: {3, 3}, responders.KindRemoveFromGroup: {7, 4}, responders.KindStartTrail: {3, 3},
 	}
 	for _, a := range cases() {
 		r := newRig(t)
@@ -261,8 +261,12 @@ func TestCallsPerAction(t *testing.T) {
 		if _, err := e.Undo(t.Context(), a, prior); err != nil {
 			t.Fatal(err)
 		}
-		if got := [2]int{do, count()}; got != want[a.Kind] {
-			t.Errorf("%s: %d calls and %d for the undo, DESIGN.md says %v", a.Kind, got[0], got[1], want[a.Kind])
+		expect := want[a.Kind]
+		if a.Target.Params["policy_type"] == "Custom" {
+			expect[1]++ // whether it says the same still
+		}
+		if got := [2]int{do, count()}; got != expect {
+			t.Errorf("%s: %d calls and %d for the undo, DESIGN.md says %v", a.Kind, got[0], got[1], expect)
 		}
 	}
 }

@@ -2,9 +2,12 @@ package ram
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
@@ -109,6 +112,8 @@ type PolicyState struct {
 	PolicyType string `json:"policy_type"` // System or Custom
 	PolicyName string `json:"policy_name"`
 	Attached   bool   `json:"attached"`
+	// Document is the hash of what a custom policy said when it was taken away.
+	Document string `json:"document,omitempty"`
 }
 
 // call is what leads to this state.
@@ -240,7 +245,7 @@ func (c *Client) quarantineUser() responders.Executor {
 		read: func(ctx context.Context, sc scope, t target) (PolicyState, error) {
 			return c.readAttached(ctx, sc, holder{"user", t.user}, "Custom", name)
 		},
-		veto: func(ctx context.Context, sc scope, _ target, _ PolicyState) error {
+		veto: func(ctx context.Context, sc scope, _ target, _ *PolicyState) error {
 			doc, err := c.policyDocument(ctx, sc, "Custom", name)
 			switch {
 			case absent(err, "Policy"):
@@ -302,12 +307,30 @@ func (c *Client) detachPolicy() responders.Executor {
 		read: func(ctx context.Context, sc scope, t target) (PolicyState, error) {
 			return c.readAttached(ctx, sc, holderOf(t), t.params["policy_type"], t.params["policy_name"])
 		},
-		veto: func(ctx context.Context, sc scope, _ target, prior PolicyState) error {
-			return c.noDeny(ctx, sc, prior.PolicyType, prior.PolicyName)
+		veto: func(ctx context.Context, sc scope, _ target, prior *PolicyState) error {
+			doc, err := c.noDeny(ctx, sc, prior.PolicyType, prior.PolicyName)
+			if err == nil && prior.PolicyType == "Custom" {
+				prior.Document = digest(canonicalJSON(doc))
+			}
+			return err
+		},
+		// Who is let go for a policy is not given another one of its name.
+		since: func(ctx context.Context, sc scope, _ target, prior PolicyState) error {
+			if prior.Document == "" {
+				return nil
+			}
+			doc, err := c.policyDocument(ctx, sc, prior.PolicyType, prior.PolicyName)
+			switch {
+			case absent(err, "Policy"):
+				return drift("policy %s was deleted since", prior.PolicyName)
+			case err == nil && digest(canonicalJSON(doc)) != prior.Document:
+				return drift("policy %s says something else by now than when it was taken away", prior.PolicyName)
+			}
+			return err
 		},
 		want:    func(_ target, prior PolicyState) PolicyState { prior.Attached = false; return prior },
 		inForce: func(_ target, s PolicyState) bool { return !s.Attached },
-		same:    equal[PolicyState],
+		same:    func(a, b PolicyState) bool { a.Document, b.Document = "", ""; return a == b },
 		write: func(ctx context.Context, sc scope, _ target, _, to PolicyState) (string, error) {
 			return c.setAttached(ctx, sc, to)
 		},
@@ -337,22 +360,27 @@ func (c *Client) policyDocument(ctx context.Context, sc scope, kind, name string
 	return resp.DefaultPolicyVersion.PolicyDocument, nil
 }
 
-// noDeny refuses a policy that denies anything, or that cannot be read.
-func (c *Client) noDeny(ctx context.Context, sc scope, kind, name string) error {
-	doc, err := c.policyDocument(ctx, sc, kind, name)
-	if err != nil {
-		return err
+func digest(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}
+
+// noDeny refuses a policy that denies anything, or that cannot be read; it returns
+// the document.
+func (c *Client) noDeny(ctx context.Context, sc scope, kind, name string) (doc string, err error) {
+	if doc, err = c.policyDocument(ctx, sc, kind, name); err != nil {
+		return "", err
 	}
 	st, err := statements(doc)
 	if err != nil {
-		return refuse("the document of policy %s cannot be read (%v), so it is not known what taking it away would do", name, err)
+		return "", refuse("the document of policy %s cannot be read (%v), so it is not known what taking it away would do", name, err)
 	}
 	for _, s := range st {
 		if !strings.EqualFold(s.Effect, "Allow") {
-			return refuse("policy %s denies something, so taking it away would grant; do it by hand", name)
+			return "", refuse("policy %s denies something, so taking it away would grant; do it by hand", name)
 		}
 	}
-	return nil
+	return doc, nil
 }
 
 type statement struct {
@@ -494,6 +522,17 @@ type MemberState struct {
 	UserName  string `json:"user_name"`
 	GroupName string `json:"group_name"`
 	Member    bool   `json:"member"`
+	// Policies is the hash of the names of the group's policies when the user left it.
+	Policies string `json:"policies,omitempty"`
+}
+
+func policiesHash(list []ram.Policy) string {
+	names := make([]string, 0, len(list))
+	for _, p := range list {
+		names = append(names, p.PolicyType+"/"+p.PolicyName)
+	}
+	slices.Sort(names)
+	return digest(strings.Join(names, "\n"))
 }
 
 // removeFromGroup takes a user out of a group (parameter "group"), unless the
@@ -532,21 +571,37 @@ func (c *Client) removeFromGroup() responders.Executor {
 			}
 			return s, nil
 		},
-		veto: func(ctx context.Context, sc scope, _ target, prior MemberState) error {
+		veto: func(ctx context.Context, sc scope, _ target, prior *MemberState) error {
 			list, err := c.groupPolicies(ctx, sc, prior.GroupName)
 			if err != nil {
 				return err
 			}
 			for _, p := range list {
-				if err := c.noDeny(ctx, sc, p.PolicyType, p.PolicyName); err != nil {
+				if _, err := c.noDeny(ctx, sc, p.PolicyType, p.PolicyName); err != nil {
 					return err
 				}
 			}
+			prior.Policies = policiesHash(list)
 			return nil
+		},
+		// Who has left a group is not put into another one of its name, nor into what it
+		// has become.
+		since: func(ctx context.Context, sc scope, _ target, prior MemberState) error {
+			if prior.Policies == "" {
+				return nil
+			}
+			list, err := c.groupPolicies(ctx, sc, prior.GroupName)
+			switch {
+			case absent(err, "Group"):
+				return drift("group %s was deleted since", prior.GroupName)
+			case err == nil && policiesHash(list) != prior.Policies:
+				return drift("group %s has other policies by now than when the user was taken out", prior.GroupName)
+			}
+			return err
 		},
 		want:    func(_ target, prior MemberState) MemberState { prior.Member = false; return prior },
 		inForce: func(_ target, s MemberState) bool { return !s.Member },
-		same:    equal[MemberState],
+		same:    func(a, b MemberState) bool { a.Policies, b.Policies = "", ""; return a == b },
 		write: func(ctx context.Context, sc scope, t target, _, to MemberState) (string, error) {
 			if t.user == "" {
 				return "", refuse("a call without a user name is never made")
