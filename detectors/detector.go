@@ -30,6 +30,8 @@ type Verdict struct {
 	// Reason completes the rule's sentence with the numbers that made it
 	// fire, for example "7 failures in 4 minutes from 3 addresses".
 	Reason string
+	// ReasonZH says the same in Chinese.
+	ReasonZH string
 	// First and Last are the event times of the evidence.
 	First, Last time.Time
 	// EventIDs is the evidence in (time, id) order, at most MaxEvidence;

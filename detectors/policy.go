@@ -34,7 +34,8 @@ type PolicyFacts struct {
 	// Severity is the judge's proposal, one of the severity words, or "".
 	Severity string
 	// Sentence says what changed in one sentence; Summary in a few words.
-	Sentence, Summary string
+	// SentenceZH is the sentence in Chinese.
+	Sentence, Summary, SentenceZH string
 	// Details goes under the alert's details as `policy`; JSON-encodable
 	// and deterministic.
 	Details map[string]any

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
@@ -200,4 +201,33 @@ func parse(t testing.TB, over map[string]any) *event.Event {
 		t.Fatal(err)
 	}
 	return ev
+}
+
+// AlertsOfTests are the alerts of every test of every rule of a set, by rule.
+func AlertsOfTests(t testing.TB, set *Set) map[string][]alert.Alert {
+	t.Helper()
+	out := map[string][]alert.Alert{}
+	for _, r := range set.all {
+		for i := range r.tests {
+			records, err := r.tests[i].records()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var events []*event.Event
+			for _, rec := range records {
+				ev, err := event.Parse(rec)
+				if err != nil {
+					t.Fatal(err)
+				}
+				events = append(events, ev)
+			}
+			alerts, _ := set.only(r, &r.tests[i]).replay(events)
+			for _, a := range alerts {
+				if a.Rule == r.id() {
+					out[r.id()] = append(out[r.id()], a)
+				}
+			}
+		}
+	}
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/parser"
@@ -46,6 +47,48 @@ func (l *linter) warn(n *yaml.Node, hint, format string, args ...any) {
 	l.out = append(l.out, l.r.file.fault(line, column, hint, format, args...))
 }
 
+// chinese looks for texts that a reader of Chinese would see in English: all of
+// them in a rule that we ship, half of them in one that has some Chinese.
+func (l *linter) chinese() {
+	r, d := l.r, &l.r.doc
+	if r.titleZH == nil {
+		if r.from == "pack" {
+			l.warn(d.Title.node, "add title_zh and reason_zh", "no title and reason in Chinese")
+		}
+		return
+	}
+	for _, t := range []text{d.TitleZH, d.ReasonZH} {
+		if !strings.ContainsFunc(t.value, isHan) {
+			l.warn(t.node, "", "there is no Chinese in this text")
+		}
+	}
+	if n := len([]rune(d.TitleZH.value)); n > 120 {
+		l.warn(d.TitleZH.node, "", "the title has %d characters: chats cut it at about 120", n)
+	}
+	if d.Detector == nil || r.reasonZH.plainly() && r.reason.verdict {
+		return
+	}
+	// The detector's words come into the reason.
+	var walk func(n *yaml.Node)
+	walk = func(n *yaml.Node) {
+		for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
+			switch key := n.Content[i].Value; key {
+			case "noun", "phrase", "name":
+				if zh := child(n, key+"_zh"); zh == nil || !strings.ContainsFunc(zh.Value, isHan) {
+					l.warn(n.Content[i], "add "+key+"_zh", "%s has no Chinese, and the reason in Chinese says it", key)
+				}
+			case "steps":
+				for _, s := range n.Content[i+1].Content {
+					walk(s)
+				}
+			}
+		}
+	}
+	walk(d.Detector)
+}
+
+func isHan(c rune) bool { return unicode.Is(unicode.Han, c) }
+
 func (l *linter) rule() {
 	r, d := l.r, &l.r.doc
 	if len(r.attack) == 0 {
@@ -59,6 +102,7 @@ func (l *linter) rule() {
 	if !r.signal && (r.runbook.EN == "" || r.runbook.ZH == "") {
 		l.warn(d.ID.node, "", "no runbook in English and Chinese: who is paged must know what to do")
 	}
+	l.chinese()
 	if n := len([]rune(d.Title.value)); n > 120 {
 		l.warn(d.Title.node, "", "the title has %d characters: chats cut it at about 120", n)
 	}

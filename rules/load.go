@@ -548,6 +548,9 @@ type Info struct {
 	ID          string        `json:"id"`
 	Version     int           `json:"version"`
 	Title       string        `json:"title"` // the template as written
+	TitleZH     string        `json:"title_zh,omitempty"`
+	Reason      string        `json:"reason"` // the template as written
+	ReasonZH    string        `json:"reason_zh,omitempty"`
 	Description string        `json:"description"`
 	Severity    string        `json:"severity"` // word, or the expression
 	Status      string        `json:"status"`   // on, shadow or off
@@ -585,7 +588,7 @@ func (s *Set) List() []Info {
 	out := make([]Info, len(s.all))
 	for i, r := range s.all {
 		in := Info{
-			ID: r.id(), Version: r.doc.Version, Title: r.doc.Title.value, Description: strings.TrimSpace(r.doc.Description.value),
+			ID: r.id(), Version: r.doc.Version, Title: r.doc.Title.value, TitleZH: r.doc.TitleZH.value, Reason: r.doc.Reason.value, ReasonZH: r.doc.ReasonZH.value, Description: strings.TrimSpace(r.doc.Description.value),
 			Severity: r.doc.Severity.value, Status: "on", Attack: slices.Clone(r.attack), Match: strings.TrimSpace(r.doc.Match.value), Detector: r.detType,
 			Playbook: r.doc.Respond.value, Signal: r.signal, Budget: r.doc.Budget, Ordered: r.newDet != nil || r.policy(), Tests: len(r.tests),
 			File: r.file.path, Runbook: r.runbook,

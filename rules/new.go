@@ -27,6 +27,9 @@ func New(id, title, about string) ([]byte, error) {
 id: %[1]s
 version: 1
 title: %[2]q
+# For chats, consoles and reports in Chinese, both or neither; without them the alert is told in English there:
+# title_zh: …
+# reason_zh: "{actor.name} 从 {source.text} 调用了 {event.service}:{event.name}"
 description: Say what this finds and why it matters. Say which facts about the records are not certain.
 severity: medium
 attack: [T1098]

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -23,6 +24,7 @@ type document struct {
 	ID          text       `yaml:"id" required:"true" doc:"Equal to the file's name without .yaml. Lower case letters, digits, _ and dots."`
 	Version     int        `yaml:"version" required:"true" doc:"Raised by one with each change of meaning. Stamped on every alert."`
 	Title       text       `yaml:"title" required:"true" doc:"What happened, short. A template: {actor.name} is replaced by its value."`
+	TitleZH     text       `yaml:"title_zh" doc:"The title in Chinese, for destinations, consoles and reports in Chinese. A template that reads what title or reason read. Goes with reason_zh."`
 	Description text       `yaml:"description" required:"true" doc:"What the rule is about, and which facts about the records are not certain."`
 	Severity    text       `yaml:"severity" required:"true" doc:"info, low, medium, high or critical, or an expression that gives one of these words."`
 	Status      string     `yaml:"status" enum:"on,shadow,off" doc:"on (default), shadow (evaluated and counted, no alert) or off."`
@@ -32,6 +34,7 @@ type document struct {
 	Match       text       `yaml:"match" doc:"An expression that gives true or false. Optional only when every step of the detector has its own."`
 	Detector    *yaml.Node `yaml:"detector" doc:"A decision over many events: type, by, value and the settings of the type."`
 	Reason      text       `yaml:"reason" required:"true" doc:"One sentence a person understands. A template."`
+	ReasonZH    text       `yaml:"reason_zh" doc:"The reason in Chinese. A template that reads what title or reason read; verdict.reason and policy.sentence are Chinese in it. Goes with title_zh."`
 	Dedup       dedupDoc   `yaml:"dedup" doc:"Which detections are one alert."`
 	Respond     text       `yaml:"respond" doc:"Name of the playbook that answers the alert."`
 	Budget      float64    `yaml:"budget" doc:"Most alerts a day, on average, that the rule is worth: what rules shadow measures a rule in shadow by. Default 1."`
@@ -76,6 +79,8 @@ type rule struct {
 	match    *program
 	title    *template
 	reason   *template
+	titleZH  *template // nil: the alert is English everywhere
+	reasonZH *template
 	dedup    []*program
 	window   time.Duration
 	attack   []string
@@ -142,7 +147,7 @@ func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors
 	if n := child(root, "version"); n != nil && n.ShortTag() == "!!int" && d.Version < 1 {
 		f.node(n, "start with 1", "the version must be at least 1")
 	}
-	for _, t := range []text{d.Title, d.Description, d.Reason} {
+	for _, t := range []text{d.Title, d.Description, d.Reason, d.TitleZH, d.ReasonZH} {
 		if t.set() && strings.TrimSpace(t.value) == "" {
 			f.node(t.node, "", "this text is empty")
 		}
@@ -181,6 +186,7 @@ func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors
 	if d.Reason.set() {
 		r.reason = c.template(f, d.Reason, texts)
 	}
+	c.chinese(f, r, texts)
 	if d.Severity.set() {
 		c.severity(f, r, texts)
 	}
@@ -214,7 +220,10 @@ func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors
 		}
 	}
 	r.programs = append(r.programs, r.dedup...)
-	for _, t := range []*template{r.title, r.reason} {
+	for _, t := range []*template{r.title, r.reason, r.titleZH, r.reasonZH} {
+		if t == nil {
+			continue
+		}
 		for _, p := range t.parts {
 			if p.code != nil {
 				r.programs = append(r.programs, p.code)
@@ -225,6 +234,38 @@ func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors
 		r.programs = append(r.programs, s.match, s.by)
 	}
 	return r
+}
+
+// chinese compiles the texts in Chinese. They are two or none, and read nothing
+// that the English ones do not: what an alert costs, and when it is evaluated,
+// does not depend on who reads it.
+func (c *compiler) chinese(f *file, r *rule, may allowed) {
+	d := &r.doc
+	switch {
+	case !d.TitleZH.set() && !d.ReasonZH.set():
+		return
+	case !d.TitleZH.set():
+		f.node(d.ReasonZH.node, "a rule has title_zh and reason_zh, or neither", "reason_zh without title_zh: half of the alert would be English")
+		return
+	case !d.ReasonZH.set():
+		f.node(d.TitleZH.node, "a rule has title_zh and reason_zh, or neither", "title_zh without reason_zh: half of the alert would be English")
+		return
+	}
+	r.titleZH, r.reasonZH = c.template(f, d.TitleZH, may), c.template(f, d.ReasonZH, may)
+	english := map[string]bool{"verdict.reason": true} // a reason without a verdict has its reason appended
+	for _, t := range []*template{r.title, r.reason} {
+		t.reads(func(name string) { english[name] = true })
+	}
+	for _, t := range []struct {
+		*template
+		of text
+	}{{r.titleZH, d.TitleZH}, {r.reasonZH, d.ReasonZH}} {
+		t.reads(func(name string) {
+			if !english[name] {
+				f.node(t.of.node, "use what title and reason use", "the Chinese text reads %s, which neither title nor reason reads", name)
+			}
+		})
+	}
 }
 
 func (c *compiler) severity(f *file, r *rule, may allowed) {
@@ -415,7 +456,8 @@ func (c *compiler) steps(f *file, r *rule, n *yaml.Node, may allowed) *yaml.Node
 	return &out
 }
 
-// stateOf is a stable text of everything a detector's state depends on.
+// stateOf is a stable text of everything a detector's state depends on. Words
+// in Chinese are for people: with new ones nothing that was learned is lost.
 func stateOf(n *yaml.Node) string {
 	var b strings.Builder
 	var walk func(n *yaml.Node)
@@ -425,7 +467,10 @@ func stateOf(n *yaml.Node) string {
 			fmt.Fprintf(&b, "%q", strings.Join(strings.Fields(n.Value), " "))
 		default:
 			b.WriteByte('(')
-			for _, c := range n.Content {
+			for i, c := range n.Content {
+				if n.Kind == yaml.MappingNode && strings.HasSuffix(n.Content[i&^1].Value, "_zh") {
+					continue
+				}
 				walk(c)
 				b.WriteByte(' ')
 			}
@@ -491,8 +536,35 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 	if v != nil && !r.reason.verdict && v.Reason != "" {
 		d.Reason = tame(strings.TrimSuffix(d.Reason, ".")+": "+v.Reason, maxReason)
 	}
+	if r.titleZH != nil {
+		if err := s.chinese(&d, r, v); err != nil {
+			return d, err
+		}
+	}
 	d.Key, err = s.dedupKey(r)
 	return d, err
+}
+
+// chinese fills the texts in Chinese: the same expressions, with what the
+// detector and the judge say in that language.
+func (s *session) chinese(d *alert.Detection, r *rule, v *detectors.Verdict) (err error) {
+	verdict, sentence := s.env.Verdict.Reason, s.env.Policy.Sentence
+	if v != nil {
+		s.env.Verdict.Reason = cmp.Or(v.ReasonZH, v.Reason)
+	}
+	s.env.Policy.Sentence = cmp.Or(s.sentenceZH, sentence)
+	s.box, s.zh = nil, true
+	defer func() { s.env.Verdict.Reason, s.env.Policy.Sentence, s.box, s.zh = verdict, sentence, nil, false }()
+	if d.TitleZH, err = s.render(r.titleZH, maxTitle); err != nil {
+		return fmt.Errorf("title_zh: %w", err)
+	}
+	if d.ReasonZH, err = s.render(r.reasonZH, maxReason); err != nil {
+		return fmt.Errorf("reason_zh: %w", err)
+	}
+	if v != nil && !r.reasonZH.verdict && !r.reason.verdict && v.ReasonZH != "" {
+		d.ReasonZH = tame(strings.TrimSuffix(d.ReasonZH, "。")+"："+v.ReasonZH, maxReason)
+	}
+	return nil
 }
 
 // describe adds to the details what every alert shows: the call, where it was

@@ -30,9 +30,10 @@ func makeSchema() []byte {
 			"steps": map[string]any{"type": "array", "items": map[string]any{
 				"type": "object", "required": []string{"name", "match"},
 				"properties": map[string]any{
-					"name":  map[string]any{"type": "string"},
-					"match": map[string]any{"type": "string", "description": "Expression: which events are this step."},
-					"by":    map[string]any{"type": "string", "description": "Expression: the key of this step, when it differs."},
+					"name":    map[string]any{"type": "string"},
+					"name_zh": map[string]any{"type": "string", "description": "The name in Chinese."},
+					"match":   map[string]any{"type": "string", "description": "Expression: which events are this step."},
+					"by":      map[string]any{"type": "string", "description": "Expression: the key of this step, when it differs."},
 				},
 			}},
 		},

@@ -29,17 +29,21 @@ type session struct {
 	box     any  // env as the machine wants it; nil when env changed
 	ev      *event.Event
 	details map[string]any // of the policy facts
-	kin     detectors.Kin
-	pairs   []detectors.Pair
-	lazy    lazy
-	geo     detectors.Geo
-	cache   geoCache
-	words   interner
-	turn    uint64     // one for each event
-	memo    []memoWord // by slot
-	scratch []byte     // a word being put together
-	places  []addrWords
-	asked   []asked
+	// sentenceZH is policy.sentence in Chinese; zh says that a Chinese text is
+	// being filled.
+	sentenceZH string
+	zh         bool
+	kin        detectors.Kin
+	pairs      []detectors.Pair
+	lazy       lazy
+	geo        detectors.Geo
+	cache      geoCache
+	words      interner
+	turn       uint64     // one for each event
+	memo       []memoWord // by slot
+	scratch    []byte     // a word being put together
+	places     []addrWords
+	asked      []asked
 }
 
 // lazy is what is worked out for an event when a rule asks for it.
@@ -126,7 +130,7 @@ func newSession(set *Set) *session {
 
 // Begin implements detectors.Session.
 func (s *session) Begin(ev *event.Event) {
-	s.ev, s.box, s.lazy, s.details, s.kin = ev, nil, lazy{}, nil, detectors.StrangerKin(ev)
+	s.ev, s.box, s.lazy, s.details, s.sentenceZH, s.kin = ev, nil, lazy{}, nil, "", detectors.StrangerKin(ev)
 	s.filled = false
 	s.turn++
 }
@@ -218,7 +222,7 @@ func (s *session) SetPolicy(f detectors.PolicyFacts) {
 		s.env.Policy.Adds = addsNothing
 	}
 	s.env.Trust = envTrust{External: f.ExternalTrust, Public: f.PublicTrust}
-	s.details = f.Details
+	s.details, s.sentenceZH = f.Details, f.SentenceZH
 }
 
 // SetKin implements detectors.Session.

@@ -561,7 +561,7 @@ func (r *rule) sigmaCorrelation(s *sigma) (*yaml.Node, error) {
 			set.Count, _ = strconv.Atoi(v)
 		case "window":
 			set.Window = v
-		case "type", "by", "value", "noun":
+		case "type", "by", "value", "noun", "noun_zh":
 		default:
 			return nil, noForm(fmt.Sprintf("the setting %s of its detector", r.doc.Detector.Content[i].Value))
 		}

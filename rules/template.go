@@ -1,8 +1,12 @@
 package rules
 
 import (
+	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/parser"
 )
 
 // The limits of rendered texts, in characters.
@@ -78,6 +82,46 @@ func (c *compiler) template(f *file, t text, may allowed) *template {
 	return out
 }
 
+// plainly says that the text does not tell what the detector says.
+func (t *template) plainly() bool {
+	plain := true
+	t.reads(func(name string) { plain = plain && name != "verdict.reason" })
+	return plain
+}
+
+// reads calls back with the name of every field and function that the
+// expressions mention.
+func (t *template) reads(name func(string)) {
+	if t == nil {
+		return
+	}
+	for _, p := range t.parts {
+		if p.code == nil {
+			continue
+		}
+		tree, err := parser.Parse(p.code.src)
+		if err != nil {
+			continue // it was compiled before
+		}
+		ast.Walk(&tree.Node, visitor(func(n ast.Node) {
+			switch n := n.(type) {
+			case *ast.MemberNode:
+				if base, ok := n.Node.(*ast.IdentifierNode); ok {
+					if member, ok := n.Property.(*ast.StringNode); ok {
+						name(base.Value + "." + member.Value)
+					}
+				}
+			case *ast.CallNode:
+				if fn, ok := n.Callee.(*ast.IdentifierNode); ok && len(n.Arguments) > 0 {
+					if arg, ok := n.Arguments[0].(*ast.StringNode); ok {
+						name(fn.Value + "(" + strconv.Quote(strings.ToLower(arg.Value)) + ")")
+					}
+				}
+			}
+		}))
+	}
+}
+
 // closing finds the brace that ends an expression, past texts in quotes.
 func closing(rs []rune, from int) int {
 	var quote rune
@@ -112,7 +156,9 @@ func (s *session) render(t *template, limit int) (string, error) {
 			return "", err
 		}
 		if v = tame(v, maxValue); v == "" {
-			v = "unknown"
+			if v = "unknown"; s.zh {
+				v = "未知"
+			}
 		}
 		b.WriteString(v)
 	}

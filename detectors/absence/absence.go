@@ -36,6 +36,8 @@ type Config struct {
 	DropAfter time.Duration `yaml:"drop_after"`
 	// Noun is what an observation is in the reason, in the plural.
 	Noun string `yaml:"noun"`
+	// NounZH is Noun in Chinese, with its measure word: "个事件".
+	NounZH string `yaml:"noun_zh"`
 	// MaxKeys and MaxBytes bound the entities remembered.
 	MaxKeys  int `yaml:"max_keys"`
 	MaxBytes int `yaml:"max_bytes"`
@@ -46,7 +48,7 @@ func Defaults() Config {
 	return Config{
 		Quantile: 0.98, Factor: 1.5, Support: 2, MinGap: time.Hour, MaxGap: 7 * 24 * time.Hour,
 		LearnFor: 14 * 24 * time.Hour, LearnCount: 200, Remember: 28 * 24 * time.Hour, DropAfter: 60 * 24 * time.Hour,
-		Noun: "events", MaxKeys: 10_000, MaxBytes: 64 << 20,
+		Noun: "events", NounZH: "个事件", MaxKeys: 10_000, MaxBytes: 64 << 20,
 	}
 }
 
@@ -415,6 +417,7 @@ func (d *Detector) unqueue(e *window.Entry[state]) {
 func (d *Detector) verdict(s *state) detectors.Verdict {
 	limit := time.Duration(s.limit)
 	reason := fmt.Sprintf("no %s for more than %s, the last on %s", d.cfg.Noun, window.Span(limit), window.Time(s.last).Format("2006-01-02 15:04 UTC"))
+	zh := fmt.Sprintf("已超过 %s没有新事件，最近一次为 %s", window.SpanZH(limit), window.Time(s.last).Format("2006-01-02 15:04 UTC"))
 	details := map[string]any{
 		"last_seen": window.RFC3339(s.last), "limit_seconds": int64(limit / time.Second), "observations": s.seen,
 		"first_seen": window.RFC3339(s.first), "learned": d.cfg.Gap == 0,
@@ -422,10 +425,11 @@ func (d *Detector) verdict(s *state) detectors.Verdict {
 	if d.cfg.Gap == 0 {
 		days := window.Plural(max((s.last-s.first)/int64(24*time.Hour), 1), "day")
 		reason += fmt.Sprintf("; in %s and %s %s it was usually silent for %s at most", days, window.Count(s.seen), d.cfg.Noun, longest(s.usual))
+		zh += fmt.Sprintf("；此前 %s 天、%s %s中，静默通常不超过 %s", window.Count(max((s.last-s.first)/int64(24*time.Hour), 1)), window.Count(s.seen), d.cfg.NounZH, longestZH(s.usual))
 		details["usual_seconds"] = s.usual / int64(time.Second)
 	}
 	v := detectors.Verdict{
-		Reason: reason, First: window.Time(s.last), Last: window.Time(s.deadline()), Count: 1,
+		Reason: reason, ReasonZH: zh, First: window.Time(s.last), Last: window.Time(s.deadline()), Count: 1,
 		Details: map[string]any{"absence": details},
 	}
 	if s.id != "" {
@@ -445,6 +449,10 @@ func longest(usual int64) string {
 		return "a second"
 	}
 	return window.Span(time.Duration(usual))
+}
+
+func longestZH(usual int64) string {
+	return window.SpanZH(max(time.Duration(usual), time.Second))
 }
 
 // Advance implements detectors.Detector: entities whose limit has passed have

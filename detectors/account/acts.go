@@ -93,7 +93,8 @@ func (c *call) createPolicy() {
 	name, text := c.param("PolicyName"), c.text("PolicyDocument")
 	doc := c.parse(keep(text), "the document")
 	if doc == nil {
-		c.unknown("a policy " + window.Show(name) + " was made whose document the event does not carry in readable form")
+		c.unknown("a policy "+window.Show(name)+" was made whose document the event does not carry in readable form",
+			"新建了策略 "+window.Show(name)+"，日志中没有可读的策略内容")
 	} else {
 		c.own.Policies = []string{name}
 		c.diff(nil, doc, rampolicy.Options{Who: "whoever gets policy " + window.Show(name), WhoZH: "获得策略 " + window.Show(name) + " 的身份"})
@@ -172,7 +173,7 @@ func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
 	switch {
 	case doc == nil:
 		c.j.want(c.account, attachment{name: strings.ToLower(name), shown: name})
-		c.unknown("policy " + shown + " changed to a text that was never seen")
+		c.unknown("policy "+shown+" changed to a text that was never seen", "策略 "+shown+" 已改为从未见过的内容")
 	case old == nil:
 		c.j.want(c.account, attachment{name: strings.ToLower(name), shown: name})
 		// Compared with nothing, as if all of it were new.
@@ -180,7 +181,7 @@ func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
 		c.gain(doc, nil, nil)
 		if c.facts.Expands {
 			c.facts.Verdict = string(rampolicy.Unknown)
-			c.facts.Sentence += "; the version before was not seen, so some of it may not be new"
+			c.more("; the version before was not seen, so some of it may not be new", "；未见过此前的版本，其中可能有并非新增的内容")
 		}
 		c.partly = true
 	default:
@@ -299,7 +300,8 @@ func (c *call) deleteVersion() {
 	name, id := c.param("PolicyName"), c.param("VersionId")
 	e := c.j.get(kindPolicy, c.account, name)
 	c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
-	c.facts.Sentence = "version " + window.Show(id) + " of policy " + window.Show(name) + " is gone; the version in force stays, as the service demands"
+	c.say("version "+window.Show(id)+" of policy "+window.Show(name)+" is gone; the version in force stays, as the service demands",
+		"策略 "+window.Show(name)+" 的版本 "+window.Show(id)+" 已删除，当前生效版本不变")
 	c.facts.Summary = "a stored version is gone"
 	if e != nil && e.inForce == id && id != "" {
 		// The service refuses that, unless the default moved unseen.
@@ -317,11 +319,12 @@ func (c *call) deletePolicy() {
 	name := c.param("PolicyName")
 	e := c.j.get(kindPolicy, c.account, name)
 	c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
-	c.facts.Sentence, c.facts.Summary = "policy "+window.Show(name)+" is gone; the service deletes only what is attached to nobody", "an unattached policy is gone"
+	c.say("policy "+window.Show(name)+" is gone; the service deletes only what is attached to nobody", "策略 "+window.Show(name)+" 已删除；只有未授予任何身份的策略才能删除")
+	c.facts.Summary = "an unattached policy is gone"
 	if isTrue(c.param("CascadingDelete")) && e != nil {
 		c.note("the call also detaches the policy")
 		if doc := c.parse(e.text(e.inForce), "its text"); doc != nil {
-			c.diff(doc, nil, rampolicy.Options{Who: "whoever held policy " + window.Show(name)})
+			c.diff(doc, nil, rampolicy.Options{Who: "whoever held policy " + window.Show(name), WhoZH: "策略 " + window.Show(name) + " 的原持有者"})
 			c.facts.DenyRemoved = doc.HasDeny()
 		}
 	}
@@ -365,7 +368,7 @@ func (c *call) attach() {
 		en, zh = "somebody", "某身份"
 	}
 	if doc == nil {
-		c.unknown(en + " got policy " + window.Show(a.shown) + "; " + why)
+		c.unknown(en+" got policy "+window.Show(a.shown)+"; "+why.en, zh+" 获得策略 "+window.Show(a.shown)+"；"+why.zh)
 	} else {
 		// What is attached cannot be attached again: where it seems to be, it
 		// was taken away unseen.
@@ -407,7 +410,8 @@ func (c *call) detach() {
 	doc, why := c.policy(a, typ)
 	en, zh := who(kind, name)
 	if doc == nil {
-		c.unknown("policy " + window.Show(a.shown) + " was taken from " + en + "; " + why + ", so whether it held a Deny is not known")
+		c.unknown("policy "+window.Show(a.shown)+" was taken from "+en+"; "+why.en+", so whether it held a Deny is not known",
+			"已解除 "+zh+" 的策略 "+window.Show(a.shown)+"；"+why.zh+"，其中是否含有 Deny 未知")
 	} else {
 		rest := c.holds(kind, name)
 		rest = rest.without(a)
@@ -425,7 +429,8 @@ func (c *call) detach() {
 		c.facts.DenyRemoved = denyRemoved(doc, rampolicy.Merge(rest.in(c.scope, false)...))
 		c.facts.Self = c.facts.Expands && c.self(kind, name)
 		if c.facts.DenyRemoved {
-			c.facts.Sentence = "policy " + window.Show(a.shown) + " with a Deny no longer holds for " + en + ": " + denies(doc)
+			refused := denies(doc)
+			c.say("policy "+window.Show(a.shown)+" with a Deny no longer holds for "+en+": "+refused.en, "含有 Deny 的策略 "+window.Show(a.shown)+" 不再对 "+zh+" 生效："+refused.zh)
 			c.facts.Summary = "a Deny is no longer in force"
 			c.facts.Severity = rampolicy.High.String()
 		}
@@ -434,22 +439,22 @@ func (c *call) detach() {
 }
 
 // denies says what the Deny statements of a document held back.
-func denies(d *rampolicy.Document) string {
-	var words []string
+func denies(d *rampolicy.Document) said {
+	var words, zh []string
 	for _, s := range d.Statements {
 		if !s.Deny {
 			continue
 		}
-		w := strings.Join(s.Actions[:min(len(s.Actions), 4)], ", ")
+		w, z := strings.Join(s.Actions[:min(len(s.Actions), 4)], ", "), strings.Join(s.Actions[:min(len(s.Actions), 4)], "、")
 		if len(s.Actions) > 4 {
-			w += " and more"
+			w, z = w+" and more", z+" 等"
 		}
 		if s.NotAction {
-			w = "everything but " + w
+			w, z = "everything but "+w, "除 "+z+" 以外的所有操作"
 		}
-		words = append(words, window.Show(w))
+		words, zh = append(words, window.Show(w)), append(zh, window.Show(z))
 	}
-	return "it refused " + window.List(words, 3)
+	return said{"it refused " + window.List(words, 3), "原先拒绝 " + window.ListZH(zh, 3)}
 }
 
 // group returns the group that a membership event is about.
@@ -468,7 +473,7 @@ func (c *call) addUser() {
 	c.facts.Self = c.self(kindUser, user)
 	switch {
 	case len(h.parts) == 0 && !h.complete:
-		c.unknown(en + " joined group " + window.Show(group) + "; which policies the group has was not seen")
+		c.unknown(en+" joined group "+window.Show(group)+"; which policies the group has was not seen", zh+" 加入用户组 "+window.Show(group)+"；未见过该用户组拥有的策略")
 	default:
 		// Nor can anybody join a group they are in.
 		u := c.holds(kindUser, user)
@@ -507,24 +512,26 @@ func (c *call) addUser() {
 func (c *call) removeUser() {
 	_, user := c.principal()
 	group := c.group()
-	en, _ := who(kindUser, user)
+	en, zh := who(kindUser, user)
 	h := c.holds(kindGroup, group)
 	c.facts.Known, c.facts.Verdict = true, string(rampolicy.Contracts)
-	c.facts.Sentence, c.facts.Summary = en+" left group "+window.Show(group), "a group was left"
+	c.say(en+" left group "+window.Show(group), zh+" 退出用户组 "+window.Show(group))
+	c.facts.Summary = "a group was left"
 	lost := rampolicy.Merge(h.docs()...)
 	switch {
 	case denyRemoved(lost, nil):
 		c.facts.DenyRemoved, c.facts.Expands = true, true
 		c.facts.Verdict, c.facts.Severity = string(rampolicy.Expands), rampolicy.High.String()
 		c.facts.Self = c.self(kindUser, user)
-		c.facts.Sentence = en + " left group " + window.Show(group) + ", whose policies hold a Deny: " + denies(lost)
+		refused := denies(lost)
+		c.say(en+" left group "+window.Show(group)+", whose policies hold a Deny: "+refused.en, zh+" 退出用户组 "+window.Show(group)+"，该组策略含有 Deny："+refused.zh)
 		c.facts.Summary = "a Deny is no longer in force"
 	case !h.complete || len(h.missing) > 0:
 		// What is not known is handled as expanding, but people leave groups
 		// all day.
 		c.facts.Known, c.facts.Expands = false, c.done
 		c.facts.Verdict, c.facts.Severity = string(rampolicy.Unknown), rampolicy.Low.String()
-		c.facts.Sentence += "; whether the group's policies hold a Deny is not known in full"
+		c.more("; whether the group's policies hold a Deny is not known in full", "；该用户组的策略是否含有 Deny 未能全部得知")
 	}
 	if user != "" && group != "" {
 		c.apply(kindGroup, group, func(e *entry) { e.unlink(event.ActorID(kindUser, c.account, user)) })
@@ -535,7 +542,7 @@ func (c *call) removeUser() {
 // trust judges that a role's trust becomes another.
 func (c *call) trust(role string, old, doc *rampolicy.Document) {
 	c.diff(old, doc, rampolicy.Options{Kind: rampolicy.Trust, Who: "somebody", WhoZH: "某身份"})
-	c.facts.Sentence = "role " + window.Show(role) + ": " + c.facts.Sentence
+	c.say("role "+window.Show(role)+": "+c.facts.Sentence, "角色 "+window.Show(role)+"："+c.facts.SentenceZH)
 	c.outsiders(old, doc)
 	c.facts.Self = c.facts.Expands && c.admits(old, doc)
 }
@@ -564,7 +571,7 @@ func (c *call) createRole() {
 		return
 	}
 	if doc := c.parse(keep(text), "the trust policy"); doc == nil {
-		c.unknown("role " + window.Show(role) + " was made with a trust policy that cannot be read")
+		c.unknown("role "+window.Show(role)+" was made with a trust policy that cannot be read", "新建了角色 "+window.Show(role)+"，其信任策略无法读取")
 	} else {
 		c.trust(role, nil, doc)
 	}
@@ -580,12 +587,13 @@ func (c *call) updateRole() {
 	role, text := c.param("RoleName"), c.text("NewAssumeRolePolicyDocument", "AssumeRolePolicyDocument")
 	if text == "" {
 		c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
-		c.facts.Sentence, c.facts.Summary = "role "+window.Show(role)+" changed; its trust did not", "the trust stays"
+		c.say("role "+window.Show(role)+" changed; its trust did not", "角色 "+window.Show(role)+" 有变更，信任策略未变")
+		c.facts.Summary = "the trust stays"
 		return
 	}
 	doc := c.parse(keep(text), "the trust policy")
 	if doc == nil {
-		c.unknown("role " + window.Show(role) + " got a trust policy that cannot be read")
+		c.unknown("role "+window.Show(role)+" got a trust policy that cannot be read", "角色 "+window.Show(role)+" 设置了无法读取的信任策略")
 	} else {
 		var old *rampolicy.Document
 		if e := c.j.get(kindRole, c.account, role); e != nil {
@@ -596,7 +604,7 @@ func (c *call) updateRole() {
 			c.partly = true
 			if c.facts.Expands {
 				c.facts.Verdict = string(rampolicy.Unknown)
-				c.facts.Sentence += "; the trust before was not seen, so some of it may not be new"
+				c.more("; the trust before was not seen, so some of it may not be new", "；未见过此前的信任策略，其中可能有并非新增的内容")
 			}
 		}
 	}
@@ -629,7 +637,7 @@ func (c *call) control() {
 		if doc := c.parse(keep(text), "the control policy"); doc != nil {
 			c.diff(nil, doc, opts)
 		} else {
-			c.unknown("a control policy was made whose document the event does not carry in readable form")
+			c.unknown("a control policy was made whose document the event does not carry in readable form", "新建了管控策略，日志中没有可读的策略内容")
 		}
 		c.facts.Staged = true
 		c.apply(kindControl, id, func(e *entry) {
@@ -644,9 +652,10 @@ func (c *call) control() {
 		switch {
 		case text == "":
 			c.facts.Known, c.facts.Verdict = true, string(rampolicy.Equivalent)
-			c.facts.Sentence, c.facts.Summary = "control policy "+shown+" changed; its document did not", "the document stays"
+			c.say("control policy "+shown+" changed; its document did not", "管控策略 "+shown+" 有变更，策略内容未变")
+			c.facts.Summary = "the document stays"
 		case doc == nil || old == nil:
-			c.unknown("control policy " + shown + " was rewritten; one of the two texts is not known, so it may hold back less")
+			c.unknown("control policy "+shown+" was rewritten; one of the two texts is not known, so it may hold back less", "管控策略 "+shown+" 被改写；前后内容之一未知，限制可能减弱")
 		default:
 			c.diff(old, doc, opts)
 			c.facts.DenyRemoved = denyRemoved(old, doc)
@@ -661,20 +670,21 @@ func (c *call) control() {
 		}
 	case event.ActOrgControlPolicyAttach, event.ActOrgControlPolicyEnable:
 		c.facts.Known, c.facts.Verdict = true, string(rampolicy.Contracts)
-		c.facts.Sentence, c.facts.Summary = "a guard rail was put in force", "a guard rail was added"
+		c.say("a guard rail was put in force", "一条管控策略已生效")
+		c.facts.Summary = "a guard rail was added"
 		if id != "" {
-			c.facts.Sentence = "control policy " + shown + " was put in force on " + window.Show(c.param("TargetId"))
+			c.say("control policy "+shown+" was put in force on "+window.Show(c.param("TargetId")), "管控策略 "+shown+" 已在 "+window.Show(c.param("TargetId"))+" 上生效")
 			// Allow lists of one folder may add up.
 			if docs, _ := c.guards(c.param("TargetId"), id); old != nil && old.HasAllow() && layered(append(docs, old)) {
-				c.unknown(c.facts.Sentence + " beside others; " + allowLists)
+				c.unknown(c.facts.Sentence+" beside others; "+allowLists, c.facts.SentenceZH+"，与其他管控策略并存；"+allowListsZH)
 			}
 		}
 		c.attachControl(id, c.param("TargetId"), true)
 	case event.ActOrgControlPolicyDisable:
-		c.facts = c.weakened("all control policies of the directory were switched off", rampolicy.Critical)
+		c.facts = c.weakened("all control policies of the directory were switched off", "资源目录的管控策略功能已整体关闭", rampolicy.Critical)
 	default: // detach, delete
 		if old == nil {
-			c.unknown("control policy " + shown + " was taken out of force; its text was never seen")
+			c.unknown("control policy "+shown+" was taken out of force; its text was never seen", "管控策略 "+shown+" 不再生效；从未见过其内容")
 			c.facts.Severity = rampolicy.High.String()
 			break
 		}
@@ -690,9 +700,9 @@ func (c *call) control() {
 }
 
 // weakened is the facts of a guard rail that is gone whatever it said.
-func (c *call) weakened(sentence string, s rampolicy.Severity) (f detectors.PolicyFacts) {
+func (c *call) weakened(sentence, zh string, s rampolicy.Severity) (f detectors.PolicyFacts) {
 	f.Known, f.Verdict, f.Expands, f.DenyRemoved = true, string(rampolicy.Expands), true, true
-	f.Sentence, f.Summary, f.Severity = sentence, "guard rails are off", s.String()
+	f.Sentence, f.SentenceZH, f.Summary, f.Severity = sentence, zh, "guard rails are off", s.String()
 	return f
 }
 
@@ -707,7 +717,8 @@ func (c *call) cloudSSO() {
 		}
 	}
 	en := "whoever is assigned access configuration " + window.Show(id)
-	opts := rampolicy.Options{Who: en, WhoZH: "被分配访问配置 " + window.Show(id) + " 的用户"}
+	zh := "被分配访问配置 " + window.Show(id) + " 的用户"
+	opts := rampolicy.Options{Who: en, WhoZH: zh}
 	h := c.holds(kindAccess, id)
 	e := c.j.get(kindAccess, c.account, id)
 	inline := func() *rampolicy.Document {
@@ -734,7 +745,8 @@ func (c *call) cloudSSO() {
 		rest := h.without(a)
 		after := rampolicy.Merge(append(rest.docs(), inline)...)
 		if doc == nil {
-			c.unknown(en + " no longer has policy " + window.Show(name) + "; " + why + ", so whether it held a Deny is not known")
+			c.unknown(en+" no longer has policy "+window.Show(name)+"; "+why.en+", so whether it held a Deny is not known",
+				zh+" 不再拥有策略 "+window.Show(name)+"；"+why.zh+"，其中是否含有 Deny 未知")
 			c.facts.Severity = rampolicy.Low.String() // the vendor's policies have none
 		} else {
 			c.diff(rampolicy.Merge(after, doc), after, opts)
@@ -743,21 +755,21 @@ func (c *call) cloudSSO() {
 		c.apply(kindAccess, id, func(e *entry) { e.detach(a) })
 	case event.ActSSOAssignmentCreate, event.ActSSOAccessConfigurationProvision:
 		if len(all.Statements) == 0 {
-			c.unknown("access configuration " + window.Show(id) + " was granted; what it allows was not seen")
+			c.unknown("access configuration "+window.Show(id)+" was granted; what it allows was not seen", "访问配置 "+window.Show(id)+" 已授予；未见过其允许的操作")
 			return
 		}
 		c.partly = !h.complete || len(h.missing) > 0
-		opts.Who = "the assigned user"
+		opts.Who, opts.WhoZH = "the assigned user", "被分配的用户"
 		c.diff(nil, all, opts)
 		c.gain(all, nil, nil)
 	default:
 		name, text := c.param("PermissionPolicyName"), c.text("NewInlinePolicyDocument", "InlinePolicyDocument")
 		var doc *rampolicy.Document
-		why := ""
+		var why said
 		before := all
 		if text != "" {
 			doc = c.parse(keep(text), "the inline policy")
-			why = "the inline policy cannot be read"
+			why = said{"the inline policy cannot be read", "内联策略无法读取"}
 			before = rampolicy.Merge(h.docs()...)
 			if inline != nil && !(c.done && c.ev.Action == event.ActSSOAccessConfigurationAddPolicy) {
 				before = all // only what is there can be rewritten
@@ -778,7 +790,7 @@ func (c *call) cloudSSO() {
 			c.apply(kindAccess, id, func(e *entry) { e.attach(a) })
 		}
 		if doc == nil {
-			c.unknown(en + " got policy " + window.Show(name) + "; " + why)
+			c.unknown(en+" got policy "+window.Show(name)+"; "+why.en, zh+" 获得策略 "+window.Show(name)+"；"+why.zh)
 			return
 		}
 		c.partly = !h.complete || len(h.missing) > 0

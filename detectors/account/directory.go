@@ -56,32 +56,33 @@ func (c *call) moveAccount() {
 		from = e.links[0]
 	}
 	if from == "" {
-		c.unknown("account " + shown + " was moved to folder " + window.Show(folder) + "; where it was before was not seen, so it may have left guard rails behind")
+		c.unknown("account "+shown+" was moved to folder "+window.Show(folder)+"; where it was before was not seen, so it may have left guard rails behind",
+			"账号 "+shown+" 已移至资源夹 "+window.Show(folder)+"；未见过此前位置，可能已脱离管控策略")
 	} else {
 		before, known := c.guards(from, "")
 		after, known2 := c.guards(folder, "")
 		c.diff(rampolicy.Merge(before...), rampolicy.Merge(after...), rampolicy.Options{Kind: rampolicy.Control})
 		lost := denyRemoved(rampolicy.Merge(before...), rampolicy.Merge(after...))
-		c.facts.Sentence = "account " + shown + " was moved from folder " + window.Show(from) + " to " + window.Show(folder)
+		c.say("account "+shown+" was moved from folder "+window.Show(from)+" to "+window.Show(folder), "账号 "+shown+" 从资源夹 "+window.Show(from)+" 移至 "+window.Show(folder))
 		switch {
 		case lost:
 			c.facts.DenyRemoved = true
 			c.facts.Severity = rampolicy.Critical.String()
-			c.facts.Sentence += " and left guard rails behind: " + denies(rampolicy.Merge(before...))
+			refused := denies(rampolicy.Merge(before...))
+			c.more(" and left guard rails behind: "+refused.en, "，脱离了原有管控策略："+refused.zh)
 			c.facts.Summary = "guard rails no longer hold for an account"
 		case !known || !known2:
 			// What is known of the new place covers what is known of the
 			// old one; the rest may not.
-			why := c.facts.Sentence
-			c.unknown(why + "; not all guard rails of both places are known")
+			c.unknown(c.facts.Sentence+"; not all guard rails of both places are known", c.facts.SentenceZH+"；两处的管控策略未能全部得知")
 		case layered(before) || layered(after):
-			c.unknown(c.facts.Sentence + "; " + allowLists)
+			c.unknown(c.facts.Sentence+"; "+allowLists, c.facts.SentenceZH+"；"+allowListsZH)
 		case c.facts.Expands:
 			// Only where an Allow of a control policy binds.
 			c.facts.Summary = "an allow list may no longer hold for an account"
-			c.facts.Sentence += " and may have left an allow list behind; " + allowLists
+			c.more(" and may have left an allow list behind; "+allowLists, "，可能脱离了允许列表；"+allowListsZH)
 		default:
-			c.facts.Sentence += "; the same guard rails hold there"
+			c.more("; the same guard rails hold there", "；管控策略不变")
 		}
 	}
 	c.apply(kindTarget, account, func(e *entry) { e.complete, e.links = true, []string{strings.Clone(folder)} })
@@ -99,13 +100,14 @@ func (c *call) removeAccount() {
 		c.diff(all, nil, rampolicy.Options{Kind: rampolicy.Control})
 		c.facts.DenyRemoved = true
 		c.facts.Severity = rampolicy.Critical.String()
-		c.facts.Sentence = "account " + shown + " left the directory and its guard rails: " + denies(all)
+		refused := denies(all)
+		c.say("account "+shown+" left the directory and its guard rails: "+refused.en, "账号 "+shown+" 脱离了资源目录及其管控策略："+refused.zh)
 		c.facts.Summary = "guard rails no longer hold for an account"
 	case !known:
-		c.unknown("account " + shown + " left the directory; which guard rails held for it is not known in full")
+		c.unknown("account "+shown+" left the directory; which guard rails held for it is not known in full", "账号 "+shown+" 脱离了资源目录；原有管控策略未能全部得知")
 	default:
 		c.diff(all, nil, rampolicy.Options{Kind: rampolicy.Control})
-		c.facts.Sentence = "account " + shown + " left the directory; no Deny held for it there"
+		c.say("account "+shown+" left the directory; no Deny held for it there", "账号 "+shown+" 脱离了资源目录；原先没有对其生效的 Deny")
 	}
 	if c.done {
 		c.j.forget(kindTarget, c.account, account, c.ev.Time)
@@ -125,6 +127,8 @@ func (c *call) placed() {
 }
 
 const allowLists = "whether an Allow in a control policy binds, and how several of them combine, is not documented"
+
+const allowListsZH = "管控策略中的 Allow 是否生效、多条如何叠加，官方文档未说明"
 
 // layered says whether several control policies have Allow statements: merging
 // them may be wider than what they leave together.
@@ -160,11 +164,16 @@ func (c *call) detachedControl(id, target string, doc *rampolicy.Document) {
 	c.facts.DenyRemoved = denyRemoved(doc, after)
 	switch {
 	case c.facts.DenyRemoved:
-		c.facts.Sentence = "control policy " + window.Show(id) + " no longer holds: " + denies(doc)
+		c.noLonger(id, doc)
 		c.facts.Summary = "a guard rail is gone"
 	case !c.facts.Expands && layered(append(rest, doc)):
-		c.unknown("control policy " + window.Show(id) + " no longer holds; " + allowLists)
+		c.unknown("control policy "+window.Show(id)+" no longer holds; "+allowLists, "管控策略 "+window.Show(id)+" 不再生效；"+allowListsZH)
 	}
+}
+
+func (c *call) noLonger(id string, doc *rampolicy.Document) {
+	refused := denies(doc)
+	c.say("control policy "+window.Show(id)+" no longer holds: "+refused.en, "管控策略 "+window.Show(id)+" 不再生效："+refused.zh)
 }
 
 // deleteControl judges that a policy is gone: the service deletes only what is
@@ -173,7 +182,7 @@ func (c *call) deleteControl(id string, doc *rampolicy.Document) {
 	c.diff(doc, nil, rampolicy.Options{Kind: rampolicy.Control})
 	c.facts.DenyRemoved = doc.HasDeny()
 	if c.facts.DenyRemoved {
-		c.facts.Sentence = "control policy " + window.Show(id) + " no longer holds: " + denies(doc)
+		c.noLonger(id, doc)
 		c.facts.Summary = "a guard rail is gone"
 	}
 	if c.done && c.ev.Action == event.ActOrgControlPolicyDelete {

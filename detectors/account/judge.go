@@ -147,11 +147,19 @@ func (c *call) note(s string) {
 	}
 }
 
+// said is one text in both languages.
+type said struct{ en, zh string }
+
+// say sets the sentence, in both languages; more adds to it.
+func (c *call) say(en, zh string)  { c.facts.Sentence, c.facts.SentenceZH = en, zh }
+func (c *call) more(en, zh string) { c.say(c.facts.Sentence+en, c.facts.SentenceZH+zh) }
+
 // unknown ends a judgement that cannot be made: the change counts as
 // expanding and is said not to be known.
-func (c *call) unknown(sentence string) {
+func (c *call) unknown(sentence, zh string) {
 	c.facts.Known, c.facts.Verdict, c.facts.Expands = false, string(rampolicy.Unknown), c.done
-	c.facts.Sentence, c.facts.Summary = sentence, "not known"
+	c.say(sentence, zh)
+	c.facts.Summary = "not known"
 	c.facts.Severity = rampolicy.Medium.String()
 }
 
@@ -170,24 +178,24 @@ func (c *call) parse(t text, what string) *rampolicy.Document {
 
 // policy finds the document of a policy by its type and name. doc is nil when
 // it is not known; why says so.
-func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why string) {
+func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why said) {
 	shown := window.Show(a.shown)
 	if !a.system {
 		e := c.j.get(kindPolicy, c.account, a.name)
 		if e != nil && e.inForce != "" && e.text(e.inForce) != (text{}) {
 			if doc = c.parse(e.text(e.inForce), "the text of "+shown); doc != nil {
-				return doc, ""
+				return doc, said{}
 			}
-			return nil, "the text of custom policy " + shown + " cannot be read"
+			return nil, said{"the text of custom policy " + shown + " cannot be read", "自定义策略 " + shown + " 的内容无法读取"}
 		}
 		if typ != "" || e != nil {
 			c.j.want(c.account, a)
-			return nil, "the text of custom policy " + shown + " was never seen"
+			return nil, said{"the text of custom policy " + shown + " was never seen", "从未见过自定义策略 " + shown + " 的内容"}
 		}
 	}
 	if e := c.j.get(kindSystem, "", a.name); e != nil {
 		if doc = c.parse(e.text(e.inForce), "the text of "+shown); doc != nil {
-			return doc, ""
+			return doc, said{}
 		}
 	}
 	if p, ok := rampolicy.System(a.name); ok {
@@ -198,10 +206,10 @@ func (c *call) policy(a attachment, typ string) (doc *rampolicy.Document, why st
 		if p.Partial {
 			c.note("only the main part of the text of " + p.Name + " is known")
 		}
-		return p.Doc, ""
+		return p.Doc, said{}
 	}
 	c.j.want(c.account, attachment{system: true, name: a.name, shown: a.shown})
-	return nil, "what system policy " + shown + " allows is not known here"
+	return nil, said{"what system policy " + shown + " allows is not known here", "系统策略 " + shown + " 允许的操作未知"}
 }
 
 // attachment reads which policy the event is about.
@@ -313,7 +321,7 @@ func (c *call) holdsBut(kind, name, group string) holding {
 		if d, why := c.policy(a, typ); d != nil {
 			h.parts = append(h.parts, part{doc: d, scope: a.scope, own: a.id(), sure: c.certain(a, d)})
 		} else {
-			h.missing = append(h.missing, why)
+			h.missing = append(h.missing, why.en)
 		}
 	}
 	if kind == kindUser {
@@ -421,7 +429,8 @@ func (c *call) diff(old, new *rampolicy.Document, opts rampolicy.Options) {
 	case rampolicy.Unknown:
 		f.Known, f.Expands = false, true
 	}
-	f.Sentence, f.Summary = r.Summary, r.Summary
+	c.say(r.Summary, r.SummaryZH)
+	f.Summary = r.Summary
 	f.Severity = r.Severity.String()
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
+var resourcesZH = map[string]string{"bucket": "Bucket", "key": "KMS 密钥", "secret": "凭据", "project": "日志项目"}
+
 // resourcePolicy judges the policy of a bucket, key, secret or log project.
 // Where a record carries the document is not known for OSS, so the parameters
 // it may stand in are all looked at.
@@ -17,6 +19,10 @@ func (c *call) resourcePolicy() {
 		return
 	}
 	what := window.Show(t.Type + " " + t.Name)
+	whatZH := what
+	if zh := resourcesZH[t.Type]; zh != "" {
+		whatZH = window.Show(zh + " " + t.Name)
+	}
 	key := t.Type + ":" + t.Name
 	var old *rampolicy.Document
 	seen := false
@@ -30,14 +36,15 @@ func (c *call) resourcePolicy() {
 	if c.ev.Action == event.ActOSSBucketPolicyDelete {
 		switch {
 		case !seen:
-			c.unknown("the policy of " + what + " is gone; its text was never seen, so whether it held a Deny is not known")
+			c.unknown("the policy of "+what+" is gone; its text was never seen, so whether it held a Deny is not known", whatZH+" 的授权策略已删除；从未见过其内容，是否含有 Deny 未知")
 		default:
 			c.diff(old, nil, rampolicy.Options{Kind: rampolicy.Resource, Who: "somebody", WhoZH: "某身份"})
-			c.facts.Sentence = "the policy of " + what + " is gone"
+			c.say("the policy of "+what+" is gone", whatZH+" 的授权策略已删除")
 			if denyRemoved(old, nil) {
 				c.facts.DenyRemoved, c.facts.Expands = true, true
 				c.facts.Verdict, c.facts.Severity = string(rampolicy.Expands), rampolicy.High.String()
-				c.facts.Sentence += " and with it a Deny: " + denies(old)
+				refused := denies(old)
+				c.more(" and with it a Deny: "+refused.en, "，其中含有 Deny："+refused.zh)
 			}
 		}
 		c.apply(kindResource, key, func(e *entry) { e.complete, e.trust = true, text{} })
@@ -46,17 +53,17 @@ func (c *call) resourcePolicy() {
 	body := c.text("Policy", "PolicyDocument", "policy", "body", "policyDocument", "bucketPolicy")
 	doc := c.parse(keep(body), "the policy")
 	if doc == nil {
-		c.unknown("the policy of " + what + " was set to a text that the event does not carry in readable form")
+		c.unknown("the policy of "+what+" was set to a text that the event does not carry in readable form", whatZH+" 的授权策略被改写，日志中没有可读的策略内容")
 	} else {
 		c.diff(old, doc, rampolicy.Options{Kind: rampolicy.Resource, Who: "somebody", WhoZH: "某身份"})
-		c.facts.Sentence = what + ": " + c.facts.Sentence
+		c.say(what+": "+c.facts.Sentence, whatZH+"："+c.facts.SentenceZH)
 		c.outsiders(old, doc)
 		if seen {
 			c.facts.DenyRemoved = denyRemoved(old, doc)
 		} else if c.facts.Expands {
 			c.partly = true
 			c.facts.Verdict = string(rampolicy.Unknown)
-			c.facts.Sentence += "; the policy before was not seen, so some of it may not be new"
+			c.more("; the policy before was not seen, so some of it may not be new", "；未见过此前的策略，其中可能有并非新增的内容")
 		}
 	}
 	c.apply(kindResource, key, func(e *entry) {

@@ -226,6 +226,15 @@ func (e *entry) known() map[string]string {
 	return out
 }
 
+// saids is a list of texts in both languages.
+type saids struct{ en, zh []string }
+
+func (s *saids) add(en, zh string) { s.en, s.zh = append(s.en, en), append(s.zh, zh) }
+
+func (s *saids) join() said {
+	return said{strings.Join(s.en, "; "), strings.Join(s.zh, "；")}
+}
+
 // preferences judges a change of account-wide settings: what became weaker.
 func (c *call) preferences() {
 	was := map[string]string{}
@@ -241,7 +250,7 @@ func (c *call) preferences() {
 		Effect  string `json:"effect"` // weaker, stronger, same or unknown
 	}
 	var changes []change
-	var weaker, unknown, stronger []string
+	var weaker, unknown, stronger saids
 	grave := false
 	for _, s := range settings {
 		v, ok := c.ev.Param(s.name)
@@ -251,32 +260,32 @@ func (c *call) preferences() {
 		now[s.name] = strings.Clone(v)
 		old, seen := was[s.name]
 		ch := change{Setting: s.name, What: s.what, Was: old, Now: v, Effect: "unknown"}
-		shown := window.Show(v)
+		shown, shownZH := window.Show(v), window.Show(v)
 		if v == "" {
-			shown = "nothing"
+			shown, shownZH = "nothing", "空"
 		}
 		order, known := 0, false
 		if seen {
 			order, known = s.weaker(old, v)
 		}
-		before := window.Show(old)
+		before, beforeZH := window.Show(old), window.Show(old)
 		if old == "" {
-			before = "nothing"
+			before, beforeZH = "nothing", "空"
 		}
 		switch {
 		case known && order > 0:
 			ch.Effect, grave = "weaker", grave || s.grave
-			weaker = append(weaker, fmt.Sprintf("%s: %s, was %s (%s)", s.what, shown, before, s.name))
+			weaker.add(fmt.Sprintf("%s: %s, was %s (%s)", s.what, shown, before, s.name), fmt.Sprintf("%s：%s，原为 %s（%s）", s.whatZH, shownZH, beforeZH, s.name))
 		case known && order < 0:
 			ch.Effect = "stronger"
-			stronger = append(stronger, fmt.Sprintf("%s: %s, was %s (%s)", s.what, shown, before, s.name))
+			stronger.add(fmt.Sprintf("%s: %s, was %s (%s)", s.what, shown, before, s.name), fmt.Sprintf("%s：%s，原为 %s（%s）", s.whatZH, shownZH, beforeZH, s.name))
 		case known:
 			ch.Effect = "same"
 		case s.strictest(v):
 			ch.Effect = "stronger"
-			stronger = append(stronger, fmt.Sprintf("%s: %s (%s)", s.what, shown, s.name))
+			stronger.add(fmt.Sprintf("%s: %s (%s)", s.what, shown, s.name), fmt.Sprintf("%s：%s（%s）", s.whatZH, shownZH, s.name))
 		default:
-			unknown = append(unknown, fmt.Sprintf("%s: %s (%s), previous value not known", s.what, shown, s.name))
+			unknown.add(fmt.Sprintf("%s: %s (%s), previous value not known", s.what, shown, s.name), fmt.Sprintf("%s：%s（%s），原值未知", s.whatZH, shownZH, s.name))
 		}
 		changes = append(changes, ch)
 	}
@@ -287,31 +296,33 @@ func (c *call) preferences() {
 	f.Known = true
 	severity := rampolicy.None
 	switch {
-	case len(weaker) > 0:
+	case len(weaker.en) > 0:
 		f.Verdict, f.Expands = string(rampolicy.Expands), true
-		if len(stronger) > 0 {
+		if len(stronger.en) > 0 {
 			f.Verdict = string(rampolicy.Changes)
 		}
 		severity = rampolicy.Medium
 		if grave {
 			severity = rampolicy.High
 		}
-		f.Sentence = "weaker now: " + strings.Join(weaker, "; ")
-		if len(unknown) > 0 {
-			f.Sentence += "; also set: " + strings.Join(unknown, "; ")
+		c.say("weaker now: "+weaker.join().en, "已减弱："+weaker.join().zh)
+		if len(unknown.en) > 0 {
+			c.more("; also set: "+unknown.join().en, "；另有设置："+unknown.join().zh)
 		}
 		f.Summary = "account settings became weaker"
-	case len(unknown) > 0:
+	case len(unknown.en) > 0:
 		f.Known, f.Verdict, f.Expands = false, string(rampolicy.Unknown), true
 		severity = rampolicy.Medium
-		f.Sentence = "set: " + strings.Join(unknown, "; ")
+		c.say("set: "+unknown.join().en, "已设置："+unknown.join().zh)
 		f.Summary = "account settings changed, previous value not known"
-	case len(stronger) > 0:
+	case len(stronger.en) > 0:
 		f.Verdict = string(rampolicy.Contracts)
-		f.Sentence, f.Summary = "stronger now: "+strings.Join(stronger, "; "), "account settings became stronger"
+		c.say("stronger now: "+stronger.join().en, "已加强："+stronger.join().zh)
+		f.Summary = "account settings became stronger"
 	default:
 		f.Verdict = string(rampolicy.Equivalent)
-		f.Sentence, f.Summary = "the settings are as they were", "nothing changes"
+		c.say("the settings are as they were", "设置无变化")
+		f.Summary = "nothing changes"
 	}
 	f.Severity = severity.String()
 	c.settings = generic(changes)

@@ -341,6 +341,16 @@ func (d *Detector) verdict(e *window.Entry[state], s *sight, level string, o *de
 		names[i] = usual[i].Name
 	}
 	reason := c.Phrase + " " + what + labels(s.asn, s.country)
+	zh := c.phraseZH() + " " + c.WordsZH.In(what) + strings.NewReplacer(" (", "（", ")", "）").Replace(labels(s.asn, s.country))
+	namesZH, whenZH := c.WordsZH.All(names), subjectZH(e.Key)+"此前 "+sinceZH(days)+"、"+window.Count(st.seen)+" "+c.NounZH+"中"
+	switch {
+	case len(names) == 0:
+		zh += "；" + whenZH + "没有形成惯用项"
+	case len(names) <= 4:
+		zh += "；" + whenZH + "仅有 " + window.ListZH(namesZH, 0)
+	default:
+		zh += "；" + whenZH + "常见的是 " + window.ListZH(namesZH, 3)
+	}
 	switch {
 	case len(names) == 0:
 		reason += fmt.Sprintf("; in %s %s used none often enough to be usual", when, subject(e.Key))
@@ -381,7 +391,7 @@ func (d *Detector) verdict(e *window.Entry[state], s *sight, level string, o *de
 		}
 	}
 	v := detectors.Verdict{
-		Reason: reason, First: o.Time, Last: o.Time, Count: 1,
+		Reason: reason, ReasonZH: zh, First: o.Time, Last: o.Time, Count: 1,
 		Details: map[string]any{"baseline": details}, Event: o.Event,
 	}
 	if id := window.ID(o); id != "" {
@@ -396,6 +406,39 @@ func Since(days int64) string {
 		return "less than a day"
 	}
 	return window.Plural(days, "day")
+}
+
+func sinceZH(days int64) string {
+	if days < 1 {
+		return "不到 1 天"
+	}
+	return window.Count(days) + " 天"
+}
+
+// phraseZH begins the Chinese reason.
+func (c *Config) phraseZH() string {
+	switch {
+	case c.PhraseZH != "":
+		return c.PhraseZH
+	case c.Kind == KindValue:
+		return "首次出现"
+	}
+	return "首次来自"
+}
+
+// subjectZH is subject in Chinese.
+func subjectZH(key string) string {
+	switch subject(key) {
+	case "this user":
+		return "该用户"
+	case "this role":
+		return "该角色"
+	case "the root account":
+		return "主账号"
+	case "this key":
+		return "该密钥"
+	}
+	return "该身份"
 }
 
 // Advance implements detectors.Detector: identities silent for long are

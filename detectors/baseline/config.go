@@ -43,6 +43,11 @@ type Config struct {
 	// sign-in from".
 	Noun   string `yaml:"noun"`
 	Phrase string `yaml:"phrase"`
+	// NounZH and PhraseZH are the same in Chinese, the noun with its measure
+	// word: "次登录", "首次登录自". WordsZH are parts of values in Chinese.
+	NounZH   string       `yaml:"noun_zh"`
+	PhraseZH string       `yaml:"phrase_zh"`
+	WordsZH  window.Words `yaml:"words_zh"`
 	// MaxKeys and MaxBytes bound the identities remembered.
 	MaxKeys  int `yaml:"max_keys"`
 	MaxBytes int `yaml:"max_bytes"`
@@ -53,7 +58,7 @@ func Defaults() Config {
 	return Config{
 		Kind: KindNetwork, LearnFor: 14 * 24 * time.Hour, LearnCount: 50, Learn: "all",
 		ForgetAfter: 90 * 24 * time.Hour, DropAfter: 365 * 24 * time.Hour,
-		Support: 1, Novelty: LevelASN, MaxValues: 16, Noun: "call",
+		Support: 1, Novelty: LevelASN, MaxValues: 16, Noun: "call", NounZH: "次调用",
 		MaxKeys: 100_000, MaxBytes: 128 << 20,
 	}
 }
@@ -62,6 +67,9 @@ func Defaults() Config {
 func (c Config) Validate() error {
 	if c.Kind != KindNetwork && c.Kind != KindValue {
 		return window.Bad("kind", "%q is neither network nor value", c.Kind)
+	}
+	if err := c.WordsZH.Validate(); err != nil {
+		return err
 	}
 	if c.LearnFor < 0 || c.LearnFor > window.MaxWindow {
 		return window.Bad("learn_for", "%s is not between 0 and %s", c.LearnFor, window.MaxWindow)

@@ -17,6 +17,8 @@ type Config struct {
 	// Noun says in the reason what the values are, in the plural, for
 	// example "users".
 	Noun string `yaml:"noun"`
+	// NounZH is Noun in Chinese, with its measure word: "个不同网络".
+	NounZH string `yaml:"noun_zh"`
 	// MaxValues is the most values counted exactly for one entity.
 	MaxValues int `yaml:"max_values"`
 	// MaxKeys and MaxBytes bound the entities remembered.
@@ -26,7 +28,7 @@ type Config struct {
 
 // Defaults are the settings that a rule does not give.
 func Defaults() Config {
-	return Config{Noun: "values", MaxValues: 10_000, MaxKeys: 50_000, MaxBytes: 64 << 20}
+	return Config{Noun: "values", NounZH: "个不同的值", MaxValues: 10_000, MaxKeys: 50_000, MaxBytes: 64 << 20}
 }
 
 // Validate returns a *window.FieldError for the first unusable setting.
@@ -366,17 +368,26 @@ func (d *Detector) verdict(s *state, total int, o *detectors.Observation) detect
 		total = round(total)
 	}
 	reason := fmt.Sprintf("%s%s different %s %s", about, window.Count(total), d.cfg.Noun, window.In(time.Duration(last-first)))
+	aboutZH := ""
+	if about != "" {
+		aboutZH = "约 "
+	}
+	zh := window.InZH(time.Duration(last-first)) + " " + aboutZH + window.Count(total) + " " + d.cfg.NounZH
 	if s.reported > 0 {
+		zh += "（" + aboutZH + window.Count(added) + " " + d.cfg.NounZH + "为上次告警后新增）"
 		reason += fmt.Sprintf(", %s%s new since the last report", about, window.Count(added))
 	}
 	if len(words) > 5 {
 		words = words[:5]
 		reason += ", for example " + window.List(words, 0)
+		zh += "，例如 " + window.ListZH(words, 0)
 	} else {
 		reason += " (" + window.List(words, 0) + ")"
+		zh += "：" + window.ListZH(words, 0)
 	}
 	return detectors.Verdict{
 		Reason:   reason,
+		ReasonZH: zh,
 		First:    window.Time(s.since),
 		Last:     window.Time(last),
 		EventIDs: ids,

@@ -17,6 +17,8 @@ type Config struct {
 	DropAfter time.Duration `yaml:"drop_after"`
 	// Noun is what an observation is in the reason, in the singular.
 	Noun string `yaml:"noun"`
+	// NounZH is Noun in Chinese, with its measure word: "次调用".
+	NounZH string `yaml:"noun_zh"`
 	// MaxKeys and MaxBytes bound the entities remembered.
 	MaxKeys  int `yaml:"max_keys"`
 	MaxBytes int `yaml:"max_bytes"`
@@ -24,7 +26,7 @@ type Config struct {
 
 // Defaults are the settings that a rule does not give.
 func Defaults() Config {
-	return Config{Idle: 90 * 24 * time.Hour, Noun: "call", MaxKeys: 500_000, MaxBytes: 128 << 20}
+	return Config{Idle: 90 * 24 * time.Hour, Noun: "call", NounZH: "次调用", MaxKeys: 500_000, MaxBytes: 128 << 20}
 }
 
 // Validate returns a *window.FieldError for the first unusable setting.
@@ -94,6 +96,8 @@ func (d *Detector) verdict(s *state, idle time.Duration, o *detectors.Observatio
 	v := detectors.Verdict{
 		Reason: fmt.Sprintf("first %s after %s of silence (last one on %s, %s seen since %s)",
 			d.cfg.Noun, window.Span(idle), window.Day(s.last), window.Plural(s.seen, d.cfg.Noun), window.Day(s.first)),
+		ReasonZH: fmt.Sprintf("静默 %s后首次出现（上次为 %s，自 %s 起共 %s %s）",
+			window.SpanZH(idle), window.Day(s.last), window.Day(s.first), window.Count(s.seen), d.cfg.NounZH),
 		First: o.Time, Last: o.Time, Count: 1, Event: o.Event,
 		Details: map[string]any{"last_seen": map[string]any{
 			"idle_days": int64(idle / (24 * time.Hour)), "last_seen": window.RFC3339(s.last),

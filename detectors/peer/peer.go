@@ -25,6 +25,8 @@ type Config struct {
 	LearnCount int           `yaml:"learn_count"`
 	// ForgetAfter is how long what was done counts.
 	ForgetAfter time.Duration `yaml:"forget_after"`
+	// WordsZH are parts of values in Chinese.
+	WordsZH window.Words `yaml:"words_zh"`
 	// MaxMembers and MaxValues bound a group.
 	MaxMembers int `yaml:"max_members"`
 	MaxValues  int `yaml:"max_values"`
@@ -41,6 +43,9 @@ func Defaults() Config {
 
 // Validate returns a *window.FieldError for the first unusable setting.
 func (c Config) Validate() error {
+	if err := c.WordsZH.Validate(); err != nil {
+		return err
+	}
 	if err := window.CheckRange("min_peers", c.MinPeers, 3, 1000); err != nil {
 		return err
 	}
@@ -309,6 +314,12 @@ const (
 
 func (d *Detector) verdict(name string, g *group, m *member, text string, peers []string, others int, since int64, o *detectors.Observation) detectors.Verdict {
 	reason := "first " + window.Show(text) + ", which "
+	zh := "首次 " + d.cfg.WordsZH.In(window.Show(text)) + "，" + window.SpanZH(d.cfg.ForgetAfter) + "内其 " + window.Count(len(peers)) + " 个同类身份"
+	if others == 0 {
+		zh += "均未做过"
+	} else {
+		zh += "中仅 " + window.Count(others) + " 个做过"
+	}
 	if others == 0 {
 		reason += "none of its " + window.Plural(len(peers), "peer") + " has done"
 	} else {
@@ -320,6 +331,7 @@ func (d *Detector) verdict(name string, g *group, m *member, text string, peers 
 		short[i] = window.Show(p[strings.LastIndexByte(p, '/')+1:])
 	}
 	reason += " (" + window.List(short, shownPeers) + ")"
+	zh += "（" + window.ListZH(short, shownPeers) + "）"
 	var usual []any
 	for _, x := range m.deeds {
 		if x.last >= since && len(usual) < toldPeers {
@@ -337,7 +349,7 @@ func (d *Detector) verdict(name string, g *group, m *member, text string, peers 
 	if len(usual) > 0 {
 		details["usual"] = usual
 	}
-	v := detectors.Verdict{Reason: reason, First: o.Time, Last: o.Time, Count: 1, Details: map[string]any{"peer": details}, Event: o.Event}
+	v := detectors.Verdict{Reason: reason, ReasonZH: zh, First: o.Time, Last: o.Time, Count: 1, Details: map[string]any{"peer": details}, Event: o.Event}
 	if id := window.ID(o); id != "" {
 		v.EventIDs = []string{id}
 	}

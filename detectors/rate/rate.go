@@ -35,6 +35,8 @@ type Config struct {
 	DropAfter time.Duration `yaml:"drop_after"`
 	// Noun is what is counted in the reason, in the plural.
 	Noun string `yaml:"noun"`
+	// NounZH is Noun in Chinese, with its measure word: "次调用".
+	NounZH string `yaml:"noun_zh"`
 	// MaxKeys and MaxBytes bound the identities remembered.
 	MaxKeys  int `yaml:"max_keys"`
 	MaxBytes int `yaml:"max_bytes"`
@@ -44,7 +46,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		Bin: 10 * time.Minute, Floor: 100, Deviations: 8, Factor: 3, MinHours: 4, ByHour: true,
-		LearnFor: 7 * 24 * time.Hour, LearnHours: 12, DropAfter: 60 * 24 * time.Hour, Noun: "events",
+		LearnFor: 7 * 24 * time.Hour, LearnHours: 12, DropAfter: 60 * 24 * time.Hour, Noun: "events", NounZH: "个事件",
 		MaxKeys: 50_000, MaxBytes: 128 << 20,
 	}
 }
@@ -336,18 +338,19 @@ func (s *state) size() int {
 
 func (d *Detector) verdict(s *state, o *detectors.Observation) detectors.Verdict {
 	u, _ := d.usual(s)
-	when := "in any hour"
+	when, whenZH := "in any hour", "任意时段"
 	if u.thisHour {
-		when = "at this hour"
+		when, whenZH = "at this hour", "该时段"
 	}
 	span := window.Count(u.low)
 	if u.high != u.low {
 		span += "–" + window.Count(u.high)
 	}
 	reason := fmt.Sprintf("%s %s in %s; usually %s %s (%s)", window.Count(s.count), d.cfg.Noun, window.Span(d.cfg.Bin), span, when, window.Plural(int64(u.hours), "hour"))
+	zh := fmt.Sprintf("%s内 %s %s；%s通常为 %s（依据 %s 小时的记录）", window.SpanZH(d.cfg.Bin), window.Count(s.count), d.cfg.NounZH, whenZH, span, window.Count(int64(u.hours)))
 	last := s.marks[len(s.marks)-1].At
 	return detectors.Verdict{
-		Reason: reason, First: window.Time(s.begun), Last: window.Time(last), Count: int(s.count), EventIDs: window.IDs(s.marks),
+		Reason: reason, ReasonZH: zh, First: window.Time(s.begun), Last: window.Time(last), Count: int(s.count), EventIDs: window.IDs(s.marks),
 		Event: o.Event,
 		Details: map[string]any{"rate": map[string]any{
 			"count": s.count, "bin_seconds": int64(d.cfg.Bin / time.Second), "usual_low": u.low, "usual_median": u.median,

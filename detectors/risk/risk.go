@@ -40,6 +40,7 @@ type Config struct {
 // Step is one step of a rule, and its weight.
 type Step struct {
 	Name   string `yaml:"name"`
+	NameZH string `yaml:"name_zh"` // Name in Chinese
 	Weight int    `yaml:"weight"`
 }
 
@@ -321,15 +322,25 @@ const (
 	shownParts = 20
 )
 
+func (d *Detector) labelZH(label string) string {
+	for _, s := range d.cfg.Steps {
+		if s.Name == label && s.NameZH != "" {
+			return s.NameZH
+		}
+	}
+	return window.Show(label)
+}
+
 func (d *Detector) verdict(st *state, risk int, o *detectors.Observation) detectors.Verdict {
 	parts := st.parts()
-	words := make([]string, len(parts))
+	words, zh := make([]string, len(parts)), make([]string, len(parts))
 	list := make([]any, 0, min(len(parts), shownParts))
 	for i, p := range parts {
 		words[i] = fmt.Sprintf("%s (%s)", window.Show(p.label), window.Count(p.weight))
 		if p.times > 1 {
 			words[i] = fmt.Sprintf("%s ×%d (%s)", window.Show(p.label), p.times, window.Count(p.weight))
 		}
+		zh[i] = d.labelZH(p.label) + strings.TrimPrefix(words[i], window.Show(p.label))
 		if i < shownParts {
 			list = append(list, map[string]any{"signal": window.Show(p.label), "weight": p.weight, "count": p.times, "last": window.RFC3339(p.last)})
 		}
@@ -340,8 +351,9 @@ func (d *Detector) verdict(st *state, risk int, o *detectors.Observation) detect
 		marks[i] = st.signals[i].Mark
 	}
 	return detectors.Verdict{
-		Reason: fmt.Sprintf("risk %s of %s %s: %s", window.Count(risk), window.Count(d.cfg.Threshold), window.In(time.Duration(last-first)), window.List(words, shownWords)),
-		First:  window.Time(first), Last: window.Time(last), Count: len(st.signals), EventIDs: window.IDs(marks), Event: o.Event,
+		Reason:   fmt.Sprintf("risk %s of %s %s: %s", window.Count(risk), window.Count(d.cfg.Threshold), window.In(time.Duration(last-first)), window.List(words, shownWords)),
+		ReasonZH: fmt.Sprintf("%s累计风险 %s（阈值 %s）：%s", window.InZH(time.Duration(last-first)), window.Count(risk), window.Count(d.cfg.Threshold), window.ListZH(zh, shownWords)),
+		First:    window.Time(first), Last: window.Time(last), Count: len(st.signals), EventIDs: window.IDs(marks), Event: o.Event,
 		Details: map[string]any{"risk": map[string]any{
 			"sum": risk, "threshold": d.cfg.Threshold, "window_seconds": int64(d.cfg.Window / time.Second), "parts": list, "parts_total": len(parts),
 		}},

@@ -1,6 +1,7 @@
 package sequence
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -29,6 +30,8 @@ type Config struct {
 // Step is one step of a sequence.
 type Step struct {
 	Name string `yaml:"name"`
+	// NameZH is Name in Chinese.
+	NameZH string `yaml:"name_zh"`
 	// Count is how many events make the step, 1 when not given.
 	Count int `yaml:"count"`
 	// Within bounds the time since the step before; 0 leaves it open.
@@ -404,7 +407,7 @@ func (d *Detector) anyOrder(events []seen, p int) ([]evidence, bool) {
 
 func (d *Detector) verdict(found []evidence, o *detectors.Observation) detectors.Verdict {
 	var marks []window.Mark
-	var words []string
+	var words, zh []string
 	steps := make([]any, len(found))
 	for i, ev := range found {
 		name := d.cfg.Steps[ev.step].Name
@@ -413,6 +416,7 @@ func (d *Detector) verdict(found []evidence, o *detectors.Observation) detectors
 			w += " ×" + strconv.Itoa(len(ev.events))
 		}
 		words = append(words, w)
+		zh = append(zh, cmp.Or(d.cfg.Steps[ev.step].NameZH, name)+strings.TrimPrefix(w, name))
 		for _, x := range ev.events {
 			marks = window.Insert(marks, x.Mark)
 		}
@@ -422,14 +426,15 @@ func (d *Detector) verdict(found []evidence, o *detectors.Observation) detectors
 		}
 	}
 	marks = slices.CompactFunc(marks, func(a, b window.Mark) bool { return a == b && a.ID != "" })
-	text := strings.Join(words, ", then ")
+	text, textZH := strings.Join(words, ", then "), strings.Join(zh, "，随后")
 	if d.cfg.Require > 0 {
-		text = window.List(words, 0)
+		text, textZH = window.List(words, 0), window.ListZH(zh, 0)
 	}
 	first, last := marks[0].At, marks[len(marks)-1].At
 	return detectors.Verdict{
-		Reason: text + ", " + window.In(time.Duration(last-first)),
-		First:  window.Time(first), Last: window.Time(last),
+		Reason:   text + ", " + window.In(time.Duration(last-first)),
+		ReasonZH: textZH + "，" + window.TookZH(time.Duration(last-first)),
+		First:    window.Time(first), Last: window.Time(last),
 		EventIDs: window.IDs(marks), Count: len(marks),
 		Details: map[string]any{"sequence": map[string]any{
 			"steps": steps, "within_seconds": int64(d.cfg.Within / time.Second),

@@ -17,6 +17,8 @@ type Config struct {
 	// Noun says in the reason what is counted, in the plural, for example
 	// "failed sign-ins".
 	Noun string `yaml:"noun"`
+	// NounZH is Noun in Chinese, with its measure word: "次登录失败".
+	NounZH string `yaml:"noun_zh"`
 	// MaxKeys and MaxBytes bound the entities remembered.
 	MaxKeys  int `yaml:"max_keys"`
 	MaxBytes int `yaml:"max_bytes"`
@@ -24,7 +26,7 @@ type Config struct {
 
 // Defaults are the settings that a rule does not give.
 func Defaults() Config {
-	return Config{Noun: "events", MaxKeys: 50_000, MaxBytes: 64 << 20}
+	return Config{Noun: "events", NounZH: "个事件", MaxKeys: 50_000, MaxBytes: 64 << 20}
 }
 
 // Validate returns a *window.FieldError for the first unusable setting.
@@ -159,11 +161,14 @@ func (d *Detector) verdict(s *state, evidence []window.Mark, first int64, o *det
 	last := s.marks[len(s.marks)-1].At
 	fresh := s.total - s.reported
 	reason := fmt.Sprintf("%s %s %s", window.Count(s.total), d.cfg.Noun, window.In(time.Duration(last-s.first)))
+	zh := window.InZH(time.Duration(last-s.first)) + " " + window.Count(s.total) + " " + d.cfg.NounZH
 	if s.reported > 0 {
 		reason += fmt.Sprintf(", %s since the last report", window.Count(fresh))
+		zh += "，其中 " + window.Count(fresh) + " " + d.cfg.NounZH + "为上次告警后新增"
 	}
 	return detectors.Verdict{
 		Reason:   reason,
+		ReasonZH: zh,
 		First:    window.Time(first),
 		Last:     window.Time(last),
 		EventIDs: window.IDs(evidence),

@@ -39,6 +39,8 @@ type Config struct {
 	SameASN string `yaml:"same_asn"`
 	// Phrase begins the reason, for example "signed in".
 	Phrase string `yaml:"phrase"`
+	// PhraseZH is what was done in Chinese: "登录".
+	PhraseZH string `yaml:"phrase_zh"`
 	// MaxPlaces bounds the places of an identity, MaxKeys and MaxBytes the
 	// identities remembered.
 	MaxPlaces int `yaml:"max_places"`
@@ -56,7 +58,7 @@ const (
 func Defaults() Config {
 	return Config{
 		MaxSpeed: 900, MinDistance: 500, Within: 24 * time.Hour, MinObservations: 1, RepeatAfter: 7 * 24 * time.Hour,
-		SameASN: Tolerate, Phrase: "signed in", MaxPlaces: 8, MaxKeys: 100_000, MaxBytes: 128 << 20,
+		SameASN: Tolerate, Phrase: "signed in", PhraseZH: "登录", MaxPlaces: 8, MaxKeys: 100_000, MaxBytes: 128 << 20,
 	}
 }
 
@@ -441,9 +443,12 @@ func round(km int) int {
 func (d *Detector) verdict(st *state, here *place, p pair, o *detectors.Observation) detectors.Verdict {
 	took := time.Duration(p.took)
 	when := window.Span(took) + " after"
+	whenZH := "在 " + p.fromPlace.String() + " " + d.cfg.PhraseZH + "后仅 " + window.SpanZH(took) + "，又"
 	if p.took == 0 {
 		when = "at the same moment as from"
+		whenZH = "在 " + p.fromPlace.String() + " " + d.cfg.PhraseZH + "的同一时刻，又"
 	}
+	zh := fmt.Sprintf("%s在 %s %s，两地相距约 %s 公里", whenZH, p.toPlace, d.cfg.PhraseZH, window.Count(round(p.km)))
 	reason := fmt.Sprintf("%s from %s %s %s, about %s km", d.cfg.Phrase, p.toPlace, when, p.fromPlace, window.Count(round(p.km)))
 	side := func(c code, s *sight) map[string]any {
 		m := map[string]any{"country": c.String(), "time": window.RFC3339(s.At)}
@@ -466,7 +471,7 @@ func (d *Detector) verdict(st *state, here *place, p pair, o *detectors.Observat
 		details["least_speed_kmh"] = round(int(min(p.impossible, 1e9)))
 	}
 	return detectors.Verdict{
-		Reason: reason, First: window.Time(p.from.At), Last: window.Time(p.to.At), Count: 2,
+		Reason: reason, ReasonZH: zh, First: window.Time(p.from.At), Last: window.Time(p.to.At), Count: 2,
 		EventIDs: window.IDs([]window.Mark{p.from.Mark, p.to.Mark}), Event: o.Event, Details: map[string]any{"travel": details},
 	}
 }

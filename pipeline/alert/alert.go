@@ -84,20 +84,23 @@ type Detection struct {
 	Pack        string // version and hash of the rule set that said it
 	Title       string
 	Reason      string // one sentence a person understands; no trailing markup
-	Severity    Severity
-	Outcome     event.Outcome
-	Time        time.Time // event time of the last evidence
-	FirstAt     time.Time // of the first evidence; equals Time for a stateless rule
-	AccountID   string
-	Actor       Actor
-	SourceIP    string
-	Target      Target
-	TargetKey   string // AccessKey id acted on, when there is one
-	Attack      []string
-	EventIDs    []string // evidence, at least one, ordered by (time, id)
-	Count       int      // events that this detection stands for, ≥ len(EventIDs)
-	Details     map[string]any
-	Runbook     Runbook
+	// TitleZH and ReasonZH are the same in Chinese; empty when the rule has
+	// no Chinese.
+	TitleZH, ReasonZH string
+	Severity          Severity
+	Outcome           event.Outcome
+	Time              time.Time // event time of the last evidence
+	FirstAt           time.Time // of the first evidence; equals Time for a stateless rule
+	AccountID         string
+	Actor             Actor
+	SourceIP          string
+	Target            Target
+	TargetKey         string // AccessKey id acted on, when there is one
+	Attack            []string
+	EventIDs          []string // evidence, at least one, ordered by (time, id)
+	Count             int      // events that this detection stands for, ≥ len(EventIDs)
+	Details           map[string]any
+	Runbook           Runbook
 	// Key is what makes detections the same alert, built by the rule's dedup
 	// fields; Window is how long detections with one Key fold together.
 	Key    string
@@ -138,10 +141,24 @@ type Alert struct {
 	Runbook     Runbook        `json:"runbook,omitzero"`
 
 	// What the pipeline needs and the contract does not show.
+
+	// TitleZH and ReasonZH are Title and Reason in Chinese; empty when the
+	// rule has no Chinese. Read them by Words.
+	TitleZH   string `json:"-"`
+	ReasonZH  string `json:"-"`
 	TargetKey string `json:"-"`
 	Playbook  string `json:"-"`
 	Signal    bool   `json:"-"`
 	// Revision counts the changes of this alert, from 1; a responder posts
 	// revision 1 and edits on later ones.
 	Revision int `json:"-"`
+}
+
+// Words are the title and the reason for a reader: in Chinese where that is
+// asked for and the rule has both, else in English.
+func (a *Alert) Words(chinese bool) (title, reason string) {
+	if chinese && a.TitleZH != "" && a.ReasonZH != "" {
+		return a.TitleZH, a.ReasonZH
+	}
+	return a.Title, a.Reason
 }

@@ -68,6 +68,7 @@ type lead struct {
 	At       time.Time
 	ID       string // first event id
 	Reason   string
+	ReasonZH string `json:",omitempty"`
 	Details  string // as JSON; see told
 
 	details map[string]any // what Details is made of, as long as nobody asked
@@ -149,7 +150,7 @@ func (g *Grouper) fold(d *Detection) *group {
 }
 
 func leadOf(d *Detection) lead {
-	l := lead{Severity: d.Severity, Outcome: d.Outcome, Count: d.Count, At: d.FirstAt, Reason: d.Reason}
+	l := lead{Severity: d.Severity, Outcome: d.Outcome, Count: d.Count, At: d.FirstAt, Reason: d.Reason, ReasonZH: d.ReasonZH}
 	if len(d.EventIDs) > 0 {
 		l.ID = d.EventIDs[0]
 	}
@@ -184,6 +185,8 @@ func (l *lead) before(m *lead) bool {
 		return l.ID < m.ID
 	case l.Reason != m.Reason:
 		return l.Reason < m.Reason
+	case l.ReasonZH != m.ReasonZH:
+		return l.ReasonZH < m.ReasonZH
 	default:
 		return l.told() < m.told()
 	}
@@ -203,6 +206,7 @@ func (a *group) add(d *Detection) {
 	if l := leadOf(d); first || l.before(&a.lead) {
 		a.lead = l
 		x.RuleVersion, x.Pack, x.Title, x.Reason, x.Severity = d.RuleVersion, d.Pack, d.Title, d.Reason, d.Severity
+		x.TitleZH, x.ReasonZH = d.TitleZH, d.ReasonZH
 		x.Outcome, x.AccountID, x.Actor, x.SourceIP = d.Outcome.String(), d.AccountID, d.Actor, d.SourceIP
 		x.Target = nil
 		if d.Target != (Target{}) {

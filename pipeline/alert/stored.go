@@ -16,6 +16,8 @@ type stored struct {
 	Alert     Alert  `json:"alert"`
 	TargetKey string `json:"target_key,omitempty"`
 	Playbook  string `json:"playbook,omitempty"`
+	TitleZH   string `json:"title_zh,omitempty"`
+	ReasonZH  string `json:"reason_zh,omitempty"`
 	Signal    bool   `json:"signal,omitempty"`
 	Revision  int    `json:"revision"`
 }
@@ -23,7 +25,7 @@ type stored struct {
 // MarshalStored encodes an alert with its internal fields, for the bus. The
 // encoding is deterministic.
 func MarshalStored(a *Alert) ([]byte, error) {
-	return json.Marshal(stored{Alert: *a, TargetKey: a.TargetKey, Playbook: a.Playbook, Signal: a.Signal, Revision: a.Revision})
+	return json.Marshal(stored{Alert: *a, TargetKey: a.TargetKey, Playbook: a.Playbook, TitleZH: a.TitleZH, ReasonZH: a.ReasonZH, Signal: a.Signal, Revision: a.Revision})
 }
 
 // UnmarshalStored reads what MarshalStored wrote. Numbers in details come
@@ -39,6 +41,7 @@ func UnmarshalStored(data []byte) (Alert, error) {
 		return Alert{}, fmt.Errorf("stored alert: schema %q, want %q", s.Alert.Schema, Schema)
 	}
 	a := s.Alert
+	a.TitleZH, a.ReasonZH = s.TitleZH, s.ReasonZH
 	a.TargetKey, a.Playbook, a.Signal, a.Revision = s.TargetKey, s.Playbook, s.Signal, s.Revision
 	return a, nil
 }
