@@ -198,13 +198,17 @@ func (h *house) repair(ctx context.Context, part int, g bus.Gap) error {
 	if err != nil && !gone {
 		return fmt.Errorf("gap %s: %w", g.ID, err)
 	}
+	whereZH := fmt.Sprintf("%s 分区 %d 的 %d 帧（存储分区 %d，位置 %s 至 %s）", g.Source, g.Shard, g.Frames, part, g.From, g.To)
 	where := fmt.Sprintf("%d frames of %s shard %d (partition %d, between positions %s and %s)", g.Frames, g.Source, g.Shard, part, g.From, g.To)
 	details := map[string]any{"source": g.Source, "shard": g.Shard, "from": g.From, "to": g.To, "frames": g.Frames, "records_read_again": records}
 	r := Report{Rule: RuleRepaired, Key: g.ID, Severity: alert.Medium, At: time.Now(), Title: "Stored records were lost and read again", Details: details,
+		TitleZH: "丢失的存储记录已重新读取", ReasonZH: fmt.Sprintf("存储中缺少 %s；已从来源重新读取并评估 %d 条记录：请检查磁盘", whereZH, records),
 		Reason: fmt.Sprintf("%s were missing from the store; %d records were read again from the source and evaluated: look at the disk", where, records)}
 	if gone {
 		r.Rule, r.Severity, r.Title = RuleLost, alert.High, "Stored records were lost and cannot be read again"
 		r.Reason = fmt.Sprintf("%s are missing from the store, and the source has not kept all of it: %d records were read again, the rest was not evaluated", where, records)
+		r.TitleZH = "存储记录丢失且无法重新读取"
+		r.ReasonZH = fmt.Sprintf("存储中缺少 %s，来源也未保留全部：已重新读取 %d 条记录，其余未经评估", whereZH, records)
 	}
 	// Told first: once the gap is closed nobody would come back to it. The last
 	// frame closes it.
@@ -335,7 +339,8 @@ func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.C
 	}
 	err = h.p.tell(ctx, Report{
 		Rule: RuleDeficit, Key: fmt.Sprintf("%s/%d", name, sure[0]), Severity: alert.High, At: now,
-		Title: "Records of the trail were not evaluated",
+		Title: "Records of the trail were not evaluated", TitleZH: "审计跟踪中有记录未经评估",
+		ReasonZH: fmt.Sprintf("%s 在 %s 至 %s 之间的日志比此处评估的多 %d 条：这些日志未经检测", name, from.Format(time.RFC3339), to.Format(time.RFC3339), missing),
 		Reason: fmt.Sprintf("%s holds %d more logs from %s to %s than were evaluated here: detection did not see them", name, missing,
 			from.Format(time.RFC3339), to.Format(time.RFC3339)),
 		Details: map[string]any{"source": name, "missing": missing, "from": from, "to": to, "spans": spans},

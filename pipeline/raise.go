@@ -39,10 +39,12 @@ type Report struct {
 	// Key makes two reports the same incident.
 	Key           string
 	Title, Reason string
-	Severity      alert.Severity
-	At            time.Time // when it was noticed
-	Runbook       alert.Runbook
-	Details       map[string]any
+	// TitleZH and ReasonZH are the same in Chinese.
+	TitleZH, ReasonZH string
+	Severity          alert.Severity
+	At                time.Time // when it was noticed
+	Runbook           alert.Runbook
+	Details           map[string]any
 }
 
 // Raise makes a report durable, beside the alerts of the partitions and in the
@@ -54,7 +56,7 @@ func Raise(ctx context.Context, b *bus.Bus, r Report) error {
 	a := alert.Alert{
 		Schema: alert.Schema, ID: hex.EncodeToString(h[:16]), Rule: r.Rule, RuleVersion: 1, Title: r.Title, Reason: r.Reason,
 		Severity: r.Severity, Outcome: "success", Time: at, FirstAt: at, LastAt: at, Count: 1, EventIDs: []string{},
-		Details: r.Details, Runbook: r.Runbook, Revision: 1,
+		TitleZH: r.TitleZH, ReasonZH: r.ReasonZH, Details: r.Details, Runbook: r.Runbook, Revision: 1,
 	}
 	raw, err := alert.MarshalStored(&a)
 	if err != nil {
@@ -177,16 +179,19 @@ func (p *Pipeline) reportStore(h *bus.Health) {
 		if f < bus.WarnAt && !u.Refusing {
 			continue
 		}
-		r := Report{Rule: RuleStore, Key: u.Stream + "/filling/" + day, Title: "The event store is filling up", Severity: alert.Medium,
+		r := Report{Rule: RuleStore, Key: u.Stream + "/filling/" + day, Title: "The event store is filling up", TitleZH: "事件存储即将写满", Severity: alert.Medium,
 			Details: map[string]any{"stream": u.Stream, "bytes": u.Bytes, "max_bytes": u.Max}}
 		if f >= bus.FullAt || u.Refusing {
 			r.Key, r.Severity, r.Title = u.Stream+"/full/"+day, alert.High, "The event store is full"
+			r.TitleZH = "事件存储已满"
 		}
 		r.Reason = fmt.Sprintf("%s holds %d of %d MiB (%.0f %%): %s", u.Stream, u.Bytes>>20, u.Max>>20, f*100, bus.WhenFull(u.Stream))
+		r.ReasonZH = fmt.Sprintf("%s 已占用 %d MiB（共 %d MiB，%.0f %%）：%s", u.Stream, u.Bytes>>20, u.Max>>20, f*100, bus.WhenFullZH(u.Stream))
 		p.Raise(r)
 	}
 	for _, name := range h.Missing {
 		p.Raise(Report{Rule: RuleTampered, Key: "stream/" + name + "/" + day, Title: "A stream of the event store was removed", Severity: alert.Critical,
+			TitleZH: "事件存储的一个流被删除", ReasonZH: fmt.Sprintf("流 %s 已不存在：有人将其删除，其中内容在此处已丢失，但日志服务（SLS）中仍有原始记录。缺失部分存储时重启会被拒绝，并提示如何处理", name),
 			Reason:  fmt.Sprintf("the stream %s does not exist any more: somebody deleted it, and what it held is lost here. The records are still in the log service. A restart will refuse to begin with a part of the store missing and say what to do", name),
 			Details: map[string]any{"stream": name}})
 	}

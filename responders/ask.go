@@ -809,7 +809,7 @@ func (qs questions) asked(after, upto int) []Line {
 		case Silent:
 			l = say(SaySilent, q.Person)
 		case Unasked:
-			l = say(SayUnasked, q.Person, q.Reason)
+			l = say(SayUnasked, q.Person, Ours(q.Reason))
 		case Withdrawn:
 			l = say(SayWithdrawn, q.Person)
 		}

@@ -522,6 +522,7 @@ func (d *Dispatcher) raise(ctx context.Context, rule, key, title, reason string,
 	a := alert.Alert{
 		Schema: alert.Schema, ID: hex.EncodeToString(h[:16]), Rule: rule, RuleVersion: 1, Title: clip(title, 300), Reason: clip(reason, maxReason),
 		Severity: sev, Outcome: "success", Time: now, FirstAt: now, LastAt: now, Count: 1, EventIDs: []string{}, Revision: 1,
+		TitleZH: clip(InChinese(title), 300), ReasonZH: clip(InChinese(reason), maxReason),
 	}
 	if about != nil {
 		a.AccountID = about.Action.Target.AccountID

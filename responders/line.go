@@ -14,7 +14,7 @@ type Line struct {
 	// no language of ours (Args[0]).
 	Say string
 	// Args fill the sentence's places, in order: string, int, time.Time,
-	// alert.Severity, State, TriageVerdict or List. Text in them comes from
+	// alert.Severity, State, TriageVerdict, List, Ours or Both. Text in them comes from
 	// events and people and is made safe by whoever shows it.
 	Args []any
 	// More are said in the same breath.
@@ -27,6 +27,12 @@ type List struct {
 	Items []string
 	Left  int
 }
+
+// Ours is the argument that is a sentence of ours, see InChinese.
+type Ours string
+
+// Both is the argument that has a text in each language.
+type Both struct{ EN, ZH string }
 
 // The sentences of lines.
 const (
@@ -101,7 +107,8 @@ func grown(old facts, a alert.Alert) []Line {
 		out = append(out, say(SayTarget, now.Target))
 	}
 	if now.Reason != old.Reason {
-		out = append(out, Said(clip(a.Reason, maxReason))...)
+		_, zh := a.Words(true)
+		out = append(out, Line{Args: []any{Both{clip(a.Reason, maxReason), clip(zh, maxReason)}}})
 	}
 	if now.Count != old.Count {
 		out = append(out, say(SayCount, a.Count, a.LastAt.UTC()))

@@ -100,6 +100,8 @@ type storedAlert struct {
 	Alert     alert.Alert `json:"alert"`
 	TargetKey string      `json:"target_key,omitempty"`
 	Playbook  string      `json:"playbook,omitempty"`
+	TitleZH   string      `json:"title_zh,omitempty"`
+	ReasonZH  string      `json:"reason_zh,omitempty"`
 	Revision  int         `json:"revision"`
 	At        time.Time   `json:"at"` // when this revision reached us
 	// Raised is the severity that people raised it to.
@@ -113,7 +115,7 @@ func (s storedAlert) severity() alert.Severity { return max(s.Alert.Severity, s.
 const maxStoredAlert = 256 << 10
 
 func storeAlert(a alert.Alert, now time.Time) storedAlert {
-	s := storedAlert{V: recordVersion, Alert: a, TargetKey: a.TargetKey, Playbook: a.Playbook, Revision: a.Revision, At: now}
+	s := storedAlert{V: recordVersion, Alert: a, TargetKey: a.TargetKey, Playbook: a.Playbook, TitleZH: a.TitleZH, ReasonZH: a.ReasonZH, Revision: a.Revision, At: now}
 	const keepIDs = 256
 	if len(a.EventIDs) > keepIDs {
 		s.Alert.EventIDs = slices.Clone(a.EventIDs[len(a.EventIDs)-keepIDs:])
@@ -126,6 +128,7 @@ func storeAlert(a alert.Alert, now time.Time) storedAlert {
 
 func (s storedAlert) restore() alert.Alert {
 	a := s.Alert
+	a.TitleZH, a.ReasonZH = s.TitleZH, s.ReasonZH
 	a.TargetKey, a.Playbook, a.Revision = s.TargetKey, s.Playbook, s.Revision
 	a.Severity = s.severity()
 	return a

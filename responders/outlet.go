@@ -855,9 +855,9 @@ func steps(history []Entry, shown, upto uint64, v ActionView) []Line {
 		if (r.State == Undoing || r.State == Undone) && v.DescribeUndo != "" {
 			describe = v.DescribeUndo
 		}
-		l := say(SayStep, r.State, r.By, describe)
+		l := say(SayStep, r.State, Ours(r.By), describe)
 		if r.Reason != "" {
-			l = say(SayStepWhy, r.State, r.By, describe, r.Reason)
+			l = say(SayStepWhy, r.State, Ours(r.By), describe, Ours(r.Reason))
 		}
 		out = append(out, l)
 	}
@@ -1013,13 +1013,14 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 		}
 		return names[i] < names[k]
 	})
-	var parts []string
+	var parts, partsZH []string
 	for i, r := range names {
 		if i == digestTop {
-			parts = append(parts, fmt.Sprintf("%d more rules", len(names)-i))
+			parts, partsZH = append(parts, fmt.Sprintf("%d more rules", len(names)-i)), append(partsZH, fmt.Sprintf("另有 %d 条规则", len(names)-i))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%d × %s", rules[r], r))
+		part := fmt.Sprintf("%d × %s", rules[r], r)
+		parts, partsZH = append(parts, part), append(partsZH, part)
 	}
 	sorted := slices.Sorted(slices.Values(ids))
 	h := sha256.Sum256([]byte("trailwarden.digest/v1\n" + o.name + "\n" + strings.Join(sorted, "\n")))
@@ -1028,12 +1029,16 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 		Schema: alert.Schema, ID: hex.EncodeToString(h[:16]), Rule: RuleDigest, RuleVersion: 1,
 		Title:    fmt.Sprintf("%d more incidents", len(ids)),
 		Reason:   strings.Join(parts, ", ") + ": too many at once to show each; all are kept (trailwarden alerts ls)",
+		TitleZH:  fmt.Sprintf("另有 %d 起事件", len(ids)),
+		ReasonZH: strings.Join(partsZH, "、") + "：数量过多，不逐一显示；均已保留（trailwarden alerts ls）",
 		Severity: worst, Outcome: "success", Time: now, FirstAt: now, LastAt: now, Count: len(ids), EventIDs: []string{}, Revision: 1,
 		Details: map[string]any{"top": top, "left_out": len(ids) - len(top)},
 	}
 	if caught {
 		a.Title = fmt.Sprintf("%d older incidents", len(ids))
 		a.Reason = strings.Join(parts, ", ") + ": caught up after a stop; all are kept (trailwarden alerts ls)"
+		a.TitleZH = fmt.Sprintf("%d 起较早的事件", len(ids))
+		a.ReasonZH = strings.Join(partsZH, "、") + "：停机后补收；均已保留（trailwarden alerts ls）"
 	}
 	rec := digestRecord{V: recordVersion, Dest: o.name, Alert: storeAlert(a, now), Members: ids}
 	if _, err := appendJSON(ctx, d.j, kindDigest, noticeID(o.name, a.ID), rec, 0); err != nil && !errors.Is(err, ErrConflict) {

@@ -355,9 +355,14 @@ func (d *Dispatcher) group(ctx context.Context, a *alert.Alert, dest string, x r
 				members = append(slices.Clone(members), a.ID)
 			}
 		}
-		top := stringsOf(g.Details["top"])
+		top, topZH := stringsOf(g.Details["top"]), stringsOf(g.Details["top_zh"])
+		if len(topZH) != len(top) {
+			topZH = top // of a version without Chinese
+		}
 		if len(top) < digestTop && len(members) > len(top) {
 			top = append(slices.Clone(top), fmt.Sprintf("%s · %s · %s", a.Severity, clip(a.Title, 200), short(a.ID)))
+			title, _ := a.Words(true)
+			topZH = append(slices.Clone(topZH), fmt.Sprintf("%s · %s · %s", InChinese(a.Severity.String()), clip(title, 200), short(a.ID)))
 		}
 		if l["account_id"] != g.AccountID {
 			g.AccountID = ""
@@ -369,11 +374,13 @@ func (d *Dispatcher) group(ctx context.Context, a *alert.Alert, dest string, x r
 		if g.Count == 1 {
 			g.Title = "1 incident: " + clip(key, 200)
 		}
-		g.Reason = strings.Join(top, "; ")
+		g.TitleZH = fmt.Sprintf("%d 起事件：%s", g.Count, clip(key, 200))
+		g.Reason, g.ReasonZH = strings.Join(top, "; "), strings.Join(topZH, "；")
 		if left := g.Count - len(top); left > 0 {
 			g.Reason += fmt.Sprintf("; and %d more (trailwarden alerts ls)", left)
+			g.ReasonZH += fmt.Sprintf("；另有 %d 起（trailwarden alerts ls）", left)
 		}
-		g.Details = map[string]any{"members": members, "top": top, "group": key}
+		g.Details = map[string]any{"members": members, "top": top, "top_zh": topZH, "group": key}
 		*s = storeAlert(g, d.now())
 		return true
 	})

@@ -41,6 +41,7 @@ func Hostile() responders.Notice {
 	n := message.Sample(At)
 	a := &n.Alert
 	a.Rule, a.Title, a.Reason, a.Outcome, a.AccountID, a.SourceIP, a.TargetKey = Evil("rule"), Evil("title"), Evil("reason"), Evil("attempt"), Evil("1"), Evil("ip"), Evil("LTAJ")
+	a.TitleZH, a.ReasonZH = Evil("标题"), Evil("原因")
 	a.Actor = alert.Actor{Type: Evil("type"), ID: Evil("id"), Name: Evil("name"), AccessKeyID: Evil("LTAI"), Role: Evil("role"), Session: Evil("session")}
 	a.Target = &alert.Target{Type: Evil("t"), ID: Evil("tid"), Name: Evil("tname")}
 	a.Attack, a.EventIDs = []string{Evil("T1")}, []string{Evil("e")}
@@ -49,6 +50,7 @@ func Hostile() responders.Notice {
 	n.Account = Evil("acct")
 	n.Actions = []responders.ActionView{
 		{ID: Evil("a"), Kind: Evil("kind"), Describe: Evil("describe"), State: responders.State(Evil("state")), Reason: Evil("why"), By: Evil("by"), At: At},
+		{ID: Evil("a"), Describe: Evil("d"), State: responders.Failed, Reason: "cap: not by itself: nothing here can do " + Evil("what") + "; next: page a person: it is not contained; do it by hand: " + Evil("call")},
 		{ID: Evil("a"), Describe: Evil("d"), State: responders.Done, Undoable: true},
 		{ID: Evil("a"), Describe: Evil("d"), State: responders.Proposed},
 	}
@@ -61,6 +63,7 @@ func Hostile() responders.Notice {
 func Huge() responders.Notice {
 	n := Hostile()
 	n.Alert.Title, n.Alert.Reason = strings.Repeat("很长的标题 ", 10_000), strings.Repeat("🦊 reason ", 10_000)
+	n.Alert.TitleZH, n.Alert.ReasonZH = n.Alert.Title, strings.Repeat("🦊 原因 ", 10_000)
 	for range 60 {
 		n.Actions = append(n.Actions, responders.ActionView{ID: "x", Describe: strings.Repeat("d", 5_000), State: responders.Failed, Reason: strings.Repeat("r", 5_000)})
 		n.Thread = append(n.Thread, responders.Said(strings.Repeat("动作 ", 2_000))...)
@@ -83,6 +86,9 @@ func Notices() map[string]responders.Notice {
 // Golden compares got with testdata/name; -update rewrites it.
 func Golden(t testing.TB, name string, got []byte) {
 	t.Helper()
+	if strings.HasSuffix(name, ".json") && strings.Contains(name, ".zh.") && !strings.Contains(name, "hostile") && !strings.Contains(name, "huge") && !strings.Contains(name, "bare") {
+		Chinese(t, string(got))
+	}
 	path := filepath.Join("testdata", name)
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
@@ -99,6 +105,20 @@ func Golden(t testing.TB, name string, got []byte) {
 	}
 	if string(got) != string(want) {
 		t.Errorf("%s differs\n got: %s\nwant: %s", path, got, want)
+	}
+}
+
+var (
+	sentence = regexp.MustCompile(`[A-Za-z]+(?:[ ,]+[a-z]{2,})+`)
+	typed    = regexp.MustCompile(`trailwarden [a-z]+(?: [a-z-]+)*|aliyun [a-z]+ `)
+)
+
+// Chinese fails when words of an English sentence are left in s. Commands may
+// stand in it as they are typed.
+func Chinese(t testing.TB, s string) {
+	t.Helper()
+	for _, left := range sentence.FindAllString(typed.ReplaceAllString(s, "·"), -1) {
+		t.Errorf("%q is left in a message in Chinese:\n%s", left, s)
 	}
 }
 

@@ -65,7 +65,7 @@ func One(s string, max int) string { return text.SlackPlain(text.Line(s), max) }
 // Lay lays a notice out; the title has at most maxTitle UTF-16 units.
 func (w *Words) Lay(n responders.Notice, maxTitle int) Message {
 	m := Message{
-		Severity: n.Alert.Severity, Word: w.SeverityWord(n.Alert.Severity), Title: w.Title(n, maxTitle), Reason: text.SlackPlain(n.Alert.Reason, maxReason),
+		Severity: n.Alert.Severity, Word: w.SeverityWord(n.Alert.Severity), Title: w.Title(n, maxTitle), Reason: text.SlackPlain(w.Reason(n.Alert), maxReason),
 		Policy: w.Policy(n.Alert.Details), Fields: w.SixFields(n), State: w.StateLines(n), Context: w.Context(n.Alert), Next: w.next(n),
 	}
 	for i, v := range n.Actions {
@@ -107,11 +107,26 @@ func (w *Words) Title(n responders.Notice, max int) string {
 	if len(tail) > 0 {
 		end = sep + strings.Join(tail, sep)
 	}
-	what := One(n.Alert.Title, max-text.LenUTF16(sev+sep+end))
+	title, _ := n.Alert.Words(w.Lang == Chinese)
+	what := One(title, max-text.LenUTF16(sev+sep+end))
 	if what == "" {
 		what = text.Dash
 	}
 	return text.CutUTF16(sev+sep+what+end, max)
+}
+
+// Reason is the alert's reason in this language, as it came.
+func (w *Words) Reason(a alert.Alert) string {
+	_, reason := a.Words(w.Lang == Chinese)
+	return reason
+}
+
+// ours says one of our own sentences in this language.
+func (w *Words) ours(s string) string {
+	if w.Lang == Chinese {
+		return responders.InChinese(s)
+	}
+	return s
 }
 
 // who is the shortest name that people know the actor by.
@@ -286,7 +301,11 @@ func (w *Words) didItems(a alert.Alert) []Item {
 		if out != nil {
 			before = " → "
 		}
-		if typ := text.CutUTF16(text.Line(t.Type), 20); typ != "" {
+		typ := text.CutUTF16(text.Line(t.Type), 20)
+		if word := w.Targets[t.Type]; word != "" {
+			typ = word
+		}
+		if typ != "" {
 			before += typ + " "
 		}
 		out = append(out, with(before, code(name), "")...)
@@ -417,11 +436,11 @@ func (w *Words) ActionLine(v responders.ActionView) string {
 		what = One(v.Kind, 60)
 	}
 	out := state + ": " + what
-	if reason := One(v.Reason, 160); reason != "" {
+	if reason := One(w.ours(v.Reason), 160); reason != "" {
 		out += " — " + reason
 	}
 	var by []string
-	if who := One(v.By, 40); who != "" {
+	if who := One(w.ours(v.By), 40); who != "" {
 		by = append(by, who)
 	}
 	if !v.At.IsZero() {
@@ -468,7 +487,7 @@ func (w *Words) StateLines(n responders.Notice) []string {
 		case responders.Asked:
 			l += " (" + w.Until + " " + w.Clock(q.Until) + ")"
 		case responders.Unasked:
-			l += w.Colon + w.AfterColon + One(q.Reason, 120)
+			l += w.Colon + w.AfterColon + One(w.ours(q.Reason), 120)
 		case responders.SaidYes, responders.SaidNo:
 			by := w.Clock(q.Since)
 			if q.AnsweredBy != q.Person {

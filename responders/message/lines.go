@@ -145,6 +145,13 @@ func (w *Words) arg(a any) string {
 	switch a := a.(type) {
 	case string:
 		return a
+	case responders.Ours:
+		return w.ours(string(a))
+	case responders.Both:
+		if w.Lang == Chinese {
+			return a.ZH
+		}
+		return a.EN
 	case int:
 		return strconv.Itoa(a)
 	case time.Time:

@@ -19,6 +19,8 @@ func Sample(at time.Time) responders.Notice {
 			Schema: alert.Schema, ID: "5d41402abc4b2a76b9719d911017c592", Rule: "ak.new_source_ip", RuleVersion: 7,
 			Title:    "AccessKey used from a new country",
 			Reason:   `LTAI…Xy9 made its first calls ever from the Netherlands: 3 read calls, then CreateAccessKey for user "backup2". In 41 days this key used only 2 networks in China.`,
+			TitleZH:  "AccessKey 在新的国家使用",
+			ReasonZH: `LTAI…Xy9 首次从荷兰发起调用：3 次读调用，随后为用户“backup2”执行 CreateAccessKey。此前 41 天内该密钥仅使用过中国的 2 个网络。`,
 			Severity: alert.High, Outcome: "success", Time: at, FirstAt: at.Add(-6 * time.Minute), LastAt: at, Count: 4,
 			AccountID: "1000000000000001",
 			Actor:     alert.Actor{Type: "ram-user", ID: "user/1000000000000001/ci-deployer", Name: "ci-deployer", AccessKeyID: "LTAI5tEXAMPLEdeploy0Xy9"},
@@ -41,7 +43,7 @@ func Test(now time.Time) responders.Notice {
 	n := Sample(now)
 	n.Alert.ID = testID + strconv.FormatInt(now.UnixNano(), 10)
 	n.Alert.Rule, n.Alert.Severity = "self.test", alert.Low
-	n.Alert.Title = "Test: this is what an alert looks like"
+	n.Alert.Title, n.Alert.TitleZH = "Test: this is what an alert looks like", "测试：告警的样子"
 	n.Actions = nil
 	return n
 }

@@ -42,7 +42,9 @@ type Words struct {
 	// State is one line per action state; what and who follow.
 	State map[responders.State]string
 	Types map[string]string // actor types
-	MFA   map[string]string
+	// Targets are types of targets; what is not there is said as it is.
+	Targets map[string]string
+	MFA     map[string]string
 
 	Account, Session, Target, Rule, Incident, Runbook string
 	Events, Span, More, Undo, Approve                 string // formats
@@ -189,6 +191,12 @@ var catalogue = map[Language]*Words{
 		Types: map[string]string{
 			"root-account": "主账号", "ram-user": "RAM 用户", "assumed-role": "角色", "saml-user": "SAML 用户", "oidc-user": "OIDC 用户",
 			"cloudsso-user": "云 SSO 用户", "alibaba-cloud-account": "云账号", "system": "系统",
+		},
+		Targets: map[string]string{
+			"user": "用户", "role": "角色", "group": "用户组", "policy": "权限策略", "accesskey": "AccessKey", "account": "账号", "bucket": "Bucket", "trail": "跟踪", "key": "KMS 密钥",
+			"secret": "凭据", "instance": "实例", "image": "镜像", "snapshot": "快照", "db": "数据库", "cluster": "集群", "function": "函数", "project": "日志项目", "logstore": "日志库",
+			"mfa": "MFA 设备", "idp": "身份提供商", "sso-user": "云 SSO 用户", "sso-directory": "云 SSO 目录", "member": "成员账号", "control-policy": "管控策略", "folder": "资源夹",
+			"host": "主机", "domain": "域名",
 		},
 		Example: "示例:", Partly: "此前的权限仅部分已知,其中可能有并非新增的内容。",
 		MFA:     map[string]string{"yes": "已用 MFA", "no": "未用 MFA"},

@@ -105,9 +105,9 @@ func (r renderer) question(n responders.Notice) (fallback string, blocks []slack
 	if acct := message.AccountName(n); acct != "" {
 		title += " · " + acct
 	}
-	fallback = text.Mrkdwn(r.w.AskTitle+" "+n.Alert.Reason, budgetText)
+	fallback = text.Mrkdwn(r.w.AskTitle+" "+r.w.Reason(n.Alert), budgetText)
 	blocks = []slackapi.Block{slackapi.NewHeaderBlock(plain(message.One(title, budgetHeader))), slackapi.NewSectionBlock(plain(r.w.AskIntro), nil, nil)}
-	if reason := text.SlackPlain(n.Alert.Reason, budgetReason); reason != "" {
+	if reason := text.SlackPlain(r.w.Reason(n.Alert), budgetReason); reason != "" {
 		blocks = append(blocks, slackapi.NewSectionBlock(plain(reason), nil, nil))
 	}
 	blocks = append(blocks, slackapi.NewSectionBlock(nil, r.fields(n), nil))

@@ -68,7 +68,7 @@ type renderer struct {
 func (r renderer) render(n responders.Notice) rendered {
 	title := r.w.Title(n, budgetHeader)
 	var rest []slackapi.Block
-	if reason := text.SlackPlain(n.Alert.Reason, budgetReason); reason != "" {
+	if reason := text.SlackPlain(r.w.Reason(n.Alert), budgetReason); reason != "" {
 		rest = append(rest, slackapi.NewSectionBlock(plain(reason), nil, nil))
 	}
 	if lines := r.w.Policy(n.Alert.Details); lines != "" {
@@ -116,7 +116,7 @@ func markdown(s string) *slackapi.TextBlockObject {
 
 func (r renderer) fallback(n responders.Notice, title string) string {
 	out := text.Mrkdwn(title, 400)
-	if reason := text.Mrkdwn(n.Alert.Reason, budgetText-3-text.LenUTF16(out)); reason != "" {
+	if reason := text.Mrkdwn(r.w.Reason(n.Alert), budgetText-3-text.LenUTF16(out)); reason != "" {
 		out += " — " + reason
 	}
 	return out

@@ -54,7 +54,7 @@ func TestGolden(t *testing.T) {
 	done := sample()
 	done.Actions = []responders.ActionView{
 		{ID: "act-1", Kind: "ram.disable_access_key", Describe: "UpdateAccessKey UserName=ci-deployer Status=Inactive", State: responders.Done, By: "alice", At: eventTime.Add(30 * time.Second), Undoable: true},
-		{ID: "act-2", Kind: "ram.disable_access_key", Describe: "UpdateAccessKey UserName=break-glass Status=Inactive", State: responders.Refused, Reason: "protected principal"},
+		{ID: "act-2", Kind: "ram.disable_access_key", Describe: "UpdateAccessKey UserName=break-glass Status=Inactive", State: responders.Refused, Reason: "protected: the user is protected"},
 		{ID: "act-3", Kind: "ram.fence", Describe: "AttachPolicyToUser DenyAll", State: responders.Observed},
 	}
 	closed := done

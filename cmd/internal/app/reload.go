@@ -204,9 +204,10 @@ func (a *App) noteRefusal(ctx context.Context) {
 	first := faultsOf(r.err, 20)[0]
 	a.pipe.Raise(pipeline.Report{
 		Rule: pipeline.RuleRefused, Key: r.at.UTC().Format(time.RFC3339), At: r.at, Severity: alert.High,
-		Title:   "The rules in the files are refused",
-		Reason:  fmt.Sprintf("the rules were changed and cannot be used (%s); those before, %s, stay in force, so what the change was meant to find is not found", first, a.Rules().Stamp()),
-		Details: map[string]any{"pack": a.Rules().Stamp(), "faults": faultsOf(r.err, 20)},
+		Title: "The rules in the files are refused", TitleZH: "文件中的规则被拒绝",
+		ReasonZH: fmt.Sprintf("规则已改动但无法使用（%s）；原规则 %s 继续生效，改动所要检测的内容暂时检测不到", first, a.Rules().Stamp()),
+		Reason:   fmt.Sprintf("the rules were changed and cannot be used (%s); those before, %s, stay in force, so what the change was meant to find is not found", first, a.Rules().Stamp()),
+		Details:  map[string]any{"pack": a.Rules().Stamp(), "faults": faultsOf(r.err, 20)},
 		Runbook: alert.Runbook{
 			EN: "trailwarden rules lint --config … shows every fault with file, line and column. Mend or take back the change; it is read again by itself.",
 			ZH: "用 trailwarden rules lint --config … 查看每处错误的文件、行与列;修正或撤回改动后会自动重新读取。",

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -22,9 +23,10 @@ func alarmed(source, group string, a sls.Alarm, now time.Time) (pipeline.Report,
 	case sls.AlarmGroupMissing:
 		return pipeline.Report{
 			Rule: pipeline.RuleTampered, Key: source + "/group/" + now.UTC().Format(time.RFC3339), At: now, Severity: alert.Critical,
-			Title:   "The consumer group was deleted",
-			Reason:  fmt.Sprintf("somebody deleted the consumer group %s of %s, with which this system reads the trail; it was made again and nothing was left out", group, source),
-			Details: map[string]any{"source": source, "consumer_group": group},
+			Title: "The consumer group was deleted", TitleZH: "消费组被删除",
+			ReasonZH: fmt.Sprintf("有人删除了 %s 的消费组 %s，本系统正是通过它读取审计跟踪；现已重建，没有遗漏", source, group),
+			Reason:   fmt.Sprintf("somebody deleted the consumer group %s of %s, with which this system reads the trail; it was made again and nothing was left out", group, source),
+			Details:  map[string]any{"source": source, "consumer_group": group},
 			Runbook: alert.Runbook{
 				EN: "Find out who did it: search the trail for DeleteConsumerGroup. Whoever blinds the detection comes before or after something else.",
 				ZH: "查明是谁所为:在操作审计中搜索 DeleteConsumerGroup。破坏检测的人往往前后还有其他动作。",
@@ -33,9 +35,10 @@ func alarmed(source, group string, a sls.Alarm, now time.Time) (pipeline.Report,
 	case sls.AlarmCursorExpired:
 		return pipeline.Report{
 			Rule: pipeline.RuleLost, Key: fmt.Sprintf("%s/%d/%s", source, a.Shard, a.From), At: now, Severity: alert.High,
-			Title:   "Records expired before they were read",
-			Reason:  fmt.Sprintf("%s: %s", source, a.Message),
-			Details: map[string]any{"source": source, "shard": a.Shard, "from": a.From, "to": a.To},
+			Title: "Records expired before they were read", TitleZH: "记录在读取之前已过期",
+			ReasonZH: fmt.Sprintf("%s：分区 %d 自位置 %s 起的记录在读取之前已超过日志库保存时间，未经检测", source, a.Shard, a.From),
+			Reason:   fmt.Sprintf("%s: %s", source, a.Message),
+			Details:  map[string]any{"source": source, "shard": a.Shard, "from": a.From, "to": a.To},
 			Runbook: alert.Runbook{
 				EN: "Raise the logstore's retention, and find out why reading stood still for so long. A delivery to OSS, where there is one, still has the records: trailwarden replay.",
 				ZH: "延长日志库的保存时间,并查明读取为何停滞。若有 OSS 投递,可用 trailwarden replay 重查。",
@@ -59,7 +62,9 @@ func sight(source string, st sls.Stats, started, now time.Time) (pipeline.Report
 	case denied && blind >= refusedFor:
 		return pipeline.Report{
 			Rule: pipeline.RuleTampered, Key: key, At: now, Severity: alert.Critical,
-			Title: "The log service refuses to let this system read",
+			Title: "The log service refuses to let this system read", TitleZH: "日志服务（SLS）拒绝本系统读取",
+			ReasonZH: fmt.Sprintf("%s 自 %s 起返回 %s：密钥、角色、其权限策略、日志库或项目已被更改或删除，当前完全看不到该跟踪",
+				source, since.UTC().Format(time.RFC3339), st.Trouble.Code),
 			Reason: fmt.Sprintf("%s has answered %s since %s: the key, the role, its policy, the logstore or the project was changed or removed, and nothing of this trail is seen now",
 				source, st.Trouble.Code, since.UTC().Format(time.RFC3339)),
 			Details: map[string]any{"source": source, "code": st.Trouble.Code, "since": since.UTC()},
@@ -71,7 +76,8 @@ func sight(source string, st sls.Stats, started, now time.Time) (pipeline.Report
 	case blind >= blindFor:
 		return pipeline.Report{
 			Rule: pipeline.RuleBlind, Key: key, At: now, Severity: alert.High,
-			Title: "The trail cannot be read",
+			Title: "The trail cannot be read", TitleZH: "无法读取审计跟踪",
+			ReasonZH: fmt.Sprintf("%s 自 %s 起没有应答（最近的错误：%s）：当前完全看不到该跟踪", source, since.UTC().Format(time.RFC3339), cmp.Or(st.Trouble.Code, "无，网络没有响应")),
 			Reason: fmt.Sprintf("%s has given no answer since %s (last error: %s): nothing of this trail is seen now", source, since.UTC().Format(time.RFC3339),
 				orNone(st.Trouble.Code)),
 			Details: map[string]any{"source": source, "since": since.UTC()},

@@ -1,0 +1,208 @@
+package responders
+
+import (
+	"go/ast"
+	"go/constant"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+
+	"pgregory.net/rapid"
+)
+
+// ownTexts reads out of the sources what guards, the machine and alerts about
+// ourselves say: the texts given to refuse, ask, fail, raise and their like,
+// and to the fields Reason, Next and Note. What is put together at run time
+// has %s in its places.
+func ownTexts(t *testing.T, files ...string) map[string]string {
+	t.Helper()
+	fset := token.NewFileSet()
+	var parsed []*ast.File
+	for _, f := range files {
+		src, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := parser.ParseFile(fset, f, src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, x)
+	}
+	out := map[string]string{} // text: where
+	for _, f := range parsed {
+		for _, d := range f.Decls {
+			consts := map[string]string{"nextByHand": nextByHand, "nextPage": nextPage, "KindDisableAccessKey": KindDisableAccessKey, "KindCutRoleSessions": KindCutRoleSessions}
+			verbs := regexp.MustCompile(`%[#+]?[a-z]`)
+			var text func(e ast.Expr) string
+			text = func(e ast.Expr) string {
+				switch e := e.(type) {
+				case *ast.BasicLit:
+					if e.Kind == token.STRING {
+						return constant.StringVal(constant.MakeFromLiteral(e.Value, e.Kind, 0))
+					}
+				case *ast.Ident:
+					if s, ok := consts[e.Name]; ok {
+						return s
+					}
+				case *ast.BinaryExpr:
+					if e.Op == token.ADD {
+						return text(e.X) + text(e.Y)
+					}
+				case *ast.CallExpr:
+					if sel, ok := e.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Sprintf" {
+						return verbs.ReplaceAllString(text(e.Args[0]), "%s")
+					}
+					if fn, ok := e.Fun.(*ast.Ident); ok && fn.Name == "sentenceJoin" {
+						return text(e.Args[1])
+					}
+				}
+				return "%s"
+			}
+			add := func(e ast.Expr) {
+				if s := text(e); strings.Trim(s, "%s: ;()") != "" {
+					out[s] = fset.Position(e.Pos()).String()
+				}
+			}
+			field := func(name string) bool { return name == "Reason" || name == "Next" || name == "Note" }
+			ast.Inspect(d, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.GenDecl:
+					if n.Tok == token.CONST {
+						for _, s := range n.Specs {
+							v := s.(*ast.ValueSpec)
+							for i, name := range v.Names {
+								if i < len(v.Values) {
+									consts[name.Name] = text(v.Values[i])
+								}
+							}
+						}
+					}
+				case *ast.CallExpr:
+					name := ""
+					switch fn := n.Fun.(type) {
+					case *ast.Ident:
+						name = fn.Name
+					case *ast.SelectorExpr:
+						name = fn.Sel.Name
+					}
+					switch name {
+					case "refuse", "ask", "back":
+						if len(n.Args) == 2 {
+							add(n.Args[0])
+							add(n.Args[1])
+						}
+					case "fail":
+						add(n.Args[len(n.Args)-1])
+					case "raise":
+						add(n.Args[3])
+						add(n.Args[4])
+					}
+				case *ast.KeyValueExpr:
+					if id, ok := n.Key.(*ast.Ident); ok && field(id.Name) {
+						add(n.Value)
+					}
+				case *ast.AssignStmt:
+					for i, l := range n.Lhs {
+						if len(n.Rhs) != len(n.Lhs) {
+							break
+						}
+						switch l := l.(type) {
+						case *ast.SelectorExpr:
+							if field(l.Sel.Name) {
+								add(n.Rhs[i])
+							}
+						case *ast.Ident:
+							if l.Name == "reason" || l.Name == "next" {
+								add(n.Rhs[i])
+							}
+						}
+					}
+				}
+				return true
+			})
+		}
+	}
+	return out
+}
+
+var english = regexp.MustCompile(`[A-Za-z]+(?:[ ,]+[a-z]{2,})+`)
+
+// commands are what stands in Chinese text as it is typed.
+var commands = regexp.MustCompile(`aliyun ram ListPolicyVersions|trailwarden [a-z]+(?: [a-z]+)?`)
+
+// Every sentence of a guard, of the machine and of an alert about ourselves has
+// its Chinese, with the same places.
+func TestOwnTextsHaveChinese(t *testing.T) {
+	texts := ownTexts(t, "guard.go", "machine.go", "seen.go", "dispatch.go", "outlet.go", "decide.go")
+	if len(texts) < 110 {
+		t.Fatalf("only %d texts were found: the search is wrong", len(texts))
+	}
+	// Not ours to say in two languages: what an outlet notes of a delivery is
+	// for the log and the command line, and a digest has its own Chinese. What is joined is looked at below.
+	skip := regexp.MustCompile(`^(no longer asked|no answer: .*|no answer, and the platform cannot be read back|the platform does not have it|looking for the message failed: .*|the message cannot be edited: .*|%s: too many at once .*|%s: caught up .*|%s: not by itself: %s|it could not be done within %s of its approval%s)$`)
+	for s, where := range texts {
+		if skip.MatchString(s) {
+			continue
+		}
+		places := strings.Count(s, "%s")
+		said := s
+		for range places {
+			said = strings.Replace(said, "%s", "X1", 1)
+		}
+		zh := InChinese(said)
+		if !strings.ContainsFunc(zh, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
+			t.Errorf("%s: %q has no Chinese", where, s)
+			continue
+		}
+		if left := english.FindAllString(commands.ReplaceAllString(zh, "·"), -1); len(left) > 0 {
+			t.Errorf("%s: %q becomes %q: %q is left", where, s, zh, left)
+		}
+		if got := strings.Count(zh, "X1"); got != places {
+			t.Errorf("%s: %q becomes %q, which has %d of its %d values", where, s, zh, got, places)
+		}
+	}
+	for _, p := range phrases {
+		if a, b := strings.Count(p[0], "%"), strings.Count(p[1], "%s"); a != b {
+			t.Errorf("%q has %d places, %q has %d", p[0], a, p[1], b)
+		}
+	}
+}
+
+func TestInChinese(t *testing.T) {
+	for en, zh := range map[string]string{
+		"": "", "an answer of a person": "an answer of a person", "playbook": "剧本",
+		"cap: not by itself: 10 actions were done in the last hour and the cap is 10; next: many keys at once: see whether one cause is behind it, then approve or deny each": "上限：不自动执行：最近一小时已执行 10 次处置，上限为 10 次；下一步：短时间内涉及多个密钥：请查明是否同一原因，再逐一批准或拒绝",
+		"protected: the user is protected; next: page a person: this principal is protected by configuration":                                                                 "受保护：该用户受保护；下一步：请通知值班人员：该身份受配置保护",
+		"order: action 0123456789ab comes first and is in_doubt":                                                                "顺序：须先完成处置 0123456789ab，其状态为结果未知",
+		"dry-run: nothing was changed (a person would be asked: others may depend on this role, group or policy)":               "演练：未做任何更改（需要人工审批：该角色、用户组或策略可能有其他使用者）",
+		"in force, found by reading after a lost answer; its own event is in the audit trail":                                   "已生效（未收到应答，经读取确认）；操作审计中已出现该操作的事件",
+		"the answer was lost: ram UpdateAccessKey: EOF; next: the present state is read before anything else":                   "未收到应答：ram UpdateAccessKey: EOF；下一步：先读取当前状态，再决定后续",
+		"key: a word that no guard of ours says":                                                                                "密钥：a word that no guard of ours says",
+		"its outcome never became known: page a person; next: page a person: it is not contained; do it by hand: page a person": "始终未能得知结果：page a person；下一步：请通知值班人员：尚未处置，请手动执行：page a person",
+	} {
+		if got := InChinese(en); got != zh {
+			t.Errorf("%q\n got %q\nwant %q", en, got, zh)
+		}
+	}
+}
+
+// Whatever stands in a sentence comes out of it unchanged, and nothing makes
+// the translation fail or grow without bound.
+func TestInChineseKeepsWhatItDoesNotKnow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringMatching(`[A-Z][A-Z0-9<>&@|*_\[\]()]{0,30}`).Draw(t, "name")
+		want := "处置类型：当前没有可执行 " + name + " 的组件"
+		if got := InChinese("kind: nothing here can do " + name); got != want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+		any := rapid.String().Draw(t, "any")
+		if got := InChinese(any); len(got) > 4*len(any)+64 {
+			t.Fatalf("%d bytes of %d: %q", len(got), len(any), got)
+		}
+	})
+}
