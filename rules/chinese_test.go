@@ -28,7 +28,9 @@ func TestPackSpeaksChinese(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := rules.AlertsOfTests(t, set)
-	han := func(s string) bool { return strings.ContainsFunc(s, func(c rune) bool { return unicode.Is(unicode.Han, c) }) }
+	han := func(s string) bool {
+		return strings.ContainsFunc(s, func(c rune) bool { return unicode.Is(unicode.Han, c) })
+	}
 	for _, in := range set.List() {
 		if in.TitleZH == "" || in.ReasonZH == "" {
 			t.Errorf("%s has no title_zh or no reason_zh", in.ID)

@@ -210,7 +210,7 @@ func verdictOf(l lang, in *In) (worst alert.Severity, line, more string) {
 		}
 		line, more = severityList(l, n), when
 		if f := firstSign(in.Alerts); f != nil {
-			more += l.t("; ") + l.t("first sign: %s (%s)", inert(f.Title, 160), stamp(f.FirstAt))
+			more += l.t("; ") + l.t("first sign: %s (%s)", inert(l.title(f), 160), stamp(f.FirstAt))
 		}
 	case in.Stats.Events == 0:
 		line = l.t("No alerts: no event was evaluated")
@@ -403,6 +403,9 @@ func (g Gap) Hours() int64 { return int64(g.To.Sub(g.From) / time.Hour) }
 // view is an alert as the page tells it.
 type view struct {
 	*alert.Alert
+	// Title and Reason are in the report's language.
+	Title    string
+	Reason   string
 	Seq      int
 	Level    int
 	Open     bool
@@ -448,7 +451,7 @@ func blocks(s string) []block {
 }
 
 func newView(l lang, a *alert.Alert, seq int) *view {
-	v := &view{Alert: a, Seq: seq, Level: int(level(a)), Attempt: a.Outcome == "attempt", Who: who(a), Target: target(a)}
+	v := &view{Alert: a, Title: l.title(a), Reason: l.reason(a), Seq: seq, Level: int(level(a)), Attempt: a.Outcome == "attempt", Who: who(a), Target: target(a)}
 	v.WhoAll = inert(who(a), maxLine)
 	if a.Actor.Type != "" {
 		v.WhoAll += " (" + inert(a.Actor.Type, maxShort) + ")"
@@ -465,8 +468,11 @@ func newView(l lang, a *alert.Alert, seq int) *view {
 			if d.Before == "known" {
 				d.Before = "" // goes without saying
 			}
-			if l == chinese && d.SummaryZH != "" {
-				d.Summary = d.SummaryZH
+			if l == chinese && d.Summary != d.SummaryZH {
+				d.Summary = d.SummaryZH // without one the reason says it
+			}
+			for i := range d.Notes {
+				d.Notes[i] = l.ours(d.Notes[i])
 			}
 			for _, r := range f.Reasons {
 				if l == chinese {
@@ -482,6 +488,9 @@ func newView(l lang, a *alert.Alert, seq int) *view {
 		v.Baseline, known["baseline"] = &b, true
 	}
 	v.Details = details(a.Details, known)
+	for i := range v.Details {
+		v.Details[i].V = l.ours(v.Details[i].V)
+	}
 	n := min(len(a.EventIDs), maxEvidence)
 	v.Evidence, v.MoreIDs = a.EventIDs[:n], len(a.EventIDs)-n
 	text := firstOf(a.Runbook.EN, a.Runbook.ZH)
@@ -497,6 +506,10 @@ func newView(l lang, a *alert.Alert, seq int) *view {
 func findings(l lang, fs []finding) []finding {
 	fs = slices.Clone(fs[:min(len(fs), maxFindings)])
 	for i := range fs {
+		fs[i].Actions = slices.Clone(fs[i].Actions)
+		for k := range fs[i].Actions {
+			fs[i].Actions[k] = l.ours(fs[i].Actions[k])
+		}
 		if l == chinese && fs[i].SentenceZH != "" {
 			fs[i].Sentence = fs[i].SentenceZH
 		}
@@ -700,7 +713,7 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 	b = budget{t: t, left: maxRowBytes}
 	rows := 0
 	for _, i := range rest[:min(len(rest), maxRows)] {
-		ok, err := b.add("row", newRow(&all[i]))
+		ok, err := b.add("row", newRow(l, &all[i]))
 		if err != nil {
 			return err
 		}
@@ -767,8 +780,8 @@ type tableRow struct {
 	Count     int
 }
 
-func newRow(a *alert.Alert) tableRow {
-	return tableRow{a.Time, int(level(a)), firstOf(a.Title, a.Rule), who(a), a.SourceIP, a.Outcome == "attempt", a.Count}
+func newRow(l lang, a *alert.Alert) tableRow {
+	return tableRow{a.Time, int(level(a)), firstOf(l.title(a), a.Rule), who(a), a.SourceIP, a.Outcome == "attempt", a.Count}
 }
 
 // raw packs the alerts as JSON lines into a link that holds them, as many of

@@ -2,10 +2,13 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/phrase"
 )
 
 // lang is a language of reports.
@@ -37,6 +40,65 @@ func (l lang) t(phrase string, args ...any) string {
 		return phrase
 	}
 	return fmt.Sprintf(phrase, args...)
+}
+
+// title and reason are those of an alert in the report's language.
+func (l lang) title(a *alert.Alert) string  { t, _ := a.Words(l == chinese); return t }
+func (l lang) reason(a *alert.Alert) string { _, r := a.Words(l == chinese); return r }
+
+// ours says in this language what the details of an alert say in English.
+func (l lang) ours(s string) string {
+	if l == chinese {
+		return book().Say(s)
+	}
+	return s
+}
+
+var book = sync.OnceValue(func() *phrase.Book { return phrase.New(slices.Concat(phrases, origins()), nil, nil) })
+
+// phrases are the sentences of details that have no Chinese beside them: the
+// notes of the judge of permissions, and where a key comes from.
+var phrases = [][2]string{
+	{"the policy is attached to nobody yet", "该策略尚未授予任何身份"},
+	{"the version is stored and not in force", "该版本已存入，尚未生效"},
+	{"the document allows more; whoever holds it may do all of that by other policies already", "策略内容有扩大，但持有者凭其他策略本已拥有这些权限"},
+	{"held by %p, as far as was seen", "已知持有者：%s"},
+	{"%p and %p", "%s、%s"},
+	{"user %s", "用户 %s"}, {"group %s", "用户组 %s"}, {"role %s", "角色 %s"}, {"the root account", "主账号"},
+	{"no attachment of the policy has been seen", "未见过该策略的授予"},
+	{"it was last seen in force", "此前所见该版本处于生效状态"},
+	{"the call also detaches the policy", "该调用同时解除了策略授予"},
+	{"the grant is limited to resource group %s", "授权仅限资源组 %s"},
+	{"the call was refused: nothing changed", "调用被拒绝，未造成变更"},
+	{"what was there before is only partly known, so what was gained may be less", "此前的权限仅部分已知，实际新增可能更少"},
+	{"the text of %s is inferred from what the vendor says it grants", "%s 的内容依据官方说明推断"},
+	{"only the main part of the text of %s is known", "仅知道 %s 的主要内容"},
+	{"the text of control policy %s is not known", "管控策略 %s 的内容未知"},
+	{"the text of custom policy %s was never seen", "从未见过自定义策略 %s 的内容"},
+	{"the text of custom policy %s cannot be read", "自定义策略 %s 的内容无法读取"},
+	{"what system policy %s allows is not known here", "系统策略 %s 允许的操作未知"},
+	{"%s cannot be read: %s", "无法读取 %s：%s"},
+	{"+%s more known actions", "另有 %s 个已知操作"},
+	{"%s (before: %s)", "%s（此前：%s）"},
+	{"%s days", "%s 天"}, {"%s day", "%s 天"}, {"%s hours", "%s 小时"}, {"%s hour", "%s 小时"}, {"%s minutes", "%s 分钟"}, {"%s minute", "%s 分钟"},
+	{"%s seconds", "%s 秒"}, {"%s second", "%s 秒"},
+}
+
+// origins are the sentences about where an identity or a key comes from.
+func origins() (out [][2]string) {
+	for _, act := range [][3]string{
+		{"the identity was created", "该身份由", "创建"}, {"the session was opened", "该会话由", "发起"}, {"the key was restored", "该密钥由", "恢复"},
+		{"the key was made", "该密钥由", "创建"}, {"the password was set", "该密码由", "设置"},
+	} {
+		for _, who := range [][2]string{{"user %s", "用户 %s"}, {"role %s", "角色 %s"}, {"the root account", "主账号"}, {"%s", " %s"}} {
+			for _, key := range [][2]string{{"", ""}, {" with AccessKey %s", " 使用 AccessKey %s"}} {
+				for _, when := range [][2]string{{" at the same moment", " 在同一时刻"}, {" %p before", " 于 %s前"}} {
+					out = append(out, [2]string{act[0] + " by " + who[0] + key[0] + when[0], act[1] + who[1] + key[1] + when[1] + act[2]})
+				}
+			}
+		}
+	}
+	return out
 }
 
 // n is t for a count: one or many, with the count as first argument.

@@ -224,7 +224,7 @@ func (b *consoleBackend) Rules(ctx context.Context) []console.Rule {
 	out := make([]console.Rule, len(infos))
 	for i, r := range infos {
 		e := b.ruleErr.of(r.ID)
-		out[i] = console.Rule{ID: r.ID, Version: r.Version, Title: r.Title, Description: r.Description, Severity: r.Severity, Status: r.Status, Detector: r.Detector,
+		out[i] = console.Rule{ID: r.ID, Version: r.Version, Title: r.Title, TitleZH: r.TitleZH, Description: r.Description, Severity: r.Severity, Status: r.Status, Detector: r.Detector,
 			Match: r.Match, Attack: r.Attack, File: r.File, Tests: r.Tests, Signal: r.Signal, Errors: e.n, LastError: e.last, ErrorAt: e.at,
 			Budget: r.NoiseBudget(), Time: times[r.ID]}
 		if n, ok := work.Shadow[r.ID]; ok {

@@ -149,10 +149,17 @@ func rulesShow(e *env) *cobra.Command {
 				return printJSON(e.out, r)
 			}
 			fmt.Fprintf(e.out, "%s v%d  %s\n%s\n\n", r.ID, r.Version, r.Status, r.Title)
+			if r.TitleZH != "" {
+				fmt.Fprintf(e.out, "%s\n\n", r.TitleZH)
+			}
 			fmt.Fprintf(e.out, "%s\n\n", strings.TrimSpace(r.Description))
 			fmt.Fprintf(e.out, "severity  %s\nATT&CK    %s\nmatch     %s\n", r.Severity, strings.Join(r.Attack, " "), strings.TrimSpace(r.Match))
 			if r.Detector != "" {
 				fmt.Fprintf(e.out, "detector  %s\n", r.Detector)
+			}
+			fmt.Fprintf(e.out, "reason    %s\n", r.Reason)
+			if r.ReasonZH != "" {
+				fmt.Fprintf(e.out, "          %s\n", r.ReasonZH)
 			}
 			fmt.Fprintf(e.out, "index     %s\ntests     %d\n", r.Index, r.Tests)
 			if r.Runbook.EN != "" {

@@ -64,6 +64,7 @@ type Rule struct {
 	ID          string    `json:"id"`
 	Version     int       `json:"version"`
 	Title       string    `json:"title"`
+	TitleZH     string    `json:"-"`
 	Description string    `json:"description,omitempty"`
 	Severity    string    `json:"severity"`
 	Status      string    `json:"status"` // on, shadow, off

@@ -71,6 +71,9 @@ type count struct {
 func (q *ask) rows(as []index.Alert, p *page) []row {
 	out := make([]row, len(as))
 	for i, a := range as {
+		if q.lang == chinese && a.TitleZH != "" && a.ReasonZH != "" {
+			a.Title, a.Reason = a.TitleZH, a.ReasonZH
+		}
 		out[i] = row{a, q.account(a.AccountID), p}
 	}
 	return out
@@ -265,7 +268,7 @@ func (q *ask) alertPage() error {
 	}
 	line, ok := q.s.o.Index.Alert(a.ID)
 	if !ok { // older than what the index holds
-		line = index.Alert{ID: a.ID, Rule: a.Rule, Title: a.Title, Reason: a.Reason, Severity: a.Severity, Outcome: a.Outcome, FirstAt: a.FirstAt, LastAt: a.LastAt,
+		line = index.Alert{ID: a.ID, Rule: a.Rule, Title: a.Title, Reason: a.Reason, TitleZH: a.TitleZH, ReasonZH: a.ReasonZH, Severity: a.Severity, Outcome: a.Outcome, FirstAt: a.FirstAt, LastAt: a.LastAt,
 			Count: a.Count, AccountID: a.AccountID, Actor: a.Actor, SourceIP: a.SourceIP, TargetKey: a.TargetKey}
 		if a.Target != nil {
 			line.Target = *a.Target
@@ -301,9 +304,11 @@ func (q *ask) alertPage() error {
 	if f.Similar == nil {
 		f.Similar = []index.Alert{}
 	}
-	p := q.page(text.Cut(text.Line(a.Title), maxTitle))
+	title, reason := a.Words(q.lang == chinese)
+	p := q.page(text.Cut(text.Line(title), maxTitle))
 	p.Nav, p.Live = "now", "alerts"
 	view := alertView{page: p, AlertFacts: f, Verdicts: []responders.TriageVerdict{responders.TruePositive, responders.FalsePositive, responders.Benign}}
+	view.Alert.Title, view.Alert.Reason = title, reason // f, the JSON form, keeps its own
 	view.Row = q.rows([]index.Alert{line}, &view.page)[0]
 	view.Likes = q.rows(f.Similar, &view.page)
 	if len(a.Details) > 0 {

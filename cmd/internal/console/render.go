@@ -92,6 +92,7 @@ func funcs(l lang, assets map[string]asset) template.FuncMap {
 			return l.known("did "+what, what)
 		},
 		"upper": strings.ToUpper,
+		"ours":  l.ours,
 		"num":   num,
 		"stamp": stamp,
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

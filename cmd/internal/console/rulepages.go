@@ -124,6 +124,9 @@ func (q *ask) ruleFacts() RulesFacts {
 
 func (l lang) ruleLine(f RuleFacts, now time.Time) ruleLine {
 	out := ruleLine{RuleFacts: f, Rate: text.Dash}
+	if l == chinese && f.TitleZH != "" {
+		out.Title = f.TitleZH
+	}
 	if judged := f.Count.True + f.Count.False + f.Count.Harmless; judged > 0 {
 		out.Rate = fmt.Sprintf("%d%% (%d/%d)", f.Count.True*100/judged, f.Count.True, judged)
 	}
@@ -179,7 +182,7 @@ func (q *ask) rulesView(trial *Trial) (rulesView, RulesFacts) {
 		if r.Status == "on" {
 			v.On++
 		}
-		if v.Filter != "" && !strings.Contains(strings.ToLower(r.ID+" "+r.Title), strings.ToLower(v.Filter)) {
+		if v.Filter != "" && !strings.Contains(strings.ToLower(r.ID+" "+r.Title+" "+r.TitleZH), strings.ToLower(v.Filter)) {
 			continue
 		}
 		v.Lines = append(v.Lines, q.lang.ruleLine(r, q.now))

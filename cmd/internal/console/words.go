@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/responders"
 )
 
 // lang is a language of the pages.
@@ -57,6 +58,14 @@ func (l lang) known(key, word string) string {
 		return s
 	}
 	return text.Cut(shown(word), maxText)
+}
+
+// ours says a sentence of guards and of the machine in this language.
+func (l lang) ours(s string) string {
+	if l == chinese {
+		return responders.InChinese(s)
+	}
+	return s
 }
 
 // en words what is a key and no phrase.

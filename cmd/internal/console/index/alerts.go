@@ -28,6 +28,8 @@ type Alert struct {
 	Rule      string                   `json:"rule"`
 	Title     string                   `json:"title"`
 	Reason    string                   `json:"reason"`
+	TitleZH   string                   `json:"-"` // as alert.Alert has them
+	ReasonZH  string                   `json:"-"`
 	Severity  alert.Severity           `json:"severity"`
 	Outcome   string                   `json:"outcome"`
 	FirstAt   time.Time                `json:"first_at"`
@@ -164,13 +166,14 @@ func (x *Index) putAlert(c responders.Change) {
 		x.unlink(e)
 	}
 	e.ID, e.Rule, e.Title, e.Reason, e.Severity, e.Outcome = a.ID, a.Rule, a.Title, a.Reason, a.Severity, a.Outcome
+	e.TitleZH, e.ReasonZH = a.TitleZH, a.ReasonZH
 	e.FirstAt, e.LastAt, e.Count, e.AccountID, e.Actor, e.SourceIP, e.TargetKey = a.FirstAt, a.LastAt, a.Count, a.AccountID, a.Actor, a.SourceIP, a.TargetKey
 	e.Target = alert.Target{}
 	if a.Target != nil {
 		e.Target = *a.Target
 	}
 	e.Seq = max(e.Seq, c.Seq)
-	e.search = strings.ToLower(strings.Join([]string{a.Title, a.Reason, a.Actor.Name, a.Actor.ID, a.Actor.AccessKeyID, a.SourceIP, e.Target.Name, a.TargetKey, a.Rule, a.ID, a.AccountID}, "\x00"))
+	e.search = strings.ToLower(strings.Join([]string{a.Title, a.Reason, a.Actor.Name, a.Actor.ID, a.Actor.AccessKeyID, a.SourceIP, e.Target.Name, a.TargetKey, a.Rule, a.ID, a.AccountID, a.TitleZH, a.ReasonZH}, "\x00"))
 	i := sort.Search(len(x.order), func(i int) bool { return !before(x.order[i], e) })
 	x.order = slices.Insert(x.order, i, e)
 	if len(x.order) > x.limits.Alerts {

@@ -1,0 +1,69 @@
+package console
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/alert"
+)
+
+var englishWords = regexp.MustCompile(`\b[A-Za-z]+(?: [a-z]{2,}){2,}\b|\b(?:the|was|were|is|are|been|from|without|nobody|not|more|by) [a-z]{2,}\b`)
+
+// Commands stand in the page as they are typed.
+var typed = regexp.MustCompile(`trailwarden [a-z]+(?: [a-z-]+)*`)
+
+// The pages in Chinese say titles, reasons and why an action was refused in
+// Chinese, in the list, on the alert's page and under Actions; the JSON form is
+// what it was.
+func TestPagesInChinese(t *testing.T) {
+	w := newWorld(t)
+	a := sample(1, t0)
+	a.Title, a.Reason, a.TitleZH, a.ReasonZH = "The root account makes changes", "the root account called ram:CreateUser", "主账号正在进行变更", "主账号 1 从 203.0.113.7 调用了 ram:CreateUser"
+	a.Details, a.Runbook = nil, alert.Runbook{EN: "ask them", ZH: "请询问"}
+	w.raise(a)
+	d := w.propose(a.ID, "alice", aliceKey, time.Hour)
+	b := w.as("carol")
+	for name, path := range map[string]string{"list": "/?lang=zh", "alert": "/alerts/" + a.ID + "?lang=zh", "actions": "/actions?lang=zh", "action": "/actions/" + d.ID + "?lang=zh"} {
+		r := b.get(path, "text/html")
+		if r.status != 200 {
+			t.Fatalf("%s: %d", name, r.status)
+		}
+		_, words := skeleton(t, r.body)
+		tells := name == "list" || name == "alert" // the others show the action
+		if tells && (!strings.Contains(words, a.TitleZH) || !strings.Contains(words, a.ReasonZH)) || strings.Contains(words, a.Title) {
+			t.Errorf("%s: the alert is not told in Chinese:\n%s", name, words)
+		}
+		for _, left := range englishWords.FindAllString(typed.ReplaceAllString(words, "·"), -1) {
+			t.Errorf("%s: %q is left", name, left)
+		}
+	}
+	r := b.get("/alerts/"+a.ID, "application/json")
+	if !strings.Contains(r.body, a.Title) || strings.Contains(r.body, a.TitleZH) {
+		t.Errorf("the JSON form changed: %s", r.body)
+	}
+}
+
+// Hostile text in the Chinese of an alert makes no other elements than a
+// harmless one does.
+func TestHostileTextInChinese(t *testing.T) {
+	page := func(s string) (tags []string, words string) {
+		w := newWorld(t)
+		a := sample(1, t0)
+		a.TitleZH, a.ReasonZH = "标题 "+s, "原因 "+s
+		w.raise(a)
+		return skeleton(t, w.as("carol").get("/?lang=zh", "text/html").body)
+	}
+	want, _ := page("harmless")
+	for _, s := range hostile {
+		s = strings.ToValidUTF8(s, "\ufffd")
+		got, words := page(s)
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("%q changes the page", cutTo(s))
+		}
+		if !strings.Contains(words, "标题") || strings.ContainsAny(words, "\u202e\u200b\x1b\x07\u2066") {
+			t.Errorf("%q: the text is %q", cutTo(s), cutTo(words))
+		}
+	}
+}
