@@ -170,6 +170,15 @@ func (p *Pipeline) report(ctx context.Context) {
 	}
 }
 
+// whenFullZH is bus.WhenFull in Chinese.
+var whenFullZH = map[string]string{
+	bus.StreamEvents:  "在检测赶上之前停止从来源读取，其余由来源保留",
+	bus.StreamCommits: "在响应赶上之前停止检测",
+	bus.StreamActions: "通知与处置无法记入日志而停止，请调大 nats.max_bytes",
+	bus.StreamSnap:    "快照失败，启动变慢且 EVENTS 无法清理，请调大 nats.max_bytes",
+	bus.StreamQuar:    "最早被隔离的记录将被丢弃",
+}
+
 // reportStore says before a limit bites that it is near, and that a part of the
 // store is gone.
 func (p *Pipeline) reportStore(h *bus.Health) {
@@ -186,7 +195,7 @@ func (p *Pipeline) reportStore(h *bus.Health) {
 			r.TitleZH = "事件存储已满"
 		}
 		r.Reason = fmt.Sprintf("%s holds %d of %d MiB (%.0f %%): %s", u.Stream, u.Bytes>>20, u.Max>>20, f*100, bus.WhenFull(u.Stream))
-		r.ReasonZH = fmt.Sprintf("%s 已占用 %d MiB（共 %d MiB，%.0f %%）：%s", u.Stream, u.Bytes>>20, u.Max>>20, f*100, bus.WhenFullZH(u.Stream))
+		r.ReasonZH = fmt.Sprintf("%s 已占用 %d MiB（共 %d MiB，%.0f %%）：%s", u.Stream, u.Bytes>>20, u.Max>>20, f*100, whenFullZH[u.Stream])
 		p.Raise(r)
 	}
 	for _, name := range h.Missing {

@@ -204,6 +204,8 @@ var phrases = [][2]string{
 	{"nothing to do: %s", "无需处置：%s"},
 	{"changed, and deleted by somebody right after", "已更改，随后被他人删除"},
 
+	{"restore what was before: %s", "恢复原状：%s"},
+
 	// alerts about ourselves
 	{"Containment failed: %s", "处置失败：%s"},
 	{"Containment in doubt: %s", "处置结果未知：%s"},

@@ -178,12 +178,12 @@ func TestInChinese(t *testing.T) {
 		"": "", "an answer of a person": "an answer of a person", "playbook": "剧本",
 		"cap: not by itself: 10 actions were done in the last hour and the cap is 10; next: many keys at once: see whether one cause is behind it, then approve or deny each": "上限：不自动执行：最近一小时已执行 10 次处置，上限为 10 次；下一步：短时间内涉及多个密钥：请查明是否同一原因，再逐一批准或拒绝",
 		"protected: the user is protected; next: page a person: this principal is protected by configuration":                                                                 "受保护：该用户受保护；下一步：请通知值班人员：该身份受配置保护",
-		"order: action 0123456789ab comes first and is in_doubt":                                                                "顺序：须先完成处置 0123456789ab，其状态为结果未知",
-		"dry-run: nothing was changed (a person would be asked: others may depend on this role, group or policy)":               "演练：未做任何更改（需要人工审批：该角色、用户组或策略可能有其他使用者）",
-		"in force, found by reading after a lost answer; its own event is in the audit trail":                                   "已生效（未收到应答，经读取确认）；操作审计中已出现该操作的事件",
-		"the answer was lost: ram UpdateAccessKey: EOF; next: the present state is read before anything else":                   "未收到应答：ram UpdateAccessKey: EOF；下一步：先读取当前状态，再决定后续",
-		"key: a word that no guard of ours says":                                                                                "密钥：a word that no guard of ours says",
-		"its outcome never became known: page a person; next: page a person: it is not contained; do it by hand: page a person": "始终未能得知结果：page a person；下一步：请通知值班人员：尚未处置，请手动执行：page a person",
+		"order: action 0123456789ab comes first and is in_doubt":                                                                                                              "顺序：须先完成处置 0123456789ab，其状态为结果未知",
+		"dry-run: nothing was changed (a person would be asked: others may depend on this role, group or policy)":                                                             "演练：未做任何更改（需要人工审批：该角色、用户组或策略可能有其他使用者）",
+		"in force, found by reading after a lost answer; its own event is in the audit trail":                                                                                 "已生效（未收到应答，经读取确认）；操作审计中已出现该操作的事件",
+		"the answer was lost: ram UpdateAccessKey: EOF; next: the present state is read before anything else":                                                                 "未收到应答：ram UpdateAccessKey: EOF；下一步：先读取当前状态，再决定后续",
+		"key: a word that no guard of ours says":                                                                                                                              "密钥：a word that no guard of ours says",
+		"its outcome never became known: page a person; next: page a person: it is not contained; do it by hand: page a person":                                               "始终未能得知结果：page a person；下一步：请通知值班人员：尚未处置，请手动执行：page a person",
 	} {
 		if got := InChinese(en); got != zh {
 			t.Errorf("%q\n got %q\nwant %q", en, got, zh)

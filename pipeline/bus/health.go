@@ -115,17 +115,6 @@ func (b *Bus) Health(ctx context.Context) Health {
 // WhenFull says what it means that a stream is full.
 func WhenFull(stream string) string { return whenFull[stream] }
 
-// WhenFullZH is WhenFull in Chinese.
-func WhenFullZH(stream string) string { return whenFullZH[stream] }
-
-var whenFullZH = map[string]string{
-	StreamEvents:  "在检测赶上之前停止从来源读取，其余由来源保留",
-	StreamCommits: "在响应赶上之前停止检测",
-	StreamActions: "通知与处置无法记入日志而停止，请调大 nats.max_bytes",
-	StreamSnap:    "快照失败，启动变慢且 EVENTS 无法清理，请调大 nats.max_bytes",
-	StreamQuar:    "最早被隔离的记录将被丢弃",
-}
-
 var whenFull = map[string]string{
 	StreamEvents:  "reading from the source stops until detection has caught up; the source keeps the rest",
 	StreamCommits: "detection stops until the responders have caught up",

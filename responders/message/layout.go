@@ -121,8 +121,8 @@ func (w *Words) Reason(a alert.Alert) string {
 	return reason
 }
 
-// ours says one of our own sentences in this language.
-func (w *Words) ours(s string) string {
+// Ours says one of our own sentences in this language.
+func (w *Words) Ours(s string) string {
 	if w.Lang == Chinese {
 		return responders.InChinese(s)
 	}
@@ -436,11 +436,11 @@ func (w *Words) ActionLine(v responders.ActionView) string {
 		what = One(v.Kind, 60)
 	}
 	out := state + ": " + what
-	if reason := One(w.ours(v.Reason), 160); reason != "" {
+	if reason := One(w.Ours(v.Reason), 160); reason != "" {
 		out += " — " + reason
 	}
 	var by []string
-	if who := One(w.ours(v.By), 40); who != "" {
+	if who := One(w.Ours(v.By), 40); who != "" {
 		by = append(by, who)
 	}
 	if !v.At.IsZero() {
@@ -487,7 +487,7 @@ func (w *Words) StateLines(n responders.Notice) []string {
 		case responders.Asked:
 			l += " (" + w.Until + " " + w.Clock(q.Until) + ")"
 		case responders.Unasked:
-			l += w.Colon + w.AfterColon + One(w.ours(q.Reason), 120)
+			l += w.Colon + w.AfterColon + One(w.Ours(q.Reason), 120)
 		case responders.SaidYes, responders.SaidNo:
 			by := w.Clock(q.Since)
 			if q.AnsweredBy != q.Person {

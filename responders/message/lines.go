@@ -146,7 +146,7 @@ func (w *Words) arg(a any) string {
 	case string:
 		return a
 	case responders.Ours:
-		return w.ours(string(a))
+		return w.Ours(string(a))
 	case responders.Both:
 		if w.Lang == Chinese {
 			return a.ZH

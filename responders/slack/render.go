@@ -196,7 +196,7 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 		out := []slackapi.BlockElement{button(ActionReopen, r.w.Reopen, nil)}
 		for i := range n.Actions {
 			if v := &n.Actions[i]; message.Undoable(*v) {
-				return append(out, button(ActionUndo, r.w.UndoButton, v).WithConfirm(r.confirm(r.w.UndoTitle, undoing(v), "")))
+				return append(out, button(ActionUndo, r.w.UndoButton, v).WithConfirm(r.confirm(r.w.UndoTitle, r.undoing(v), "")))
 			}
 		}
 		return out
@@ -230,7 +230,7 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 		out = append(out, button(ActionDeny, r.w.Deny, contain))
 	}
 	if undo != nil {
-		out = append(out, button(ActionUndo, r.w.UndoButton, undo).WithConfirm(r.confirm(r.w.UndoTitle, undoing(undo), "")))
+		out = append(out, button(ActionUndo, r.w.UndoButton, undo).WithConfirm(r.confirm(r.w.UndoTitle, r.undoing(undo), "")))
 	}
 	id := text.CutUTF16(text.Line(n.Alert.ID), budgetOption)
 	option := func(choice, label string) *slackapi.OptionBlockObject {
@@ -261,11 +261,11 @@ func (r renderer) buttonRow(n responders.Notice) []slackapi.BlockElement {
 const maxURL = 3_000
 
 // undoing names the call that an undo makes, not the one it takes back.
-func undoing(v *responders.ActionView) string {
+func (r renderer) undoing(v *responders.ActionView) string {
 	if v.DescribeUndo != "" {
 		return v.DescribeUndo + " "
 	}
-	return "restore what was before: " + v.Describe + " "
+	return r.w.Ours("restore what was before: "+v.Describe) + " "
 }
 
 // confirm shows the exact call before a click counts.

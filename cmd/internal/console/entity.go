@@ -114,7 +114,7 @@ func (q *ask) entityPage() error {
 		f.Alerts = []index.Alert{}
 	}
 	_, _, f.Held, _ = q.s.o.Index.EventsHeld()
-	p := q.page("Entity")
+	p := q.page(q.lang.t("Entity"))
 	p.Nav = ""
 	view := entityView{page: p, EntityFacts: f}
 	view.Rows = q.rows(f.Alerts[:min(len(f.Alerts), entityRows)], &view.page)

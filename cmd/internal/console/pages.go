@@ -120,7 +120,7 @@ func (q *ask) nowPage() error {
 	if facts.Status, err = q.s.o.Backend.Status(q.r.Context()); err != nil {
 		return err
 	}
-	p := q.page("Now")
+	p := q.page(q.lang.t("Now"))
 	p.Nav, p.Live = "now", "alerts"
 	facts.Seq = p.LiveSeq
 	view := nowView{page: p, NowFacts: facts, Filter: f, Strip: stripOf(facts.Status, &p)}
@@ -191,7 +191,7 @@ func (q *ask) strip() error {
 	if err != nil {
 		return err
 	}
-	p := q.page("Now")
+	p := q.page(q.lang.t("Now"))
 	return q.reply("strip", stripOf(s, &p), s)
 }
 
@@ -535,7 +535,7 @@ func (q *ask) actionsPage() error {
 		}
 	}
 	f.Replays = q.s.o.Index.Replays(q.now)
-	p := q.page("Actions and replays")
+	p := q.page(q.lang.t("Actions and replays"))
 	p.Nav, p.Live = "actions", "actions from:body throttle:400ms, replays"
 	view := actionsView{page: p, ActionsFacts: f, Runs: q.replayViews(f.Replays)}
 	view.Wait, view.Done = q.acts(f.Waiting, &view.page), q.acts(f.Log, &view.page)
@@ -560,7 +560,7 @@ func (q *ask) actionPage() error {
 	if err != nil {
 		return err
 	}
-	p := q.page("Action")
+	p := q.page(q.lang.t("Action"))
 	p.Nav, p.Live = "actions", "actions"
 	view := actionView{page: p}
 	view.Act = q.acts([]responders.ActionDetail{d}, &view.page)[0]
@@ -665,7 +665,7 @@ func (q *ask) login() error {
 // landed shows a page that goes on by itself. A redirect would not do: a
 // browser that came from another site does not send the new cookie along it.
 func (q *ask) landed() error {
-	q.render(http.StatusOK, "login", loginView{page: q.page("Signed in"), To: "/"})
+	q.render(http.StatusOK, "login", loginView{page: q.page(q.lang.t("Signed in")), To: "/"})
 	return nil
 }
 

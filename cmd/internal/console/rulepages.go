@@ -171,7 +171,7 @@ func (l lang) took(r admin.RuleTime) string {
 
 func (q *ask) rulesView(trial *Trial) (rulesView, RulesFacts) {
 	f := q.ruleFacts()
-	p := q.page("Rules")
+	p := q.page(q.lang.t("Rules"))
 	p.Nav = "rules"
 	v := rulesView{page: p, RulesFacts: f, Trial: trial, Filter: q.r.URL.Query().Get("q"), Partly: q.lang.partly(f)}
 	if trial != nil {

@@ -353,13 +353,13 @@ func (s *Server) fail(q *ask, err error) {
 	}
 	if status == http.StatusUnauthorized {
 		if s.o.Mode == OIDC && q.r.Method == http.MethodGet {
-			q.render(status, "login", loginView{page: q.page("Sign in"), OIDC: true})
+			q.render(status, "login", loginView{page: q.page(q.lang.t("Sign in")), OIDC: true})
 			return
 		}
-		q.render(status, "login", loginView{page: q.page("Sign in"), Proxy: s.o.Mode == Proxy})
+		q.render(status, "login", loginView{page: q.page(q.lang.t("Sign in")), Proxy: s.o.Mode == Proxy})
 		return
 	}
-	q.render(status, "error", errorView{page: q.page("Error"), Status: status, Kind: f.Kind, Message: f.Error})
+	q.render(status, "error", errorView{page: q.page(q.lang.t("Error")), Status: status, Kind: f.Kind, Message: f.Error})
 }
 
 func (q *ask) json(status int, v any) {
