@@ -158,7 +158,7 @@ func newPage(l lang, t *template.Template, in *In) (*page, error) {
 		p.Histogram, p.Heat = newHistogram(l, in), newHeat(l, in.Alerts)
 		p.Actors = rank(l, in.Alerts, who, maxActorBars)
 		p.Addrs = rank(l, in.Alerts, func(a *alert.Alert) string { return a.SourceIP }, maxActorBars)
-		incidents, of := incidentsOf(in.Alerts)
+		incidents, of := incidentsOf(l, in.Alerts)
 		n := min(len(incidents), maxIncidents)
 		p.Incidents, p.IncidentsMore = incidents[:n], len(incidents)-n
 		entities := entitiesOf(in.Alerts)

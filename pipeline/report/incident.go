@@ -54,7 +54,7 @@ func ties(a *alert.Alert) [][2]string {
 }
 
 // incidentsOf groups alerts; of is the number of each one's incident.
-func incidentsOf(as []alert.Alert) (out []incident, of []int) {
+func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 	parent := make([]int, len(as))
 	for i := range parent {
 		parent[i] = i
@@ -108,8 +108,8 @@ func incidentsOf(as []alert.Alert) (out []incident, of []int) {
 			by[r] = n
 		}
 		n.Alerts++
-		if l := int(level(a)); l > n.Level {
-			n.Level, n.Title, lead[r] = l, firstOf(a.Title, a.Rule), i
+		if v := int(level(a)); v > n.Level {
+			n.Level, n.Title, lead[r] = v, firstOf(l.title(a), a.Rule), i
 		}
 		if a.FirstAt.Before(n.First) {
 			n.First = a.FirstAt

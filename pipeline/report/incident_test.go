@@ -37,7 +37,7 @@ func TestIncidents(t *testing.T) {
 	for i := range 12 { // an office's way out ties nobody
 		as = append(as, by(32, alert.Low, fmt.Sprintf("user%d", i), "", "192.0.2.200", ""))
 	}
-	got, of := incidentsOf(as)
+	got, of := incidentsOf(english, as)
 	if len(got) != 4+12 || got[0].Alerts != 3 || got[0].Level != int(alert.Critical) || got[0].Title != "t dave" || got[0].Who != "mallory, bob, dave" || !got[0].First.Equal(hour(0)) || !got[0].Last.Equal(hour(3)) {
 		t.Errorf("%+v", got)
 	}
@@ -48,7 +48,7 @@ func TestIncidents(t *testing.T) {
 	if e := es[0]; e.Kind != "Key" || e.Name != "K1" || e.Alerts != 2 || e.Level != int(alert.Critical) {
 		t.Errorf("%+v", es[:4])
 	}
-	if got, of := incidentsOf(nil); len(got) != 0 || len(of) != 0 || len(entitiesOf(nil)) != 0 {
+	if got, of := incidentsOf(english, nil); len(got) != 0 || len(of) != 0 || len(entitiesOf(nil)) != 0 {
 		t.Error("incidents of nothing")
 	}
 }

@@ -98,7 +98,7 @@ func Markdown(w io.Writer, in In) error {
 			}
 		}
 	}
-	if incidents, _ := incidentsOf(in.Alerts); len(incidents) > 0 {
+	if incidents, _ := incidentsOf(l, in.Alerts); len(incidents) > 0 {
 		p("\n## %s\n\n%s\n\n| %s | %s | %s | %s | %s | %s |\n|---:|---|---|---|---|---:|\n", l.t("Incidents"), l.t("Alerts that share an actor, key, address or target within a day."),
 			l.t("Number"), l.t("Worst"), l.t("What"), l.t("Who"), l.t("Addresses"), l.t("Alerts"))
 		for i := range incidents[:min(len(incidents), maxToldMD)] {
