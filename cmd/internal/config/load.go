@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -61,9 +62,17 @@ func (f Fault) Error() string {
 func Load(path string, environ []string) (*Config, error) {
 	data, err := readBounded(path)
 	if err != nil {
-		return nil, Fault{File: path, Message: "cannot read the configuration: " + plain(err)}
+		return nil, unreadable(path, err)
 	}
 	return Parse(path, data, environ)
+}
+
+// unreadable says that there is no configuration to read, and how to come to one.
+func unreadable(path string, err error) Fault {
+	if errors.Is(err, fs.ErrNotExist) {
+		return Fault{File: path, Message: "there is no such file: trailwarden init writes a configuration, --config or TRAILWARDEN_CONFIG names one, and trailwarden demo needs none"}
+	}
+	return Fault{File: path, Message: "cannot read the configuration: " + plain(err)}
 }
 
 // Parse is Load on bytes already read; path is used in messages and as the

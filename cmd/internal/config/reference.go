@@ -196,7 +196,7 @@ const Default = "default"
 func Resolve(path string, environ []string) ([]Value, error) {
 	data, err := readBounded(path)
 	if err != nil {
-		return nil, Fault{File: path, Message: "cannot read the configuration: " + plain(err)}
+		return nil, unreadable(path, err)
 	}
 	c, p, err := parse(path, data, environ)
 	if err != nil {
