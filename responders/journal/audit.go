@@ -27,7 +27,7 @@ const (
 
 // audited are the kinds of the journal that the log tells of. The rest is
 // book-keeping: caps, cursors, digests.
-var audited = []string{"action", "alert", "ask", "card", "click", "freeze", "handson", "note", "notice", "triage"}
+var audited = []string{"action", "alert", "ask", "card", "click", "freeze", "handson", "note", "notice", "silence", "triage"}
 
 // AuditEntry is one line of the audit log: who did what to which, and the
 // journal's record that says so.
@@ -296,6 +296,8 @@ func tell(kind string, record []byte) (by, what string, data json.RawMessage) {
 	var r struct {
 		By, State, What, Do string
 		Frozen              bool
+		Author              string
+		EndedBy             string `json:"ended_by"`
 		Steps               []struct{ By, Do string }
 		Clicks              []json.RawMessage
 		Alert               json.RawMessage
@@ -327,6 +329,10 @@ func tell(kind string, record []byte) (by, what string, data json.RawMessage) {
 		}
 	case "note", "ask":
 		what = r.What
+	case "silence":
+		if by, what = r.Author, "muted"; r.EndedBy != "" {
+			by, what = r.EndedBy, "unmuted"
+		}
 	case "handson":
 		what = "switched on again by a person"
 	case "card":
@@ -518,6 +524,7 @@ func (a *Audit) Verify(ctx context.Context, head string) (AuditReport, error) {
 	c := auditChecker{head: head}
 	told := map[uint64]string{} // sum by sequence in the journal
 	later := map[string]int{}   // entries of a history
+	silences := uint64(0)       // the first that the log tells of: earlier programs told of none
 	type told1 struct {
 		seq uint64
 		key string
@@ -529,6 +536,9 @@ func (a *Audit) Verify(ctx context.Context, head string) (AuditReport, error) {
 			e, ok := c.line(l)
 			if ok && e.Kind != "gap" {
 				told[e.Seq] = e.Sum
+				if e.Kind == "silence" && silences == 0 {
+					silences = e.Seq
+				}
 				order = append(order, told1{e.Seq, e.Kind + "." + e.ID})
 			}
 		}
@@ -557,6 +567,7 @@ func (a *Audit) Verify(ctx context.Context, head string) (AuditReport, error) {
 			c.report.fail("record %d of the journal (%s %s) is not the one that the log tells of", seq, kind, id)
 		case !known && seq > upto:
 			c.report.Behind++
+		case !known && kind == "silence" && (silences == 0 || seq < silences):
 		case !known && c.report.First <= 1:
 			c.report.fail("record %d of the journal (%s %s) is not in the log: it was put in", seq, kind, id)
 		}

@@ -121,6 +121,8 @@ func TestAuditTells(t *testing.T) {
 	r.put("action", "a1", fmt.Sprintf(actionRecord, "approved", "slack:UDAVE"))
 	r.put("freeze", "all", `{"frozen":true,"by":"cli:dave"}`)
 	r.put("triage", "al1", `{"state":"acknowledged","steps":[{"by":"slack:UDAVE","do":"acknowledge"}]}`)
+	r.put("silence", "s1", `{"v":1,"id":"s1","matchers":["rule=ak.created"],"author":"slack:UDAVE","comment":"x"}`)
+	r.put("silence", "s1", `{"v":1,"id":"s1","matchers":["rule=ak.created"],"author":"slack:UDAVE","comment":"x","ended_by":"cli:erin"}`)
 	last := r.put("action", "a2", `not JSON`)
 	r.run(1, last)
 	var got []string
@@ -131,13 +133,13 @@ func TestAuditTells(t *testing.T) {
 	want := []string{
 		"1 note config host/1: configuration loaded", "2 alert al1 : revision 2", "3 action a1 playbook: proposed", "4 notice slack/al1 : sent",
 		"5 click a1 slack:UMALLORY: refused: approve", "6 action a1 slack:UDAVE: approved", "7 freeze all cli:dave: frozen",
-		"8 triage al1 slack:UDAVE: acknowledge", "9 action a2 : a record that cannot be read",
+		"8 triage al1 slack:UDAVE: acknowledge", "9 silence s1 slack:UDAVE: muted", "10 silence s1 cli:erin: unmuted", "11 action a2 : a record that cannot be read",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	rep, err := r.a.Verify(t.Context(), "")
-	if err != nil || !rep.OK() || rep.Entries != 9 || rep.Behind != 0 || rep.Journal.Records != 10 {
+	if err != nil || !rep.OK() || rep.Entries != 11 || rep.Behind != 0 || rep.Journal.Records != 12 {
 		t.Fatalf("%+v %v", rep, err)
 	}
 	// An earlier head vouches for what was before it.

@@ -154,7 +154,7 @@ var zh = map[string]string{
 	"Actions and replays": "操作与回放", "Replays": "回放", "Part that is read": "已读取的部分", "about %s left": "约剩 %s", "%s events, %s alerts, in %s": "%s 个事件,%s 条告警,用时 %s",
 	"%s records, %s detections": "%s 条记录,%s 次命中", "up to %s": "至 %s", "None is known since this process began. One that is to be seen here says where:": "此进程启动以来没有已知的回放。要在此显示,请指明:",
 	"replay reading": "读取中", "replay running": "运行中", "replay done": "完成", "replay failed": "失败", "replay interrupted": "已中断", "replay unheard": "失去联系",
-	"audit action": "操作", "audit alert": "告警", "audit ask": "询问", "audit click": "点击", "audit freeze": "冻结", "audit handson": "人工处理", "audit note": "备注", "audit triage": "处置", "audit gap": "缺口",
+	"audit action": "操作", "audit alert": "告警", "audit ask": "询问", "audit click": "点击", "audit freeze": "冻结", "audit handson": "人工处理", "audit note": "备注", "audit silence": "静默", "audit triage": "处置", "audit gap": "缺口",
 	"This process evaluates nothing: what rules in shadow would raise, what exceptions withhold, errors and time are counted in the processes that do, and not shown here.": "此进程不评估事件:影子规则会产生的告警、例外抑制的次数、错误与耗时由评估事件的进程计数,此处不显示。",
 	"What rules in shadow would raise, what exceptions withhold, errors and time are counted here for %d of %d partitions; other processes have the rest.":                  "影子规则会产生的告警、例外抑制的次数、错误与耗时在此仅统计 %d 个分区(共 %d 个);其余在其他进程中。",
 	"failed not_found": "未找到", "failed forbidden": "不允许", "failed bad_request": "无法理解", "failed internal": "操作未成功",

@@ -72,7 +72,7 @@ func TestWordsAreComplete(t *testing.T) {
 			t.Errorf("the state %s has no words in English", s)
 		}
 	}
-	for _, k := range []string{"action", "alert", "ask", "click", "freeze", "handson", "note", "triage", "gap"} { // what the audit log tells, but notices and cards
+	for _, k := range []string{"action", "alert", "ask", "click", "freeze", "handson", "note", "silence", "triage", "gap"} { // what the audit log tells, but notices and cards
 		used["audit "+k] = true
 	}
 	for _, k := range []string{"not_found", "forbidden", "bad_request", "internal"} {
