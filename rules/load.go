@@ -2,11 +2,11 @@ package rules
 
 import (
 	"crypto/sha256"
-	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,9 +19,6 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
-
-//go:embed pack
-var packFS embed.FS
 
 // PackVersion is the version of the shipped rules, by year and month. What
 // exactly is in force is told by the hash beside it.
@@ -98,7 +95,7 @@ var _ detectors.RuleSet = (*Set)(nil)
 func Load(opts LoadOptions) (*Set, error) {
 	l := &loader{opts: opts, c: &compiler{tables: &tables{}, cache: make(map[string]*program)}}
 	if opts.Pack {
-		l.readFS(packFS, "pack", "rules/pack", "pack")
+		l.readPack()
 	}
 	for _, dir := range opts.Dirs {
 		l.readDir(dir)
@@ -142,6 +139,18 @@ func (s *Set) Sources() []Source { return s.sources }
 
 func (l *loader) fail(path, hint, format string, args ...any) {
 	l.errs = append(l.errs, &Error{File: path, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// readPack reads the shipped rules.
+func (l *loader) readPack() {
+	files, err := unpacked()
+	if err != nil {
+		l.fail("rules/pack", "", "cannot be read: %v", err)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		l.add("rules/pack/"+name, files[name], "pack")
+	}
 }
 
 func (l *loader) readFS(fsys fs.FS, root, shown, from string) {
