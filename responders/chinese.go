@@ -57,7 +57,7 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 var guardsZH = map[string]string{
 	"origin": "来源", "kind": "处置类型", "root": "主账号", "target": "对象", "key": "密钥", "protected": "受保护", "self": "自身", "evidence": "证据",
 	"fresh": "时效", "hands-off": "人工干预", "freeze": "冻结", "two-person": "双人审批", "shared": "共用", "order": "顺序", "conflict": "冲突", "cap": "上限", "share": "占比",
-	"mode": "模式",
+	"approvers": "审批人", "mode": "模式",
 }
 
 // phrases are our sentences and their Chinese. %s is what stays as it is, %p a
@@ -87,6 +87,7 @@ var phrases = [][2]string{
 	{"look at what is true now and act by hand", "请核实当前状态并手动处置"},
 	{"ask who did that, then approve or deny", "请查明是谁所为，再批准或拒绝"},
 	{"trailwarden action unfreeze, then approve it", "先执行 trailwarden action unfreeze，再批准"},
+	{"approve or deny it anew", "请重新批准或拒绝"},
 	{"have two approvers look at it", "请两名审批人共同核查"},
 	{"see who uses it, then approve or deny", "请查明谁在使用，再批准或拒绝"},
 	{"wait for it to end", "等待其结束"},
@@ -174,6 +175,7 @@ var phrases = [][2]string{
 	{"nothing was changed, and the present state could not be read: %s", "未做任何更改，且无法读取当前状态：%s"},
 	{"nobody answered within %s, so nothing was done", "%s 内无人答复，未执行任何操作"},
 	{"respond.mode is observe now, so nothing is done", "respond.mode 现为 observe，因此不执行"},
+	{"of those who approved it %s still may, and %s are needed", "批准者中仍有权的为 %s 人，需要 %s 人"},
 	{"respond.mode is approve now", "respond.mode 现为 approve"},
 	{"it could not be done within %s of its approval", "批准后 %s 内未能执行"},
 	{"it could not be done within %s of its approval (%p)", "批准后 %s 内未能执行（%s）"},

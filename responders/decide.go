@@ -79,6 +79,24 @@ func (m *Machine) approver(by string, r *record) (Approver, string) {
 	return a, ""
 }
 
+// lapsed says why the approvals that an action has do not count any more: the
+// configuration may have changed since, "" when they do.
+func (m *Machine) lapsed(r *record) string {
+	if !r.approvedByPerson() {
+		return ""
+	}
+	people := map[string]bool{}
+	for _, x := range r.Approvals {
+		if a, no := m.approver(x.By, r); no == "" {
+			people[a.Name] = true
+		}
+	}
+	if len(people) >= r.Need {
+		return ""
+	}
+	return fmt.Sprintf("of those who approved it %d still may, and %d are needed", len(people), r.Need)
+}
+
 // find resolves an id or an unambiguous beginning of at least 4 characters.
 func (m *Machine) find(ctx context.Context, id string) (*record, uint64, error) {
 	r, seq, err := m.loadID(ctx, id)
@@ -160,10 +178,10 @@ func (m *Machine) Approve(ctx context.Context, id, by, hash string) (ActionDetai
 		if no != "" {
 			return 0, m.refuseClick(ctx, id, by, what, no)
 		}
-		if a.is(r.Action.Requester) {
+		if a.same(r.Action.Requester) {
 			return 0, m.refuseClick(ctx, id, by, what, "who asks for an action cannot approve it")
 		}
-		if slices.ContainsFunc(r.Approvals, func(p Approval) bool { return a.is(p.By) }) {
+		if slices.ContainsFunc(r.Approvals, func(p Approval) bool { return a.same(p.By) }) {
 			return 0, m.refuseClick(ctx, id, by, what, "this person has approved it already, and another one is needed")
 		}
 		var f Freeze

@@ -701,6 +701,10 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 			return true, now, err
 		}
 	}
+	if why := m.lapsed(r); why != "" {
+		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(Verdict{Guard: "approvers", Reason: why, Next: "approve or deny it anew"}, now))
+		return true, now, err
+	}
 	v, err := m.consider(ctx, r)
 	if err != nil {
 		return false, time.Time{}, err

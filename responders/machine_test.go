@@ -135,6 +135,13 @@ func TestApproval(t *testing.T) {
 	no("slack:UCAROL", d.Hash, "cannot approve it") // the requester
 	no("carol", d.Hash, "cannot approve it")        // by another of her names
 	no("alice", d.Hash, "very person")              // it is her key
+	if x := w.propose(m, Approve, func(p *Proposal) { p.Action.Requester, p.Action.AlertID = "SLACK:uCarol", "other" }); x.ID != d.ID {
+		if _, err := m.Approve(ctxb, x.ID, "carol", x.Hash); err == nil || !strings.Contains(err.Error(), "cannot approve it") {
+			t.Fatalf("by her own name in other letters: %v", err)
+		}
+	} else {
+		t.Fatal("not another action")
+	}
 	if x, err := m.Approve(ctxb, d.ID, "cli:dave", d.Hash); err != nil || x.State != Proposed || len(x.Approvals) != 1 {
 		t.Fatalf("first of two: %+v %v", x, err)
 	}
@@ -144,6 +151,38 @@ func TestApproval(t *testing.T) {
 	}
 	if got := w.show(m, d.ID).Clicks; len(got) != refusals {
 		t.Fatalf("%d refused clicks recorded of %d", len(got), refusals)
+	}
+}
+
+// Who approved and may not any more, or turns out to be one person with another who
+// did, has not approved.
+func TestApproversChangedSince(t *testing.T) {
+	for name, c := range map[string]struct {
+		approvers []Approver
+		want      State
+	}{
+		"as they were": {nil, Done},
+		"dave left":    {[]Approver{{Name: "carol"}, {Name: "erin"}}, Proposed},
+		"one person":   {[]Approver{{Name: "carol", IDs: []string{"cli:dave", "slack:UCAROL"}}, {Name: "erin"}}, Proposed},
+		"elsewhere":    {[]Approver{{Name: "carol"}, {Name: "dave", IDs: []string{"cli:dave"}, Accounts: []string{"2*"}}}, Proposed},
+	} {
+		w := newWorld(t)
+		m := w.machine()
+		d := w.propose(m, Approve, func(p *Proposal) { p.Approvals = 2 })
+		for _, by := range []string{"carol", "cli:dave"} {
+			if _, err := m.Approve(ctxb, d.ID, by, d.Hash); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m = w.machine(func(o *MachineOptions) { // the program is started anew before it acts
+			if c.approvers != nil {
+				o.Approvers = c.approvers
+			}
+		})
+		w.drive(m, time.Minute)
+		if got := w.want(m, d.ID, c.want); c.want == Proposed && (len(got.Approvals) != 0 || w.cloud.count("Execute") != 0) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

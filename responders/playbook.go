@@ -85,6 +85,12 @@ func (a Approver) is(by string) bool {
 	return by != "" && (by == a.Name || slices.Contains(a.IDs, by))
 }
 
+// same says whether somebody may be this person: letters fold, since who signs in by a
+// directory may write a name either way. It gives no right, it takes one.
+func (a Approver) same(by string) bool {
+	return by != "" && (strings.EqualFold(by, a.Name) || slices.ContainsFunc(a.IDs, func(id string) bool { return strings.EqualFold(id, by) }))
+}
+
 const (
 	defaultExpires = 30 * time.Minute
 	maxExpires     = 7 * 24 * time.Hour
