@@ -1,6 +1,7 @@
 package chattest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -353,6 +354,8 @@ type FeishuPress struct {
 	EventID string
 	// Value forges a value that no button has.
 	Value map[string]any
+	// Tenant is the organisation of who presses; empty is the app's own.
+	Tenant string
 	// Frames cuts the event into so many frames.
 	Frames int
 }
@@ -417,7 +420,7 @@ func (s *Server) Press(ctx context.Context, p FeishuPress) (kind, toast string, 
 		"schema": "2.0",
 		"header": map[string]any{"event_id": p.EventID, "token": "", "create_time": "1800000000000000", "event_type": "card.action.trigger", "tenant_key": "EXAMPLE", "app_id": FeishuAppID},
 		"event": map[string]any{
-			"operator": map[string]any{"tenant_key": "EXAMPLE", "open_id": p.User}, "token": "c-EXAMPLE", "host": "im_message",
+			"operator": map[string]any{"tenant_key": cmp.Or(p.Tenant, "EXAMPLE"), "open_id": p.User}, "token": "c-EXAMPLE", "host": "im_message",
 			"action":  map[string]any{"value": value, "tag": tag, "option": p.Option, "timezone": "Asia/Shanghai"},
 			"context": map[string]any{"open_message_id": p.Message, "open_chat_id": to},
 		},

@@ -330,6 +330,7 @@ func TestPresses(t *testing.T) {
 		{User: "ou_EXAMPLE1", Value: map[string]any{"do": "approve", "alert": strings.Repeat("x", 300)}},
 		{User: "", Value: map[string]any{"do": "approve", "alert": "a"}},
 		{User: "ou_<at>", Value: map[string]any{"do": "approve", "alert": "a"}},
+		{User: "ou_EXAMPLE1", Do: "approve", Tenant: "ELSEWHERE"},
 		{User: "ou_EXAMPLE1", Do: "approve", EventID: "e1"},
 		{User: "ou_EXAMPLE1", Do: "approve", EventID: "e1"},
 	} {
@@ -346,8 +347,8 @@ func TestPresses(t *testing.T) {
 			clear++
 		}
 	}
-	if unclear != 5 || clear != 1 {
-		t.Errorf("%d presses and %d that are unclear, want 1 and 5", clear, unclear)
+	if unclear != 6 || clear != 1 {
+		t.Errorf("%d presses and %d that are unclear, want 1 and 6", clear, unclear)
 	}
 	if err := end(); err != nil {
 		t.Error(err)

@@ -210,7 +210,7 @@ func (l *listener) hear(ctx context.Context, payload []byte) []byte {
 		return nil
 	}
 	toast, ok := callback.Toast{Type: "info"}, false
-	if toast.Content, ok = l.desk.Do(ctx, pressOf(ev.Event)); !ok {
+	if toast.Content, ok = l.desk.Do(ctx, pressOf(ev.EventV2Base.Header.TenantKey, ev.Event)); !ok {
 		toast.Type = "error"
 	}
 	b, err := json.Marshal(callback.CardActionTriggerResponse{Toast: &toast})
@@ -223,8 +223,9 @@ func (l *listener) hear(ctx context.Context, payload []byte) []byte {
 var openID = regexp.MustCompile(`^ou_[A-Za-z0-9]{6,64}$`)
 
 // pressOf takes one of our buttons out of an event. What is none is Unclear: it is
-// refused and recorded.
-func pressOf(r *callback.CardActionTriggerRequest) responders.Press {
+// refused and recorded, as is who sits in the chat from another organisation than
+// the app's.
+func pressOf(tenant string, r *callback.CardActionTriggerRequest) responders.Press {
 	if r == nil || r.Operator == nil || r.Action == nil {
 		return responders.Press{Unclear: "it does not say who pressed what"}
 	}
@@ -244,6 +245,9 @@ func pressOf(r *callback.CardActionTriggerRequest) responders.Press {
 	}
 	if p.Do == "" || p.AlertID == "" {
 		p.Unclear = "it is no button of ours"
+	}
+	if t := r.Operator.TenantKey; t != nil && *t != "" && tenant != "" && *t != tenant {
+		p.By, p.Unclear = "feishu:"+text.Cut(text.Line(*t), 64)+"/"+r.Operator.OpenID, "it comes from another organisation"
 	}
 	return p
 }
