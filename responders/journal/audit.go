@@ -515,6 +515,9 @@ func VerifyExport(r io.Reader, head string) (AuditReport, error) {
 			c.report.fail("entry %d is not written as it was exported", e.N)
 		}
 	}
+	if c.report.Entries == 0 && c.report.Broken == 0 {
+		c.report.fail("there is no entry: nothing is vouched for")
+	}
 	return c.end(), s.Err()
 }
 

@@ -324,6 +324,9 @@ func TestAuditExportIsTight(t *testing.T) {
 			rt.Fatalf("not seen: %s", b)
 		}
 	})
+	if r, err := VerifyExport(strings.NewReader("\n"), ""); err != nil || r.OK() {
+		t.Fatalf("an empty log passes: %+v %v", r, err)
+	}
 	// The end cut off, and all of it made anew: only an earlier head tells.
 	if r, _ := VerifyExport(bytes.NewReader(text(t, whole[:8])), whole[11].Hash); r.OK() {
 		t.Fatal("a shortened log passes with the head of the whole one")
