@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -238,7 +239,7 @@ func routeCmd(e *env) *cobra.Command {
 				got := printRoute(e, cfg, tree, x.labels, when, inhibited)
 				if expect != "" && strings.Join(got, ",") != expect {
 					wrong++
-					fmt.Fprintf(e.err, "expected %s, got %s\n", expect, strings.Join(got, ","))
+					fmt.Fprintf(e.err, "expected %s, got %s\n", expect, cmp.Or(strings.Join(got, ","), "nobody"))
 				}
 			}
 			if wrong > 0 {

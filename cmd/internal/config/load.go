@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -152,7 +154,10 @@ func (p *parser) source(line int) string {
 var secretValue = regexp.MustCompile(`(?i)(secret|token|webhook|password|routing_key|url)\w*["']?\s*:\s*`)
 
 func (p *parser) err() error {
-	sort.SliceStable(p.faults, func(i, j int) bool { return p.faults[i].Line < p.faults[j].Line })
+	sort.SliceStable(p.faults, func(i, j int) bool {
+		a, b := p.faults[i], p.faults[j]
+		return cmp.Or(a.Line-b.Line, a.Column-b.Column, strings.Compare(a.Message, b.Message)) < 0
+	})
 	errs := make([]error, len(p.faults))
 	for i, f := range p.faults {
 		errs[i] = f
@@ -186,7 +191,9 @@ func (p *parser) yamlFault(e *yaml.LoadError) {
 	f := Fault{File: p.file, Line: e.Mark.Line, Column: e.Mark.Column, Message: e.Message, line: p.source(e.Mark.Line)}
 	if m := unknownField.FindStringSubmatch(e.Message); m != nil {
 		f.Message = fmt.Sprintf("unknown key %q", m[1])
-		if hint := rules.DidYouMean(m[1], allKeys()); hint != "" {
+		if keys := allKeys(); slices.Contains(keys, m[1]) {
+			f.Message += " here; it belongs elsewhere: see trailwarden config schema"
+		} else if hint := rules.DidYouMean(m[1], keys); hint != "" {
 			f.Message += "; " + hint
 		}
 	} else if m := wrongType.FindStringSubmatch(e.Message); m != nil {

@@ -69,6 +69,7 @@ func TestEmptyFileIsTheDefault(t *testing.T) {
 // Each fault is told with its place, what is wrong and what to do.
 func TestFaults(t *testing.T) {
 	for _, tc := range []struct{ name, src, want string }{
+		{"key of another place", "respond:\n  route: {receiver: x}\n", "c.yaml:2:3: unknown key \"route\" here; it belongs elsewhere: see trailwarden config schema\n    route: {receiver: x}\n    ^"},
 		{"unknown key", "detect:\n  grase: 2s\n", "c.yaml:2:3: unknown key \"grase\"; did you mean \"grace\"?\n    grase: 2s\n    ^"},
 		{"wrong type", "nats:\n  partitions: many\n", "c.yaml:2:15: wrong kind of value (str), want a whole number"},
 		{"no such variable", "notify: {slack: [{name: a, channel: C0123456789, token: \"${NO_SUCH}\"}]}\n", "the environment variable NO_SUCH is not set"},
