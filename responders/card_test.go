@@ -211,6 +211,53 @@ func TestContainByAPerson(t *testing.T) {
 	})
 }
 
+// What a playbook only observed, or what came to nothing, can be asked for by a
+// person; what waits or is in force is one request.
+func TestContainAfterADryRun(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.start([]Destination{{Notifier: w.chat("slack")}}, func(o *DispatcherOptions) { o.Playbooks = DefaultPlaybooks() })
+		defer p.stop()
+		a := w.leaked("a1")
+		p.give(t, 1, a)
+		time.Sleep(time.Second)
+		first, err := p.m.ForAlert(ctxb, "a1")
+		if err != nil || len(first) != 1 || first[0].State != Observed {
+			t.Fatalf("%+v %v", first, err)
+		}
+		if offers, err := p.Offers(ctxb, "a1"); err != nil || len(offers) != 1 || offers[0].ID == first[0].ID {
+			t.Fatalf("%+v %v, want the key offered", offers, err)
+		}
+		d, err := p.Contain(ctxb, a, kind, "cli:dave", nil)
+		if err != nil || d.State != Proposed || d.ID == first[0].ID {
+			t.Fatalf("%s %s %v", d.State, d.Reason, err)
+		}
+		if again, err := p.Contain(ctxb, a, kind, "slack:UCAROL", nil); err != nil || again.ID != d.ID || again.Action.Requester != "cli:dave" {
+			t.Fatalf("%+v %v, want the one that waits", again, err)
+		}
+		if offers, err := p.Offers(ctxb, "a1"); err != nil || len(offers) != 0 {
+			t.Fatalf("%+v %v, want none while it waits", offers, err)
+		}
+		if _, err := p.m.Deny(ctxb, d.ID, "slack:UCAROL", "not now"); err != nil {
+			t.Fatal(err)
+		}
+		next, err := p.Contain(ctxb, a, kind, "cli:dave", nil)
+		if err != nil || next.State != Proposed || next.ID == d.ID {
+			t.Fatalf("%s %v", next.State, err)
+		}
+		if _, err := p.m.Approve(ctxb, next.ID, "slack:UCAROL", next.Hash); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.cloud.status(aliceAK) != "Inactive" || w.cloud.count("Execute") != 1 {
+			t.Fatal("not contained once")
+		}
+		if done, err := p.Contain(ctxb, a, kind, "cli:dave", nil); err != nil || done.ID != next.ID {
+			t.Fatalf("%+v %v, want what was done", done, err)
+		}
+	})
+}
+
 // In mode observe nobody gets anything done.
 func TestContainIsBoundByTheMode(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

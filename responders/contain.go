@@ -48,5 +48,8 @@ func (d *Dispatcher) Contain(ctx context.Context, a alert.Alert, kind, by string
 	}
 	act := actions[0]
 	act.Requester, act.After = by, ""
+	if _, err := d.m.anew(ctx, &act); err != nil {
+		return ActionDetail{}, err
+	}
 	return d.m.Propose(ctx, Proposal{Action: act, Origin: Live})
 }

@@ -26,6 +26,9 @@ type Action struct {
 	// After is the action that comes before this one in its playbook; this
 	// one is not begun while that is under way. Empty for none.
 	After string `json:"after,omitempty"`
+	// Again tells a person's request from earlier ones for the same that came to
+	// nothing: 1, 2, …
+	Again int `json:"again,omitempty"`
 }
 
 // ActionTarget names the principal or credential acted on. It never comes

@@ -140,6 +140,9 @@ func ActionID(a Action) string {
 	for _, part := range []string{"trailwarden.action/v1", a.Kind, string(target), a.AlertID} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
+	if a.Again > 0 {
+		fmt.Fprintf(h, "again:%d", a.Again)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 

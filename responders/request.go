@@ -15,7 +15,7 @@ type Offer struct {
 
 // offers works out the actions that can be asked for about an alert: of every
 // kind that can be done here, on who acted and on what was acted on, as far as
-// the alert names what the kind needs. What was asked for before, by whomever,
+// the alert names what the kind needs. What waits for an answer or was done already
 // is not among them.
 func (d *Dispatcher) offers(ctx context.Context, alertID, by string) ([]Action, error) {
 	a, err := d.Stored(ctx, alertID)
@@ -32,18 +32,38 @@ func (d *Dispatcher) offers(ctx context.Context, alertID, by string) ([]Action, 
 			for _, t := range targets(step, &a) {
 				act := Playbook{Mode: Approve}.request(step, &a, t)
 				act.Requester = by
-				if slices.ContainsFunc(out, func(o Action) bool { return o.ID == act.ID }) {
-					continue
-				}
-				if _, seq, err := d.m.load(ctx, act.ID); err != nil {
+				free, err := d.m.anew(ctx, &act)
+				if err != nil {
 					return nil, err
-				} else if seq == 0 {
+				}
+				if free && !slices.ContainsFunc(out, func(o Action) bool { return o.ID == act.ID }) {
 					out = append(out, act)
 				}
 			}
 		}
 	}
 	return out, nil
+}
+
+// maxAgain bounds how often people ask for the same about one alert.
+const maxAgain = 20
+
+// anew gives a person's request an id of its own where earlier ones for the same came
+// to nothing, as a dry-run does; false when one waits, is under way or is in force.
+func (m *Machine) anew(ctx context.Context, a *Action) (bool, error) {
+	for a.Again = 0; a.Again < maxAgain; a.Again++ {
+		a.ID = ActionID(*a)
+		r, seq, err := m.load(ctx, a.ID)
+		if err != nil || seq == 0 {
+			return err == nil, err
+		}
+		switch r.State {
+		case Observed, Refused, Denied, Expired, Failed, Undone:
+		default:
+			return false, nil
+		}
+	}
+	return false, nil
 }
 
 // Offers lists what a person may ask for about an alert; none where nothing
