@@ -345,16 +345,35 @@ func (m *Machine) Propose(ctx context.Context, p Proposal) (ActionDetail, error)
 	if m.opts.Guards.TwoPerson.needs(a, m.opts.Units, m.opts.Production) {
 		r.Need = max(r.Need, 2)
 	}
-	if old, seq, err := m.load(ctx, a.ID); err != nil {
-		return ActionDetail{}, err
-	} else if seq > 0 {
-		m.note(old, seq, now)
-		return m.detail(old, seq), nil
-	}
-	r.Describe = m.describe(a)
-	v, err := m.consider(ctx, r)
-	if err != nil {
-		return ActionDetail{}, fmt.Errorf("propose action %s: %w", short(a.ID), err)
+	var v Verdict
+	for considered := false; !considered; {
+		old, seq, err := m.load(ctx, a.ID)
+		if err != nil {
+			return ActionDetail{}, err
+		}
+		if seq > 0 && !outdated(old, a) {
+			m.note(old, seq, now)
+			return m.detail(old, seq), nil
+		}
+		if seq > 0 {
+			a.Again++
+			a.ID = ActionID(a)
+			r.Action, r.Hash = a, ActionHash(a)
+			if _, next, err := m.load(ctx, a.ID); err != nil {
+				return ActionDetail{}, err
+			} else if next > 0 {
+				continue
+			}
+		}
+		r.Describe = m.describe(a)
+		if v, err = m.consider(ctx, r); err != nil {
+			return ActionDetail{}, fmt.Errorf("propose action %s: %w", short(a.ID), err)
+		}
+		if seq > 0 && v.Decision == Refuse { // no better: the first refusal says it
+			m.note(old, seq, now)
+			return m.detail(old, seq), nil
+		}
+		considered = true
 	}
 	to, reason, next := Proposed, "", ""
 	switch {
@@ -381,6 +400,24 @@ func (m *Machine) Propose(ctx context.Context, p Proposal) (ActionDetail, error)
 		return ActionDetail{}, fmt.Errorf("propose action %s: %w", short(a.ID), err)
 	}
 	return m.detail(r, seq), nil
+}
+
+// outdated says that a refusal was for its evidence, of which there is more by now: the
+// call that was refused by the cloud at first has succeeded, or it goes on while what was
+// known at first came too late. A refusal for anything else stands.
+func outdated(old *record, a Action) bool {
+	if old.State != Refused || a.Requester != requesterPlaybook || a.Again >= maxAgain {
+		return false
+	}
+	guard, _, _ := strings.Cut(old.Reason, ": ")
+	was, is := old.Action.Evidence, a.Evidence
+	switch guard {
+	case evidenceGuard{}.Name():
+		return was.Outcome != "success" && is.Outcome == "success"
+	case freshGuard{}.Name():
+		return is.Time.After(was.Time)
+	}
+	return false
 }
 
 // consider asks the guards. A dry-run where nothing could act anyway is judged

@@ -911,3 +911,53 @@ func TestProtectedLater(t *testing.T) {
 		t.Fatal(x.Reason)
 	}
 }
+
+// A refusal for want of evidence stands until there is evidence: a call that was
+// refused at first succeeds, or what came too late goes on now.
+func TestRefusalForItsEvidence(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, then func(w *world, a *Action)
+		want        State
+	}{
+		"an attempt, then the act": {
+			func(_ *world, a *Action) { a.Evidence.Outcome = "attempt" },
+			func(_ *world, a *Action) { a.Evidence.Outcome = "success" }, Done,
+		},
+		"an attempt, and another": {
+			func(_ *world, a *Action) { a.Evidence.Outcome = "attempt" },
+			func(w *world, a *Action) { a.Evidence.Outcome, a.Evidence.Time = "attempt", w.clock.Now() }, Refused,
+		},
+		"late, then going on": {
+			func(w *world, a *Action) { a.Evidence.Time = w.clock.Now().Add(-2 * time.Hour) },
+			func(*world, *Action) {}, Done,
+		},
+		"late, and later": {
+			func(w *world, a *Action) { a.Evidence.Time = w.clock.Now().Add(-2 * time.Hour) },
+			func(w *world, a *Action) { a.Evidence.Time = w.clock.Now().Add(-time.Hour) }, Refused,
+		},
+		"a temporary key": {
+			func(_ *world, a *Action) {
+				a.Target.AccessKeyID, a.Evidence.Outcome = "STS.EXAMPLEtoken00001", "attempt"
+			},
+			func(_ *world, a *Action) { a.Target.AccessKeyID = "STS.EXAMPLEtoken00001" }, Refused,
+		},
+	} {
+		w := newWorld(t)
+		m := w.machine()
+		d := w.propose(m, Auto, func(p *Proposal) { c.first(w, &p.Action) })
+		w.want(m, d.ID, Refused)
+		again := w.propose(m, Auto, func(p *Proposal) { c.then(w, &p.Action) })
+		if (again.ID == d.ID) != (c.want == Refused) {
+			t.Errorf("%s: %s is %s (%s)", name, again.ID, again.State, again.Reason)
+			continue
+		}
+		w.drive(m, time.Minute)
+		w.want(m, again.ID, c.want)
+		w.want(m, d.ID, Refused)
+		for range 2 { // the same alert met again changes nothing
+			if x := w.propose(m, Auto, func(p *Proposal) { c.then(w, &p.Action) }); x.ID != again.ID {
+				t.Errorf("%s: yet another action: %+v", name, x)
+			}
+		}
+	}
+}
