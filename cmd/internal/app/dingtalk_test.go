@@ -85,7 +85,12 @@ func TestDingTalkCardContainsAndUndoes(t *testing.T) {
 		if said := press(user, button, nil); !strings.Contains(said, "again") {
 			t.Errorf("the first press of %s by %s: %q", button, user, said)
 		}
-		return press(user, button, nil)
+		said := "" // soon after the first it is the same double click
+		until("a second press of "+button+" counts", func() bool {
+			said = press(user, button, nil)
+			return !strings.Contains(said, "Press the same button again")
+		})
+		return said
 	}
 	if said := twice("mallory", "approve"); !says(said, "not among respond.approvers") {
 		t.Errorf("a stranger: %q", said)
