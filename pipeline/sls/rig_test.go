@@ -297,6 +297,12 @@ func (r *rig) alarmed(kind string) bool {
 	return slices.ContainsFunc(r.alarms, func(a Alarm) bool { return a.Kind == kind })
 }
 
+// told waits for an alarm: it comes right after what it is about is counted.
+func (r *rig) told(kind string) {
+	r.t.Helper()
+	r.until("alarm "+kind, func() bool { return r.alarmed(kind) })
+}
+
 // until polls a condition; it fails the test with the log when it does not
 // come true.
 func (r *rig) until(what string, cond func() bool) {

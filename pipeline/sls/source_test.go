@@ -93,7 +93,8 @@ func TestPanicInStore(t *testing.T) {
 	r.start(nil)
 	r.holds(0, want)
 	r.stop()
-	if st := r.src.Stats(); st.Panics != 2 || !r.alarmed(AlarmPanic) {
+	r.told(AlarmPanic)
+	if st := r.src.Stats(); st.Panics != 2 {
 		t.Errorf("%d panics counted, want 2 and an alarm", st.Panics)
 	}
 }
@@ -233,7 +234,8 @@ func TestStopWithStuckSink(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "did not stop") {
 		t.Errorf("Run returned %v", err)
 	}
-	if r.src.Stats().Abandoned != 1 || !r.alarmed(AlarmAbandoned) {
+	r.told(AlarmAbandoned)
+	if r.src.Stats().Abandoned != 1 {
 		t.Error("the abandoned worker was not reported")
 	}
 	close(release)
@@ -307,9 +309,7 @@ func TestRefusedCheckpoint(t *testing.T) {
 			r.start(nil)
 			r.holds(0, want)
 			r.until("the refusal is counted", func() bool { return r.src.Stats().CheckpointRefused > 0 })
-			if !r.alarmed(AlarmCheckpointRefused) {
-				t.Error("no alarm")
-			}
+			r.told(AlarmCheckpointRefused)
 			want = append(want, r.fill(0, 5, 5)...)
 			r.holds(0, want) // goes on
 			r.stop()
@@ -459,7 +459,8 @@ func TestExpiredPosition(t *testing.T) {
 			r.sink.gaps = nil // this one was announced
 			r.sink.mu.Unlock()
 			r.stop()
-			if r.src.Stats().CursorResets != 1 || !r.alarmed(AlarmCursorExpired) || !contains(r.logs, "12 log groups were lost") {
+			r.told(AlarmCursorExpired)
+			if r.src.Stats().CursorResets != 1 || !contains(r.logs, "12 log groups were lost") {
 				t.Errorf("the loss was not reported: %+v", r.src.Stats())
 			}
 		})
@@ -481,7 +482,8 @@ func TestPositionOfAnotherLogstore(t *testing.T) {
 	})
 	r.holds(0, want)
 	r.stop()
-	if st := r.src.Stats(); !r.alarmed(AlarmCursorExpired) || st.CursorResets != 1 || st.Rebuilds != 0 || st.Realigned != 0 {
+	r.told(AlarmCursorExpired)
+	if st := r.src.Stats(); st.CursorResets != 1 || st.Rebuilds != 0 || st.Realigned != 0 {
 		t.Errorf("stats %+v", st)
 	}
 }
@@ -513,7 +515,9 @@ func TestCursorExpiresWhileReading(t *testing.T) {
 	r.sink.mu.Unlock()
 	r.stop()
 	st := r.src.Stats()
-	if st.CursorResets == 0 || st.Rebuilds == 0 || !r.alarmed(AlarmCursorExpired) || !r.alarmed(AlarmRebuilt) {
+	r.told(AlarmCursorExpired)
+	r.told(AlarmRebuilt)
+	if st.CursorResets == 0 || st.Rebuilds == 0 {
 		t.Errorf("stats %+v", st)
 	}
 }
@@ -585,7 +589,8 @@ func TestGroupDeleted(t *testing.T) {
 	r.until("the group is there again", func() bool { return r.srv.HasGroup("cg") })
 	want = append(want, r.fill(0, 5, 5)...)
 	r.holds(0, want)
-	if !r.alarmed(AlarmGroupMissing) || r.src.Stats().GroupsRecreated != 1 {
+	r.told(AlarmGroupMissing)
+	if r.src.Stats().GroupsRecreated != 1 {
 		t.Errorf("stats %+v", r.src.Stats())
 	}
 	if r.sink.repeated != 0 {
