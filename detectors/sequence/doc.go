@@ -18,8 +18,8 @@
 // later than it is then used up, so that the same failures do not make a second
 // alert. A late observation takes its place in time among the events kept and
 // can complete a sequence whose end was seen before; the verdict is then about
-// the late event. An event of a later step is kept when one of the first step is
-// kept that it can follow, or when it is late.
+// the late event. Events are kept from the first one on that a sequence can
+// begin with.
 //
 // State is, for each entity, the events of the last within, at most
 // max_events of them, the oldest making room: about 230 bytes with one event

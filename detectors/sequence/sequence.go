@@ -185,11 +185,10 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	key := window.Bound(o.Key)
 	ev := seen{Mark: window.Mark{At: at, ID: window.ID(&o)}, step: step}
-	// Events are kept only behind one that a sequence can begin with: the later
-	// steps are often what everybody does all day. What is late is kept in any
-	// case, since the beginning may be even later.
+	// An entity is kept only from an event on that a sequence can begin with:
+	// the later steps are often what everybody does all day.
 	if d.cfg.Require == 0 && step != d.chain[0].step && !o.Late {
-		if e := d.table.Get(key); e == nil || !d.begun(&e.State, at) {
+		if e := d.table.Get(key); e == nil || e.State.newest() < d.floor {
 			return out
 		}
 	}
@@ -235,20 +234,6 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	d.table.Resize(e, s.size(), nil)
 	return out
-}
-
-// begun says whether the first step has an event that one at a time can follow.
-func (d *Detector) begun(s *state, at int64) bool {
-	from := max(max(at, s.newest())-d.width, d.floor)
-	for i := range s.events {
-		switch x := &s.events[i]; {
-		case x.At > at:
-			return false
-		case x.step == d.chain[0].step && x.At >= from:
-			return true
-		}
-	}
-	return false
 }
 
 func (s *state) size() int {

