@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
@@ -87,11 +88,13 @@ func fakecloudCmd(e *env) *cobra.Command {
 	var events []string
 	var journal string
 	var rate float64
+	var upToNow bool
 	c := &cobra.Command{Use: "fakecloud", Short: "Serve SLS, RAM, STS, ActionTrail and Slack on loopback, fed from files",
 		Long: `fakecloud emulates the cloud and the chat on one loopback address, feeds the records
 of --events into its logstore, and prints one line of JSON with its endpoints and the path
 of a configuration for "trailwarden run". Every request it receives is written to --journal
-as one line of JSON. It serves until it is interrupted.`,
+as one line of JSON. With --up-to-now the records are those of a trail that is written now:
+what looks at how old events are (doctor, the guards of containment) sees fresh ones. It serves until it is interrupted.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if rate < 0 {
@@ -124,6 +127,11 @@ as one line of JSON. It serves until it is interrupted.`,
 					return exit(exitUsage, fmt.Errorf("--events: %w", f))
 				}
 			}
+			if upToNow {
+				if err := fakecloud.UpToNow(seed, time.Now()); err != nil {
+					return exit(exitUsage, fmt.Errorf("--up-to-now: %w", err))
+				}
+			}
 			cloud, err := fakecloud.Start(o, fakecloud.Accounts(seed))
 			if err != nil {
 				return exit(exitUsage, err)
@@ -152,6 +160,7 @@ as one line of JSON. It serves until it is interrupted.`,
 		}}
 	c.Flags().StringSliceVar(&events, "events", nil, "file or folder of records, any form that replay reads (repeatable)")
 	c.Flags().Float64Var(&rate, "rate", 0, "records a second (0: as fast as it goes)")
+	c.Flags().BoolVar(&upToNow, "up-to-now", false, "move all times by one amount, so that the newest event is of now")
 	c.Flags().StringVar(&journal, "journal", "", "file that gets one JSON line for every request")
 	c.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:0", "loopback host:port")
 	c.Flags().StringVar(&o.Dir, "dir", "", "folder for the written configuration and state (default: a temporary one, removed at the end)")

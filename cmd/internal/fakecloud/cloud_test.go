@@ -219,6 +219,29 @@ func TestFeed(t *testing.T) {
 	}
 }
 
+func TestUpToNow(t *testing.T) {
+	now := time.Date(2027, 3, 1, 0, 0, 30, 987654321, time.UTC)
+	at := func(s string) []byte {
+		return []byte(strings.NewReplacer("2026-01-01T00:00:00Z", s).Replace(`{"eventId":"E","eventTime":"2026-01-01T00:00:00Z","eventName":"ListUsers","serviceName":"Ram",` +
+			`"additionalEventData":"{\"x\":\"2026-01-01T00:00:00Z\"}","odd":"2026-02-31T00:00:00Z","near":"2026-01-01T00:00:00.5Z"}`))
+	}
+	records := [][]byte{at("2026-02-27T10:00:00Z"), []byte("junk of 2026-02-28T00:00:00Z"), at("2026-02-28T23:59:50Z"), nil}
+	if err := UpToNow(records, now); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{string(at("2027-02-27T10:00:40Z")), "junk of 2027-02-28T00:00:40Z", string(at("2027-03-01T00:00:30Z")), ""} {
+		if string(records[i]) != want {
+			t.Errorf("record %d: %s, want %s", i, records[i], want)
+		}
+	}
+	if err := UpToNow(nil, now); err != nil {
+		t.Errorf("no records: %v", err)
+	}
+	if err := UpToNow([][]byte{[]byte("junk")}, now); err == nil || !strings.Contains(err.Error(), "none of the 1 records is an event") {
+		t.Errorf("no event: %v", err)
+	}
+}
+
 func TestAccounts(t *testing.T) {
 	other := bytes.ReplaceAll(listUsers("E-3", "x", "", ""), []byte(account), []byte("1000000000000002"))
 	got := Accounts([][]byte{listUsers("E-1", "a", "", ""), other, listUsers("E-2", "b", "", ""), []byte("junk"), nil})
