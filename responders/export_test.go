@@ -10,6 +10,7 @@ var (
 	Glob      = glob
 	MayFollow = mayFollow
 	Backoff   = backoff
+	InTheWay  = inTheWay
 )
 
 // Plan is what a playbook asks for.

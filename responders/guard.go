@@ -650,6 +650,31 @@ func sameTarget(a, b ActionTarget) bool {
 	return strings.EqualFold(a.UserName, b.UserName) && strings.EqualFold(a.RoleName, b.RoleName)
 }
 
+// inTheWay says whether the effect of one action could change what the other
+// finds or restores: the same target, or the same group or policy behind two
+// targets. Somebody is taken out of a group that is about to lose a policy: done at
+// once, each would record a state that undoing the other never comes back to.
+func inTheWay(a, b ActionTarget) bool {
+	if sameTarget(a, b) {
+		return true
+	}
+	if a.AccountID != b.AccountID {
+		return false
+	}
+	group := a.Params["group"]
+	policy := ownPolicy(a)
+	return group != "" && strings.EqualFold(group, b.Params["group"]) || policy != "" && policy == ownPolicy(b)
+}
+
+// ownPolicy is the name of the account's own policy that a target is about. The
+// policies of the cloud are the same for everybody and never change by our hand.
+func ownPolicy(t ActionTarget) string {
+	if strings.EqualFold(t.Params["policy_type"], "System") {
+		return ""
+	}
+	return t.Params["policy_name"]
+}
+
 // paramsOf names a target that is no principal: the group, the policy or the
 // trail. What is to become of it is not part of the name.
 func paramsOf(t ActionTarget) string {

@@ -506,3 +506,44 @@ func (w *world) allRecords(kind string) []stepRecord {
 	slices.SortFunc(out, func(a, b stepRecord) int { return cmp.Compare(a.seq, b.seq) })
 	return out
 }
+
+func TestInTheWay(t *testing.T) {
+	at := func(account, user, key string, params ...string) ActionTarget {
+		x := ActionTarget{AccountID: account, AccessKeyID: key, UserName: user}
+		if user != "" {
+			x.PrincipalType = "ram-user"
+		}
+		for i := 0; i < len(params); i += 2 {
+			if x.Params == nil {
+				x.Params = map[string]string{}
+			}
+			x.Params[params[i]] = params[i+1]
+		}
+		return x
+	}
+	const one, two = "1000000000000001", "1000000000000002"
+	ops := at(one, "", "", "group", "ops", "policy_type", "System", "policy_name", "AdministratorAccess")
+	version := at(one, "", "", "policy_name", "deploy", "version_id", "v1")
+	for _, c := range []struct {
+		name string
+		a, b ActionTarget
+		want bool
+	}{
+		{"one key", at(one, "bob", "LTAI5tEXAMPLEbob0000001"), at(one, "bob", "ltai5texamplebob0000001"), true},
+		{"two keys of one user", at(one, "bob", "LTAI5tEXAMPLEbob0000001"), at(one, "bob", "LTAI5tEXAMPLEbob0000002"), false},
+		{"a user and the user's key", at(one, "bob", ""), at(one, "bob", "LTAI5tEXAMPLEbob0000001"), true},
+		{"two users", at(one, "bob", ""), at(one, "eve", ""), false},
+		{"a member and a policy of the group", at(one, "carol", "", "group", "OPS"), ops, true},
+		{"a member and another group's policy", at(one, "carol", "", "group", "dev"), ops, false},
+		{"two members of one group", at(one, "carol", "", "group", "ops"), at(one, "dave", "", "group", "ops"), true},
+		{"the group of another account", at(two, "carol", "", "group", "ops"), ops, false},
+		{"an own policy's version and its holder", version, at(one, "bob", "", "policy_type", "Custom", "policy_name", "deploy"), true},
+		{"another own policy", version, at(one, "bob", "", "policy_type", "Custom", "policy_name", "deploy2"), false},
+		{"the cloud's policy of the same name", version, at(one, "bob", "", "policy_type", "System", "policy_name", "deploy"), false},
+		{"the cloud's policy of two users", at(one, "bob", "", "policy_type", "System", "policy_name", "AdministratorAccess"), at(one, "eve", "", "policy_type", "System", "policy_name", "AdministratorAccess"), false},
+	} {
+		if InTheWay(c.a, c.b) != c.want || InTheWay(c.b, c.a) != c.want {
+			t.Errorf("%s: want %v", c.name, c.want)
+		}
+	}
+}

@@ -80,11 +80,11 @@ func (m *Machine) release(ctx context.Context, id string) {
 	}
 }
 
-// inWork lists other actions on the same target whose effect is not settled.
+// inWork lists other actions in the way of a whose effect is not settled.
 func (m *Machine) inWork(ctx context.Context, a Action, others []Execution) ([]string, error) {
 	var out []string
 	for _, e := range others {
-		if !e.Open || !sameTarget(e.Target, a.Target) {
+		if !e.Open || !inTheWay(e.Target, a.Target) {
 			continue
 		}
 		r, seq, err := m.load(ctx, e.ActionID)

@@ -595,7 +595,7 @@ func (c *Client) removeFromGroup() responders.Executor {
 			case absent(err, "Group"):
 				return drift("group %s was deleted since", prior.GroupName)
 			case err == nil && policiesHash(list) != prior.Policies:
-				return drift("group %s has other policies by now than when the user was taken out", prior.GroupName)
+				return drift("group %s has other policies by now than when the user was taken out; if another action changed them, undo that one first", prior.GroupName)
 			}
 			return err
 		},

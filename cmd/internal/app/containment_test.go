@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -240,7 +239,21 @@ func TestLadderEndToEnd(t *testing.T) {
 			return d.State == responders.Approved || d.State == responders.Executing || d.State == responders.InDoubt
 		})
 	})
-	slices.SortFunc(list, func(x, y responders.ActionDetail) int { return cmp.Compare(y.Seq, x.Seq) })
+	// Last by when each was carried out: what is behind two of them, a group here, was
+	// found by the later one as the earlier one had left it.
+	began := map[string]time.Time{}
+	for _, d := range list {
+		full, err := a.Action(ctx, d.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range full.History {
+			if h.State == responders.Executing {
+				began[d.ID] = h.At
+			}
+		}
+	}
+	slices.SortFunc(list, func(x, y responders.ActionDetail) int { return began[y.ID].Compare(began[x.ID]) })
 	for _, d := range list {
 		if !d.Undoable {
 			continue
