@@ -38,6 +38,12 @@ type change[S any] struct {
 	// since says what became of that on which the prior state rests, so that it
 	// would not be the same if it were set again; optional.
 	since func(ctx context.Context, sc scope, t target, prior S) error
+	// born tells what only the very thing that is changed has and another one of its
+	// name has not, an id or when it was made ("" when it is gone), and what to call
+	// it; birth is where the prior state keeps that. Undo gives nothing to a
+	// namesake. Optional, both.
+	born  func(ctx context.Context, sc scope, t target, prior S) (what, id string, err error)
+	birth func(s *S) *string
 	// want is the state to come from prior, inForce whether it is there.
 	want    func(t target, prior S) S
 	inForce func(t target, s S) bool
@@ -143,7 +149,40 @@ func (x *change[S]) Read(ctx context.Context, a responders.Action) (json.RawMess
 			return nil, err
 		}
 	}
+	if x.born != nil {
+		switch _, id, err := x.born(ctx, sc, t, s); {
+		case err == nil:
+			*x.birth(&s) = id
+		case errors.Is(err, responders.ErrRetry):
+			return nil, err
+		}
+		// Where it may not be read, containment goes on and undo goes by the name.
+	}
 	return encode(s), nil
+}
+
+// equal compares states by what is changed.
+func (x *change[S]) equal(a, b S) bool {
+	if x.birth != nil {
+		*x.birth(&a), *x.birth(&b) = "", ""
+	}
+	return x.same(a, b)
+}
+
+// namesake says why what is to be restored would go to another thing of the
+// same name.
+func (x *change[S]) namesake(ctx context.Context, sc scope, t target, before S) error {
+	if x.born == nil || *x.birth(&before) == "" {
+		return nil
+	}
+	what, id, err := x.born(ctx, sc, t, before)
+	switch {
+	case err == nil && id == "":
+		return drift("%s was deleted since", what)
+	case err == nil && id != *x.birth(&before):
+		return drift("%s was deleted since, and what has its name now is another one; nothing is given to it", what)
+	}
+	return err
 }
 
 // Execute makes the change and reads it back.
@@ -252,24 +291,26 @@ func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.Ra
 	if err != nil {
 		return responders.Result{}, notSent(err)
 	}
-	present, ok, err := x.wait(ctx, sc, t, verifyFor, func(s S) bool { return x.same(s, left) })
+	present, ok, err := x.wait(ctx, sc, t, verifyFor, func(s S) bool { return x.equal(s, left) })
 	switch {
 	case errors.Is(err, errGone):
 		return responders.Result{}, drift("it was deleted since, and cannot be given back")
 	case err != nil:
 		return responders.Result{}, notSent(err)
-	case !ok && x.same(present, before):
+	case !ok && x.equal(present, before):
 		return responders.Result{}, settled("nothing to undo, it is %s again", x.words(present))
 	case !ok:
 		return responders.Result{}, drift("somebody changed it since: it is %s, and we left it %s", x.words(present), x.words(left))
 	}
-	if x.since != nil {
-		switch err := x.since(ctx, sc, t, before); {
-		case errors.Is(err, responders.ErrDrift):
-			return responders.Result{}, err
-		case err != nil:
-			return responders.Result{}, notSent(err)
-		}
+	err = x.namesake(ctx, sc, t, before)
+	if err == nil && x.since != nil {
+		err = x.since(ctx, sc, t, before)
+	}
+	switch {
+	case errors.Is(err, responders.ErrDrift):
+		return responders.Result{}, err
+	case err != nil:
+		return responders.Result{}, notSent(err)
 	}
 	id, err := x.write(ctx, sc, t, left, before)
 	switch {
@@ -278,7 +319,7 @@ func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.Ra
 	case err != nil:
 		return responders.Result{}, err
 	}
-	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s S) bool { return x.same(s, before) })
+	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s S) bool { return x.equal(s, before) })
 	switch {
 	case errors.Is(err, errGone):
 		return responders.Result{}, drift("it was deleted right after it was restored")

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/ramtest"
 )
 
 func TestEveryKindExecutesAndUndoes(t *testing.T) {
@@ -251,5 +252,92 @@ func TestUndoSeesDrift(t *testing.T) {
 	sameState(t, before, r.cloud.State())
 	if in, after, err := r.exec(k.Kind).Verify(ctx, k); err != nil || !in || !strings.Contains(string(after), "gone") {
 		t.Fatalf("verify of a deleted key: %v %s %v", in, after, err)
+	}
+}
+
+// A namesake, made after what the action was done to was deleted, gets nothing
+// back, even one that looks the same in everything else. A state that was
+// recorded before births were is restored by the name.
+func TestUndoGivesNothingToANamesake(t *testing.T) {
+	for _, c := range []struct {
+		a                responders.Action
+		kind, name, word string
+	}{
+		{action("ram.block_console"), "user", "alice", "user alice was deleted since"},
+		{action("ram.detach_policy", with("policy_type", "System"), with("policy_name", "AdministratorAccess")), "user", "alice", "user alice was deleted since"},
+		{action("ram.detach_policy", with("policy_type", "Custom"), with("policy_name", "deploy"), with("group", "admins")), "group", "admins", "group admins was deleted since"},
+		{action("ram.detach_policy", with("policy_type", "System"), with("policy_name", "AliyunOSSFullAccess"), aRoleNamed("ci")), "role", "ci", "role ci was deleted since"},
+		{action("ram.narrow_trust", aRoleNamed("open"), with("remove", "external")), "role", "open", "role open was deleted since"},
+		{action("ram.set_default_policy_version", with("policy_name", "deploy"), with("version_id", "v1")), "policy", "deploy", "version v2 of policy deploy was deleted since"},
+		{action("ram.remove_from_group", with("group", "admins")), "user", "alice", "user alice was deleted since"},
+		{action("actiontrail.start_logging", with("trail", "main-trail")), "trail", "main-trail", "trail main-trail was deleted since"},
+	} {
+		t.Run(c.a.Kind+" of a "+c.kind, func(t *testing.T) {
+			r := newRig(t)
+			e := r.exec(c.a.Kind)
+			prior, err := e.Read(t.Context(), c.a)
+			if err == nil {
+				_, err = e.Execute(t.Context(), c.a, prior)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.cloud.Remake(acct, c.kind, c.name) {
+				t.Fatalf("no %s %s", c.kind, c.name)
+			}
+			before := r.cloud.State()
+			if _, err := e.Undo(t.Context(), c.a, prior); !errors.Is(err, responders.ErrDrift) || !strings.Contains(err.Error(), c.word) {
+				t.Fatalf("%v, want drift: %s", err, c.word)
+			}
+			sameState(t, before, r.cloud.State())
+
+			old := map[string]any{}
+			if err := json.Unmarshal(prior, &old); err != nil {
+				t.Fatal(err)
+			}
+			n := len(old)
+			for _, k := range []string{"user_id", "holder_id", "role_id", "made"} {
+				delete(old, k)
+			}
+			if len(old) != n-1 {
+				t.Fatalf("the prior state keeps no birth: %s", prior)
+			}
+			if res, err := e.Undo(t.Context(), c.a, mustJSON(t, old)); err != nil || !res.Changed {
+				t.Fatalf("a state of an earlier version: %v %v", res, err)
+			}
+		})
+	}
+}
+
+// Where the birth may not be read, containment goes on all the same; where it
+// cannot be read for now, undo waits.
+func TestBirthThatCannotBeRead(t *testing.T) {
+	r := newRig(t)
+	a := action("ram.remove_from_group", with("group", "admins"))
+	e := r.exec(a.Kind)
+	f := r.cloud.Inject(ramtest.Fault{Action: "GetUser", Status: 403, Code: "NoPermission", Times: -1})
+	prior, err := e.Read(t.Context(), a)
+	if err != nil || f.Hits() == 0 || strings.Contains(string(prior), "user_id") {
+		t.Fatalf("%s %v", prior, err)
+	}
+	f.Remove()
+	if prior, err = e.Read(t.Context(), a); err != nil || !strings.Contains(string(prior), "user_id") {
+		t.Fatalf("%s %v", prior, err)
+	}
+	if _, err := e.Execute(t.Context(), a, prior); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []ramtest.Fault{{Status: 403, Code: "NoPermission"}, {Status: 503, Code: "ServiceUnavailable"}} {
+		f.Action, f.Times = "GetUser", -1
+		h := r.cloud.Inject(f)
+		before := r.cloud.State()
+		if _, err := e.Undo(t.Context(), a, prior); err == nil || errors.Is(err, responders.ErrDrift) || errors.Is(err, responders.ErrInDoubt) {
+			t.Errorf("%s: %v", f.Code, err)
+		}
+		sameState(t, before, r.cloud.State())
+		h.Remove()
+	}
+	if res, err := e.Undo(t.Context(), a, prior); err != nil || !res.Changed {
+		t.Fatalf("%v %v", res, err)
 	}
 }

@@ -24,6 +24,7 @@ type LoginState struct {
 	Status                string `json:"status"`
 	MFABindRequired       bool   `json:"mfa_bind_required"`
 	PasswordResetRequired bool   `json:"password_reset_required"`
+	UserID                string `json:"user_id,omitempty"`
 }
 
 // blockConsole switches the console login of a user off; password and MFA
@@ -62,8 +63,12 @@ func (c *Client) blockConsole() responders.Executor {
 			if p.Status != active && p.Status != inactive {
 				return LoginState{}, &Error{Action: "ims GetLoginProfile", Class: responders.ErrRetry, Detail: "the status is neither Active nor Inactive: " + clean(p.Status, 40)}
 			}
-			return LoginState{t.user, upn, p.Status, p.MFABindRequired, p.PasswordResetRequired}, nil
+			return LoginState{UserName: t.user, UPN: upn, Status: p.Status, MFABindRequired: p.MFABindRequired, PasswordResetRequired: p.PasswordResetRequired}, nil
 		},
+		born: func(ctx context.Context, sc scope, t target, _ LoginState) (string, string, error) {
+			return c.holderBorn(ctx, sc, holder{"user", t.user})
+		},
+		birth: func(s *LoginState) *string { return &s.UserID },
 		want: func(_ target, prior LoginState) LoginState {
 			prior.Status = inactive
 			return prior
@@ -95,6 +100,36 @@ type holder struct {
 	kind, name string
 }
 
+// holderBorn tells a holder from another one of its name.
+func (c *Client) holderBorn(ctx context.Context, sc scope, h holder) (what, id string, err error) {
+	what = h.kind + " " + h.name
+	switch h.kind {
+	case "user":
+		id, err = c.userID(ctx, sc, h.name)
+	case "role":
+		var r ram.Role
+		r, err = c.getRole(ctx, sc, h.name)
+		id = r.RoleId
+	default:
+		_, err = c.do(ctx, sc.as, op{product: "ram", action: "GetGroup"}, func(w *worker) error {
+			r := ram.CreateGetGroupRequest()
+			r.GroupName = h.name
+			resp, err := w.ram.getGroup(r)
+			if err == nil {
+				id = resp.Group.CreateDate // not every answer has a GroupId
+			}
+			return err
+		})
+		if absent(err, "Group") {
+			err = errGone
+		}
+	}
+	if errors.Is(err, errGone) {
+		return what, "", nil
+	}
+	return what, id, err
+}
+
 func holderOf(t target) holder {
 	switch {
 	case t.params["group"] != "":
@@ -114,6 +149,7 @@ type PolicyState struct {
 	Attached   bool   `json:"attached"`
 	// Document is the hash of what a custom policy said when it was taken away.
 	Document string `json:"document,omitempty"`
+	HolderID string `json:"holder_id,omitempty"`
 }
 
 // call is what leads to this state.
@@ -285,7 +321,7 @@ func (c *Client) detachPolicy() responders.Executor {
 	return &change[PolicyState]{
 		c: c, kind: "ram.detach_policy", needs: aUserOrRole,
 		perms: []string{"ram:AttachPolicyToGroup", "ram:AttachPolicyToRole", "ram:AttachPolicyToUser", "ram:DetachPolicyFromGroup",
-			"ram:DetachPolicyFromRole", "ram:DetachPolicyFromUser", "ram:GetPolicy", "ram:ListPoliciesForGroup", "ram:ListPoliciesForRole", "ram:ListPoliciesForUser"},
+			"ram:DetachPolicyFromRole", "ram:DetachPolicyFromUser", "ram:GetGroup", "ram:GetPolicy", "ram:GetRole", "ram:GetUser", "ram:ListPoliciesForGroup", "ram:ListPoliciesForRole", "ram:ListPoliciesForUser"},
 		check: func(t *target) error {
 			if t.params["group"] != "" {
 				if _, err := t.param("group", groupChars); err != nil {
@@ -328,6 +364,10 @@ func (c *Client) detachPolicy() responders.Executor {
 			}
 			return err
 		},
+		born: func(ctx context.Context, sc scope, _ target, prior PolicyState) (string, string, error) {
+			return c.holderBorn(ctx, sc, holder{prior.HolderKind, prior.Holder})
+		},
+		birth:   func(s *PolicyState) *string { return &s.HolderID },
 		want:    func(_ target, prior PolicyState) PolicyState { prior.Attached = false; return prior },
 		inForce: func(_ target, s PolicyState) bool { return !s.Attached },
 		same:    func(a, b PolicyState) bool { a.Document, b.Document = "", ""; return a == b },
@@ -440,6 +480,7 @@ func deniesAll(doc string) bool {
 type VersionState struct {
 	PolicyName string `json:"policy_name"`
 	VersionID  string `json:"version_id"`
+	Made       string `json:"made,omitempty"` // when the version was
 }
 
 // setDefaultPolicyVersion puts an older version of a custom policy in force
@@ -467,13 +508,7 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 		},
 		read: func(ctx context.Context, sc scope, t target) (VersionState, error) {
 			s := VersionState{PolicyName: t.params["policy_name"]}
-			var resp *ram.ListPolicyVersionsResponse
-			_, err := c.do(ctx, sc.as, op{product: "ram", action: "ListPolicyVersions"}, func(w *worker) (err error) {
-				r := ram.CreateListPolicyVersionsRequest()
-				r.PolicyType, r.PolicyName = "Custom", s.PolicyName
-				resp, err = w.ram.listPolicyVersions(r)
-				return err
-			})
+			versions, err := c.policyVersions(ctx, sc, s.PolicyName)
 			switch {
 			case absent(err, "Policy"):
 				return s, fmt.Errorf("custom policy %s: %w", s.PolicyName, errGone)
@@ -481,7 +516,7 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 				return s, err
 			}
 			known := false
-			for _, v := range resp.PolicyVersions.PolicyVersion {
+			for _, v := range versions {
 				known = known || v.VersionId == t.params["version_id"]
 				if v.IsDefaultVersion {
 					s.VersionID = v.VersionId
@@ -495,6 +530,21 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 			}
 			return s, nil
 		},
+		// A policy that was deleted and made again numbers its versions from v1 again.
+		born: func(ctx context.Context, sc scope, _ target, prior VersionState) (string, string, error) {
+			what := fmt.Sprintf("version %s of policy %s", prior.VersionID, prior.PolicyName)
+			versions, err := c.policyVersions(ctx, sc, prior.PolicyName)
+			if absent(err, "Policy") {
+				err = nil
+			}
+			for _, v := range versions {
+				if v.VersionId == prior.VersionID {
+					return what, v.CreateDate, err
+				}
+			}
+			return what, "", err
+		},
+		birth: func(s *VersionState) *string { return &s.Made },
 		want: func(t target, prior VersionState) VersionState {
 			prior.VersionID = t.params["version_id"]
 			return prior
@@ -517,6 +567,19 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 	}
 }
 
+func (c *Client) policyVersions(ctx context.Context, sc scope, policy string) (list []ram.PolicyVersion, err error) {
+	_, err = c.do(ctx, sc.as, op{product: "ram", action: "ListPolicyVersions"}, func(w *worker) error {
+		r := ram.CreateListPolicyVersionsRequest()
+		r.PolicyType, r.PolicyName = "Custom", policy
+		resp, err := w.ram.listPolicyVersions(r)
+		if err == nil {
+			list = resp.PolicyVersions.PolicyVersion
+		}
+		return err
+	})
+	return list, err
+}
+
 // MemberState is the prior state of ram.remove_from_group.
 type MemberState struct {
 	UserName  string `json:"user_name"`
@@ -524,6 +587,7 @@ type MemberState struct {
 	Member    bool   `json:"member"`
 	// Policies is the hash of the names of the group's policies when the user left it.
 	Policies string `json:"policies,omitempty"`
+	UserID   string `json:"user_id,omitempty"`
 }
 
 func policiesHash(list []ram.Policy) string {
@@ -540,7 +604,7 @@ func policiesHash(list []ram.Policy) string {
 func (c *Client) removeFromGroup() responders.Executor {
 	return &change[MemberState]{
 		c: c, kind: "ram.remove_from_group", needs: aUser,
-		perms: []string{"ram:AddUserToGroup", "ram:GetPolicy", "ram:ListGroupsForUser", "ram:ListPoliciesForGroup", "ram:RemoveUserFromGroup"},
+		perms: []string{"ram:AddUserToGroup", "ram:GetPolicy", "ram:GetUser", "ram:ListGroupsForUser", "ram:ListPoliciesForGroup", "ram:RemoveUserFromGroup"},
 		check: func(t *target) error {
 			_, err := t.param("group", groupChars)
 			return err
@@ -599,6 +663,10 @@ func (c *Client) removeFromGroup() responders.Executor {
 			}
 			return err
 		},
+		born: func(ctx context.Context, sc scope, t target, _ MemberState) (string, string, error) {
+			return c.holderBorn(ctx, sc, holder{"user", t.user})
+		},
+		birth:   func(s *MemberState) *string { return &s.UserID },
 		want:    func(_ target, prior MemberState) MemberState { prior.Member = false; return prior },
 		inForce: func(_ target, s MemberState) bool { return !s.Member },
 		same:    func(a, b MemberState) bool { a.Policies, b.Policies = "", ""; return a == b },

@@ -75,6 +75,10 @@ func (c *ramClient) detachPolicyFromUser(q *ram.DetachPolicyFromUserRequest) (*r
 	return send(&c.Client, q.RpcRequest, params{"PolicyType": q.PolicyType, "PolicyName": q.PolicyName, "UserName": q.UserName}, ram.CreateDetachPolicyFromUserResponse())
 }
 
+func (c *ramClient) getGroup(q *ram.GetGroupRequest) (*ram.GetGroupResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"GroupName": q.GroupName}, ram.CreateGetGroupResponse())
+}
+
 func (c *ramClient) getPolicy(q *ram.GetPolicyRequest) (*ram.GetPolicyResponse, error) {
 	return send(&c.Client, q.RpcRequest, params{"PolicyType": q.PolicyType, "PolicyName": q.PolicyName}, ram.CreateGetPolicyResponse())
 }

@@ -76,6 +76,7 @@ func TestCallsSendWhatTheSDKWould(t *testing.T) {
 		"ramClient.detachPolicyFromGroup":                 asked(&sent, r.detachPolicyFromGroup, ram.CreateDetachPolicyFromGroupRequest()),
 		"ramClient.detachPolicyFromRole":                  asked(&sent, r.detachPolicyFromRole, ram.CreateDetachPolicyFromRoleRequest()),
 		"ramClient.detachPolicyFromUser":                  asked(&sent, r.detachPolicyFromUser, ram.CreateDetachPolicyFromUserRequest()),
+		"ramClient.getGroup":                              asked(&sent, r.getGroup, ram.CreateGetGroupRequest()),
 		"ramClient.getPolicy":                             asked(&sent, r.getPolicy, ram.CreateGetPolicyRequest()),
 		"ramClient.getPolicyVersion":                      asked(&sent, r.getPolicyVersion, ram.CreateGetPolicyVersionRequest()),
 		"ramClient.getRole":                               asked(&sent, r.getRole, ram.CreateGetRoleRequest()),

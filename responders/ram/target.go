@@ -175,25 +175,14 @@ func anyGlob(patterns []string, text string) bool {
 // upn finds the principal name that IMS wants. Its domain may be an alias of
 // the account, so it is asked for and not made up.
 func (c *Client) upn(ctx context.Context, sc scope, user string) (string, error) {
-	var byName *ram.GetUserResponse
-	_, err := c.do(ctx, sc.as, op{product: "ram", action: "GetUser"}, func(w *worker) (err error) {
-		r := ram.CreateGetUserRequest()
-		r.UserName = user
-		byName, err = w.ram.getUser(r)
-		return err
-	})
-	switch {
-	case absent(err, "User"):
-		return "", errGone
-	case err != nil:
+	id, err := c.userID(ctx, sc, user)
+	if err != nil {
 		return "", err
-	case byName.User.UserId == "" || !strings.EqualFold(byName.User.UserName, user):
-		return "", &Error{Action: "ram GetUser", Class: responders.ErrRetry, Detail: "the answer is not about user " + user}
 	}
 	var byID *ims.GetUserResponse
 	_, err = c.do(ctx, sc.as, op{product: "ims", action: "GetUser"}, func(w *worker) (err error) {
 		r := ims.CreateGetUserRequest()
-		r.UserId = byName.User.UserId
+		r.UserId = id
 		byID, err = w.ims.getUser(r)
 		return err
 	})
@@ -205,4 +194,24 @@ func (c *Client) upn(ctx context.Context, sc scope, user string) (string, error)
 		return "", refuse("IMS names user %s as %q", user, clean(byID.User.UserPrincipalName, 120))
 	}
 	return byID.User.UserPrincipalName, nil
+}
+
+// userID is the id that a user of this name has, and no other one ever had.
+func (c *Client) userID(ctx context.Context, sc scope, user string) (string, error) {
+	var resp *ram.GetUserResponse
+	_, err := c.do(ctx, sc.as, op{product: "ram", action: "GetUser"}, func(w *worker) (err error) {
+		r := ram.CreateGetUserRequest()
+		r.UserName = user
+		resp, err = w.ram.getUser(r)
+		return err
+	})
+	switch {
+	case absent(err, "User"):
+		return "", errGone
+	case err != nil:
+		return "", err
+	case resp.User.UserId == "" || !strings.EqualFold(resp.User.UserName, user):
+		return "", &Error{Action: "ram GetUser", Class: responders.ErrRetry, Detail: "the answer is not about user " + user}
+	}
+	return resp.User.UserId, nil
 }

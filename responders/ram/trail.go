@@ -18,6 +18,7 @@ type TrailState struct {
 	Name    string `json:"name"`
 	Region  string `json:"region"` // "" is the configured one
 	Logging bool   `json:"logging"`
+	Made    string `json:"made,omitempty"` // when the trail was
 }
 
 // startLogging switches a stopped trail on again. Parameters: trail, and
@@ -31,7 +32,7 @@ func (c *Client) startLogging() responders.Executor {
 	}
 	return &change[TrailState]{
 		c: c, kind: "actiontrail.start_logging",
-		perms: []string{"actiontrail:GetTrailStatus", "actiontrail:StartLogging", "actiontrail:StopLogging"},
+		perms: []string{"actiontrail:DescribeTrails", "actiontrail:GetTrailStatus", "actiontrail:StartLogging", "actiontrail:StopLogging"},
 		check: func(t *target) error {
 			if r := t.params["region"]; r != "" && !regionOK.MatchString(r) {
 				return refuse("the action's parameter region is %q, which is not a region", clean(r, 40))
@@ -61,6 +62,26 @@ func (c *Client) startLogging() responders.Executor {
 			s.Logging = resp.IsLogging
 			return s, nil
 		},
+		born: func(ctx context.Context, sc scope, _ target, prior TrailState) (string, string, error) {
+			what := "trail " + prior.Name
+			var resp *actiontrail.DescribeTrailsResponse
+			_, err := c.do(ctx, sc.as, op{product: "actiontrail", action: "DescribeTrails", host: host(prior.Region)}, func(w *worker) (err error) {
+				r := actiontrail.CreateDescribeTrailsRequest()
+				r.NameList, r.RegionId, r.IncludeOrganizationTrail = prior.Name, prior.Region, requests.NewBoolean(true)
+				resp, err = w.trail.describeTrails(r)
+				return err
+			})
+			if err != nil {
+				return what, "", err
+			}
+			for _, x := range resp.TrailList {
+				if x.Name == prior.Name {
+					return what, x.CreateTime, nil
+				}
+			}
+			return what, "", nil
+		},
+		birth:   func(s *TrailState) *string { return &s.Made },
 		want:    func(_ target, prior TrailState) TrailState { prior.Logging = true; return prior },
 		inForce: func(_ target, s TrailState) bool { return s.Logging },
 		same:    equal[TrailState],

@@ -19,6 +19,7 @@ import (
 type TrustState struct {
 	RoleName string `json:"role_name"`
 	Trust    string `json:"trust"`
+	RoleID   string `json:"role_id,omitempty"`
 }
 
 // external stands for every principal of another account, and for anybody.
@@ -59,8 +60,12 @@ func (c *Client) narrowTrust() responders.Executor {
 			if _, _, err := narrow(r.AssumeRolePolicyDocument, t.account, removed(t.params["remove"])); err != nil {
 				return TrustState{}, refuse("the trust document of role %s cannot be read (%v)", t.role, err)
 			}
-			return TrustState{t.role, r.AssumeRolePolicyDocument}, nil
+			return TrustState{RoleName: t.role, Trust: r.AssumeRolePolicyDocument}, nil
 		},
+		born: func(ctx context.Context, sc scope, t target, _ TrustState) (string, string, error) {
+			return c.holderBorn(ctx, sc, holder{"role", t.role})
+		},
+		birth: func(s *TrustState) *string { return &s.RoleID },
 		want: func(t target, prior TrustState) TrustState {
 			prior.Trust, _, _ = narrow(prior.Trust, t.account, removed(t.params["remove"])) // read has seen that it can be read
 			return prior

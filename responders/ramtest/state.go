@@ -100,7 +100,7 @@ type version struct {
 
 type trail struct {
 	Trail
-	started, stopped time.Time
+	created, started, stopped time.Time
 }
 
 type idp struct {
@@ -392,6 +392,46 @@ func (s *Server) RemoveKey(id string) {
 	}
 }
 
+// Remake puts another user, role, group, policy or trail in the place of one: of
+// the same name and with all that it had, but made an hour later and with an id of
+// its own. It reports whether there was one.
+func (s *Server) Remake(account, kind, name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.acct(account)
+	switch kind {
+	case "user":
+		if u := a.users[fold(name)]; u != nil {
+			u.id, u.created = s.id("2"), u.created.Add(time.Hour)
+			return true
+		}
+	case "role":
+		if r := a.roles[fold(name)]; r != nil {
+			r.id, r.created = s.id("3"), r.created.Add(time.Hour)
+			return true
+		}
+	case "group":
+		if g := a.groups[fold(name)]; g != nil {
+			g.id, g.created = s.id("g-"), g.created.Add(time.Hour)
+			return true
+		}
+	case "policy":
+		if p := a.policies["Custom/"+name]; p != nil {
+			p.created = p.created.Add(time.Hour)
+			for i := range p.versions {
+				p.versions[i].created = p.versions[i].created.Add(time.Hour)
+			}
+			return true
+		}
+	case "trail":
+		if t := a.trails[name]; t != nil {
+			t.created = t.created.Add(time.Hour)
+			return true
+		}
+	}
+	return false
+}
+
 // AddLogin gives a user console access with the given status.
 func (s *Server) AddLogin(account, userName, status string, mfaRequired bool) {
 	s.mu.Lock()
@@ -516,7 +556,7 @@ func (s *Server) AddTrail(account string, t Trail) {
 	if t.TrailRegion == "" {
 		t.TrailRegion = "All"
 	}
-	tr := &trail{Trail: t}
+	tr := &trail{Trail: t, created: s.now()}
 	if t.Logging {
 		tr.started = s.now()
 	}

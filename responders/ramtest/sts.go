@@ -128,7 +128,7 @@ func trailView(a *account, t *trail) map[string]any {
 		status = "Enable"
 	}
 	return map[string]any{"Name": t.Name, "HomeRegion": t.HomeRegion, "Region": t.HomeRegion, "Status": status, "EventRW": t.EventRW, "TrailRegion": t.TrailRegion,
-		"SlsProjectArn": t.SLSProjectARN, "OssBucketName": t.OSSBucket, "StartLoggingTime": stamp(t.started), "StopLoggingTime": stamp(t.stopped),
+		"SlsProjectArn": t.SLSProjectARN, "OssBucketName": t.OSSBucket, "CreateTime": stamp(t.created), "StartLoggingTime": stamp(t.started), "StopLoggingTime": stamp(t.stopped),
 		"TrailArn": "acs:actiontrail:" + t.HomeRegion + ":" + a.id + ":trail/" + t.Name}
 }
 
@@ -140,7 +140,7 @@ func createTrail(c *call) (map[string]any, *apiError) {
 	if c.acct.trails[name] != nil {
 		return nil, errf(400, "TrailAlreadyExistsException", "The specified trail already exists: %s.", name)
 	}
-	t := &trail{Trail: Trail{Name: name, HomeRegion: c.params["RegionId"], SLSProjectARN: c.params["SlsProjectArn"], OSSBucket: c.params["OssBucketName"], EventRW: "Write", TrailRegion: "All"}}
+	t := &trail{created: c.s.now(), Trail: Trail{Name: name, HomeRegion: c.params["RegionId"], SLSProjectARN: c.params["SlsProjectArn"], OSSBucket: c.params["OssBucketName"], EventRW: "Write", TrailRegion: "All"}}
 	if t.SLSProjectARN == "" && t.OSSBucket == "" {
 		return nil, errf(400, "InvalidParameterCombination", "A trail needs a bucket or a project.")
 	}
