@@ -150,8 +150,19 @@ func parseTime(s string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	secs := int64(daysSinceEpoch(year, month, day))*86400 + int64(hour*3600+minute*60+second-offset)
+	// A leap second or an offset may lead out of the years that can be written.
+	if secs < firstSecond || secs > lastSecond {
+		return time.Time{}, false
+	}
 	return time.Unix(secs, int64(nanos)).UTC(), true
 }
+
+// The first and the last second, since 1970, of the years that a time of RFC
+// 3339, and so JSON, can have; but for the year 0, which is none.
+const (
+	firstSecond = -62135596800 // 0001-01-01T00:00:00Z
+	lastSecond  = 253402300799 // 9999-12-31T23:59:59Z
+)
 
 func daysIn(month, year int) int {
 	switch month {

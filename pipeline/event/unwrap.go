@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -24,8 +25,9 @@ const maxWraps = 5
 //   - anything else, a plain record among it: itself.
 //
 // A value that is no JSON is yielded as it is, so that Parse says what is
-// wrong with it. A container that breaks off yields its whole elements first;
-// the error then is a *ParseError. Records may share memory with record.
+// wrong with it. A container that breaks off, or that something stands behind,
+// yields its whole elements first; the error then is a *ParseError. Records may
+// share memory with record.
 func Unwrap(record []byte, yield func(record []byte) bool) error {
 	record = bytes.TrimPrefix(record, []byte("\xef\xbb\xbf"))
 	_, err := unwrap(record, 0, yield)
@@ -40,12 +42,16 @@ func unwrap(b []byte, wraps int, yield func([]byte) bool) (goOn bool, err error)
 	}
 	switch b[i] {
 	case '[':
-		return unwrapArray(b, i, wraps, yield)
+		end, goOn, err := unwrapArray(b, i, wraps, yield)
+		if goOn && err == nil {
+			err = behind(b, end)
+		}
+		return goOn, err
 	case '{':
 		c := sniff(b, i)
 		switch c.kind {
 		case containerArray:
-			return unwrapArray(b, c.value.from, wraps, yield)
+			_, goOn, err = unwrapArray(b, c.value.from, wraps, yield)
 		case containerField:
 			v := b[c.value.from:c.value.to]
 			if v[0] == '"' {
@@ -53,39 +59,60 @@ func unwrap(b []byte, wraps int, yield func([]byte) bool) (goOn bool, err error)
 				// then gives the reason.
 				v = bytesOf(textOf(v))
 			}
-			return unwrap(v, wraps+1, yield)
+			goOn, err = unwrap(v, wraps+1, yield)
 		case containerFlat:
-			if r := unflatten(b[i:]); r != nil {
-				return yield(r), nil
+			r := unflatten(b[i:])
+			if r == nil {
+				return yield(b), nil
 			}
+			goOn = yield(r)
+		default:
+			return yield(b), nil
 		}
+		if goOn && err == nil && c.end > 0 {
+			err = behind(b, c.end)
+		}
+		return goOn, err
 	}
 	return yield(b), nil
 }
 
-// unwrapArray yields the elements of the array at i.
-func unwrapArray(b []byte, i, wraps int, yield func([]byte) bool) (bool, error) {
+// behind is the error that something stands behind a container: it was
+// delivered too, and nobody would look at it. Of a plain record Parse says so.
+func behind(b []byte, end int) error {
+	if end = skipSpace(b, end); end == len(b) {
+		return nil
+	}
+	w := walk{scanner: scanner{b: b}}
+	w.fail(end)
+	return w.malformed()
+}
+
+// unwrapArray yields the elements of the array at i; end is the index behind it.
+func unwrapArray(b []byte, i, wraps int, yield func([]byte) bool) (end int, goOn bool, err error) {
 	s := scanner{b: b}
 	i = skipSpace(b, i+1)
 	if i < len(b) && b[i] == ']' {
-		return true, nil
+		return i + 1, true, nil
 	}
 	for {
 		from := i
 		if i = s.value(i, 1); i < 0 {
 			w := walk{scanner: s}
-			return true, w.malformed()
+			return 0, true, w.malformed()
 		}
-		if goOn, err := unwrap(b[from:i:i], wraps+1, yield); !goOn || err != nil {
-			return goOn, err
+		// A broken element says nothing of those behind it.
+		goOn, broken := unwrap(b[from:i:i], wraps+1, yield)
+		if err = cmp.Or(err, broken); !goOn {
+			return i, false, err
 		}
 		var more bool
 		if i, more = s.next(i, ']'); i < 0 {
 			w := walk{scanner: s}
-			return true, w.malformed()
+			return 0, true, w.malformed()
 		}
 		if !more {
-			return true, nil
+			return i, true, err
 		}
 	}
 }
@@ -102,6 +129,7 @@ const (
 type container struct {
 	kind  containerKind
 	value struct{ from, to int }
+	end   int // behind the object; 0 when it breaks off
 }
 
 // sniff tells a container from a plain record by the object's top-level
@@ -138,6 +166,7 @@ func sniff(b []byte, i int) container {
 		if i, more = s.next(to, '}'); i < 0 {
 			return container{}
 		} else if !more {
+			c.end = i
 			break
 		}
 	}

@@ -76,12 +76,24 @@ func TestUnwrapBroken(t *testing.T) {
 		"[" + one + `,`:                ReasonTruncated,
 		"[" + one + `,]`:               ReasonNotJSON,
 		"[" + one + ` x]`:              ReasonNotJSON,
+		// What stands behind a container was delivered too.
+		"[" + one + "]" + one:                                             ReasonNotJSON,
+		`{"Events":[` + one + `]}{"Events":[` + one + `]}`:                ReasonNotJSON,
+		`{"event":` + one + `}{"event":` + one + `}`:                      ReasonNotJSON,
+		`{"event":` + quote(t, one) + `} {"event":` + quote(t, one) + `}`: ReasonNotJSON,
+		`{"event.eventName":"One"}{"event.eventName":"Two"}`:              ReasonNotJSON,
+		`{"event":` + quote(t, "["+one+"]"+one) + `}`:                     ReasonNotJSON,
 	} {
 		got, err := unwrapAll(in)
 		var pe *ParseError
 		if !errors.As(err, &pe) || pe.Reason != want || len(got) != 1 || got[0] != one {
 			t.Errorf("%s: %q %v", in, got, err)
 		}
+	}
+	// An element that is broken inside says nothing of those behind it.
+	got, err := unwrapAll(`{"data":[{"event":` + quote(t, "["+one+",{") + `},{"event":` + one + `}]}`)
+	if err == nil || len(got) != 2 {
+		t.Errorf("behind a broken element: %q %v", got, err)
 	}
 	n := 0
 	if err := Unwrap([]byte("["+one+","+one+",bad"), func([]byte) bool { n++; return false }); err != nil || n != 1 {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/trailwarden/trailwarden/detectors"
 )
 
 // TestNothingIsSilent: whatever is not read of a folder is told: by name and
@@ -99,6 +102,51 @@ func TestUnreadableAndGone(t *testing.T) {
 	}
 	if os.Getuid() > 0 && (len(failed) != 2 || !strings.Contains(failed[0].Error(), "secret.jsonl: permission denied")) {
 		t.Errorf("%v", failed)
+	}
+}
+
+// TestShrunk: a file that is cut after it was found, at a line's end or to
+// nothing, was not read whole.
+func TestShrunk(t *testing.T) {
+	for name, pack := range map[string]func(testing.TB, string) string{"plain": func(_ testing.TB, s string) string { return s }, "gzip": packGzip, "zstd": packZstd} {
+		r := recs("e", 0, 20)
+		whole := pack(t, lines(r[:10]))
+		for _, left := range []int{0, len(whole)} {
+			dir := write(t, map[string]string{"a": whole + pack(t, lines(r[10:])), "b": lines(recs("f", 0, 1))})
+			path := filepath.Join(dir, "a")
+			cfg := RunConfig{Rules: newTestSet(), Prepare: func(*detectors.Engine) error { return os.Truncate(path, int64(left)) }, Options: Options{Hash: true}}
+			res, _, _ := play(t, cfg, path, filepath.Join(dir, "b"))
+			if s := res.Stats; len(s.FilesFailed) != 1 || !strings.Contains(s.FilesFailed[0].Error, "file breaks off: it had") || s.FilesPart != int64(min(left, 1)) {
+				t.Errorf("%s, %d bytes left: %+v", name, left, s)
+			}
+			if res.Files[0].SHA256 != "" {
+				t.Errorf("%s: the hash of half a file", name)
+			}
+			dir = write(t, map[string]string{"a.jsonl": whole + pack(t, lines(r[10:]))})
+			in, err := Open([]string{dir}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(filepath.Join(dir, "a.jsonl"), int64(left)); err != nil {
+				t.Fatal(err)
+			}
+			for range in.Records(t.Context()) {
+			}
+			if failed := in.Failed(); len(failed) != 1 || !errors.Is(failed[0], ErrTruncated) {
+				t.Errorf("%s, %d bytes left, records: %v", name, left, failed)
+			}
+		}
+	}
+}
+
+// TestSkippableFrame: an archive that begins with a frame to be skipped, as
+// parallel packers write, is unpacked.
+func TestSkippableFrame(t *testing.T) {
+	skip := "\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
+	dir := write(t, map[string]string{"a.zst": skip + packZstd(t, lines(recs("e", 0, 5))) + skip + packZstd(t, lines(recs("e", 5, 5)))})
+	res, parked, _ := play(t, RunConfig{}, dir)
+	if s := res.Stats; s.Records != 10 || len(parked) != 0 || len(s.FilesFailed) != 0 {
+		t.Errorf("%v %+v", parked, s)
 	}
 }
 

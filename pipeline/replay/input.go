@@ -416,12 +416,23 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 	return &file{b, b, packed, shut}, nil
 }
 
+// short is the error that a file ended before the end that it had when it was
+// found: it was cut, or emptied by who rotates it, while it was read.
+func (in *input) short(f *file) error {
+	if in.path == "-" || f.raw.n >= in.size {
+		return nil
+	}
+	return fmt.Errorf("file %w: it had %d bytes when it was found, and %d when it was read", ErrTruncated, in.size, f.raw.n)
+}
+
 // packing recognises an archive by its first bytes.
 func packing(head []byte) string {
 	switch {
 	case len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b:
 		return "gzip"
-	case len(head) >= 4 && string(head[:4]) == "\x28\xb5\x2f\xfd":
+	case len(head) >= 4 && string(head[:4]) == "\x28\xb5\x2f\xfd",
+		// A frame to be skipped comes first where several processors packed.
+		len(head) >= 4 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18":
 		return "zstd"
 	}
 	return ""

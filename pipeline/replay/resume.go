@@ -31,7 +31,9 @@ import (
 // be read only once.
 type Resume struct {
 	// Dir is made if need be; it holds names and alerts, for its owner alone.
-	// One run at a time may use it. Forget removes what a run left there.
+	// What else is in it stays as it is. One run at a time may use it: another
+	// is refused with ErrBusy, where the system has locks. Forget removes what
+	// a run left there.
 	Dir string
 	// Of names what the result depends on beside the input and the bounds of
 	// RunConfig: rules, lists, a baseline.
@@ -55,22 +57,44 @@ type Resumed struct {
 // ErrChanged says that the input is not what it was when the state was kept.
 var ErrChanged = errors.New("the input has changed since the run was interrupted")
 
+// ErrBusy says that another run uses the folder of a Resume.
+var ErrBusy = errors.New("another run uses the folder: wait for its end, or name another one")
+
+// The files have names that nobody else's have: the folder may hold what is
+// dear to its owner.
 const (
 	resumeSchema = "trailwarden.resume/v1"
-	stateFile    = "state"
-	alertsFile   = "alerts"
+	stateFile    = "trailwarden.resume"
+	alertsFile   = "trailwarden.resume.alerts"
+	beganFile    = "trailwarden.resume.began"
 	stateEvery   = 10 * time.Second
 	maxStateHead = 256 << 20 // bytes of JSON
 )
 
-// Forget removes what a run left in dir, and dir when nothing else is in it.
+// Forget removes what a run left in dir, and dir when nothing else is in it. It
+// is ErrBusy when another run has gone on there meanwhile.
 func Forget(dir string) error {
-	for _, name := range []string{stateFile, stateFile + ".new", alertsFile} {
+	release, err := lockDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer release()
+	if err := forget(dir, stateFile, stateFile+".new", alertsFile, beganFile, beganFile+".new"); err != nil {
+		return err
+	}
+	_ = os.Remove(dir) // it stays when something else is in it
+	return nil
+}
+
+// forget removes files of a folder that is locked.
+func forget(dir string, names ...string) error {
+	for _, name := range names {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	_ = os.Remove(dir) // it stays when something else is in it
 	return nil
 }
 
@@ -109,14 +133,31 @@ type resume struct {
 	kept    time.Time
 	// skipping tells workers that what they read was evaluated before.
 	skipping atomic.Bool
+	release  func() // the folder's lock
+}
+
+// claim makes a folder and takes its lock.
+func claim(dir string) (release func(), err error) {
+	if err = os.MkdirAll(dir, 0o700); err == nil {
+		release, err = lockDir(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the folder for the state of the run: %w", err)
+	}
+	return release, nil
 }
 
 // newResume looks for a state that belongs to this run.
-func newResume(cfg *RunConfig, inputs []input, again string) (*resume, error) {
+func newResume(cfg *RunConfig, inputs []input, again string) (_ *resume, err error) {
 	s := &resume{cfg: cfg.Resume, now: cfg.Now, kept: cfg.Now()}
-	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the folder for the state of the run: %w", err)
+	if s.release, err = claim(s.cfg.Dir); err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
 	b := cfg.Engine
 	s.of = resumeState{Schema: resumeSchema, Of: s.cfg.Of,
 		Bounds: fmt.Sprint(cfg.From, cfg.To, cfg.Warm, b.Grace, b.DedupHorizon, b.DedupMax, b.ReorderMax, b.IncludeShadow, cfg.Options.MaxRecord, cfg.Options.MaxOpen, cfg.Options.Regions)}
@@ -138,10 +179,7 @@ func newResume(cfg *RunConfig, inputs []input, again string) (*resume, error) {
 		why = s.differs(state)
 	}
 	if why != "" || err != nil {
-		if err := Forget(s.cfg.Dir); err != nil {
-			return nil, err
-		}
-		if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		if err := forget(s.cfg.Dir, stateFile, stateFile+".new", alertsFile); err != nil {
 			return nil, err
 		}
 		if why != "" {
@@ -208,6 +246,12 @@ func (r *run) goOn() error {
 	if s.sum != s.from.Sum || s.applied != s.from.Applied {
 		return fmt.Errorf("%w: other events than before", ErrChanged)
 	}
+	return r.takeUp()
+}
+
+// takeUp makes the state that was kept the run's own.
+func (r *run) takeUp() error {
+	s := r.resume
 	if err := r.engine.Restore(s.engine); err != nil {
 		return fmt.Errorf("%w: %w", ErrChanged, err)
 	}
@@ -286,7 +330,15 @@ func (r *run) keep(at time.Time) error {
 // sees to it that nothing is left to be skipped.
 func (r *run) ended(stopped error) error {
 	s := r.resume
-	if s.from != nil && stopped == nil {
+	if s.from != nil && stopped != nil {
+		// Stopped again before it was where it had been: what is told is what
+		// was found then, and what is kept stays as it is.
+		if s.from.At.After(r.last) {
+			r.last = s.from.At
+		}
+		return r.takeUp()
+	}
+	if s.from != nil {
 		// All of it was evaluated before, or there is less than there was.
 		if err := r.goOn(); err != nil {
 			return err
@@ -295,16 +347,51 @@ func (r *run) ended(stopped error) error {
 	return r.keep(r.last)
 }
 
+// Began tells when the run that is kept in dir was begun, so that times that are
+// counted back from now mean the same when it goes on: now the first time, and
+// again when of is another; it is what now is counted in. The folder is made if
+// need be; ErrBusy says that a run uses it.
+func Began(dir, of string, now time.Time) (time.Time, error) {
+	now = now.UTC().Round(0) // as it is read back
+	release, err := claim(dir)
+	if err != nil {
+		return now, err
+	}
+	defer release()
+	path := filepath.Join(dir, beganFile)
+	type began struct {
+		Of string    `json:"of"`
+		At time.Time `json:"at"`
+	}
+	var was began
+	if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &was) == nil && was.Of == of && !was.At.After(now) {
+		return was.At, nil
+	}
+	data, err := json.Marshal(began{of, now})
+	if err == nil {
+		err = writeWhole(path, data)
+	}
+	if err != nil {
+		return now, fmt.Errorf("the folder for the state of the run: %w", err)
+	}
+	return now, nil
+}
+
 func writeState(path string, st *resumeState, engine []byte) error {
 	head, err := json.Marshal(st)
 	if err != nil {
 		return err
 	}
+	return writeWhole(path, append(append(head, '\n'), engine...))
+}
+
+// writeWhole writes a file that has its name only when it is whole.
+func writeWhole(path string, data []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|openFlags, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(append(head, '\n'), engine...))
+	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}

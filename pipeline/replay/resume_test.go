@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -164,7 +166,7 @@ func TestResumeBeginsAgain(t *testing.T) {
 			write("a.jsonl", bytes.Replace(body, []byte(`"eventId":"`), []byte(`"eventId":"X`), 1)[:len(body)], then)
 		}, "other events than before"},
 		{"damage", func(way *replay.Resume) {
-			path := filepath.Join(way.Dir, "state")
+			path := filepath.Join(way.Dir, "trailwarden.resume")
 			b, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -175,7 +177,7 @@ func TestResumeBeginsAgain(t *testing.T) {
 			}
 		}, "it is damaged"},
 		{"alerts", func(way *replay.Resume) {
-			if err := os.Truncate(filepath.Join(way.Dir, "alerts"), 10); err != nil {
+			if err := os.Truncate(filepath.Join(way.Dir, "trailwarden.resume.alerts"), 10); err != nil {
 				t.Fatal(err)
 			}
 		}, "its alerts are gone"},
@@ -202,4 +204,129 @@ func TestResumeBeginsAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noted writes records into one file, with a line that is no event after each n.
+func noted(t *testing.T, records [][]byte, n int) (path string, notes int) {
+	t.Helper()
+	var b bytes.Buffer
+	for i, r := range records {
+		b.Write(r)
+		b.WriteByte('\n')
+		if (i+1)%n == 0 {
+			b.WriteString("no event\n")
+			notes++
+		}
+	}
+	path = filepath.Join(t.TempDir(), "a.jsonl")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, notes
+}
+
+// TestResumeBusy: of two runs with one folder the second is refused, and harms
+// nothing that the first has there.
+func TestResumeBusy(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" && runtime.GOOS != "freebsd" {
+		t.Skip("no locks here")
+	}
+	set, base := pack(t), intrusion(t)
+	in, _ := noted(t, base[len(base)-300:], 50)
+	want, _ := stopping(t, set, []string{in}, nil, 0, 2, 1, 9000)
+	way := &replay.Resume{Dir: filepath.Join(t.TempDir(), "way"), Of: set.Hash(), Every: time.Nanosecond}
+	stopping(t, set, []string{in}, way, 2, 2, 1, 9000)
+	tried := 0
+	res, err := replay.Run(t.Context(), []string{in}, replay.RunConfig{Rules: set, Resume: way, Workers: 2, Held: 1, Entity: "ci-deployer",
+		Options: replay.Options{BlockSize: 9000}, Engine: detectors.EngineConfig{Judge: account.New(account.Config{}), Grace: 2 * time.Minute},
+		OnParked: func(replay.Parked) {
+			tried++
+			other, err := replay.Run(t.Context(), []string{in}, replay.RunConfig{Rules: set, Resume: way})
+			if other.Close(); !errors.Is(err, replay.ErrBusy) {
+				t.Errorf("another run: %v", err)
+			}
+			if err := replay.Forget(way.Dir); !errors.Is(err, replay.ErrBusy) {
+				t.Errorf("to forget what is in use: %v", err)
+			}
+			if _, err := replay.Began(way.Dir, "x", time.Now()); !errors.Is(err, replay.ErrBusy) {
+				t.Errorf("to begin there: %v", err)
+			}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Close()
+	if got := told(t, &res); got != want || tried < 3 {
+		t.Errorf("%d others\n%s\nalone\n%s", tried, got, want)
+	}
+	if err := replay.Forget(way.Dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestResumeStoppedAgain: a run that is stopped while it reads again what was
+// evaluated before tells what was found then, and not half of it; what was kept
+// stays.
+func TestResumeStoppedAgain(t *testing.T) {
+	set, base := pack(t), intrusion(t)
+	in, notes := noted(t, base[len(base)-400:], 40)
+	want, _ := stopping(t, set, []string{in}, nil, 0, 2, 0, 9000)
+	way := &replay.Resume{Dir: filepath.Join(t.TempDir(), "way"), Of: set.Hash()}
+	found := func(stop int) (alerts string, s replay.Stats) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		met := 0
+		res, err := replay.Run(ctx, []string{in}, replay.RunConfig{Rules: set, Resume: way, Workers: 2, Entity: "ci-deployer",
+			Options: replay.Options{BlockSize: 9000}, Engine: detectors.EngineConfig{Judge: account.New(account.Config{}), Grace: 2 * time.Minute},
+			OnParked: func(replay.Parked) {
+				if met++; met == stop {
+					cancel()
+				}
+			}})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		defer res.Close()
+		as, err := res.AllAlerts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lines(t, as), res.Stats
+	}
+	first, s := found(notes)
+	again, s2 := found(1)
+	if s.Alerts == 0 || s.Detections == 0 {
+		t.Fatalf("nothing to compare: %+v", s)
+	}
+	if again != first || s2.Events != s.Events || s2.Detections != s.Detections || !maps.Equal(s2.ByRule, s.ByRule) || !s2.LastEvent.Equal(*s.LastEvent) {
+		t.Errorf("stopped again\n%s%+v\nstopped first\n%s%+v", again, s2, first, s)
+	}
+	if got, ended := stopping(t, set, []string{in}, way, 0, 2, 0, 9000); !ended || got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestBegan: times are counted from the first run, until the question is
+// another or the run is forgotten.
+func TestBegan(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "way")
+	now := time.Now() // with a monotonic reading, which is not kept
+	began := func(of string, at, want time.Time) {
+		t.Helper()
+		got, err := replay.Began(dir, of, at)
+		if err != nil || !got.Equal(want) || fmt.Sprint(got) != fmt.Sprint(want.UTC().Round(0)) {
+			t.Errorf("%s: %v %v, want %v", of, got, err, want)
+		}
+	}
+	began("24h", now, now)
+	began("24h", now.Add(time.Hour), now)
+	began("90d", now.Add(time.Hour), now.Add(time.Hour))
+	began("90d", now, now) // what is kept is of the future: a clock was wrong
+	if err := replay.Forget(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something is left: %v", err)
+	}
+	began("90d", now.Add(2*time.Hour), now.Add(2*time.Hour))
 }

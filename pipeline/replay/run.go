@@ -225,6 +225,9 @@ func (r *Reader) file(ctx context.Context, in *input, c *counters, yield func(st
 			}
 		}
 		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = cmp.Or(in.short(f), err)
+			}
 			if !errors.Is(err, io.EOF) {
 				r.failed = append(r.failed, FileError{in.path, err})
 			}
@@ -354,6 +357,7 @@ func once(ctx context.Context, paths []string, cfg RunConfig, again string) (Res
 		r.before = r.engine.Stats()
 		if cfg.Resume != nil {
 			if r.resume, err = newResume(&cfg, reader.inputs, again); err == nil {
+				defer r.resume.release()
 				err = r.resume.open(&r.parts)
 			}
 			if err != nil {

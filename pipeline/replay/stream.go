@@ -73,6 +73,9 @@ func (r *run) pump(ctx context.Context, st *stream) {
 		b := r.pool.get()
 		if err := s.next(&b.chunk); err != nil {
 			r.pool.put(b)
+			if errors.Is(err, io.EOF) {
+				err = cmp.Or(st.in.short(f), err)
+			}
 			shut() // its memory is another's as soon as the end is known
 			end(err, f.bound.over(), f.raw)
 			return

@@ -61,6 +61,9 @@ func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbage)
 	}
+	if now, err = h.began(e, now); err != nil {
+		return cfg, err
+	}
 	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in, Regions: h.regions}}
 	if cfg.From, err = parseWhen(h.from, now); err != nil {
 		return cfg, usagef("--from: %w", err)
@@ -107,9 +110,33 @@ func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay
 		}
 	}
 	if !h.quiet && e.terminal(e.err) {
-		cfg.OnProgress = progressLine(e, now, cfg.From, cfg.To)
+		cfg.OnProgress = progressLine(e, time.Now(), cfg.From, cfg.To)
 	}
 	return cfg, nil
+}
+
+// began is the time that --from and --to are counted back from: now, or when the
+// run was begun that --resume goes on with.
+func (h *historyFlags) began(e *env, now time.Time) (time.Time, error) {
+	if h.resume == "" || h.from == "" && h.to == "" {
+		return now, nil
+	}
+	of := strings.Join([]string{h.from, h.to}, " to ")
+	at, err := replay.Began(h.resume, of, now)
+	if err != nil {
+		return now, exit(exitUsage, fmt.Errorf("--resume %s: %w", h.resume, err))
+	}
+	for _, s := range []string{h.from, h.to} {
+		then, err := parseWhen(s, at)
+		if err != nil {
+			return now, nil // config says what is wrong with it
+		}
+		if today, err := parseWhen(s, now); err == nil && !then.Equal(today) && !at.Equal(now) {
+			fmt.Fprintf(e.err, "--resume %s: --from and --to are counted from when the run was begun, %s\n", text.Terminal(h.resume), stamp(at))
+			break
+		}
+	}
+	return at, nil
 }
 
 // way is where a run's state is kept, and what it belongs to.
@@ -153,8 +180,8 @@ func (h *historyFlags) finished(e *env) {
 }
 
 // resumeSources is the folder, below that of --resume, of what was read from
-// services.
-const resumeSources = "sources"
+// services. Nobody else's folder has that name: it is removed in the end.
+const resumeSources = "trailwarden.resume.sources"
 
 // done clears the progress line.
 func (h *historyFlags) done(e *env, cfg *replay.RunConfig) {
