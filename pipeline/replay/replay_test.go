@@ -111,6 +111,26 @@ func odd(r []string, rest int) (out []string) {
 	return out
 }
 
+// TestCopiesDiffer: of copies of an event that are not the same, which one
+// counts does not depend on the order in which the files are named.
+func TestCopiesDiffer(t *testing.T) {
+	plain := lines(recs("e", 0, 100))
+	dir := write(t, map[string]string{"a": strings.ReplaceAll(plain, `"userName":"user`, `"userName":"anna`), "b": strings.ReplaceAll(plain, `"userName":"user`, `"userName":"ben`), "c": plain})
+	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
+	for _, paths := range [][]string{{a, b, c}, {c, b, a}, {b, a, c}, {c, a, b}} {
+		res, _, _ := play(t, RunConfig{}, paths...)
+		for _, al := range found(t, &res) {
+			if al.Rule == "user.created" && !strings.Contains(al.Reason, "anna") {
+				t.Errorf("%v: %s", paths, al.Reason)
+				break
+			}
+		}
+		if s := res.Stats; s.Duplicates != 200 || s.Events != 100 {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
 // TestDeterminism: the result does not depend on workers, processors or
 // block sizes.
 func TestDeterminism(t *testing.T) {

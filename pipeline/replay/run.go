@@ -408,12 +408,17 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	r.own, r.plain = r.worker(), detectors.NewEvaluator(newUnordered(r.cfg.Rules))
 	streams := make([]*stream, len(inputs))
 	for i := range inputs {
-		streams[i] = &stream{in: inputs[i], index: i}
+		streams[i] = &stream{in: inputs[i]}
 		if inputs[i].size < 0 || r.total < 0 {
 			r.total = -1
 		} else {
 			r.total += inputs[i].size
 		}
+	}
+	// Of two copies of an event that differ, the first counts: which that is must
+	// not depend on the order in which somebody named the files.
+	for i, st := range slices.SortedStableFunc(slices.Values(streams), func(a, b *stream) int { return strings.Compare(a.in.path, b.in.path) }) {
+		st.index = i
 	}
 	m := &merge{run: r, readers: &readers, depth: 3}
 	if len(streams) == 1 {
@@ -664,7 +669,7 @@ type head struct {
 
 func (m *merge) all(ctx context.Context, streams []*stream) error {
 	m.unread = slices.Clone(streams)
-	slices.SortStableFunc(m.unread, func(a, b *stream) int { return a.start.Compare(b.start) })
+	slices.SortFunc(m.unread, func(a, b *stream) int { return cmp.Or(a.start.Compare(b.start), cmp.Compare(a.index, b.index)) })
 	// While one file is applied, the next ones are being read.
 	prefetch := max(2, m.run.cfg.Workers)
 	for {

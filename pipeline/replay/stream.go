@@ -17,7 +17,7 @@ import (
 // which workers evaluate in any order and which come out of ready in order.
 type stream struct {
 	in    input
-	index int       // among the inputs
+	index int       // among the inputs by their paths
 	start time.Time // of its events, as far as its first block tells
 
 	ready chan *batch // nil until it is started
