@@ -19,6 +19,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // Options say what is read and within which bounds. The zero value of a field
@@ -100,7 +102,7 @@ type FileError struct {
 	Err  error
 }
 
-func (e FileError) Error() string { return e.Path + ": " + e.Err.Error() }
+func (e FileError) Error() string { return text.Line(e.Path) + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e FileError) Unwrap() error { return e.Err }

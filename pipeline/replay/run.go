@@ -21,6 +21,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // RunConfig is one replay. Only Rules must be given.
@@ -170,7 +171,7 @@ func Open(paths []string, opts Options) (*Reader, error) {
 		} else if len(r.failed) > 0 {
 			err = fmt.Errorf("%w: %w", ErrNothing, r.failed[0])
 		} else if len(paths) > 0 {
-			err = fmt.Errorf("%w: no .json, .jsonl, .ndjson, .gz or .zst file in %s", ErrNothing, strings.Join(paths, ", "))
+			err = fmt.Errorf("%w: no .json, .jsonl, .ndjson, .gz or .zst file in %s", ErrNothing, text.Line(strings.Join(paths, ", ")))
 		}
 		return r, err
 	}

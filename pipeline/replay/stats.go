@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
@@ -79,7 +80,7 @@ func (s *Stats) JSON() []byte {
 		// Numbers, texts and times only: nothing here can fail to encode.
 		return []byte("{}\n")
 	}
-	return append(b, '\n')
+	return append(alert.EscapeJSON(b), '\n')
 }
 
 // Progress is how far a run has come.

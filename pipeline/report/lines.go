@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/ocsf"
 )
 
@@ -32,10 +33,21 @@ func firstOf(s ...string) string {
 	return ""
 }
 
+// encoder writes JSON that cannot steer a terminal, as alert.WriteLine does.
 func encoder(w io.Writer) *json.Encoder {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(escaped{w})
 	enc.SetEscapeHTML(false)
 	return enc
+}
+
+// escaped takes one whole JSON text at a time, which is how an encoder writes.
+type escaped struct{ w io.Writer }
+
+func (e escaped) Write(p []byte) (int, error) {
+	if _, err := e.w.Write(alert.EscapeJSON(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // sketch is one event of a Timesketch timeline.

@@ -150,6 +150,21 @@ func Line(s string) string { return clean(s, false) }
 // most one empty line in a row.
 func Block(s string) string { return clean(s, true) }
 
+// Visible returns s without what cannot be seen, with blanks and line breaks as
+// they are: for text that is laid out in lines, such as an error that points at
+// a place.
+func Visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || !Hidden(r):
+			return r
+		case classify(r) == newline && r != '\r':
+			return '\n'
+		}
+		return -1
+	}, s)
+}
+
 // Terminal returns s safe to print on a terminal or in a log line: Line.
 // It is a name of its own so that callers say what they show it on.
 func Terminal(s string) string { return Line(s) }
@@ -226,7 +241,7 @@ func SlackPlain(s string, max int) string {
 		}
 		s = string(rs)
 	}
-	return CutUTF16(s, max)
+	return uncalled(CutUTF16(s, max))
 }
 
 // Mrkdwn returns s as one line for a Slack mrkdwn text of at most max
@@ -281,7 +296,7 @@ func Mrkdwn(s string, max int) string {
 			f.add(string(r))
 		}
 	}
-	return f.done()
+	return uncalled(f.done())
 }
 
 // Code returns s as a Slack mrkdwn code span of at most max characters after
@@ -339,7 +354,7 @@ func Markdown(s string, max int) string {
 			rs[0] = like
 		}
 	}
-	return CutUTF16(string(rs), max)
+	return uncalled(CutUTF16(string(rs), max))
 }
 
 var lookAlike = map[rune]rune{
@@ -429,6 +444,21 @@ func digits(rs []rune) bool {
 
 // broadcasts call everybody: in Slack, and in DingTalk, Feishu and WeCom.
 var broadcasts = []string{"here", "channel", "everyone", "group", "all"}
+
+// uncalled takes the at sign from a call that only cutting has made one: of
+// "@hereford" the first five letters.
+func uncalled(s string) string {
+	if !strings.HasSuffix(s, ellipsis) || !strings.Contains(s, "@") {
+		return s
+	}
+	rs := []rune(s)
+	for i, r := range rs {
+		if r == '@' && broadcastAhead(rs[i+1:]) {
+			rs[i] = '＠'
+		}
+	}
+	return string(rs)
+}
 
 func broadcastAhead(rs []rune) bool {
 	for _, w := range broadcasts {

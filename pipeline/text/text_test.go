@@ -44,6 +44,16 @@ func TestBlock(t *testing.T) {
 	}
 }
 
+func TestVisible(t *testing.T) {
+	for in, want := range map[string]string{
+		"  a  b\n\n   ^ here\tx": "  a  b\n\n   ^ here\tx", "a\x1b[2Jb\u009b\u202ec\x00": "a[2Jbc", "a\r\nb\u2028c": "a\nb\nc", "\xff": "\ufffd", "张三": "张三",
+	} {
+		if got := Visible(in); got != want {
+			t.Errorf("Visible(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestCut(t *testing.T) {
 	for _, c := range []struct {
 		in   string
@@ -249,6 +259,21 @@ func hostile(t *rapid.T, name string) string {
 		rapid.String(),
 	), 0, 12).Draw(t, name)
 	return strings.Join(parts, "")
+}
+
+// TestCutCalls: no cut makes a call of a longer word.
+func TestCutCalls(t *testing.T) {
+	for name, f := range map[string]func(string, int) string{"SlackPlain": SlackPlain, "Mrkdwn": Mrkdwn, "Markdown": Markdown} {
+		const s = "see @hereford and @allison"
+		for max := range len(s) + 1 {
+			if got := f(s, max); strings.Contains(got, "@here…") || strings.Contains(got, "@all…") {
+				t.Errorf("%s(%d) = %q", name, max, got)
+			}
+		}
+		if got := f(s, 100); got != s {
+			t.Errorf("%s = %q", name, got)
+		}
+	}
 }
 
 func TestProperties(t *testing.T) {

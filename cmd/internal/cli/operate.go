@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 )
@@ -72,11 +74,18 @@ func checkOutput(out string, forms ...string) error {
 	return usagef("output %q: want %s", out, strings.Join(forms, ", "))
 }
 
+// printJSON writes v over several lines, with nothing that could steer a
+// terminal.
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(alert.EscapeJSON(b.Bytes()))
+	return err
 }
 
 // printTable writes rows that a terminal can show safely.

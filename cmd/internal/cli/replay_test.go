@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // TestToFileSpecial: a device or a pipe named as the output stays what it is.
@@ -34,5 +37,44 @@ func TestToFileSpecial(t *testing.T) {
 	}
 	if err := toFile(&env{}, t.TempDir(), write); err == nil || !strings.Contains(err.Error(), "cannot write") {
 		t.Errorf("a folder: %v", err)
+	}
+}
+
+// TestErrorsCannotSteer: names of files come from strangers too; in an error they
+// neither steer a terminal nor begin a line, which a CI would take for a command.
+func TestErrorsCannotSteer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a\x1b[2J\u009b\u202e\n::error::b")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Skip(err) // no such names here
+	}
+	bad := filepath.Join(dir, "c\n::error::d\x07.jsonl.gz")
+	if err := os.WriteFile(bad, []byte("\x1f\x8bxx"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dir, "none")
+	if err := os.Mkdir(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"replay", bad}, {"replay", filepath.Join(dir, "gone")}, {"replay", empty}, {"replay", dir}, {"rules", "backtest", bad}, {"rules", "diff", "pack", "pack", bad},
+		{"entity", "show", "x", bad}, {"baseline", "build", "--out", filepath.Join(dir, "b"), bad}, {"replay", "--from", "\x1b[2J", bad}, {"replay", "-o", "\x1b[2J", bad},
+		{"replay", "--baseline", filepath.Join(dir, "b"), bad}, {"replay", "--\x1b[2J"}, {"rules", "lint", bad},
+	} {
+		var errs bytes.Buffer
+		code := Run(t.Context(), args, &env{in: strings.NewReader(""), out: io.Discard, err: &errs})
+		if code != exitUsage && code != exitFindings {
+			t.Errorf("%q: exit %d", args, code)
+		}
+		for line := range strings.SplitSeq(errs.String(), "\n") {
+			if strings.HasPrefix(strings.TrimSpace(line), "::") && args[0] != "rules" {
+				t.Errorf("%q: a line is\n%s", args, line)
+			}
+			if strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && text.Hidden(r) }) {
+				t.Errorf("%q: %q", args, line)
+			}
+		}
+		if errs.Len() == 0 {
+			t.Errorf("%q: nothing is said", args)
+		}
 	}
 }
