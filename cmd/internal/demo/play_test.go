@@ -20,8 +20,6 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/console"
 )
 
-var now = time.Date(2026, 11, 25, 3, 2, 0, 0, time.UTC)
-
 // ready skips where a rule that the story needs is not shipped.
 func ready(t *testing.T) {
 	t.Helper()
@@ -47,7 +45,7 @@ func TestPlay(t *testing.T) {
 	dir := t.TempDir()
 	asked, held := "", ""
 	var seen []string
-	got, err := Play(ctx, Options{Out: &out, Dir: dir, Beat: 10 * time.Millisecond, Now: now, Width: 80,
+	got, err := Play(ctx, Options{Out: &out, Dir: dir, Beat: 10 * time.Millisecond, Now: time.Now(), Width: 80,
 		Ask: func(q string) bool { asked = q; return false }, Console: true, Hold: func(_ context.Context, say string) { seen, held = lookAround(t, &out), say }})
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "trailwarden.log"))
@@ -124,7 +122,7 @@ func TestPlayInterrupted(t *testing.T) {
 	defer cancel()
 	out := &watcher{until: "events of ordinary work", then: cancel}
 	start := time.Now()
-	_, err := Play(ctx, Options{Out: out, Beat: time.Minute, Now: now})
+	_, err := Play(ctx, Options{Out: out, Beat: time.Minute, Now: time.Now()})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want that it was cancelled", err)
 	}
