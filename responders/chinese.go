@@ -1,6 +1,7 @@
 package responders
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,10 +15,20 @@ import (
 // ours: a person's words, or those of a guard that is not in this package.
 func InChinese(s string) string { return book().Say(s) }
 
-var book = sync.OnceValue(func() *phrase.Book { return phrase.New(phrases, joined, listed) })
+var book = sync.OnceValue(func() *phrase.Book { return phrase.New(slices.Concat(phrases, cloudPhrases), joined, listed) })
+
+// classes end the text of an error whose sentence says as much.
+var classes = []string{": " + ErrRefused.Error(), ": " + ErrSettled.Error(), ": " + ErrDrift.Error()}
 
 // joined takes apart what was joined from several sentences.
 func joined(s string, say func(string) string) (string, bool) {
+	for _, c := range classes {
+		if head, ok := strings.CutSuffix(s, c); ok {
+			if zh := say(head); zh != head {
+				return zh, true
+			}
+		}
+	}
 	if head, next, ok := cutLast(s, "; next: "); ok {
 		return join(say(head), "；下一步：", say(next)), true
 	}
@@ -172,38 +183,37 @@ var phrases = [][2]string{
 	{"nothing here can do this, and nothing was changed", "当前没有可执行该处置的组件，未做任何更改"},
 	{"%p (a person would be asked: %p)", "%s（需要人工审批：%s）"},
 	{"nothing would be changed: %p", "不会有任何更改：%s"},
-	{"nothing was changed, and the present state could not be read: %s", "未做任何更改，且无法读取当前状态：%s"},
+	{"nothing was changed, and the present state could not be read: %p", "未做任何更改，且无法读取当前状态：%s"},
 	{"nobody answered within %s, so nothing was done", "%s 内无人答复，未执行任何操作"},
 	{"respond.mode is observe now, so nothing is done", "respond.mode 现为 observe，因此不执行"},
 	{"of those who approved it %s still may, and %s are needed", "批准者中仍有权的为 %s 人，需要 %s 人"},
 	{"respond.mode is approve now", "respond.mode 现为 approve"},
 	{"it could not be done within %s of its approval", "批准后 %s 内未能执行"},
 	{"it could not be done within %s of its approval (%p)", "批准后 %s 内未能执行（%s）"},
-	{"the present state could not be read, and nothing is done without: %s", "无法读取当前状态，因此不执行：%s"},
+	{"the present state could not be read, and nothing is done without: %p", "无法读取当前状态，因此不执行：%s"},
 	{"it was not in force, and it is not tried again: %p", "处置未生效，不再重试：%s"},
-	{"the answer was lost: %s", "未收到应答：%s"},
-	{"given up after %s tries: %s", "重试 %s 次后放弃：%s"},
-	{"tried again later: %s", "稍后重试：%s"},
+	{"the answer was lost: %p", "未收到应答：%s"},
+	{"given up after %s tries: %p", "重试 %s 次后放弃：%s"},
+	{"tried again later: %p", "稍后重试：%s"},
 	{"the process ended in the middle of the call", "进程在调用途中退出"},
-	{"its outcome never became known: %s", "始终未能得知结果：%s"},
-	{"the outcome is not known: %s", "结果未知：%s"},
+	{"its outcome never became known: %p", "始终未能得知结果：%s"},
+	{"the outcome is not known: %p", "结果未知：%s"},
 	{"in force, found by reading after a lost answer", "已生效（未收到应答，经读取确认）"},
 	{"the answer was lost, it is not in force, and after %s it is too late to try again by itself", "未收到应答且未生效，已过去 %s，不再自动重试"},
 	{"it was tried twice and is not in force", "已尝试两次，仍未生效"},
 	{"the process ended %s times in the middle of it, and it is not in force", "进程在执行途中退出 %s 次，处置未生效"},
 	{"the answer was lost, and then somebody switched it on again", "未收到应答，随后有人重新启用"},
 	{"the answer was lost, it is not in force, and it is not tried again: %p", "未收到应答且未生效，不再重试：%s"},
-	{"the outcome of the undo is not known: %s", "撤销结果未知：%s"},
-	{"the outcome of the undo could not be found out: %s", "无法查明撤销结果：%s"},
+	{"the outcome of the undo is not known: %p", "撤销结果未知：%s"},
+	{"the outcome of the undo could not be found out: %p", "无法查明撤销结果：%s"},
 	{"no longer in force, found by reading after a lost answer", "已不再生效（未收到应答，经读取确认）"},
 	{"the undo was tried %s times and is not in force", "已尝试撤销 %s 次，仍未完成"},
-	{"not undone: %s", "未能撤销：%s"},
-	{"the undo has no answer yet: %s", "撤销尚未收到应答：%s"},
+	{"not undone: %p", "未能撤销：%s"},
+	{"the undo has no answer yet: %p", "撤销尚未收到应答：%s"},
 	{"%s of %s approvals", "已获 %s/%s 人批准"},
 	{"its own event is in the audit trail", "操作审计中已出现该操作的事件"},
 	{"the audit trail did not show it within %s", "%s 内操作审计未出现该操作的事件"},
-	{"nothing to do, %s", "无需处置：%s"},
-	{"nothing to do: %s", "无需处置：%s"},
+	{"nothing to do: %p", "无需处置：%s"},
 	{"changed, and deleted by somebody right after", "已更改，随后被他人删除"},
 
 	{"restore what was before: %s", "恢复原状：%s"},

@@ -6,7 +6,9 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -133,7 +135,7 @@ func ownTexts(t *testing.T, files ...string) map[string]string {
 var english = regexp.MustCompile(`[A-Za-z]+(?:[ ,]+[a-z]{2,})+`)
 
 // commands are what stands in Chinese text as it is typed.
-var commands = regexp.MustCompile(`aliyun ram ListPolicyVersions|trailwarden [a-z]+(?: [a-z]+)?`)
+var commands = regexp.MustCompile(`aliyun ram ListPolicyVersions|true_positive、false_positive 或 benign|trailwarden [a-z]+(?: [a-z]+)?`)
 
 // Every sentence of a guard, of the machine and of an alert about ourselves has
 // its Chinese, with the same places.
@@ -173,17 +175,124 @@ func TestOwnTextsHaveChinese(t *testing.T) {
 	}
 }
 
+// So has every sentence of an executor and of a request that is refused.
+func TestCloudTextsHaveChinese(t *testing.T) {
+	verbs := regexp.MustCompile(`%[#+]?[a-z]`)
+	texts := map[string]string{}
+	asked := map[string]error{"ErrNoAlert": ErrNoAlert, "ErrNoAction": ErrNoAction, "ErrBadTriage": ErrBadTriage, "ErrBadAsk": ErrBadAsk}
+	files, err := filepath.Glob("ram/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fset := token.NewFileSet()
+	for _, f := range append(files, "decide.go", "contain.go", "record.go", "ask.go", "triage.go", "request.go") {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		x, err := parser.ParseFile(fset, f, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add := func(e ast.Expr) {
+			if call, ok := e.(*ast.CallExpr); ok && len(call.Args) > 0 {
+				e = call.Args[0] // Sprintf
+			}
+			if b, ok := e.(*ast.BinaryExpr); ok {
+				e = b.X // with something behind it
+			}
+			if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {
+				s := constant.StringVal(constant.MakeFromLiteral(l.Value, l.Kind, 0))
+				if s = verbs.ReplaceAllString(s, "%s"); strings.Trim(s, "%s: ;(),") != "" {
+					texts[s] = fset.Position(e.Pos()).String()
+				}
+			}
+		}
+		ast.Inspect(x, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				switch fn := n.Fun.(type) {
+				case *ast.Ident:
+					if slices.Contains([]string{"refuse", "settled", "drift", "badAsk"}, fn.Name) {
+						add(n.Args[0])
+					}
+				case *ast.SelectorExpr:
+					if fn.Sel.Name == "refuseClick" {
+						add(n.Args[4])
+					}
+					// A refusal with its class in front, as requests are answered.
+					if fn.Sel.Name == "Errorf" && len(n.Args) > 1 {
+						if class, ok := n.Args[1].(*ast.Ident); ok && asked[class.Name] != nil {
+							if l, ok := n.Args[0].(*ast.BasicLit); ok {
+								s := constant.StringVal(constant.MakeFromLiteral(l.Value, l.Kind, 0))
+								texts[verbs.ReplaceAllString(strings.Replace(s, "%w", asked[class.Name].Error(), 1), "%s")] = fset.Position(l.Pos()).String()
+							}
+						}
+					}
+				}
+			case *ast.FuncDecl:
+				// What a request is refused for is returned by these as text.
+				if n.Name.Name == "approver" || n.Name.Name == "undoable" || n.Name.Name == "Contain" {
+					ast.Inspect(n, func(n ast.Node) bool {
+						if r, ok := n.(*ast.ReturnStmt); ok {
+							for _, e := range r.Results {
+								add(e)
+							}
+						}
+						return true
+					})
+				}
+			}
+			return true
+		})
+	}
+	if len(texts) < 90 {
+		t.Fatalf("only %d texts were found: the search is wrong", len(texts))
+	}
+	for s, where := range texts {
+		said := strings.Replace(s, "already%s", "already", 1)
+		said = strings.Replace(said, "%s: it is not said who asks", "not allowed: it is not said who asks", 1)
+		said = strings.Replace(said, "contain: %s:", "contain: not allowed:", 1)
+		said = strings.TrimSuffix(said, " (trailwarden action undo ")
+		if strings.HasSuffix(s, "(trailwarden action undo ") {
+			said = s + "X1)"
+		}
+		said = strings.ReplaceAll(said, "%s", "X1")
+		zh := InChinese(said)
+		if !strings.ContainsFunc(zh, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
+			t.Errorf("%s: %q has no Chinese", where, s)
+			continue
+		}
+		if left := english.FindAllString(commands.ReplaceAllString(zh, "·"), -1); len(left) > 0 {
+			t.Errorf("%s: %q becomes %q: %q is left", where, s, zh, left)
+		}
+		if a, b := strings.Count(said, "X1"), strings.Count(zh, "X1"); a != b {
+			t.Errorf("%s: %q becomes %q, which has %d of its %d values", where, s, zh, b, a)
+		}
+	}
+	for _, p := range cloudPhrases {
+		if a, b := strings.Count(p[0], "%"), strings.Count(p[1], "%s"); a != b {
+			t.Errorf("%q has %d places, %q has %d", p[0], a, p[1], b)
+		}
+	}
+}
+
 func TestInChinese(t *testing.T) {
 	for en, zh := range map[string]string{
 		"": "", "an answer of a person": "an answer of a person", "playbook": "剧本",
-		"cap: not by itself: 10 actions were done in the last hour and the cap is 10; next: many keys at once: see whether one cause is behind it, then approve or deny each": "上限：不自动执行：最近一小时已执行 10 次处置，上限为 10 次；下一步：短时间内涉及多个密钥：请查明是否同一原因，再逐一批准或拒绝",
-		"protected: the user is protected; next: page a person: this principal is protected by configuration":                                                                 "受保护：该用户受保护；下一步：请通知值班人员：该身份受配置保护",
-		"order: action 0123456789ab comes first and is in_doubt":                                                                                                              "顺序：须先完成处置 0123456789ab，其状态为结果未知",
-		"dry-run: nothing was changed (a person would be asked: others may depend on this role, group or policy)":                                                             "演练：未做任何更改（需要人工审批：该角色、用户组或策略可能有其他使用者）",
-		"in force, found by reading after a lost answer; its own event is in the audit trail":                                                                                 "已生效（未收到应答，经读取确认）；操作审计中已出现该操作的事件",
-		"the answer was lost: ram UpdateAccessKey: EOF; next: the present state is read before anything else":                                                                 "未收到应答：ram UpdateAccessKey: EOF；下一步：先读取当前状态，再决定后续",
-		"key: a word that no guard of ours says":                                                                                                                              "密钥：a word that no guard of ours says",
-		"its outcome never became known: page a person; next: page a person: it is not contained; do it by hand: page a person":                                               "始终未能得知结果：page a person；下一步：请通知值班人员：尚未处置，请手动执行：page a person",
+		"cap: not by itself: 10 actions were done in the last hour and the cap is 10; next: many keys at once: see whether one cause is behind it, then approve or deny each":                                                 "上限：不自动执行：最近一小时已执行 10 次处置，上限为 10 次；下一步：短时间内涉及多个密钥：请查明是否同一原因，再逐一批准或拒绝",
+		"protected: the user is protected; next: page a person: this principal is protected by configuration":                                                                                                                 "受保护：该用户受保护；下一步：请通知值班人员：该身份受配置保护",
+		"order: action 0123456789ab comes first and is in_doubt":                                                                                                                                                              "顺序：须先完成处置 0123456789ab，其状态为结果未知",
+		"dry-run: nothing was changed (a person would be asked: others may depend on this role, group or policy)":                                                                                                             "演练：未做任何更改（需要人工审批：该角色、用户组或策略可能有其他使用者）",
+		"in force, found by reading after a lost answer; its own event is in the audit trail":                                                                                                                                 "已生效（未收到应答，经读取确认）；操作审计中已出现该操作的事件",
+		"the answer was lost: ram UpdateAccessKey: EOF; next: the present state is read before anything else":                                                                                                                 "未收到应答：ram UpdateAccessKey: EOF；下一步：先读取当前状态，再决定后续",
+		"key: a word that no guard of ours says":                                                                                                                                                                              "密钥：a word that no guard of ours says",
+		"its outcome never became known: page a person; next: page a person: it is not contained; do it by hand: page a person":                                                                                               "始终未能得知结果：请通知值班人员；下一步：请通知值班人员：尚未处置，请手动执行：page a person",
+		"not undone: somebody changed it since: it is Active, and we left it Inactive: target changed since":                                                                                                                  "未能撤销：此后有人改动过：现为启用（Active），本系统处置后为禁用（Inactive）",
+		"not undone: user alice was deleted since, and what has its name now is another one; nothing is given to it: target changed since; next: somebody changed it since: look at what is there now, and change it by hand": "未能撤销：user alice 此后已被删除，现在同名的是另一个对象，不向其恢复任何权限；下一步：此后有人改动过：请核实现状并手动修改",
+		"approve action 0123456789ab: not allowed: it is done already by ops at 2026-11-25T03:02:00Z":                                                                                                                         "不能批准处置 0123456789ab：其状态已为已处置（ops 于 2026-11-25T03:02:00Z）",
+		"undo action 0123456789ab: not allowed: no approvers are configured; undo on the command line (trailwarden action undo 0123456789ab)":                                                                                 "不能撤销处置 0123456789ab：未配置审批人，请在命令行撤销（trailwarden action undo 0123456789ab）",
+		"undo action 0123456789ab: not allowed: action ba9876543210 on the same target is under way":                                                                                                                          "不能撤销处置 0123456789ab：同一对象的处置 ba9876543210 正在进行",
+		"tried again later: ram GetUser: Throttling.User: try again later":                                                                                                                                                    "稍后重试：ram GetUser: Throttling.User: try again later",
 	} {
 		if got := InChinese(en); got != zh {
 			t.Errorf("%q\n got %q\nwant %q", en, got, zh)

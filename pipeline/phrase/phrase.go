@@ -33,8 +33,17 @@ type form struct {
 func New(pairs [][2]string, before, after Joined) *Book {
 	b := &Book{exact: map[string]string{}, before: before, after: after}
 	list := slices.Clone(pairs)
-	// The form with the most words of its own is tried first.
-	slices.SortStableFunc(list, func(x, y [2]string) int { return cmp.Compare(len(y[0]), len(x[0])) })
+	// The form with the most words of its own is tried first, and one that begins with
+	// a place, which takes in whatever stands there, after all that begin with a word.
+	place := func(p [2]string) int {
+		if strings.HasPrefix(p[0], "%") {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(list, func(x, y [2]string) int {
+		return cmp.Or(cmp.Compare(place(x), place(y)), cmp.Compare(len(y[0]), len(x[0])))
+	})
 	for _, p := range list {
 		if !strings.Contains(p[0], "%") {
 			b.exact[p[0]] = p[1]

@@ -223,7 +223,7 @@ func (d *Desk) Do(ctx context.Context, p responders.Press) (said string, ok bool
 	case r := <-done:
 		switch {
 		case r.err != nil:
-			return message.One(fmt.Sprintf(d.Words.ClickFailed, r.err), maxReply), false
+			return message.One(d.Words.Failed(r.err), maxReply), false
 		case r.said != "":
 			return message.One(r.said, maxReply), true
 		}

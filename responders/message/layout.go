@@ -129,6 +129,9 @@ func (w *Words) Ours(s string) string {
 	return s
 }
 
+// Failed tells the person who asked why something was not done.
+func (w *Words) Failed(err error) string { return fmt.Sprintf(w.ClickFailed, w.Ours(err.Error())) }
+
 // who is the shortest name that people know the actor by.
 func who(a alert.Actor) string {
 	for _, s := range []string{a.Name, a.Role, a.ID} {

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -39,6 +40,19 @@ func TestCatalogueComplete(t *testing.T) {
 			if s == "" {
 				t.Errorf("%s: a word is missing", lang)
 			}
+		}
+	}
+}
+
+// Why a press was refused is said in the language of its chat.
+func TestFailedInBothLanguages(t *testing.T) {
+	err := fmt.Errorf("approve action 0123456789ab: %w: not an approver for this account", responders.ErrNotAllowed)
+	for lang, want := range map[Language]string{
+		English: "That did not work: approve action 0123456789ab: not allowed: not an approver for this account",
+		Chinese: "未能完成：不能批准处置 0123456789ab：不是该账号的审批人",
+	} {
+		if got := catalogue[lang].Failed(err); got != want {
+			t.Errorf("%s: %q, want %q", lang, got, want)
 		}
 	}
 }

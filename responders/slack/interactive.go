@@ -282,7 +282,7 @@ func (l *Listener) serve(ctx context.Context, c click) {
 	reply, err := l.call(ctx, c)
 	if err != nil {
 		l.log.Warn("a click was not done", "alert_id", c.AlertID, "user", c.user, "action", c.Do, "err", err)
-		reply = fmt.Sprintf(w.ClickFailed, err)
+		reply = w.Failed(err)
 	}
 	if reply == "" || c.channel == "" {
 		return
