@@ -51,7 +51,7 @@ func TestFailedInBothLanguages(t *testing.T) {
 		English: "That did not work: approve action 0123456789ab: not allowed: not an approver for this account",
 		Chinese: "未能完成：不能批准处置 0123456789ab：不是该账号的审批人",
 	} {
-		if got := catalogue[lang].Failed(err); got != want {
+		if got := For(lang, nil).Failed(err); got != want {
 			t.Errorf("%s: %q, want %q", lang, got, want)
 		}
 	}
