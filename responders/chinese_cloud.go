@@ -118,6 +118,8 @@ var cloudPhrases = [][2]string{
 	{"the AccessKey id is masked, so it cannot be told which one it is", "AccessKey ID 已脱敏，无法确定是哪一个"},
 	{"%s is not the id of an AccessKey", "%s 不是 AccessKey ID"},
 	{"the action's parameter %s is %s, which is not a name", "处置参数 %s 为 %s，不是名称"},
+	{"group %s has a member who is spared: %p", "用户组 %s 有受保护的成员：%s"},
+	{"the list of the members of group %s does not end", "用户组 %s 的成员列表没有结尾"},
 	{"account %s is protected by configuration", "账号 %s 受配置保护"},
 	{"user %s is protected by configuration", "用户 %s 受配置保护"},
 	{"role %s is protected by configuration", "角色 %s 受配置保护"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -340,4 +341,34 @@ func TestBirthThatCannotBeRead(t *testing.T) {
 	if res, err := e.Undo(t.Context(), a, prior); err != nil || !res.Changed {
 		t.Fatalf("%v %v", res, err)
 	}
+}
+
+// Nothing is taken from a group with somebody in it who is protected, on the
+// last page of its members too, or whom the responder works as.
+func TestGroupWithAProtectedMember(t *testing.T) {
+	a := action("ram.detach_policy", with("policy_type", "Custom"), with("policy_name", "deploy"), with("group", "admins"))
+	protect := func(_ *ramtest.Options, c *Config) { c.Protected.Users = []string{"zz-break-*"} }
+	r := newRig(t, protect)
+	e := r.exec(a.Kind)
+	prior, err := e.Read(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var crowd []string
+	for i := range 250 {
+		crowd = append(crowd, fmt.Sprintf("member%03d", i))
+	}
+	for _, u := range append(crowd, "zz-break-glass") {
+		r.cloud.AddUser(acct, u)
+	}
+	r.cloud.AddGroup(acct, "admins", append(crowd, "zz-break-glass")...)
+	before := r.cloud.State()
+	const want = "group admins has a member who is spared: user zz-break-glass is protected by configuration"
+	if _, err := e.Read(t.Context(), a); !errors.Is(err, responders.ErrRefused) || !strings.Contains(err.Error(), want) {
+		t.Errorf("read: %v", err)
+	}
+	if _, err := e.Execute(t.Context(), a, prior); !errors.Is(err, responders.ErrRefused) || !strings.Contains(err.Error(), want) {
+		t.Errorf("joined after it was read: %v", err)
+	}
+	sameState(t, before, r.cloud.State())
 }

@@ -321,7 +321,7 @@ func (c *Client) detachPolicy() responders.Executor {
 	return &change[PolicyState]{
 		c: c, kind: "ram.detach_policy", needs: aUserOrRole,
 		perms: []string{"ram:AttachPolicyToGroup", "ram:AttachPolicyToRole", "ram:AttachPolicyToUser", "ram:DetachPolicyFromGroup",
-			"ram:DetachPolicyFromRole", "ram:DetachPolicyFromUser", "ram:GetGroup", "ram:GetPolicy", "ram:GetRole", "ram:GetUser", "ram:ListPoliciesForGroup", "ram:ListPoliciesForRole", "ram:ListPoliciesForUser"},
+			"ram:DetachPolicyFromRole", "ram:DetachPolicyFromUser", "ram:GetGroup", "ram:GetPolicy", "ram:GetRole", "ram:GetUser", "ram:ListPoliciesForGroup", "ram:ListPoliciesForRole", "ram:ListPoliciesForUser", "ram:ListUsersForGroup"},
 		check: func(t *target) error {
 			if t.params["group"] != "" {
 				if _, err := t.param("group", groupChars); err != nil {
@@ -343,7 +343,12 @@ func (c *Client) detachPolicy() responders.Executor {
 		read: func(ctx context.Context, sc scope, t target) (PolicyState, error) {
 			return c.readAttached(ctx, sc, holderOf(t), t.params["policy_type"], t.params["policy_name"])
 		},
-		veto: func(ctx context.Context, sc scope, _ target, prior *PolicyState) error {
+		veto: func(ctx context.Context, sc scope, t target, prior *PolicyState) error {
+			if prior.HolderKind == "group" {
+				if err := c.sparedMembers(ctx, sc, t.account, prior.Holder); err != nil {
+					return err
+				}
+			}
 			doc, err := c.noDeny(ctx, sc, prior.PolicyType, prior.PolicyName)
 			if err == nil && prior.PolicyType == "Custom" {
 				prior.Document = digest(canonicalJSON(doc))

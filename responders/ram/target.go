@@ -2,9 +2,11 @@ package ram
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/ims"
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/ram"
 
@@ -140,6 +142,33 @@ func (c *Client) spared(ctx context.Context, t target) error {
 		}
 	}
 	return nil
+}
+
+// sparedMembers refuses a group with somebody in it who is protected, or whom we
+// ourselves work as: what is taken from the group is taken from them.
+func (c *Client) sparedMembers(ctx context.Context, sc scope, account, group string) error {
+	marker := ""
+	for range 100 {
+		var resp *ram.ListUsersForGroupResponse
+		_, err := c.do(ctx, sc.as, op{product: "ram", action: "ListUsersForGroup"}, func(w *worker) (err error) {
+			r := ram.CreateListUsersForGroupRequest()
+			r.GroupName, r.Marker, r.MaxItems = group, marker, requests.NewInteger(pageSize)
+			resp, err = w.ram.listUsersForGroup(r)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, u := range resp.Users.User {
+			if err := c.spared(ctx, target{account: account, user: u.UserName}); err != nil {
+				return fmt.Errorf("group %s has a member who is spared: %w", group, err)
+			}
+		}
+		if marker = more(resp.IsTruncated, resp.Marker); marker == "" {
+			return nil
+		}
+	}
+	return refuse("the list of the members of group %s does not end", group)
 }
 
 // glob matches * and ? with letters folded, as the guards do.
