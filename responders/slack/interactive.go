@@ -35,7 +35,7 @@ type click struct {
 // Limits of a Listener.
 const (
 	maxHandlers   = 8    // clicks handled at the same time
-	maxQueued     = 256  // acknowledged clicks waiting; more are refused with a note
+	maxQueued     = 256  // acknowledged clicks waiting; more are not acknowledged, which Slack shows
 	maxRemembered = 4096 // clicks remembered to recognise repeats
 	readLimit     = 1 << 20
 )
@@ -178,16 +178,22 @@ func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev sock
 	if ev.Request == nil || ev.Request.EnvelopeID == "" {
 		return
 	}
-	// Everything with an envelope is acknowledged first: after three seconds
+	var clicks []click
+	if callback, ok := ev.Data.(slackapi.InteractionCallback); ok && ev.Type == socketmode.EventTypeInteractive {
+		clicks = parse(callback)
+	}
+	if len(queue)+len(clicks) > cap(queue) && !l.seen.has("envelope", ev.Request.EnvelopeID) {
+		// Without an acknowledgement Slack tells the person that it failed, which it
+		// did; nothing of it is remembered, so pressing again, or the same once more, counts.
+		l.refused.Add(1)
+		l.log.Error("too many clicks are waiting, one was refused", "alert_id", clicks[0].AlertID, "user", clicks[0].user, "action", clicks[0].Do)
+		return
+	}
+	// Everything else with an envelope is acknowledged first: after three seconds
 	// the person is told that it failed.
 	if err := client.AckCtx(ctx, ev.Request.EnvelopeID, nil); err != nil {
 		l.log.Warn("a click could not be acknowledged", "err", err)
 	}
-	callback, ok := ev.Data.(slackapi.InteractionCallback)
-	if !ok || ev.Type != socketmode.EventTypeInteractive {
-		return
-	}
-	clicks := parse(callback)
 	if len(clicks) == 0 {
 		return
 	}
@@ -200,13 +206,8 @@ func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev sock
 			l.repeats.Add(1)
 			continue
 		}
-		select {
-		case queue <- c:
-			l.clicks.Add(1)
-		default:
-			l.refused.Add(1)
-			l.log.Error("too many clicks are waiting, one was dropped", "alert_id", c.AlertID, "user", c.user, "action", c.Do)
-		}
+		queue <- c // there is room: nobody else puts anything in
+		l.clicks.Add(1)
 	}
 }
 
@@ -315,6 +316,13 @@ type recent struct {
 	set   map[string]bool
 	order []string
 	next  int
+}
+
+// has says whether the key is among the last maxRemembered.
+func (r *recent) has(parts ...string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.set[strings.Join(parts, "\x00")]
 }
 
 // first says whether the key was not seen among the last maxRemembered.

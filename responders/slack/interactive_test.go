@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +154,49 @@ func TestAckComesBeforeTheWork(t *testing.T) {
 	}
 	<-entered
 	close(release)
+}
+
+// With too many waiting, a click is not acknowledged, so that Slack tells the
+// person; pressed again when there is room, it counts. None is lost unsaid.
+func TestTooManyClicks(t *testing.T) {
+	release := make(chan struct{})
+	var served atomic.Int64
+	c := startClicking(t, chattest.Options{}, func(ctx context.Context, _ responders.Press) (string, error) {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		served.Add(1)
+		return "", nil
+	})
+	click := func(ctx context.Context, n int) error {
+		spec := c.spec(ActionAcknowledge)
+		spec.ActionTS = fmt.Sprintf("1800000000.%06d", n)
+		_, err := c.s.Click(ctx, spec)
+		return err
+	}
+	// The handlers take some of them out of the queue, sooner or later.
+	n := 0
+	for ; c.l.Stats().Refused == 0; n++ {
+		ctx, cancel := context.WithCancel(c.ctx)
+		done := make(chan error, 1)
+		go func() { done <- click(ctx, n) }()
+		eventually(t, c.ctx, "an acknowledgement or none", func() bool { return len(done) > 0 || c.l.Stats().Refused > 0 })
+		cancel()
+		if err := <-done; err != nil && c.l.Stats().Refused == 0 {
+			t.Fatal(err)
+		}
+	}
+	n--
+	if n < maxQueued || n > maxQueued+maxHandlers {
+		t.Errorf("refused after %d", n)
+	}
+	close(release)
+	eventually(t, c.ctx, "those that were acknowledged", func() bool { return served.Load() == int64(n) })
+	if err := click(c.ctx, n); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, c.ctx, "the refused one, pressed again", func() bool { return served.Load() == int64(n+1) })
 }
 
 func TestRepeatsAreOneClick(t *testing.T) {
