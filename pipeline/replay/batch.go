@@ -345,8 +345,8 @@ func (w *worker) record(raw []byte) bool {
 		return true
 	}
 	w.cover.add(ev)
-	if w.filter.entity != "" {
-		if concerns(ev, w.filter.entity) {
+	if w.filter.entity != nil {
+		if w.filter.entity.concerns(ev) {
 			b.notes = append(b.notes, noteOf(ev, w.filter.entity))
 		}
 		if birth := detectors.BirthOf(ev); birth != nil {
@@ -410,11 +410,11 @@ func (w *worker) detach() {
 // filter is what a run leaves out, and the entity that it writes down about.
 type filter struct {
 	from, to time.Time // zero: no bound; to is exclusive
-	entity   string    // lower case
+	entity   *entity   // nil: none
 }
 
 func newFilter(cfg *RunConfig) filter {
-	f := filter{cfg.From, cfg.To, strings.ToLower(strings.TrimSpace(cfg.Entity))}
+	f := filter{cfg.From, cfg.To, newEntity(cfg.Entity)}
 	if !f.from.IsZero() {
 		f.from = f.from.Add(-cfg.Warm)
 	}
@@ -423,17 +423,4 @@ func newFilter(cfg *RunConfig) filter {
 
 func (f *filter) wants(ev *event.Event) bool {
 	return (f.from.IsZero() || !ev.Time.Before(f.from)) && (f.to.IsZero() || ev.Time.Before(f.to))
-}
-
-// concerns reports whether an event is about an entity: an id as alerts show
-// it, a user or role name, an AccessKey id, a principal id, an account or an
-// address, as actor or as target; or the one event or request with that id.
-func concerns(ev *event.Event, entity string) bool {
-	a, t := &ev.Actor, &ev.Target
-	for _, s := range [...]string{a.ID, a.Name, a.Display, a.Principal, a.Key, a.Account, a.CallerAccount, t.ID, t.Name, t.Key, ev.Recipient, ev.Address.Text, ev.ID, ev.RequestID} {
-		if len(s) == len(entity) && strings.EqualFold(s, entity) {
-			return true
-		}
-	}
-	return ev.Address.IP.IsValid() && ev.Address.IP.String() == entity
 }

@@ -105,6 +105,19 @@ func TestUnreadableAndGone(t *testing.T) {
 	}
 }
 
+// TestNoName: a name that is empty is not the folder where we are.
+func TestNoName(t *testing.T) {
+	dir := write(t, map[string]string{"a.jsonl": lines(recs("e", 0, 5))})
+	t.Chdir(dir)
+	if _, err := Open([]string{""}, Options{}); !errors.Is(err, ErrNothing) {
+		t.Errorf("%v", err)
+	}
+	res, _, _ := play(t, RunConfig{}, "a.jsonl", "")
+	if s := res.Stats; s.Records != 5 || len(s.FilesFailed) != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestShrunk: a file that is cut after it was found, at a line's end or to
 // nothing, was not read whole.
 func TestShrunk(t *testing.T) {

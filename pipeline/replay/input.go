@@ -224,6 +224,10 @@ func (r *Reader) expand(paths []string) {
 			add("-", func() int64 { return -1 })
 			continue
 		}
+		if p == "" { // a variable that is not set, and not the folder where we are
+			fail(`""`, errors.New("no name"))
+			continue
+		}
 		p = filepath.Clean(p)
 		st, err := os.Lstat(p)
 		switch {

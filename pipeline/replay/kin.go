@@ -142,11 +142,11 @@ func (t *Trail) relate() {
 		}
 	}
 	// The entity by the names that births have for it.
-	names := map[string]bool{}
+	names, asked := map[string]bool{}, newEntity(t.Entity)
 	for _, b := range t.births {
 		for _, n := range [...]string{b.Child, b.Of, b.Maker, detectors.KeyChild(b.Key)} {
 			word := n[strings.LastIndexByte(n, '/')+1:]
-			if strings.EqualFold(n, t.Entity) || word != "" && strings.EqualFold(word, t.Entity) {
+			if asked.is(n) || asked.is(word) {
 				names[n] = true
 			}
 		}

@@ -342,7 +342,7 @@ func once(ctx context.Context, paths []string, cfg RunConfig, again string) (Res
 	defer r.parts.close()
 	r.stats = Stats{Schema: StatsSchema, ByRule: map[string]int64{}, BySeverity: map[string]int64{}, FilesFailed: []FailedFile{}}
 	r.ticks = map[int64]int64{}
-	if e := strings.ToLower(strings.TrimSpace(cfg.Entity)); e != "" {
+	if wanted.entity != nil {
 		r.trail = &Trail{Entity: strings.TrimSpace(cfg.Entity), ticks: map[int64]int64{}, ids: map[string]struct{}{},
 			Identities: []Tally{}, Keys: []Tally{}, Addresses: []Tally{}, Regions: []Tally{}, Actions: []Tally{}, Targets: []Tally{}, Made: []Lineage{}, Steps: []Step{}}
 	}

@@ -348,7 +348,7 @@ func (r *run) date(b *batch, at time.Time) {
 				continue
 			}
 			r.own.cover.add(ev)
-			if r.trail != nil && concerns(ev, r.own.filter.entity) {
+			if r.trail != nil && r.own.filter.entity.concerns(ev) {
 				if n := noteOf(ev, r.own.filter.entity); !r.warming(at) {
 					r.trail.add(&n)
 				}

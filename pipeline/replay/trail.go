@@ -87,11 +87,11 @@ type note struct {
 }
 
 // noteOf copies what a trail needs; the event's memory is reused.
-func noteOf(ev *event.Event, entity string) note {
+func noteOf(ev *event.Event, e *entity) note {
 	a, t := &ev.Actor, &ev.Target
 	n := note{at: ev.Time, id: strings.Clone(ev.ID), identity: strings.Clone(a.ID), key: strings.Clone(a.Key), region: strings.Clone(ev.Region),
 		address: strings.Clone(ev.Address.Text), targ: strings.Clone(cmp.Or(t.ID, t.Name)), attempt: ev.Outcome == event.Attempt,
-		by: actedBy(ev, entity), write: ev.RW == event.Write}
+		by: e.acted(ev), write: ev.RW == event.Write}
 	n.act = ev.Service + ":" + ev.Name
 	n.made = makes(ev)
 	if n.made {
@@ -228,17 +228,8 @@ func histogram(ticks func(func(int64, int64) bool), from, to time.Time, n int) [
 	return out
 }
 
-// actedBy says that the entity is who acted, or the address or key it was
-// done with.
-func actedBy(ev *event.Event, entity string) bool {
-	a := &ev.Actor
-	for _, s := range [...]string{a.ID, a.Name, a.Display, a.Principal, a.Key, ev.Address.Text} {
-		if len(s) == len(entity) && strings.EqualFold(s, entity) {
-			return true
-		}
-	}
-	return ev.Address.IP.IsValid() && ev.Address.IP.String() == entity
-}
+// Is says that a word names the entity.
+func (t *Trail) Is(word string) bool { return newEntity(t.Entity).is(word) }
 
 // Concerns says whether an alert is about the entity: it is named there, or
 // one of the alert's events is the entity's.
@@ -247,10 +238,9 @@ func (t *Trail) Concerns(a *alert.Alert) bool {
 	if a.Target != nil {
 		words = append(words, a.Target.ID, a.Target.Name)
 	}
-	for _, w := range words {
-		if strings.EqualFold(w, t.Entity) {
-			return true
-		}
+	e := newEntity(t.Entity)
+	if slices.ContainsFunc(words, e.is) {
+		return true
 	}
 	return slices.ContainsFunc(a.EventIDs, func(id string) bool { _, ok := t.ids[id]; return ok })
 }

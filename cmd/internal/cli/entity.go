@@ -31,7 +31,9 @@ func entityShow(e *env) *cobra.Command {
 		Long: `entity show reads recorded events and shows everything that concerns one user,
 role, AccessKey, address, account, request or event: when it was active, with which
 keys and from which addresses, what it called, what made it and what it made, and
-the alerts about it. SOURCE is what replay reads.`,
+the alerts about it. It is named as alerts, the console or a policy name it: alice,
+alice@example.onaliyun.com, acs:ram::1234567890123456:role/app, app:session, an id.
+SOURCE is what replay reads.`,
 		Example: "  trailwarden entity show LTAI5tEXAMPLEkey0001 archive/",
 		Args:    args(2, -1, "an entity, and at least one file or folder (or - for standard input)"),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -111,7 +113,7 @@ the alerts about it. SOURCE is what replay reads.`,
 				nextSteps(e, res.Trail, a[1:])
 			}
 			if res.Trail.Events == 0 {
-				fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case\n", text.Terminal(a[0]))
+				fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case; names of resources and sign-in names are understood\n", text.Terminal(a[0]))
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -288,7 +290,7 @@ func nextSteps(e *env, t *replay.Trail, sources []string) {
 			name = cred
 		}
 		name = strings.TrimPrefix(name, "login/")
-		if name != "" && !strings.EqualFold(name[strings.LastIndexByte(name, '/')+1:], t.Entity) && name != "(others)" && !slices.Contains(next, name) && len(next) < 3 {
+		if name != "" && !t.Is(name) && !t.Is(name[strings.LastIndexByte(name, '/')+1:]) && name != "(others)" && !slices.Contains(next, name) && len(next) < 3 {
 			next = append(next, name)
 		}
 	}
