@@ -19,6 +19,9 @@ type Cover struct {
 	First   time.Time `json:"first_event"`
 	Last    time.Time `json:"last_event"`
 	Gaps    []Gap     `json:"gaps,omitempty"`
+	// Sparse says that the account has events in so few hours that those which
+	// are missing cannot be told from those in which nothing was done.
+	Sparse bool `json:"sparse,omitempty"`
 }
 
 // Gap is a stretch of whole hours, between the first and the last event,
@@ -127,12 +130,16 @@ func (h *hours) join(o *hours) {
 
 // regular is the share of its hours, between first and last, that must have an
 // event before the others count as missing: a region that is used twice a day
-// has no gaps.
-const regular = 0.5
+// has no gaps. steady is how many hours a stretch must have to be more than a
+// few events of a bad clock.
+const (
+	regular = 0.5
+	steady  = 3
+)
 
 // covers lists what was read, by account and region; and gaps where there are
 // events in most hours. A gap of a whole account is told once, under the
-// region "".
+// region "", and so is that an account is sparse.
 func (c *coverage) covers() []Cover {
 	byAccount := map[string]*hours{}
 	regions := map[string]int{}
@@ -148,16 +155,19 @@ func (c *coverage) covers() []Cover {
 	var out []Cover
 	whole := map[string][]Gap{}
 	for account, h := range byAccount {
-		if whole[account] = h.gaps(nil); regions[account] > 1 && len(whole[account]) > 0 {
-			out = append(out, Cover{Account: account, Events: h.events, First: h.first, Last: h.last, Gaps: whole[account]})
+		gaps, sparse := h.gaps(nil, true)
+		if whole[account] = gaps; regions[account] > 1 && (len(gaps) > 0 || sparse) {
+			out = append(out, Cover{account, "", h.events, h.first, h.last, gaps, sparse})
 		}
 	}
 	for k, h := range c.all {
-		var told []Gap
+		c := Cover{k.account, k.region, h.events, h.first, h.last, nil, false}
 		if regions[k.account] > 1 {
-			told = whole[k.account]
+			c.Gaps, _ = h.gaps(whole[k.account], false)
+		} else {
+			c.Gaps, c.Sparse = h.gaps(nil, true)
 		}
-		out = append(out, Cover{Account: k.account, Region: k.region, Events: h.events, First: h.first, Last: h.last, Gaps: h.gaps(told)})
+		out = append(out, c)
 	}
 	lists.Sort(out, func(a, b Cover) int {
 		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Region, b.Region))
@@ -165,24 +175,60 @@ func (c *coverage) covers() []Cover {
 	return out
 }
 
-// gaps lists the hours without an event, but for those told already.
-func (h *hours) gaps(told []Gap) []Gap {
-	if len(h.seen) == 0 || h.clipped {
-		return nil
+// gaps lists the hours without an event, but for those told already; of a whole
+// account also the long stretches between those in which most hours have events.
+// sparse says that there are hours without events of which nothing can be said.
+func (h *hours) gaps(told []Gap, whole bool) (out []Gap, sparse bool) {
+	if len(h.seen) == 0 {
+		return nil, false
+	}
+	if h.clipped {
+		return nil, true
 	}
 	list := slices.Sorted(maps.Keys(h.seen))
-	if span := list[len(list)-1] - list[0] + 1; float64(len(list)) < regular*float64(span) {
-		return nil
-	}
-	var out []Gap
-	for i := 1; i < len(list); i++ {
-		if list[i] == list[i-1]+1 {
-			continue
+	add := func(from, to int64) { // both have events
+		if to == from+1 {
+			return
 		}
-		g := Gap{time.Unix((list[i-1]+1)*3600, 0).UTC(), time.Unix(list[i]*3600, 0).UTC()}
-		if !slices.Contains(told, g) {
+		if g := (Gap{time.Unix((from+1)*3600, 0).UTC(), time.Unix(to*3600, 0).UTC()}); !slices.Contains(told, g) {
 			out = append(out, g)
 		}
 	}
-	return out
+	// What lies further apart than all hours that have events is looked at by
+	// itself: one event of a bad clock must not make everything look thin.
+	n := int64(len(list))
+	var behind []int64 // the ends of stretches since the last steady one
+	parts, thin, good := 0, false, false
+	for len(list) > 0 {
+		end := 1
+		for end < len(list) && list[end]-list[end-1]-1 <= n {
+			end++
+		}
+		part := list[:end]
+		list = list[end:]
+		parts++
+		dense := float64(len(part)) >= regular*float64(part[len(part)-1]-part[0]+1)
+		if !dense {
+			thin, behind = thin || len(part) >= steady || parts == 1 && len(list) == 0, nil
+			continue
+		}
+		if whole && len(part) >= steady {
+			for i := 0; i+1 < len(behind); i += 2 {
+				to := part[0]
+				if i+2 < len(behind) {
+					to = behind[i+2]
+				}
+				add(behind[i+1], to)
+			}
+			behind = nil
+		}
+		for i := 1; i < len(part); i++ {
+			add(part[i-1], part[i])
+		}
+		if len(part) >= steady || behind != nil {
+			behind = append(behind, part[0], part[len(part)-1])
+		}
+		good = good || len(part) >= steady
+	}
+	return out, thin || parts > 1 && !good
 }

@@ -488,6 +488,54 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
+// TestGaps: one event of a bad clock hides no gap, a long outage between two
+// busy stretches is one, and where too little happens to tell, that is said.
+func TestGaps(t *testing.T) {
+	span := func(from, to int64) (out []int64) {
+		for h := from; h < to; h++ {
+			out = append(out, h)
+		}
+		return out
+	}
+	cat := func(l ...[]int64) []int64 { return slices.Concat(l...) }
+	for name, c := range map[string]struct {
+		seen   []int64
+		whole  bool
+		want   string // from-to, in hours
+		sparse bool
+	}{
+		"nothing":                  {nil, true, "", false},
+		"one hour":                 {span(5, 6), true, "", false},
+		"all":                      {span(0, 50), true, "", false},
+		"a hole":                   {cat(span(0, 20), span(22, 40)), true, "20-22", false},
+		"one of two":               {cat(span(0, 1), span(2, 3)), true, "1-2", false},
+		"a hole, a clock ahead":    {cat(span(0, 20), span(22, 40), span(700_000, 700_001)), true, "20-22", false},
+		"a hole, a clock behind":   {cat(span(-400_000, -399_999), span(0, 20), span(22, 40)), true, "20-22", false},
+		"all, a clock ahead":       {cat(span(0, 20), span(700_000, 700_002)), true, "", false},
+		"an outage":                {cat(span(0, 10), span(110, 120)), true, "10-110", false},
+		"an outage, of a region":   {cat(span(0, 10), span(110, 120)), false, "", false},
+		"a sign of life in it":     {cat(span(0, 10), span(60, 61), span(110, 120)), true, "10-60 61-110", false},
+		"two outages":              {cat(span(0, 10), span(110, 120), span(300, 310)), true, "10-110 120-300", false},
+		"twice a day":              {[]int64{0, 12, 24, 36, 48, 60}, true, "", true},
+		"twice a day, of a region": {[]int64{0, 12, 24, 36, 48, 60}, false, "", true},
+		"twice in all":             {[]int64{0, 70_000_000}, true, "", true},
+		"before 1970":              {cat(span(-40, -20), span(-18, 0)), true, "-20--18", false},
+	} {
+		h := &hours{seen: map[int64]struct{}{}}
+		for _, n := range c.seen {
+			h.seen[n] = struct{}{}
+		}
+		gaps, sparse := h.gaps(nil, c.whole)
+		var got []string
+		for _, g := range gaps {
+			got = append(got, fmt.Sprintf("%d-%d", g.From.Unix()/3600, g.To.Unix()/3600))
+		}
+		if strings.Join(got, " ") != c.want || sparse != c.sparse {
+			t.Errorf("%s: %v %v, want %s %v", name, got, sparse, c.want, c.sparse)
+		}
+	}
+}
+
 // TestStats: the JSON is the contract of the design, section 5.3.
 func TestStats(t *testing.T) {
 	text := lines(recs("e", 0, 100)) + "junk\n" + lines(recs("e", 0, 1))

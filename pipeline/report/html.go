@@ -353,6 +353,8 @@ func scopeOf(l lang, in *In) []pair {
 	add("Read", l.t("%s stored, %s unpacked", size(s.BytesRead), size(s.BytesDecoded)))
 	switch {
 	case len(in.Gaps) > 0:
+	case in.GapsKnown && in.Sparse:
+		add("Missing hours", l.t("not known: of an account too few hours have events to tell which are missing"))
 	case in.GapsKnown:
 		add("Missing hours", l.t("none: no whole hour without events between the first and the last"))
 	default:

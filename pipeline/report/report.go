@@ -32,9 +32,11 @@ type In struct {
 	// Files are the input files, in the order they were found.
 	Files []File
 	// Gaps are hours without any event in between, per account and region.
-	// GapsKnown says that they were looked for.
+	// GapsKnown says that they were looked for, Sparse that an account has
+	// events in too few hours to tell.
 	Gaps      []Gap
 	GapsKnown bool
+	Sparse    bool
 	// Trail is what the run saw of Scope.Entity; nil when none was asked about.
 	Trail *replay.Trail
 	// Hidden is how many alerts the caller left out: signals, or below a

@@ -231,8 +231,11 @@ func sparks(counts []int64) string {
 func coverageLines(cover []replay.Cover, n int) []string {
 	accounts, regions := map[string]bool{}, map[string]bool{}
 	var gaps []string
-	hours := 0
+	hours, sparse := 0, 0
 	for _, c := range cover {
+		if c.Sparse {
+			sparse++
+		}
 		accounts[c.Account] = true
 		if c.Region != "" {
 			regions[c.Region] = true
@@ -251,7 +254,15 @@ func coverageLines(cover []replay.Cover, n int) []string {
 	}
 	line := fmt.Sprintf("coverage: %s, %s", plural(len(accounts), "account"), plural(len(regions), "region"))
 	if len(gaps) == 0 {
-		return []string{line + ", no hour missing"}
+		switch {
+		case sparse == 0:
+			line += ", no hour missing"
+		case len(accounts) == 1:
+			line += "; too few hours have events to tell which are missing"
+		default:
+			line += fmt.Sprintf("; of %s too few hours have events to tell which are missing", plural(sparse, "account"))
+		}
+		return []string{line}
 	}
 	out := []string{line + fmt.Sprintf(", %s missing:", plural(hours, "hour"))}
 	out = append(out, gaps[:min(n, len(gaps))]...)

@@ -162,6 +162,7 @@ A replay has no way to act: it does not link the code that could.`,
 				in := report.In{Alerts: shown, Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: entity, Sources: sources},
 					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: int(picked.hidden), Interrupted: runErr != nil, Lang: lang, GapsKnown: true, Trail: res.Trail}
 				for _, c := range res.Coverage {
+					in.Sparse = in.Sparse || c.Sparse
 					for _, g := range c.Gaps {
 						in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
 					}
