@@ -93,12 +93,12 @@ func (s *splitter) next(c *chunk) error {
 			}
 		}
 		if s.mode == modeUnknown {
-			s.mode = sniffMode(buf)
+			s.mode = sniffMode(buf, s.err != nil || len(buf) > s.maxRecord)
 		}
 		used := 0
 		switch s.mode {
 		case modeUnknown:
-			used = len(buf) // nothing but white space
+			used = space(buf, 0) // white space, or the beginning of a long line
 		case modeLines:
 			used = s.cutLines(c, buf)
 		case modeValues:
@@ -147,8 +147,11 @@ func (s *splitter) finish(c *chunk) error {
 	return io.EOF
 }
 
-// sniffMode tells lines of JSON from everything else by the beginning.
-func sniffMode(b []byte) splitMode {
+// sniffMode tells lines of JSON from everything else by the beginning, which is
+// all that may be looked at when last is set. It does not guess while the first
+// line has no end: taken for loose values, one broken line would swallow all
+// that follow.
+func sniffMode(b []byte, last bool) splitMode {
 	i := space(b, 0)
 	if i == len(b) {
 		return modeUnknown
@@ -159,6 +162,9 @@ func sniffMode(b []byte) splitMode {
 	case '{':
 		first, rest, ok := bytes.Cut(b[i:], []byte("\n"))
 		if !ok {
+			if n, _ := listStart(b[i:]); n == 0 && !last {
+				return modeUnknown
+			}
 			return modeValues
 		}
 		first = bytes.TrimRight(first, " \t\r")

@@ -187,3 +187,23 @@ func BenchmarkRun(b *testing.B) {
 		})
 	}
 }
+
+// TestFirstLineLong: lines are lines however long the first one is, so that one
+// that is broken costs no other.
+func TestFirstLineLong(t *testing.T) {
+	long := strings.Replace(rec("long", 0, "GetUser"), `"requestParameters":{`, `"requestParameters":{"Text":"`+strings.Repeat("x", 10_000)+`",`, 1)
+	r := recs("e", 1, 50)
+	for _, block := range []int{1000, 9000, 256 << 10} {
+		dir := write(t, map[string]string{"a.jsonl": " \n" + long + "\n" + r[0][:len(r[0])/2] + "\n" + lines(r[1:])})
+		res, parked, _ := play(t, RunConfig{Options: Options{BlockSize: block}}, dir)
+		if s := res.Stats; s.Events != 50 || len(parked) != 1 || len(s.FilesFailed) != 0 {
+			t.Errorf("block %d: %v %+v", block, parked, s)
+		}
+		// An answer of one long line is still taken apart as it is read.
+		dir = write(t, map[string]string{"a.json": `{"RequestId":"R","Events":[` + strings.Join(append(r, long), ",") + `]}`})
+		res, parked, _ = play(t, RunConfig{Options: Options{BlockSize: block, MaxRecord: 12_000}}, dir)
+		if s := res.Stats; s.Events != 51 || len(parked) != 0 || len(s.FilesFailed) != 0 {
+			t.Errorf("block %d, an answer: %v %+v", block, parked, s)
+		}
+	}
+}
