@@ -140,6 +140,17 @@ func (r *Result) Histogram(n int) []int64 {
 	return histogram(maps.All(r.ticks), *r.Stats.FirstEvent, *r.Stats.LastEvent, n)
 }
 
+// Days is how many days of UTC have events at or after from; zero is all.
+func (r *Result) Days(from time.Time) int {
+	days := map[int64]struct{}{}
+	for k, n := range r.ticks {
+		if n > 0 && (from.IsZero() || k >= from.Unix()/tick) {
+			days[k*tick/86400] = struct{}{}
+		}
+	}
+	return len(days)
+}
+
 // ErrStopped is why a file was not read, or not to its end, in a run that was
 // cancelled.
 var ErrStopped = errors.New("the run was stopped")

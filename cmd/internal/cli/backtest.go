@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ type verdictOf struct {
 	Shadow     bool          `json:"shadow,omitempty"`
 	Detections int64         `json:"detections"`
 	Alerts     int           `json:"alerts"`
-	PerDay     float64       `json:"alerts_per_day"`
+	PerDay     float64       `json:"alerts_per_day"` // of the days that have events
 	Budget     float64       `json:"budget_per_day,omitempty"`
 	Over       bool          `json:"over_budget"`
 	Errors     uint64        `json:"errors,omitempty"` // events it was not evaluated for
@@ -49,6 +50,7 @@ type backtest struct {
 	RuleSet  string      `json:"rule_set"`
 	FirstDay string      `json:"first_day"`
 	Days     int         `json:"days"`
+	Active   int         `json:"days_with_events"`
 	Events   int64       `json:"events"`
 	Failed   int         `json:"files_not_read"`
 	Rules    []verdictOf `json:"rules"`
@@ -66,12 +68,13 @@ func rulesBacktest(e *env) *cobra.Command {
 	var out, outFile string
 	var only []string
 	var budget float64
-	var all bool
+	var all, tested bool
 	c := &cobra.Command{Use: "backtest [flags] SOURCE...", Short: "What the rules would have said about recorded events, and how often",
 		Long: `rules backtest replays history with every rule, rules in shadow included, and shows
 for each what it would have said: alerts per day, who caused most of them, a few
 samples. With --budget it is a test: a rule with more alerts per day on average
-than that fails, and the exit code is 1. SOURCE is what replay reads. With --resume
+than that fails, and the exit code is 1. The average is over the days that have
+events, without those of --warm. SOURCE is what replay reads. With --resume
 months of history may be interrupted: the same command goes on, and says the same in
 the end, byte for byte.`,
 		Example: "  trailwarden rules backtest --rules my-rules/ --only my.rule archive/\n  trailwarden rules backtest --budget 5 -o junit --out backtest.xml archive/",
@@ -79,6 +82,9 @@ the end, byte for byte.`,
 		RunE: func(c *cobra.Command, sources []string) error {
 			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
 				return err
+			}
+			if tested = c.Flags().Changed("budget"); !(budget >= 0) || math.IsInf(budget, 1) { // not a number is not that either
+				return usagef("--budget %v: want a number of alerts a day, 0 for none at all", budget)
 			}
 			set, err := rf.load(e)
 			if err != nil {
@@ -109,7 +115,11 @@ the end, byte for byte.`,
 				return exit(exitUsage, fmt.Errorf("rules backtest: %w%s", runErr, failures(res.Stats)))
 			}
 			defer res.Close()
-			b, err := newBacktest(&res, budget)
+			from := time.Time{}
+			if cfg.Warm > 0 {
+				from = cfg.From // what is before is only learned from
+			}
+			b, err := newBacktest(&res, from, budget, tested)
 			if err != nil {
 				return err
 			}
@@ -131,8 +141,8 @@ the end, byte for byte.`,
 				}
 			}
 			if !hf.quiet {
-				fmt.Fprintf(e.err, "%d events of %s, %s that said something", res.Stats.Events, plural(b.Days, "day"), plural(b.spoke(), "rule"))
-				if budget > 0 {
+				fmt.Fprintf(e.err, "%d events of %s, %s that said something", res.Stats.Events, b.days(), plural(b.spoke(), "rule"))
+				if tested {
 					fmt.Fprintf(e.err, ", %d over the budget of %s a day", over, strconv.FormatFloat(budget, 'g', -1, 64))
 				}
 				fmt.Fprintf(e.err, "\n%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
@@ -150,7 +160,7 @@ the end, byte for byte.`,
 			}
 			hf.finished(e)
 			switch {
-			case over > 0, budget > 0 && len(res.Stats.FilesFailed) > 0:
+			case over > 0, tested && len(res.Stats.FilesFailed) > 0:
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -160,19 +170,24 @@ the end, byte for byte.`,
 	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
 	c.Flags().StringSliceVar(&only, "only", nil, "show these rules only (repeatable); the others are evaluated all the same, since chains need them")
-	c.Flags().Float64Var(&budget, "budget", 0, "most alerts a day that a rule may make on average")
+	c.Flags().Float64Var(&budget, "budget", 0, "most alerts a day that a rule may make on average; 0 is none at all")
 	c.Flags().BoolVar(&all, "all", false, "also rules that said nothing")
 	return c
 }
 
 // newBacktest sorts the alerts of a run by rule. A day is one of UTC; days are
-// counted from the first event to the last, both included. The error is of
-// reading the alerts.
-func newBacktest(res *replay.Result, budget float64) (*backtest, error) {
-	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1}
+// counted from the first event at or after from to the last, both included.
+// Averages are over those that have events: neither a hole in the archive nor
+// one record of a bad clock makes a noisy rule quiet. The error is of reading
+// the alerts.
+func newBacktest(res *replay.Result, from time.Time, budget float64, tested bool) (*backtest, error) {
+	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1, Active: max(1, res.Days(from))}
 	var first time.Time
-	if res.Stats.FirstEvent != nil {
+	if res.Stats.FirstEvent != nil && !res.Stats.LastEvent.Before(from) {
 		first = res.Stats.FirstEvent.UTC().Truncate(24 * time.Hour)
+		if from = from.UTC().Truncate(24 * time.Hour); first.Before(from) {
+			first = from
+		}
 		b.FirstDay = first.Format(time.DateOnly)
 		b.Days = int(res.Stats.LastEvent.Sub(first)/(24*time.Hour)) + 1
 	}
@@ -204,8 +219,8 @@ func newBacktest(res *replay.Result, budget float64) (*backtest, error) {
 		}
 	}
 	for id, v := range by {
-		v.PerDay = float64(v.Alerts) / float64(b.Days)
-		v.Over = budget > 0 && v.PerDay > budget
+		v.PerDay = float64(v.Alerts) / float64(b.Active)
+		v.Over = tested && v.PerDay > budget
 		for name, n := range actors[id] {
 			v.Actors = append(v.Actors, countOf{name, n})
 		}
@@ -238,6 +253,14 @@ func (b *backtest) fill(ids, only []string, titles map[string]string, shadow map
 	if b.Rules == nil {
 		b.Rules = []verdictOf{}
 	}
+}
+
+// days says how many days there are, and of how many the averages are.
+func (b *backtest) days() string {
+	if b.Active == b.Days {
+		return plural(b.Days, "day")
+	}
+	return fmt.Sprintf("%s, %d with events", plural(b.Days, "day"), b.Active)
 }
 
 func (b *backtest) spoke() (n int) {
@@ -324,7 +347,7 @@ func writeJUnit(w io.Writer, s *junitSuite) error {
 func backtestJUnit(w io.Writer, _ *env, b *backtest) error {
 	s := &junitSuite{Name: "trailwarden rules backtest"}
 	for _, v := range b.Rules {
-		c := junitCase{Class: "backtest", Name: v.Rule, Out: fmt.Sprintf("%d alerts in %s, %.2f a day", v.Alerts, plural(b.Days, "day"), v.PerDay)}
+		c := junitCase{Class: "backtest", Name: v.Rule, Out: fmt.Sprintf("%d alerts in %s, %.2f a day", v.Alerts, b.days(), v.PerDay)}
 		if v.Over {
 			var lines []string
 			for i := range v.Samples {
@@ -351,7 +374,7 @@ func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
 		if v.Over {
 			level, more = "error", fmt.Sprintf(", over the budget of %g", v.Budget)
 		}
-		msg := fmt.Sprintf("%d alerts in %s, %.2f a day%s", v.Alerts, plural(b.Days, "day"), v.PerDay, more)
+		msg := fmt.Sprintf("%d alerts in %s, %.2f a day%s", v.Alerts, b.days(), v.PerDay, more)
 		if len(v.Samples) > 0 {
 			msg += "; for example: " + v.Samples[0].Reason
 		}
