@@ -1,6 +1,8 @@
 package detectors
 
 import (
+	"math"
+	"slices"
 	"sort"
 	"time"
 )
@@ -12,13 +14,15 @@ type seen struct {
 	horizon time.Duration
 	width   time.Duration
 	max     int
-	buckets map[int64]map[[16]byte]struct{}
+	buckets map[int64]*keySet
 	size    int
 	newest  int64 // the newest bucket forgotten: nothing older is remembered
 	lost    uint64
 
-	last   map[[16]byte]struct{} // the bucket used last; nil when it may be gone
-	lastAt int64
+	last     *keySet // the bucket used last; nil when it may be gone
+	lastAt   int64
+	from, to int64 // the times of that bucket, in nanoseconds; to is outside
+	calm     int64 // up to there, less the horizon, a watermark makes nothing older
 }
 
 // seenBuckets is how finely the horizon is cut: what is forgotten is a bucket.
@@ -29,13 +33,14 @@ func newSeen(horizon time.Duration, max int) *seen {
 		horizon: horizon,
 		width:   horizon/seenBuckets + 1,
 		max:     max,
-		buckets: make(map[int64]map[[16]byte]struct{}),
+		buckets: make(map[int64]*keySet),
 		newest:  -1 << 62,
+		calm:    math.MinInt64,
 	}
 }
 
-func (s *seen) bucket(at time.Time) int64 {
-	n := at.UnixNano()
+// bucket is the one of a time in nanoseconds since 1970.
+func (s *seen) bucket(n int64) int64 {
 	b := n / int64(s.width)
 	if n < 0 {
 		b--
@@ -43,26 +48,35 @@ func (s *seen) bucket(at time.Time) int64 {
 	return b
 }
 
+// use makes a bucket the one used last.
+func (s *seen) use(b int64, set *keySet) {
+	s.last, s.lastAt = set, b
+	s.from, s.to = b*int64(s.width), (b+1)*int64(s.width)
+	if b < 0 {
+		s.to = s.from // before 1970 a bucket has other edges: it is looked up each time
+	}
+}
+
 // add remembers a key and says whether it was known. An event older than what
 // is remembered cannot be recognised: it is taken as new and counted.
 func (s *seen) add(key [16]byte, at time.Time) bool {
-	b := s.bucket(at)
-	set := s.last
-	if set == nil || b != s.lastAt {
-		set = s.buckets[b]
+	n := at.UnixNano()
+	b, set := s.lastAt, s.last
+	if set == nil || n < s.from || n >= s.to {
+		b = s.bucket(n)
+		if set = s.buckets[b]; set != nil {
+			s.use(b, set)
+		}
 	}
 	if set != nil && b > s.newest && s.size < s.max {
 		// As nearly always: one look at the bucket says and does all.
-		s.last, s.lastAt = set, b
-		n := len(set)
-		set[key] = struct{}{}
-		if len(set) == n {
+		if !set.add(key) {
 			return true
 		}
 		s.size++
 		return false
 	}
-	if _, dup := set[key]; dup {
+	if set.has(key) {
 		return true
 	}
 	if b <= s.newest {
@@ -85,10 +99,10 @@ func (s *seen) add(key [16]byte, at time.Time) bool {
 		s.newest = b - 1
 	}
 	if set = s.buckets[b]; set == nil {
-		set = make(map[[16]byte]struct{})
+		set = newKeySet(s.buckets[b-1].len())
 		s.buckets[b] = set
 	}
-	set[key] = struct{}{}
+	set.add(key)
 	s.size++
 	return false
 }
@@ -106,7 +120,7 @@ func (s *seen) oldest() int64 {
 
 func (s *seen) forget(b int64) {
 	s.last = nil
-	s.size -= len(s.buckets[b])
+	s.size -= s.buckets[b].len()
 	delete(s.buckets, b)
 	if b > s.newest {
 		s.newest = b
@@ -115,14 +129,19 @@ func (s *seen) forget(b int64) {
 
 // advance forgets what is older than the horizon before the watermark.
 func (s *seen) advance(watermark time.Time) {
-	limit := s.bucket(watermark.Add(-s.horizon)) - 1
+	old := watermark.UnixNano() - int64(s.horizon)
+	if old < s.calm {
+		return
+	}
+	limit := s.bucket(old) - 1
+	s.calm = (limit + 2) * int64(s.width)
 	if limit <= s.newest {
 		return
 	}
 	s.last = nil
 	for b := range s.buckets {
 		if b <= limit {
-			s.size -= len(s.buckets[b])
+			s.size -= s.buckets[b].len()
 			delete(s.buckets, b)
 		}
 	}
@@ -140,10 +159,7 @@ func (s *seen) snapshot(e *encoder) {
 	sort.Slice(starts, func(i, j int) bool { return starts[i] < starts[j] })
 	e.uvarint(uint64(len(starts)))
 	for _, b := range starts {
-		keys := make([][16]byte, 0, len(s.buckets[b]))
-		for k := range s.buckets[b] {
-			keys = append(keys, k)
-		}
+		keys := slices.Clone(s.buckets[b].keys)
 		sort.Slice(keys, func(i, j int) bool { return string(keys[i][:]) < string(keys[j][:]) })
 		e.varint(b)
 		e.uvarint(uint64(len(keys)))
@@ -164,18 +180,18 @@ func (s *seen) restore(d *decoder) {
 		d.fail("duplicate horizon has no width")
 		return
 	}
-	s.width, s.last = width, nil
+	s.width, s.last, s.calm = width, nil, math.MinInt64
 	for range d.count(1) {
 		b := d.varint()
 		n := d.count(16)
-		set := make(map[[16]byte]struct{}, n)
+		set := newKeySet(n)
 		for range n {
-			set[[16]byte(d.take(16))] = struct{}{}
+			set.add([16]byte(d.take(16)))
 		}
 		if d.err != nil {
 			return
 		}
-		s.size += len(set) - len(s.buckets[b])
+		s.size += set.len() - s.buckets[b].len()
 		s.buckets[b] = set
 	}
 }

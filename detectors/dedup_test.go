@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"encoding/binary"
+	"maps"
 	"testing"
 	"time"
 
@@ -77,11 +78,67 @@ func TestSeenForgetsNothingWithinItsHorizon(t *testing.T) {
 			}
 			n := 0
 			for _, set := range s.buckets {
-				n += len(set)
+				n += set.len()
 			}
 			if n != s.size || n > limit {
 				t.Fatalf("%d remembered, %d counted, %d allowed", n, s.size, limit)
 			}
 		}
 	})
+}
+
+// Against a map: keys of all kinds, those that differ in little, and the one that
+// is zero.
+func TestPropKeySet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set, want := newKeySet(rapid.IntRange(0, 100).Draw(t, "room")), map[[16]byte]bool{}
+		if (*keySet)(nil).len() != 0 || (*keySet)(nil).has([16]byte{}) {
+			t.Fatal("no set has something")
+		}
+		if rapid.Bool().Draw(t, "known secret") {
+			// As if somebody knew where his keys go: slow, and still right.
+			set.secret = [2]uint64{}
+		}
+		for range rapid.IntRange(0, 300).Draw(t, "n") {
+			var key [16]byte
+			if rapid.Bool().Draw(t, "any") {
+				copy(key[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "bytes"))
+			} else {
+				key[rapid.IntRange(0, 15).Draw(t, "at")] = byte(rapid.IntRange(0, 40).Draw(t, "byte"))
+			}
+			if set.has(key) != want[key] {
+				t.Fatalf("%x: has it %v", key, set.has(key))
+			}
+			if rapid.IntRange(0, 4).Draw(t, "look") == 0 {
+				continue
+			}
+			if set.add(key) == want[key] {
+				t.Fatalf("%x: new %v", key, !want[key])
+			}
+			want[key] = true
+		}
+		have := map[[16]byte]bool{}
+		for _, key := range set.keys {
+			have[key] = true
+		}
+		if !maps.Equal(have, want) || set.len() != len(want) {
+			t.Fatalf("%d keys, %d of them told, want %d", set.len(), len(have), len(want))
+		}
+	})
+}
+
+func BenchmarkSeen(b *testing.B) {
+	s := newSeen(24*time.Hour, 1_000_000)
+	epoch := time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)
+	var key [16]byte
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		at := epoch.Add(time.Duration(i) * 100 * time.Millisecond)
+		binary.LittleEndian.PutUint64(key[:], uint64(i)*0x9e3779b97f4a7c15)
+		binary.LittleEndian.PutUint64(key[8:], uint64(i)*0xd6e8feb86659fd93)
+		s.add(key, at)
+		s.advance(at)
+		i++
+	}
 }
