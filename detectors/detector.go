@@ -23,6 +23,10 @@ type Observation struct {
 	// in a Verdict it stands for the whole event.
 	Event *event.Event
 	Late  bool
+	// Hint is what a Fetcher answered for Key, or 0: never more than a way to be
+	// quick.
+	Hint uint32
+	_    uint64 // 16 bytes at a time, it is copied without a rest
 }
 
 // Verdict is what a detector found at an observation or at a watermark.
@@ -70,6 +74,15 @@ type Detector interface {
 // returned. LetGo tells it that the memory of those observed so far is about
 // to be reused: what it still needs of them it has to copy.
 type Looker interface{ LetGo() }
+
+// Fetcher is a detector that can be told which keys are about to be observed.
+// What it knows of them lies far apart in memory: asked for many at a time, it is
+// fetched side by side, and one by one when they are observed. The answer comes
+// back with the observation (Observation.Hint), and may be out of date by then.
+// It is 0 where there is nothing to say.
+type Fetcher interface {
+	Fetch(key string) (hint uint32)
+}
 
 // Patient is a detector whose Advance never has a verdict, and for which two
 // watermarks one after the other are the same as the later one. Telling it can

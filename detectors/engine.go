@@ -141,6 +141,12 @@ type Engine struct {
 	verdict []Verdict
 	pairs   []Pair
 
+	fetchers []Fetcher     // by rule number; nil for the detectors that are none
+	prepared int           // how many events are ready to be decided
+	asked    []Observation // of these, by piece of their work
+	fetch    []Fetcher     // who observes them, as fetchers
+	touched  byte          // what was read to have it at hand; nobody asks for it
+
 	observers [][]int32 // by rule number; nil when no rule observes others
 	signals   []signal
 
@@ -187,11 +193,12 @@ func (e *Engine) reset() {
 	if l, ok := e.set.(Liner); ok {
 		e.lineage = l.NewLineage()
 	}
-	e.dets = make([]Detector, len(e.rules))
+	e.dets, e.fetchers = make([]Detector, len(e.rules)), make([]Fetcher, len(e.rules))
 	e.hasty, e.step, e.told, e.swept = nil, 0, make([]uint64, len(e.rules)), time.Time{}
 	for i := range e.rules {
 		if e.rules[i].New != nil {
 			e.dets[i] = e.rules[i].New()
+			e.fetchers[i], _ = e.dets[i].(Fetcher)
 			if l, ok := e.dets[i].(Looker); ok {
 				e.lookers = append(e.lookers, l)
 			}
@@ -246,7 +253,7 @@ func (e *Engine) ApplyAt(v *Evaluated, shardName string) {
 	if v.Keeps() {
 		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, birth: v.birth, hold: v.Hold, timed: v.timed && e.cfg.Timer != nil}
 		if late {
-			e.process(&p, true)
+			e.process(&p, true, e.ask(&p, 0, true))
 		} else {
 			e.pending.push(p)
 			for e.pending.len() > e.cfg.ReorderMax {
@@ -257,7 +264,7 @@ func (e *Engine) ApplyAt(v *Evaluated, shardName string) {
 				// decided before; only what is still to come may be
 				// older.
 				e.raise(spilled.at)
-				e.process(&spilled, false)
+				e.process(&spilled, false, e.ask(&spilled, 0, false))
 			}
 		}
 	}
@@ -421,9 +428,13 @@ func (e *Engine) release(mark time.Time) {
 		return
 	}
 	for e.pending.dueBefore(mark) {
-		p := e.pending.pop()
-		e.raise(p.at)
-		e.process(&p, false)
+		asked := e.asked[:e.prepare(mark)]
+		for n := e.prepared; n > 0; n-- {
+			p := e.pending.pop()
+			e.raise(p.at)
+			e.process(&p, false, asked[:len(p.work)])
+			asked = asked[len(p.work):]
+		}
 	}
 	e.raise(mark)
 	e.seen.advance(e.mark)
@@ -528,8 +539,9 @@ func advanceOne(d Detector, to time.Time, out []Verdict) (_ []Verdict, err error
 	return d.Advance(to, out), nil
 }
 
-// process does the ordered work of one event.
-func (e *Engine) process(p *pending, late bool) {
+// process does the ordered work of one event; asked is what detectors are to
+// observe of it.
+func (e *Engine) process(p *pending, late bool, asked []Observation) {
 	if p.birth != nil && e.lineage != nil {
 		e.learn(p)
 	}
@@ -550,18 +562,18 @@ func (e *Engine) process(p *pending, late bool) {
 	}
 	e.look(p)
 	if p.timed {
-		e.timeWorks(e.cfg.Timer, p, facts, late)
+		e.timeWorks(e.cfg.Timer, p, facts, asked, late)
 	} else {
-		e.workAll(p, facts, late)
+		e.workAll(p, facts, asked, late)
 	}
 	e.drain()
 	e.decided(p.hold)
 }
 
-func (e *Engine) workAll(p *pending, facts PolicyFacts, late bool) {
+func (e *Engine) workAll(p *pending, facts PolicyFacts, asked []Observation, late bool) {
 	for next := 0; next < len(p.work); next++ {
 		// A panic ends one rule, not the others.
-		if err := e.works(p, facts, late, &next); err != nil {
+		if err := e.works(p, facts, asked, late, &next); err != nil {
 			e.fault(RuleError{Rule: e.rules[p.work[next].rule].ID, EventID: strings.Clone(p.id()), Err: err})
 		}
 	}
@@ -579,14 +591,72 @@ func (e *Engine) look(p *pending) {
 	}
 }
 
+// atOnce is how many events are prepared at a time.
+const atOnce = 32
+
+// prepare makes the events ready that are decided next: e.prepared of them. It
+// writes down what detectors are to observe of each, and returns how many
+// observations these are. Little of what is needed is in the processor's cache:
+// the events have waited for long, and detectors know of thousands of keys. One
+// by one each of these would be waited for; read one after the other, and for no
+// more than that, they are fetched from memory side by side.
+func (e *Engine) prepare(mark time.Time) (observations int) {
+	e.prepared = 0
+	for p := range e.pending.soon(mark, atOnce) {
+		e.prepared++
+		if p.brief != nil {
+			e.touched += byte(p.brief.Outcome)
+		}
+		if n := len(p.work); n > 0 {
+			e.touched += byte(p.work[0].rule) + byte(p.work[n-1].rule)
+		}
+	}
+	for p := range e.pending.soon(mark, e.prepared) {
+		e.ask(p, observations, false)
+		observations += len(p.work)
+	}
+	e.fetchAll(observations)
+	return observations
+}
+
+// fetchAll has detectors fetch what they know of the keys that they will observe.
+// If one panics the others do without; it will when it observes, too, and that is
+// told.
+func (e *Engine) fetchAll(observations int) {
+	var err error
+	defer guard(&err)
+	for i, f := range e.fetch[:observations] {
+		if f != nil {
+			e.asked[i].Hint = f.Fetch(e.asked[i].Key)
+		}
+	}
+}
+
+// ask writes down what detectors are to observe of an event, from e.asked[from]
+// on. Who copied an observation right after it was written, part by part, would
+// have to wait until the parts are in memory.
+func (e *Engine) ask(p *pending, from int, late bool) []Observation {
+	for len(e.asked) < from+len(p.work) {
+		e.asked = append(e.asked, Observation{Event: &e.outline})
+		e.fetch = append(e.fetch, nil)
+	}
+	for i := range p.work {
+		w, o := &p.work[i], &e.asked[from+i]
+		o.Time, o.Late, o.Hint = p.at, late, 0
+		o.Key, o.Value = w.pair.Key, w.pair.Value
+		e.fetch[from+i] = e.fetchers[w.rule]
+	}
+	return e.asked[from : from+len(p.work)]
+}
+
 // works does the work of an event from next on.
-func (e *Engine) works(p *pending, facts PolicyFacts, late bool, next *int) (err error) {
+func (e *Engine) works(p *pending, facts PolicyFacts, asked []Observation, late bool, next *int) (err error) {
 	defer guard(&err)
 	begun := false
 	for ; *next < len(p.work); *next++ {
 		w := &p.work[*next]
 		if !w.deferred {
-			e.observe(w.rule, p, w.pair, late)
+			e.observe(w.rule, p, &asked[*next])
 			begun = false // building a detection moves the session
 			continue
 		}
@@ -624,7 +694,7 @@ func (e *Engine) deferred(rule int32, p *pending, late bool) bool {
 		e.pairs, err = pairsOne(e.session, int(rule), e.pairs[:0])
 		if err == nil {
 			for _, pair := range e.pairs {
-				e.observe(rule, p, pair, late)
+				e.observe(rule, p, &Observation{Time: p.at, Key: pair.Key, Value: pair.Value, Event: &e.outline, Late: late})
 			}
 			return false
 		}
@@ -674,15 +744,14 @@ func judgeOne(j PolicyJudge, ev *event.Event) (f PolicyFacts, err error) {
 	return j.Judge(ev), nil
 }
 
-func (e *Engine) observe(rule int32, p *pending, pair Pair, late bool) {
+func (e *Engine) observe(rule int32, p *pending, o *Observation) {
 	if e.told[rule] != e.step {
 		if err := e.catchUp(rule); err != nil {
 			e.fault(RuleError{Rule: e.rules[rule].ID, Err: err})
 		}
 	}
-	o := Observation{Time: p.at, Key: pair.Key, Value: pair.Value, Event: &e.outline, Late: late}
-	if verdicts := e.dets[rule].Observe(o, e.verdict[:0]); len(verdicts) > 0 {
-		e.verdicts(rule, verdicts, p, pair, late)
+	if verdicts := e.dets[rule].Observe(*o, e.verdict[:0]); len(verdicts) > 0 {
+		e.verdicts(rule, verdicts, p, Pair{Key: o.Key, Value: o.Value}, o.Late)
 	}
 }
 

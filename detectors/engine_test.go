@@ -694,10 +694,46 @@ func TestCloseShardLetsTheOthersGoOn(t *testing.T) {
 	}
 }
 
+// What detectors are to observe is asked for before: of events that wait, many at
+// a time and through seconds of any size, each with its own key.
+func TestDetectorsAreAskedBefore(t *testing.T) {
+	set := load(t, rules.LoadOptions{}, map[string][]byte{
+		"byname":    ruleFile("byname", `true`, "detector: {type: counter, by: actor.name, count: 1000}\n"),
+		"byaccount": ruleFile("byaccount", `actor.name != "u7"`, "detector: {type: counter, by: event.account, count: 1000}\n"),
+	})
+	e := detectors.NewEngine(set, detectors.EngineConfig{OnRuleError: func(f detectors.RuleError) { t.Error(f) }})
+	evaluator := set.NewEvaluator()
+	n := 0
+	for second, events := range []int{1, 31, 32, 33, 100, 1, 3} {
+		for range events {
+			n++
+			e.Apply(evaluator.Evaluate(ev(t, fmt.Sprintf("e%04d", n*7919%1000), t0.Add(time.Duration(second)*time.Second), user(fmt.Sprintf("u%d", n%10)))), "s")
+		}
+	}
+	e.Close()
+	for rule, d := range e.Detectors() {
+		c := d.(*counter)
+		want := n
+		if rule == "byaccount" {
+			want -= n / 10 // u7's
+		}
+		seen := 0
+		for key, list := range c.keys {
+			seen += len(list)
+			if rule == "byname" && len(list) != n/10 && len(list) != n/10+1 {
+				t.Errorf("%s: %d of %s", rule, len(list), key)
+			}
+		}
+		if seen != c.hinted || seen < want-1 || seen > want {
+			t.Errorf("%s: %d events seen, %d of them asked for before, want %d", rule, seen, c.hinted, want)
+		}
+	}
+}
+
 // A rule that panics is counted and reported; the others go on.
 func TestPanicsAreContained(t *testing.T) {
 	set := load(t, rules.LoadOptions{}, map[string][]byte{
-		"boom":   ruleFile("boom", `true`, "detector: {type: counter, by: event.account, value: 'actor.name == \"boom\" ? \"boom\" : \"\"', count: 1}\n"),
+		"boom":   ruleFile("boom", `true`, "detector: {type: counter, by: actor.name, value: 'actor.name == \"boom\" ? \"boom\" : \"\"', count: 1}\n"),
 		"fine":   ruleFile("fine", `true`, "detector: {type: counter, by: event.account, count: 1}\n"),
 		"policy": ruleFile("policy", `action == "iam.policy.attach" && policy.known`, ""),
 	})

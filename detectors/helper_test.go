@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"sort"
@@ -74,6 +75,7 @@ type counter struct {
 	window  time.Duration
 	absence bool
 	keys    map[string][]seenEvent
+	hinted  int // observations that came with a hint
 }
 
 type seenEvent struct {
@@ -96,7 +98,20 @@ var counterFactory detectors.Factory = func(s detectors.Settings) (func() detect
 	}, nil
 }
 
+// Fetch answers what only this key can have.
+func (c *counter) Fetch(key string) uint32 {
+	if key == "boom" {
+		panic("a broken detector")
+	}
+	return 1 + crc32.ChecksumIEEE([]byte(key))/2
+}
+
 func (c *counter) Observe(o detectors.Observation, out []detectors.Verdict) []detectors.Verdict {
+	if o.Hint != 0 {
+		if c.hinted++; o.Hint != c.Fetch(o.Key) {
+			panic("a hint of another key")
+		}
+	}
 	if o.Value == "boom" {
 		panic("a broken detector")
 	}

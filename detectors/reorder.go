@@ -3,6 +3,7 @@ package detectors
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"time"
 
@@ -153,6 +154,20 @@ func (r *reorder) dueBefore(mark time.Time) bool {
 		return false
 	}
 	return r.first().at.Before(mark)
+}
+
+// soon yields the waiting events that pop will return next as long as none is
+// pushed: of one second, older than mark, and at most max. The first must be.
+func (r *reorder) soon(mark time.Time, max int) iter.Seq[*pending] {
+	return func(yield func(*pending) bool) {
+		r.first()
+		s := r.now
+		for _, o := range s.order[s.next:min(s.next+max, len(s.order))] {
+			if p := &s.items[o.item]; !p.at.Before(mark) || !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 func (r *reorder) pop() pending {

@@ -42,6 +42,22 @@ func TestPropReorder(t *testing.T) {
 					t.Fatalf("due before %v: %v, want %v", mark, got, want)
 				}
 			}
+			if mark := base.Add(time.Duration(rapid.IntRange(-8, 8).Draw(t, "soon")) * time.Second / 2); r.dueBefore(mark) {
+				most := rapid.IntRange(1, 5).Draw(t, "most")
+				var want []string
+				for i := range slow {
+					if p := &slow[i]; p.at.Before(mark) && p.at.Unix() == slow[0].at.Unix() && i < most {
+						want = append(want, p.ev.ID)
+					}
+				}
+				var got []string
+				for p := range r.soon(mark, most) {
+					got = append(got, p.ev.ID)
+				}
+				if !slices.Equal(got, want) {
+					t.Fatalf("soon %v, want %v", got, want)
+				}
+			}
 			if r.len() != len(slow) {
 				t.Fatalf("%d waiting, want %d", r.len(), len(slow))
 			}

@@ -130,6 +130,6 @@ func (e *Engine) drain() {
 func (e *Engine) hear(s *signal) (err error) {
 	defer guard(&err)
 	e.look(&s.p)
-	e.observe(s.rule, &s.p, s.pair, s.late)
+	e.observe(s.rule, &s.p, &Observation{Time: s.p.at, Key: s.pair.Key, Value: s.pair.Value, Event: &e.outline, Late: s.late})
 	return nil
 }

@@ -29,7 +29,7 @@ func (s *Spent) Read() (times uint64, total, worst time.Duration) {
 // RuleTime is what a rule took: Match when events arrived, its condition and
 // what it has to say where it holds; Order in event-time order, what its
 // detector observed, or the whole rule where it reads policy facts. The hourly
-// sweeps of detectors are in neither.
+// sweeps of detectors and what they fetch beforehand are in neither.
 type RuleTime struct{ Match, Order Spent }
 
 // Timer measures what the rules of one set cost, event by event that the caller
@@ -79,12 +79,12 @@ func (e *Evaluator) time(t *Timer, v *Evaluated, cands []candidate, facts Facts,
 }
 
 // timeWorks does the work of an event piece by piece, each measured.
-func (e *Engine) timeWorks(t *Timer, p *pending, facts PolicyFacts, late bool) {
+func (e *Engine) timeWorks(t *Timer, p *pending, facts PolicyFacts, asked []Observation, late bool) {
 	one := *p
 	for i := range p.work {
 		one.work = p.work[:i+1]
 		next, began := i, t.now()
-		err := e.works(&one, facts, late, &next)
+		err := e.works(&one, facts, asked, late, &next)
 		t.rules[p.work[i].rule].Order.add(t.now() - began)
 		if err != nil {
 			e.fault(RuleError{Rule: e.rules[p.work[i].rule].ID, EventID: strings.Clone(p.id()), Err: err})

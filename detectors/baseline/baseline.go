@@ -3,6 +3,7 @@ package baseline
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"math"
 	"slices"
@@ -22,17 +23,31 @@ type Detector struct {
 	table  *window.Table[state]
 	floor  int64  // identities last seen before it are dropped
 	places uint64 // places dropped for lack of room
+
+	touched byte // see Fetch
 }
 
 // state is one identity.
 type state struct {
-	places      []place  // in the order they were first kept
-	values      []string // in kind value: the value of each place
-	seen        uint64   // observations
-	first, last uint32   // seconds since 1970
-	oldest      uint32   // no place was last seen before it
-	dropped     uint32   // places dropped for lack of room
+	places      []place // in the order they were first kept
+	values      []value // in kind value: the value of each place
+	seen        uint64  // observations
+	first, last uint32  // seconds since 1970
+	oldest      uint32  // no place was last seen before it
+	dropped     uint32  // places dropped for lack of room
 }
+
+// value is one value of an identity. The tag is a hash of the text, so that
+// looking for one does not mean to fetch the texts of all.
+type value struct {
+	text string
+	tag  uint64
+}
+
+// seed makes tags. They do not leave the process.
+var seed = maphash.MakeSeed()
+
+func valueOf(text string) value { return value{text: text, tag: maphash.String(seed, text)} }
 
 // The estimated sizes of a place without its text, and of an identity besides
 // what the table counts.
@@ -68,8 +83,8 @@ func seconds(t time.Time) uint32 {
 // Observe implements detectors.Detector.
 func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []detectors.Verdict {
 	c := &d.cfg
-	s, ok := c.see(o.Value)
-	if !ok {
+	var s sight
+	if !c.see(&s, o.Value) {
 		return out
 	}
 	at := seconds(o.Time)
@@ -85,7 +100,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 			return out
 		}
 	}
-	e, _ := d.table.Touch(window.Bound(o.Key))
+	e, _ := d.table.TouchHint(window.Bound(o.Key), o.Hint)
 	st := &e.State
 	if int64(st.last) < d.floor {
 		*st = state{}
@@ -105,18 +120,41 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	return out
 }
 
+// Fetch implements detectors.Fetcher.
+func (d *Detector) Fetch(key string) uint32 {
+	hint, e := d.table.Fetch(key)
+	if e != nil {
+		if st := &e.State; len(st.values) > 0 {
+			d.touched += byte(st.values[0].tag) + byte(st.places[0].count)
+		} else if len(st.places) > 0 {
+			d.touched += byte(st.places[0].count)
+		}
+	}
+	return hint
+}
+
 // find returns the place of a sight, or -1.
 func (st *state) find(c *Config, s *sight) int {
 	if c.Kind == KindValue {
-		return slices.Index(st.values, s.value)
+		for i := range st.values {
+			if v := &st.values[i]; v.tag == s.value.tag && v.text == s.value.text {
+				return i
+			}
+		}
+		return -1
 	}
-	return slices.IndexFunc(st.places, func(p place) bool { return p.net == s.unit })
+	for i := range st.places {
+		if st.places[i].net == s.unit {
+			return i
+		}
+	}
+	return -1
 }
 
 // name is a place in words: the network or value, without labels.
 func (st *state) name(c *Config, i int) string {
 	if c.Kind == KindValue {
-		return window.Show(st.values[i])
+		return window.Show(st.values[i].text)
 	}
 	return st.places[i].net.String()
 }
@@ -234,7 +272,7 @@ func (d *Detector) teach(st *state, s *sight, i int, at uint32) {
 		st.places = append(st.places, place{net: s.unit, first: at, last: at})
 		st.oldest = min(st.oldest, at)
 		if d.cfg.Kind == KindValue {
-			st.values = append(st.values, strings.Clone(s.value))
+			st.values = append(st.values, value{text: strings.Clone(s.value.text), tag: s.value.tag})
 		}
 		i = len(st.places) - 1
 	}
@@ -256,8 +294,8 @@ func (st *state) size(c *Config) int {
 	n := stateCost + cap(st.places)*placeCost
 	if c.Kind == KindValue {
 		n += cap(st.values) * valueCost
-		for _, v := range st.values {
-			n += len(v)
+		for i := range st.values {
+			n += len(st.values[i].text)
 		}
 	}
 	return n
@@ -327,7 +365,7 @@ const shown = 5
 func (d *Detector) verdict(e *window.Entry[state], s *sight, level string, o *detectors.Observation) detectors.Verdict {
 	st := &e.State
 	c := &d.cfg
-	what := window.Show(s.value)
+	what := window.Show(s.value.text)
 	if c.Kind == KindNetwork {
 		if what = s.network.String(); level == LevelAddress {
 			what = s.addr.String()
@@ -520,7 +558,7 @@ func (d *Detector) Snapshot() []byte {
 		for i := range st.places {
 			p := &st.places[i]
 			if d.cfg.Kind == KindValue {
-				enc.String(st.values[i])
+				enc.String(st.values[i].text)
 			} else {
 				enc.Bool(p.net.v4)
 				enc.Raw(p.net.addr[:])
@@ -581,8 +619,8 @@ func (d *Detector) restore(data []byte) error {
 		for i := range st.places {
 			p := &st.places[i]
 			if d.cfg.Kind == KindValue {
-				v := dec.String()
-				if slices.Contains(st.values, v) || v == "" || len(v) > window.MaxValue {
+				v := valueOf(dec.String())
+				if slices.Contains(st.values, v) || v.text == "" || len(v.text) > window.MaxValue {
 					dec.Fail("a value that cannot be, or is there twice")
 				}
 				st.values = append(st.values, v)

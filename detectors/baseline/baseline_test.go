@@ -254,6 +254,7 @@ func TestPropOracle(t *testing.T) {
 		c.MaxValues = rapid.IntRange(1, 4).Draw(t, "max")
 		d := New(c)
 		o := &oracle{cfg: c, all: map[string][]sighting{}}
+		hints := map[string]uint32{}
 		var clock time.Duration
 		for i := range rapid.IntRange(0, 60).Draw(t, "n") {
 			if rapid.IntRange(0, 9).Draw(t, "op") == 0 {
@@ -278,6 +279,14 @@ func TestPropOracle(t *testing.T) {
 			a := rapid.SampledFrom(addrs).Draw(t, "addr")
 			ob := at(key, a, fmt.Sprint(i), when)
 			ob.Late = late
+			// A hint is of now, of before, or wrong.
+			switch rapid.IntRange(0, 3).Draw(t, "hint") {
+			case 0:
+				hints[key] = d.Fetch(key)
+			case 1:
+				hints[key] = uint32(rapid.IntRange(0, 5).Draw(t, "any"))
+			}
+			ob.Hint = hints[key]
 			got := d.Observe(ob, nil)
 			if want := o.observe(key, netip.MustParseAddr(a), ob.Time.Unix(), late); want != (len(got) == 1) {
 				t.Fatalf("step %d: %s at %s: got %v, want %v", i, a, when, got, want)

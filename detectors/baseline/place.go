@@ -68,24 +68,25 @@ type sight struct {
 	unit    netIP // what is remembered
 	network netIP // the network around it
 	addr    netip.Addr
-	value   string
+	value   value
 	asn     uint32
 	country [2]byte
 }
 
-// see reads a value; ok is false when there is nothing to learn from it.
-func (c *Config) see(value string) (s sight, ok bool) {
+// see reads a value; it says false when there is nothing to learn from it.
+func (c *Config) see(s *sight, value string) bool {
 	if c.Kind == KindValue {
-		return sight{value: window.BoundValue(value)}, value != ""
+		s.value = valueOf(window.BoundValue(value))
+		return value != ""
 	}
 	ip, rest, _ := strings.Cut(value, "|")
 	a, err := netip.ParseAddr(strings.TrimSpace(ip))
 	if err != nil {
-		return sight{}, false
+		return false
 	}
 	a = a.Unmap().WithZone("")
 	if a.IsUnspecified() {
-		return sight{}, false
+		return false
 	}
 	s.addr, s.network = a, mask(a, false)
 	s.unit = s.network
@@ -97,7 +98,7 @@ func (c *Config) see(value string) (s sight, ok bool) {
 	if country = strings.TrimSpace(country); len(country) == 2 && letter(country[0]) && letter(country[1]) {
 		s.country = [2]byte{country[0] &^ 0x20, country[1] &^ 0x20}
 	}
-	return s, true
+	return true
 }
 
 func letter(b byte) bool { b |= 0x20; return b >= 'a' && b <= 'z' }

@@ -59,6 +59,8 @@ type Detector struct {
 	floor int64  // nothing older counts: the watermark less a window
 	free  *value // values to be used again, by next
 	spare int    // how many
+
+	touched byte // see Fetch
 }
 
 // value is one value of an entity, by its newest observation. The list is in
@@ -198,13 +200,22 @@ func (s *state) put(v *value) {
 	after.next.prev, after.next = v, v
 }
 
+// Fetch implements detectors.Fetcher.
+func (d *Detector) Fetch(key string) uint32 {
+	hint, e := d.table.Fetch(key)
+	if e != nil && e.State.root.next != nil {
+		d.touched += byte(e.State.root.next.at) + byte(e.State.root.prev.at)
+	}
+	return hint
+}
+
 // Observe implements detectors.Detector. An empty value is no value.
 func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []detectors.Verdict {
 	at := window.Nanos(o.Time)
 	if o.Value == "" || at < d.floor {
 		return out
 	}
-	e, _ := d.table.Touch(window.Bound(o.Key))
+	e, _ := d.table.TouchHint(window.Bound(o.Key), o.Hint)
 	s := &e.State
 	s.init()
 	newest := at

@@ -138,6 +138,7 @@ func TestPropOracle(t *testing.T) {
 		cfg := config(rapid.IntRange(2, 11).Draw(t, "count"), time.Duration(rapid.IntRange(1, 40).Draw(t, "window"))*time.Second)
 		d := New(cfg)
 		o := &oracle{cfg: cfg, all: map[string][]obs{}, open: map[string]*episode{}, floor: window.Nanos(time.Time{})}
+		hints := map[string]uint32{}
 		var mark, clock time.Duration
 		for i := range rapid.IntRange(0, 80).Draw(t, "n") {
 			switch rapid.IntRange(0, 11).Draw(t, "op") {
@@ -171,7 +172,16 @@ func TestPropOracle(t *testing.T) {
 				}
 				key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 				val := rapid.SampledFrom([]string{"p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "0", "1", "2"}).Draw(t, "value")
-				got := d.Observe(at(key, val, fmt.Sprintf("e%03d", i), when), nil)
+				ob := at(key, val, fmt.Sprintf("e%03d", i), when)
+				// A hint is of now, of before, or wrong.
+				switch rapid.IntRange(0, 3).Draw(t, "hint") {
+				case 0:
+					hints[key] = d.Fetch(key)
+				case 1:
+					hints[key] = uint32(rapid.IntRange(0, 5).Draw(t, "any"))
+				}
+				ob.Hint = hints[key]
+				got := d.Observe(ob, nil)
 				fresh, fires := o.observe(key, val, window.Nanos(t0.Add(when)))
 				if fires != (len(got) == 1) || len(got) > 1 {
 					t.Fatalf("step %d: got %v, want %v", i, got, fires)

@@ -73,13 +73,19 @@ func (d *Detector) reset() {
 	d.floor = window.Nanos(time.Time{})
 }
 
+// Fetch implements detectors.Fetcher.
+func (d *Detector) Fetch(key string) uint32 {
+	hint, _ := d.table.Fetch(key)
+	return hint
+}
+
 // Observe implements detectors.Detector.
 func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []detectors.Verdict {
 	at := window.Nanos(o.Time)
 	if at < d.floor {
 		return out
 	}
-	e, isNew := d.table.Touch(window.Bound(o.Key))
+	e, isNew := d.table.TouchHint(window.Bound(o.Key), o.Hint)
 	s := &e.State
 	if isNew || s.last < d.floor {
 		*s = state{first: at, last: at}

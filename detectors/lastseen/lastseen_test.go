@@ -46,6 +46,7 @@ func TestPropOracle(t *testing.T) {
 		c.DropAfter = c.Idle + time.Duration(rapid.IntRange(0, 20).Draw(t, "drop"))*day
 		d := New(c)
 		seen := map[string][]time.Duration{}
+		hints := map[string]uint32{}
 		var clock, floor time.Duration = 0, -1 << 62
 		for range rapid.IntRange(0, 50).Draw(t, "n") {
 			switch rapid.IntRange(0, 8).Draw(t, "op") {
@@ -70,6 +71,14 @@ func TestPropOracle(t *testing.T) {
 				key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")
 				o := at(key, "e", when)
 				o.Late = late
+				// A hint is of now, of before, or wrong.
+				switch rapid.IntRange(0, 3).Draw(t, "hint") {
+				case 0:
+					hints[key] = d.Fetch(key)
+				case 1:
+					hints[key] = uint32(rapid.IntRange(0, 5).Draw(t, "any"))
+				}
+				o.Hint = hints[key]
 				got := d.Observe(o, nil)
 				want := false
 				last := time.Duration(-1 << 62)

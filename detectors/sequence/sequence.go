@@ -184,7 +184,6 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		return out
 	}
 	key := window.Bound(o.Key)
-	ev := seen{Mark: window.Mark{At: at, ID: window.ID(&o)}, step: step}
 	// An entity is kept only from an event on that a sequence can begin with:
 	// the later steps are often what everybody does all day.
 	if d.cfg.Require == 0 && step != d.chain[0].step && !o.Late {
@@ -207,6 +206,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		n++
 	}
 	s.events = slices.Delete(s.events, 0, n)
+	ev := seen{Mark: window.Mark{At: at, ID: window.ID(&o)}, step: step}
 	i := len(s.events)
 	for i > 0 && ev.before(s.events[i-1]) {
 		i--

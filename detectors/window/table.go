@@ -3,6 +3,7 @@ package window
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"hash/maphash"
 	"iter"
 	"unicode/utf8"
 )
@@ -43,20 +44,23 @@ type Entry[T any] struct {
 	Key   string
 	State T
 	size  int
-	at    int32 // in order
+	at    uint32 // in order
 }
 
 // Table remembers entities and forgets the least recently used ones when it
 // is full. Use is the order of Touch, so a table's content depends on the
 // order of its calls alone. The zero value is not usable.
 type Table[T any] struct {
-	limits  Limits
-	entries map[string]*Entry[T]
+	limits Limits
+	// Where an entity is: its place in order, below 32 bits of its key's hash.
+	// 0 is nothing. There is a power of two of them, and some are nothing.
+	slots []uint64
+	n     int // entities
 	// The order of use is a ring of small links side by side: to move an
 	// entity to its end touches two others, which must not mean to fetch
 	// their whole entries from memory.
 	order   []link[T]
-	free    int32 // the first free link, 0 for none
+	free    uint32 // the first free link, 0 for none
 	bytes   int
 	evicted uint64
 }
@@ -64,51 +68,136 @@ type Table[T any] struct {
 // link is an entity's place in the order of use. That of number 0 is the
 // ring's beginning: next is the oldest, prev the newest.
 type link[T any] struct {
-	prev, next int32 // prev is less recently used; of a free link, next is the next free one
+	prev, next uint32 // prev is less recently used; of a free link, next is the next free one
 	entry      *Entry[T]
 }
 
 // EntryCost is the estimated size of an entry without its key's bytes and
-// what its state points to: list links, map slot, string header, state.
+// what its state points to: list links, slots, string header, state.
 const EntryCost = 136
 
 // NewTable returns an empty table.
 func NewTable[T any](l Limits) *Table[T] {
-	return &Table[T]{limits: l, entries: make(map[string]*Entry[T]), order: make([]link[T], 1)}
+	return &Table[T]{limits: l, slots: make([]uint64, 8), order: make([]link[T], 1)}
+}
+
+// seed makes hashes. They do not leave the process: keys are chosen by
+// attackers, and what a table does depends on the keys alone.
+var seed = maphash.MakeSeed()
+
+func hash(key string) uint64 { return maphash.String(seed, key) >> 32 }
+
+// find returns the place of an entity in order, or 0, and the slot that says
+// so, or the one where it belongs.
+func (t *Table[T]) find(key string, hash uint64) (at uint32, slot uint64) {
+	mask := uint64(len(t.slots) - 1)
+	for slot = hash & mask; ; slot = (slot + 1) & mask {
+		v := t.slots[slot]
+		if v == 0 {
+			return 0, slot
+		}
+		if v>>32 == hash && t.order[uint32(v)].entry.Key == key {
+			return uint32(v), slot
+		}
+	}
+}
+
+// grow makes room for more entities.
+func (t *Table[T]) grow() {
+	old := t.slots
+	t.slots = make([]uint64, 2*len(old))
+	mask := uint64(len(t.slots) - 1)
+	for _, v := range old {
+		if v == 0 {
+			continue
+		}
+		slot := v >> 32 & mask
+		for t.slots[slot] != 0 {
+			slot = (slot + 1) & mask
+		}
+		t.slots[slot] = v
+	}
+}
+
+// clear empties a slot, and moves those behind it that would not be found any
+// more.
+func (t *Table[T]) clear(slot uint64) {
+	mask := uint64(len(t.slots) - 1)
+	for next := slot; ; {
+		next = (next + 1) & mask
+		v := t.slots[next]
+		if v == 0 {
+			t.slots[slot] = 0
+			return
+		}
+		if home := v >> 32 & mask; (next-home)&mask >= (next-slot)&mask {
+			t.slots[slot] = v
+			slot = next
+		}
+	}
 }
 
 // Get returns an entity without touching it, or nil.
-func (t *Table[T]) Get(key string) *Entry[T] { return t.entries[key] }
+func (t *Table[T]) Get(key string) *Entry[T] {
+	at, _ := t.find(key, hash(key))
+	return t.order[at].entry // nil at the beginning
+}
+
+// Fetch is Get with a hint for TouchHint, good for as long as it is true.
+func (t *Table[T]) Fetch(key string) (hint uint32, e *Entry[T]) {
+	hint, _ = t.find(key, hash(key))
+	return hint, t.order[hint].entry
+}
 
 // Touch returns the entity and makes it the most recently used one; it is
 // made when it is new.
-func (t *Table[T]) Touch(key string) (e *Entry[T], isNew bool) {
-	if e = t.entries[key]; e != nil {
-		if t.order[0].prev == e.at {
-			return e, false
+func (t *Table[T]) Touch(key string) (e *Entry[T], isNew bool) { return t.TouchHint(key, 0) }
+
+// TouchHint is Touch with what Fetch may have said before, or 0.
+func (t *Table[T]) TouchHint(key string, hint uint32) (e *Entry[T], isNew bool) {
+	at := hint
+	if at == 0 || int(at) >= len(t.order) || t.order[at].entry == nil || t.order[at].entry.Key != key {
+		h := hash(key)
+		var slot uint64
+		if at, slot = t.find(key, h); at == 0 {
+			return t.add(key, h, slot), true
 		}
-		t.unlink(e.at)
-	} else {
-		e = &Entry[T]{Key: key, size: EntryCost + len(key), at: t.free}
-		if e.at == 0 {
-			e.at = int32(len(t.order))
-			t.order = append(t.order, link[T]{})
-		}
-		t.free = t.order[e.at].next
-		t.order[e.at].entry = e
-		t.entries[key] = e
-		t.bytes += e.size
-		isNew = true
 	}
-	last := t.order[0].prev
-	l := &t.order[e.at]
-	l.prev, l.next = last, 0
-	t.order[last].next, t.order[0].prev = e.at, e.at
-	return e, isNew
+	if t.order[0].prev != at {
+		t.unlink(at)
+		t.link(at)
+	}
+	return t.order[at].entry, false
 }
 
-func (t *Table[T]) unlink(at int32) {
-	l := t.order[at]
+// add makes an entity, the most recently used one.
+func (t *Table[T]) add(key string, hash, slot uint64) *Entry[T] {
+	e := &Entry[T]{Key: key, size: EntryCost + len(key), at: t.free}
+	if e.at == 0 {
+		e.at = uint32(len(t.order))
+		t.order = append(t.order, link[T]{})
+	}
+	t.free = t.order[e.at].next
+	t.order[e.at].entry = e
+	t.link(e.at)
+	t.slots[slot] = hash<<32 | uint64(e.at)
+	t.bytes += e.size
+	if t.n++; t.n > len(t.slots)/4*3 {
+		t.grow()
+	}
+	return e
+}
+
+// link puts a link at the end of the order of use.
+func (t *Table[T]) link(at uint32) {
+	last := t.order[0].prev
+	l := &t.order[at]
+	l.prev, l.next = last, 0
+	t.order[last].next, t.order[0].prev = at, at
+}
+
+func (t *Table[T]) unlink(at uint32) {
+	l := &t.order[at]
 	t.order[l.prev].next, t.order[l.next].prev = l.next, l.prev
 }
 
@@ -119,7 +208,7 @@ func (t *Table[T]) Resize(e *Entry[T], stateBytes int, evict func(*Entry[T])) {
 	size := EntryCost + len(e.Key) + stateBytes
 	t.bytes += size - e.size
 	e.size = size
-	for len(t.entries) > t.limits.Keys || t.bytes > t.limits.Bytes {
+	for t.n > t.limits.Keys || t.bytes > t.limits.Bytes {
 		at := t.order[0].next
 		if at == e.at {
 			at = t.order[at].next
@@ -139,9 +228,11 @@ func (t *Table[T]) Resize(e *Entry[T], stateBytes int, evict func(*Entry[T])) {
 // Remove drops an entity without counting it as evicted.
 func (t *Table[T]) Remove(e *Entry[T]) {
 	t.unlink(e.at)
+	_, slot := t.find(e.Key, hash(e.Key))
+	t.clear(slot)
+	t.n--
 	t.order[e.at] = link[T]{next: t.free}
 	t.free = e.at
-	delete(t.entries, e.Key)
 	t.bytes -= e.size
 }
 
@@ -166,7 +257,7 @@ func (t *Table[T]) Oldest() *Entry[T] {
 
 // Len, Bytes and Evicted describe the table: entities, estimated bytes, and
 // entities dropped for lack of room.
-func (t *Table[T]) Len() int { return len(t.entries) }
+func (t *Table[T]) Len() int { return t.n }
 
 // Bytes is the estimated size of the table.
 func (t *Table[T]) Bytes() int { return t.bytes }

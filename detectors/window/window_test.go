@@ -2,6 +2,7 @@ package window
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,16 +46,26 @@ func TestPropBound(t *testing.T) {
 	})
 }
 
-// TestPropTable compares a table with a slow list.
+// TestPropTable compares a table with a slow list, small ones in all that they
+// do, and larger ones for what happens where many keys lie side by side.
 func TestPropTable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		keys, steps := []string{"a", "bb", "ccc", "dddd", "e", "f", "g", "h"}, 60
 		lim := Limits{Keys: rapid.IntRange(1, 6).Draw(t, "keys"), Bytes: rapid.IntRange(300, 2000).Draw(t, "bytes")}
+		if rapid.IntRange(0, 3).Draw(t, "large") == 0 {
+			keys, steps = nil, 600
+			for i := range 300 {
+				keys = append(keys, strconv.Itoa(i))
+			}
+			lim = Limits{Keys: rapid.IntRange(10, 290).Draw(t, "keys"), Bytes: 1 << 20}
+		}
 		tab := NewTable[int](lim)
 		var order []string // least recently used first
 		size := map[string]int{}
 		evicted := uint64(0)
-		for range rapid.IntRange(0, 60).Draw(t, "n") {
-			k := rapid.SampledFrom([]string{"a", "bb", "ccc", "dddd", "e", "f", "g", "h"}).Draw(t, "key")
+		hints := map[string]uint32{}
+		for range rapid.IntRange(0, steps).Draw(t, "n") {
+			k := rapid.SampledFrom(keys).Draw(t, "key")
 			if rapid.IntRange(0, 5).Draw(t, "op") == 0 {
 				if e := tab.Get(k); e != nil {
 					tab.Remove(e)
@@ -62,7 +73,19 @@ func TestPropTable(t *testing.T) {
 				}
 				continue
 			}
-			e, isNew := tab.Touch(k)
+			if rapid.Bool().Draw(t, "fetch") {
+				hint, e := tab.Fetch(k)
+				if (e != nil) != slices.Contains(order, k) || e != nil && e.Key != k || e != tab.Get(k) || (e == nil) != (hint == 0) {
+					t.Fatalf("fetched %v, %d", e, hint)
+				}
+				hints[k] = hint
+			}
+			// What was said may have become wrong since, or be of another key.
+			hint := hints[k]
+			if rapid.IntRange(0, 9).Draw(t, "any hint") == 0 {
+				hint = uint32(rapid.IntRange(0, 400).Draw(t, "hint"))
+			}
+			e, isNew := tab.TouchHint(k, hint)
 			if isNew == slices.Contains(order, k) {
 				t.Fatal("new or not?")
 			}
