@@ -40,7 +40,8 @@ func baselineBuild(e *env) *cobra.Command {
 and keeps the state of all detectors: which networks, services and hours are usual
 for whom. replay, rules backtest and entity show begin with it when --baseline names
 the file. A state fits the rules it was learned with; what does not fit any more is
-left out, and said.`,
+left out, and said. Events of more than a day from now are of bad clocks and not
+learned from.`,
 		Example: "  trailwarden baseline build --out october.baseline archive/2026/10/\n  trailwarden replay --baseline october.baseline archive/2026/11/",
 		Args:    args(1, -1, "at least one file or folder (or - for standard input)"),
 		RunE: func(c *cobra.Command, sources []string) error {
@@ -60,6 +61,12 @@ left out, and said.`,
 			if err != nil || hf.estimate {
 				return err
 			}
+			bounded := !cfg.To.IsZero()
+			if !bounded {
+				// One event of a bad clock at the end of a file would make all that
+				// come after the baseline late.
+				cfg.To = hf.at.UTC().Round(0).Add(24 * time.Hour)
+			}
 			cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, file, eng) }
 			res, err := replay.Run(c.Context(), paths, cfg)
 			res.Close()
@@ -74,6 +81,9 @@ left out, and said.`,
 			hf.finished(e)
 			if !hf.quiet {
 				fmt.Fprintf(e.err, "learned from %d events, %s\n", res.Stats.Events, when(*orZero(res.Stats.FirstEvent), *orZero(res.Stats.LastEvent)))
+				if n := res.Stats.Filtered; n > 0 && !bounded && cfg.From.IsZero() {
+					fmt.Fprintf(e.err, "left out, since they are of more than a day from now: %s\n", plural(int(n), "event"))
+				}
 				for _, l := range coverageLines(res.Coverage, 5) {
 					fmt.Fprintln(e.err, l)
 				}

@@ -32,6 +32,8 @@ type historyFlags struct {
 	cache             string // of logstores
 	readRate, maxRead int    // MB/s, MB
 	estimate          bool
+
+	at time.Time // what config counted times back from
 }
 
 func (h *historyFlags) add(c *cobra.Command) {
@@ -64,6 +66,7 @@ func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay
 	if now, err = h.began(e, now); err != nil {
 		return cfg, err
 	}
+	h.at = now
 	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in, Regions: h.regions}}
 	if cfg.From, err = parseWhen(h.from, now); err != nil {
 		return cfg, usagef("--from: %w", err)
@@ -118,7 +121,7 @@ func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay
 // began is the time that --from and --to are counted back from: now, or when the
 // run was begun that --resume goes on with.
 func (h *historyFlags) began(e *env, now time.Time) (time.Time, error) {
-	if h.resume == "" || h.from == "" && h.to == "" {
+	if h.resume == "" {
 		return now, nil
 	}
 	of := strings.Join([]string{h.from, h.to}, " to ")

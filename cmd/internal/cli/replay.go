@@ -194,6 +194,12 @@ A replay has no way to act: it does not link the code that could.`,
 			if n := res.Stats.Duplicates; hf.baseline != "" && n > 0 && !quiet {
 				fmt.Fprintf(e.err, "\n%d events are repeated, or were in the baseline already: what is in it is not evaluated again\n", n)
 			}
+			if last := res.Stats.LastEvent; baselineOut != "" && last != nil && last.After(hf.at.Add(24*time.Hour)) {
+				fmt.Fprintf(e.err, "\n--baseline-out: the last event is of %s, which is to come: with that baseline all that is before is late; leave it out with --to\n", stamp(*last))
+			}
+			if s := &res.Stats; hf.baseline != "" && 2*s.Late >= s.Events && s.Late > 0 {
+				fmt.Fprintf(e.err, "\n%d of %s are older than what the baseline ends with, so that detectors cannot put them in order: build it from what came before\n", s.Late, plural(int(s.Events), "event"))
+			}
 			if runErr != nil {
 				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above; "+hf.hint())
 				return exit(exitInterrupted, nil)
