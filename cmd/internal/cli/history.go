@@ -298,15 +298,17 @@ func timeline(counts []int64, from, to time.Time, what string) string {
 	line := sparks(counts)
 	left, right := from.UTC().Format("2006-01-02 15:04"), to.UTC().Format("2006-01-02 15:04Z")
 	pad := max(1, len(counts)-len(left)-len(right))
-	return fmt.Sprintf("  %s  %s, at most %d in %s\n  %s%s%s\n", line, what, top, stretch(time.Duration(replay.Ticks(from, to))*10*time.Minute/time.Duration(len(counts))), left, strings.Repeat(" ", pad), right)
+	return fmt.Sprintf("  %s  %s, at most %d in %s\n  %s%s%s\n", line, what, top, stretch(float64(replay.Ticks(from, to))*600/float64(len(counts))), left, strings.Repeat(" ", pad), right)
 }
 
-func stretch(d time.Duration) string {
+// stretch says how long so many seconds are.
+func stretch(sec float64) string {
+	const hour = 3600
 	switch {
-	case d >= 36*time.Hour:
-		return fmt.Sprintf("%.0f days", d.Hours()/24)
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%.0f hours", d.Hours())
+	case sec >= 36*hour:
+		return fmt.Sprintf("%.0f days", sec/(24*hour))
+	case sec >= 2*hour:
+		return fmt.Sprintf("%.0f hours", sec/hour)
 	}
-	return fmt.Sprintf("%.0f minutes", max(1, d.Minutes()))
+	return fmt.Sprintf("%.0f minutes", max(1, sec/60))
 }

@@ -316,12 +316,12 @@ func (p *pick) time(at time.Time) {
 	if p.times == nil {
 		return
 	}
-	const tick = 10 * time.Minute
-	from := p.res.Stats.FirstEvent.Truncate(tick)
-	width := p.res.Stats.LastEvent.Truncate(tick).Add(tick).Sub(from)
-	if d := at.Sub(from); d >= 0 && d < width {
-		k := int(float64(len(p.times)) * float64(d) / float64(width))
-		p.times[min(k, len(p.times)-1)]++
+	// In seconds: a duration ends after 292 years, and bad clocks do not.
+	const tick = 600
+	from := p.res.Stats.FirstEvent.Unix() / tick
+	width := p.res.Stats.LastEvent.Unix()/tick + 1 - from
+	if d := at.Unix()/tick - from; d >= 0 && d < width {
+		p.times[d*int64(len(p.times))/width]++
 	}
 }
 
