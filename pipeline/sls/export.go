@@ -190,6 +190,7 @@ func (s *Source) exportShard(ctx context.Context, client sdk.ClientInterface, sh
 		if pos.End, err = client.GetCursor(s.cfg.Project, s.cfg.Logstore, shard, until); err != nil {
 			return fail(refusal("log:GetCursorOrData", err))
 		}
+		pos.Done = false // an end that is the present has moved on
 	}
 	f, err := os.OpenFile(out.Path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

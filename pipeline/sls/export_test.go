@@ -42,6 +42,40 @@ func exported(t *testing.T, out []Exported) (lines []string) {
 	return lines
 }
 
+// TestExportGoesOn: a stretch that ends with the present ends later when it is
+// asked for again, and what came meanwhile is read.
+func TestExportGoesOn(t *testing.T) {
+	t.Parallel()
+	so := signed()
+	so.Shards = 2
+	r := newRig(t, so)
+	begin := time.Now().Add(-3 * time.Hour).Truncate(time.Second)
+	var want []string
+	add := func(n int) {
+		for range n {
+			at := begin.Add(time.Duration(len(want)) * time.Second)
+			rec := fmt.Sprintf(`{"eventId":"e%03d","eventName":"GetUser"}`, len(want))
+			r.srv.AppendLogs(len(want)%2, at, slstest.Group{Logs: []slstest.Log{{Time: uint32(at.Unix()), Fields: []slstest.Field{{Key: "event", Value: rec}}}}})
+			want = append(want, rec)
+		}
+	}
+	src, err := New(r.config(), r.sink, r.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec := ExportConfig{From: begin, Dir: t.TempDir()}
+	for _, n := range []int{20, 0, 30, 1} {
+		add(n)
+		out, err := src.Export(context.Background(), ec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := exported(t, out); !slices.Equal(got, want) {
+			t.Fatalf("%d records, want %d", len(got), len(want))
+		}
+	}
+}
+
 // TestExport: a stretch of receive time comes out whole, once, over all shards,
 // through refused pages and an interruption.
 func TestExport(t *testing.T) {

@@ -139,6 +139,9 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 		return nil, usagef("%s: want actiontrail://REGION, such as actiontrail://cn-hangzhou", text.Terminal(name))
 	}
 	now := time.Now().UTC()
+	if h.resume != "" {
+		now = h.at.UTC() // of the run that goes on: the same is read
+	}
 	if from.IsZero() {
 		return nil, usagef("%s: the event history is read from a time on: say --from", name)
 	}
@@ -168,7 +171,7 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 		return nil, usagef("%s: %w", name, err)
 	}
 	defer client.Close()
-	l := lookup{client: client, region: region, dir: dir}
+	l := lookup{client: client, region: region, dir: dir, keep: h.resume != ""}
 	if !h.quiet && e.terminal(e.err) {
 		l.progress = func(day time.Time) {
 			fmt.Fprintf(e.err, "\r\x1b[K%s: %d events, reading %s", name, l.events, day.Format("2006-01-02"))
@@ -210,6 +213,7 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 type lookup struct {
 	client      *ram.Client
 	region, dir string
+	keep        bool                // parts of days too: the same run asks again
 	progress    func(day time.Time) // nil: nobody looks
 
 	events, calls, reused int
@@ -221,7 +225,8 @@ type lookup struct {
 const settled = 6 * time.Hour
 
 // day reads the part of a day that lies between from and to. A whole day that
-// has settled is kept under a name of its own and is not read again.
+// has settled is kept under a name of its own and is not read again, and neither
+// is a part when the same run goes on.
 func (l *lookup) day(ctx context.Context, day, from, to, now time.Time) (path string, events int, err error) {
 	start, end := day, day.Add(24*time.Hour)
 	whole := !from.After(start) && !to.Before(end) && now.Sub(end) >= settled
@@ -232,12 +237,17 @@ func (l *lookup) day(ctx context.Context, day, from, to, now time.Time) (path st
 		end = to
 	}
 	path = filepath.Join(l.dir, fmt.Sprintf("lookup_%s_%s.jsonl", l.region, day.Format("2006-01-02")))
-	if !whole {
+	if !whole && l.keep {
+		path = filepath.Join(l.dir, fmt.Sprintf("lookup_%s_%s_%d-%d.jsonl", l.region, day.Format("2006-01-02"), start.UnixNano(), end.UnixNano()))
+	} else if !whole {
 		path = filepath.Join(l.dir, fmt.Sprintf("lookup_%s_%s_part.jsonl", l.region, day.Format("2006-01-02")))
-	} else if n, err := countLines(path); err == nil {
-		l.reused++
-		l.events += n
-		return path, n, nil
+	}
+	if whole || l.keep {
+		if n, err := countLines(path); err == nil {
+			l.reused++
+			l.events += n
+			return path, n, nil
+		}
 	}
 	err = writeWhole(path, func(w *bufio.Writer) error {
 		for next := ""; ; {

@@ -93,6 +93,21 @@ respond: {ram: {endpoint: %q}}
 	if code != exitOK || got != want || !strings.Contains(errs, said) || calls.Load() != before+int64(3-have) {
 		t.Errorf("%d calls, %d: %s%s", calls.Load()-before, code, got, errs)
 	}
+	// With --resume the same command reads the same, and only once: the parts of
+	// days at its ends too.
+	way := filepath.Join(dir, "way")
+	part := []string{"--from", from + "T06:00:00Z", "--resume", way, "actiontrail://cn-hangzhou"}
+	if code, _, errs := run(t.Context(), append([]string{"--out", filepath.Join(dir, "nowhere", "x")}, part...)...); code != exitUsage {
+		t.Fatalf("%d: %s", code, errs)
+	}
+	before = calls.Load()
+	code, got, errs = run(t.Context(), part...)
+	if code != exitOK || got != want || calls.Load() != before || !strings.Contains(errs, "6 events were evaluated") {
+		t.Errorf("gone on: %d calls, %d: %s%s", calls.Load()-before, code, got, errs)
+	}
+	if _, err := os.Stat(way); !os.IsNotExist(err) {
+		t.Errorf("something is left of it: %v", err)
+	}
 	cloud.Close()
 	if code, got, errs = run(t.Context(), "-q", "--from", from, "--to", to, "--cache", kept, "actiontrail://cn-hangzhou"); code != exitOK || got != want || errs != "" {
 		t.Errorf("from what is kept: %d: %s%s", code, got, errs)

@@ -80,7 +80,9 @@ func (h *historyFlags) sources(ctx context.Context, e *env, configFlag string, f
 			return nil, done, usagef("%s: %w", name, err)
 		}
 		ec := sls.ExportConfig{From: from.Add(-time.Minute), To: to, BytesPerSecond: h.readRate << 20, Dir: h.cache}
-		if !to.IsZero() {
+		if to.IsZero() && h.resume != "" {
+			ec.To = h.at.Truncate(time.Second).Add(time.Second) // a run that goes on reads the same
+		} else if !to.IsZero() {
 			if ec.To = to.Add(lateness); ec.To.After(time.Now()) {
 				ec.To = time.Time{}
 			}
