@@ -17,12 +17,12 @@ type keySet struct {
 	secret [2]uint64
 }
 
-// newKeySet returns an empty set with room for so many keys.
+// newKeySet returns an empty set with room for so many keys, and a few more.
 func newKeySet(room int) *keySet {
 	seed := maphash.MakeSeed()
-	s := &keySet{keys: make([][16]byte, 0, room), secret: [2]uint64{maphash.String(seed, "a"), maphash.String(seed, "b")}}
+	s := &keySet{keys: make([][16]byte, 0, room+room/16), secret: [2]uint64{maphash.String(seed, "a"), maphash.String(seed, "b")}}
 	size := 16
-	for size/4*3 < room {
+	for size/8*7 < room {
 		size *= 2
 	}
 	s.slots = make([]uint32, size)
@@ -55,7 +55,7 @@ func (s *keySet) add(key [16]byte) bool {
 	}
 	s.keys = append(s.keys, key)
 	*slot = tag | uint32(len(s.keys))
-	if len(s.keys) > len(s.slots)/4*3 {
+	if len(s.keys) > len(s.slots)/8*7 {
 		s.slots = make([]uint32, 2*len(s.slots))
 		for i := range s.keys {
 			slot, tag, _ = s.find(&s.keys[i])
