@@ -155,8 +155,10 @@ func (g *group) letGo(w *word) {
 	}
 }
 
-func (m *member) find(text string) (int, bool) {
-	return slices.BinarySearchFunc(m.deeds, text, func(x deed, t string) int { return strings.Compare(x.text, t) })
+// find returns where a member has a thing done, or -1: words are compared by
+// what they are, not by their texts, of which each would have to be fetched.
+func (m *member) find(w *word) int {
+	return slices.IndexFunc(m.deeds, func(x deed) bool { return x.word == w })
 }
 
 // remove forgets a member.
@@ -214,18 +216,20 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	text := window.BoundValue(what)
 	since := at - int64(d.cfg.ForgetAfter)
-	i, known := m.find(text)
-	if !known || m.deeds[i].last < since {
-		if v, unusual := d.judge(name, g, m, text, at, &o); unusual {
+	w := g.words[text] // nil when nobody does it
+	i := m.find(w)
+	if i < 0 || m.deeds[i].last < since {
+		if v, unusual := d.judge(name, g, m, text, w, at, &o); unusual {
 			out = append(out, v)
 		}
 	}
 	m.first, m.last = min(m.first, at), max(m.last, at)
 	m.seen++
 	switch {
-	case known:
+	case i >= 0:
 		m.deeds[i].last = max(m.deeds[i].last, at)
 	default:
+		i, _ = slices.BinarySearchFunc(m.deeds, text, func(x deed, t string) int { return strings.Compare(x.text, t) })
 		m.deeds = slices.Insert(m.deeds, i, deed{g.word(text), at})
 		g.bytes += deedCost
 		for len(m.deeds) > d.cfg.MaxValues {
@@ -248,7 +252,7 @@ func (d *Detector) established(m *member, at int64) bool {
 }
 
 // judge compares what a member does now with what its peers did.
-func (d *Detector) judge(name string, g *group, m *member, text string, at int64, o *detectors.Observation) (v detectors.Verdict, unusual bool) {
+func (d *Detector) judge(name string, g *group, m *member, text string, w *word, at int64, o *detectors.Observation) (v detectors.Verdict, unusual bool) {
 	if d.cfg.Overlap > 0 && !d.established(m, at) || len(g.members) <= d.cfg.MinPeers {
 		return v, false
 	}
@@ -259,7 +263,7 @@ func (d *Detector) judge(name string, g *group, m *member, text string, at int64
 		if p == m || !d.established(p, at) || !d.alike(m, p, since) {
 			continue
 		}
-		if i, ok := p.find(text); ok && p.deeds[i].last >= since {
+		if i := p.find(w); i >= 0 && p.deeds[i].last >= since {
 			if others++; others > d.cfg.Rare {
 				return v, false
 			}
