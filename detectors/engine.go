@@ -605,7 +605,7 @@ func (e *Engine) prepare(mark time.Time) (observations int) {
 	for p := range e.pending.soon(mark, atOnce) {
 		e.prepared++
 		if p.brief != nil {
-			e.touched += byte(p.brief.Outcome)
+			e.touched += byte(len(p.brief.ID)) + byte(len(p.brief.Raw()))
 		}
 		if n := len(p.work); n > 0 {
 			e.touched += byte(p.work[0].rule) + byte(p.work[n-1].rule)

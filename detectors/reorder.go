@@ -149,11 +149,12 @@ func (r *reorder) dueBefore(mark time.Time) bool {
 	if r.n == 0 {
 		return false
 	}
-	// The common case, a second that is not over, needs no order.
-	if key := r.due[0]; key > mark.Unix() || key == mark.Unix() && mark.Nanosecond() == 0 {
-		return false
+	// As a rule the second says it, which needs no order.
+	if key := r.due[0]; key != mark.Unix() || mark.Nanosecond() == 0 {
+		return key < mark.Unix()
 	}
-	return r.first().at.Before(mark)
+	r.first()
+	return int(r.now.order[r.now.next].nano) < mark.Nanosecond()
 }
 
 // soon yields the waiting events that pop will return next as long as none is
@@ -161,9 +162,9 @@ func (r *reorder) dueBefore(mark time.Time) bool {
 func (r *reorder) soon(mark time.Time, max int) iter.Seq[*pending] {
 	return func(yield func(*pending) bool) {
 		r.first()
-		s := r.now
+		s, over := r.now, r.due[0] != mark.Unix()
 		for _, o := range s.order[s.next:min(s.next+max, len(s.order))] {
-			if p := &s.items[o.item]; !p.at.Before(mark) || !yield(p) {
+			if !over && int(o.nano) >= mark.Nanosecond() || !yield(&s.items[o.item]) {
 				return
 			}
 		}

@@ -2,6 +2,7 @@ package distinct
 
 import (
 	"fmt"
+	"hash/maphash"
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
@@ -70,13 +71,15 @@ type value struct {
 	at         int64
 	id         []byte // of its event; written over with the next
 	reported   bool
+	hash       uint32
 	prev, next *value
+	chain      *value // the next in state.index
 }
 
 type state struct {
-	n      int               // values held
-	index  map[string]*value // of these by text, once there are more than few
-	root   value             // root.next is the oldest
+	n      int      // values held
+	index  []*value // of these by hash, once there are more than few
+	root   value    // root.next is the oldest
 	bytes  int
 	sketch *sketch // counts while values that were dropped for lack of room are in the window
 	cutAt  int64   // time of the newest of these
@@ -123,7 +126,13 @@ const few = 8
 
 func (s *state) find(text string) *value {
 	if s.index != nil {
-		return s.index[text]
+		h := hash(text)
+		for v := *s.slot(h); v != nil; v = v.chain {
+			if v.hash == h && v.text == text {
+				return v
+			}
+		}
+		return nil
 	}
 	for v := s.root.prev; v != &s.root; v = v.prev {
 		if v.text == text {
@@ -133,19 +142,45 @@ func (s *state) find(text string) *value {
 	return nil
 }
 
+// seed makes hashes. They do not leave the process: values are chosen by
+// attackers.
+var seed = maphash.MakeSeed()
+
+func hash(text string) uint32 { return uint32(maphash.String(seed, text)) }
+
+// slot is where the values of a hash begin; there is a power of two of them.
+func (s *state) slot(hash uint32) **value { return &s.index[hash&uint32(len(s.index)-1)] }
+
+// enter puts a value into the index.
+func (s *state) enter(v *value) {
+	slot := s.slot(v.hash)
+	v.chain, *slot = *slot, v
+}
+
+// leave takes a value out of the index.
+func (s *state) leave(v *value) {
+	slot := s.slot(v.hash)
+	for *slot != v {
+		slot = &(*slot).chain
+	}
+	*slot, v.chain = v.chain, nil
+}
+
 // add takes a value that is not held.
 func (s *state) add(v *value) {
 	s.n++
 	s.bytes += valueCost + len(v.text) + len(v.id)
+	v.hash = hash(v.text)
 	s.put(v)
-	switch {
-	case s.index != nil:
-		s.index[v.text] = v
-	case s.n > few:
-		s.index = make(map[string]*value, 2*few)
-		for x := s.root.next; x != &s.root; x = x.next {
-			s.index[x.text] = x
+	if s.n <= few || s.n <= len(s.index) {
+		if s.index != nil {
+			s.enter(v)
 		}
+		return
+	}
+	s.index = make([]*value, max(2*few, 2*len(s.index)))
+	for x := s.root.next; x != &s.root; x = x.next {
+		s.enter(x)
 	}
 }
 
@@ -155,8 +190,9 @@ func (d *Detector) remove(s *state, v *value) {
 	v.prev.next, v.next.prev = v.next, v.prev
 	if s.n--; s.n < few/2 {
 		s.index = nil
+	} else if s.index != nil {
+		s.leave(v)
 	}
-	delete(s.index, v.text)
 	s.bytes -= valueCost + len(v.text) + len(v.id)
 	if s.episode && !v.reported {
 		s.fresh--

@@ -306,3 +306,40 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// Values are found, and only those that are there, whether few of them are looked
+// through or many are indexed; against a map.
+func TestPropFind(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := New(config(2, time.Hour))
+		s := &state{}
+		s.init()
+		held := map[string]*value{}
+		most := rapid.SampledFrom([]int{5, 12, 40, 200}).Draw(t, "most")
+		for i := range rapid.IntRange(0, 400).Draw(t, "steps") {
+			text := fmt.Sprint("v", rapid.IntRange(0, most).Draw(t, "value"))
+			v := s.find(text)
+			if v != held[text] {
+				t.Fatalf("%s: found %v, want %v", text, v, held[text])
+			}
+			switch {
+			case v == nil:
+				v = d.value()
+				v.text, v.at = text, int64(i)
+				s.add(v)
+				held[text] = v
+			case rapid.Bool().Draw(t, "remove"):
+				d.remove(s, v)
+				delete(held, text)
+			}
+			if s.n != len(held) || s.index != nil && s.n > len(s.index) || s.index == nil && s.n > few {
+				t.Fatalf("%d values, want %d; %d in the index", s.n, len(held), len(s.index))
+			}
+		}
+		for text, v := range held {
+			if s.find(text) != v {
+				t.Fatalf("%s is lost", text)
+			}
+		}
+	})
+}
