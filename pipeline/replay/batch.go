@@ -78,6 +78,7 @@ type pool struct {
 	// a batch until its events are decided: a few lists of results, which stay
 	// in the processor's cache, serve all batches.
 	lists [][]result
+	pages hugePages
 }
 
 // maxFree is how many unused batches are kept, maxSpare the largest of their
@@ -88,6 +89,7 @@ const (
 )
 
 func (p *pool) get() *batch {
+	p.pages.check()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.free)
