@@ -39,7 +39,7 @@ func TestNothingIsSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := packGzip(t, body)
-	dir := write(t, map[string]string{"good.jsonl": body, "README.md": "x", "old.zip": zipped.String(), "all.tar.gz": packGzip(t, tarred.String()), ".hidden.zip": "x",
+	dir := write(t, map[string]string{"good.jsonl": body, "README.md": "x", "old.zip": zipped.String(), "all.tar.gz": packGzip(t, tarred.String()), ".hidden.zip": "x", ".part.jsonl.gz": "x", ".git/a.json": "x",
 		"zip.json": zipped.String(), "tar.jsonl.gz": packGzip(t, tarred.String()), "xz.jsonl": "\xfd7zXZ\x00\x00", "cut.jsonl.gz": whole[:len(whole)*2/3], "empty.jsonl": ""})
 	res, _, _ := play(t, RunConfig{}, dir)
 	s := res.Stats
@@ -55,7 +55,7 @@ func TestNothingIsSilent(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if !slices.Equal(odd, []string{"README.md", "all.tar.gz", "old.zip"}) || s.FilesIgnored != 3 {
+	if !slices.Equal(odd, []string{".part.jsonl.gz", "README.md", "all.tar.gz", "old.zip"}) || s.FilesIgnored != 4 {
 		t.Errorf("ignored %q, %d", odd, s.FilesIgnored)
 	}
 	if s.FilesFound() != 6 || s.FilesWhole() != 2 || s.FilesPart != 1 {

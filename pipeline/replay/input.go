@@ -253,6 +253,11 @@ func (r *Reader) expand(paths []string) {
 						return fs.SkipDir
 					}
 				case hidden:
+					// Of what hides, only what is called like events is told.
+					if wanted(strings.TrimLeft(d.Name(), ".")) && !seen[path] {
+						seen[path] = true
+						r.ignore(path)
+					}
 				case d.Type()&fs.ModeSymlink != 0 && isFolder(path):
 					fail(path, fmt.Errorf("%w but a symbolic link: name the folder it points to", ErrNotRegular))
 				case !wanted(d.Name()):

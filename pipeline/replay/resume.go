@@ -25,7 +25,7 @@ import (
 // there on.
 //
 // What is kept belongs to one input and one Of. With another Of, or when a file
-// has another size or time of change, the run begins again and says why. So it
+// has another size or was touched since, the run begins again and says why. So it
 // does when the events read again are not the ones that were evaluated; where
 // they came from standard input, that is an error (ErrChanged), since it can
 // be read only once.
@@ -119,6 +119,9 @@ type resumeInput struct {
 	Path    string `json:"path"`
 	Size    int64  `json:"size"`
 	Changed int64  `json:"changed"` // in ns since 1970
+	// Touched is when anything of the file was last changed, as the system
+	// tells and nobody can set; 0 where it does not.
+	Touched int64 `json:"touched"`
 }
 
 // resume is a run's way back.
@@ -164,7 +167,7 @@ func newResume(cfg *RunConfig, inputs []input, again string) (_ *resume, err err
 	for _, in := range inputs {
 		x := resumeInput{Path: in.path, Size: in.size}
 		if st, err := os.Lstat(in.path); err == nil && in.path != "-" {
-			x.Size, x.Changed = st.Size(), st.ModTime().UnixNano()
+			x.Size, x.Changed, x.Touched = st.Size(), st.ModTime().UnixNano(), touched(st)
 		}
 		s.of.Inputs = append(s.of.Inputs, x)
 	}

@@ -535,7 +535,7 @@ func ignored(s *replay.Stats) string {
 	if n := int(s.FilesIgnored) - len(names); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Sprintf("not looked at, since no name in .json, .jsonl, .ndjson, .gz or .zst: %s%s\n", strings.Join(names, ", "), more)
+	return fmt.Sprintf("not looked at, since hidden or no name in .json, .jsonl, .ndjson, .gz or .zst: %s%s\n", strings.Join(names, ", "), more)
 }
 
 // parked says how many records were no events; nothing where all were.
