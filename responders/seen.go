@@ -119,16 +119,17 @@ func OwnEvent(name string) bool {
 	return slices.ContainsFunc(ownEvents, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
-// asked says whether some action in the account was under way at a time. It
-// reads the journal, so that actions of other processes count.
-func (m *Machine) asked(ctx context.Context, account string, at time.Time) (bool, error) {
+// asked says whether an action in the account made a call, or was under way at its
+// time. It reads the journal, so that actions of other processes count.
+func (m *Machine) asked(ctx context.Context, account, request string, at time.Time) (bool, error) {
 	const slack = 10 * time.Minute // clocks differ, and a lost answer is found out later
 	ds, err := m.List(ctx, ListFilter{Account: account})
 	if err != nil {
 		return false, err
 	}
+	made := func(r *Result) bool { return r != nil && request != "" && r.RequestID == request }
 	return slices.ContainsFunc(ds, func(d ActionDetail) bool {
-		return d.Attempt > 0 && at.After(d.ProposedAt.Add(-slack)) && at.Before(d.At.Add(slack))
+		return made(d.Result) || made(d.Undo) || d.Attempt > 0 && at.After(d.ProposedAt.Add(-slack)) && at.Before(d.At.Add(slack))
 	}), nil
 }
 
@@ -137,7 +138,7 @@ func (d *Dispatcher) foreign(ctx context.Context, a *alert.Alert, event string) 
 	if d.now().Sub(a.Time) > seenFor {
 		return nil // of a time before this journal, perhaps
 	}
-	ok, err := d.m.asked(ctx, a.AccountID, a.Time)
+	ok, err := d.m.asked(ctx, a.AccountID, called(a, "request_id"), a.Time)
 	if err != nil || ok {
 		return err
 	}

@@ -196,5 +196,16 @@ func TestForeignCall(t *testing.T) {
 		if n := told(); n != 2 {
 			t.Fatalf("told %d times of a stranger long after our action", n)
 		}
+		// The call that an action made is ours whatever time its record has.
+		acts, err := p.m.List(ctxb, ListFilter{})
+		if err != nil || len(acts) != 1 || acts[0].Result == nil || acts[0].Result.RequestID == "" {
+			t.Fatalf("%+v %v", acts, err)
+		}
+		late := own(w, "late")
+		late.Details["call"] = map[string]any{"request_id": acts[0].Result.RequestID}
+		p.give(t, 5, late)
+		if n := told(); n != 2 {
+			t.Fatalf("our own call is told, late: %d", n)
+		}
 	})
 }

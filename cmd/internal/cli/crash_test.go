@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -218,12 +219,15 @@ type rig struct {
 	state   string
 }
 
-func newRig(t *testing.T, tr trail) *rig {
+func newRig(t *testing.T, tr trail) *rig { return newRigAt(t, tr, nil) }
+
+// newRigAt is newRig in a cloud with a clock of its own.
+func newRigAt(t *testing.T, tr trail, now func() time.Time) *rig {
 	t.Helper()
 	r := &rig{journal: &lockedBuffer{}}
 	dir := t.TempDir()
 	var err error
-	r.cloud, err = fakecloud.Start(fakecloud.Options{Dir: dir, Journal: r.journal, ChatRate: -1}, []string{accountA, accountB})
+	r.cloud, err = fakecloud.Start(fakecloud.Options{Dir: dir, Journal: r.journal, ChatRate: -1, Now: now}, []string{accountA, accountB})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,9 +357,13 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	for i, p := range points {
 		ends[i] = upTo(p)
 	}
-	tr := writeTrail(ends[len(ends)-1]+feedRate, time.Now().Add(-10*time.Minute).Truncate(time.Second), 1)
+	start := time.Now().Add(-time.Minute).Truncate(time.Second)
+	tr := writeTrail(ends[len(ends)-1]+feedRate, start, 1)
 	want := tr.expected(t)
-	r := newRig(t, tr)
+	// What the program changes comes back as a record of the trail's own time, as in
+	// a cloud. One of later would make the lives that follow late.
+	var at atomic.Int64
+	r := newRigAt(t, tr, func() time.Time { return start.Add(time.Duration(at.Load()) * time.Second / feedRate) })
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	client := admin.Dial(r.state)
@@ -363,6 +371,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	for i, p := range points {
 		r.cloud.Append(tr.records[fed:ends[i]]...)
 		fed = ends[i]
+		at.Store(int64(fed))
 		c := startRun(t, bin, r.cloud.Config, "FAILPOINT="+p)
 		if strings.HasPrefix(p, "snapshot.") {
 			// One is made at an orderly end.
@@ -389,7 +398,11 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	last := startRun(t, realBinary(t), r.cloud.Config)
 	got, settled := r.settle(ctx, t, tr, want)
 	last.stop(t)
-	t.Logf("%d records, %d alerts, %d keys; ended at %d points", len(tr.records), len(want), len(tr.keys), len(points))
+	late := uint64(0)
+	for _, p := range got.status.Partitions {
+		late += p.Late
+	}
+	t.Logf("%d records (%d late), %d alerts, %d keys; ended at %d points", len(tr.records), late, len(want), len(tr.keys), len(points))
 	if !settled {
 		t.Errorf("it did not settle within %s; the last life:\n%s", patience, tail(last.log.String()))
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
 
@@ -93,7 +95,8 @@ func fakecloudCmd(e *env) *cobra.Command {
 		Long: `fakecloud emulates the cloud and the chat on one loopback address, feeds the records
 of --events into its logstore, and prints one line of JSON with its endpoints and the path
 of a configuration for "trailwarden run". Every request it receives is written to --journal
-as one line of JSON. With --up-to-now the records are those of a trail that is written now:
+as one line of JSON. At a --rate, what trailwarden changes in it comes back as a record of the time that the
+trail has come to, so that what follows is not late. With --up-to-now the records are those of a trail that is written now:
 what looks at how old events are (doctor, the guards of containment) sees fresh ones. It serves until it is interrupted.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
@@ -132,6 +135,10 @@ what looks at how old events are (doctor, the guards of containment) sees fresh 
 					return exit(exitUsage, fmt.Errorf("--up-to-now: %w", err))
 				}
 			}
+			var newest atomic.Int64 // time of the events fed, Unix seconds
+			if rate > 0 && !upToNow {
+				o.Now = func() time.Time { return time.Unix(newest.Load(), 0) }
+			}
 			cloud, err := fakecloud.Start(o, fakecloud.Accounts(seed))
 			if err != nil {
 				return exit(exitUsage, err)
@@ -149,6 +156,14 @@ what looks at how old events are (doctor, the guards of containment) sees fresh 
 					return nil, nil
 				}
 				i++
+				if o.Now != nil {
+					_ = event.Unwrap(seed[i-1], func(one []byte) bool {
+						if ev, err := event.Parse(one); err == nil {
+							newest.Store(max(newest.Load(), ev.Time.Unix()))
+						}
+						return true
+					})
+				}
 				return seed[i-1], nil
 			}, rate)
 			if err != nil && !errors.Is(err, context.Canceled) {

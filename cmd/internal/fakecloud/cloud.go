@@ -33,6 +33,10 @@ type Options struct {
 	Dir string
 	// Journal, when set, gets one JSON line for every request received.
 	Journal io.Writer
+	// Now is when a change that is made in this cloud happened, for the record of
+	// it; nil is the clock. Where the records that are appended are of the past and
+	// more of them follow, it has to be their time: a record of later makes those late.
+	Now func() time.Time
 	// ChatRate is messages per second and channel; 0 means Slack's own limit
 	// of one, negative none.
 	ChatRate float64
@@ -54,6 +58,7 @@ type Cloud struct {
 	ownDir  bool
 	journal *journal
 	known   map[string]bool
+	now     func() time.Time // nil: the clock
 }
 
 const (
@@ -78,7 +83,7 @@ func Start(o Options, accounts []string) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cloud{ln: ln, Addr: ln.Addr().String(), done: make(chan struct{}), dir: o.Dir, journal: &journal{w: o.Journal}, known: map[string]bool{}}
+	c := &Cloud{ln: ln, Addr: ln.Addr().String(), done: make(chan struct{}), dir: o.Dir, journal: &journal{w: o.Journal}, known: map[string]bool{}, now: o.Now}
 	if c.dir == "" {
 		if c.dir, err = os.MkdirTemp("", "trailwarden-fakecloud-"); err != nil {
 			_ = ln.Close()

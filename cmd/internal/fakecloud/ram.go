@@ -53,6 +53,9 @@ func (c *Cloud) record(ch ramtest.Change) {
 	if err != nil {
 		return
 	}
+	if c.now != nil {
+		ch.Time = c.now()
+	}
 	b, err := json.Marshal(map[string]any{
 		"eventId": ch.RequestID, "requestId": ch.RequestID, "eventVersion": 1, "eventType": "ApiCall", "eventCategory": "Management", "eventRW": "Write",
 		"eventName": ch.Action, "serviceName": string(ch.API), "apiVersion": ch.Version, "acsRegion": "cn-hangzhou", "isGlobal": true,
