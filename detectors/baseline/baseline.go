@@ -100,23 +100,26 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 			return out
 		}
 	}
-	e, _ := d.table.TouchHint(window.Bound(o.Key), o.Hint)
+	e, changed := d.table.TouchHint(window.Bound(o.Key), o.Hint)
 	st := &e.State
 	if int64(st.last) < d.floor {
-		*st = state{}
+		*st, changed = state{}, true
 	}
 	if st.seen == 0 {
 		st.first, st.last = at, at
 	}
-	d.forget(st)
+	changed = d.forget(st) || changed
 	i := st.find(c, &s)
 	if level := d.novelty(st, &s, i); level != "" && d.learned(st, at) {
 		out = append(out, d.verdict(e, &s, level, &o))
 	}
 	if !attempt {
 		d.teach(st, &s, i, at)
+		changed = changed || i < 0
 	}
-	d.table.Resize(e, st.size(c), nil)
+	if changed {
+		d.table.Resize(e, st.size(c), nil)
+	}
 	return out
 }
 
@@ -167,20 +170,23 @@ func (st *state) remove(i int) {
 	}
 }
 
-// forget drops the places that the identity was active long enough without.
-func (d *Detector) forget(st *state) {
+// forget drops the places that the identity was active long enough without, and
+// says whether there were any.
+func (d *Detector) forget(st *state) (some bool) {
 	keep := int64(st.last) - int64(d.cfg.ForgetAfter/time.Second)
 	if int64(st.oldest) >= keep {
-		return // as nearly always: their times are not looked at
+		return false // as nearly always: their times are not looked at
 	}
 	st.oldest = math.MaxUint32
 	for i := len(st.places) - 1; i >= 0; i-- {
 		if int64(st.places[i].last) < keep {
 			st.remove(i)
+			some = true
 		} else {
 			st.oldest = min(st.oldest, st.places[i].last)
 		}
 	}
+	return some
 }
 
 // learned says whether the identity has learned enough before this time.

@@ -461,3 +461,38 @@ func TestAttemptsDoNotTeach(t *testing.T) {
 		t.Error("a network that was used is told again")
 	}
 }
+
+// The table counts what the identities hold, of both kinds, however it came and
+// went, although most observations change nothing and do not tell it.
+func TestPropSizeIsCounted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := Defaults()
+		if rapid.Bool().Draw(t, "values") {
+			c.Kind = KindValue
+		}
+		c.ForgetAfter = time.Duration(rapid.IntRange(2, 12).Draw(t, "forget")) * day
+		c.DropAfter = c.ForgetAfter + day
+		c.MaxValues = rapid.IntRange(1, 4).Draw(t, "max")
+		c.MaxKeys = rapid.IntRange(1, 4).Draw(t, "keys")
+		d := New(c)
+		var clock time.Duration
+		for i := range rapid.IntRange(0, 60).Draw(t, "n") {
+			clock += time.Duration(rapid.IntRange(0, 60).Draw(t, "hours")) * time.Hour
+			ob := at(rapid.SampledFrom([]string{"a", "bb", "ccc"}).Draw(t, "key"), rapid.SampledFrom([]string{"192.0.2.1", "198.51.100.1", "203.0.113.5", "10.0.0.1", "2001:db8::1"}).Draw(t, "value"), fmt.Sprint(i), clock)
+			if rapid.IntRange(0, 3).Draw(t, "attempt") == 0 {
+				ob.Event.Outcome = event.Attempt
+			}
+			d.Observe(ob, nil)
+			if rapid.IntRange(0, 5).Draw(t, "advance") == 0 {
+				d.Advance(t0.Add(clock), nil)
+			}
+			sum := 0
+			for e := range d.table.All() {
+				sum += window.EntryCost + len(e.Key) + e.State.size(&c)
+			}
+			if d.Stats().Bytes != sum {
+				t.Fatalf("step %d: %d bytes counted, want %d", i, d.Stats().Bytes, sum)
+			}
+		}
+	})
+}

@@ -43,7 +43,7 @@ type Limits struct {
 type Entry[T any] struct {
 	Key   string
 	State T
-	size  int
+	size  uint32 // no state comes near 4 GB
 	at    uint32 // in order
 }
 
@@ -172,7 +172,7 @@ func (t *Table[T]) TouchHint(key string, hint uint32) (e *Entry[T], isNew bool) 
 
 // add makes an entity, the most recently used one.
 func (t *Table[T]) add(key string, hash, slot uint64) *Entry[T] {
-	e := &Entry[T]{Key: key, size: EntryCost + len(key), at: t.free}
+	e := &Entry[T]{Key: key, size: uint32(EntryCost + len(key)), at: t.free}
 	if e.at == 0 {
 		e.at = uint32(len(t.order))
 		t.order = append(t.order, link[T]{})
@@ -181,7 +181,7 @@ func (t *Table[T]) add(key string, hash, slot uint64) *Entry[T] {
 	t.order[e.at].entry = e
 	t.link(e.at)
 	t.slots[slot] = hash<<32 | uint64(e.at)
-	t.bytes += e.size
+	t.bytes += int(e.size)
 	if t.n++; t.n > len(t.slots)/4*3 {
 		t.grow()
 	}
@@ -206,8 +206,8 @@ func (t *Table[T]) unlink(at uint32) {
 // limits. evict, when not nil, is told of each.
 func (t *Table[T]) Resize(e *Entry[T], stateBytes int, evict func(*Entry[T])) {
 	size := EntryCost + len(e.Key) + stateBytes
-	t.bytes += size - e.size
-	e.size = size
+	t.bytes += size - int(e.size)
+	e.size = uint32(size)
 	for t.n > t.limits.Keys || t.bytes > t.limits.Bytes {
 		at := t.order[0].next
 		if at == e.at {
@@ -233,7 +233,7 @@ func (t *Table[T]) Remove(e *Entry[T]) {
 	t.n--
 	t.order[e.at] = link[T]{next: t.free}
 	t.free = e.at
-	t.bytes -= e.size
+	t.bytes -= int(e.size)
 }
 
 // All yields the entities, least recently used first. The entity yielded may
