@@ -234,15 +234,20 @@ func printTests(e *env, out string, results []rules.TestResult) error {
 				// Annotations of the runner; what would end a command is
 				// written as it wants it.
 				esc := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-				msg := strings.Join(append(append([]string{r.Rule + ": " + r.Test}, r.Failures...), r.Why...), "\n")
+				msg := text.Visible(strings.Join(append(append([]string{r.Rule + ": " + text.Line(r.Test)}, r.Failures...), r.Why...), "\n"))
 				fmt.Fprintf(e.out, "::error file=%s,line=%d,title=%s::%s\n",
-					strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ",", "%2C", ":", "%3A").Replace(r.File), r.Line,
+					strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ",", "%2C", ":", "%3A").Replace(text.Line(r.File)), r.Line,
 					strings.NewReplacer("%", "%25", ",", "%2C", ":", "%3A", "\n", "%0A", "\r", "%0D").Replace("rule "+r.Rule), esc.Replace(msg))
 				continue
 			}
-			fmt.Fprintf(e.out, "FAIL %s: %s\n     %s:%d\n", r.Rule, r.Test, r.File, r.Line)
+			fmt.Fprintf(e.out, "FAIL %s: %s\n     %s:%d\n", r.Rule, text.Line(r.Test), text.Line(r.File), r.Line)
 			for _, m := range append(r.Failures, r.Why...) {
-				fmt.Fprintf(e.out, "     %s\n", text.Block(m))
+				for l := range strings.SplitSeq(text.Block(m), "\n") {
+					if strings.HasPrefix(strings.TrimSpace(l), "::") {
+						l = "· " + l // to the runner of a CI, that would be a command
+					}
+					fmt.Fprintf(e.out, "     %s\n", l)
+				}
 			}
 		}
 		fmt.Fprintf(e.out, "%d passed, %d failed\n", len(results)-failed, failed)
@@ -275,9 +280,9 @@ type junitFailure struct {
 func printJUnit(e *env, results []rules.TestResult, failed int) error {
 	s := junitSuite{Name: "trailwarden rules", Tests: len(results), Failures: failed}
 	for _, r := range results {
-		c := junitCase{Class: r.Rule, Name: r.Test, File: r.File, Line: r.Line}
+		c := junitCase{Class: r.Rule, Name: text.Line(r.Test), File: text.Line(r.File), Line: r.Line}
 		if !r.Pass {
-			c.Failure = &junitFailure{Message: strings.Join(r.Failures, "; "), Body: strings.Join(append(r.Failures, r.Why...), "\n")}
+			c.Failure = &junitFailure{Message: text.Visible(strings.Join(r.Failures, "; ")), Body: text.Visible(strings.Join(append(r.Failures, r.Why...), "\n"))}
 		}
 		s.Cases = append(s.Cases, c)
 	}
