@@ -19,7 +19,8 @@
 // alert. A late observation takes its place in time among the events kept and
 // can complete a sequence whose end was seen before; the verdict is then about
 // the late event. Events are kept from the first one on that a sequence can
-// begin with.
+// begin with; of the later steps that come without one, the last 4,096 of all
+// entities are at hand for a first step that comes late.
 //
 // State is, for each entity, the events of the last within, at most
 // max_events of them, the oldest making room: about 230 bytes with one event

@@ -1,8 +1,10 @@
 package sequence
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -117,6 +119,7 @@ type Detector struct {
 	number map[string]int
 	chain  []link // the steps that must occur, in order
 	table  *window.Table[state]
+	passed passed
 	floor  int64
 	paths  [][]path // scratch of match
 }
@@ -172,6 +175,7 @@ func New(c Config) *Detector {
 
 func (d *Detector) reset() {
 	d.table = window.NewTable[state](window.Limits{Keys: d.cfg.MaxKeys, Bytes: d.cfg.MaxBytes})
+	d.passed = passed{}
 	d.floor = window.Nanos(time.Time{})
 }
 
@@ -185,9 +189,12 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	key := window.Bound(o.Key)
 	// An entity is kept only from an event on that a sequence can begin with:
-	// the later steps are often what everybody does all day.
-	if d.cfg.Require == 0 && step != d.chain[0].step && !o.Late {
+	// the later steps are often what everybody does all day. The last of them are
+	// at hand for a first step that comes late.
+	first := d.cfg.Require == 0 && step == d.chain[0].step
+	if d.cfg.Require == 0 && !first && !o.Late {
 		if e := d.table.Get(key); e == nil || e.State.newest() < d.floor {
+			d.passed.add(key, seen{Mark: window.Mark{At: at, ID: window.ID(&o)}, step: step})
 			return out
 		}
 	}
@@ -215,9 +222,18 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		return out // the same observation again
 	}
 	s.events = slices.Insert(s.events, i, ev)
-	if len(s.events) > d.cfg.MaxEvents {
-		s.events = slices.Delete(s.events, 0, 1)
-		i--
+	if first && o.Late {
+		d.passed.take(key, ev, at+d.width, func(x seen) {
+			k := len(s.events)
+			for k > 0 && x.before(s.events[k-1]) {
+				k--
+			}
+			s.events = slices.Insert(s.events, k, x)
+		})
+	}
+	if over := len(s.events) - d.cfg.MaxEvents; over > 0 {
+		s.events = slices.Delete(s.events, 0, over)
+		i -= over
 	}
 	for p := max(i, 0); p < len(s.events); p++ {
 		found, ok := d.complete(s.events, p)
@@ -234,6 +250,58 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	d.table.Resize(e, s.size(), nil)
 	return out
+}
+
+// passed is the last later steps of entities that had no first one, the oldest
+// making room: a list of at most maxPassed, used as a ring when it is full.
+type passed struct {
+	list []later
+	next int // the oldest, when the list is full
+}
+
+// later is one of them; without a key it was taken.
+type later struct {
+	key string
+	seen
+}
+
+// maxPassed is how many are remembered. A first step is late by a minute or
+// two; in that time one partition of eight sees so many at some 200 events a second.
+const (
+	maxPassed  = 4096
+	passedCost = 56 // bytes of one, without those of its id; the key is another's
+)
+
+func (p *passed) add(key string, ev seen) {
+	if len(p.list) < maxPassed {
+		p.list = append(p.list, later{key, ev})
+		return
+	}
+	p.list[p.next] = later{key, ev}
+	p.next = (p.next + 1) % maxPassed
+}
+
+// take gives those of an entity that are after an event, up to a time, to f,
+// the oldest first, and remembers them no longer.
+func (p *passed) take(key string, after seen, until int64, f func(seen)) {
+	for i := range p.list {
+		x := &p.list[(p.next+i)%len(p.list)]
+		if x.key == key && after.before(x.seen) && x.At <= until {
+			f(x.seen)
+			*x = later{}
+		}
+	}
+}
+
+// from yields those that are not older, the oldest first.
+func (p *passed) from(floor int64) iter.Seq[*later] {
+	return func(yield func(*later) bool) {
+		for i := range p.list {
+			if x := &p.list[(p.next+i)%len(p.list)]; x.key != "" && x.At >= floor && !yield(x) {
+				return
+			}
+		}
+	}
 }
 
 func (s *state) size() int {
@@ -443,10 +511,15 @@ func (d *Detector) Patient() {}
 
 // Stats implements detectors.Detector.
 func (d *Detector) Stats() detectors.Stats {
-	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted()}
+	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes() + cap(d.passed.list)*passedCost, Evicted: d.table.Evicted()}
 }
 
-const magic = "TWSEQUENCE1\n"
+// magic begins a snapshot. The first version has no later steps of entities
+// without a first one; it is read as if there had been none.
+const (
+	magic    = "TWSEQUENCE2\n"
+	magicOne = "TWSEQUENCE1\n"
+)
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
@@ -464,6 +537,17 @@ func (d *Detector) Snapshot() []byte {
 			enc.Uint(uint64(ev.step))
 		}
 	}
+	n := 0
+	for range d.passed.from(d.floor) {
+		n++
+	}
+	enc.Uint(uint64(n))
+	for x := range d.passed.from(d.floor) {
+		enc.String(x.key)
+		enc.Int(x.At)
+		enc.String(x.ID)
+		enc.Uint(uint64(x.step))
+	}
 	return enc.Seal()
 }
 
@@ -478,7 +562,12 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	one := bytes.HasPrefix(data, []byte(magicOne))
+	is := magic
+	if one {
+		is = magicOne
+	}
+	dec, err := window.Open(data, is)
 	if err != nil {
 		return err
 	}
@@ -516,5 +605,24 @@ func (d *Detector) restore(data []byte) error {
 		d.table.Resize(e, s.size(), nil)
 	}
 	d.table.SetEvicted(d.table.Evicted() + evicted)
+	if one {
+		return dec.End()
+	}
+	n := dec.Count(4)
+	if n > maxPassed {
+		dec.Fail("%d later steps without a first one", n)
+	}
+	for range n {
+		x := later{key: window.Bound(dec.String()), seen: seen{Mark: window.Mark{At: dec.Int(), ID: dec.String()}}}
+		step := dec.Uint()
+		x.step = int(min(step, maxSteps))
+		if dec.Err() == nil && (x.key == "" || x.step >= len(d.cfg.Steps) || x.step == d.chain[0].step || d.cfg.Require > 0 || len(x.ID) > window.MaxID || x.At < d.floor) {
+			dec.Fail("a later step that cannot be")
+		}
+		if dec.Err() != nil {
+			break
+		}
+		d.passed.add(x.key, x.seen)
+	}
 	return dec.End()
 }

@@ -175,6 +175,7 @@ func TestPropOracle(t *testing.T) {
 		}
 		d := New(c)
 		kept := map[string][]seen{}
+		over := map[string][]seen{} // later steps without a first one
 		floor := window.Nanos(time.Time{})
 		var clock time.Duration
 		id := 0
@@ -227,10 +228,21 @@ func TestPropOracle(t *testing.T) {
 						newest = max(newest, list[len(list)-1].At)
 					}
 					from := max(newest-int64(c.Within), floor)
-					if now >= from && (len(list) > 0 || late || c.Require > 0 || step == 0) {
+					ev := seen{Mark: window.Mark{At: now, ID: ob.Event.ID}, step: step}
+					if c.Require == 0 && step > 0 && !late && len(list) == 0 && now >= floor {
+						over[key] = append(over[key], ev)
+					} else if now >= from {
 						list = slices.DeleteFunc(slices.Clone(list), func(s seen) bool { return s.At < from })
-						ev := seen{Mark: window.Mark{At: now, ID: ob.Event.ID}, step: step}
 						list = append(list, ev)
+						if c.Require == 0 && step == 0 && late {
+							over[key] = slices.DeleteFunc(over[key], func(s seen) bool {
+								taken := ev.before(s) && s.At >= floor && s.At-now <= int64(c.Within)
+								if taken {
+									list = append(list, s)
+								}
+								return taken
+							})
+						}
 						slices.SortStableFunc(list, func(a, b seen) int {
 							if a.before(b) {
 								return -1
@@ -256,6 +268,68 @@ func TestPropOracle(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The key is used before the record of its making comes: each use counts once,
+// the last ones of all entities are remembered, and a snapshot keeps them.
+func TestFirstStepComesLate(t *testing.T) {
+	c := config(time.Hour, Step{Name: "made"}, Step{Name: "used"})
+	late := func(key, id string, d time.Duration) detectors.Observation {
+		o := at(key, "made", id, d)
+		o.Late = true
+		return o
+	}
+	d := New(c)
+	for i := range 5 {
+		if got := d.Observe(at("k", "used", fmt.Sprint("u", i), time.Duration(10+i)*time.Second), nil); len(got) != 0 {
+			t.Fatalf("%v", got)
+		}
+	}
+	again := New(c)
+	if err := again.Restore(d.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []*Detector{d, again} {
+		if got := d.Observe(late("other", "m", 12*time.Second), nil); len(got) != 0 {
+			t.Fatalf("of another key: %v", got)
+		}
+		got := d.Observe(late("k", "m1", 11500*time.Millisecond), nil)
+		if len(got) != 1 || !slices.Equal(got[0].EventIDs, []string{"m1", "u2"}) {
+			t.Fatalf("%+v", got)
+		}
+		// What came before it is still there for one that is earlier; u2 is not.
+		if got := d.Observe(late("k", "m0", 5*time.Second), nil); len(got) != 1 || !slices.Equal(got[0].EventIDs, []string{"m0", "u0"}) {
+			t.Fatalf("%+v", got)
+		}
+	}
+	for i := range 3 * maxPassed {
+		d.Observe(at(fmt.Sprint("x", i), "used", fmt.Sprint("v", i), time.Minute), nil)
+	}
+	if s := d.Stats(); len(d.passed.list) != maxPassed || s.Keys > 2 {
+		t.Errorf("%d are remembered, %+v", len(d.passed.list), s)
+	}
+	if got := d.Observe(late(fmt.Sprint("x", 3*maxPassed-1), "n", 30*time.Second), nil); len(got) != 1 {
+		t.Error("the last one is forgotten")
+	}
+	if got := d.Observe(late("x0", "o", 30*time.Second), nil); len(got) != 0 {
+		t.Errorf("the first of many is remembered: %v", got)
+	}
+}
+
+// A snapshot of the version before is read.
+func TestRestoreVersionOne(t *testing.T) {
+	c := config(time.Hour, Step{Name: "a"}, Step{Name: "b"})
+	d := New(c)
+	d.Observe(at("k", "a", "e1", 0), nil)
+	two := d.Snapshot()
+	one := append([]byte(magicOne), two[len(magic):len(two)-5]...) // without the count of none, and the checksum
+	d = New(c)
+	if err := d.Restore(window.Reseal(append(one, 0, 0, 0, 0))); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Observe(at("k", "b", "e2", time.Second), nil); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
 }
 
 func TestBoundsAndMeasuredSize(t *testing.T) {
