@@ -2,9 +2,13 @@ package console
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
 	"net/http"
 	"net/netip"
@@ -726,6 +730,11 @@ func TestVendoredFiles(t *testing.T) {
 	for line := range strings.Lines(string(sums)) {
 		want, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		b, err := os.ReadFile("assets/" + name)
+		if errors.Is(err, fs.ErrNotExist) {
+			if b, err = os.ReadFile("assets/" + name + ".gz"); err == nil {
+				b, err = (&asset{body: b}).unpack()
+			}
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -741,6 +750,59 @@ func TestVendoredFiles(t *testing.T) {
 	}
 	if n != 4 {
 		t.Errorf("%d files", n)
+	}
+}
+
+// A packed file comes as it is to those who take gzip, unpacked to others, and
+// the two are not taken for each other.
+func TestPackedAssets(t *testing.T) {
+	w := newWorld(t)
+	get := func(accept, match string) *http.Response {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodGet, w.base+"/assets/htmx.min.js", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", accept) // set, so that the client unpacks nothing by itself
+		if match != "" {
+			req.Header.Set("If-None-Match", match)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp
+	}
+	read := func(r io.Reader) string {
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	plain := get("identity", "")
+	text := read(plain.Body)
+	if plain.StatusCode != http.StatusOK || plain.Header.Get("Content-Encoding") != "" || !strings.Contains(text, "htmx") || plain.Header.Get("Vary") != "Accept-Encoding" {
+		t.Errorf("plain: %s %v", plain.Status, plain.Header)
+	}
+	packed := get("br, gzip;q=0.5", "")
+	z, err := gzip.NewReader(packed.Body)
+	if err != nil || packed.Header.Get("Content-Encoding") != "gzip" || packed.Header.Get("Content-Type") != plain.Header.Get("Content-Type") || read(z) != text {
+		t.Errorf("packed: %s %v %v", packed.Status, packed.Header, err)
+	}
+	for accept, etag := range map[string]string{"identity": plain.Header.Get("ETag"), "gzip": packed.Header.Get("ETag")} {
+		if got := get(accept, etag).StatusCode; got != http.StatusNotModified {
+			t.Errorf("%s: %d", accept, got)
+		}
+	}
+	if got := get("gzip", plain.Header.Get("ETag")); got.StatusCode != http.StatusOK || plain.Header.Get("ETag") == packed.Header.Get("ETag") {
+		t.Errorf("one is taken for the other: %s", got.Status)
+	}
+	for accept, want := range map[string]bool{"": false, "gzip": true, "GZIP": true, "gzip;q=0": false, "gzip; q=0.0": false, "x-gzip": false, "deflate, gzip;q=1.0": true} {
+		if got := acceptsGzip(http.Header{"Accept-Encoding": {accept}}); got != want {
+			t.Errorf("%q: %v", accept, got)
+		}
 	}
 }
 

@@ -695,17 +695,43 @@ func (q *ask) asset() error {
 	}
 	h := q.w.Header()
 	h.Set("Content-Type", a.typ)
-	h.Set("ETag", `"`+a.etag+`"`)
+	etag := `"` + a.etag + `"`
+	body := a.body
+	if a.packed {
+		h.Set("Vary", "Accept-Encoding")
+		if acceptsGzip(q.r.Header) {
+			h.Set("Content-Encoding", "gzip")
+			etag = `"` + a.etag + `-gz"`
+		} else {
+			var err error
+			if body, err = a.unpack(); err != nil {
+				return err
+			}
+		}
+	}
+	h.Set("ETag", etag)
 	h.Set("Cache-Control", "no-cache")
 	if q.r.URL.Query().Get("v") == a.etag {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	if q.r.Header.Get("If-None-Match") == `"`+a.etag+`"` {
+	if q.r.Header.Get("If-None-Match") == etag {
 		q.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	_, _ = q.w.Write(a.body) // the client went away
+	_, _ = q.w.Write(body) // the client went away
 	return nil
+}
+
+// acceptsGzip says whether a client takes gzip. Every browser does.
+func acceptsGzip(h http.Header) bool {
+	for part := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
+		name, q, _ := strings.Cut(part, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			v, found := strings.CutPrefix(strings.ReplaceAll(q, " ", ""), "q=")
+			return !found || strings.Trim(v, "0.") != ""
+		}
+	}
+	return false
 }
 
 func (q *ask) favicon() error {

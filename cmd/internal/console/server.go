@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"mime"
@@ -80,9 +82,18 @@ type names struct {
 }
 
 type asset struct {
-	body []byte
-	typ  string
-	etag string
+	body   []byte
+	packed bool // body is gzip, as it lies in the program and as browsers take it
+	typ    string
+	etag   string
+}
+
+func (a *asset) unpack() ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(a.body))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }
 
 // maxStreams bounds how many pages are live at a time.
@@ -179,6 +190,8 @@ func (s *Server) loadAssets() error {
 		if err != nil {
 			return err
 		}
+		// Files of others, which never change, are packed.
+		p, packed := strings.CutSuffix(p, ".gz")
 		typ := mime.TypeByExtension(path.Ext(p))
 		switch path.Ext(p) {
 		case ".js":
@@ -193,8 +206,15 @@ func (s *Server) loadAssets() error {
 		if typ == "" {
 			typ = "text/plain; charset=utf-8"
 		}
+		a := asset{body: b, typ: typ, packed: packed}
+		if packed {
+			if b, err = a.unpack(); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+		}
 		sum := sha256.Sum256(b)
-		s.assets[path.Base(p)] = asset{b, typ, hex.EncodeToString(sum[:8])}
+		a.etag = hex.EncodeToString(sum[:8])
+		s.assets[path.Base(p)] = a
 		return nil
 	})
 }
