@@ -286,7 +286,10 @@ func (w *worker) process(b *batch) {
 			} else {
 				buf = nil
 			}
-			if line = bytes.TrimRight(line, " \t\r"); len(bytes.TrimLeft(line, " \t")) > 0 {
+			// As a rule nothing stands around a record.
+			if n := len(line); n > 0 && line[0] == '{' && line[n-1] == '}' {
+				w.delivered(line)
+			} else if line = bytes.TrimRight(line, " \t\r"); len(bytes.TrimLeft(line, " \t")) > 0 {
 				w.delivered(line)
 			}
 		}
