@@ -79,8 +79,8 @@
 //	      asked for what none of its Allows covers; on a quiet machine, where
 //	      the line above is 0.25
 //	0.34  what is due is read side by side before it is decided, and its
-//	      entities looked up then (7 % less CPU); the heap on pages of 2 MiB
-//	      (another 7 %; 14 to 18 % beside busy neighbours)
+//	      entities looked up then; the heap on pages of 2 MiB (both together 7
+//	      to 12 % less CPU, more beside busy neighbours); no trimming
 //
 // Tried and not taken: blocks of 64 KiB (6 % more CPU), GOGC 400 and off (3 %
 // and 5 % for 70 MB and 300 MB; 60, which is taken, gives 30 MB for nothing); guessing the next key from the last one (5 %
