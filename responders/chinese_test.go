@@ -151,24 +151,30 @@ func TestOwnTextsHaveChinese(t *testing.T) {
 		if skip.MatchString(s) {
 			continue
 		}
-		places := strings.Count(s, "%s")
-		said := s
-		for range places {
-			said = strings.Replace(said, "%s", "X1", 1)
-		}
-		zh := InChinese(said)
-		if !strings.ContainsFunc(zh, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
-			t.Errorf("%s: %q has no Chinese", where, s)
-			continue
-		}
-		if left := english.FindAllString(commands.ReplaceAllString(zh, "·"), -1); len(left) > 0 {
-			t.Errorf("%s: %q becomes %q: %q is left", where, s, zh, left)
-		}
-		if got := strings.Count(zh, "X1"); got != places {
-			t.Errorf("%s: %q becomes %q, which has %d of its %d values", where, s, zh, got, places)
-		}
+		hasChinese(t, where, s)
 	}
-	for _, p := range phrases {
+	samePlaces(t, phrases)
+}
+
+// hasChinese checks a sentence, with %s for its values, against its Chinese.
+func hasChinese(t *testing.T, where, s string) {
+	t.Helper()
+	zh := InChinese(strings.ReplaceAll(s, "%s", "X1"))
+	if !strings.ContainsFunc(zh, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
+		t.Errorf("%s: %q has no Chinese", where, s)
+		return
+	}
+	if left := english.FindAllString(commands.ReplaceAllString(zh, "·"), -1); len(left) > 0 {
+		t.Errorf("%s: %q becomes %q: %q is left", where, s, zh, left)
+	}
+	if a, b := strings.Count(s, "%s"), strings.Count(zh, "X1"); a != b {
+		t.Errorf("%s: %q becomes %q, which has %d of its %d values", where, s, zh, b, a)
+	}
+}
+
+func samePlaces(t *testing.T, pairs [][2]string) {
+	t.Helper()
+	for _, p := range pairs {
 		if a, b := strings.Count(p[0], "%"), strings.Count(p[1], "%s"); a != b {
 			t.Errorf("%q has %d places, %q has %d", p[0], a, p[1], b)
 		}
@@ -249,31 +255,16 @@ func TestCloudTextsHaveChinese(t *testing.T) {
 		t.Fatalf("only %d texts were found: the search is wrong", len(texts))
 	}
 	for s, where := range texts {
+		// Where a sentence begins or ends in another piece of source.
 		said := strings.Replace(s, "already%s", "already", 1)
 		said = strings.Replace(said, "%s: it is not said who asks", "not allowed: it is not said who asks", 1)
 		said = strings.Replace(said, "contain: %s:", "contain: not allowed:", 1)
-		said = strings.TrimSuffix(said, " (trailwarden action undo ")
-		if strings.HasSuffix(s, "(trailwarden action undo ") {
-			said = s + "X1)"
+		if strings.HasSuffix(said, "(trailwarden action undo ") {
+			said += "%s)"
 		}
-		said = strings.ReplaceAll(said, "%s", "X1")
-		zh := InChinese(said)
-		if !strings.ContainsFunc(zh, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
-			t.Errorf("%s: %q has no Chinese", where, s)
-			continue
-		}
-		if left := english.FindAllString(commands.ReplaceAllString(zh, "·"), -1); len(left) > 0 {
-			t.Errorf("%s: %q becomes %q: %q is left", where, s, zh, left)
-		}
-		if a, b := strings.Count(said, "X1"), strings.Count(zh, "X1"); a != b {
-			t.Errorf("%s: %q becomes %q, which has %d of its %d values", where, s, zh, b, a)
-		}
+		hasChinese(t, where, said)
 	}
-	for _, p := range cloudPhrases {
-		if a, b := strings.Count(p[0], "%"), strings.Count(p[1], "%s"); a != b {
-			t.Errorf("%q has %d places, %q has %d", p[0], a, p[1], b)
-		}
-	}
+	samePlaces(t, cloudPhrases)
 }
 
 func TestInChinese(t *testing.T) {

@@ -3,7 +3,6 @@ package baseline
 import (
 	"cmp"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"math"
 	"slices"
@@ -44,10 +43,7 @@ type value struct {
 	tag  uint64
 }
 
-// seed makes tags. They do not leave the process.
-var seed = maphash.MakeSeed()
-
-func valueOf(text string) value { return value{text: text, tag: maphash.String(seed, text)} }
+func valueOf(text string) value { return value{text: text, tag: window.Hash(text)} }
 
 // The estimated sizes of a place without its text, and of an identity besides
 // what the table counts.

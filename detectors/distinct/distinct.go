@@ -2,7 +2,6 @@ package distinct
 
 import (
 	"fmt"
-	"hash/maphash"
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
@@ -142,11 +141,7 @@ func (s *state) find(text string) *value {
 	return nil
 }
 
-// seed makes hashes. They do not leave the process: values are chosen by
-// attackers.
-var seed = maphash.MakeSeed()
-
-func hash(text string) uint32 { return uint32(maphash.String(seed, text)) }
+func hash(text string) uint32 { return uint32(window.Hash(text)) }
 
 // slot is where the values of a hash begin; there is a power of two of them.
 func (s *state) slot(hash uint32) **value { return &s.index[hash&uint32(len(s.index)-1)] }

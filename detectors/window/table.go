@@ -81,11 +81,14 @@ func NewTable[T any](l Limits) *Table[T] {
 	return &Table[T]{limits: l, slots: make([]uint64, 8), order: make([]link[T], 1)}
 }
 
-// seed makes hashes. They do not leave the process: keys are chosen by
-// attackers, and what a table does depends on the keys alone.
 var seed = maphash.MakeSeed()
 
-func hash(key string) uint64 { return maphash.String(seed, key) >> 32 }
+// Hash is a hash of a text that differs from process to process: texts are
+// chosen by attackers. So it must not leave the process, and nothing that is
+// told or kept may depend on it.
+func Hash(text string) uint64 { return maphash.String(seed, text) }
+
+func hash(key string) uint64 { return Hash(key) >> 32 }
 
 // find returns the place of an entity in order, or 0, and the slot that says
 // so, or the one where it belongs.

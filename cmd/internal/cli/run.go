@@ -95,9 +95,10 @@ func fakecloudCmd(e *env) *cobra.Command {
 		Long: `fakecloud emulates the cloud and the chat on one loopback address, feeds the records
 of --events into its logstore, and prints one line of JSON with its endpoints and the path
 of a configuration for "trailwarden run". Every request it receives is written to --journal
-as one line of JSON. At a --rate, what trailwarden changes in it comes back as a record of the time that the
-trail has come to, so that what follows is not late. With --up-to-now the records are those of a trail that is written now:
-what looks at how old events are (doctor, the guards of containment) sees fresh ones. It serves until it is interrupted.`,
+as one line of JSON. At a --rate, what trailwarden changes in it comes back as a record of
+the time that the trail has come to, so that what follows is not late. With --up-to-now the
+records are those of a trail that is written now: what looks at how old events are (doctor,
+the guards of containment) sees fresh ones. It serves until it is interrupted.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if rate < 0 {
@@ -136,7 +137,7 @@ what looks at how old events are (doctor, the guards of containment) sees fresh 
 				}
 			}
 			var newest atomic.Int64 // time of the events fed, Unix seconds
-			if rate > 0 && !upToNow {
+			if rate > 0 {
 				o.Now = func() time.Time { return time.Unix(newest.Load(), 0) }
 			}
 			cloud, err := fakecloud.Start(o, fakecloud.Accounts(seed))

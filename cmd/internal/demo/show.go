@@ -371,11 +371,21 @@ func replies(cloud *fakecloud.Cloud, state string) []string {
 		}
 		var out []string
 		for _, r := range m.Replies {
-			out = append(out, strings.Split(r.Text, "\n")...)
+			out = append(out, strings.Split(shown(r.Content), "\n")...)
 		}
 		return out
 	}
 	return nil
+}
+
+// shown is what people see of a reply: its blocks, which keep their lines; the
+// text is for notifications.
+func shown(c chattest.Content) string {
+	var blocks []struct{ Text struct{ Text string } }
+	if err := json.Unmarshal(c.Blocks, &blocks); err != nil || len(blocks) == 0 || blocks[0].Text.Text == "" {
+		return c.Text
+	}
+	return blocks[0].Text.Text
 }
 
 func summary(t *Terminal, out Outcome) {
