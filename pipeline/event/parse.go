@@ -2,7 +2,6 @@ package event
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -44,9 +43,9 @@ func (e *ParseError) Error() string {
 // Parser parses records into a reused Event. The zero value is ready. A
 // Parser may be used by one goroutine at a time.
 type Parser struct {
-	w     walk
-	memo  *memo
-	marks []marks
+	w      walk
+	memo   *memo
+	quotes []uint32
 }
 
 // Parse parses one record into *ev, replacing all it held. The record must be
@@ -69,8 +68,8 @@ func (p *Parser) Parse(record []byte, ev *Event) error {
 		p.memo = new(memo)
 	}
 	*w = walk{scanner: scanner{b: record}, ev: ev, memo: p.memo}
-	if w.m = mark(p.marks, record); w.m != nil {
-		p.marks = w.m
+	if w.quotes = quotesOf(p.quotes, record); w.quotes != nil {
+		p.quotes = w.quotes
 	}
 	return w.parse()
 }
@@ -139,21 +138,6 @@ type subdocs struct {
 	buf                                                                               []byte
 }
 
-// level is which object a member belongs to.
-type level uint8
-
-const (
-	inNothing level = iota
-	inRecord
-	inIdentity
-	inSession
-	inAttributes
-	inExtra
-	inParams
-	inMarks
-	inInsight
-)
-
 func (w *walk) parse() error {
 	b := w.b
 	if len(b) > MaxRecord {
@@ -219,7 +203,7 @@ func (w *walk) object(i, depth int, lv level) int {
 		w.at, w.why = i, faultDepth
 		return -1
 	}
-	b := w.b
+	b, known := w.b, &memberTables[lv]
 	i++
 	if i < len(b) && b[i] <= ' ' {
 		i = skipSpace(b, i)
@@ -231,15 +215,19 @@ func (w *walk) object(i, depth int, lv level) int {
 		if i >= len(b) || b[i] != '"' {
 			return w.fail(i)
 		}
-		e, fl := w.str(i + 1)
+		key := i + 1
+		e, fl := w.str(key)
 		if e < 0 {
 			return -1
 		}
-		key := b[i+1 : e]
-		if fl&hasEscape != 0 {
-			key = bytesOf(text(key, fl))
+		m := known.find(b, key, e)
+		if m == nil {
+			// As a rule a parameter that nobody looks for.
+			if m = &unknown; lv != inParams || fl&hasEscape != 0 {
+				m = w.unusual(lv, b[key:e], fl)
+			}
 		}
-		if e+1 < len(b) && b[e+1] == ':' && e+2 < len(b) && b[e+2] > ' ' {
+		if e+2 < len(b) && b[e+1] == ':' && b[e+2] > ' ' {
 			i = e + 2
 		} else if i = w.colon(e + 1); i < 0 {
 			return -1
@@ -248,12 +236,6 @@ func (w *walk) object(i, depth int, lv level) int {
 			return w.fail(i)
 		}
 		from := i
-		var dst *string
-		var sub *span
-		next := inNothing
-		if n := len(key); lv != inParams || n == 12 || n == 16 || n == 17 { // as nearly all keys are not
-			dst, sub, next = w.field(lv, key)
-		}
 		switch c := b[i]; {
 		case c == '"':
 			e, fl := w.str(i + 1)
@@ -261,31 +243,33 @@ func (w *walk) object(i, depth int, lv level) int {
 				return -1
 			}
 			i = e + 1
-			if dst != nil {
-				*dst = w.text(b[from+1:e], fl)
-			} else if next != inNothing && next != inParams {
-				w.embedded(b[from+1:e], fl, next)
+			if m.text.in != nowhere {
+				*(*string)(w.reach(m.text)) = w.text(b[from+1:e], fl)
+			} else if m.next != inNothing && m.next != inParams {
+				w.embedded(b[from+1:e], fl, m.next)
 			}
-		case c == '{' && next != inNothing:
-			if i = w.object(i, depth, next); i < 0 {
+		case c == '{' && m.next != inNothing:
+			if i = w.object(i, depth, m.next); i < 0 {
 				return -1
 			}
 		default:
 			if i = w.value(i, depth); i < 0 {
 				return -1
 			}
-			if dst != nil {
+			if m.text.in != nowhere {
 				// Numbers and booleans are kept as text, digit by digit:
 				// ids beyond 2^53 must not pass through a float.
-				*dst = ""
+				text := ""
 				if c != 'n' && c != '{' && c != '[' {
-					*dst = view(b[from:i])
+					text = view(b[from:i])
 				}
+				*(*string)(w.reach(m.text)) = text
 			}
 		}
-		if sub != nil {
-			*sub = span{int32(from - w.start), int32(i - w.start)}
+		if m.span.in != nowhere {
+			*(*span)(w.reach(m.span)) = span{int32(from - w.start), int32(i - w.start)}
 		}
+		w.inner |= m.mark
 		if i < len(b) && b[i] == ',' {
 			i++
 			if i < len(b) && b[i] <= ' ' {
@@ -327,189 +311,6 @@ func (w *walk) embedded(content []byte, flags uint8, lv level) {
 	w.scanner = scanner{b: doc}
 	w.object(skipSpace(doc, 0), 0, lv)
 	w.scanner = outer
-}
-
-// field says where a member's value goes: a string, a span, a level to walk
-// its object at, or nowhere.
-func (w *walk) field(lv level, key []byte) (dst *string, sub *span, next level) {
-	dst, sub, next, known := w.exactField(lv, key)
-	if !known && len(key) <= maxFoldedKey {
-		var lower [maxFoldedKey]byte
-		if k, ok := foldedKeys[string(appendLower(lower[:0], key))]; ok && k != string(key) {
-			dst, sub, next, _ = w.exactField(lv, bytesOf(k))
-		}
-	}
-	return dst, sub, next
-}
-
-// foldedKeys maps the lower-case form of each key that some level takes to
-// its usual spelling: product pages and collectors write keys in other cases.
-var foldedKeys = func() map[string]string {
-	m := map[string]string{}
-	for _, k := range []string{
-		"eventId", "eventName", "eventType", "eventTime", "eventSource", "serviceName", "acsRegion", "requestId", "sourceIpAddress", "userAgent",
-		"userIdentity", "apiVersion", "errorCode", "errorMessage", "requestParameters", "requestParameterJson", "responseElements", "referencedResources",
-		"resourceType", "resourceName", "eventRW", "eventCategory", "eventAttributes", "recipientAccountId", "isGlobal", "additionalEventData",
-		"addionalEventData", "vpcId", "insightDetails", "EmployeeID", "EventProduct",
-		"type", "accountId", "principalId", "userName", "accessKeyId", "sessionContext", "attributes", "sessionAttributes", "mfaAuthenticated",
-		"mfaChecked", "isMFAChecked", "SensitiveAction", "insightType", "stsTokenPlayerUid", "UserClientIp", "MFAAuthenticated",
-	} {
-		m[strings.ToLower(k)] = k
-	}
-	// Of the two keys that differ by case only, the session's is the one
-	// written in other cases; the parameter is looked up again by target.go.
-	m["mfaauthenticated"] = "mfaAuthenticated"
-	return m
-}()
-
-const maxFoldedKey = 24
-
-// Marks of a platform-side log (operations of Alibaba's own staff), which has
-// an event name and an event id but is no audit record.
-const (
-	markEmployee = 1 << iota
-	markProduct
-	markIdentity
-)
-
-func (w *walk) exactField(lv level, key []byte) (dst *string, sub *span, next level, known bool) {
-	ev := w.ev
-	known = true
-	switch lv {
-	case inRecord:
-		switch string(key) {
-		case "eventId":
-			dst = &ev.ID
-		case "eventName":
-			dst = &ev.Name
-		case "eventType":
-			dst = &ev.Type
-		case "eventTime":
-			dst = &w.time
-		case "eventSource":
-			dst = &ev.Source
-		case "serviceName":
-			dst = &ev.Service
-		case "acsRegion":
-			dst = &ev.Region
-		case "requestId":
-			dst = &ev.RequestID
-		case "sourceIpAddress":
-			dst = &w.address
-		case "userAgent":
-			dst = &ev.UserAgent
-		case "apiVersion":
-			dst = &ev.APIVersion
-		case "errorCode":
-			dst = &w.errCode
-		case "errorMessage":
-			dst = &w.errMessage
-		case "eventRW":
-			dst = &w.rw
-		case "eventCategory":
-			dst = &ev.Category
-		case "recipientAccountId":
-			dst = &w.recipient
-		case "isGlobal":
-			dst = &w.global
-		case "vpcId":
-			dst = &ev.VPCID
-		case "resourceType":
-			dst = &ev.subs.resourceType
-		case "resourceName":
-			dst = &ev.subs.resourceName
-		case "userIdentity":
-			w.inner |= markIdentity
-			next = inIdentity
-		case "requestParameters":
-			sub, next = &ev.subs.params, inParams
-		case "requestParameterJson":
-			sub = &ev.subs.paramJSON
-		case "responseElements":
-			sub = &ev.subs.response
-		case "additionalEventData":
-			sub, next = &ev.subs.extra, inExtra
-		case "addionalEventData": // copies made by the Log Audit Service
-			sub, next = &ev.subs.extraMisspelt, inExtra
-		case "referencedResources":
-			sub = &ev.subs.resources
-		case "eventAttributes":
-			sub, next = &ev.subs.attributes, inMarks
-		case "insightDetails":
-			sub, next = &ev.subs.insight, inInsight
-		case "EmployeeID":
-			w.inner |= markEmployee
-		case "EventProduct":
-			w.inner |= markProduct
-		case "eventVersion", "extend", "sharedEventId", "__expanded":
-			// Known, and reachable through Field only.
-		default:
-			known = false
-		}
-	case inIdentity:
-		a := &ev.Actor
-		switch string(key) {
-		case "type":
-			dst = &w.identity
-		case "accountId":
-			dst = &a.Account
-		case "principalId":
-			dst = &a.Principal
-		case "userName":
-			dst = &w.user
-		case "accessKeyId":
-			dst = &w.key
-		case "sessionContext":
-			next = inSession
-		default:
-			known = false
-		}
-	case inSession:
-		switch string(key) {
-		case "attributes", "sessionAttributes":
-			next = inAttributes
-		default:
-			known = false
-		}
-	case inAttributes:
-		switch string(key) {
-		case "mfaAuthenticated":
-			dst = &w.sessionMFA
-		case "creationDate":
-		default:
-			known = false
-		}
-	case inExtra:
-		switch string(key) {
-		case "mfaChecked":
-			dst = &w.signinMFA
-		case "isMFAChecked":
-			dst = &w.rootMFA
-		case "Scheme", "CallerBid":
-		default:
-			known = false
-		}
-	case inParams:
-		// Few of many keys are taken here, without folding; object asks for
-		// those of these lengths only.
-		switch {
-		case len(key) == 17 && string(key) == "stsTokenPlayerUid":
-			dst = &w.playerUID
-		case len(key) == 12 && string(key) == "UserClientIp":
-			dst = &w.clientIP
-		case len(key) == 16 && string(key) == "MFAAuthenticated":
-			dst = &w.ssoMFA
-		}
-	case inMarks:
-		if known = string(key) == "SensitiveAction"; known {
-			dst = &w.sensitive
-		}
-	case inInsight:
-		if known = string(key) == "insightType"; known {
-			dst = &ev.InsightType
-		}
-	}
-	return dst, sub, next, known
 }
 
 // appendLower appends b with ASCII letters in lower case.

@@ -34,10 +34,11 @@ const (
 // scanner is a walk over b. After a method returned -1, why and at say what
 // was wrong and where.
 type scanner struct {
-	b   []byte
-	m   []marks // of b; nil when there are none
-	at  int
-	why fault
+	b      []byte
+	quotes []uint32 // of b, see quotesOf; nil when they are not listed
+	quote  int      // the next of them that the walk comes to
+	at     int
+	why    fault
 }
 
 // fail records the fault at i and returns -1. At the end of the text every
@@ -71,30 +72,13 @@ const (
 // str scans a string whose first content byte is at i. It returns the index
 // of the closing quote and what the content holds, or -1.
 func (s *scanner) str(i int) (end int, flags uint8) {
-	k := i >> 6
-	if k >= len(s.m) {
-		return s.walkStr(i)
-	}
-	m := &s.m[k]
-	keep := ^uint64(0) << (i & 63) // the string's part of the block
-	q := m.quote & keep
-	back, other := uint64(0), uint64(0)
-	for q == 0 {
-		back, other = back|m.back&keep, other|m.other&keep
-		if k++; k == len(s.m) {
-			return s.walkStr(i)
+	if k := s.quote; k+1 < len(s.quotes) && int(s.quotes[k]>>quoteAt) == i-1 {
+		s.quote = k + 2
+		if q := s.quotes[k+1]; q&quoteOther == 0 {
+			return int(q >> quoteAt), uint8(q & hasEscape)
 		}
-		m = &s.m[k]
-		q, keep = m.quote, ^uint64(0)
 	}
-	keep &= q&-q - 1
-	if other|m.other&keep != 0 {
-		return s.walkStr(i) // more than plain content and the simplest escapes
-	}
-	if back|m.back&keep != 0 {
-		flags = hasEscape
-	}
-	return k<<6 | bits.TrailingZeros64(q), flags
+	return s.walkStr(i) // more than plain content and the simplest escapes
 }
 
 // walkStr is str by looking at the bytes.

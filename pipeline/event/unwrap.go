@@ -180,10 +180,10 @@ func isRecordKey(key []byte) bool {
 		"requestParameters", "requestParameterJson", "responseElements", "additionalEventData", "referencedResources", "sourceIpAddress":
 		return true
 	}
-	if len(key) < 7 || len(key) > maxFoldedKey {
+	if len(key) < 7 || len(key) > maxKey {
 		return false
 	}
-	var lower [maxFoldedKey]byte
+	var lower [maxKey]byte
 	switch string(appendLower(lower[:0], key)) {
 	case "eventid", "eventname", "eventtype", "eventtime", "useridentity", "eventsource", "servicename", "eventversion", "apiversion", "acsregion",
 		"requestparameters", "requestparameterjson", "responseelements", "additionaleventdata", "referencedresources", "sourceipaddress":

@@ -73,7 +73,7 @@
 //	      times are looked at when one can be old, values and ids used again,
 //	      2,048 addresses remembered, no tried powers of who has them all, and
 //	      detectors that see nothing of an event left out
-//	0.31  strings end where marks say (event.Parser), what is found out about an
+//	0.31  strings end where quotes are listed (event.Parser), what is found out about an
 //	      event is written where it stays, lists of results that stay in the
 //	      cache, places of words that depend on all of their letters, no policy
 //	      asked for what none of its Allows covers; on a quiet machine, where
@@ -102,8 +102,7 @@
 // whole, what they mean 7), the words of keys 8 %, the ordered stage a quarter
 // (of it waiting for memory in spite of all 6 % of the whole, verdicts 3, the
 // judge 3), reading 6, collection 5. The reference is 1.8 µs in all. Next would be
-// string ends taken by going over the marks in place of one call each, lines
-// found by the same marks, and remembering judgements of the same two documents.
+// remembering judgements of the same two documents.
 //
 // # Alerts
 //

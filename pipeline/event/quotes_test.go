@@ -1,31 +1,31 @@
 package event
 
 import (
-	"math/bits"
+	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
-// naiveMarks is mark by looking at every byte.
-func naiveMarks(b []byte) []marks {
-	m := make([]marks, (len(b)+63)/64)
-	escaped := false
+// naiveQuotes is quotesOf by looking at every byte.
+func naiveQuotes(b []byte) []uint32 {
+	list := []uint32{}
+	escaped, flags := false, uint32(0)
 	for i, c := range b {
-		k, bit := &m[i/64], uint64(1)<<(i%64)
-		if c == '\\' {
-			k.back |= bit
-		}
-		if c < 0x20 || c > 0x7f || escaped && c != '"' && c != '\\' {
-			k.other |= bit
-		}
-		if c == '"' && !escaped {
-			k.quote |= bit
+		switch {
+		case c == '"' && !escaped:
+			list = append(list, uint32(i)<<quoteAt|flags)
+			flags = 0
+		case c == '\\':
+			flags |= quoteBack
+		case c < 0x20 || c > 0x7f || escaped && c != '"':
+			flags |= quoteOther
 		}
 		escaped = c == '\\' && !escaped
 	}
-	return m
+	return list
 }
 
 // drawText draws bytes of which many are what a string's end depends on.
@@ -49,57 +49,65 @@ func drawText(t *rapid.T) []byte {
 	return b
 }
 
-func TestPropMarks(t *testing.T) {
+func TestPropQuotes(t *testing.T) {
 	forEachKernel(t, func(t *testing.T) {
-		var m []marks
+		var list []uint32
 		rapid.Check(t, func(t *rapid.T) {
 			b := drawText(t)
 			if len(b) == 0 {
 				return
 			}
-			m = mark(m, b)
-			want := naiveMarks(b)
-			for i, w := range want {
-				within := ^uint64(0)
-				if rest := len(b) - i*64; rest < 64 {
-					within = 1<<rest - 1
-				}
-				got := m[i]
-				// Of bytes that both are and follow backslashes the kernels
-				// mark what is escaped, as the plain way does.
-				if got.quote&within != w.quote || got.back&within != w.back || got.other&within != w.other {
-					t.Fatalf("block %d of %q:\n got %064b %064b %064b\nwant %064b %064b %064b", i, b,
-						bits.Reverse64(got.quote&within), bits.Reverse64(got.back&within), bits.Reverse64(got.other&within),
-						bits.Reverse64(w.quote), bits.Reverse64(w.back), bits.Reverse64(w.other))
-				}
+			list = quotesOf(list, b)
+			want := naiveQuotes(b)
+			if !slices.Equal(list, want) {
+				t.Fatalf("%q:\n got %v\nwant %v", b, list, want)
 			}
 		})
+	})
+}
+
+// Blocks full of quotes take the most room, at the end of the list too.
+func TestQuotesOfManyLengths(t *testing.T) {
+	forEachKernel(t, func(t *testing.T) {
+		for n := 1; n < 400; n++ {
+			for _, every := range []int{1, 2, 3, 7} {
+				b := bytes.Repeat([]byte("x"), n)
+				for i := 0; i < n; i += every {
+					b[i] = '"'
+				}
+				list := make([]uint32, n+quoteBlock)
+				if got := quotesOf(list, b); !slices.Equal(got, naiveQuotes(b)) {
+					t.Fatalf("%d bytes, a quote every %d: %v", n, every, got)
+				}
+			}
+		}
 	})
 }
 
 // A string ends where the plain walk says, from wherever it is asked in text
 // that the scanner has come to.
-func TestPropMarkedStrings(t *testing.T) {
+func TestPropListedStrings(t *testing.T) {
 	forEachKernel(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			b := drawText(t)
-			marked, plain := scanner{b: b, m: mark(nil, b)}, scanner{b: b}
-			escaped := false // whether the byte at i is: no string begins there
-			for i := 0; i <= len(b); i++ {
-				if !escaped {
-					end, flags := marked.str(i)
-					wantEnd, wantFlags := plain.str(i)
-					if end != wantEnd || flags != wantFlags || marked.at != plain.at || marked.why != plain.why {
-						t.Fatalf("%q from %d: %d %d, want %d %d", b, i, end, flags, wantEnd, wantFlags)
-					}
+			listed, plain := scanner{b: b, quotes: quotesOf(nil, b)}, scanner{b: b}
+			for i, c := range b {
+				if c != '"' {
+					continue
 				}
-				escaped = i < len(b) && b[i] == '\\' && !escaped
+				// The walk is at this quote, or at one that it will never be at.
+				listed.quote = len(naiveQuotes(b[:i]))
+				end, flags := listed.str(i + 1)
+				wantEnd, wantFlags := plain.str(i + 1)
+				if end != wantEnd || flags != wantFlags || listed.at != plain.at || listed.why != plain.why {
+					t.Fatalf("%q from %d: %d %d, want %d %d", b, i+1, end, flags, wantEnd, wantFlags)
+				}
 			}
 		})
 	})
 }
 
-// forEachKernel runs a test with each way of marking that this processor has.
+// forEachKernel runs a test with each way of listing quotes that this processor has.
 func forEachKernel(t *testing.T, test func(*testing.T)) {
 	ran := false
 	eachKernel(func(name string) {
@@ -107,11 +115,11 @@ func forEachKernel(t *testing.T, test func(*testing.T)) {
 		t.Run(name, test)
 	})
 	if !ran {
-		t.Log("this processor marks nothing: records are walked")
+		t.Log("this processor lists nothing: records are walked")
 	}
 }
 
-// FuzzKernels holds every way of marking to the plain parser.
+// FuzzKernels holds every way of listing quotes to the plain parser.
 func FuzzKernels(f *testing.F) {
 	for _, s := range fuzzSeeds {
 		f.Add([]byte(s))
