@@ -552,6 +552,11 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Patient reads from r until ctx is cancelled, also where a read waits for what
+// does not come, such as standard input. It is for one goroutine; a read that
+// was given up goes on by itself.
+func Patient(ctx context.Context, r io.Reader) io.Reader { return &patient{r: r, ctx: ctx} }
+
 // patient lets a run be cancelled while it waits for standard input, which
 // cannot be interrupted: the read goes on by itself and is given up.
 type patient struct {

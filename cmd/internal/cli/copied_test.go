@@ -108,6 +108,27 @@ respond: {ram: {endpoint: %q}}
 	if _, err := os.Stat(way); !os.IsNotExist(err) {
 		t.Errorf("something is left of it: %v", err)
 	}
+	// Both sets of rules of a comparison see what was read once.
+	mine := filepath.Join(dir, "mine")
+	if err := os.Mkdir(mine, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(mine, "my.rule.yaml"), `{id: my.rule, version: 1, title: A key was made, description: An example., severity: low, attack: [T1098.001],
+match: event.name == "CreateAccessKey", reason: "{actor.kind} made a key", tests: [{name: made, events: [{event: "Ram:CreateAccessKey", user: alice}], expect: {alerts: 1}}]}`)
+	diff := func(source string) (string, string) {
+		var o, e bytes.Buffer
+		if code := Run(t.Context(), []string{"rules", "diff", "--config", conf, "--from", from, "--to", to, "-o", "json", "pack", mine, source},
+			&env{in: strings.NewReader(""), out: &o, err: &e}); code != exitFindings {
+			t.Errorf("rules diff %s: %d: %s", source, code, e.String())
+		}
+		return o.String(), e.String()
+	}
+	before = calls.Load()
+	wantDiff, _ := diff(file)
+	gotDiff, errs := diff("actiontrail://cn-hangzhou")
+	if gotDiff != wantDiff || !strings.Contains(gotDiff, `"rule": "my.rule"`) || calls.Load() != before+3 || strings.Count(errs, "6 events of 3 days, in 3 calls") != 1 {
+		t.Errorf("compared in %d calls: %s%s\nwant %s", calls.Load()-before, gotDiff, errs, wantDiff)
+	}
 	cloud.Close()
 	if code, got, errs = run(t.Context(), "-q", "--from", from, "--to", to, "--cache", kept, "actiontrail://cn-hangzhou"); code != exitOK || got != want || errs != "" {
 		t.Errorf("from what is kept: %d: %s%s", code, got, errs)

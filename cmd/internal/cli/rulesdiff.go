@@ -2,6 +2,7 @@ package cli
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -45,7 +46,7 @@ func rulesDiff(e *env) *cobra.Command {
 	var hf historyFlags
 	var out, outFile string
 	var noPack bool
-	var dir string
+	var dir, conf string
 	c := &cobra.Command{Use: "diff [flags] OLD NEW SOURCE... | diff [flags] --rules DIR A..B SOURCE...", Short: "What a change of rules would change in what recorded events give",
 		Long: `rules diff replays the same history through two sets of rules and shows the alerts
 that only one of them makes, or both make differently. OLD and NEW are a folder of
@@ -53,8 +54,9 @@ rule files or one file, each together with the shipped rules (a rule with the id
 shipped one stands in its place); "pack" is the shipped rules alone. With A..B they are
 the folder of --rules at two revisions of its git repository; without B, as it is now.
 The exit code is 1 when anything differs, so that a change of rules can be reviewed by what it does.
-SOURCE is what replay reads; standard input cannot be read twice.`,
-		Example: "  trailwarden rules diff pack my-rules/ archive/\n  trailwarden rules diff -o github main/rules branch/rules archive/\n  trailwarden rules diff --rules my-rules/ -o github origin/main..HEAD archive/",
+SOURCE is what replay reads. What comes from a service or from standard input is read once,
+into files, and both sets of rules are evaluated on these.`,
+		Example: "  trailwarden rules diff pack my-rules/ archive/\n  trailwarden rules diff -o github main/rules branch/rules archive/\n  trailwarden rules diff --rules my-rules/ -o github origin/main..HEAD archive/\n  trailwarden rules diff --from 90d pack my-rules/ sls://PROJECT/LOGSTORE",
 		Args:    args(2, -1, "two sets of rules, or A..B, and at least one file or folder"),
 		RunE: func(c *cobra.Command, a []string) error {
 			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
@@ -80,35 +82,44 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			if len(a) < 3 {
 				return usagef("want two sets of rules, or A..B, and at least one file or folder")
 			}
-			if slices.Contains(a[2:], "-") {
-				return usagef("rules diff reads its sources twice: standard input cannot be read again, save it to a file")
-			}
 			if noPack && (a[0] == "pack" || a[1] == "pack") {
 				return usagef("--no-pack leaves nothing of \"pack\"")
 			}
-			if slices.ContainsFunc(a[2:], remote) {
-				return usagef("rules diff reads its sources twice: keep the logstore's records with replay --cache first, and name that folder")
+			sets := [2]*rules.Set{}
+			for i := range sets { // before hours of reading
+				var err error
+				if sets[i], err = ruleSide(a[i], noPack); err != nil {
+					return err
+				}
 			}
 			var results [2]replay.Result
 			var alerts [2][]alert.Alert
 			way := hf.resume
-			now, err := hf.began(e, time.Now()) // both sides are of the same time
+			now := time.Now()
+			bounds, err := hf.config(e, sets[0], now)
 			if err != nil {
+				return err
+			}
+			now = hf.at // both sides are of the same time
+			names, unspool, err := hf.spooled(c.Context(), e, a[2:])
+			defer unspool()
+			if err != nil {
+				return err
+			}
+			paths, clean, err := hf.sources(c.Context(), e, conf, warmFrom(&bounds), bounds.To, names)
+			defer clean()
+			if err != nil || hf.estimate {
 				return err
 			}
 			for i := range results {
 				if way != "" { // each side has a way of its own
 					hf.resume = filepath.Join(way, []string{"old", "new"}[i])
 				}
-				set, err := ruleSide(a[i], noPack)
+				cfg, err := hf.config(e, sets[i], now)
 				if err != nil {
 					return err
 				}
-				cfg, err := hf.config(e, set, now)
-				if err != nil {
-					return err
-				}
-				results[i], err = replay.Run(c.Context(), a[2:], cfg)
+				results[i], err = replay.Run(c.Context(), paths, cfg)
 				hf.done(e, &cfg)
 				if err == nil {
 					alerts[i], err = results[i].AllAlerts()
@@ -161,11 +172,49 @@ SOURCE is what replay reads; standard input cannot be read twice.`,
 			return nil
 		}}
 	hf.add(c)
+	addConfigFlag(c, &conf)
 	c.Flags().StringVar(&dir, "rules", "", "with A..B: the folder of a git repository that holds the rules")
 	c.Flags().BoolVar(&noPack, "no-pack", false, "without the shipped rules")
 	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
 	return c
+}
+
+// spooled puts standard input, which can be read only once, into a file. done
+// removes it; it is never nil.
+func (h *historyFlags) spooled(ctx context.Context, e *env, names []string) (paths []string, done func(), err error) {
+	done = func() {}
+	if h.estimate || !slices.Contains(names, "-") {
+		return names, done, nil
+	}
+	dir, hint := filepath.Join(h.resume, resumeSources), "make room there, or name another folder with --resume"
+	if h.resume != "" {
+		err = os.MkdirAll(dir, 0o700)
+	} else {
+		dir, err = os.MkdirTemp("", "trailwarden-stdin-")
+		done, hint = func() { _ = os.RemoveAll(dir) }, "make room there, or name another folder with TMPDIR"
+	}
+	path := filepath.Join(dir, "standard-input")
+	if err == nil {
+		err = writeWhole(path, func(w *bufio.Writer) error {
+			_, err := io.Copy(w, replay.Patient(ctx, e.in))
+			return err
+		})
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(e.err, "interrupted while reading standard input")
+		return nil, done, exit(exitInterrupted, nil)
+	}
+	if err != nil {
+		return nil, done, exit(exitUsage, fmt.Errorf("standard input is read twice, and could not be put into a file: %w; %s", err, hint))
+	}
+	for _, name := range names {
+		if name == "-" {
+			name = path
+		}
+		paths = append(paths, name) // the same name twice is read once
+	}
+	return paths, done, nil
 }
 
 // sameHistory says that two runs read the same: none of this depends on rules.
