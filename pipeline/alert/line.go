@@ -12,8 +12,10 @@ import (
 // what JSON requires, characters that move a terminal's cursor, turn the
 // direction of text around or cannot be seen are escaped (C1 controls, DEL,
 // bidirectional marks and embeddings, zero-width characters, line and
-// paragraph separators, the byte order mark). The meaning is the same. Angle
-// brackets and ampersands stay as they are.
+// paragraph separators, the byte order mark), and so is what the runner of a CI
+// that keeps the output in its log would take for a command ("##vso[", see
+// text.Log). The meaning is the same. Angle brackets and ampersands stay as they
+// are.
 func WriteLine(w io.Writer, v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -33,6 +35,10 @@ func EscapeJSON(data []byte) []byte {
 	done := 0
 	for i := 0; i < len(data); {
 		if data[i] < 0x7f {
+			if data[i] == '#' && command(data[i:]) {
+				out = append(append(out, data[done:i]...), `\u0023`...)
+				done = i + 1
+			}
 			i++
 			continue
 		}
@@ -48,6 +54,23 @@ func EscapeJSON(data []byte) []byte {
 		return data
 	}
 	return append(out, data[done:]...)
+}
+
+// command says that what a runner takes for a command to itself begins, with two
+// number signs, a word and a bracket.
+func command(b []byte) bool {
+	if len(b) < 3 || b[1] != '#' {
+		return false
+	}
+	for _, c := range b[2:] {
+		if c == '[' {
+			return true
+		}
+		if c != '-' && c != '_' && c != '.' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return false
 }
 
 // hidden says that a character acts on the text around it or cannot be seen.

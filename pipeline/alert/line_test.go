@@ -3,6 +3,7 @@ package alert
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestWriteLine(t *testing.T) {
 
 func TestEscapeJSONKeepsMeaning(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := rapid.String().Draw(t, "s") + string(rapid.RuneFrom([]rune{0x7f, 0x85, 0x9b, 0x200e, 0x2028, 0x202e, 0x2067, 0xfeff, '\\', '"', 'a'}).Draw(t, "r"))
+		s := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"#", "##", "vso", "[", "\\", "é", "]"}), 0, 9).Draw(t, "command"), "") + rapid.String().Draw(t, "s") + string(rapid.RuneFrom([]rune{0x7f, 0x85, 0x9b, 0x200e, 0x2028, 0x202e, 0x2067, 0xfeff, '\\', '"', 'a'}).Draw(t, "r"))
 		raw, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)
@@ -42,6 +43,9 @@ func TestEscapeJSONKeepsMeaning(t *testing.T) {
 		got := EscapeJSON(raw)
 		if err := json.Unmarshal(got, &back); err != nil || back != strings.ToValidUTF8(s, "\ufffd") {
 			t.Fatalf("%q became %q: %v", s, back, err)
+		}
+		if regexp.MustCompile(`##[\w.-]*\[`).Match(got) {
+			t.Fatalf("%q is a command to a CI", got)
 		}
 		for _, r := range string(got) {
 			if hidden(r) {

@@ -11,6 +11,6 @@
 //
 // Line and Block remove what a reader cannot see but a machine obeys: control
 // characters, escapes, direction overrides, zero-width and other invisible
-// characters. Terminal, CSV, SlackPlain, Mrkdwn and Code then add what their
+// characters. Terminal, Log, CSV, SlackPlain, Mrkdwn and Code then add what their
 // medium needs. MaskKey and MaskAccount shorten identifiers for display.
 package text

@@ -165,15 +165,75 @@ func Visible(s string) string {
 	}, s)
 }
 
-// Terminal returns s safe to print on a terminal or in a log line: Line.
-// It is a name of its own so that callers say what they show it on.
-func Terminal(s string) string { return Line(s) }
+// Terminal returns s safe to print on a terminal or in a log line: Line, without
+// what the runner of a CI that keeps the log would take for a command (Log).
+func Terminal(s string) string { return disarm(Line(s)) }
+
+// Log is Visible for text that is printed as lines of a log which the runner of
+// a CI reads: a blank stands inside of what it would take for a command to
+// itself. These are "::name …::" at the beginning of a line (GitHub and those
+// that follow it), and "##[…]", "##vso[…]" and "##teamcity[…]" anywhere (GitHub's
+// old form, Azure Pipelines, TeamCity).
+func Log(s string) string { return disarm(Visible(s)) }
+
+// disarm breaks commands to the runners of CIs. The form that counts only at
+// the beginning of a line is broken at the beginning of every word: what shows
+// a text may begin a line there.
+func disarm(s string) string {
+	if !strings.Contains(s, "##") && !strings.Contains(s, "::") {
+		return s
+	}
+	var b strings.Builder
+	done := 0
+	for i := 1; i < len(s); i++ {
+		if c := s[i]; c != s[i-1] || c != '#' && c != ':' {
+			continue
+		}
+		n := wordLen(s[i+1:])
+		rest := s[i+1+n:]
+		if s[i] == '#' && !strings.HasPrefix(rest, "[") ||
+			s[i] == ':' && (n == 0 || s[i+1] >= '0' && s[i+1] <= '9' || !ends(rest) || !beginsWord(s[:i-1])) {
+			continue
+		}
+		b.WriteString(s[done:i])
+		b.WriteByte(' ')
+		done = i
+	}
+	b.WriteString(s[done:])
+	return b.String()
+}
+
+// ends says that the "::" which ends a command follows its name, at once or after
+// properties.
+func ends(rest string) bool {
+	if strings.HasPrefix(rest, " ") {
+		line, _, _ := strings.Cut(rest, "\n")
+		return strings.Contains(line, "::")
+	}
+	return strings.HasPrefix(rest, "::")
+}
+
+// beginsWord says that what follows before is the beginning of a word or line.
+func beginsWord(before string) bool {
+	r, n := utf8.DecodeLastRuneInString(before)
+	return n == 0 || unicode.IsSpace(r)
+}
+
+// wordLen is how long the name of a command is with which s begins.
+func wordLen(s string) int {
+	for i, c := range []byte(s) {
+		if c != '-' && c != '_' && c != '.' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return i
+		}
+	}
+	return len(s)
+}
 
 // CSV returns s as the content of one spreadsheet cell: one line, with an
-// apostrophe before anything that a spreadsheet would take for a formula.
-// Quoting is left to encoding/csv.
+// apostrophe before anything that a spreadsheet would take for a formula, and no
+// command to a CI (Log). Quoting is left to encoding/csv.
 func CSV(s string) string {
-	s = Line(s)
+	s = disarm(Line(s))
 	first, _ := utf8.DecodeRuneInString(s)
 	switch first {
 	case '=', '+', '-', '@', '|', '%', '＝', '＋', '－', '＠':

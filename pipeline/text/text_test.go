@@ -54,6 +54,36 @@ func TestVisible(t *testing.T) {
 	}
 }
 
+// TestLog: nothing printed is a command to the runner of a CI, and what only looks
+// like one stays as it is.
+func TestLog(t *testing.T) {
+	for in, want := range map[string]string{
+		"::error title=x::pwn":                    ": :error title=x::pwn",
+		"a\n  ::stop-commands::t\n::endgroup::":   "a\n  : :stop-commands::t\n: :endgroup::",
+		"x ##[error]pwn":                          "x # #[error]pwn",
+		"###vso[task.setvariable variable=a;]b":   "## #vso[task.setvariable variable=a;]b",
+		"##teamcity[buildProblem description='']": "# #teamcity[buildProblem description='']",
+		"##[group]##[endgroup]":                   "# #[group]# #[endgroup]",
+		"\u00a0::add-mask::x":                     "\u00a0: :add-mask::x",
+		"#\u200b#[x]":                             "# #[x]",
+		":\u202e:warning::x":                      ": :warning::x",
+		"::1 and ::ffff:192.0.2.1, fe80::1":       "::1 and ::ffff:192.0.2.1, fe80::1",
+		"acs:ram::1000000000000001:user/a::b":     "acs:ram::1000000000000001:user/a::b",
+		"## Heading [link] a::b ##":               "## Heading [link] a::b ##",
+		"":                                        "",
+	} {
+		if got := Log(in); got != want {
+			t.Errorf("%q gives %q, want %q", in, got, want)
+		}
+		if got := Terminal(in); commands.MatchString(got) {
+			t.Errorf("%q gives %q", in, got)
+		}
+	}
+}
+
+// commands is what runners obey, found in another way than by disarm.
+var commands = regexp.MustCompile(`(?m)^\s*::[A-Za-z_.-][\w.-]*( .*)?::|##[\w.-]*\[`)
+
 func TestCut(t *testing.T) {
 	for _, c := range []struct {
 		in   string
@@ -208,6 +238,15 @@ func check(t interface{ Fatalf(string, ...any) }, s string, max int) {
 		t.Fatalf("Block is not stable: %q → %q → %q", s, block, Block(block))
 	}
 	visible("CSV", CSV(s), false)
+	visible("Terminal", Terminal(s), false)
+	for name, out := range map[string]string{"Log": Log(s), "Terminal": Terminal(s), "CSV": CSV(s)} {
+		if commands.MatchString(out) {
+			t.Fatalf("%s(%q) = %q is a command to a CI", name, s, out)
+		}
+	}
+	if spaceless(Log(s)) != spaceless(Visible(s)) {
+		t.Fatalf("Log(%q) = %q: more than blanks were added", s, Log(s))
+	}
 	if c := CSV(s); c != "" && strings.ContainsRune("=+-@", rune(c[0])) {
 		t.Fatalf("CSV(%q) = %q is a formula", s, c)
 	}
@@ -252,10 +291,12 @@ func check(t interface{ Fatalf(string, ...any) }, s string, max int) {
 	}
 }
 
+func spaceless(s string) string { return strings.ReplaceAll(s, " ", "") }
+
 func hostile(t *rapid.T, name string) string {
 	parts := rapid.SliceOfN(rapid.OneOf(
 		rapid.SampledFrom([]string{"<!channel>", "<@U1>", "@here", "http://", "&lt;", "&", "`", "*", ":ram:", "\x1b[2J", "\u202e", "\u200d",
-			"=1", "\n", "\r\n", " ", "\xff", "🦊", "e\u0301\u0301\u0301\u0301\u0301", "\u2028", "mailto:", "运维"}),
+			"=1", "##", "vso[", "::", "error ", "stop-commands::", "\n", "\r\n", " ", "\xff", "🦊", "e\u0301\u0301\u0301\u0301\u0301", "\u2028", "mailto:", "运维"}),
 		rapid.String(),
 	), 0, 12).Draw(t, name)
 	return strings.Join(parts, "")
@@ -283,7 +324,7 @@ func TestProperties(t *testing.T) {
 }
 
 func FuzzText(f *testing.F) {
-	for _, s := range []string{"", "alice", "<!channel>", "\u202e@here", "\x1b]8;;http://x\a", "a\u0301\u0301", "\xf0\x28", "=cmd|' /C calc'!A0", "\n>x\n", "`_*~:ram:"} {
+	for _, s := range []string{"", "alice", "<!channel>", "\u202e@here", "\x1b]8;;http://x\a", "a\u0301\u0301", "\xf0\x28", "=cmd|' /C calc'!A0", "\n>x\n", "`_*~:ram:", "a\n ::error x=y::z", "###vso[a]"} {
 		f.Add(s, 20)
 	}
 	f.Fuzz(func(t *testing.T, s string, max int) {

@@ -360,12 +360,16 @@ func backtestJUnit(w io.Writer, _ *env, b *backtest) error {
 	return writeJUnit(w, s)
 }
 
-// gitHubLine is a workflow command; its message must not end it or begin
-// another.
-func gitHubLine(level, title, msg string) string {
+// gitHubCommand is a workflow command, an annotation: neither its message nor the
+// properties (name, value, …) end it, begin another or hold one of the old form.
+func gitHubCommand(level, msg string, properties ...string) string {
 	esc := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	prop := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
-	return fmt.Sprintf("::%s title=%s::%s\n", level, prop.Replace(text.Terminal(title)), esc.Replace(text.Terminal(msg)))
+	var props []string
+	for p := range slices.Chunk(properties, 2) {
+		props = append(props, p[0]+"="+prop.Replace(text.Terminal(p[1])))
+	}
+	return fmt.Sprintf("::%s %s::%s\n", level, strings.Join(props, ","), esc.Replace(text.Log(msg)))
 }
 
 func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
@@ -378,7 +382,7 @@ func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
 		if len(v.Samples) > 0 {
 			msg += "; for example: " + v.Samples[0].Reason
 		}
-		if _, err := io.WriteString(w, gitHubLine(level, v.Rule, msg)); err != nil {
+		if _, err := io.WriteString(w, gitHubCommand(level, text.Terminal(msg), "title", v.Rule)); err != nil {
 			return err
 		}
 	}

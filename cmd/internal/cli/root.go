@@ -102,7 +102,7 @@ func Run(ctx context.Context, args []string, e *env) int {
 		return exitInterrupted
 	}
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(e.err, "trailwarden: %s\n", text.Visible(msg)) // names of files and what services say are in it
+		fmt.Fprintf(e.err, "trailwarden: %s\n", text.Log(msg)) // names of files and what services say are in it
 	}
 	return code
 }

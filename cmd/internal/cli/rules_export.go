@@ -65,7 +65,7 @@ a comment above it says so.`,
 			}
 			for _, r := range list {
 				if r.Why != "" {
-					fmt.Fprintf(e.err, "not in Sigma: %s: %s\n", r.Rule, text.Line(r.Why))
+					fmt.Fprintf(e.err, "not in Sigma: %s: %s\n", r.Rule, text.Terminal(r.Why))
 				}
 			}
 			fmt.Fprintf(e.err, "%d of %d rules are written\n", written, len(list))

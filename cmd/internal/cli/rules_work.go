@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ believe it.`,
 					return cmp.Or(printJSON(e.out, found), failIf(len(found) > 0))
 				}
 				for _, s := range found {
-					fmt.Fprintf(e.out, "# %s:%d:%d: %s\n", s.File, s.Line, s.Column, text.Block(s.Part))
+					fmt.Fprintf(e.out, "# %s:%d:%d: %s\n", s.File, s.Line, s.Column, text.Terminal(s.Part))
 					if s.Test == "" {
 						fmt.Fprintln(e.out, "# no small change of a test notices; does the part have an effect?")
 					}
@@ -131,7 +132,7 @@ func printMutants(e *env, mutants []rules.Mutant) error {
 	for _, m := range mutants {
 		if !m.Killed {
 			alive++
-			fmt.Fprintf(e.out, "%s:%d:%d: no test notices without %s\n", m.File, m.Line, m.Column, text.Block(m.Part))
+			fmt.Fprintf(e.out, "%s:%d:%d: no test notices without %s\n", m.File, m.Line, m.Column, text.Terminal(m.Part))
 		}
 	}
 	fmt.Fprintf(e.out, "%d parts, %d not tested\n", len(mutants), alive)
@@ -231,21 +232,13 @@ func printTests(e *env, out string, results []rules.TestResult) error {
 				continue
 			}
 			if out == "github" {
-				// Annotations of the runner; what would end a command is
-				// written as it wants it.
-				esc := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-				msg := text.Visible(strings.Join(append(append([]string{r.Rule + ": " + text.Line(r.Test)}, r.Failures...), r.Why...), "\n"))
-				fmt.Fprintf(e.out, "::error file=%s,line=%d,title=%s::%s\n",
-					strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ",", "%2C", ":", "%3A").Replace(text.Line(r.File)), r.Line,
-					strings.NewReplacer("%", "%25", ",", "%2C", ":", "%3A", "\n", "%0A", "\r", "%0D").Replace("rule "+r.Rule), esc.Replace(msg))
+				msg := strings.Join(append(append([]string{r.Rule + ": " + text.Line(r.Test)}, r.Failures...), r.Why...), "\n")
+				fmt.Fprint(e.out, gitHubCommand("error", msg, "file", r.File, "line", strconv.Itoa(r.Line), "title", "rule "+r.Rule))
 				continue
 			}
-			fmt.Fprintf(e.out, "FAIL %s: %s\n     %s:%d\n", r.Rule, text.Line(r.Test), text.Line(r.File), r.Line)
+			fmt.Fprintf(e.out, "FAIL %s: %s\n     %s:%d\n", r.Rule, text.Terminal(r.Test), text.Terminal(r.File), r.Line)
 			for _, m := range append(r.Failures, r.Why...) {
-				for l := range strings.SplitSeq(text.Block(m), "\n") {
-					if strings.HasPrefix(strings.TrimSpace(l), "::") {
-						l = "· " + l // to the runner of a CI, that would be a command
-					}
+				for l := range strings.SplitSeq(text.Log(text.Block(m)), "\n") {
 					fmt.Fprintf(e.out, "     %s\n", l)
 				}
 			}
@@ -280,9 +273,9 @@ type junitFailure struct {
 func printJUnit(e *env, results []rules.TestResult, failed int) error {
 	s := junitSuite{Name: "trailwarden rules", Tests: len(results), Failures: failed}
 	for _, r := range results {
-		c := junitCase{Class: r.Rule, Name: text.Line(r.Test), File: text.Line(r.File), Line: r.Line}
+		c := junitCase{Class: r.Rule, Name: text.Terminal(r.Test), File: text.Terminal(r.File), Line: r.Line}
 		if !r.Pass {
-			c.Failure = &junitFailure{Message: text.Visible(strings.Join(r.Failures, "; ")), Body: text.Visible(strings.Join(append(r.Failures, r.Why...), "\n"))}
+			c.Failure = &junitFailure{Message: text.Log(strings.Join(r.Failures, "; ")), Body: text.Log(strings.Join(append(r.Failures, r.Why...), "\n"))}
 		}
 		s.Cases = append(s.Cases, c)
 	}
@@ -339,7 +332,7 @@ func printSeen(ctx context.Context, e *env, out string, paths []string) error {
 		return err
 	}
 	for _, f := range in.Failed() {
-		fmt.Fprintln(e.err, "not read:", text.Block(f.Error()))
+		fmt.Fprintln(e.err, "not read:", text.Terminal(f.Error()))
 	}
 	fields := p.Fields()
 	if out == "json" {

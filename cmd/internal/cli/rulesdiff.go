@@ -412,7 +412,7 @@ func changesJUnit(w io.Writer, changes []change) error {
 
 func changesGitHub(w io.Writer, changes []change) error {
 	for i := range changes {
-		if _, err := io.WriteString(w, gitHubLine("warning", changes[i].Kind+" "+changes[i].of().Rule, changes[i].line())); err != nil {
+		if _, err := io.WriteString(w, gitHubCommand("warning", changes[i].line(), "title", changes[i].Kind+" "+changes[i].of().Rule)); err != nil {
 			return err
 		}
 	}
