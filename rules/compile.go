@@ -54,6 +54,7 @@ type program struct {
 	kind    reflect.Kind
 	consts  []string // texts it can give, when it gives nothing else
 	isConst bool
+	names   []string // of fields and functions in it, of a text
 }
 
 // tables are the constants that rewritten calls refer to by number.
@@ -128,6 +129,13 @@ func (c *compiler) expression(f *file, t text, src string, offset int, u use, ma
 	return p
 }
 
+// limited is how expressions are read to look at them.
+var limited = func() *conf.Config {
+	cfg := conf.CreateNew()
+	cfg.MaxNodes = maxNodes
+	return cfg
+}()
+
 func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults []fault) {
 	// The parser and compiler of expressions are not ours and meet whatever
 	// a file contains: a panic there is a fault of the file.
@@ -142,9 +150,7 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 	case len(src) > maxExpr:
 		return nil, []fault{{msg: fmt.Sprintf("the expression has %d bytes: at most %d are allowed", len(src), maxExpr), hint: "split the rule, or use a named list"}}
 	}
-	cfg := conf.CreateNew()
-	cfg.MaxNodes = maxNodes
-	tree, err := parser.ParseWithConfig(src, cfg)
+	tree, err := parser.ParseWithConfig(src, limited)
 	if err != nil {
 		return nil, []fault{syntax(err, src)}
 	}
@@ -155,6 +161,9 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 	}
 
 	p := &program{src: src, policy: a.policy, lineage: a.lineage, verdict: a.verdict}
+	if u == useText {
+		p.names = mentioned(tree.Node)
+	}
 	rw := &rewriter{tables: c.tables, key: u == useKey}
 	opts := []expr.Option{expr.Env(env{}), expr.MaxNodes(maxNodes), expr.Patch(rw)}
 	if u == useMatch {

@@ -208,8 +208,8 @@ func AlertsOfTests(t testing.TB, set *Set) map[string][]alert.Alert {
 	t.Helper()
 	out := map[string][]alert.Alert{}
 	for _, r := range set.all {
-		for i := range r.tests {
-			records, err := r.tests[i].records()
+		for i := range r.tests() {
+			records, err := r.tests()[i].records()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func AlertsOfTests(t testing.TB, set *Set) map[string][]alert.Alert {
 				}
 				events = append(events, ev)
 			}
-			alerts, _ := set.only(r, &r.tests[i]).replay(events)
+			alerts, _ := set.only(r, &r.tests()[i]).replay(events)
 			for _, a := range alerts {
 				if a.Rule == r.id() {
 					out[r.id()] = append(out[r.id()], a)

@@ -106,22 +106,23 @@ func (l *linter) rule() {
 	if n := len([]rune(d.Title.value)); n > 120 {
 		l.warn(d.Title.node, "", "the title has %d characters: chats cut it at about 120", n)
 	}
-	if len(r.tests) < PackTests {
-		l.warn(d.ID.node, "a match, a near miss, and a failed attempt or odd encoding", "%d tests: good rules have %d", len(r.tests), PackTests)
+	tests := r.tests()
+	if len(tests) < PackTests {
+		l.warn(d.ID.node, "a match, a near miss, and a failed attempt or odd encoding", "%d tests: good rules have %d", len(tests), PackTests)
 	}
 	hit, miss := false, false
-	for _, t := range r.tests {
+	for _, t := range tests {
 		if t.Expect.Alerts != nil && *t.Expect.Alerts > 0 {
 			hit = true
 		} else {
 			miss = true
 		}
 	}
-	if len(r.tests) > 0 && !hit {
-		l.warn(r.tests[0].Name.node, "", "no test expects an alert")
+	if len(tests) > 0 && !hit {
+		l.warn(tests[0].Name.node, "", "no test expects an alert")
 	}
-	if len(r.tests) > 0 && !miss {
-		l.warn(r.tests[0].Name.node, "the same event, harmless", "no test expects silence")
+	if len(tests) > 0 && !miss {
+		l.warn(tests[0].Name.node, "the same event, harmless", "no test expects silence")
 	}
 	if r.match != nil {
 		l.events(d.Match, r.match.src)

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,10 +11,15 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -59,7 +65,7 @@ type LoadOptions struct {
 	Lineage func() detectors.Lineage
 	// Clock times each expression once on sample events and refuses what
 	// takes more than a millisecond, or on a slow machine 20 times what reading
-	// the event takes. nil leaves that out.
+	// the event takes. nil leaves that out. Shipped rules are timed by a test.
 	Clock func() time.Time
 	// AllowFewTests lets a folder's rules have no tests, while they are
 	// being written. The shipped pack always needs PackTests.
@@ -93,7 +99,7 @@ var _ detectors.RuleSet = (*Set)(nil)
 // Load reads, checks and compiles rules. With any fault there is no set: the
 // error is an Errors with every fault of every file.
 func Load(opts LoadOptions) (*Set, error) {
-	l := &loader{opts: opts, c: &compiler{tables: &tables{}, cache: make(map[string]*program)}}
+	l := &loader{opts: opts, c: &compiler{tables: &tables{}, cache: make(map[string]*program)}, rules: make(map[string]*rule), ids: make(map[string]string)}
 	if opts.Pack {
 		l.readPack()
 	}
@@ -108,12 +114,14 @@ func Load(opts LoadOptions) (*Set, error) {
 	for _, p := range paths {
 		l.add(p, opts.Files[p], "files")
 	}
+	l.readAll()
 	return l.finish()
 }
 
 type loader struct {
 	opts  LoadOptions
 	c     *compiler
+	row   []*reading
 	rules map[string]*rule
 	errs  Errors
 	ids   map[string]string // id to file, of broken rules too
@@ -213,28 +221,53 @@ func hiddenDir(p string) error {
 	return nil
 }
 
-// add reads one file.
+// add puts a file in the row of those that are read.
 func (l *loader) add(path string, data []byte, from string) {
-	if l.rules == nil {
-		l.rules, l.ids = make(map[string]*rule), make(map[string]string)
+	l.row = append(l.row, &reading{path: path, data: data, from: from, done: make(chan struct{})})
+}
+
+// readAll reads the files of the row. On all cores they are taken apart; what
+// they say is compiled in their order, so that nothing depends on who was first.
+func (l *loader) readAll() {
+	var next atomic.Int64
+	one := func() bool {
+		i := next.Add(1) - 1
+		if i < int64(len(l.row)) {
+			l.row[i].parse()
+		}
+		return i < int64(len(l.row))
 	}
-	f := newFile(path, data)
-	root := f.parse(data)
+	for range min(runtime.GOMAXPROCS(0), len(l.row)) - 1 {
+		go func() {
+			for one() {
+			}
+		}()
+	}
+	for i, r := range l.row {
+		for !r.parsed() && one() {
+		}
+		<-r.done
+		l.take(r)
+		l.row[i] = nil // what was taken apart is large
+	}
+}
+
+// take compiles a file that was taken apart.
+func (l *loader) take(in *reading) {
+	f, path := in.file, in.path
 	var r *rule
-	if root != nil {
-		r = l.c.read(f, root, l.opts.Factories)
+	if in.root != nil {
+		r = l.c.read(in, l.opts.Factories)
 		want := 1
-		if from == "pack" {
-			want = PackTests
-		} else if l.opts.AllowFewTests {
+		if l.opts.AllowFewTests || in.shipped() {
 			want = 0
 		}
-		tests := child(root, "tests")
+		tests := child(in.root, "tests")
 		if n := 0; tests == nil || len(tests.Content) < want {
 			if tests != nil {
 				n = len(tests.Content)
 			} else {
-				tests = root
+				tests = in.root
 			}
 			if n < want {
 				f.node(tests, "a match, a near miss, and a failed attempt or odd encoding", "the rule has %d tests: at least %d are needed", n, want)
@@ -243,23 +276,92 @@ func (l *loader) add(path string, data []byte, from string) {
 	}
 	if len(f.errs) > 0 {
 		l.errs = append(l.errs, f.errs...)
-		if id := child(root, "id"); id != nil {
+		if id := child(in.root, "id"); id != nil {
 			l.ids[id.Value] = path
 		}
 		return
 	}
-	r.from = from
-	r.digest = hash(string(data))
-	if old := l.rules[r.id()]; old != nil && (old.from == from || old.from != "pack") {
+	r.from = in.from
+	r.digest = hash(string(in.data))
+	if old := l.rules[r.id()]; old != nil && (old.from == r.from || old.from != "pack") {
 		f.node(r.doc.ID.node, "", "rule %q stands in %s already", r.id(), old.file.path)
 		l.errs = append(l.errs, f.errs...)
 		return
 	}
 	l.rules[r.id()], l.ids[r.id()] = r, path
-	if from != "pack" {
-		l.keep("rules", r.id()+".yaml", data)
+	if !in.shipped() {
+		l.keep("rules", r.id()+".yaml", in.data)
 	}
-	l.sum = append(l.sum, "rule\x00"+r.id()+"\x00"+hash(string(data)))
+	l.sum = append(l.sum, "rule\x00"+r.id()+"\x00"+r.digest)
+}
+
+// reading is a file that is being read.
+type reading struct {
+	path, from string
+	data       []byte
+	done       chan struct{} // closed when what follows is there
+
+	file   *file
+	root   *yaml.Node // nil when it cannot be read
+	doc    document
+	tests  func() []testDoc
+	faulty Errors // in the tests
+}
+
+func (r *reading) shipped() bool { return r.from == "pack" }
+
+func (r *reading) parsed() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// testsKey begins the tests of a shipped rule, which are the last thing in it.
+const testsKey = "\ntests:\n"
+
+// parse takes the file apart. The tests of a shipped rule, more than half of it,
+// are left for those who want to run them: a test of this package holds that
+// they can be.
+func (r *reading) parse() {
+	defer close(r.done)
+	data, tests := r.data, false
+	if r.shipped() {
+		data, _, tests = bytes.Cut(data, []byte(testsKey))
+	}
+	r.file = newFile(r.path, data)
+	defer func() {
+		// The parser is not ours and meets whatever a file contains.
+		if p := recover(); p != nil {
+			r.root = nil
+			r.file.at(0, 0, "", "the file cannot be read: %v", p)
+		}
+	}()
+	if r.root = r.file.parse(data); r.root == nil {
+		return
+	}
+	r.file.structure(r.root, reflectOf(&r.doc))
+	docs := r.doc.Tests
+	r.tests = func() []testDoc { return docs }
+	if tests {
+		r.tests = sync.OnceValue(shippedTests(r.path, r.data))
+		return
+	}
+	f := &file{path: r.path, lines: r.file.lines}
+	checkTests(f, docs)
+	r.faulty = f.errs
+}
+
+// shippedTests reads the tests of a shipped rule.
+func shippedTests(path string, data []byte) func() []testDoc {
+	return func() []testDoc {
+		var d document
+		f := newFile(path, data)
+		f.structure(f.parse(data), reflectOf(&d))
+		return d.Tests
+	}
 }
 
 func (l *loader) finish() (*Set, error) {
@@ -508,6 +610,9 @@ func (s *Set) tooSlow(clock func() time.Time) Errors {
 	}
 	sess := newSession(s)
 	for _, r := range s.rules {
+		if r.from == "pack" {
+			continue
+		}
 		done := make(map[*program]bool)
 		for _, p := range r.programs {
 			if p == nil || done[p] {
@@ -599,7 +704,7 @@ func (s *Set) List() []Info {
 		in := Info{
 			ID: r.id(), Version: r.doc.Version, Title: r.doc.Title.value, TitleZH: r.doc.TitleZH.value, Reason: r.doc.Reason.value, ReasonZH: r.doc.ReasonZH.value, Description: strings.TrimSpace(r.doc.Description.value),
 			Severity: r.doc.Severity.value, Status: "on", Attack: slices.Clone(r.attack), Match: strings.TrimSpace(r.doc.Match.value), Detector: r.detType,
-			Playbook: r.doc.Respond.value, Signal: r.signal, Budget: r.doc.Budget, Ordered: r.newDet != nil || r.policy(), Tests: len(r.tests),
+			Playbook: r.doc.Respond.value, Signal: r.signal, Budget: r.doc.Budget, Ordered: r.newDet != nil || r.policy(), Tests: len(r.tests()),
 			File: r.file.path, Runbook: r.runbook,
 		}
 		for _, u := range r.doc.References {

@@ -118,8 +118,9 @@ func (m *mutant) killed() bool {
 	if m.rule == nil {
 		return true
 	}
-	for i := range m.rule.tests {
-		if res := m.set.runTest(m.rule, &m.rule.tests[i]); !res.Pass {
+	tests := m.rule.tests()
+	for i := range tests {
+		if res := m.set.runTest(m.rule, &tests[i]); !res.Pass {
 			return true
 		}
 	}

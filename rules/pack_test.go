@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/absence"
 	"github.com/trailwarden/trailwarden/detectors/baseline"
@@ -22,6 +24,34 @@ import (
 var factories = map[string]detectors.Factory{
 	"threshold": threshold.Factory, "distinct": distinct.Factory, "first_seen": baseline.Factory, "sequence": sequence.Factory, "last_seen": lastseen.Factory,
 	"absence": absence.Factory, "travel": travel.Factory, "rate": rate.Factory, "risk": risk.Factory, "peer": peer.Factory,
+}
+
+// What is not done each time that the shipped rules are loaded, their files pass
+// when they are loaded as anybody's: their tests are right, and no expression is
+// slow.
+func TestPackIsLikeAnyRules(t *testing.T) {
+	files, err := rules.PackFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	any, err := rules.Load(rules.LoadOptions{Files: files, Factories: factories, Judge: newJudge, Lineage: newLineage, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := rules.Load(rules.LoadOptions{Pack: true, Factories: factories, Judge: newJudge, Lineage: newLineage, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := any.List()
+	for i := range want {
+		want[i].File = "rules/pack/" + want[i].File
+		if want[i].Tests < rules.PackTests {
+			t.Errorf("%s has %d tests", want[i].ID, want[i].Tests)
+		}
+	}
+	if d := cmp.Diff(want, set.List()); d != "" {
+		t.Errorf("loaded as shipped rules they are other ones:\n%s", d)
+	}
 }
 
 // TestPack holds the shipped rules to their own tests.

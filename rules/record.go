@@ -90,10 +90,10 @@ type expectDoc struct {
 const maxTestEvents = 10_000
 
 // checkTests finds what is wrong with tests before they are run.
-func checkTests(f *file, r *rule) {
+func checkTests(f *file, tests []testDoc) {
 	names := map[string]bool{}
-	for i := range r.tests {
-		t := &r.tests[i]
+	for i := range tests {
+		t := &tests[i]
 		if !t.Name.set() || t.Expect.Alerts == nil {
 			continue // a missing key was reported
 		}

@@ -94,7 +94,7 @@ type rule struct {
 	detType  string
 	state    string
 	cond     detectors.Cond
-	tests    []testDoc
+	tests    func() []testDoc
 	programs []*program // all of them, to be timed
 }
 
@@ -130,11 +130,10 @@ const defaultWindow = time.Hour
 const maxWindow = 31 * 24 * time.Hour
 
 // read checks and compiles one file. Faults go to the file.
-func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors.Factory) *rule {
-	r := &rule{file: f}
+func (c *compiler) read(in *reading, factories map[string]detectors.Factory) *rule {
+	f, root := in.file, in.root
+	r := &rule{file: f, doc: in.doc, tests: in.tests}
 	d := &r.doc
-	f.structure(root, reflectOf(d))
-
 	name := strings.TrimSuffix(filepath.Base(f.path), filepath.Ext(f.path))
 	if d.ID.set() {
 		switch {
@@ -207,8 +206,7 @@ func (c *compiler) read(f *file, root *yaml.Node, factories map[string]detectors
 	} else {
 		r.signal = r.fixed == alert.Info || r.fixed == alert.Low
 	}
-	r.tests = d.Tests
-	checkTests(f, r)
+	f.also(in.faulty)
 	if len(f.errs) > 0 {
 		return nil
 	}

@@ -228,8 +228,8 @@ func TestSigma(t *testing.T) {
 			ids[d.ID] = x.Rule
 		}
 		n := slices.IndexFunc(set.rules, func(r *rule) bool { return r.id() == x.Rule })
-		for i := range set.rules[n].tests {
-			test := &set.rules[n].tests[i]
+		for i := range set.rules[n].tests() {
+			test := &set.rules[n].tests()[i]
 			records, err := test.records()
 			if err != nil {
 				t.Fatal(err)

@@ -45,6 +45,11 @@ func (f *file) at(line, column int, hint, format string, args ...any) {
 	f.errs = append(f.errs, f.fault(line, column, hint, format, args...))
 }
 
+// also records faults that were found apart.
+func (f *file) also(errs Errors) {
+	f.errs = append(f.errs, errs[:min(len(errs), max(maxFaults-len(f.errs), 0))]...)
+}
+
 func (f *file) fault(line, column int, hint, format string, args ...any) *Error {
 	e := &Error{File: f.path, Line: line, Column: column, Message: fmt.Sprintf(format, args...), Hint: hint}
 	if line > 0 && line <= len(f.lines) {

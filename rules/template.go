@@ -6,7 +6,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/parser"
 )
 
 // The limits of rendered texts, in characters.
@@ -99,27 +98,31 @@ func (t *template) reads(name func(string)) {
 		if p.code == nil {
 			continue
 		}
-		tree, err := parser.Parse(p.code.src)
-		if err != nil {
-			continue // it was compiled before
+		for _, n := range p.code.names {
+			name(n)
 		}
-		ast.Walk(&tree.Node, visitor(func(n ast.Node) {
-			switch n := n.(type) {
-			case *ast.MemberNode:
-				if base, ok := n.Node.(*ast.IdentifierNode); ok {
-					if member, ok := n.Property.(*ast.StringNode); ok {
-						name(base.Value + "." + member.Value)
-					}
-				}
-			case *ast.CallNode:
-				if fn, ok := n.Callee.(*ast.IdentifierNode); ok && len(n.Arguments) > 0 {
-					if arg, ok := n.Arguments[0].(*ast.StringNode); ok {
-						name(fn.Value + "(" + strconv.Quote(strings.ToLower(arg.Value)) + ")")
-					}
+	}
+}
+
+// mentioned are the names of the fields and functions that an expression mentions.
+func mentioned(n ast.Node) (names []string) {
+	ast.Walk(&n, visitor(func(n ast.Node) {
+		switch n := n.(type) {
+		case *ast.MemberNode:
+			if base, ok := n.Node.(*ast.IdentifierNode); ok {
+				if member, ok := n.Property.(*ast.StringNode); ok {
+					names = append(names, base.Value+"."+member.Value)
 				}
 			}
-		}))
-	}
+		case *ast.CallNode:
+			if fn, ok := n.Callee.(*ast.IdentifierNode); ok && len(n.Arguments) > 0 {
+				if arg, ok := n.Arguments[0].(*ast.StringNode); ok {
+					names = append(names, fn.Value+"("+strconv.Quote(strings.ToLower(arg.Value))+")")
+				}
+			}
+		}
+	}))
+	return names
 }
 
 // closing finds the brace that ends an expression, past texts in quotes.

@@ -34,8 +34,9 @@ func Test(set *Set, patterns ...string) []TestResult {
 		if len(patterns) > 0 && !slices.ContainsFunc(patterns, func(p string) bool { return globID(p, r.id()) }) {
 			continue
 		}
-		for i := range r.tests {
-			out = append(out, set.runTest(r, &r.tests[i]))
+		tests := r.tests()
+		for i := range tests {
+			out = append(out, set.runTest(r, &tests[i]))
 		}
 	}
 	return out
