@@ -49,23 +49,17 @@ func bareName(s string) string {
 	return s
 }
 
-var identityTypes = func() map[string]IdentityType {
-	m := map[string]IdentityType{}
-	for i, w := range identityWords[1:] {
-		m[w] = IdentityType(i + 1)
-	}
-	return m
-}()
-
 func identityType(s string) IdentityType {
-	if t := identityTypes[s]; t != IdentityUnknown {
-		return t
+	for i, w := range identityWords[1:] {
+		if s == w {
+			return IdentityType(i + 1)
+		}
 	}
-	if len(s) <= 24 {
-		var lower [24]byte
-		return identityTypes[string(appendLower(lower[:0], s))]
+	if len(s) > 24 || isLower(s) {
+		return IdentityUnknown
 	}
-	return IdentityUnknown
+	var lower [24]byte
+	return identityType(string(appendLower(lower[:0], s)))
 }
 
 // KeyKindOf says what sort of credential an access key id is.

@@ -150,7 +150,7 @@ var memberTables = [levels]memberTable{
 type memberTable struct {
 	slots   [tableSlots]*member
 	factor  uint64
-	lengths uint32 // of the keys, a bit for each
+	lengths uint64 // of the keys, a bit for each
 	known   []member
 }
 
@@ -211,7 +211,7 @@ func load8(b []byte, i int) uint64 {
 // none.
 func (t *memberTable) find(b []byte, from, to int) *member {
 	n := to - from
-	if n > maxKey || t.lengths>>n&1 == 0 {
+	if t.lengths>>(n&63)&1 == 0 {
 		return nil
 	}
 	if to < 8 || from+16 > len(b) {

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
 )
@@ -216,8 +217,10 @@ func (w *walk) object(i, depth int, lv level) int {
 			return w.fail(i)
 		}
 		key := i + 1
-		e, fl := w.str(key)
-		if e < 0 {
+		e, fl := 0, uint8(0)
+		if q, ok := w.listed(key); ok {
+			e, fl = int(q>>quoteAt), uint8(q&quoteBack)
+		} else if e, fl = w.walkStr(key); e < 0 {
 			return -1
 		}
 		m := known.find(b, key, e)
@@ -238,8 +241,10 @@ func (w *walk) object(i, depth int, lv level) int {
 		from := i
 		switch c := b[i]; {
 		case c == '"':
-			e, fl := w.str(i + 1)
-			if e < 0 {
+			e, fl := 0, uint8(0)
+			if q, ok := w.listed(i + 1); ok {
+				e, fl = int(q>>quoteAt), uint8(q&quoteBack)
+			} else if e, fl = w.walkStr(i + 1); e < 0 {
 				return -1
 			}
 			i = e + 1
@@ -315,12 +320,22 @@ func (w *walk) embedded(content []byte, flags uint8, lv level) {
 
 // appendLower appends b with ASCII letters in lower case.
 func appendLower[T []byte | string](dst []byte, b T) []byte {
-	for i := 0; i < len(b); i++ {
-		c := b[i]
-		if c-'A' < 26 {
-			c |= 0x20
+	n := len(dst)
+	dst = append(dst, b...)
+	i := n
+	for ; i+8 <= len(dst); i += 8 {
+		// Of bytes below 0x80, those that reach the high bit when what is
+		// missing from A is added, but not when what is missing from the byte
+		// behind Z is.
+		x := binary.LittleEndian.Uint64(dst[i:])
+		low := x &^ msb
+		upper := (low + lsb*(0x80-'A')) &^ (low + lsb*(0x80-'Z'-1)) &^ x & msb
+		binary.LittleEndian.PutUint64(dst[i:], x|upper>>2)
+	}
+	for ; i < len(dst); i++ {
+		if c := dst[i]; c-'A' < 26 {
+			dst[i] = c | 0x20
 		}
-		dst = append(dst, c)
 	}
 	return dst
 }

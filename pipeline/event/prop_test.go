@@ -178,3 +178,21 @@ func TestPropUnescape(t *testing.T) {
 		}
 	})
 }
+
+// Eight letters at a time are lowered as one by one.
+func TestPropAppendLower(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		before := rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "before")
+		b := rapid.OneOf(rapid.SliceOf(rapid.Byte()), rapid.SliceOf(rapid.SampledFrom([]byte("@AZ[`az{/09\x00\x7f\x80\xc1\xda\xff")))).Draw(t, "text")
+		want := append([]byte{}, before...)
+		for _, c := range b {
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			want = append(want, c)
+		}
+		if got := appendLower(append([]byte{}, before...), b); string(got) != string(want) {
+			t.Fatalf("%q behind %q: %q, want %q", b, before, got, want)
+		}
+	})
+}

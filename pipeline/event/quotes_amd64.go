@@ -5,7 +5,7 @@ import "golang.org/x/sys/cpu"
 // How many bytes this processor can look at at a time: 64, 32 or none.
 // Variables for tests.
 var (
-	canList64 = cpu.X86.HasAVX512BW && hasBits
+	canList64 = cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VBMI2 && hasBits
 	canList32 = cpu.X86.HasAVX2 && hasBits
 
 	hasBits = cpu.X86.HasBMI1 && cpu.X86.HasPOPCNT
@@ -27,7 +27,7 @@ func listQuotes(from *byte, blocks int, to *uint32, base uint64, c *carry) (n in
 //go:noescape
 func list32(from *byte, blocks int, to *uint32, base uint64, c *carry) (n int)
 
-// list64 needs AVX-512BW, BMI1 and POPCNT.
+// list64 needs AVX-512BW and VBMI2, BMI1 and POPCNT.
 //
 //go:noescape
 func list64(from *byte, blocks int, to *uint32, base uint64, c *carry) (n int)

@@ -1,7 +1,7 @@
 #include "textflag.h"
 
 // What the registers hold from block to block: SI the block, CX how many are
-// left, DI where the next entry goes, R9 the block's place times four, and what
+// left, DI where the next entry goes, R9 (or Z3) the block's place times four, and what
 // the block before says of this one, each 0 or 1: R8 whether the first byte is
 // escaped, R14 and R15 whether the next quote has a backslash, or another byte
 // that is not plain, before it.
@@ -38,6 +38,25 @@
 	ADDQ $-1, R15; ADCQ DX, R11; SBBQ R15, R15; NEGQ R15; ANDQ AX, R11; \
 	POPCNTQ AX, R13
 
+// sort goes to odd with a block that has anything but plain content and quotes,
+// or whose first bytes hang on the block before. Most blocks are plain.
+#define sort \
+	MOVQ BX, R10; ORQ DX, R10; ORQ R8, R10; ORQ R14, R10; ORQ R15, R10; JNZ odd; \
+	XORL R11, R11; POPCNTQ AX, R13
+
+// mark puts flags on the entries of the quotes of R10 and R11, which are rare and
+// counted one by one.
+#define mark \
+	MOVQ R10, AX; ORQ R11, AX; JZ next; \
+one: \
+	MOVQ AX, BX; NEGQ BX; ANDQ AX, BX; \ // the lowest
+	LEAQ -1(BX), DX; ANDQ R12, DX; POPCNTQ DX, DX; \ // those before it
+	TESTQ BX, R10; JZ other; ORL $1, (DI)(DX*4); \
+other: \
+	TESTQ BX, R11; JZ done; ORL $2, (DI)(DX*4); \
+done: \
+	XORQ BX, AX; JNZ one
+
 // entry writes the lowest quote of AX and takes it out. Without one it writes
 // what the next block writes over.
 #define entry(offset) \
@@ -46,44 +65,6 @@
 #define entries(offset) \
 	entry(offset+0); entry(offset+4); entry(offset+8); entry(offset+12); \
 	entry(offset+16); entry(offset+20); entry(offset+24); entry(offset+28)
-
-// list does with a block what its marks say (see escapes), goes on to the next
-// and, behind the last one, returns. Most blocks are plain. More than eight
-// entries are rare, and flags are: the quotes of R10 and R11 are then counted one
-// by one.
-#define list \
-	MOVQ BX, R10; ORQ DX, R10; ORQ R8, R10; ORQ R14, R10; ORQ R15, R10; JNZ odd; \
-	XORL R11, R11; POPCNTQ AX, R13; \
-listed: \
-	entries(0); \
-	CMPQ R13, $8; JHI many; \
-flagged: \
-	MOVQ R10, AX; ORQ R11, AX; JNZ dirty; \
-next: \
-	LEAQ (DI)(R13*4), DI; ADDQ $256, R9; ADDQ $64, SI; DECQ CX; JNZ block; \
-	VZEROUPPER; \
-	results; \
-	RET; \
-odd: \
-	escapes; \
-	flags; \
-	TESTQ AX, AX; JNZ listed; \
-	JMP next; \
-many: \
-	entries(32); \
-	CMPQ R13, $16; JLS flagged; \
-	entries(64); entries(96); \
-	CMPQ R13, $32; JLS flagged; \
-	entries(128); entries(160); entries(192); entries(224); \
-	JMP flagged; \
-dirty: \
-	MOVQ AX, BX; NEGQ BX; ANDQ AX, BX; \ // the lowest
-	LEAQ -1(BX), DX; ANDQ R12, DX; POPCNTQ DX, DX; \ // those before it
-	TESTQ BX, R10; JZ other; ORL $1, (DI)(DX*4); \
-other: \
-	TESTQ BX, R11; JZ one; ORL $2, (DI)(DX*4); \
-one: \
-	XORQ BX, AX; JNZ dirty; JMP next
 
 // func list32(from *byte, blocks int, to *uint32, base uint64, c *carry) (n int)
 TEXT ·list32(SB), NOSPLIT, $0-48
@@ -119,17 +100,75 @@ block:
 	VPMOVMSKB Y3, R13
 	SHLQ      $32, R13
 	ORQ       R13, DX
-	list
+	sort
+
+listed:
+	entries(0)
+	CMPQ R13, $8
+	JHI  many
+
+flagged:
+	mark
+
+next:
+	LEAQ (DI)(R13*4), DI
+	ADDQ $256, R9
+	ADDQ $64, SI
+	DECQ CX
+	JNZ  block
+	VZEROUPPER
+	results
+	RET
+
+odd:
+	escapes
+	flags
+	TESTQ AX, AX
+	JNZ   listed
+	JMP   next
+
+many:
+	entries(32)
+	CMPQ R13, $16
+	JLS  flagged
+	entries(64)
+	entries(96)
+	CMPQ R13, $32
+	JLS  flagged
+	entries(128)
+	entries(160)
+	entries(192)
+	entries(224)
+	JMP  flagged
+
+// The places in a block.
+DATA places<>+0(SB)/8, $0x0706050403020100
+DATA places<>+8(SB)/8, $0x0f0e0d0c0b0a0908
+DATA places<>+16(SB)/8, $0x1716151413121110
+DATA places<>+24(SB)/8, $0x1f1e1d1c1b1a1918
+DATA places<>+32(SB)/8, $0x2726252423222120
+DATA places<>+40(SB)/8, $0x2f2e2d2c2b2a2928
+DATA places<>+48(SB)/8, $0x3736353433323130
+DATA places<>+56(SB)/8, $0x3f3e3d3c3b3a3938
+GLOBL places<>(SB), RODATA|NOPTR, $64
+
+// write16 writes sixteen entries, of quotes whose places are in X9.
+#define write16(offset) \
+	VPMOVZXBD X9, Z9; VPSLLD $2, Z9, Z9; VPADDD Z3, Z9, Z9; VMOVDQU32 Z9, offset(DI)
 
 // func list64(from *byte, blocks int, to *uint32, base uint64, c *carry) (n int)
 TEXT ·list64(SB), NOSPLIT, $0-48
 	arguments
+	VPBROADCASTD R9, Z3
 	MOVL         $0x22, AX
 	VPBROADCASTB AX, Z4
 	MOVL         $0x5c, AX
 	VPBROADCASTB AX, Z5
 	MOVL         $0x20, AX
 	VPBROADCASTB AX, Z6
+	VMOVDQU64    places<>(SB), Z7
+	MOVL         $256, AX
+	VPBROADCASTD AX, Z10
 
 block:
 	VMOVDQU64 (SI), Z0
@@ -139,4 +178,41 @@ block:
 	KMOVQ     K1, AX
 	KMOVQ     K2, BX
 	KMOVQ     K3, DX
-	list
+	sort
+
+listed:
+	VPCOMPRESSB.Z Z7, K1, Z8
+	VMOVDQA64     Z8, Z9
+	write16(0)
+	CMPQ          R13, $16
+	JHI           many
+
+flagged:
+	mark
+
+next:
+	LEAQ   (DI)(R13*4), DI
+	VPADDD Z10, Z3, Z3
+	ADDQ   $64, SI
+	DECQ   CX
+	JNZ    block
+	VZEROUPPER
+	results
+	RET
+
+odd:
+	escapes
+	flags
+	KMOVQ AX, K1
+	TESTQ AX, AX
+	JNZ   listed
+	JMP   next
+
+many:
+	VEXTRACTI32X4 $1, Z8, X9
+	write16(64)
+	VEXTRACTI32X4 $2, Z8, X9
+	write16(128)
+	VEXTRACTI32X4 $3, Z8, X9
+	write16(192)
+	JMP           flagged

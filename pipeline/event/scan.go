@@ -72,13 +72,21 @@ const (
 // str scans a string whose first content byte is at i. It returns the index
 // of the closing quote and what the content holds, or -1.
 func (s *scanner) str(i int) (end int, flags uint8) {
-	if k := s.quote; k+1 < len(s.quotes) && int(s.quotes[k]>>quoteAt) == i-1 {
-		s.quote = k + 2
-		if q := s.quotes[k+1]; q&quoteOther == 0 {
-			return int(q >> quoteAt), uint8(q & hasEscape)
-		}
+	if q, ok := s.listed(i); ok {
+		return int(q >> quoteAt), uint8(q & quoteBack)
 	}
 	return s.walkStr(i) // more than plain content and the simplest escapes
+}
+
+// listed returns the entry of the quote that closes the string, where the list
+// says all of it. It is for where a call more would show.
+func (s *scanner) listed(i int) (q uint32, ok bool) {
+	if k := s.quote; k+1 < len(s.quotes) && int(s.quotes[k]>>quoteAt) == i-1 {
+		s.quote = k + 2
+		q = s.quotes[k+1]
+		return q, q&quoteOther == 0
+	}
+	return 0, false
 }
 
 // walkStr is str by looking at the bytes.
