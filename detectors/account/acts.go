@@ -266,12 +266,12 @@ func (c *call) holders(policy string) []string {
 	name := strings.ToLower(policy)
 	var out []string
 	for x := range c.j.table.All() {
-		kind, rest, _ := strings.Cut(x.Key, "/")
-		account, who, _ := strings.Cut(rest, "/")
-		if account != c.account || kind != kindUser && kind != kindGroup && kind != kindRole {
+		if !slices.ContainsFunc(x.State.attached, func(a attachment) bool { return !a.system && a.name == name }) {
 			continue
 		}
-		if slices.ContainsFunc(x.State.attached, func(a attachment) bool { return !a.system && a.name == name }) {
+		kind, rest, _ := strings.Cut(x.Key, "/")
+		account, who, _ := strings.Cut(rest, "/")
+		if account == c.account && (kind == kindUser || kind == kindGroup || kind == kindRole) {
 			out = append(out, kind+" "+window.Show(who))
 		}
 	}

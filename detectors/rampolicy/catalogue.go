@@ -131,6 +131,23 @@ var known, byName, byLower = func() ([]knownAction, []int, map[string]int) {
 	return list, order, numbers
 }()
 
+// lowers are the known actions in lower case, which are asked for all the time.
+var lowers = func() map[string]string {
+	m := make(map[string]string, len(known))
+	for _, k := range known {
+		m[k.name] = k.lower
+	}
+	return m
+}()
+
+// lower is strings.ToLower.
+func lower(text string) string {
+	if l, ok := lowers[text]; ok {
+		return l
+	}
+	return strings.ToLower(text)
+}
+
 // knownCells returns the cells of the known actions, -1 for those that could
 // not be placed.
 func (d *dimension) knownCells() []int {

@@ -361,7 +361,7 @@ func (a *analysis) matchesSet(out bitset, dim int, match bitset) {
 // patternsOf returns the patterns that match a text.
 func (d *dimension) patternsOf(text string) bitset {
 	if d.fold {
-		text = strings.ToLower(text)
+		text = lower(text)
 	}
 	has := newBitset(len(d.patterns))
 	if p, ok := d.numbers[text]; ok && d.globs[p].form == formLiteral {

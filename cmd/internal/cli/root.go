@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -80,6 +81,7 @@ func (e *env) width(w io.Writer) int {
 
 // Main runs one command and returns its exit code.
 func Main(args []string, in io.Reader, out, errw io.Writer, environ []string) int {
+	runtime.MemProfileRate = 0 // samples that nobody can ask for
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return Run(ctx, args, &env{in, out, errw, environ})
