@@ -92,6 +92,9 @@ func clean(s string) string {
 
 // hostile runes change how the text around them is shown.
 func hostile(r rune) bool {
+	if r >= ' ' && r <= '~' || r >= 0x3000 && r < 0xa000 { // most of what there is
+		return false
+	}
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029'
 }
 

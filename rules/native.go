@@ -267,6 +267,11 @@ func plainText(n ast.Node, key bool) textOf {
 			}
 		}
 	}
+	if !key {
+		if get := found(n); get != nil {
+			return get
+		}
+	}
 	get, folded, field, ok := c.text(n, nil)
 	if !ok {
 		return nil
@@ -282,6 +287,25 @@ func plainText(n ast.Node, key bool) textOf {
 		}
 	}
 	return get
+}
+
+// found reads what was found out about the event, for shown texts; nil for what
+// is anything else.
+func found(n ast.Node) textOf {
+	switch name, _ := path(n); name {
+	case "verdict.reason":
+		return func(s *session) string { return s.env.Verdict.Reason }
+	case "verdict.count":
+		return func(s *session) string { return strconv.Itoa(s.env.Verdict.Count) }
+	case "policy.sentence":
+		return func(s *session) string {
+			if !s.filled {
+				s.fill() // what is there is of an event before
+			}
+			return s.env.Policy.Sentence
+		}
+	}
+	return nil
 }
 
 // keyPart is one of the texts that a key is joined from.

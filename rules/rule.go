@@ -486,6 +486,7 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 		Playbook: r.doc.Respond.value, Signal: r.signal, Severity: r.fixed,
 	}
 	ev := s.ev
+	s.values = s.values[:0]
 	if v != nil {
 		if on.Key == "" && ev != nil {
 			// The verdict came with the watermark: its event's own key.
@@ -496,9 +497,6 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 			if len(s.pairs) > 0 {
 				on = s.pairs[0]
 			}
-		}
-		if !s.filled {
-			s.fill()
 		}
 		s.env.Verdict = envVerdict{Reason: v.Reason, Count: v.Count, Key: on.Key, Value: on.Value, Span: span(v.First, v.Last)}
 		s.box = nil

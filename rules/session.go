@@ -42,6 +42,8 @@ type session struct {
 	turn       uint64     // one for each event
 	memo       []memoWord // by slot
 	scratch    []byte     // a word being put together
+	line       []byte     // a text being put together
+	values     []shownValue
 	places     []addrWords
 	asked      []asked
 }
@@ -171,7 +173,7 @@ func (s *session) word(p *program) (string, error) {
 func (s *session) fill() {
 	s.filled = true
 	ev, e := s.ev, &s.env
-	e.Policy, e.Trust, e.Verdict = envPolicy{Adds: addsNothing}, envTrust{}, envVerdict{}
+	e.Policy, e.Trust = envPolicy{Adds: addsNothing}, envTrust{}
 	s.fillKin()
 	if ev == nil {
 		e.Action, e.Outcome, e.MFA = "", "", event.Unknown.String()

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,6 +21,7 @@ type template struct {
 	parts   []part
 	verdict bool // mentions the detector's verdict
 	policy  bool
+	tame    bool // what stands between the expressions is safe to show
 }
 
 type part struct {
@@ -78,6 +80,7 @@ func (c *compiler) template(f *file, t text, may allowed) *template {
 	if !ok {
 		return nil
 	}
+	out.tame = !slices.ContainsFunc(out.parts, func(p part) bool { return spelled(p.text) != p.text })
 	return out
 }
 
@@ -147,28 +150,55 @@ func closing(rs []rune, from int) int {
 
 // render fills a template from the current event.
 func (s *session) render(t *template, limit int) (string, error) {
-	var b strings.Builder
+	out := s.line[:0]
 	for i := range t.parts {
 		p := &t.parts[i]
 		if p.code == nil {
-			b.WriteString(p.text)
+			out = append(out, p.text...)
 			continue
 		}
-		v, err := s.scalar(p.code)
+		v, err := s.shown(p.code)
 		if err != nil {
 			return "", err
 		}
-		if v = tame(v, maxValue); v == "" {
+		if v == "" {
 			if v = "unknown"; s.zh {
 				v = "未知"
 			}
 		}
-		b.WriteString(v)
+		out = append(out, v...)
 	}
-	return tame(b.String(), limit), nil
+	s.line = out
+	if t.tame && len(out) <= 16*limit { // values are tame, too
+		return shorten(string(out), limit), nil
+	}
+	return tame(string(out), limit), nil
 }
 
-var spaces = strings.NewReplacer("\r\n", " ", "\n", " ", "\t", " ")
+// shownValue is what an expression says of the event at hand, as people see it.
+type shownValue struct {
+	of   *program
+	text string
+}
+
+// shown evaluates an expression of a text. What is the same in both languages
+// is worked out once for all texts of a detection.
+func (s *session) shown(p *program) (string, error) {
+	for i := range s.values {
+		if s.values[i].of == p {
+			return s.values[i].text, nil
+		}
+	}
+	v, err := s.scalar(p)
+	if err != nil {
+		return "", err
+	}
+	v = tame(v, maxValue)
+	if !p.verdict && !p.policy {
+		s.values = append(s.values, shownValue{p, v})
+	}
+	return v, nil
+}
 
 // tame makes a text from a record safe to show in one line: control and
 // invisible characters become a visible mark, the length is bounded.
@@ -176,8 +206,37 @@ func tame(s string, limit int) string {
 	if len(s) > 16*limit {
 		s = s[:16*limit] // far more than limit characters can take
 	}
-	s = strings.TrimSpace(clean(spaces.Replace(s)))
-	if utf8.RuneCountInString(s) <= limit {
+	if !plain(s) {
+		s = spelled(s)
+	}
+	return shorten(s, limit)
+}
+
+// plain says that a text is of printable ASCII, of which nothing is hostile.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+var spaces = strings.NewReplacer("\r\n", " ", "\n", " ", "\t", " ")
+
+// spelled is a text in one line without what is hostile in it.
+func spelled(s string) string {
+	if strings.ContainsAny(s, "\n\t") {
+		s = spaces.Replace(s)
+	}
+	return clean(s)
+}
+
+// shorten takes blanks off the ends of a text, and then what is over limit
+// characters.
+func shorten(s string, limit int) string {
+	s = strings.TrimSpace(s)
+	if len(s) <= limit || utf8.RuneCountInString(s) <= limit {
 		return s
 	}
 	n := 0
