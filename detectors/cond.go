@@ -110,6 +110,18 @@ func (c Cond) Settle(exists func(list string) bool) Cond {
 	return c
 }
 
+// Single says that c is one test of what the index knows, or the opposite of
+// one: where an event of some kind and facts may make it true, it does.
+func (c Cond) Single() bool {
+	switch c.op {
+	case opTrue, opFalse, opUnset, opFacts, opName:
+		return true
+	case opNot:
+		return c.kids[0].op != opNot && c.kids[0].Single()
+	}
+	return false
+}
+
 // kind is what decides which rules an event can meet before its facts.
 type kind struct {
 	name, action, service string

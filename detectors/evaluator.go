@@ -15,6 +15,7 @@ import (
 type Evaluator struct {
 	rules   []Rule
 	session Session
+	match   func(rule int) (bool, error) // for what the index lets through
 	lookup  lookup
 	judges  bool // some rule reads policy facts
 	births  bool // lineage is kept
@@ -35,6 +36,10 @@ const (
 // NewEvaluator returns an evaluator for the set.
 func NewEvaluator(set RuleSet) *Evaluator {
 	e := &Evaluator{rules: set.Rules(), session: set.NewSession(), lookup: lookup{index: set.Index()}, arena: Arena{shared: true}}
+	e.match = e.session.Match
+	if l, ok := e.session.(Leaver); ok {
+		e.match = l.MatchLeft
+	}
 	e.observers = observersOf(e.rules)
 	if l, ok := set.(Liner); ok {
 		e.births = l.NewLineage() != nil
@@ -220,7 +225,7 @@ func (e *Evaluator) each(v *Evaluated, cands []candidate, facts Facts, begun *bo
 		}
 		// The event's kind and facts alone may make the condition true.
 		if c.certain == 0 || facts&^c.certain != 0 {
-			ok, err := e.session.Match(int(c.rule))
+			ok, err := e.match(int(c.rule))
 			if err != nil {
 				e.fault(v, c.rule, err)
 			}

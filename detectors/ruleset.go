@@ -95,6 +95,15 @@ type Session interface {
 	Detection(rule int, v *Verdict, on Pair) (alert.Detection, error)
 }
 
+// Leaver is a Session that can leave out of a condition what the index has
+// proved already.
+type Leaver interface {
+	// MatchLeft is Match for an event of which the Index of the session's set
+	// says that it may match: tests of which Cond.Single is true, and that all
+	// must hold, need not be made again.
+	MatchLeft(rule int) (bool, error)
+}
+
 // RuleError says that a rule could not be evaluated for an event. Other rules
 // are not affected.
 type RuleError struct {

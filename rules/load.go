@@ -79,6 +79,7 @@ type Set struct {
 	all     []*rule // those that are off too
 	meta    []detectors.Rule
 	index   *detectors.Index
+	left    [][]test // by rule: what the index does not prove of its condition
 	lists   map[string]*list
 	geo     detectors.Geo
 	judge   func() detectors.PolicyJudge
@@ -492,8 +493,13 @@ func (s *Set) NewLineage() detectors.Lineage {
 func (s *Set) build() {
 	conds := make([]detectors.Cond, len(s.rules))
 	s.meta = make([]detectors.Rule, len(s.rules))
+	s.left = make([][]test, len(s.rules))
+	exists := func(name string) bool { return s.lists[name] != nil }
 	for i, r := range s.rules {
-		conds[i] = r.cond.Settle(func(name string) bool { return s.lists[name] != nil })
+		conds[i] = r.cond.Settle(exists)
+		if r.match != nil {
+			s.left[i] = r.match.native.left(exists)
+		}
 		s.meta[i] = detectors.Rule{
 			ID: r.id(), Version: r.doc.Version, Digest: r.digest, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: conds[i],
 			Signals: s.signalsOf(r),
@@ -565,16 +571,33 @@ func (s *session) Match(n int) (bool, error) {
 	return s.holds(r.match)
 }
 
+// MatchLeft implements detectors.Leaver.
+func (s *session) MatchLeft(n int) (bool, error) {
+	m := s.set.rules[n].match
+	if m == nil {
+		return true, nil
+	}
+	for _, holds := range s.set.left[n] {
+		if !holds(s) {
+			return false, nil
+		}
+	}
+	if m.native.whole {
+		return true, nil
+	}
+	return s.truth(m.code)
+}
+
 // holds evaluates a condition, natively as far as it has a native form.
 func (s *session) holds(p *program) (bool, error) {
 	if s.ev != nil {
-		if p.native.all != nil {
-			return p.native.all(s), nil
-		}
-		for _, t := range p.native.some {
-			if !t(s) {
+		for i := range p.native.parts {
+			if !p.native.parts[i].holds(s) {
 				return false, nil
 			}
+		}
+		if p.native.whole {
+			return true, nil
 		}
 	}
 	return s.truth(p.code)

@@ -24,26 +24,40 @@ type test func(s *session) bool
 // textOf reads a text of the session's event.
 type textOf func(s *session) string
 
-// native is the native form of a condition.
+// native is the native form of a condition: of all parts of a conjunction that
+// have one.
 type native struct {
-	// all is set when the whole condition has a native form.
-	all test
-	// some are the parts of a conjunction that have one: all of them must
-	// hold, the rest is for the machine.
-	some []test
+	parts []nativePart
+	whole bool // all parts have one; else the machine has the last word
+}
+
+// nativePart is a part of a conjunction, and what the index knows of it.
+type nativePart struct {
+	holds test
+	cond  detectors.Cond
 }
 
 // compileNative finds the native form of an analysed condition. Tables are
 // those of the set.
 func compileNative(n ast.Node) native {
 	c := nativeCompiler{}
-	if t, ok := c.cond(n, nil); ok {
-		return native{all: t}
+	out := native{whole: true}
+	for _, n := range chain(n, "all of") {
+		if t, ok := c.cond(n, nil); ok {
+			out.parts = append(out.parts, nativePart{t, derive(n)})
+		} else {
+			out.whole = false
+		}
 	}
-	var out native
-	for _, part := range chain(n, "all of") {
-		if t, ok := c.cond(part, nil); ok {
-			out.some = append(out.some, t)
+	return out
+}
+
+// left is what has to be evaluated when the index has let an event through.
+func (n *native) left(exists func(list string) bool) []test {
+	var out []test
+	for _, p := range n.parts {
+		if !p.cond.Settle(exists).Single() {
+			out = append(out, p.holds)
 		}
 	}
 	return out
