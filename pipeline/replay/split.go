@@ -42,6 +42,10 @@ type splitter struct {
 	skip    *skipper
 	skipEOL bool // the rest of an over-long line is being skipped
 	started bool
+	// In long mode: the last byte of the first record's line that is no blank,
+	// and that the line has ended.
+	last  byte
+	ended bool
 }
 
 type splitMode uint8
@@ -50,6 +54,7 @@ const (
 	modeUnknown splitMode = iota
 	modeLines
 	modeValues
+	modeLong // the first line is over the cap: how it ends tells lines from values
 )
 
 // sampleSize is how much of a record over the cap is kept to show.
@@ -93,7 +98,12 @@ func (s *splitter) next(c *chunk) error {
 			}
 		}
 		if s.mode == modeUnknown {
-			s.mode = sniffMode(buf, s.err != nil || len(buf) > s.maxRecord)
+			if s.mode = sniffMode(buf, s.err != nil, len(buf) > s.maxRecord); s.mode == modeLong {
+				used := s.beginLong(c, buf)
+				c.buf = buf
+				s.rest = append(s.rest, buf[used:]...)
+				return nil
+			}
 		}
 		used := 0
 		switch s.mode {
@@ -103,6 +113,11 @@ func (s *splitter) next(c *chunk) error {
 			used = s.cutLines(c, buf)
 		case modeValues:
 			used = s.cutValues(c, buf)
+		case modeLong:
+			if used = s.cutLong(buf); s.mode != modeLong {
+				buf = append(buf[:0], buf[used:]...)
+				continue
+			}
 		}
 		if c.lines || len(c.recs) > 0 || s.err != nil && used == 0 {
 			c.buf = buf
@@ -148,10 +163,10 @@ func (s *splitter) finish(c *chunk) error {
 }
 
 // sniffMode tells lines of JSON from everything else by the beginning, which is
-// all that may be looked at when last is set. It does not guess while the first
-// line has no end: taken for loose values, one broken line would swallow all
-// that follow.
-func sniffMode(b []byte, last bool) splitMode {
+// all there is when last is set. It does not guess while the first line has no
+// end: taken for loose values, one broken line would swallow all that follow.
+// Where it may not wait for that end since the line is too long, it says so.
+func sniffMode(b []byte, last, long bool) splitMode {
 	i := space(b, 0)
 	if i == len(b) {
 		return modeUnknown
@@ -162,10 +177,13 @@ func sniffMode(b []byte, last bool) splitMode {
 	case '{':
 		first, rest, ok := bytes.Cut(b[i:], []byte("\n"))
 		if !ok {
-			if n, _ := listStart(b[i:]); n == 0 && !last {
-				return modeUnknown
+			switch n, _ := listStart(b[i:]); {
+			case n > 0 || last:
+				return modeValues
+			case long:
+				return modeLong
 			}
-			return modeValues
+			return modeUnknown
 		}
 		first = bytes.TrimRight(first, " \t\r")
 		if valueEnd(first, 0) == len(first) || endsInString(first) {
@@ -173,16 +191,89 @@ func sniffMode(b []byte, last bool) splitMode {
 			// over lines: this one is a record, if a broken one.
 			return modeLines
 		}
-		switch first[len(first)-1] {
-		case '{', '[', ',', ':':
+		j := space(rest, 0)
+		switch {
+		case goesOn(first[len(first)-1]):
 			return modeValues
-		}
-		if second, _, _ := bytes.Cut(rest, []byte("\n")); len(second) > 0 && second[0] == '{' {
+		case j < len(rest) && !continues(rest[j]):
 			return modeLines
+		case j == len(rest) && !last && long:
+			return modeLong
+		case j == len(rest) && !last:
+			return modeUnknown
 		}
 		return modeValues
 	}
 	return modeLines
+}
+
+// goesOn says that no value of JSON ends with this byte; continues that one which
+// did not end with its line may go on with it on the next. Without either, the line
+// is a record that breaks off.
+func goesOn(c byte) bool    { return c == '{' || c == '[' || c == ',' || c == ':' }
+func continues(c byte) bool { return c == '}' || c == ']' || c == ',' || c == ':' }
+
+// beginLong takes the first record of a first line that is over the cap.
+func (s *splitter) beginLong(c *chunk, buf []byte) (used int) {
+	i := space(buf, 0)
+	end := valueEnd(buf, i)
+	tooLarge := end < 0 || end-i > s.maxRecord
+	c.recs = append(c.recs, span{i, end, tooLarge})
+	if tooLarge {
+		c.recs[0].to = min(i+sampleSize, len(buf))
+	}
+	if end < 0 {
+		s.skip, end = new(skipper), i
+	}
+	return end + s.cutLong(buf[end:])
+}
+
+// cutLong goes over the rest of the first line, and of the record that is being
+// skipped, up to where it shows what the stream is: lines if the record ends with
+// its line, or breaks off there (no line ends inside a string in JSON that was
+// only laid out over lines, see also continues).
+func (s *splitter) cutLong(buf []byte) (used int) {
+	for used < len(buf) {
+		if s.ended { // inside of the record
+			if used += space(buf[used:], 0); used == len(buf) {
+				return used
+			}
+			if s.mode = modeValues; !goesOn(s.last) && !continues(buf[used]) {
+				s.mode, s.skip = modeLines, nil
+			}
+			return used
+		}
+		line, _, whole := bytes.Cut(buf[used:], []byte("\n"))
+		if s.skip == nil {
+			i := space(line, 0)
+			switch {
+			case i < len(line) && (line[i] == '{' || line[i] == '[' || line[i] == ','):
+				s.mode = modeValues
+				return used + i
+			case i < len(line) || whole:
+				s.mode = modeLines
+				return used + i
+			}
+			return len(buf)
+		}
+		n, done := s.skip.walk(line)
+		used += n
+		switch {
+		case done:
+			s.skip = nil
+			continue
+		case whole && s.skip.inString:
+			s.mode, s.skip = modeLines, nil
+			return used + 1
+		case whole:
+			s.ended = true
+			used++
+		}
+		if line = bytes.TrimRight(line, " \t\r"); len(line) > 0 {
+			s.last = line[len(line)-1]
+		}
+	}
+	return used
 }
 
 // endsInString reports that a string is open at the end of b.

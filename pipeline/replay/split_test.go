@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -15,18 +17,27 @@ import (
 // split cuts in into records.
 func split(t testing.TB, in io.Reader, o Options, limit int) (out []string, err error) {
 	t.Helper()
-	o = o.withDefaults()
+	out, err = splitAll(in, o.withDefaults(), limit)
+	if err == nil || errors.Is(err, errSplit) {
+		t.Fatal(err)
+	}
+	return out, err
+}
+
+var errSplit = errors.New("the splitter is wrong")
+
+func splitAll(in io.Reader, o Options, limit int) (out []string, err error) {
 	s := newSplitter(in, &o)
 	var c chunk
 	for range limit {
 		if err := s.next(&c); err != nil {
 			if cap(c.buf) > 4*(o.MaxRecord+o.BlockSize) {
-				t.Fatalf("the buffer grew to %d", cap(c.buf))
+				return nil, fmt.Errorf("%w: the buffer grew to %d", errSplit, cap(c.buf))
 			}
 			return out, err
 		}
 		if !c.lines && len(c.recs) == 0 {
-			t.Fatal("a chunk of nothing")
+			return nil, fmt.Errorf("%w: a chunk of nothing", errSplit)
 		}
 		if c.lines {
 			for l := range bytes.SplitSeq(c.buf, []byte("\n")) {
@@ -43,8 +54,7 @@ func split(t testing.TB, in io.Reader, o Options, limit int) (out []string, err 
 			out = append(out, string(c.buf[r.from:r.to]))
 		}
 	}
-	t.Fatal("does not come to an end")
-	return nil, nil
+	return nil, fmt.Errorf("%w: it does not come to an end", errSplit)
 }
 
 // TestPropSplit: whatever objects are written, in one layout and however
@@ -148,6 +158,118 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
+// longFirst draws a file whose first record is over the cap, and what comes out of
+// it: "too large" for what is. With tail the second may be part of that: what stands
+// behind the first record on its line, which a block that holds the line shows as one.
+func longFirst(t *rapid.T, limit int) (in string, want []string, tail bool) {
+	text := func(n int) string {
+		return rapid.SampledFrom([]string{"x", `\"`, "{", "]", `\\`, ","}).Draw(t, "filling") + strings.Repeat("x", n)
+	}
+	object := func(n int) string { return `{"a":{"b":[1,"` + text(n) + `"]}}` }
+	end := rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "end")
+	var b strings.Builder
+	b.WriteString(rapid.SampledFrom([]string{"", "\n", " \r\n\t"}).Draw(t, "before"))
+	long := object(limit + rapid.IntRange(0, 3*limit).Draw(t, "over"))
+	want = []string{"too large"}
+	lines := true
+	switch rapid.IntRange(0, 7).Draw(t, "first") {
+	case 0: // breaks off inside a string
+		b.WriteString(long[:limit+rapid.IntRange(1, len(long)-limit-6).Draw(t, "cut")])
+	case 1: // behind one
+		b.WriteString(long[:len(long)-3])
+	case 2: // behind a bracket
+		b.WriteString(long[:len(long)-1])
+	case 3:
+		b.WriteString(long + " garbage")
+		want, tail = append(want, "garbage"), true
+	case 4: // the record is not over the cap, its line is
+		long = object(3)
+		b.WriteString(long + strings.Repeat(" ", 2*limit))
+		want = []string{long}
+	case 5: // no lines: what follows stands behind it, or it goes on below
+		want = append(want, object(1))
+		b.WriteString(long + rapid.SampledFrom([]string{"", " "}).Draw(t, "between") + want[1])
+		lines, tail = false, true
+	case 6:
+		b.WriteString(long[:len(long)-1] + "," + end + ` "c":{` + end + "}}")
+		lines = false
+	default:
+		b.WriteString(long)
+	}
+	b.WriteString(end)
+	for range rapid.IntRange(1, 8).Draw(t, "n") {
+		line := object(rapid.IntRange(0, limit/2).Draw(t, "size"))
+		switch {
+		case lines && rapid.IntRange(0, 2).Draw(t, "kind") == 0:
+			line = line[:rapid.IntRange(1, len(line)-1).Draw(t, "cut")]
+		case rapid.IntRange(0, 4).Draw(t, "kind") == 0:
+			line = object(limit + rapid.IntRange(0, limit).Draw(t, "over"))
+		}
+		b.WriteString(line + end)
+		if len(line) > limit {
+			line = "too large"
+		}
+		want = append(want, line)
+	}
+	return b.String(), want, tail
+}
+
+// TestPropLongFirst: whatever becomes of a first record that is over the cap, it is
+// told as too large, and lines stay lines: all that follow come out, whole ones,
+// broken ones and long ones, wherever blocks end.
+func TestPropLongFirst(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(40, 300).Draw(t, "limit")
+		in, want, tail := longFirst(t, limit)
+		var r io.Reader = strings.NewReader(in)
+		switch rapid.IntRange(0, 2).Draw(t, "reader") {
+		case 0:
+			r = iotest.OneByteReader(r)
+		case 1:
+			r = iotest.DataErrReader(r)
+		}
+		got, err := splitAll(r, Options{BlockSize: rapid.SampledFrom([]int{1, 7, 64, 1000, 100_000}).Draw(t, "block"), MaxRecord: limit}.withDefaults(), 10*len(in)+10)
+		for i, s := range got { // lines over the cap are told by who parses them
+			if len(s) > limit {
+				got[i] = "too large"
+			}
+		}
+		if tail && len(got) < len(want) {
+			want = slices.Delete(want, 1, 2)
+		}
+		if !errors.Is(err, io.EOF) || !slices.Equal(got, want) {
+			t.Fatalf("%v\n%q\nwant\n%q\nof %q", err, got, want, in)
+		}
+	})
+}
+
+// FuzzLongFirst: behind a first line over the cap, whatever stands on the next one
+// takes nothing of the lines after it with it.
+func FuzzLongFirst(f *testing.F) {
+	for _, s := range []string{"", "{", "[", `{"a":"`, "]", `"`, `{}{}`, "\\", " x", `{"Events":[`} {
+		for cut := range uint8(3) {
+			f.Add([]byte(s), uint8(16), cut)
+		}
+	}
+	f.Fuzz(func(t *testing.T, second []byte, block, cut uint8) {
+		const limit, last = 300, `{"last":1}`
+		first := `{"a":"` + strings.Repeat("x", 400) + `"}`
+		first = first[:len(first)-int(cut)%90] // whole, behind a string, or in it
+		second = bytes.ReplaceAll(second, []byte("\n"), nil)
+		if s := bytes.TrimSpace(second); cut%90 == 1 && len(s) > 0 && continues(s[0]) {
+			return // it could be laid out over lines
+		}
+		in := first + "\n" + string(second) + "\n" + last + "\n" + last
+		got, err := split(t, strings.NewReader(in), Options{BlockSize: int(block) + 1, MaxRecord: limit}, 3*len(in)+10)
+		if n := len(got); !errors.Is(err, io.EOF) || n < 3 || got[0] != "too large" && len(got[0]) <= limit || got[n-1] != last || got[n-2] != last {
+			t.Fatalf("%v: %q\nof %q", err, got, in)
+		}
+		if s := strings.TrimSpace(string(second)); s != "" && (len(got) != 4 || len(s) <= limit && got[1] != s) {
+			t.Fatalf("%q\nof %q", got, in)
+		}
+	})
+}
+
 func BenchmarkSplit(b *testing.B) {
 	r := recs("e", 0, 3000)
 	for name, in := range map[string]string{"lines": lines(r), "array": array(r)} {
@@ -198,6 +320,15 @@ func TestFirstLineLong(t *testing.T) {
 		res, parked, _ := play(t, RunConfig{Options: Options{BlockSize: block}}, dir)
 		if s := res.Stats; s.Events != 50 || len(parked) != 1 || len(s.FilesFailed) != 0 {
 			t.Errorf("block %d: %v %+v", block, parked, s)
+		}
+		// A first line over the cap, whole or not, is one record that is told, and
+		// every other is evaluated.
+		for _, first := range []string{long, long[:8000], long[:len(long)-1]} {
+			dir = write(t, map[string]string{"a.jsonl": first + "\n" + lines(r[:25]) + r[0][:len(r[0])/2] + "\n" + lines(r[25:])})
+			res, parked, _ = play(t, RunConfig{Options: Options{BlockSize: block, MaxRecord: 5000}}, dir)
+			if s := res.Stats; s.Events != 50 || len(parked) != 2 || s.ByReason["too-large"] != 1 || s.FilesRead != 1 || len(s.FilesFailed) != 0 {
+				t.Errorf("block %d: %v %+v", block, parked, s)
+			}
 		}
 		// An answer of one long line is still taken apart as it is read.
 		dir = write(t, map[string]string{"a.json": `{"RequestId":"R","Events":[` + strings.Join(append(r, long), ",") + `]}`})
