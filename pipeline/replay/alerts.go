@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"container/heap"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -49,7 +50,7 @@ func (s *sorter) spill() error {
 	if s.file == nil {
 		f, err := os.CreateTemp("", "trailwarden-replay-*")
 		if err != nil {
-			return spillError(err)
+			return s.full(err)
 		}
 		// Where a file that is open can lose its name, nothing is left of it
 		// however the program ends; elsewhere close removes it.
@@ -71,7 +72,9 @@ func (s *sorter) spill() error {
 		size += int64(len(head) + len(data))
 	}
 	if err := w.Flush(); err != nil {
-		return spillError(err)
+		// Half a run is none: the next one stands in its place.
+		_, again := s.file.Seek(s.size, io.SeekStart)
+		return s.full(errors.Join(err, again))
 	}
 	s.runs = append(s.runs, stretch{s.size, size, len(s.held)})
 	s.size += size
@@ -80,7 +83,11 @@ func (s *sorter) spill() error {
 	return nil
 }
 
-func spillError(err error) error {
+// full is the error that alerts have no room to wait in.
+func (s *sorter) full(err error) error {
+	if s.stays {
+		return fmt.Errorf("alerts that wait to be put in order do not fit into the folder of the run's state (%w): %s", plain(err), remedy(err))
+	}
 	return fmt.Errorf("alerts that wait to be put in order do not fit into a temporary file; TMPDIR may name a folder with more room: %w", err)
 }
 

@@ -14,7 +14,9 @@ import (
 	"math/bits"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +45,10 @@ type Resume struct {
 	// OnBegin is told once what was found there; twice when events turn out
 	// to be others.
 	OnBegin func(Resumed)
+	// OnTrouble is told when the state cannot be kept any more, and again when
+	// that has been better for a while. It does not end the run, whose result does
+	// not depend on it: what was kept last stays.
+	OnTrouble func(error)
 }
 
 // Resumed is what a run found of an earlier one.
@@ -67,9 +73,13 @@ const (
 	stateFile    = "trailwarden.resume"
 	alertsFile   = "trailwarden.resume.alerts"
 	beganFile    = "trailwarden.resume.began"
+	roomFile     = "trailwarden.resume.room" // only while a folder is tried out
 	stateEvery   = 10 * time.Second
 	maxStateHead = 256 << 20 // bytes of JSON
 )
+
+// runFiles are the files of a run, whole or being written.
+var runFiles = []string{stateFile, stateFile + ".new", alertsFile, beganFile, beganFile + ".new", roomFile, roomFile + ".new"}
 
 // Forget removes what a run left in dir, and dir when nothing else is in it. It
 // is ErrBusy when another run has gone on there meanwhile.
@@ -81,7 +91,7 @@ func Forget(dir string) error {
 		return err
 	}
 	defer release()
-	if err := forget(dir, stateFile, stateFile+".new", alertsFile, beganFile, beganFile+".new"); err != nil {
+	if err := forget(dir, runFiles...); err != nil {
 		return err
 	}
 	_ = os.Remove(dir) // it stays when something else is in it
@@ -134,20 +144,88 @@ type resume struct {
 	applied int64        // events so far,
 	sum     uint64       // and what tells them from others
 	kept    time.Time
+	trouble bool // the state could not be kept the last time
 	// skipping tells workers that what they read was evaluated before.
 	skipping atomic.Bool
 	release  func() // the folder's lock
 }
 
-// claim makes a folder and takes its lock.
+// claim makes a folder, takes its lock, and sees that a run can keep its state
+// there: hours later would be too late to say that it cannot. What it wrote to find
+// that out is gone when it returns.
 func claim(dir string) (release func(), err error) {
+	_, err = os.Lstat(dir)
+	made := errors.Is(err, os.ErrNotExist)
 	if err = os.MkdirAll(dir, 0o700); err == nil {
 		release, err = lockDir(dir)
 	}
-	if err != nil {
+	if errors.Is(err, ErrBusy) {
 		return nil, fmt.Errorf("the folder for the state of the run: %w", err)
 	}
+	if err == nil {
+		if err = tryOut(dir); err != nil {
+			release()
+		}
+	}
+	if err != nil {
+		if made {
+			_ = os.Remove(dir) // it stays when somebody has put something there
+		}
+		return nil, fmt.Errorf("the state of the run cannot be kept there (%w): %s", plain(err), remedy(err))
+	}
 	return release, nil
+}
+
+// leastRoom is what must fit into the folder before a run begins, in bytes. States
+// may be larger; a folder that is full is found out.
+const leastRoom = 1 << 20
+
+// tryOut writes to a folder as a run would.
+func tryOut(dir string) error {
+	for _, name := range runFiles {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|openFlags, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", name, plain(err))
+		}
+		st, err := f.Stat()
+		_ = f.Close() // nothing was written
+		if err == nil && !st.Mode().IsRegular() {
+			err = ErrNotRegular
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, plain(err))
+		}
+	}
+	data := make([]byte, leastRoom)
+	for i := range data {
+		data[i] = byte(i * i >> 8) // zeros may take no room
+	}
+	path := filepath.Join(dir, roomFile)
+	err := writeWhole(path, data)
+	if gone := os.Remove(path); err == nil {
+		err = gone
+	}
+	return err
+}
+
+// remedy says what to do about a folder that cannot be used.
+func remedy(err error) string {
+	is := func(codes ...error) bool {
+		return slices.ContainsFunc(codes, func(c error) bool { return errors.Is(err, c) })
+	}
+	switch {
+	case is(syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG):
+		return "make room there, or name a folder elsewhere"
+	case is(syscall.ENOTDIR):
+		return "a file has that name; name a folder"
+	case is(ErrNotRegular, syscall.EISDIR, syscall.ELOOP):
+		return "something else has the name of a file of the run; name another folder"
+	case is(os.ErrPermission, syscall.EROFS):
+		return "name a folder that may be written to"
+	}
+	return "name another folder"
 }
 
 // newResume looks for a state that belongs to this run.
@@ -297,21 +375,45 @@ func (s *resume) keepNow() bool {
 }
 
 // keep writes down how far the run is. A run that is still reading what was
-// evaluated before has a better state in the folder than it could write.
+// evaluated before has a better state in the folder than it could write. Where
+// that fails the run goes on, as long as the alerts have room in memory.
 func (r *run) keep(at time.Time) error {
 	s := r.resume
 	if s == nil || s.from != nil || r.err != nil {
 		return nil
 	}
 	r.collect()
+	if r.err != nil {
+		return r.err
+	}
 	r.parts.held = append(r.parts.held, r.grouper.Take()...)
+	err := r.writeDown(at)
+	s.kept = s.now()
+	if err == nil {
+		s.trouble = false
+		return nil
+	}
+	if len(r.parts.held) >= r.cfg.Held {
+		return err
+	}
+	if !s.trouble && s.cfg.OnTrouble != nil {
+		s.cfg.OnTrouble(err)
+	}
+	s.trouble = true
+	return nil
+}
+
+// writeDown is keep without what becomes of an error. What was kept before is
+// still whole then.
+func (r *run) writeDown(at time.Time) error {
+	s := r.resume
 	if len(r.parts.held) > 0 {
 		if err := r.parts.spill(); err != nil {
 			return err
 		}
 	}
 	if err := r.parts.file.Sync(); err != nil {
-		return spillError(err)
+		return r.parts.full(err)
 	}
 	engine := r.engine.Snapshot()
 	sum := sha256.Sum256(engine)
@@ -323,9 +425,8 @@ func (r *run) keep(at time.Time) error {
 	}
 	st.Alerts, st.Engine, st.SHA256 = r.parts.size, int64(len(engine)), hex.EncodeToString(sum[:])
 	if err := writeState(filepath.Join(s.cfg.Dir, stateFile), &st, engine); err != nil {
-		return fmt.Errorf("the state of the run cannot be kept: %w", err)
+		return fmt.Errorf("the state of the run cannot be kept (%w): %s", plain(err), remedy(err))
 	}
-	s.kept = s.now()
 	return nil
 }
 
@@ -394,11 +495,23 @@ func writeWhole(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	if err = putFile(f, data); err == nil {
+		err = f.Sync()
 	}
-	return os.Rename(path+".new", path)
+	if err = cmp.Or(err, f.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		_ = os.Remove(path + ".new") // half a file is none
+	}
+	return err
+}
+
+// putFile is how the files of a run are written; a variable for tests of disks that
+// are full.
+var putFile = func(f *os.File, data []byte) error {
+	_, err := f.Write(data)
+	return err
 }
 
 // readState reads what writeState wrote, and nothing else.

@@ -575,7 +575,7 @@ func (r *run) collect() {
 		r.stats.Detections++
 		r.stats.ByRule[d.Rule]++
 		if r.grouper.Fold(d); r.grouper.Len() >= r.cfg.Held && r.err == nil {
-			r.parts.held = r.grouper.Take()
+			r.parts.held = append(r.parts.held, r.grouper.Take()...)
 			r.err = r.parts.spill()
 		}
 	}
@@ -604,7 +604,7 @@ func (r *run) result(took time.Duration) (Result, error) {
 	s := &res.Stats
 	err := r.err
 	if err == nil {
-		r.parts.held = r.grouper.Take()
+		r.parts.held = append(r.parts.held, r.grouper.Take()...)
 		err = r.order(&res)
 	}
 	if r.engine != nil {

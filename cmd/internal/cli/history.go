@@ -144,7 +144,7 @@ func (h *historyFlags) began(e *env, now time.Time) (time.Time, error) {
 
 // way is where a run's state is kept, and what it belongs to.
 func (h *historyFlags) way(e *env, set *rules.Set) (*replay.Resume, error) {
-	of := Version() + " " + set.Hash()
+	of, dir := Version()+" "+set.Hash(), h.resume
 	if h.baseline != "" {
 		_, sum := hashFile(context.Background(), h.baseline)
 		of += " " + sum
@@ -157,6 +157,8 @@ func (h *historyFlags) way(e *env, set *rules.Set) (*replay.Resume, error) {
 			fmt.Fprintf(e.err, "--resume %s: %s were evaluated, up to %s; they are read again, and evaluation goes on from there\n",
 				text.Terminal(h.resume), plural(int(r.Events), "event"), stamp(r.At))
 		}
+	}, OnTrouble: func(err error) {
+		fmt.Fprintf(e.err, "--resume %s: %s; the run goes on, and interrupted it begins where the state was kept last\n", text.Terminal(dir), text.Terminal(err.Error()))
 	}}, nil
 }
 

@@ -66,16 +66,16 @@ into files, and both sets of rules are evaluated on these.`,
 				if dir == "" {
 					return usagef("%s: say with --rules which folder of the repository holds the rules", text.Terminal(a[0]))
 				}
-				var sides []string
+				var dirs []string
 				for _, rev := range []string{old, new} {
 					side, clean, err := ruleRevision(c.Context(), dir, rev)
 					defer clean()
 					if err != nil {
 						return err
 					}
-					sides = append(sides, side)
+					dirs = append(dirs, side)
 				}
-				a = append(sides, a[1:]...)
+				a = append(dirs, a[1:]...)
 			} else if dir != "" {
 				return usagef("--rules is for revisions, A..B; two folders are named one after the other")
 			}
@@ -94,13 +94,23 @@ into files, and both sets of rules are evaluated on these.`,
 			}
 			var results [2]replay.Result
 			var alerts [2][]alert.Alert
-			way := hf.resume
+			way, sides := hf.resume, []string{"old", "new"}
 			now := time.Now()
 			bounds, err := hf.config(e, sets[0], now)
 			if err != nil {
 				return err
 			}
 			now = hf.at // both sides are of the same time
+			for _, side := range sides {
+				if way == "" {
+					break
+				}
+				hf.resume = filepath.Join(way, side) // each has a way of its own
+				if _, err := hf.began(e, now); err != nil {
+					return err
+				}
+			}
+			hf.resume = way
 			names, unspool, err := hf.spooled(c.Context(), e, a[2:])
 			defer unspool()
 			if err != nil {
@@ -112,8 +122,8 @@ into files, and both sets of rules are evaluated on these.`,
 				return err
 			}
 			for i := range results {
-				if way != "" { // each side has a way of its own
-					hf.resume = filepath.Join(way, []string{"old", "new"}[i])
+				if way != "" {
+					hf.resume = filepath.Join(way, sides[i])
 				}
 				cfg, err := hf.config(e, sets[i], now)
 				if err != nil {
@@ -143,7 +153,7 @@ into files, and both sets of rules are evaluated on these.`,
 			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, changes) }); err != nil {
 				return err
 			}
-			for _, side := range []string{"old", "new", ""} {
+			for _, side := range append(sides, "") {
 				if way != "" {
 					hf.resume = filepath.Join(way, side)
 					hf.finished(e)
