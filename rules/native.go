@@ -148,7 +148,7 @@ func fieldText(name string) (get textOf, fold bool, ok bool) {
 	case "event.type":
 		get = func(s *session) string { return canonical(s.ev.Type, eventTypes) }
 	case "event.category":
-		get = func(s *session) string { return canonical(s.ev.Category, eventCategories) }
+		get = func(s *session) string { return s.ev.Category }
 	case "event.rw":
 		get = func(s *session) string { return s.ev.RW.String() }
 	case "event.source":

@@ -183,7 +183,7 @@ func (s *session) fill() {
 	e.Action, e.Outcome, e.MFA = string(ev.Action), ev.Outcome.String(), ev.MFA.String()
 	e.Event = envEvent{
 		ID: ev.ID, Name: ev.Name, Service: ev.Service, Type: canonical(ev.Type, eventTypes), Region: strings.ToLower(ev.Region),
-		RW: ev.RW.String(), Category: canonical(ev.Category, eventCategories), Source: ev.Source,
+		RW: ev.RW.String(), Category: ev.Category, Source: ev.Source,
 		ErrorCode: ev.ErrorCode, ErrorMessage: ev.ErrorMessage, UserAgent: ev.UserAgent, RequestID: ev.RequestID,
 		Account: ev.Recipient, Sensitive: ev.Sensitive, Global: ev.Global, VPC: ev.VPCID, APIVersion: ev.APIVersion,
 		InsightType: ev.InsightType, Hour: hourOf(ev), Weekday: weekdayOf(ev),

@@ -31,7 +31,7 @@ type Event struct {
 	Region      string // acsRegion
 	RequestID   string
 	RW          RW     // Read, Write or unknown
-	Category    string // Management, Insight, Data
+	Category    string // "Management", "Insight", "Data" in this spelling, or another word as written
 	APIVersion  string
 	UserAgent   string
 	VPCID       string

@@ -17,6 +17,7 @@ func (w *walk) finish(start int) error {
 		}
 		ev.Category = "Insight"
 	}
+	ev.Category = category(ev.Category)
 	if w.time != "" && !isNull(w.time) {
 		t, ok := parseTime(w.time)
 		if !ok {
@@ -66,6 +67,19 @@ func (w *walk) finish(start int) error {
 		w.resolveTarget(entry)
 	}
 	return nil
+}
+
+// category gives the categories that are known their usual spelling.
+func category(s string) string {
+	if s == "Management" {
+		return s // nearly always
+	}
+	for _, known := range []string{"Management", "Insight", "Data"} {
+		if strings.EqualFold(s, known) {
+			return known
+		}
+	}
+	return s
 }
 
 // isInner recognises the platform-side operation logs of Alibaba's own staff.
