@@ -106,7 +106,7 @@ func (w *walk) resolveActor() {
 	}
 	a.Type = identityType(w.identity)
 	role, session, isRole := strings.Cut(user, ":")
-	_, principalSession, ok := strings.Cut(a.Principal, ":")
+	principal, principalSession, ok := strings.Cut(a.Principal, ":")
 	isRole = isRole && ok && session == principalSession
 	if a.Type == IdentityUnknown {
 		switch {
@@ -139,15 +139,14 @@ func (w *walk) resolveActor() {
 			a.ID = w.put(false, "root/", account)
 		}
 	case AssumedRole:
-		a.Role, a.Session, _ = strings.Cut(user, ":")
+		a.Role, a.Session = role, session
 		a.Name = a.Role
 		if a.Session == "" {
 			a.Session = principalSession
 		}
 		id := a.Role
 		if id == "" || Masked(id) {
-			id, _, _ = strings.Cut(a.Principal, ":")
-			if id != "" {
+			if id = principal; id != "" {
 				id = w.put(false, "id:", id)
 			}
 		}

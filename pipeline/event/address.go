@@ -10,7 +10,9 @@ func isNull(s string) bool { return len(s) == 4 && strings.EqualFold(s, "null") 
 
 // Masked reports whether s carries a publisher's or the cloud's mask ("***"):
 // such a value shows its kind but can never be compared with another.
-func Masked(s string) bool { return strings.Contains(s, "***") }
+func Masked(s string) bool {
+	return strings.IndexByte(s, '*') >= 0 && strings.Contains(s, "***") // nearly all have none
+}
 
 // ParseAddress reads sourceIpAddress. Equal addresses give equal IPs however
 // they are written: IPv4-mapped IPv6 is unmapped, IPv6 is in binary form and

@@ -122,19 +122,13 @@ func parseTime(s string) (time.Time, bool) {
 	if len(s) < 20 || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' && s[10] != ' ' || s[13] != ':' || s[16] != ':' {
 		return time.Time{}, false
 	}
-	num := func(from, to int) int {
-		n := 0
-		for _, c := range []byte(s[from:to]) {
-			if c-'0' > 9 {
-				return -1
-			}
-			n = n*10 + int(c-'0')
-		}
-		return n
+	century, year, month, day := twoDigits(s, 0), twoDigits(s, 2), twoDigits(s, 5), twoDigits(s, 8)
+	hour, minute, second := twoDigits(s, 11), twoDigits(s, 14), twoDigits(s, 17)
+	if century|year|month|day|hour|minute|second < 0 {
+		return time.Time{}, false
 	}
-	year, month, day := num(0, 4), num(5, 7), num(8, 10)
-	hour, minute, second := num(11, 13), num(14, 16), num(17, 19)
-	if year < 1 || month < 1 || month > 12 || day < 1 || day > daysIn(month, year) || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 {
+	year += 100 * century
+	if year < 1 || month < 1 || month > 12 || day < 1 || day > daysIn(month, year) || hour > 23 || minute > 59 || second > 60 {
 		return time.Time{}, false
 	}
 	i, nanos := 19, 0
@@ -153,7 +147,7 @@ func parseTime(s string) (time.Time, bool) {
 	switch zone := s[i:]; {
 	case zone == "Z" || zone == "z":
 	case len(zone) == 5 || len(zone) == 6 && zone[3] == ':':
-		h, m := num(i+1, i+3), num(len(s)-2, len(s))
+		h, m := twoDigits(s, i+1), twoDigits(s, len(s)-2)
 		if zone[0] != '+' && zone[0] != '-' || h < 0 || h > 23 || m < 0 || m > 59 {
 			return time.Time{}, false
 		}
@@ -169,6 +163,15 @@ func parseTime(s string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return time.Unix(secs, int64(nanos)).UTC(), true
+}
+
+// twoDigits reads the number at s[i:i+2], -1 when it is none.
+func twoDigits(s string, i int) int {
+	a, b := s[i]-'0', s[i+1]-'0'
+	if a > 9 || b > 9 {
+		return -1
+	}
+	return 10*int(a) + int(b)
 }
 
 // The first and the last second, since 1970, of the years that a time of RFC
