@@ -515,8 +515,12 @@ func (c nativeCompiler) binary(n *ast.BinaryNode, element *ast.StringNode) (test
 		}
 		return t, true
 	case "in":
-		if _, list := n.Right.(*ast.ArrayNode); !list {
+		list, ok := n.Right.(*ast.ArrayNode)
+		if !ok {
 			return nil, false
+		}
+		if t, ok := c.oneOfNumbers(n.Left, list); ok {
+			return t, true
 		}
 		return c.among(n.Left, n.Right, element)
 	case "contains", "startsWith", "endsWith":
@@ -567,6 +571,23 @@ func (c nativeCompiler) binary(n *ast.BinaryNode, element *ast.StringNode) (test
 		}
 	}
 	return nil, false
+}
+
+// oneOfNumbers compiles a field that is a whole number, in a list of whole numbers.
+func (c nativeCompiler) oneOfNumbers(left ast.Node, list *ast.ArrayNode) (test, bool) {
+	get, ok := c.number(left)
+	if _, field := path(left); !ok || !field {
+		return nil, false
+	}
+	values := make([]float64, len(list.Nodes))
+	for i, n := range list.Nodes {
+		v, ok := n.(*ast.IntegerNode)
+		if !ok {
+			return nil, false
+		}
+		values[i] = float64(v.Value)
+	}
+	return func(s *session) bool { return slices.Contains(values, get(s)) }, true
 }
 
 // number compiles what gives a number.

@@ -508,7 +508,8 @@ func TestNativeTexts(t *testing.T) {
 		"requestParameters": map[string]any{"UserName": "Bob"}, "additionalEventData": map[string]any{"loginType": "sso"}})
 	exprs := []string{`param("UserName")`, `resp("x")`, `extra("loginType")`, `field("eventId")`, `resource("x")`, `lower(param("UserName"))`, `lower(event.name)`, `lower(event.service)`, `lower(event.error_code)`,
 		`actor.id + "|" + source.network`, `lower(event.service) + ":" + lower(event.name)`, `event.name + event.service + event.error_code`, `"a" + (event.name + "b")`, `lower(event.service) + (event.rw == "Write" ? " write" : " read")`, `source.asn != 0 ? "AS" + string(source.asn) : event.name`, `"x"`,
-		`event.hour < 6 ? "night" : event.hour < 12 ? string(event.hour) : event.service + param("UserName")`}
+		`event.hour < 6 ? "night" : event.hour < 12 ? string(event.hour) : event.service + param("UserName")`,
+		`(event.weekday in [0, 6] ? "weekend " : "workday ") + (event.hour in [10] ? "ten" : "other")`, `event.weekday in [1] && event.hour not in [] ? "Monday" : ""`}
 	for _, f := range Fields() {
 		if f.Type == "string" && !strings.HasPrefix(f.Name, "policy.") && !strings.HasPrefix(f.Name, "verdict.") {
 			exprs = append(exprs, f.Name)
@@ -577,7 +578,7 @@ func TestNativeEqualsMachine(t *testing.T) {
 		`action startsWith "iam."`, `actor.root`, `target.self`, `actor.kind == "human"`, `source.kind != "public"`, `in_cidr(source.ip, "203.0.113.0/25", "2001:db8::/32")`,
 		`param("UserName") in ["bob", "alice"]`, `param("UserName") == ""`, `param_is("username", "BOB")`, `param_is("N", "true")`, `param_is("N", "false")`, `has_param("UserName")`, `param_num("N", 5) > 4`, `params_contain("o")`,
 		`contains_any(event.user_agent, ["Console", "x"])`, `any(["x", "console"], lower(event.user_agent) contains #)`, `any(["UserName", "N"], param(#) == "bob")`, `len(actor.name) > 3`,
-		`policy.known`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `true`,
+		`policy.known`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `event.weekday in [0, 6]`, `event.weekday not in [1.0, 2]`, `source.asn in []`, `true`,
 	}
 	lists := map[string][]string{"office_networks": {"203.0.113.0/24"}, "own_principals": {"ALICE"}}
 	rapid.Check(t, func(rt *rapid.T) {
