@@ -30,6 +30,11 @@ type ruleFlags struct {
 
 func (f *ruleFlags) add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.dirs, "rules", nil, "folder of further rule files, or one file (repeatable)")
+	f.addShared(c)
+}
+
+// addShared adds the flags for what stands beside rules.
+func (f *ruleFlags) addShared(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.except, "exceptions", nil, "folder of exception files, or one file (repeatable)")
 	c.Flags().StringSliceVar(&f.lists, "lists", nil, "folder of named lists, or one file like tor_exits.txt (repeatable)")
 	c.Flags().StringSliceVar(&f.owners, "owners", nil, "table of owners (.csv, .yaml), or a folder of them (repeatable)")

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,8 +46,8 @@ func (c *change) of() *alert.Alert {
 func rulesDiff(e *env) *cobra.Command {
 	var hf historyFlags
 	var out, outFile string
-	var noPack bool
-	var dir, conf string
+	var dir string
+	var rf ruleFlags
 	c := &cobra.Command{Use: "diff [flags] OLD NEW SOURCE... | diff [flags] --rules DIR A..B SOURCE...", Short: "What a change of rules would change in what recorded events give",
 		Long: `rules diff replays the same history through two sets of rules and shows the alerts
 that only one of them makes, or both make differently. OLD and NEW are a folder of
@@ -55,7 +56,9 @@ shipped one stands in its place); "pack" is the shipped rules alone. With A..B t
 the folder of --rules at two revisions of its git repository; without B, as it is now.
 The exit code is 1 when anything differs, so that a change of rules can be reviewed by what it does.
 SOURCE is what replay reads. What comes from a service or from standard input is read once,
-into files, and both sets of rules are evaluated on these.`,
+into files, and both sets of rules are evaluated on these. Lists, owners and networks
+are those of the configuration and of the flags, for both sides; exceptions are those
+of the flags alone.`,
 		Example: "  trailwarden rules diff pack my-rules/ archive/\n  trailwarden rules diff -o github main/rules branch/rules archive/\n  trailwarden rules diff --rules my-rules/ -o github origin/main..HEAD archive/\n  trailwarden rules diff --from 90d pack my-rules/ sls://PROJECT/LOGSTORE",
 		Args:    args(2, -1, "two sets of rules, or A..B, and at least one file or folder"),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -82,13 +85,16 @@ into files, and both sets of rules are evaluated on these.`,
 			if len(a) < 3 {
 				return usagef("want two sets of rules, or A..B, and at least one file or folder")
 			}
-			if noPack && (a[0] == "pack" || a[1] == "pack") {
+			if rf.noPack && (a[0] == "pack" || a[1] == "pack") {
 				return usagef("--no-pack leaves nothing of \"pack\"")
+			}
+			base, err := rf.both(e)
+			if err != nil {
+				return err
 			}
 			sets := [2]*rules.Set{}
 			for i := range sets { // before hours of reading
-				var err error
-				if sets[i], err = ruleSide(a[i], noPack); err != nil {
+				if sets[i], err = ruleSide(a[i], base); err != nil {
 					return err
 				}
 			}
@@ -116,11 +122,12 @@ into files, and both sets of rules are evaluated on these.`,
 			if err != nil {
 				return err
 			}
-			paths, clean, err := hf.sources(c.Context(), e, conf, warmFrom(&bounds), bounds.To, names)
+			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&bounds), bounds.To, names)
 			defer clean()
 			if err != nil || hf.estimate {
 				return err
 			}
+			before := stampsOf(paths, &bounds.Options)
 			for i := range results {
 				if way != "" {
 					hf.resume = filepath.Join(way, sides[i])
@@ -142,6 +149,9 @@ into files, and both sets of rules are evaluated on these.`,
 				if err != nil {
 					return exit(exitUsage, fmt.Errorf("rules diff: %w%s", err, failures(results[i].Stats)))
 				}
+			}
+			if path := before.changed(); path != "" {
+				return exit(exitUsage, fmt.Errorf("rules diff: %s was written to between the two sets of rules, so what differs is not theirs: compare over a copy", text.Line(path)))
 			}
 			if !sameHistory(&results[0].Stats, &results[1].Stats) {
 				return exit(exitUsage, fmt.Errorf("rules diff: what is read changed between the two sets of rules (%s, then %s), so what differs is not theirs: compare over a copy",
@@ -182,9 +192,8 @@ into files, and both sets of rules are evaluated on these.`,
 			return nil
 		}}
 	hf.add(c)
-	addConfigFlag(c, &conf)
+	rf.addShared(c)
 	c.Flags().StringVar(&dir, "rules", "", "with A..B: the folder of a git repository that holds the rules")
-	c.Flags().BoolVar(&noPack, "no-pack", false, "without the shipped rules")
 	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
 	return c
@@ -231,6 +240,36 @@ func (h *historyFlags) spooled(ctx context.Context, e *env, names []string) (pat
 func sameHistory(a, b *replay.Stats) bool {
 	return a.Records == b.Records && a.Events == b.Events && a.Duplicates == b.Duplicates && a.Parked == b.Parked && a.Filtered == b.Filtered &&
 		a.FilesRead == b.FilesRead && slices.Equal(a.FilesFailed, b.FilesFailed) && a.FilesIgnored == b.FilesIgnored
+}
+
+// stamps are size and time of files, by path.
+type stamps map[string]stampOf
+
+type stampOf struct {
+	size int64
+	at   time.Time
+}
+
+// stampsOf looks at the files that are about to be read.
+func stampsOf(paths []string, o *replay.Options) stamps {
+	in, _ := replay.Open(paths, *o) // what is wrong with it is for the run to say
+	out := stamps{}
+	for _, path := range in.Paths() {
+		if st, err := os.Lstat(path); err == nil {
+			out[path] = stampOf{st.Size(), st.ModTime()}
+		}
+	}
+	return out
+}
+
+// changed is the first file that is not as it was; empty when all are.
+func (s stamps) changed() string {
+	for _, path := range slices.Sorted(maps.Keys(s)) {
+		if st, err := os.Lstat(path); err != nil || st.Size() != s[path].size || !st.ModTime().Equal(s[path].at) {
+			return path
+		}
+	}
+	return ""
 }
 
 // maxRuleFiles bounds what is taken from a revision, in bytes.
@@ -304,8 +343,25 @@ func untarRules(r io.Reader, dir string) error {
 	}
 }
 
-func ruleSide(where string, noPack bool) (*rules.Set, error) {
-	r := app.Rules{Pack: !noPack, AllowFewTests: true}
+// both is what the two sides share: lists, owners and networks, which rules ask for,
+// also those of a configuration; and the exceptions that are named. Those of the
+// configuration are of the rules that run, which neither side has to be.
+func (f *ruleFlags) both(e *env) (app.Rules, error) {
+	r := app.Rules{Pack: !f.noPack, AllowFewTests: true}
+	if path := configPath(e, f.config); f.config != "" || exists(path) {
+		cfg, err := loadConfig(e, f.config)
+		if err != nil {
+			return r, err
+		}
+		of := app.RulesOf(cfg)
+		r.Lists, r.ListDirs, r.Owners, r.GeoCountry, r.GeoASN = of.Lists, of.ListDirs, of.Owners, of.GeoCountry, of.GeoASN
+	}
+	r.Exceptions, r.ListDirs, r.Owners = f.except, slices.Concat(r.ListDirs, f.lists), slices.Concat(r.Owners, f.owners)
+	return r, nil
+}
+
+// ruleSide loads one side's rules.
+func ruleSide(where string, r app.Rules) (*rules.Set, error) {
 	if where != "pack" {
 		r.Dirs = []string{where}
 	}

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
 
@@ -19,7 +22,7 @@ func TestSameHistory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		set, err := ruleSide(side, false)
+		set, err := ruleSide(side, app.Rules{Pack: true, AllowFewTests: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,6 +42,38 @@ func TestSameHistory(t *testing.T) {
 	for name, body := range map[string]string{"grown": one + two, "doubled": one + one, "no event more": one + "x\n", "another": "x\n"} {
 		if after := run(body, "pack"); sameHistory(before, after) {
 			t.Errorf("%s:\n%+v\n%+v", name, before, after)
+		}
+	}
+}
+
+// TestStamps: a file that somebody wrote to while rules were compared shows, also
+// where as much was read of it as before.
+func TestStamps(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a.jsonl"), filepath.Join(dir, "b.jsonl")
+	then := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	put := func(path, body string, at time.Time) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(path, []byte(body), 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func()
+		want   string
+	}{
+		"nothing":  {func() {}, ""},
+		"one more": {func() { put(filepath.Join(dir, "c.jsonl"), "{}", then) }, ""}, // it shows in what was read, if it was
+		"time":     {func() { put(b, "{}", then.Add(time.Nanosecond*1000)) }, b},
+		"size":     {func() { put(a, "{ }", then) }, a},
+		"gone":     {func() { _ = os.Remove(b) }, b},
+	} {
+		put(a, "{}", then)
+		put(b, "{}", then)
+		before := stampsOf([]string{dir}, &replay.Options{})
+		c.change()
+		if got := before.changed(); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }
