@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,5 +79,31 @@ func TestStamps(t *testing.T) {
 		if got := before.changed(); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// TestDiffStopped: who waits for standard input can be stopped, and nothing of it
+// is left.
+func TestDiffStopped(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	in, out := io.Pipe()
+	defer out.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var errs bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- Run(ctx, []string{"rules", "diff", "pack", "pack", "-"}, &env{in: in, out: io.Discard, err: &errs})
+	}()
+	if _, err := out.Write([]byte("{}\n")); err != nil { // it is being read
+		t.Fatal(err)
+	}
+	cancel()
+	if got := <-code; got != exitInterrupted || !strings.Contains(errs.String(), "interrupted while reading standard input") {
+		t.Errorf("%d: %s", got, errs.String())
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
