@@ -194,6 +194,11 @@ func sniffMode(b []byte, last, long bool) splitMode {
 		j := space(rest, 0)
 		switch {
 		case goesOn(first[len(first)-1]):
+			if j == len(rest) && !last && !long {
+				return modeUnknown
+			} else if j < len(rest) && !follows(first, rest[j]) {
+				return modeLines
+			}
 			return modeValues
 		case j < len(rest) && !continues(rest[j]):
 			return modeLines
@@ -212,6 +217,31 @@ func sniffMode(b []byte, last, long bool) splitMode {
 // is a record that breaks off.
 func goesOn(c byte) bool    { return c == '{' || c == '[' || c == ',' || c == ':' }
 func continues(c byte) bool { return c == '}' || c == ']' || c == ',' || c == ':' }
+
+// follows says that c may come after a line that does not end its value: in an
+// object only a key does, but behind a colon.
+func follows(line []byte, c byte) bool {
+	last := line[len(line)-1]
+	return last == ':' || c == '"' || last == '{' && c == '}' || !inObject(line)
+}
+
+// inObject says that what is open at the end of b, innermost, is an object.
+func inObject(b []byte) bool {
+	var open []byte
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			if i = stringEnd(b, i+1); i < 0 {
+				return false
+			}
+		case '{', '[':
+			open = append(open, b[i])
+		case '}', ']':
+			open = open[:max(0, len(open)-1)]
+		}
+	}
+	return len(open) > 0 && open[len(open)-1] == '{'
+}
 
 // beginLong takes the first record of a first line that is over the cap.
 func (s *splitter) beginLong(c *chunk, buf []byte) (used int) {

@@ -243,6 +243,29 @@ func TestPropLongFirst(t *testing.T) {
 	})
 }
 
+// TestPropFirstCut: wherever a first line breaks off, the lines after it come out,
+// but where what follows could be its going on.
+func TestPropFirstCut(t *testing.T) {
+	const first = `{"a":{"b":[1,{"c":"x{,"},[2,3]],"d":{}},"e":true,"f":{"g":null}}`
+	rapid.Check(t, func(t *rapid.T) {
+		line := first[:rapid.IntRange(1, len(first)).Draw(t, "cut")]
+		last := line[len(line)-1]
+		if inArray := strings.Count(line, "[") > strings.Count(line, "]"); !endsInString([]byte(line)) && (last == ':' || inArray && (last == '[' || last == ',')) {
+			t.Skip("JSON may go on with an object")
+		}
+		want := []string{line}
+		for range rapid.IntRange(1, 5).Draw(t, "n") {
+			want = append(want, rapid.SampledFrom([]string{"{}", `{"x":[1]}`, `{"y":"`, `{"z":{},`}).Draw(t, "line"))
+		}
+		end := rapid.SampledFrom([]string{"\n", "\r\n", " \n\n"}).Draw(t, "end")
+		o := Options{BlockSize: rapid.SampledFrom([]int{1, 7, 64, 1000}).Draw(t, "block")}.withDefaults()
+		got, err := splitAll(strings.NewReader(strings.Join(want, end)+end), o, 1000)
+		if !errors.Is(err, io.EOF) || !slices.Equal(got, want) {
+			t.Fatalf("%v\n%q\nwant\n%q", err, got, want)
+		}
+	})
+}
+
 // FuzzLongFirst: behind a first line over the cap, whatever stands on the next one
 // takes nothing of the lines after it with it.
 func FuzzLongFirst(f *testing.F) {
