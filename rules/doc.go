@@ -6,4 +6,13 @@
 //
 // The package knows expressions and files; what runs the rules is package
 // detectors, which knows neither.
+//
+// # Loading
+//
+// A program starts with it, and nothing can be evaluated before its end. Files
+// are taken apart on all cores while what they say is compiled in their order,
+// so that faults, warnings and tables do not depend on who was first. What a
+// test of this package proves of the shipped rules is not proved again at every
+// start: that their tests are well-formed, and that no expression is slow.
+// Their tests, more than half of their text, are read when somebody asks.
 package rules

@@ -685,11 +685,9 @@ func (s *session) who(d *alert.Detection, ev *event.Event) {
 // values of its dedup expressions, separated by a character that is taken
 // out of the values.
 func (s *session) dedupKey(r *rule) (string, error) {
-	var b strings.Builder
-	b.WriteString(r.id())
+	out := append(s.line[:0], r.id()...)
 	add := func(v string) {
-		b.WriteByte(0x1f)
-		b.WriteString(strings.ReplaceAll(v, "\x1f", " "))
+		out = append(append(out, 0x1f), strings.ReplaceAll(v, "\x1f", " ")...)
 	}
 	switch {
 	case len(r.dedup) > 0:
@@ -710,7 +708,8 @@ func (s *session) dedupKey(r *rule) (string, error) {
 			add(s.ev.Target.ID)
 		}
 	}
-	return b.String(), nil
+	s.line = out
+	return string(out), nil
 }
 
 func (s *session) account() string {
