@@ -561,10 +561,10 @@ func (c *call) finish() detectors.PolicyFacts {
 		f.Details["previous_version"] = c.before
 	}
 	if c.result != nil {
-		f.Details["diff"] = generic(c.result)
+		f.Details["diff"] = plainResult(c.result)
 	}
 	if c.power != nil && len(c.power.Paths) > 0 {
-		f.Details["paths"] = generic(c.power.Paths)
+		f.Details["paths"] = plainTexts(c.power.Paths)
 		f.Paths = slices.Clone(c.power.Paths)
 	}
 	if c.settings != nil {
@@ -586,7 +586,7 @@ func (c *call) finish() detectors.PolicyFacts {
 		f.Details["reasons"] = generic(reasons)
 	}
 	if len(c.notes) > 0 {
-		f.Details["notes"] = generic(c.notes)
+		f.Details["notes"] = plainTexts(c.notes)
 	}
 	return *f
 }
