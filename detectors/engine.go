@@ -255,7 +255,7 @@ func (e *Engine) ApplyAt(v *Evaluated, shardName string) {
 		if late {
 			e.process(&p, true, e.ask(&p, 0, true))
 		} else {
-			e.pending.push(p)
+			e.pending.push(&p)
 			for e.pending.len() > e.cfg.ReorderMax {
 				spilled := e.pending.pop()
 				e.stats.Late++
@@ -430,10 +430,12 @@ func (e *Engine) release(mark time.Time) {
 	for e.pending.dueBefore(mark) {
 		asked := e.asked[:e.prepare(mark)]
 		for n := e.prepared; n > 0; n-- {
-			p := e.pending.pop()
+			p := e.pending.first()
 			e.raise(p.at)
-			e.process(&p, false, asked[:len(p.work)])
-			asked = asked[len(p.work):]
+			works := len(p.work)
+			e.process(p, false, asked[:works])
+			asked = asked[works:]
+			e.pending.drop()
 		}
 	}
 	e.raise(mark)
@@ -826,6 +828,13 @@ func (e *Engine) Take() []alert.Detection {
 	out := e.out
 	e.out = nil
 	return out
+}
+
+// Reuse gives back the list that Take returned: nothing refers to it any more.
+func (e *Engine) Reuse(taken []alert.Detection) {
+	if clear(taken); len(e.out) == 0 {
+		e.out = taken[:0]
+	}
 }
 
 // Detectors yields the detectors with the ids of their rules, in the order of

@@ -95,7 +95,7 @@ type place struct {
 
 func (r *reorder) len() int { return r.n }
 
-func (r *reorder) push(p pending) {
+func (r *reorder) push(p *pending) {
 	key := p.at.Unix()
 	s := r.last
 	if s == nil || key != r.lastKey {
@@ -114,7 +114,7 @@ func (r *reorder) push(p pending) {
 		r.last, r.lastKey = s, key
 	}
 	s.order = append(s.order, place{nano: int32(p.at.Nanosecond()), item: int32(len(s.items)), id: prefix(p.id())})
-	s.items = append(s.items, p)
+	s.items = append(s.items, *p)
 	s.sorted = false
 	r.n++
 }
@@ -134,8 +134,11 @@ func (r *reorder) first() *pending {
 	s := r.now
 	if !s.sorted {
 		slices.SortFunc(s.order[s.next:], func(a, b place) int {
-			if c := cmp.Or(cmp.Compare(a.nano, b.nano), cmp.Compare(a.id, b.id)); c != 0 {
-				return c
+			switch {
+			case a.nano != b.nano:
+				return cmp.Compare(a.nano, b.nano)
+			case a.id != b.id:
+				return cmp.Compare(a.id, b.id)
 			}
 			return cmp.Or(s.items[a.item].before(&s.items[b.item]), cmp.Compare(a.item, b.item))
 		})
@@ -171,11 +174,18 @@ func (r *reorder) soon(mark time.Time, max int) iter.Seq[*pending] {
 	}
 }
 
+// pop removes the first waiting event and returns it.
 func (r *reorder) pop() pending {
-	p := r.first()
-	top := *p
-	*p = pending{} // do not keep its event alive
+	top := *r.first()
+	r.drop()
+	return top
+}
+
+// drop removes the first waiting event, which first has returned, from where it
+// lies.
+func (r *reorder) drop() {
 	s := r.now
+	s.items[s.order[s.next].item] = pending{} // do not keep its event alive
 	r.n--
 	if s.next++; s.next == len(s.order) {
 		delete(r.days, r.due[0])
@@ -189,7 +199,6 @@ func (r *reorder) pop() pending {
 			r.free = append(r.free, s)
 		}
 	}
-	return top
 }
 
 // enter and leave keep the heap of seconds.

@@ -26,7 +26,7 @@ func TestPropReorder(t *testing.T) {
 				}
 				id := rapid.StringMatching("[ab]{0,10}").Draw(t, "id")
 				p := pending{at: at, ev: &event.Event{ID: id, Recipient: rapid.SampledFrom([]string{"1", "2"}).Draw(t, "recipient")}}
-				r.push(p)
+				r.push(&p)
 				slow = append(slow, p)
 				slices.SortStableFunc(slow, func(a, b pending) int { return a.before(&b) })
 			case 2:

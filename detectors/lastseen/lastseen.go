@@ -51,6 +51,8 @@ type Detector struct {
 	cfg   Config
 	table *window.Table[state]
 	floor int64 // entities last seen before it are forgotten
+
+	touched byte // see Fetch
 }
 
 type state struct {
@@ -75,7 +77,10 @@ func (d *Detector) reset() {
 
 // Fetch implements detectors.Fetcher.
 func (d *Detector) Fetch(key string) uint32 {
-	hint, _ := d.table.Fetch(key)
+	hint, e := d.table.Fetch(key)
+	if e != nil {
+		d.touched += byte(e.State.last)
+	}
 	return hint
 }
 

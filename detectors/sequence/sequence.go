@@ -116,7 +116,6 @@ var Factory = window.Factory(Defaults, func(c Config) detectors.Detector { retur
 type Detector struct {
 	cfg    Config
 	width  int64
-	number map[string]int
 	chain  []link // the steps that must occur, in order
 	table  *window.Table[state]
 	passed passed
@@ -158,10 +157,9 @@ const (
 
 // New returns an empty detector; the configuration must be valid.
 func New(c Config) *Detector {
-	d := &Detector{cfg: c, width: int64(c.Within), number: make(map[string]int, len(c.Steps))}
+	d := &Detector{cfg: c, width: int64(c.Within)}
 	var absent []int
 	for i, s := range c.Steps {
-		d.number[s.Name] = i
 		if s.Absent {
 			absent = append(absent, i)
 			continue
@@ -179,12 +177,23 @@ func (d *Detector) reset() {
 	d.floor = window.Nanos(time.Time{})
 }
 
+// step is the number of the step of a name, or -1. They are few, and to look
+// through them is quicker than a map.
+func (d *Detector) step(name string) int {
+	for i := range d.cfg.Steps {
+		if d.cfg.Steps[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
 // Observe implements detectors.Detector. A value that names no step is passed
 // over.
 func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []detectors.Verdict {
-	step, ok := d.number[o.Value]
+	step := d.step(o.Value)
 	at := window.Nanos(o.Time)
-	if !ok || at < d.floor {
+	if step < 0 || at < d.floor {
 		return out
 	}
 	key := window.Bound(o.Key)
@@ -194,7 +203,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	first := d.cfg.Require == 0 && step == d.chain[0].step
 	if d.cfg.Require == 0 && !first && !o.Late {
 		if e := d.table.Get(key); e == nil || e.State.newest() < d.floor {
-			d.passed.add(key, seen{Mark: window.Mark{At: at, ID: window.ID(&o)}, step: step})
+			d.passed.add(key, at, step, &o)
 			return out
 		}
 	}
@@ -261,24 +270,36 @@ type passed struct {
 
 // later is one of them; without a key it was taken.
 type later struct {
-	key string
-	seen
+	key  string
+	at   int64
+	step int
+	id   []byte // written over with the next
+}
+
+func (x *later) seen() seen {
+	return seen{Mark: window.Mark{At: x.at, ID: string(x.id)}, step: x.step}
 }
 
 // maxPassed is how many are remembered. A first step is late by a minute or
 // two; in that time one partition of eight sees so many at some 200 events a second.
 const (
 	maxPassed  = 4096
-	passedCost = 56 // bytes of one, without those of its id; the key is another's
+	passedCost = 64 // bytes of one, without those of its id; the key is another's
 )
 
-func (p *passed) add(key string, ev seen) {
+func (p *passed) add(key string, at int64, step int, o *detectors.Observation) {
+	i := p.next
 	if len(p.list) < maxPassed {
-		p.list = append(p.list, later{key, ev})
-		return
+		i = len(p.list)
+		p.list = append(p.list, later{})
+	} else {
+		p.next = (p.next + 1) % maxPassed
 	}
-	p.list[p.next] = later{key, ev}
-	p.next = (p.next + 1) % maxPassed
+	x := &p.list[i]
+	x.key, x.at, x.step, x.id = key, at, step, x.id[:0]
+	if o.Event != nil {
+		x.id = append(x.id, window.BoundID(o.Event.ID)...)
+	}
 }
 
 // take gives those of an entity that are after an event, up to a time, to f,
@@ -286,9 +307,12 @@ func (p *passed) add(key string, ev seen) {
 func (p *passed) take(key string, after seen, until int64, f func(seen)) {
 	for i := range p.list {
 		x := &p.list[(p.next+i)%len(p.list)]
-		if x.key == key && after.before(x.seen) && x.At <= until {
-			f(x.seen)
-			*x = later{}
+		if x.key != key || x.at > until {
+			continue
+		}
+		if ev := x.seen(); after.before(ev) {
+			f(ev)
+			x.key = ""
 		}
 	}
 }
@@ -297,7 +321,7 @@ func (p *passed) take(key string, after seen, until int64, f func(seen)) {
 func (p *passed) from(floor int64) iter.Seq[*later] {
 	return func(yield func(*later) bool) {
 		for i := range p.list {
-			if x := &p.list[(p.next+i)%len(p.list)]; x.key != "" && x.At >= floor && !yield(x) {
+			if x := &p.list[(p.next+i)%len(p.list)]; x.key != "" && x.at >= floor && !yield(x) {
 				return
 			}
 		}
@@ -544,8 +568,8 @@ func (d *Detector) Snapshot() []byte {
 	enc.Uint(uint64(n))
 	for x := range d.passed.from(d.floor) {
 		enc.String(x.key)
-		enc.Int(x.At)
-		enc.String(x.ID)
+		enc.Int(x.at)
+		enc.String(string(x.id))
 		enc.Uint(uint64(x.step))
 	}
 	return enc.Seal()
@@ -613,16 +637,16 @@ func (d *Detector) restore(data []byte) error {
 		dec.Fail("%d later steps without a first one", n)
 	}
 	for range n {
-		x := later{key: window.Bound(dec.String()), seen: seen{Mark: window.Mark{At: dec.Int(), ID: dec.String()}}}
+		x := later{key: window.Bound(dec.String()), at: dec.Int(), id: []byte(dec.String())}
 		step := dec.Uint()
 		x.step = int(min(step, maxSteps))
-		if dec.Err() == nil && (x.key == "" || x.step >= len(d.cfg.Steps) || x.step == d.chain[0].step || d.cfg.Require > 0 || len(x.ID) > window.MaxID || x.At < d.floor) {
+		if dec.Err() == nil && (x.key == "" || x.step >= len(d.cfg.Steps) || x.step == d.chain[0].step || d.cfg.Require > 0 || len(x.id) > window.MaxID || x.at < d.floor) {
 			dec.Fail("a later step that cannot be")
 		}
 		if dec.Err() != nil {
 			break
 		}
-		d.passed.add(x.key, x.seen)
+		d.passed.list = append(d.passed.list, x)
 	}
 	return dec.End()
 }

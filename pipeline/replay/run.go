@@ -579,6 +579,7 @@ func (r *run) collect() {
 			r.err = r.parts.spill()
 		}
 	}
+	r.engine.Reuse(ds)
 }
 
 func (r *run) park(p Parked) {
