@@ -22,6 +22,7 @@ type Evaluator struct {
 	pairs   []Pair
 	works   []work // the chunk being filled
 	arena   Arena  // of Evaluate
+	keyer   event.Keyer
 
 	observers [][]int32 // as the engine's
 }
@@ -174,7 +175,7 @@ func (a *Arena) room() *[]work {
 func (e *Evaluator) EvaluateIn(v *Evaluated, ev *event.Event, a *Arena) { e.evaluate(v, ev, a, nil) }
 
 func (e *Evaluator) evaluate(v *Evaluated, ev *event.Event, a *Arena, t *Timer) {
-	*v = Evaluated{Event: ev, judge: e.judges && judged(ev.Action), key: ev.DedupKey()}
+	*v = Evaluated{Event: ev, judge: e.judges && judged(ev.Action), key: e.keyer.DedupKey(ev)}
 	if e.births {
 		v.birth = BirthOf(ev)
 	}

@@ -806,8 +806,30 @@ func TestDedupKey(t *testing.T) {
 	for _, id := range []string{"", "E-1", "7F3C2A90-1B2D-5E4F-8A6B-0C1D2E3F4A5B"} {
 		h := fnv.New128a()
 		h.Write([]byte(acct + "\x00" + id))
-		if got := fnv128(acct, id); string(got[:]) != string(h.Sum(nil)) {
+		if got := begun(acct).add(id).sum(); string(got[:]) != string(h.Sum(nil)) {
 			t.Errorf("%q: %x is not FNV-1a", id, got)
+		}
+	}
+}
+
+// A Keyer says what the event says, whatever accounts it has met before.
+func TestKeyer(t *testing.T) {
+	var k Keyer
+	ev := &Event{raw: []byte("{}")}
+	for i := range 3 {
+		for n := range 500 {
+			ev.ID, ev.Recipient = "E-"+strconv.Itoa(n%7), strconv.Itoa(n*1234567)
+			switch n % 50 {
+			case 10:
+				ev.ID = ""
+			case 20:
+				ev.Recipient = ""
+			case 30:
+				ev.Recipient = strings.Repeat("9", maxMemo+n)
+			}
+			if got, want := k.DedupKey(ev), ev.DedupKey(); got != want {
+				t.Fatalf("round %d: account %q, id %q: %x, want %x", i, ev.Recipient, ev.ID, got, want)
+			}
 		}
 	}
 }

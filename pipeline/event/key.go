@@ -1,6 +1,10 @@
 package event
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+	"strings"
+)
 
 // DedupKey identifies the act itself, whichever trail delivered the record:
 // a 128-bit hash of the recipient account and the event id. A record without
@@ -8,35 +12,62 @@ import "math/bits"
 // machines and versions.
 func (e *Event) DedupKey() [16]byte {
 	if e.ID == "" {
-		return fnv128("", view(e.raw))
+		return begun("").add(view(e.raw)).sum()
 	}
-	return fnv128(e.Recipient, e.ID)
+	return begun(e.Recipient).add(e.ID).sum()
 }
 
-// fnv128 is FNV-1a over a, a separator that no account id contains, and b.
-func fnv128(a, b string) [16]byte {
+// Keyer makes the keys of many events: nearly all are of few accounts, which
+// need not be hashed again and again. The zero value is ready; for one goroutine.
+type Keyer struct {
+	near [64]struct {
+		account string // not in the memory of a record
+		begun   fnv128 // by it
+	}
+}
+
+// DedupKey is the event's DedupKey.
+func (k *Keyer) DedupKey(e *Event) [16]byte {
+	if e.ID == "" || len(e.Recipient) > maxMemo {
+		return e.DedupKey()
+	}
+	m := &k.near[Bucket(e.Recipient)%uint64(len(k.near))]
+	if m.begun == (fnv128{}) {
+		m.begun = begun("")
+	}
+	if m.account != e.Recipient {
+		m.account, m.begun = strings.Clone(e.Recipient), begun(e.Recipient)
+	}
+	return m.begun.add(e.ID).sum()
+}
+
+// fnv128 is FNV-1a of 128 bits.
+type fnv128 struct{ hi, lo uint64 }
+
+// begun is the hash of an account and a separator that no account id contains.
+func begun(account string) fnv128 {
+	h := fnv128{0x6c62272e07bb0142, 0x62b821756295c58d}.add(account)
+	return h.add("\x00")
+}
+
+func (h fnv128) add(s string) fnv128 {
 	const (
 		primeLow   = 0x13b
 		primeShift = 24
 	)
-	hi, lo := uint64(0x6c62272e07bb0142), uint64(0x62b821756295c58d)
-	add := func(c byte) {
-		lo ^= uint64(c)
+	hi, lo := h.hi, h.lo
+	for i := 0; i < len(s); i++ {
+		lo ^= uint64(s[i])
 		h, l := bits.Mul64(primeLow, lo)
 		h += lo<<primeShift + primeLow*hi
 		hi, lo = h, l
 	}
-	for i := 0; i < len(a); i++ {
-		add(a[i])
-	}
-	add(0)
-	for i := 0; i < len(b); i++ {
-		add(b[i])
-	}
-	var k [16]byte
-	for i := range 8 {
-		k[i], k[8+i] = byte(hi>>(56-8*i)), byte(lo>>(56-8*i))
-	}
+	return fnv128{hi, lo}
+}
+
+func (h fnv128) sum() (k [16]byte) {
+	binary.BigEndian.PutUint64(k[:8], h.hi)
+	binary.BigEndian.PutUint64(k[8:], h.lo)
 	return k
 }
 
