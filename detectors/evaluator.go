@@ -30,7 +30,7 @@ type Evaluator struct {
 // workChunk is how many pieces of work are allocated at a time, maxWork how
 // many one event makes as a rule.
 const (
-	workChunk = 512
+	workChunk = 640
 	maxWork   = 24
 )
 

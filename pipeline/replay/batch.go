@@ -158,15 +158,19 @@ type parked struct {
 	raw   []byte
 }
 
-const slabSize = 64
+// Few events of a block stay whole while they wait, most have a brief.
+const (
+	eventSlab = 8
+	briefSlab = 64
+)
 
 // event returns the next free event; its address is stable.
 func (b *batch) event() *event.Event {
 	if b.slab == len(b.slabs) {
-		b.slabs = append(b.slabs, make([]event.Event, slabSize))
+		b.slabs = append(b.slabs, make([]event.Event, eventSlab))
 	}
 	ev := &b.slabs[b.slab][b.used]
-	if b.used++; b.used == slabSize {
+	if b.used++; b.used == eventSlab {
 		b.slab, b.used = b.slab+1, 0
 	}
 	return ev
@@ -198,7 +202,7 @@ func (b *batch) add(res *result, recipient string) {
 // is the event's, in memory that lasts.
 func (b *batch) shorten(v *detectors.Evaluated, recipient string) bool {
 	if b.shelf == len(b.briefs) {
-		b.briefs = append(b.briefs, make([]event.Brief, slabSize))
+		b.briefs = append(b.briefs, make([]event.Brief, briefSlab))
 	}
 	br := &b.briefs[b.shelf][b.onShelf]
 	*br = v.Event.Brief()
@@ -212,7 +216,7 @@ func (b *batch) shorten(v *detectors.Evaluated, recipient string) bool {
 	n := len(b.text)
 	b.text = append(b.text, br.ID...)
 	br.ID = unsafe.String(unsafe.SliceData(b.text[n:]), len(br.ID))
-	if b.onShelf++; b.onShelf == slabSize {
+	if b.onShelf++; b.onShelf == briefSlab {
 		b.shelf, b.onShelf = b.shelf+1, 0
 	}
 	return true
@@ -224,7 +228,7 @@ const textChunk = 12 << 10
 // undo gives the last event back.
 func (b *batch) undo() {
 	if b.used--; b.used < 0 {
-		b.slab, b.used = b.slab-1, slabSize-1
+		b.slab, b.used = b.slab-1, eventSlab-1
 	}
 }
 
