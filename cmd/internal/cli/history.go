@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -37,6 +36,7 @@ type historyFlags struct {
 }
 
 func (h *historyFlags) add(c *cobra.Command) {
+	c.PreRun = func(*cobra.Command, []string) { collectSeldom() }
 	f := c.Flags()
 	f.StringVar(&h.from, "from", "", "first event time (2026-11-20, RFC 3339, 24h, 90d, yesterday)")
 	f.StringVar(&h.to, "to", "", "event time to stop before")
@@ -53,16 +53,8 @@ func (h *historyFlags) add(c *cobra.Command) {
 	f.BoolVarP(&h.quiet, "quiet", "q", false, "no progress and no summary")
 }
 
-// garbage is how much of it, in percent of what is held, a replay makes before it
-// is collected: a sixth less memory than with Go's 100, for no time that could be
-// measured. GOGC in the environment has the last word.
-const garbage = 60
-
 // config checks the flags.
 func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay.RunConfig, err error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
-	}
 	if now, err = h.began(e, now); err != nil {
 		return cfg, err
 	}
