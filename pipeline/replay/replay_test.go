@@ -606,6 +606,19 @@ func TestReversedTooLong(t *testing.T) {
 	}
 }
 
+// A record over the cap before the events does not hide that they are written
+// newest first.
+func TestReversedBehindLong(t *testing.T) {
+	long := `{"eventId":"x","pad":"` + strings.Repeat("x", 900_000)
+	for name, first := range map[string]string{"whole": long + `"}`, "broken off": long} {
+		dir := write(t, map[string]string{"a.jsonl": first + "\n" + lines(reversed(recs("e", 0, 3000))), "b.jsonl": lines(recs("f", 100, 3000))})
+		res, _, order := play(t, RunConfig{Options: Options{BlockSize: 4096, MaxRecord: 200_000}}, dir)
+		if s := res.Stats; s.Events != 6000 || s.Parked != 1 || s.Late != 0 || len(order) != 6000 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
 func TestRecords(t *testing.T) {
 	dir := write(t, map[string]string{"a.json": `{"Events":` + array(recs("a", 0, 3)) + `}`, "b.jsonl.gz": packGzip(t, lines(recs("b", 0, 3)))[:60], "c.jsonl": lines(recs("c", 0, 3)) + "junk"})
 	r, err := Open([]string{dir, filepath.Join(dir, "none")}, Options{})

@@ -432,8 +432,9 @@ func (st *stream) settle(res *result, times []time.Time) {
 }
 
 // peek finds when a file's events begin, and whether it is written newest
-// first, from its first block. Files of which that cannot be told begin at
-// once.
+// first, from its first block, or from those up to the first that has two events,
+// where a record over the cap stands before them. Files of which that cannot be
+// told begin at once.
 func (st *stream) peek(ctx context.Context, o Options) {
 	if st.in.path == "-" {
 		return
@@ -447,24 +448,23 @@ func (st *stream) peek(ctx context.Context, o Options) {
 	o.BlockSize = 64 << 10
 	s := newSplitter(f, &o)
 	var c chunk
-	if s.next(&c) != nil {
-		return
-	}
 	var times []result
 	var start time.Time
 	var p event.Parser
 	ev := new(event.Event)
-	for raw := range c.records() {
-		// What is wrong with a record shows when it is read in earnest.
-		_ = event.Unwrap(raw, func(rec []byte) bool {
-			if p.Parse(rec, ev) == nil && !ev.Time.IsZero() {
-				times = append(times, result{at: ev.Time})
-				if start.IsZero() || ev.Time.Before(start) {
-					start = ev.Time
+	for most := 2*o.MaxRecord/o.BlockSize + 2; most > 0 && len(times) < 2 && s.next(&c) == nil; most-- {
+		for raw := range c.records() {
+			// What is wrong with a record shows when it is read in earnest.
+			_ = event.Unwrap(raw, func(rec []byte) bool {
+				if p.Parse(rec, ev) == nil && !ev.Time.IsZero() {
+					times = append(times, result{at: ev.Time})
+					if start.IsZero() || ev.Time.Before(start) {
+						start = ev.Time
+					}
 				}
-			}
-			return true
-		})
+				return true
+			})
+		}
 	}
 	if st.turn = descends(times); !st.turn || s.err != nil {
 		st.start = start // otherwise the beginning is further down
