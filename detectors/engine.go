@@ -131,6 +131,7 @@ type Engine struct {
 	now     time.Time // newest ingest stamp
 	mark    time.Time // watermark
 	stepped time.Time // last Advance
+	coming  time.Time // the next Advance is not before it
 	swept   time.Time // last Advance of the patient detectors
 	pending reorder
 	out     []alert.Detection
@@ -177,7 +178,7 @@ func (e *Engine) reset() {
 	e.seen = newSeen(e.cfg.DedupHorizon, e.cfg.DedupMax)
 	e.shards, e.behind = make(map[string]*shard), 0
 	e.near, e.nearBy = nil, ""
-	e.now, e.mark, e.stepped = time.Time{}, time.Time{}, time.Time{}
+	e.now, e.mark, e.stepped, e.coming = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	e.pending = reorder{}
 	e.out, e.done, e.undone, e.lookers = nil, nil, 0, nil
 	e.stats = EngineStats{}
@@ -449,13 +450,16 @@ func (e *Engine) raise(mark time.Time) {
 	if mark.After(e.mark) {
 		e.mark = mark
 	}
+	if e.mark.Before(e.coming) {
+		return
+	}
 	if step := e.mark.Truncate(advanceStep); step.After(e.stepped) {
 		e.advance(step)
 	}
 }
 
 func (e *Engine) advance(to time.Time) {
-	e.stepped = to
+	e.stepped, e.coming = to, to.Truncate(advanceStep).Add(advanceStep)
 	for _, n := range e.noise {
 		if n != nil {
 			n.advance(to)
@@ -607,7 +611,7 @@ func (e *Engine) prepare(mark time.Time) (observations int) {
 	for p := range e.pending.soon(mark, atOnce) {
 		e.prepared++
 		if p.brief != nil {
-			e.touched += byte(len(p.brief.ID)) + byte(len(p.brief.Raw()))
+			e.touched += byte(len(p.brief.Raw())) + first(p.brief.ID)
 		}
 		if n := len(p.work); n > 0 {
 			e.touched += byte(p.work[0].rule) + byte(p.work[n-1].rule)
@@ -619,6 +623,14 @@ func (e *Engine) prepare(mark time.Time) (observations int) {
 	}
 	e.fetchAll(observations)
 	return observations
+}
+
+// first reads the beginning of a text.
+func first(s string) byte {
+	if s == "" {
+		return 0
+	}
+	return s[0]
 }
 
 // fetchAll has detectors fetch what they know of the keys that they will observe.
@@ -646,6 +658,7 @@ func (e *Engine) ask(p *pending, from int, late bool) []Observation {
 		w, o := &p.work[i], &e.asked[from+i]
 		o.Time, o.Late, o.Hint = p.at, late, 0
 		o.Key, o.Value = w.pair.Key, w.pair.Value
+		e.touched += first(o.Key) + first(o.Value)
 		e.fetch[from+i] = e.fetchers[w.rule]
 	}
 	return e.asked[from : from+len(p.work)]

@@ -66,13 +66,13 @@ type Detector struct {
 // value is one value of an entity, by its newest observation. The list is in
 // the order of (time, value).
 type value struct {
-	text       string
-	at         int64
-	id         []byte // of its event; written over with the next
-	reported   bool
-	hash       uint32
+	text       string // it and the links are what is looked at to find one
 	prev, next *value
+	at         int64
+	hash       uint32
+	reported   bool
 	chain      *value // the next in state.index
+	id         []byte // of its event; written over with the next
 }
 
 type state struct {
