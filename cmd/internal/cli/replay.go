@@ -330,7 +330,7 @@ func (p *pick) time(at time.Time) {
 
 // linesAtOnce is how many alerts are spelled side by side. Nothing else is left
 // to do by then, on no core.
-const linesAtOnce = 256
+const linesAtOnce = 128
 
 // alertLines writes alerts as lines of JSON, in their order.
 func alertLines(w io.Writer, as iter.Seq2[*alert.Alert, error]) error {
