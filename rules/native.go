@@ -602,6 +602,9 @@ func (c nativeCompiler) number(n ast.Node) (func(*session) float64, bool) {
 			return func(s *session) float64 { s.locate(); return float64(s.lazy.asn) }, true
 		}
 	}
+	if get, ok := c.pieces(n); ok {
+		return get, true
+	}
 	if call, ok := n.(*ast.CallNode); ok && len(call.Arguments) == 2 {
 		id, ok1 := call.Callee.(*ast.IdentifierNode)
 		name, ok2 := call.Arguments[0].(*ast.StringNode)
@@ -612,6 +615,24 @@ func (c nativeCompiler) number(n ast.Node) (func(*session) float64, bool) {
 		}
 	}
 	return nil, false
+}
+
+// pieces compiles len(split(text, separator)).
+func (c nativeCompiler) pieces(n ast.Node) (func(*session) float64, bool) {
+	size, ok := n.(*ast.BuiltinNode)
+	if !ok || size.Name != "len" || len(size.Arguments) != 1 {
+		return nil, false
+	}
+	split, ok := size.Arguments[0].(*ast.BuiltinNode)
+	if !ok || split.Name != "split" || len(split.Arguments) != 2 {
+		return nil, false
+	}
+	get, folded, _, ok := c.text(split.Arguments[0], nil)
+	sep, ok2 := split.Arguments[1].(*ast.StringNode)
+	if !ok || !ok2 || folded || sep.Value == "" { // as it is written, it is split
+		return nil, false
+	}
+	return func(s *session) float64 { return float64(strings.Count(get(s), sep.Value) + 1) }, true
 }
 
 // equal compiles left == right where right is constant.

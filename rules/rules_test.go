@@ -578,7 +578,7 @@ func TestNativeEqualsMachine(t *testing.T) {
 		`action startsWith "iam."`, `actor.root`, `target.self`, `actor.kind == "human"`, `source.kind != "public"`, `in_cidr(source.ip, "203.0.113.0/25", "2001:db8::/32")`,
 		`param("UserName") in ["bob", "alice"]`, `param("UserName") == ""`, `param_is("username", "BOB")`, `param_is("N", "true")`, `param_is("N", "false")`, `has_param("UserName")`, `param_num("N", 5) > 4`, `params_contain("o")`,
 		`contains_any(event.user_agent, ["Console", "x"])`, `any(["x", "console"], lower(event.user_agent) contains #)`, `any(["UserName", "N"], param(#) == "bob")`, `len(actor.name) > 3`,
-		`policy.known`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `event.weekday in [0, 6]`, `event.weekday not in [1.0, 2]`, `source.asn in []`, `true`,
+		`policy.known`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `event.weekday in [0, 6]`, `event.weekday not in [1.0, 2]`, `source.asn in []`, `len(split(param("UserName"), "o")) > 1`, `len(split(event.name, "e")) == 2`, `len(split(lower(event.name), "e")) < 4`, `len(split(event.name, "")) > 3`, `true`,
 	}
 	lists := map[string][]string{"office_networks": {"203.0.113.0/24"}, "own_principals": {"ALICE"}}
 	rapid.Check(t, func(rt *rapid.T) {
