@@ -82,6 +82,7 @@ type dimension struct {
 	places   map[string]int // cellOf, remembered
 	known    []int          // the cells of the known actions
 	covered  []bitset       // covers, remembered
+	has      bitset         // patternsOf, for the text at hand
 }
 
 // outcome is what is known of one set of matching statements.
@@ -358,12 +359,16 @@ func (a *analysis) matchesSet(out bitset, dim int, match bitset) {
 	}
 }
 
-// patternsOf returns the patterns that match a text.
+// patternsOf returns the patterns that match a text, until it is asked again.
 func (d *dimension) patternsOf(text string) bitset {
 	if d.fold {
 		text = lower(text)
 	}
-	has := newBitset(len(d.patterns))
+	if len(d.has)*64 < len(d.patterns) {
+		d.has = newBitset(len(d.patterns))
+	}
+	has := d.has
+	clear(has)
 	if p, ok := d.numbers[text]; ok && d.globs[p].form == formLiteral {
 		has.set(p)
 	}
