@@ -77,11 +77,17 @@ type Looker interface{ LetGo() }
 
 // Fetcher is a detector that can be told which keys are about to be observed.
 // What it knows of them lies far apart in memory: asked for many at a time, it is
-// fetched side by side, and one by one when they are observed. The answer comes
-// back with the observation (Observation.Hint), and may be out of date by then.
-// It is 0 where there is nothing to say.
+// fetched side by side, and one by one when they are observed.
 type Fetcher interface {
+	// Fetch says where that is of a key. The answer comes back with the
+	// observation (Observation.Hint), and may be out of date by then. It is 0
+	// where there is nothing to say.
 	Fetch(key string) (hint uint32)
+	// Warm looks at what Fetch found, when all keys have been asked for and
+	// before anything is observed. What a key's place in a table says must be
+	// there before this can begin: at once with Fetch, one key after the other
+	// would be waited for.
+	Warm(hint uint32)
 }
 
 // Patient is a detector whose Advance never has a verdict, and for which two

@@ -633,7 +633,8 @@ func first(s string) byte {
 	return s[0]
 }
 
-// fetchAll has detectors fetch what they know of the keys that they will observe.
+// fetchAll has detectors fetch what they know of the keys that they will observe:
+// first where it is, then what it is.
 // If one panics the others do without; it will when it observes, too, and that is
 // told.
 func (e *Engine) fetchAll(observations int) {
@@ -642,6 +643,11 @@ func (e *Engine) fetchAll(observations int) {
 	for i, f := range e.fetch[:observations] {
 		if f != nil {
 			e.asked[i].Hint = f.Fetch(e.asked[i].Key)
+		}
+	}
+	for i, f := range e.fetch[:observations] {
+		if f != nil && e.asked[i].Hint != 0 {
+			f.Warm(e.asked[i].Hint)
 		}
 	}
 }

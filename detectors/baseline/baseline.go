@@ -23,7 +23,7 @@ type Detector struct {
 	floor  int64  // identities last seen before it are dropped
 	places uint64 // places dropped for lack of room
 
-	touched byte // see Fetch
+	touched byte // see Warm
 }
 
 // state is one identity.
@@ -120,16 +120,17 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 }
 
 // Fetch implements detectors.Fetcher.
-func (d *Detector) Fetch(key string) uint32 {
-	hint, e := d.table.Fetch(key)
-	if e != nil {
+func (d *Detector) Fetch(key string) uint32 { return d.table.Fetch(key) }
+
+// Warm implements detectors.Fetcher.
+func (d *Detector) Warm(hint uint32) {
+	if e := d.table.At(hint); e != nil {
 		if st := &e.State; len(st.values) > 0 {
 			d.touched += byte(st.values[0].tag) + byte(st.places[0].count)
 		} else if len(st.places) > 0 {
 			d.touched += byte(st.places[0].count)
 		}
 	}
-	return hint
 }
 
 // find returns the place of a sight, or -1.

@@ -60,7 +60,7 @@ type Detector struct {
 	free  *value // values to be used again, by next
 	spare int    // how many
 
-	touched byte // see Fetch
+	touched byte // see Warm
 }
 
 // value is one value of an entity, by its newest observation. The list is in
@@ -232,12 +232,14 @@ func (s *state) put(v *value) {
 }
 
 // Fetch implements detectors.Fetcher.
-func (d *Detector) Fetch(key string) uint32 {
-	hint, e := d.table.Fetch(key)
+func (d *Detector) Fetch(key string) uint32 { return d.table.Fetch(key) }
+
+// Warm implements detectors.Fetcher.
+func (d *Detector) Warm(hint uint32) {
+	e := d.table.At(hint)
 	if e != nil && e.State.root.next != nil {
 		d.touched += byte(e.State.root.next.at) + byte(e.State.root.prev.at)
 	}
-	return hint
 }
 
 // Observe implements detectors.Detector. An empty value is no value.

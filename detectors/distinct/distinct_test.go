@@ -177,6 +177,7 @@ func TestPropOracle(t *testing.T) {
 				switch rapid.IntRange(0, 3).Draw(t, "hint") {
 				case 0:
 					hints[key] = d.Fetch(key)
+					d.Warm(hints[key])
 				case 1:
 					hints[key] = uint32(rapid.IntRange(0, 5).Draw(t, "any"))
 				}

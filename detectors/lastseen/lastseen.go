@@ -52,7 +52,7 @@ type Detector struct {
 	table *window.Table[state]
 	floor int64 // entities last seen before it are forgotten
 
-	touched byte // see Fetch
+	touched byte // see Warm
 }
 
 type state struct {
@@ -76,12 +76,13 @@ func (d *Detector) reset() {
 }
 
 // Fetch implements detectors.Fetcher.
-func (d *Detector) Fetch(key string) uint32 {
-	hint, e := d.table.Fetch(key)
-	if e != nil {
+func (d *Detector) Fetch(key string) uint32 { return d.table.Fetch(key) }
+
+// Warm implements detectors.Fetcher.
+func (d *Detector) Warm(hint uint32) {
+	if e := d.table.At(hint); e != nil {
 		d.touched += byte(e.State.last)
 	}
-	return hint
 }
 
 // Observe implements detectors.Detector.

@@ -146,18 +146,21 @@ func (t *Table[T]) Get(key string) *Entry[T] {
 	return t.order[at].entry // nil at the beginning
 }
 
-// Fetch returns a hint for TouchHint, good for as long as it is true, and the
-// entity that it means. Once in four billion times that is another than the
+// Fetch returns a hint for TouchHint, good for as long as it is true; 0 where
+// there is no such entity. Once in four billion times it is another's than the
 // key's: not to look at keys is to have one thing less to wait for.
-func (t *Table[T]) Fetch(key string) (hint uint32, e *Entry[T]) {
+func (t *Table[T]) Fetch(key string) (hint uint32) {
 	mask, hash := uint64(len(t.slots)-1), hash(key)
 	for slot := hash & mask; t.slots[slot] != 0; slot = (slot + 1) & mask {
 		if v := t.slots[slot]; v>>32 == hash {
-			return uint32(v), t.order[uint32(v)].entry
+			return uint32(v)
 		}
 	}
-	return 0, nil
+	return 0
 }
+
+// At returns the entity that a hint means which Fetch has just returned; nil for 0.
+func (t *Table[T]) At(hint uint32) *Entry[T] { return t.order[hint].entry }
 
 // Touch returns the entity and makes it the most recently used one; it is
 // made when it is new.
