@@ -2,23 +2,18 @@ package rules
 
 import (
 	"bytes"
-	_ "embed"
 	"encoding/json"
 	"reflect"
 	"strings"
 )
 
-//go:embed schema.json
-var schemaJSON []byte
-
-// Schema is the published JSON Schema of rule files, for editors:
+// Schema is the JSON Schema of rule files, for editors:
 //
 //	# yaml-language-server: $schema=…/schema.json
-func Schema() []byte { return bytes.Clone(schemaJSON) }
-
-// makeSchema generates the schema from the document types; a test holds the
-// published file to it.
-func makeSchema() []byte {
+//
+// It is made from the document types; a test holds the published file,
+// schema.json, to it.
+func Schema() []byte {
 	root := objectSchema(reflect.TypeFor[document]())
 	props := root["properties"].(map[string]any)
 	props["detector"] = map[string]any{

@@ -1,8 +1,11 @@
 package event
 
 import (
+	"bytes"
+	"compress/gzip"
 	_ "embed"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 )
@@ -77,11 +80,28 @@ func KnownEvents() []string {
 	return names
 }
 
-//go:embed actions.txt
-var actionsText string
+// packedTexts is actions.txt and events.txt, one after the other, with a line of
+// "%" between them: as they are they would be a thousandth of the program.
+// `go test ./pipeline/event -run TestCatalogueIsPacked -update` makes it anew.
+//
+//go:embed catalogue.gz
+var packedTexts []byte
 
-//go:embed events.txt
-var eventsText string
+const betweenTexts = "\n%\n"
+
+// catalogueTexts unpacks the catalogue.
+func catalogueTexts() (actions, events string) {
+	var text []byte
+	z, err := gzip.NewReader(bytes.NewReader(packedTexts))
+	if err == nil {
+		text, err = io.ReadAll(z)
+	}
+	if err != nil {
+		panic("event: embedded catalogue: " + err.Error())
+	}
+	actions, events, _ = strings.Cut(string(text), betweenTexts)
+	return actions, events
+}
 
 // family groups the serviceName spellings of one service. 0 is none.
 type family uint8
@@ -145,7 +165,7 @@ type catalog struct {
 	byFold   map[string]*nameInfo
 }
 
-var catalogue = mustCatalog(actionsText, eventsText)
+var catalogue = mustCatalog(catalogueTexts())
 
 // These read a user's name from parameters of different spelling.
 var (

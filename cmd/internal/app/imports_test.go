@@ -80,6 +80,7 @@ var directions = []struct {
 	{`^pipeline/lists$`, `.`, "how lists are sorted for readers is a leaf"},
 	{`^pipeline/leaktest$`, `.`, "how tests look for goroutines is a leaf"},
 	{`^pipeline/phrase$`, `.`, "saying our own sentences in another language is a leaf: responders and reports have each their own"},
+	{`^pipeline/packed$`, `.`, "unpacking what is embedded is a leaf"},
 	{`^pipeline/text$`, `.`, "what makes hostile text safe to show is a leaf: chat, terminal and reports share it"},
 	{`^pipeline/alert$`, `^(detectors|rules|responders|cmd|pipeline$|pipeline/(bus|sls|replay))`, "an alert knows neither who made it nor who handles it"},
 	{`^detectors`, `^(rules|responders|cmd|pipeline$|pipeline/(bus|sls|replay|source))`, "detection is pure: no bus, no rules files, no responders"},

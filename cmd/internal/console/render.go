@@ -2,7 +2,7 @@ package console
 
 import (
 	"bytes"
-	"embed"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -17,12 +17,17 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/packed"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
-//go:embed templates
-var templateFS embed.FS
+// templates are the files of the folder of that name, packed:
+// `go test ./cmd/internal/console -run TestTemplatesArePacked -update` makes it
+// anew.
+//
+//go:embed templates.tar.gz
+var templates []byte
 
 // What a text may at most be long, in runes.
 const (
@@ -41,16 +46,22 @@ type views struct {
 var pageNames = []string{"now", "alert", "entity", "rules", "rule", "actions", "action", "login", "error", "strip"}
 
 func loadViews(assets map[string]asset) (*views, error) {
+	files, err := packed.Files(templates)
+	if err != nil {
+		return nil, fmt.Errorf("the console's templates: %w", err)
+	}
 	v := &views{byLang: map[lang]map[string]*template.Template{}}
 	for _, l := range []lang{english, chinese} {
 		v.byLang[l] = map[string]*template.Template{}
-		base, err := template.New("base").Funcs(funcs(l, assets)).ParseFS(templateFS, "templates/layout.html", "templates/parts.html")
-		if err != nil {
-			return nil, err
+		base := template.New("base").Funcs(funcs(l, assets))
+		for _, name := range []string{"layout.html", "parts.html"} {
+			if _, err := base.New(name).Parse(string(files[name])); err != nil {
+				return nil, err
+			}
 		}
 		for _, name := range pageNames {
-			t, err := template.Must(base.Clone()).ParseFS(templateFS, "templates/"+name+".html")
-			if err != nil {
+			t := template.Must(base.Clone())
+			if _, err := t.New(name + ".html").Parse(string(files[name+".html"])); err != nil {
 				return nil, err
 			}
 			v.byLang[l][name] = t

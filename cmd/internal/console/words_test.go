@@ -9,6 +9,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/packed/packedtest"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -106,4 +107,8 @@ func TestAbout(t *testing.T) {
 			t.Errorf("%q: %q, want %q", title, got, want)
 		}
 	}
+}
+
+func TestTemplatesArePacked(t *testing.T) {
+	packedtest.Check(t, "templates.tar.gz", "templates/*.html", *update)
 }

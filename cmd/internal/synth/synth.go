@@ -3,20 +3,25 @@ package synth
 import (
 	"bufio"
 	"bytes"
-	"embed"
+	_ "embed"
 	"fmt"
 	"io"
-	"path"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
+	"github.com/trailwarden/trailwarden/pipeline/packed"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
-//go:embed attacks
-var attacks embed.FS
+// attacks are the stories of the folder of that name, packed:
+// `go test ./cmd/internal/synth -run TestAttacksArePacked -update` makes it anew.
+//
+//go:embed attacks.tar.gz
+var attacks []byte
 
 // Attack is a story that is shipped.
 type Attack struct {
@@ -26,21 +31,17 @@ type Attack struct {
 
 // Attacks lists the shipped stories by name.
 func Attacks() ([]Attack, error) {
-	entries, err := attacks.ReadDir("attacks")
+	files, err := packed.Files(attacks)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the shipped attacks: %w", err)
 	}
-	out := make([]Attack, 0, len(entries))
-	for _, e := range entries {
-		data, err := attacks.ReadFile(path.Join("attacks", e.Name()))
+	out := make([]Attack, 0, len(files))
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		s, err := rules.ReadStory("attacks/"+name, files[name])
 		if err != nil {
 			return nil, err
 		}
-		s, err := rules.ReadStory("attacks/"+e.Name(), data)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Attack{strings.TrimSuffix(e.Name(), ".yaml"), *s})
+		out = append(out, Attack{strings.TrimSuffix(name, ".yaml"), *s})
 	}
 	return out, nil
 }

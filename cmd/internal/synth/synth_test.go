@@ -13,9 +13,10 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/packed/packedtest"
 )
 
-var update = flag.Bool("update", false, "write the events of every attack in testdata anew")
+var update = flag.Bool("update", false, "write the events of every attack in testdata, and the packed attacks, anew")
 
 // packFrom is the size from which a corpus file is packed.
 const packFrom = 64 << 10
@@ -140,4 +141,8 @@ func TestLife(t *testing.T) {
 	for range l.Records {
 		break // a reader may stop
 	}
+}
+
+func TestAttacksArePacked(t *testing.T) {
+	packedtest.Check(t, "attacks.tar.gz", "attacks/*.yaml", *update)
 }
