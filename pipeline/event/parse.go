@@ -68,7 +68,8 @@ func (p *Parser) Parse(record []byte, ev *Event) error {
 	if p.memo == nil {
 		p.memo = new(memo)
 	}
-	*w = walk{scanner: scanner{b: record}, ev: ev, memo: p.memo}
+	*w = walk{} // and not made beside it, which would be copied
+	w.b, w.ev, w.memo = record, ev, p.memo
 	if w.quotes = quotesOf(p.quotes, record); w.quotes != nil {
 		p.quotes = w.quotes
 	}

@@ -57,7 +57,7 @@ type Options struct {
 	Regions  []string
 	// Hash makes a run tell the SHA-256 of every file that it read to its end.
 	Hash bool
-	// BlockSize is how much a worker gets at a time, in bytes (default 256 KiB).
+	// BlockSize is how much a worker gets at a time, in bytes (default 512 KiB).
 	BlockSize int
 
 	held *gauge // windows of open archives
@@ -83,7 +83,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxWindow, 128<<20)
 	set(&o.MaxDecoders, 256<<20)
 	set(&o.MaxOpen, 64)
-	set(&o.BlockSize, 256<<10)
+	set(&o.BlockSize, 512<<10)
 	if o.held == nil {
 		o.held = new(gauge)
 	}
