@@ -81,13 +81,14 @@
 //	0.34  what is due is read side by side before it is decided, and its
 //	      entities looked up then; the heap on pages of 2 MiB (both together 7
 //	      to 12 % less CPU, more beside busy neighbours); no trimming
-//	0.41  quotes are listed before a record is read, members looked up in a
+//	0.43  quotes are listed before a record is read, members looked up in a
 //	      table, letters lowered eight at a time (a fifth less parsing); of
 //	      conditions only what the index does not prove (a tenth less
 //	      evaluation); events decided where they wait, and what is known of
 //	      their keys fetched in two passes, first where it is, then what it is;
 //	      plain texts not looked through three times; no collection before the
-//	      heap has 112 MB; rules loaded on all cores, without their tests
+//	      heap has 112 MB; rules loaded on all cores, without their tests; blocks
+//	      of 512 KiB
 //
 // Tried and not taken: blocks of 256 KiB and 64 KiB in place of 512 (2 % and 8 %
 // more CPU, for 4 MB less), GOGC 400 and off (3 %
@@ -110,7 +111,7 @@
 // does); judgements remembered (of 904 changes of policies 566 are different: less
 // than 1 %).
 //
-// Of the 4.3 µs that are left a profile has no peak: the ordered stage is 30 %
+// Of the 4.1 µs that are left a profile has no peak: the ordered stage is 30 %
 // (each detector about 1 % of waiting for memory, detections and the judge 5),
 // parsing 25 (walking objects 17, what they mean 8), evaluation 19, of it the words
 // of keys 8, reading 9, collection 2 to 3. The reference is 1.8 µs in all. Next
