@@ -254,14 +254,25 @@ func TestLadderEndToEnd(t *testing.T) {
 		}
 	}
 	slices.SortFunc(list, func(x, y responders.ActionDetail) int { return began[y.ID].Compare(began[x.ID]) })
-	for _, d := range list {
-		if !d.Undoable {
-			continue
+	// One of which a part was tried twice may have found things as they were before
+	// another that began sooner: then it says so, and its turn comes after that one's.
+	for left := slices.DeleteFunc(list, func(d responders.ActionDetail) bool { return !d.Undoable }); len(left) > 0; {
+		var refused []responders.ActionDetail
+		for _, d := range left {
+			u, err := a.Undo(ctx, d.ID, "cli:test")
+			switch {
+			case err == nil && u.State == responders.Undone:
+			case err == nil && strings.Contains(u.Reason, "undo that one first"):
+				refused = append(refused, d)
+				t.Logf("undo of %s: %s", d.Describe, u.Reason)
+			default:
+				t.Fatalf("undo of %s: %s %s %v", d.Describe, u.State, u.Reason, err)
+			}
 		}
-		u, err := a.Undo(ctx, d.ID, "cli:test")
-		if err != nil || u.State != responders.Undone {
-			t.Fatalf("undo of %s: %s %s %v", d.Describe, u.State, u.Reason, err)
+		if len(refused) == len(left) {
+			t.Fatalf("%d actions cannot be undone, in whatever order", len(refused))
 		}
+		left = refused
 	}
 	if after := string(ram.State()); after != before {
 		b, c := strings.Split(before, "\n"), strings.Split(after, "\n")
