@@ -354,25 +354,23 @@ func noScript(t *testing.T, browser context.Context) {
 	// The page's own scripts are off; the test still reads the page.
 	visit := func(p string) {
 		t.Helper()
-		// The answer to a form may still be on its way and end this one.
-		var err error
-		w.await("going to "+p, func() bool {
-			ctx, cancel := context.WithTimeout(b.ctx, patience)
-			defer cancel()
-			err = chromedp.Do(ctx, chromedp.Navigate(w.base+p))
-			return err == nil || !strings.Contains(err.Error(), "ERR_ABORTED")
-		})
-		if err != nil {
-			t.Fatal(err)
+		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		defer cancel()
+		if err := chromedp.Do(ctx, chromedp.Navigate(w.base+p)); err != nil {
+			t.Fatalf("%s: %v", p, err)
 		}
 	}
+	// press returns when the answer to the form is the page. On its way, it
+	// would end a visit, or take the place of what was visited.
 	press := func(sel string) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(b.ctx, patience)
 		defer cancel()
+		eval[bool](b, `(window.pressed = true)`)
 		if err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(sel))); err != nil {
 			t.Fatalf("%s: %v", sel, err)
 		}
+		b.until(`!window.pressed && document.readyState == "complete"`)
 	}
 	visit("/")
 	press(`[data-do="acknowledge"]`)
