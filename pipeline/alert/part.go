@@ -2,7 +2,6 @@ package alert
 
 import (
 	"cmp"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +20,7 @@ import (
 type Part struct {
 	head   partHead
 	whole  *group // nil while it is packed
-	packed []byte // without the head
+	packed string // without the head
 }
 
 // partHead is what parts are put in order by.
@@ -104,59 +103,31 @@ func (p *Part) Join(q *Part) error {
 	return nil
 }
 
-// Pack appends the part in a form for Unpack: a head, and behind it the alert
-// and the rest, each as JSON. A part that is packed already is copied.
+// Pack appends the part in a form for Unpack: a head, and behind it the whole
+// (see appendGroup). A part that is packed already is copied. The error is that
+// details have no JSON.
 func (p *Part) Pack(to []byte) ([]byte, error) {
 	h := &p.head
-	to = appendText(appendText(to, h.id), h.rule)
-	to = binary.AppendVarint(to, h.time.Unix())
-	to = binary.AppendUvarint(to, uint64(h.time.Nanosecond()))
-	to = append(to, byte(h.severity))
+	to = appendNumbers(appendTimes(appendTexts(to, h.id, h.rule), h.time), int(h.severity))
 	if p.whole == nil {
 		return append(to, p.packed...), nil
 	}
-	st, err := p.whole.state()
-	if err != nil {
-		return nil, err
-	}
-	to = appendText(to, st.Alert)
-	st.Alert = nil
-	rest, err := json.Marshal(st)
-	if err != nil {
-		return nil, err
-	}
-	return append(to, rest...), nil
-}
-
-func appendText[T string | json.RawMessage](to []byte, s T) []byte {
-	return append(binary.AppendUvarint(to, uint64(len(s))), s...)
+	return appendGroup(to, p.whole)
 }
 
 // ErrPart says that bytes are no packed part.
 var ErrPart = errors.New("not a packed part of an alert")
 
-// Unpack reads what Pack appended, and keeps data. Only the head is looked at:
+// Unpack reads what Pack appended. Only the head is looked at:
 // what is wrong with the rest shows when it is asked for.
 func Unpack(data []byte) (*Part, error) {
-	p := new(Part)
-	id, rest, ok1 := cutText(data)
-	rule, rest, ok2 := cutText(rest)
-	seconds, n := binary.Varint(rest)
-	nanos, m := binary.Uvarint(rest[max(n, 0):])
-	if !ok1 || !ok2 || n <= 0 || m <= 0 || nanos >= 1e9 || len(rest) == n+m || rest[n+m] > byte(Critical) {
+	u := unpacker{rest: string(data)}
+	p := &Part{head: partHead{u.text(), u.text(), u.time(), u.severity()}}
+	if u.bad {
 		return nil, ErrPart
 	}
-	p.head = partHead{string(id), string(rule), time.Unix(seconds, int64(nanos)).UTC(), Severity(rest[n+m])}
-	p.packed = rest[n+m+1:]
+	p.packed = u.rest
 	return p, nil
-}
-
-func cutText(b []byte) (text, rest []byte, ok bool) {
-	n, k := binary.Uvarint(b)
-	if k <= 0 || n > uint64(len(b)-k) {
-		return nil, nil, false
-	}
-	return b[k : k+int(n)], b[k+int(n):], true
 }
 
 // unpack makes the part whole. Numbers in details come back as json.Number, so
@@ -165,23 +136,15 @@ func (p *Part) unpack() error {
 	if p.whole != nil {
 		return nil
 	}
-	raw, rest, ok := cutText(p.packed)
-	if !ok {
-		return ErrPart
-	}
-	var st groupState
-	if err := json.Unmarshal(rest, &st); err != nil {
-		return fmt.Errorf("%w: %w", ErrPart, err)
-	}
-	st.Alert = raw
-	g, err := st.group()
+	u := unpacker{rest: p.packed}
+	g, err := u.group()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrPart, err)
+		return err
 	}
 	if a := &g.alert; a.ID != p.head.id || a.Rule != p.head.rule || !a.Time.Equal(p.head.time) || a.Severity != p.head.severity {
 		return fmt.Errorf("%w: its head is of another", ErrPart)
 	}
-	p.whole, p.packed = g, nil
+	p.whole, p.packed = g, ""
 	return nil
 }
 

@@ -1,12 +1,19 @@
 package alert
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // Alerts that are taken apart, stored and joined in any order are the alerts
@@ -98,4 +105,108 @@ func FuzzPart(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestPackIsWhole: no field is forgotten, whatever is added to an alert later.
+func TestPackIsWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := &group{}
+		n := 0
+		var fill func(v reflect.Value)
+		fill = func(v reflect.Value) {
+			n++
+			switch x := v.Addr().Interface().(type) {
+			case *time.Time:
+				*x = time.Unix(rapid.Int64Range(-1e10, 1e10).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC()
+				return
+			case *Severity:
+				*x = Severity(rapid.IntRange(1, int(Critical)).Draw(t, "severity"))
+				return
+			case *event.Outcome:
+				*x = event.Attempt
+				return
+			case *map[string]any:
+				*x = map[string]any{"a": rapid.String().Draw(t, "a"), "b": []any{json.Number("12345678901234567890"), nil, true}}
+				return
+			}
+			switch v.Kind() {
+			case reflect.Struct:
+				for i := range v.NumField() {
+					f := v.Field(i)
+					fill(reflect.NewAt(f.Type(), f.Addr().UnsafePointer()).Elem())
+				}
+			case reflect.String:
+				v.SetString(string(rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "text")))
+			case reflect.Int, reflect.Int64:
+				v.SetInt(rapid.Int64().Draw(t, "number"))
+			case reflect.Bool:
+				v.SetBool(true)
+			case reflect.Pointer:
+				v.Set(reflect.New(v.Type().Elem()))
+				fill(v.Elem())
+			case reflect.Slice:
+				v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+				fill(v.Index(0))
+				fill(v.Index(1))
+			case reflect.Map:
+				v.Set(reflect.MakeMap(v.Type()))
+				for range 2 {
+					k, e := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+					fill(k)
+					fill(e)
+					v.SetMapIndex(k, e)
+				}
+			default:
+				t.Fatalf("a field of kind %s: extend the test", v.Kind())
+			}
+		}
+		fill(reflect.ValueOf(a).Elem())
+		a.alert.Schema = Schema
+		a.alert.EventIDs = nil // made of the evidence
+		data, err := appendGroup(nil, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := unpacker{rest: string(data)}
+		got, err := u.group()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.lead.details != nil || n < 50 {
+			t.Fatal(n)
+		}
+		if !reflect.DeepEqual(a, got) {
+			t.Fatalf("packed\n%+v\nunpacked\n%+v", a, got)
+		}
+		if u = (unpacker{rest: string(data[:rapid.IntRange(0, len(data)-1).Draw(t, "cut")])}); !u.refused() {
+			t.Fatal("what was cut was taken")
+		}
+	})
+}
+
+func (u *unpacker) refused() bool { _, err := u.group(); return errors.Is(err, ErrPart) }
+
+func BenchmarkPart(b *testing.B) {
+	g := NewGrouper(GrouperConfig{})
+	for i := range 5 {
+		d := detection(fmt.Sprint("e", i), t0)
+		d.Details = map[string]any{"baseline": map[string]any{"known": []string{"203.0.113.0/24", "198.51.100.0/24"}, "days": 41, "events": 12345}, "record": strings.Repeat("x", 1000)}
+		g.Fold(&d)
+	}
+	p := g.Take()[0]
+	var data []byte
+	for b.Loop() {
+		var err error
+		if data, err = p.Pack(data[:0]); err != nil {
+			b.Fatal(err)
+		}
+		q, err := Unpack(data)
+		if err == nil {
+			_, err = q.Alert()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(data)), "bytes")
 }

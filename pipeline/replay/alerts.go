@@ -9,8 +9,10 @@ import (
 	"io"
 	"iter"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 )
@@ -60,16 +62,19 @@ func (s *sorter) spill() error {
 	slices.SortFunc(s.held, s.compare)
 	w := bufio.NewWriterSize(s.file, 1<<16)
 	size := int64(0)
-	var data []byte
-	for _, p := range s.held {
-		var err error
-		if data, err = p.Pack(data[:0]); err != nil {
-			return fmt.Errorf("alert %s: %w", p.ID(), err)
+	var data [partsAtOnce][]byte
+	var errs [partsAtOnce]error
+	for some := range slices.Chunk(s.held, partsAtOnce) {
+		sideBySide(len(some), func(i int) { data[i], errs[i] = some[i].Pack(data[i][:0]) })
+		for i, p := range some {
+			if errs[i] != nil {
+				return fmt.Errorf("alert %s: %w", p.ID(), errs[i])
+			}
+			head := binary.AppendUvarint(w.AvailableBuffer(), uint64(len(data[i])))
+			_, _ = w.Write(head) // an error shows when it is flushed
+			_, _ = w.Write(data[i])
+			size += int64(len(head) + len(data[i]))
 		}
-		head := binary.AppendUvarint(w.AvailableBuffer(), uint64(len(data)))
-		_, _ = w.Write(head) // an error shows when it is flushed
-		_, _ = w.Write(data)
-		size += int64(len(head) + len(data))
 	}
 	if err := w.Flush(); err != nil {
 		// Half a run is none: the next one stands in its place.
@@ -81,6 +86,25 @@ func (s *sorter) spill() error {
 	clear(s.held)
 	s.held = s.held[:0]
 	return nil
+}
+
+// partsAtOnce is how many parts are packed or unpacked side by side. Details as
+// JSON are most of the work.
+const partsAtOnce = 128
+
+// sideBySide calls f for 0 to n-1 on all processors, and returns when all calls
+// have.
+func sideBySide(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	all := min(runtime.GOMAXPROCS(0), n)
+	for first := range all {
+		wg.Go(func() {
+			for i := first; i < n; i += all {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // full is the error that alerts have no room to wait in.

@@ -69,7 +69,7 @@ var ErrBusy = errors.New("another run uses the folder: wait for its end, or name
 // The files have names that nobody else's have: the folder may hold what is
 // dear to its owner.
 const (
-	resumeSchema = "trailwarden.resume/v1"
+	resumeSchema = "trailwarden.resume/v2"
 	stateFile    = "trailwarden.resume"
 	alertsFile   = "trailwarden.resume.alerts"
 	beganFile    = "trailwarden.resume.began"

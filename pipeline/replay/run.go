@@ -94,20 +94,36 @@ func (r *Result) Alerts() iter.Seq2[*alert.Alert, error] {
 		if r.alerts == nil {
 			return
 		}
-		for p, err := range r.alerts.all() {
-			if err == nil {
-				var a *alert.Alert
-				if a, err = p.Alert(); err == nil {
-					if !yield(a, nil) {
-						return
-					}
-					continue
+		some := make([]*alert.Part, 0, partsAtOnce)
+		var alerts [partsAtOnce]*alert.Alert
+		var errs [partsAtOnce]error
+		// tell yields those of some, which are unpacked side by side.
+		tell := func() (more bool) {
+			sideBySide(len(some), func(i int) { alerts[i], errs[i] = some[i].Alert() })
+			for i := range some {
+				if errs[i] != nil {
+					yield(nil, readError(errs[i]))
+					return false
 				}
-				err = readError(err)
+				if !yield(alerts[i], nil) {
+					return false
+				}
 			}
-			yield(nil, err)
-			return
+			some = some[:0]
+			return true
 		}
+		for p, err := range r.alerts.all() {
+			if err != nil {
+				if tell() {
+					yield(nil, err)
+				}
+				return
+			}
+			if some = append(some, p); len(some) == partsAtOnce && !tell() {
+				return
+			}
+		}
+		tell()
 	}
 }
 
