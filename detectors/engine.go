@@ -421,6 +421,7 @@ func (e *Engine) Close() {
 		e.release(high.Add(1))
 		e.advance(e.mark)
 	}
+	e.letGo()
 }
 
 // release moves the watermark and decides what is older.
@@ -514,7 +515,7 @@ func (e *Engine) catchUp(rule int32) error {
 }
 
 // keepDecided is how many decided events detectors may go on looking at.
-const keepDecided = 256
+const keepDecided = 1024
 
 // decided notes that an event is decided; now and then, that memory of the
 // ones before is given back.
@@ -590,8 +591,7 @@ func (e *Engine) workAll(p *pending, facts PolicyFacts, asked []Observation, lat
 // must not depend on that.
 func (e *Engine) look(p *pending) {
 	if p.ev != nil {
-		b := p.ev.Brief()
-		b.Outline(&e.outline)
+		p.ev.Outline(&e.outline)
 	} else {
 		p.brief.Outline(&e.outline)
 	}
@@ -611,7 +611,7 @@ func (e *Engine) prepare(mark time.Time) (observations int) {
 	for p := range e.pending.soon(mark, atOnce) {
 		e.prepared++
 		if p.brief != nil {
-			e.touched += byte(len(p.brief.Raw())) + first(p.brief.ID)
+			e.touched += byte(p.brief.Outcome) + first(p.brief.ID)
 		}
 		if n := len(p.work); n > 0 {
 			e.touched += byte(p.work[0].rule) + byte(p.work[n-1].rule)

@@ -147,7 +147,7 @@ type state struct {
 	// The last event: as it came, until the detector has to let go of it, and
 	// then a copy. A busy entity's is copied now and then, not each time.
 	listed bool // in Detector.ahead: record is not the detector's own
-	record []byte
+	record event.Record
 	id     string
 	spare  []byte // for the copy
 }
@@ -319,15 +319,15 @@ const MaxRecord = 8 << 10
 func (d *Detector) keep(e *window.Entry[state], o *detectors.Observation) {
 	s := &e.State
 	if !s.listed {
-		s.spare = s.record
+		s.spare = s.record.Bytes()
 	}
 	if o.Event == nil {
-		s.id, s.record, s.listed = "", nil, false
+		s.id, s.record, s.listed = "", event.Record{}, false
 		return
 	}
-	s.id, s.record = window.BoundID(o.Event.ID), o.Event.Raw()
-	if len(s.record) > MaxRecord {
-		s.record = outline(s.record, o.Event.Time)
+	s.id, s.record = window.BoundID(o.Event.ID), o.Event.Record()
+	if s.record.Len() > MaxRecord {
+		s.record = event.RecordOf(outline(s.record.Bytes(), o.Event.Time))
 	}
 	if !s.listed {
 		s.listed = true
@@ -341,10 +341,10 @@ func (d *Detector) LetGo() {
 		if s := &e.State; s.listed {
 			s.listed = false
 			s.id = strings.Clone(s.id)
-			if cap(s.spare) > 2*len(s.record)+512 {
+			if cap(s.spare) > 2*s.record.Len()+512 {
 				s.spare = nil
 			}
-			s.record, s.spare = append(s.spare[:0], s.record...), nil
+			s.record, s.spare = event.RecordOf(s.record.Append(s.spare[:0])), nil
 		}
 		d.ahead[i] = nil
 	}
@@ -359,7 +359,7 @@ const (
 )
 
 func (s *state) size() int {
-	return stateCost + cap(s.classes)*classCost + len(s.record)
+	return stateCost + cap(s.classes)*classCost + s.record.Len()
 }
 
 // deadline is the time after which an entity is missed.
@@ -435,9 +435,9 @@ func (d *Detector) verdict(s *state) detectors.Verdict {
 	if s.id != "" {
 		v.EventIDs = []string{strings.Clone(s.id)}
 	}
-	if len(s.record) > 0 {
+	if s.record.Len() > 0 {
 		// It was an event when it was kept, or a restored snapshot says so.
-		if ev, err := event.Parse(append([]byte(nil), s.record...)); err == nil {
+		if ev, err := event.Parse(s.record.Append(nil)); err == nil {
 			v.Event = ev
 		}
 	}

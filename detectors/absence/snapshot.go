@@ -66,7 +66,7 @@ func (d *Detector) Snapshot() []byte {
 		enc.Bool(s.stale)
 		enc.Bool(s.reported)
 		enc.String(s.id)
-		enc.String(string(s.record))
+		enc.String(string(s.record.Bytes()))
 		enc.Uint(uint64(len(s.classes)))
 		for _, c := range s.classes {
 			enc.Uint(uint64(c.no))
@@ -105,7 +105,7 @@ func (d *Detector) restore(data []byte) error {
 		first, age := dec.Int(), dec.Int()
 		s.seen, s.epoch, s.limit, s.usual = dec.Uint(), dec.Int(), dec.Int(), dec.Int()
 		s.stale, s.reported = dec.Bool(), dec.Bool()
-		s.id, s.record = dec.String(), []byte(dec.String())
+		s.id, s.record = dec.String(), event.RecordOf([]byte(dec.String()))
 		if first < low || first > high || age < 0 || age > high-first || s.seen == 0 || s.limit < 0 || s.limit > longest || s.usual < 0 || s.reported && s.limit == 0 {
 			dec.Fail("an entity that cannot be")
 		}
@@ -113,7 +113,7 @@ func (d *Detector) restore(data []byte) error {
 		if s.epoch < d.epoch(low) || s.epoch > d.epoch(s.last) {
 			dec.Fail("silences of a time that cannot be")
 		}
-		if len(s.record) > MaxRecord || len(s.id) > window.MaxID {
+		if s.record.Len() > MaxRecord || len(s.id) > window.MaxID {
 			dec.Fail("a last event that is too large")
 		}
 		n := dec.Count(3)
@@ -123,8 +123,8 @@ func (d *Detector) restore(data []byte) error {
 		if dec.Err() != nil {
 			break
 		}
-		if len(s.record) > 0 {
-			if _, err := event.Parse(append([]byte(nil), s.record...)); err != nil {
+		if s.record.Len() > 0 {
+			if _, err := event.Parse(s.record.Append(nil)); err != nil {
 				return fmt.Errorf("the last event of a key: %w", err)
 			}
 		}

@@ -55,8 +55,9 @@ type Event struct {
 	// session context).
 	MFA Tri
 
-	raw  []byte // the JSON object of the record itself
-	subs subdocs
+	raw   []byte // the JSON object of the record itself
+	brief *Brief // of an outline whose record was left where it is
+	subs  subdocs
 }
 
 // Outcome says whether the call took effect.

@@ -15,8 +15,13 @@ import (
 // and booleans as written, objects and arrays as their JSON text; null is
 // absent.
 
-// Raw returns the record's JSON object. It must not be changed.
-func (e *Event) Raw() []byte { return e.raw }
+// Raw returns the record's JSON object. It must not be changed. Of an outline
+// it may have to be read again: see Brief.Raw.
+func (e *Event) Raw() []byte { return e.Record().Bytes() }
+
+// Record is the record where it is. It is good for as long as what the event is
+// an outline of, if it is one.
+func (e *Event) Record() Record { return Record{e.raw, e.brief} }
 
 // Param returns one request parameter, from requestParameters or, where that
 // has no such key, from requestParameterJson. Either may be an object or JSON

@@ -31,6 +31,7 @@ type batch struct {
 	end  error         // set instead of content when the file has ended
 	sum  [32]byte      // with end, of a file read whole: its SHA-256, where asked for
 	size int64         // and how long it is, as stored
+	lost error         // why not all of the block could be read
 	over int64         // what the file unpacked to beyond MaxRatio, up to here
 
 	results  []result
@@ -53,6 +54,7 @@ type batch struct {
 	shelf   int
 	onShelf int
 	text    []byte // of their ids
+	copies  []byte // of records that are in memory of others
 	works   detectors.Arena
 
 	// Of the goroutine that applies:
@@ -198,6 +200,38 @@ func (b *batch) add(res *result, recipient string) {
 	}
 }
 
+// addLeft is add where the record is left in the file, so many bytes from the
+// beginning of the block; -1 where it is not there as it is. Nothing may refer
+// to the record's memory then.
+func (b *batch) addLeft(p *event.Parser, res *result, recipient string, at int) {
+	if res.v.Keeps() {
+		res.v.Hold = b
+	}
+	if at >= 0 && b.shorten(&res.v, recipient) {
+		res.v.Brief.Leave(&b.left, at)
+		b.undo()
+	} else {
+		b.own(p, res.v.Event)
+	}
+}
+
+// own makes *ev, whose record is in memory of others, one whose record is in the
+// batch's.
+func (b *batch) own(p *event.Parser, ev *event.Event) {
+	raw, at := ev.Raw(), ev.Time
+	if n := len(b.copies); cap(b.copies)-n < len(raw) {
+		b.copies = make([]byte, 0, max(copyChunk, len(raw))) // events keep the old one alive
+	}
+	n := len(b.copies)
+	b.copies = append(b.copies, raw...)
+	// It was an event before.
+	_ = p.Parse(b.copies[n:len(b.copies):len(b.copies)], ev)
+	ev.Time = at // which may be another than the record says
+}
+
+// copyChunk is room for the records of the few events of a block that stay whole.
+const copyChunk = 32 << 10
+
 // shorten replaces the event by its brief where that is enough. The recipient
 // is the event's, in memory that lasts.
 func (b *batch) shorten(v *detectors.Evaluated, recipient string) bool {
@@ -237,6 +271,10 @@ func (b *batch) reset() {
 	if spoil != nil {
 		spoil(b)
 	}
+	if p, ok := b.left.File.(*plainFile); ok {
+		p.release()
+	}
+	b.left, b.lost = event.Block{}, nil
 	clear(b.results) // of a batch that was not applied
 	clear(b.notes)
 	clear(b.births)
@@ -245,6 +283,7 @@ func (b *batch) reset() {
 	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
 	b.earliest, b.latest, b.lead, b.over = time.Time{}, time.Time{}, 0, 0
 	b.shelf, b.onShelf, b.text = 0, 0, b.text[:0]
+	b.copies = b.copies[:0]
 	b.works.Reset()
 	b.lent, b.applied = 0, false
 	if cap(b.buf) > maxSpare {
@@ -261,6 +300,8 @@ type worker struct {
 	cover     *coverage
 
 	b    *batch
+	buf  []byte  // a block whose records are left in the file,
+	at   uintptr // and where it is
 	last time.Time
 	one  func([]byte) bool // w.record, bound once
 
@@ -283,6 +324,9 @@ func (w *worker) process(b *batch) {
 	}
 	if b.lines {
 		buf := b.buf
+		if b.left.File != nil {
+			buf = w.read(b)
+		}
 		for len(buf) > 0 {
 			line := buf
 			if n := bytes.IndexByte(buf, '\n'); n >= 0 {
@@ -307,8 +351,38 @@ func (w *worker) process(b *batch) {
 		}
 		w.delivered(raw)
 	}
-	w.detach()
+	if b.left.File == nil {
+		w.detach()
+	} else if spoil != nil {
+		fill(w.buf, 'X')
+	}
 	b.done <- struct{}{}
+}
+
+// read reads a block that is still in the file. It stays in the processor's
+// cache, and is overwritten by the next one.
+func (w *worker) read(b *batch) []byte {
+	if cap(w.buf) < b.length {
+		w.buf = make([]byte, b.length)
+	}
+	buf := w.buf[:b.length]
+	n, err := b.left.File.(*plainFile).fill(buf, b.left.At)
+	if err != nil {
+		b.lost = err
+		n = bytes.LastIndexByte(buf[:n], '\n') + 1
+	}
+	w.at = uintptr(unsafe.Pointer(unsafe.SliceData(buf)))
+	return buf[:n]
+}
+
+// place is where in the block that was read a record is; -1 when it is not in
+// there, because it stood in a text or another packing.
+func (w *worker) place(raw []byte) int {
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(raw))) - w.at
+	if at > uintptr(w.b.length) {
+		return -1
+	}
+	return int(at)
 }
 
 // delivered takes what the source delivered as one: a record, or a container
@@ -338,6 +412,9 @@ func (w *worker) record(raw []byte) bool {
 	if ev.Time.IsZero() {
 		if w.last.IsZero() {
 			// Its time is not in this block: see run.pull.
+			if b.left.File != nil {
+				b.own(&w.parser, ev)
+			}
 			b.result().v.Event = ev
 			b.lead++
 			return true
@@ -369,7 +446,11 @@ func (w *worker) record(raw []byte) bool {
 		return true
 	}
 	w.eval.EvaluateIn(&res.v, ev, &b.works)
-	b.add(res, w.lasting(ev.Recipient))
+	if b.left.File != nil {
+		b.addLeft(&w.parser, res, w.lasting(ev.Recipient), w.place(ev.Raw()))
+	} else {
+		b.add(res, w.lasting(ev.Recipient))
+	}
 	return true
 }
 
@@ -398,7 +479,11 @@ func (w *worker) park(err error, raw []byte) {
 	if !errors.As(err, &pe) {
 		pe = &event.ParseError{Reason: event.ReasonNotJSON, Msg: err.Error()}
 	}
-	w.b.parked = append(w.b.parked, parked{w.b.records, pe, raw[:min(len(raw), sampleSize)]})
+	raw = raw[:min(len(raw), sampleSize)]
+	if w.b.left.File != nil {
+		raw = bytes.Clone(raw)
+	}
+	w.b.parked = append(w.b.parked, parked{w.b.records, pe, raw})
 }
 
 // detach copies the few events that the engine may keep out of the batch's

@@ -351,7 +351,8 @@ type counters struct {
 type file struct {
 	io.Reader
 	bound *bounded
-	raw   *counting // what is stored
+	raw   *counting  // what is stored
+	plain *plainFile // nil unless it is a regular file that is not packed
 	close func()
 }
 
@@ -359,6 +360,7 @@ type file struct {
 // added to c, and to the decoded total of the run, unless c is nil.
 func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, error) {
 	var raw io.Reader
+	var stored *os.File
 	closers := []func(){}
 	shut := func() {
 		for i := len(closers) - 1; i >= 0; i-- {
@@ -381,7 +383,7 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 			}
 			return nil, notRegular(st.Mode())
 		}
-		raw = f
+		raw, stored = f, f
 	}
 	if c == nil {
 		c = new(counters)
@@ -421,10 +423,13 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 		out = faults{"zstd", z}
 	}
 	b := &bounded{r: out, o: o, total: &c.decoded}
+	f := &file{Reader: b, bound: b, raw: packed, close: shut}
 	if out != io.Reader(br) {
 		b.packed = packed
+	} else if stored != nil {
+		f.plain = &plainFile{f: stored, br: br, raw: packed, in: b}
 	}
-	return &file{b, b, packed, shut}, nil
+	return f, nil
 }
 
 // short is the error that a file ended before the end that it had when it was

@@ -300,6 +300,7 @@ type run struct {
 	bytes counters
 	jobs  chan *batch
 	pool  pool
+	left  plainFiles
 
 	engine  *detectors.Engine
 	before  detectors.EngineStats // counts that a restored state brought along
@@ -428,6 +429,7 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 		readers.Wait()
 		close(r.jobs)
 		workers.Wait()
+		r.left.close()
 		for _, w := range append(all, r.own) {
 			r.cover.merge(w.cover)
 		}
@@ -464,6 +466,11 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	stopped = cmp.Or(r.err, stopped)
 	r.progress(r.last)
 	for _, st := range streams {
+		if st.plain != nil {
+			if err := st.plain.trouble(); err != nil {
+				st.fail(err)
+			}
+		}
 		f := InputFile{Path: st.in.path, Size: st.in.size}
 		if r.opts.Hash && st.ended && st.err == nil {
 			f.Size, f.SHA256 = st.size, hex.EncodeToString(st.sum[:])

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math/bits"
 	"strings"
+
+	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // span is a record's place in a block.
@@ -23,6 +25,10 @@ type chunk struct {
 	// tells where they are.
 	lines bool
 	recs  []span
+	// left is where the block is, and length how long, when it is not in buf: it is
+	// yet to be read.
+	left   event.Block
+	length int
 }
 
 // splitter cuts a stream into chunks of whole records, of any length, in
@@ -31,7 +37,11 @@ type splitter struct {
 	r         io.Reader
 	block     int
 	maxRecord int
+	plain     *plainFile // its blocks need not be read here; nil: they must be
+	tail      []byte     // of a block that is not
+	away      bool       // the last one was not, and r is further up
 
+	at   int64  // in the input, where the next chunk begins
 	rest []byte // what the last chunk left over
 	err  error  // of r, once it came
 	mode splitMode
@@ -70,7 +80,16 @@ func newSplitter(r io.Reader, o *Options) *splitter {
 // returns io.EOF when nothing is left and any other error after the records
 // before it.
 func (s *splitter) next(c *chunk) error {
-	c.recs, c.lines = c.recs[:0], false
+	c.recs, c.lines, c.left = c.recs[:0], false, event.Block{}
+	if s.apart(c) {
+		return nil
+	}
+	if s.away {
+		s.away = false
+		if err := s.plain.moveTo(s.at); err != nil {
+			return err
+		}
+	}
 	if cap(c.buf) < s.block {
 		c.buf = make([]byte, 0, s.block)
 	}
@@ -86,7 +105,9 @@ func (s *splitter) next(c *chunk) error {
 		}
 		if !s.started && len(buf) > 0 {
 			s.started = true
+			n := len(buf)
 			buf = bytes.TrimPrefix(buf, []byte("\xef\xbb\xbf"))
+			s.at += int64(n - len(buf))
 			if bytes.HasPrefix(buf, []byte("\xff\xfe")) || bytes.HasPrefix(buf, []byte("\xfe\xff")) {
 				return errUTF16
 			}
@@ -101,7 +122,7 @@ func (s *splitter) next(c *chunk) error {
 			if s.mode = sniffMode(buf, s.err != nil, len(buf) > s.maxRecord); s.mode == modeLong {
 				used := s.beginLong(c, buf)
 				c.buf = buf
-				s.rest = append(s.rest, buf[used:]...)
+				s.keep(buf, used)
 				return nil
 			}
 		}
@@ -115,13 +136,14 @@ func (s *splitter) next(c *chunk) error {
 			used = s.cutValues(c, buf)
 		case modeLong:
 			if used = s.cutLong(buf); s.mode != modeLong {
+				s.at += int64(used)
 				buf = append(buf[:0], buf[used:]...)
 				continue
 			}
 		}
 		if c.lines || len(c.recs) > 0 || s.err != nil && used == 0 {
 			c.buf = buf
-			s.rest = append(s.rest, buf[used:]...)
+			s.keep(buf, used)
 			if c.lines {
 				c.buf = buf[:used]
 			}
@@ -130,12 +152,19 @@ func (s *splitter) next(c *chunk) error {
 		// No whole record yet: drop what was white space or skipped, and
 		// make room.
 		if used > 0 {
+			s.at += int64(used)
 			buf = append(buf[:0], buf[used:]...)
 		}
 		if len(buf) == cap(buf) {
 			buf = append(buf, make([]byte, cap(buf))...)[:len(buf)]
 		}
 	}
+}
+
+// keep puts aside what the next chunk begins with.
+func (s *splitter) keep(buf []byte, used int) {
+	s.rest = append(s.rest, buf[used:]...)
+	s.at += int64(used)
 }
 
 // finish decides, once the input has ended, what becomes of the unfinished

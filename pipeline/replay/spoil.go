@@ -7,6 +7,7 @@ package replay
 func overwrite(b *batch) {
 	fill(b.buf, 'X')
 	fill(b.text, 'Y')
+	fill(b.copies, 'W')
 	for _, s := range b.slabs {
 		for i := range s {
 			s[i].Spoil()

@@ -22,7 +22,9 @@ type stream struct {
 
 	ready chan *batch // nil until it is started
 
-	stop func() // ends its reader
+	stop  func()     // ends its reader
+	lines bool       // as far as its first block tells, its lines are its records
+	plain *plainFile // where its records are left; nil: nowhere, or nothing is read yet
 
 	cur     *batch    // being applied
 	next    int       // in cur.results
@@ -66,9 +68,13 @@ func (r *run) pump(ctx context.Context, st *stream) {
 		end(err, 0, nil)
 		return
 	}
+	s := newSplitter(f, &r.opts)
+	if r.leaves(st, f) {
+		s.plain = f.plain
+		f.close = f.plain.release
+	}
 	shut := sync.OnceFunc(f.close)
 	defer shut()
-	s := newSplitter(f, &r.opts)
 	for {
 		b := r.pool.get()
 		if err := s.next(&b.chunk); err != nil {
@@ -92,6 +98,15 @@ func (r *run) pump(ctx context.Context, st *stream) {
 			return
 		}
 	}
+}
+
+// leaves says that the file's records are left in it. Where all of its bytes
+// are needed anyway, or much is kept of every event, they are not.
+func (r *run) leaves(st *stream, f *file) bool {
+	if f.plain == nil || !st.lines || st.turn || r.opts.Hash || r.trail != nil || r.resume != nil || st.in.size < leastPlain*int64(r.opts.BlockSize) {
+		return false
+	}
+	return r.left.open(f.plain, r.opts.MaxOpen)
 }
 
 // load makes the next result of the stream current and returns its time; ok
@@ -176,6 +191,12 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 		return nil, ctx.Err()
 	}
 	st.opened = true
+	if p, ok := b.left.File.(*plainFile); ok {
+		st.plain = p
+	}
+	if b.lost != nil {
+		st.fail(b.lost)
+	}
 	for i := range b.parked {
 		p := &b.parked[i]
 		r.park(Parked{Path: st.in.path, Record: st.records + p.index, Reason: p.err.Reason, Offset: p.err.Offset, Raw: p.raw, Err: p.err})
@@ -454,9 +475,13 @@ func (st *stream) peek(ctx context.Context, o Options) {
 	ev := new(event.Event)
 	for most := 2*o.MaxRecord/o.BlockSize + 2; most > 0 && len(times) < 2 && s.next(&c) == nil; most-- {
 		for raw := range c.records() {
+			line := c.lines
 			// What is wrong with a record shows when it is read in earnest.
 			_ = event.Unwrap(raw, func(rec []byte) bool {
 				if p.Parse(rec, ev) == nil && !ev.Time.IsZero() {
+					if times == nil {
+						st.lines = line && len(ev.Raw()) == len(raw)
+					}
 					times = append(times, result{at: ev.Time})
 					if start.IsZero() || ev.Time.Before(start) {
 						start = ev.Time
