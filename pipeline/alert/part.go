@@ -108,7 +108,7 @@ func (p *Part) Join(q *Part) error {
 // details have no JSON.
 func (p *Part) Pack(to []byte) ([]byte, error) {
 	h := &p.head
-	to = appendNumbers(appendTimes(appendTexts(to, h.id, h.rule), h.time), int(h.severity))
+	to = appendNumber(appendTime(appendText(appendText(to, h.id), h.rule), h.time), int(h.severity))
 	if p.whole == nil {
 		return append(to, p.packed...), nil
 	}

@@ -5,7 +5,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
-	_ "embed" // the page's parts
+	_ "embed"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -18,17 +18,25 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/packed"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
 
-//go:embed page.html
-var pageSource string
+// archive is the files of the folder page, packed:
+// `go test ./pipeline/report -run TestPageIsPacked -update` makes it anew.
+//
+//go:embed page.tar.gz
+var archive []byte
 
-//go:embed style.css
-var styleSource string
-
-//go:embed script.js
-var scriptSource string
+// sources are the page's template, style and script.
+var sources = sync.OnceValue(func() (s struct{ page, style, script string }) {
+	files, err := packed.Files(archive)
+	if err != nil {
+		panic("the report's page: " + err.Error()) // a test unpacks it
+	}
+	s.page, s.style, s.script = string(files["page.html"]), string(files["style.css"]), string(files["script.js"])
+	return s
+})
 
 // What the page holds at most, so that it opens from mail: under 5 MB in all.
 const (
@@ -74,7 +82,7 @@ var pages = sync.OnceValue(func() [2]*template.Template {
 			"severities": func() []int { return []int{5, 4, 3, 2, 1} },
 			"stamp":      stamp,
 			"iso":        func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		}).Parse(pageSource))
+		}).Parse(sources().page))
 	}
 	return out
 })
@@ -187,9 +195,9 @@ func head(l lang) (template.HTML, template.HTML) {
 		sum := sha256.Sum256([]byte(s))
 		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	csp := "default-src 'none'; style-src " + hash(styleSource) + "; script-src " + hash(scriptSource) + "; img-src data:; base-uri 'none'; form-action 'none'"
-	return template.HTML(`<meta http-equiv="Content-Security-Policy" content="` + csp + `">` + "\n<style>" + styleSource + "</style>"),
-		template.HTML("<script>" + scriptSource + "</script>")
+	csp := "default-src 'none'; style-src " + hash(sources().style) + "; script-src " + hash(sources().script) + "; img-src data:; base-uri 'none'; form-action 'none'"
+	return template.HTML(`<meta http-equiv="Content-Security-Policy" content="` + csp + `">` + "\n<style>" + sources().style + "</style>"),
+		template.HTML("<script>" + sources().script + "</script>")
 }
 
 // verdictOf is what a reader should know if they read nothing else: how many

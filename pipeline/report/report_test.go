@@ -99,9 +99,9 @@ func write(t testing.TB, format string, in In) string {
 	return b.String()
 }
 
-// packed is the one part of a page that depends on the version of the
+// zipped is the one part of a page that depends on the version of the
 // compressor: golden files hold its place, another test its content.
-var packed = regexp.MustCompile(`data:application/gzip;base64,[A-Za-z0-9+/=&#;]+"`)
+var zipped = regexp.MustCompile(`data:application/gzip;base64,[A-Za-z0-9+/=&#;]+"`)
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
@@ -127,7 +127,7 @@ func TestGolden(t *testing.T) {
 	} {
 		in := sample()
 		in.Lang = c.lang
-		got := packed.ReplaceAllString(write(t, c.format, in), `data:application/gzip;base64,PACKED"`)
+		got := zipped.ReplaceAllString(write(t, c.format, in), `data:application/gzip;base64,PACKED"`)
 		got = regexp.MustCompile(`gzip(,|, )\d+ B`).ReplaceAllString(got, "gzip${1}N B")
 		golden(t, c.file, got)
 	}
@@ -201,7 +201,7 @@ func TestLanguages(t *testing.T) {
 			return true
 		})
 	}
-	for _, m := range regexp.MustCompile(`[{( ]t "((?:[^"])*)"`).FindAllStringSubmatch(pageSource, -1) {
+	for _, m := range regexp.MustCompile(`[{( ]t "((?:[^"])*)"`).FindAllStringSubmatch(sources().page, -1) {
 		used[m[1]] = true
 	}
 	if len(used) < 100 {
@@ -331,7 +331,7 @@ func TestEveryAlertIsSomewhere(t *testing.T) {
 // The link holds the alerts as jsonl writes them.
 func TestRaw(t *testing.T) {
 	unpack := func(in In) []byte {
-		m := packed.FindString(write(t, "html", in))
+		m := zipped.FindString(write(t, "html", in))
 		m = html.UnescapeString(strings.TrimSuffix(strings.TrimPrefix(m, "data:application/gzip;base64,"), `"`))
 		b, err := base64.StdEncoding.DecodeString(m)
 		if err != nil {
@@ -418,7 +418,7 @@ var (
 // attributes, loads nothing, and shows nothing that cannot be seen.
 func wellBehaved(t *testing.T, page string) {
 	t.Helper()
-	style, script := "<style>"+styleSource+"</style>", "<script>"+scriptSource+"</script>"
+	style, script := "<style>"+sources().style+"</style>", "<script>"+sources().script+"</script>"
 	if strings.Count(page, style) != 1 || strings.Count(page, script) != 1 {
 		t.Fatal("style or script is not there once, as written: the policy would refuse it")
 	}
@@ -682,13 +682,13 @@ func TestHistogram(t *testing.T) {
 }
 
 func TestScriptIsSmall(t *testing.T) {
-	if len(scriptSource) > 2048 {
-		t.Errorf("%d bytes of script", len(scriptSource))
+	if len(sources().script) > 2048 {
+		t.Errorf("%d bytes of script", len(sources().script))
 	}
-	if regexp.MustCompile(`(?i)https?:|//[a-z]|fetch|XMLHttp|import|eval|innerHTML`).MatchString(scriptSource) {
+	if regexp.MustCompile(`(?i)https?:|//[a-z]|fetch|XMLHttp|import|eval|innerHTML`).MatchString(sources().script) {
 		t.Error("the script does more than it should")
 	}
-	if regexp.MustCompile(`(?i)url\(|@import|https?:`).MatchString(styleSource) {
+	if regexp.MustCompile(`(?i)url\(|@import|https?:`).MatchString(sources().style) {
 		t.Error("the style loads something")
 	}
 }

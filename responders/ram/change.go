@@ -67,10 +67,17 @@ func (x *change[S]) Permissions() []string { return append([]string(nil), x.perm
 // Describe says what Execute would call.
 func (x *change[S]) Describe(a responders.Action) string {
 	t, err := x.target(a)
+	return described(x.kind, x.describe, t, err)
+}
+
+// What does not depend on S is outside of the methods, which are in the program
+// once for each S.
+
+func described(kind string, describe func(target) string, t target, err error) string {
 	if err != nil {
-		return x.kind + ": " + clean(err.Error(), 300)
+		return kind + ": " + clean(err.Error(), 300)
 	}
-	return clean(x.describe(t), 500) + " in account " + t.account
+	return clean(describe(t), 500) + " in account " + t.account
 }
 
 // DescribeUndo says what Undo would call.
@@ -87,31 +94,50 @@ func (x *change[S]) DescribeUndo(a responders.Action, prior json.RawMessage) str
 }
 
 func (x *change[S]) target(a responders.Action) (target, error) {
-	if a.Kind != x.kind {
-		return target{}, refuse("an action of kind %q came to %s", clean(a.Kind, 60), x.kind)
+	return targetOf(x.kind, x.needs, x.check, a)
+}
+
+func targetOf(kind string, n needs, check func(*target) error, a responders.Action) (target, error) {
+	if a.Kind != kind {
+		return target{}, refuse("an action of kind %q came to %s", clean(a.Kind, 60), kind)
 	}
-	n := x.needs
 	if n == aUserOrRole && a.Target.Params["group"] != "" {
 		n = 0 // it is about a group, whoever the actor was
 	}
 	t, err := checkTarget(a, n)
-	if err == nil && x.check != nil {
-		err = x.check(&t)
+	if err == nil && check != nil {
+		err = check(&t)
 	}
 	return t, err
 }
 
+// enter is how to reach the target's account, unless it may not be acted on.
+func (c *Client) enter(ctx context.Context, t target) (scope, error) {
+	sc, err := c.in(ctx, t.account)
+	if err == nil {
+		err = c.spared(ctx, t)
+	}
+	return sc, err
+}
+
 func (x *change[S]) decode(t target, prior json.RawMessage) (S, error) {
 	var s S
-	d := json.NewDecoder(bytes.NewReader(prior))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return s, refuse("the state before, as recorded, cannot be read (%v)", err)
+	if err := strictly(prior, &s); err != nil {
+		return s, err
 	}
 	if !x.owner(t, s) {
 		return s, refuse("the state before, as recorded, is of another target")
 	}
 	return s, nil
+}
+
+func strictly(prior json.RawMessage, s any) error {
+	d := json.NewDecoder(bytes.NewReader(prior))
+	d.DisallowUnknownFields()
+	if err := d.Decode(s); err != nil {
+		return refuse("the state before, as recorded, cannot be read (%v)", err)
+	}
+	return nil
 }
 
 func encode[S any](s S) json.RawMessage {
@@ -128,11 +154,8 @@ func (x *change[S]) Read(ctx context.Context, a responders.Action) (json.RawMess
 	if err != nil {
 		return nil, err
 	}
-	sc, err := x.c.in(ctx, t.account)
+	sc, err := x.c.enter(ctx, t)
 	if err != nil {
-		return nil, err
-	}
-	if err := x.c.spared(ctx, t); err != nil {
 		return nil, err
 	}
 	s, err := x.read(ctx, sc, t)
@@ -198,11 +221,8 @@ func (x *change[S]) Execute(ctx context.Context, a responders.Action, prior json
 	if x.inForce(t, before) {
 		return responders.Result{}, settled("nothing to do, it was %s", x.words(before))
 	}
-	sc, err := x.c.in(ctx, t.account)
+	sc, err := x.c.enter(ctx, t)
 	if err != nil {
-		return responders.Result{}, notSent(err)
-	}
-	if err := x.c.spared(ctx, t); err != nil {
 		return responders.Result{}, notSent(err)
 	}
 	if x.veto != nil {
@@ -224,12 +244,22 @@ func (x *change[S]) Execute(ctx context.Context, a responders.Action, prior json
 		r.Note = "changed, and deleted by somebody right after"
 		return r, nil
 	case err != nil:
-		return responders.Result{}, fmt.Errorf("the cloud accepted it (request %s), but it could not be read back (%w): %w", id, plain{err}, responders.ErrInDoubt)
+		return responders.Result{}, unread("it", id, err)
 	case !ok:
-		return responders.Result{}, fmt.Errorf("the cloud accepted it (request %s), but after %s it still reads %s: %w", id, x.c.cfg.ReadBack, x.words(after), responders.ErrInDoubt)
+		return responders.Result{}, unseen("it", id, x.c.cfg.ReadBack, x.words(after))
 	}
 	r.After = encode(after)
 	return r, nil
+}
+
+// unread and unseen are the errors of a change that was accepted and does not
+// show.
+func unread(what, id string, err error) error {
+	return fmt.Errorf("the cloud accepted %s (request %s), but it could not be read back (%w): %w", what, id, plain{err}, responders.ErrInDoubt)
+}
+
+func unseen(what, id string, long time.Duration, present string) error {
+	return fmt.Errorf("the cloud accepted %s (request %s), but after %s it still reads %s: %w", what, id, long, present, responders.ErrInDoubt)
 }
 
 // notSent keeps the class of an error of a read that came before the write:
@@ -324,34 +354,41 @@ func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.Ra
 	case errors.Is(err, errGone):
 		return responders.Result{}, drift("it was deleted right after it was restored")
 	case err != nil:
-		return responders.Result{}, fmt.Errorf("the cloud accepted the undo (request %s), but it could not be read back (%w): %w", id, plain{err}, responders.ErrInDoubt)
+		return responders.Result{}, unread("the undo", id, err)
 	case !ok:
-		return responders.Result{}, fmt.Errorf("the cloud accepted the undo (request %s), but after %s it still reads %s: %w", id, x.c.cfg.ReadBack, x.words(after), responders.ErrInDoubt)
+		return responders.Result{}, unseen("the undo", id, x.c.cfg.ReadBack, x.words(after))
 	}
 	return responders.Result{Changed: true, Prior: encode(left), After: encode(after), RequestID: id}, nil
 }
 
 // wait reads until good, for at most long: what was just changed may not show
 // at once. The last state read is returned either way.
-func (x *change[S]) wait(ctx context.Context, sc scope, t target, long time.Duration, good func(S) bool) (S, bool, error) {
+func (x *change[S]) wait(ctx context.Context, sc scope, t target, long time.Duration, good func(S) bool) (s S, ok bool, err error) {
+	ok, err = x.c.until(ctx, long, func() (ok bool, err error) {
+		if s, err = x.read(ctx, sc, t); err == nil {
+			ok = good(s)
+		}
+		return ok, err
+	})
+	return s, ok, err
+}
+
+// until asks again and again whether it is so, with pauses of at most long in all.
+func (c *Client) until(ctx context.Context, long time.Duration, so func() (bool, error)) (bool, error) {
 	var spent time.Duration
 	for n := 0; ; n++ {
-		s, err := x.read(ctx, sc, t)
-		if err != nil {
-			return s, false, err
-		}
-		if good(s) {
-			return s, true, nil
+		if ok, err := so(); ok || err != nil {
+			return ok, err
 		}
 		pause := min(backoff(n), time.Second)
 		if spent += pause; spent > long {
-			return s, false, nil
+			return false, nil
 		}
 		if dl, ok := ctx.Deadline(); ok && time.Until(dl) < pause+time.Second {
-			return s, false, nil // the next read would not end in time
+			return false, nil // the next read would not end in time
 		}
-		if x.c.cfg.Sleep(ctx, pause) != nil {
-			return s, false, nil
+		if c.cfg.Sleep(ctx, pause) != nil {
+			return false, nil
 		}
 	}
 }

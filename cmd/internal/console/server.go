@@ -29,6 +29,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
+	"github.com/trailwarden/trailwarden/pipeline/packed"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -182,6 +183,15 @@ func loopbackHost(h string) bool {
 
 func (s *Server) loadAssets() error {
 	s.assets = map[string]asset{}
+	ours, err := packed.Files(templates)
+	if err != nil {
+		return fmt.Errorf("the console's style and script: %w", err)
+	}
+	for _, name := range []string{"console.css", "console.js"} {
+		if err := s.addAsset(name, ours[name]); err != nil {
+			return err
+		}
+	}
 	return fs.WalkDir(files, "assets", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -190,33 +200,38 @@ func (s *Server) loadAssets() error {
 		if err != nil {
 			return err
 		}
-		// Files of others, which never change, are packed.
-		p, packed := strings.CutSuffix(p, ".gz")
-		typ := mime.TypeByExtension(path.Ext(p))
-		switch path.Ext(p) {
-		case ".js":
-			typ = "text/javascript; charset=utf-8"
-		case ".css":
-			typ = "text/css; charset=utf-8"
-		case ".svg":
-			typ = "image/svg+xml"
-		case "":
-			typ = "text/plain; charset=utf-8"
-		}
-		if typ == "" {
-			typ = "text/plain; charset=utf-8"
-		}
-		a := asset{body: b, typ: typ, packed: packed}
-		if packed {
-			if b, err = a.unpack(); err != nil {
-				return fmt.Errorf("%s: %w", p, err)
-			}
-		}
-		sum := sha256.Sum256(b)
-		a.etag = hex.EncodeToString(sum[:8])
-		s.assets[path.Base(p)] = a
-		return nil
+		return s.addAsset(path.Base(p), b)
 	})
+}
+
+func (s *Server) addAsset(name string, b []byte) error {
+	// Files of others, which never change, are packed.
+	name, zipped := strings.CutSuffix(name, ".gz")
+	typ := mime.TypeByExtension(path.Ext(name))
+	switch path.Ext(name) {
+	case ".js":
+		typ = "text/javascript; charset=utf-8"
+	case ".css":
+		typ = "text/css; charset=utf-8"
+	case ".svg":
+		typ = "image/svg+xml"
+	case "":
+		typ = "text/plain; charset=utf-8"
+	}
+	if typ == "" {
+		typ = "text/plain; charset=utf-8"
+	}
+	a := asset{body: b, typ: typ, packed: zipped}
+	if zipped {
+		var err error
+		if b, err = a.unpack(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	sum := sha256.Sum256(b)
+	a.etag = hex.EncodeToString(sum[:8])
+	s.assets[name] = a
+	return nil
 }
 
 // ask is one request of a person.

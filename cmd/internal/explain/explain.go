@@ -4,10 +4,24 @@ package explain
 import (
 	_ "embed"
 	"strings"
+	"sync"
+
+	"github.com/trailwarden/trailwarden/pipeline/packed"
 )
 
-//go:embed codes.md
-var pages string
+// archive is codes.md, packed: `go test ./cmd/internal/explain -update` makes it
+// anew.
+//
+//go:embed codes.tar.gz
+var archive []byte
+
+var pages = sync.OnceValue(func() string {
+	files, err := packed.Files(archive)
+	if err != nil {
+		panic("the pages on fault codes: " + err.Error()) // a test unpacks them
+	}
+	return string(files["codes.md"])
+})
 
 // Page is what a code means.
 type Page struct {
@@ -19,7 +33,7 @@ type Page struct {
 // Pages lists all pages in the order of their codes.
 func Pages() []Page {
 	var out []Page
-	for _, part := range strings.Split(pages, "\n## ")[1:] {
+	for _, part := range strings.Split(pages(), "\n## ")[1:] {
 		head, text, _ := strings.Cut(part, "\n")
 		code, title, _ := strings.Cut(head, " ")
 		out = append(out, Page{code, title, strings.TrimSpace(text)})

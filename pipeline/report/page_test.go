@@ -1,0 +1,11 @@
+package report
+
+import (
+	"testing"
+
+	"github.com/trailwarden/trailwarden/pipeline/packed/packedtest"
+)
+
+func TestPageIsPacked(t *testing.T) {
+	packedtest.Check(t, "page.tar.gz", "page/*", *update)
+}
