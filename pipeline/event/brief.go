@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"hash/maphash"
+	"time"
+)
 
 // Brief is what has to be at hand of an event that only waits for its turn:
 // when, which, and whether it took effect. The rest is in the record and is
@@ -10,9 +13,13 @@ type Brief struct {
 	Time          time.Time
 	Outcome       Outcome
 	raw           []byte
-	left          *Block // where the record was left, nil when it is at hand
-	at, size      uint32 // and where in it
+	left          *Block // where the record was left, nil when it is at hand,
+	at, size      uint32 // where in it,
+	sum           uint64 // and by what it is known again
 }
+
+// sumSeed makes sums that nobody can foresee who writes a file.
+var sumSeed = maphash.MakeSeed()
 
 // Block is a stretch of a file that records can be left in.
 type Block struct {
@@ -25,7 +32,7 @@ type Block struct {
 type Rereader interface {
 	// Reread appends size bytes to buf; none where that is not possible any more.
 	Reread(buf []byte, at int64, size int) []byte
-	// Changed tells that there is another record now.
+	// Changed tells that there are other bytes now.
 	Changed(at int64)
 }
 
@@ -37,16 +44,26 @@ func (e *Event) Brief() Brief {
 // Leave lets go of the record, which is so many bytes from the beginning of
 // the block.
 func (b *Brief) Leave(in *Block, at int) {
-	b.left, b.at, b.size, b.raw = in, uint32(at), uint32(len(b.raw)), nil
+	b.left, b.at, b.size, b.sum, b.raw = in, uint32(at), uint32(len(b.raw)), maphash.Bytes(sumSeed, b.raw), nil
+}
+
+// Keep says where the record is from now on.
+func (b *Brief) Keep(record []byte) { b.raw = record }
+
+// again appends a record that was left, if it is still the same.
+func (b *Brief) again(buf []byte) []byte {
+	n, at := len(buf), b.left.At+int64(b.at)
+	buf = b.left.File.Reread(buf, at, int(b.size))
+	if len(buf) > n && maphash.Bytes(sumSeed, buf[n:]) != b.sum {
+		b.left.File.Changed(at)
+		buf = buf[:n]
+	}
+	return buf
 }
 
 // Event parses the record again, into memory that it shares with the record.
 func (b *Brief) Event() *Event {
 	ev, err := Parse(b.Raw())
-	if b.left != nil && err == nil && ev.ID != b.ID {
-		b.left.File.Changed(b.left.At + int64(b.at))
-		err = errChanged
-	}
 	if err != nil {
 		// Only a Brief of an Event that was never parsed gets here, and one
 		// whose record is there no more.
@@ -55,8 +72,6 @@ func (b *Brief) Event() *Event {
 	ev.Time = b.Time // which may be another than the record says
 	return ev
 }
-
-var errChanged = &ParseError{Reason: ReasonNotEvent, Msg: "another record than before"}
 
 // Outline makes *ev an event of which only the Brief's fields and the record
 // are known. No other field of *ev is changed: use one that Outline alone
@@ -77,7 +92,7 @@ func (e *Event) Outline(ev *Event) {
 // left is read again: nil where it is there no more.
 func (b *Brief) Raw() []byte {
 	if b.left != nil {
-		return b.left.File.Reread(nil, b.left.At+int64(b.at), int(b.size))
+		return b.again(nil)
 	}
 	return b.raw
 }
@@ -101,8 +116,8 @@ func (r Record) Len() int {
 
 // Append appends a copy of it to buf.
 func (r Record) Append(buf []byte) []byte {
-	if b := r.brief; b != nil {
-		return b.left.File.Reread(buf, b.left.At+int64(b.at), int(b.size))
+	if r.brief != nil {
+		return r.brief.again(buf)
 	}
 	return append(buf, r.raw...)
 }

@@ -70,6 +70,15 @@ func TestLeftRecord(t *testing.T) {
 	if ev := b.Event(); ev.ID != "e1" || ev.Name != "" || ev.Recipient != "1000000000000001" || len(f.changed) != 1 || f.changed[0] != int64(2+at) {
 		t.Errorf("%+v %v", ev, f.changed)
 	}
+	// One with the same id.
+	copy(f.b[2+at:], record)
+	if ev := b.Event(); ev.Name != "CreateUser" || len(f.changed) != 1 {
+		t.Errorf("%+v %v", ev, f.changed)
+	}
+	f.b[2+at+len(record)-3]++
+	if ev := b.Event(); ev.Name != "" || len(r.Append(nil)) != 0 || len(o.Raw()) == 0 || len(f.changed) != 3 {
+		t.Errorf("%+v %v", ev, f.changed)
+	}
 	// None.
 	f.b = f.b[:20]
 	if ev := b.Event(); ev.ID != "e1" || ev.Name != "" || len(r.Bytes()) != 0 {

@@ -121,7 +121,7 @@ func (s *sorter) all() iter.Seq2[*alert.Part, error] {
 		slices.SortFunc(s.held, s.compare)
 		m := runHeap{compare: s.compare}
 		for _, at := range s.runs {
-			m.runs = append(m.runs, &sorted{from: bufio.NewReaderSize(io.NewSectionReader(s.file, at.at, at.size), 1<<14), left: at.parts})
+			m.runs = append(m.runs, &sorted{from: bufio.NewReaderSize(io.NewSectionReader(s.file, at.at, at.size), 1<<14), left: at.parts, size: at.size})
 		}
 		m.runs = append(m.runs, &sorted{held: s.held})
 		for i := 0; i < len(m.runs); {
@@ -168,6 +168,7 @@ func (s *sorter) close() {
 type sorted struct {
 	from *bufio.Reader // nil: held
 	left int           // in from
+	size int64         // of from in all
 	held []*alert.Part
 	part *alert.Part // the current one
 }
@@ -185,6 +186,9 @@ func (r *sorted) next() (more bool, err error) {
 	}
 	r.left--
 	n, err := binary.ReadUvarint(r.from)
+	if err == nil && n > uint64(r.size) {
+		err = alert.ErrPart
+	}
 	if err == nil {
 		data := make([]byte, n)
 		if _, err = io.ReadFull(r.from, data); err == nil {

@@ -207,26 +207,34 @@ func (b *batch) addLeft(p *event.Parser, res *result, recipient string, at int) 
 	if res.v.Keeps() {
 		res.v.Hold = b
 	}
-	if at >= 0 && b.shorten(&res.v, recipient) {
-		res.v.Brief.Leave(&b.left, at)
-		b.undo()
-	} else {
+	switch {
+	case !b.shorten(&res.v, recipient):
 		b.own(p, res.v.Event)
+		return
+	case at >= 0:
+		res.v.Brief.Leave(&b.left, at)
+	default:
+		res.v.Brief.Keep(b.copied(res.v.Brief.Raw()))
 	}
+	b.undo()
+}
+
+// copied returns a copy of a record in the batch's memory.
+func (b *batch) copied(raw []byte) []byte {
+	n := len(b.copies)
+	if cap(b.copies)-n < len(raw) {
+		b.copies, n = make([]byte, 0, max(copyChunk, len(raw))), 0 // events keep the old one alive
+	}
+	b.copies = append(b.copies, raw...)
+	return b.copies[n:len(b.copies):len(b.copies)]
 }
 
 // own makes *ev, whose record is in memory of others, one whose record is in the
 // batch's.
 func (b *batch) own(p *event.Parser, ev *event.Event) {
-	raw, at := ev.Raw(), ev.Time
-	if n := len(b.copies); cap(b.copies)-n < len(raw) {
-		b.copies = make([]byte, 0, max(copyChunk, len(raw))) // events keep the old one alive
-	}
-	n := len(b.copies)
-	b.copies = append(b.copies, raw...)
-	// It was an event before.
-	_ = p.Parse(b.copies[n:len(b.copies):len(b.copies)], ev)
-	ev.Time = at // which may be another than the record says
+	at := ev.Time
+	_ = p.Parse(b.copied(ev.Raw()), ev) // it was an event before
+	ev.Time = at                        // which may be another than the record says
 }
 
 // copyChunk is room for the records of the few events of a block that stay whole.

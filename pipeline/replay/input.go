@@ -438,7 +438,7 @@ func (in *input) short(f *file) error {
 	if in.path == "-" || f.raw.n >= in.size {
 		return nil
 	}
-	return fmt.Errorf("file %w: it had %d bytes when it was found, and %d when it was read", ErrTruncated, in.size, f.raw.n)
+	return fmt.Errorf("file %w: it had %d bytes when it was found, and was read up to byte %d", ErrTruncated, in.size, f.raw.n)
 }
 
 // packing recognises an archive by its first bytes.

@@ -78,6 +78,7 @@ func (p *plainFile) release() {
 	defer p.of.mu.Unlock()
 	delete(p.of.all, p)
 	_ = p.f.Close()
+	p.br, p.raw, p.in = nil, nil, nil // who remembers the file wants its trouble only
 }
 
 // fill reads all of buf, and how much of it there still is.

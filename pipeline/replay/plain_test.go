@@ -114,10 +114,11 @@ func TestLeftIsGone(t *testing.T) {
 	}{
 		"emptied": {func(t *testing.T, path, in string) { must(t, os.Truncate(path, 0)) }, "is there no more (EOF)"},
 		"rewritten": {func(t *testing.T, path, in string) {
-			f, err := os.OpenFile(path, os.O_WRONLY, 0)
-			must(t, err)
-			_, err = f.WriteString(strings.ReplaceAll(in, "old-", "new-"))
-			must(t, errors.Join(err, f.Close()))
+			over(t, path, strings.ReplaceAll(in, "old-", "new-"))
+		}, "is there no more (changed while it was read)"},
+		"zeros": {func(t *testing.T, path, in string) { over(t, path, strings.Repeat("\x00", len(in))) }, "is there no more (changed while it was read)"},
+		"the same ids": {func(t *testing.T, path, in string) {
+			over(t, path, strings.ReplaceAll(in, `"userName":"user`, `"userName":"evil`))
 		}, "is there no more (changed while it was read)"},
 		"replaced": {func(t *testing.T, path, in string) {
 			must(t, os.WriteFile(path+".new", []byte("x"), 0o600))
@@ -214,6 +215,15 @@ func TestLeftFilesAreClosed(t *testing.T) {
 			t.Errorf("stopped after %d: %d files are open, %d were at most, %d blocks", stop, n, most, blocks.Load())
 		}
 	}
+}
+
+// over writes over what is in a file.
+func over(t *testing.T, path, with string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteString(with)
+	must(t, errors.Join(err, f.Close()))
 }
 
 func must(t *testing.T, err error) {

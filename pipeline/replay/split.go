@@ -434,7 +434,7 @@ func (s *splitter) cutValues(c *chunk, buf []byte) (used int) {
 				return i
 			}
 			if end-i > s.maxRecord {
-				c.recs = append(c.recs, span{i, i + sampleSize, true})
+				c.recs = append(c.recs, span{i, min(end, i+sampleSize), true})
 			} else {
 				c.recs = append(c.recs, span{i, end, false})
 			}
