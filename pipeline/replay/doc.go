@@ -98,7 +98,7 @@
 // before their events are decided, which a short --grace shows to be worth 7 to
 // 10 %, mostly of reading into memory that is not in the cache, but needs
 // records that can be read again from where they came (taken since for plain
-// files, for the memory: 2 % less CPU is left of it now); a cache in front of the
+// files, for the memory: no CPU time is saved any more); a cache in front of the
 // detectors' tables (nothing that could be measured); files mapped into memory
 // in place of being read, which a file that is cut or changed meanwhile would
 // make unsafe, for 0.1 µs an event (reading into buffers that stay in the cache
