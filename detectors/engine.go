@@ -514,7 +514,8 @@ func (e *Engine) catchUp(rule int32) error {
 	return err
 }
 
-// keepDecided is how many decided events detectors may go on looking at.
+// keepDecided is how many decided events detectors may go on looking at. What
+// they copy then of the last record of each entity is the less, the more they are.
 const keepDecided = 1024
 
 // decided notes that an event is decided; now and then, that memory of the

@@ -31,7 +31,6 @@ type batch struct {
 	end  error         // set instead of content when the file has ended
 	sum  [32]byte      // with end, of a file read whole: its SHA-256, where asked for
 	size int64         // and how long it is, as stored
-	lost error         // why not all of the block could be read
 	over int64         // what the file unpacked to beyond MaxRatio, up to here
 
 	results  []result
@@ -282,7 +281,7 @@ func (b *batch) reset() {
 	if p, ok := b.left.File.(*plainFile); ok {
 		p.release()
 	}
-	b.left, b.lost = event.Block{}, nil
+	b.left = event.Block{}
 	clear(b.results) // of a batch that was not applied
 	clear(b.notes)
 	clear(b.births)
@@ -375,8 +374,7 @@ func (w *worker) read(b *batch) []byte {
 	}
 	buf := w.buf[:b.length]
 	n, err := b.left.File.(*plainFile).fill(buf, b.left.At)
-	if err != nil {
-		b.lost = err
+	if err != nil { // fetch tells it
 		n = bytes.LastIndexByte(buf[:n], '\n') + 1
 	}
 	w.at = uintptr(unsafe.Pointer(unsafe.SliceData(buf)))
@@ -387,7 +385,7 @@ func (w *worker) read(b *batch) []byte {
 // there, because it stood in a text or another packing.
 func (w *worker) place(raw []byte) int {
 	at := uintptr(unsafe.Pointer(unsafe.SliceData(raw))) - w.at
-	if at > uintptr(w.b.length) {
+	if at >= uintptr(w.b.length) {
 		return -1
 	}
 	return int(at)

@@ -123,8 +123,8 @@
 //
 // A plain file of lines, of 2 MiB and more, is read by the workers, each into a
 // buffer of its own, and a record is read again from the file when it is needed
-// after all (plainFile, event.Block). 32,768 waiting events then need 13 MB, not
-// 60. That is not done where Options.Hash, RunConfig.Entity or RunConfig.Resume
+// after all (plainFile, event.Block). With 32,768 waiting events a run has 160 MB
+// resident, not 218. That is not done where Options.Hash, RunConfig.Entity or RunConfig.Resume
 // is set, nor for more than Options.MaxOpen files at a time.
 //
 // # Alerts

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"sync"
@@ -127,7 +128,7 @@ func (p *plainFile) Changed(at int64) { _ = p.gone(at, errMeanwhile) }
 // moveTo goes on reading the usual way from a byte on. What is counted is how
 // far reading has come.
 func (p *plainFile) moveTo(at int64) error {
-	if _, err := p.f.Seek(at, 0); err != nil {
+	if _, err := p.f.Seek(at, io.SeekStart); err != nil {
 		return plain(err)
 	}
 	p.br.Reset(p.raw)

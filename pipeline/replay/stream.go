@@ -193,9 +193,9 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 	st.opened = true
 	if p, ok := b.left.File.(*plainFile); ok {
 		st.plain = p
-	}
-	if b.lost != nil {
-		st.fail(b.lost)
+		if err := p.trouble(); err != nil {
+			st.fail(err)
+		}
 	}
 	for i := range b.parked {
 		p := &b.parked[i]

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -28,6 +29,9 @@ import (
 //
 //go:embed templates.tar.gz
 var templates []byte
+
+// ours are these files by name.
+var ours = sync.OnceValues(func() (map[string][]byte, error) { return packed.Files(templates) })
 
 // What a text may at most be long, in runes.
 const (
@@ -46,7 +50,7 @@ type views struct {
 var pageNames = []string{"now", "alert", "entity", "rules", "rule", "actions", "action", "login", "error", "strip"}
 
 func loadViews(assets map[string]asset) (*views, error) {
-	files, err := packed.Files(templates)
+	files, err := ours()
 	if err != nil {
 		return nil, fmt.Errorf("the console's templates: %w", err)
 	}

@@ -29,7 +29,6 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
-	"github.com/trailwarden/trailwarden/pipeline/packed"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -183,12 +182,12 @@ func loopbackHost(h string) bool {
 
 func (s *Server) loadAssets() error {
 	s.assets = map[string]asset{}
-	ours, err := packed.Files(templates)
+	own, err := ours()
 	if err != nil {
 		return fmt.Errorf("the console's style and script: %w", err)
 	}
 	for _, name := range []string{"console.css", "console.js"} {
-		if err := s.addAsset(name, ours[name]); err != nil {
+		if err := s.addAsset(name, own[name]); err != nil {
 			return err
 		}
 	}
