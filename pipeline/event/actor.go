@@ -65,6 +65,8 @@ func identityType(s string) IdentityType {
 // KeyKindOf says what sort of credential an access key id is.
 func KeyKindOf(key string) KeyKind {
 	switch {
+	case strings.HasPrefix(key, "STS."): // nearly always
+		return KeySTS
 	case key == "" || isNull(key):
 		return KeyNone
 	case hasPrefixFold(key, "STS."):
@@ -105,9 +107,14 @@ func (w *walk) resolveActor() {
 		user = ""
 	}
 	a.Type = identityType(w.identity)
-	role, session, isRole := strings.Cut(user, ":")
-	principal, principalSession, ok := strings.Cut(a.Principal, ":")
-	isRole = isRole && ok && session == principalSession
+	role, session, isRole := user, "", false
+	principal, principalSession := a.Principal, ""
+	if a.Type == AssumedRole || a.Type == IdentityUnknown {
+		role, session, isRole = strings.Cut(user, ":")
+		var ok bool
+		principal, principalSession, ok = strings.Cut(a.Principal, ":")
+		isRole = isRole && ok && session == principalSession
+	}
 	if a.Type == IdentityUnknown {
 		switch {
 		case w.identity == "" && a.Principal != "" && a.Principal == a.Account:
@@ -123,7 +130,9 @@ func (w *walk) resolveActor() {
 	}
 	a.SessionMFA = ParseTruth(w.sessionMFA)
 	a.Display = user
-	a.Name = bareName(user)
+	if a.Type != AssumedRole {
+		a.Name = bareName(user)
+	}
 
 	account := a.Account
 	if account == "" {
@@ -208,8 +217,12 @@ func (w *walk) resolveMFA() {
 	ev := w.ev
 	a := &ev.Actor
 	ev.MFA = a.SessionMFA
+	signIn := ev.IsSignIn()
+	if !signIn && w.signinMFA == "" && w.rootMFA == "" {
+		return // nearly always
+	}
 	sub, root, sso := ParseTruth(w.signinMFA), ParseTruth(w.rootMFA), ParseTruth(w.ssoMFA)
-	if !ev.IsSignIn() {
+	if !signIn {
 		if ev.MFA == Unknown {
 			ev.MFA = firstKnown(sub, root)
 		}
@@ -306,7 +319,9 @@ func (w *walk) resolveKind() {
 
 // isInteractiveType recognises what consoles do.
 func isInteractiveType(eventType string) bool {
-	return strings.EqualFold(eventType, "ConsoleOperation") || strings.EqualFold(eventType, "ConsoleCall")
+	const operation, call = "ConsoleOperation", "ConsoleCall"
+	return len(eventType) == len(operation) && strings.EqualFold(eventType, operation) ||
+		len(eventType) == len(call) && strings.EqualFold(eventType, call)
 }
 
 // isPersonsAgent recognises consoles, browsers and command lines.

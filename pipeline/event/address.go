@@ -19,7 +19,7 @@ func Masked(s string) bool {
 // without a zone.
 func ParseAddress(s string) Address {
 	a := Address{Text: s}
-	if ip, ok := dottedQuad(s); ok {
+	if ip, ok := DottedQuad(s); ok {
 		if a.Kind = quadKind(ip); a.Kind != AddressOther {
 			a.IP = netip.AddrFrom4(ip)
 		}
@@ -54,31 +54,33 @@ func ParseAddress(s string) Address {
 	return a
 }
 
-// dottedQuad reads the form that nearly all addresses have, as netip does.
-func dottedQuad(s string) (ip [4]byte, ok bool) {
-	if len(s) < 7 || len(s) > 15 {
+// DottedQuad reads an IPv4 address in the form that nearly all addresses have: four
+// decimal numbers without leading zeros, as netip does.
+func DottedQuad(s string) (ip [4]byte, ok bool) {
+	if len(s) < len("0.0.0.0") || len(s) > len("255.255.255.255") {
 		return ip, false
 	}
-	part, n, digits := 0, 0, 0
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c-'0' < 10:
-			if digits > 0 && n == 0 {
-				return ip, false // a leading zero
-			}
-			n = n*10 + int(c-'0')
-			if digits++; n > 255 {
+	i := 0
+	for part := range ip {
+		if part > 0 {
+			if i >= len(s) || s[i] != '.' {
 				return ip, false
 			}
-		case c == '.' && digits > 0 && part < 3:
-			ip[part] = byte(n)
-			part, n, digits = part+1, 0, 0
-		default:
+			i++
+		}
+		if i >= len(s) || s[i]-'0' >= 10 {
 			return ip, false
 		}
+		n := int(s[i] - '0')
+		i++
+		for zero := n == 0; i < len(s) && s[i]-'0' < 10; i++ {
+			if n = n*10 + int(s[i]-'0'); zero || n > 255 {
+				return ip, false
+			}
+		}
+		ip[part] = byte(n)
 	}
-	ip[3] = byte(n)
-	return ip, part == 3 && digits > 0
+	return ip, i == len(s)
 }
 
 // quadKind is ipKind for an IPv4 address.

@@ -36,9 +36,9 @@ func (w *walk) finish(start int) error {
 	service, serviceFold := w.lookService(ev.Service)
 	ev.NameFold, ev.ServiceFold = nameFold, serviceFold
 	switch {
-	case strings.EqualFold(w.rw, "Read"):
+	case w.rw == "Read", strings.EqualFold(w.rw, "Read"):
 		ev.RW = Read
-	case strings.EqualFold(w.rw, "Write"):
+	case w.rw == "Write", strings.EqualFold(w.rw, "Write"):
 		ev.RW = Write
 	}
 	ev.Global = ParseTruth(w.global) == Yes

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"strings"
 	"unsafe"
@@ -33,9 +34,12 @@ type member struct {
 	span place
 	next level
 	mark uint8
+	deep bool // more becomes of a text than to be kept
 	// The key once more, for find: its first eight bytes, its last, and those
 	// from the ninth on. A shorter key stands in the high bytes, see ends.
 	first, last, middle uint64
+	long                uint64 // all bits where there is a middle
+	length              uint64
 }
 
 // place is where a string, or a span, of the event or of the walk is.
@@ -45,7 +49,7 @@ type place struct {
 }
 
 const (
-	nowhere = iota
+	nowhere = iota // the walk's, too
 	inEvent
 	inWalk
 )
@@ -173,13 +177,23 @@ func newTable(known []member) memberTable {
 		text := append(append(make([]byte, 8, 48), m.key...), make([]byte, 16)...)
 		m.first, m.last = ends(text, 8, 8+n)
 		m.middle = binary.LittleEndian.Uint64(text[16:])
+		if m.length = uint64(n); n > 16 {
+			m.long = math.MaxUint64
+		}
+		m.deep = m.next != inNothing || m.span.in != nowhere || m.mark != 0
+		if m.text.in == nowhere {
+			m.text = unknown.text
+		}
 	}
 search:
 	for factor := uint64(0x9e3779b97f4a7c15); factor>>32 != 0; factor = factor*0xd1342543de82ef95 + 2 {
 		t := memberTable{factor: factor | 1, known: known}
+		for i := range t.slots {
+			t.slots[i] = &unknown
+		}
 		for i := range known {
 			slot := t.slot(known[i].first, known[i].last)
-			if *slot != nil {
+			if *slot != &unknown {
 				continue search
 			}
 			*slot = &known[i]
@@ -219,7 +233,7 @@ func (t *memberTable) find(b []byte, from, to int) *member {
 	}
 	first, last := ends(b, from, to)
 	m := *t.slot(first, last)
-	if m == nil || m.first != first || m.last != last || len(m.key) != n || n > 16 && m.middle != load8(b, from+8) {
+	if m.first != first || m.last != last || m.length != uint64(n) || n > 16 && m.middle != load8(b, from+8) {
 		return nil
 	}
 	return m
@@ -258,7 +272,10 @@ func (w *walk) unusual(lv level, key []byte, flags uint8) *member {
 }
 
 // unknown is what becomes of a member that nobody looks for: nothing.
-var unknown member
+var unknown = member{
+	text:   place{nowhere, uint16(unsafe.Offsetof(walk{}.nowhere))},
+	length: math.MaxUint64, // no key is it
+}
 
 // foldedKeys maps the lower-case form of each key that some level takes to
 // its usual spelling: product pages and collectors write keys in other cases.

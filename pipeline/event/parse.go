@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // MaxRecord is the largest record that Parse accepts, in bytes.
@@ -125,6 +126,8 @@ type walk struct {
 	playerUID, clientIP, sensitive                            string
 	inner                                                     uint8 // marks of a platform-side log
 	start                                                     int   // of the object in the record
+
+	nowhere string // what nobody looks for goes here
 }
 
 // span is a value inside the record; zero when absent.
@@ -214,68 +217,18 @@ func (w *walk) object(i, depth int, lv level) int {
 		return i + 1
 	}
 	for {
-		if i >= len(b) || b[i] != '"' {
-			return w.fail(i)
-		}
-		key := i + 1
-		e, fl := 0, uint8(0)
-		if q, ok := w.listed(key); ok {
-			e, fl = int(q>>quoteAt), uint8(q&quoteBack)
-		} else if e, fl = w.walkStr(key); e < 0 {
-			return -1
-		}
-		m := known.find(b, key, e)
-		if m == nil {
-			// As a rule a parameter that nobody looks for.
-			if m = &unknown; lv != inParams || fl&hasEscape != 0 {
-				m = w.unusual(lv, b[key:e], fl)
-			}
-		}
-		if e+2 < len(b) && b[e+1] == ':' && b[e+2] > ' ' {
-			i = e + 2
-		} else if i = w.colon(e + 1); i < 0 {
-			return -1
-		}
-		if i >= len(b) {
-			return w.fail(i)
-		}
-		from := i
-		switch c := b[i]; {
-		case c == '"':
-			e, fl := 0, uint8(0)
-			if q, ok := w.listed(i + 1); ok {
-				e, fl = int(q>>quoteAt), uint8(q&quoteBack)
-			} else if e, fl = w.walkStr(i + 1); e < 0 {
-				return -1
-			}
-			i = e + 1
-			if m.text.in != nowhere {
-				*(*string)(w.reach(m.text)) = w.text(b[from+1:e], fl)
-			} else if m.next != inNothing && m.next != inParams {
-				w.embedded(b[from+1:e], fl, m.next)
-			}
-		case c == '{' && m.next != inNothing:
-			if i = w.object(i, depth, m.next); i < 0 {
-				return -1
-			}
-		default:
-			if i = w.value(i, depth); i < 0 {
-				return -1
-			}
-			if m.text.in != nowhere {
-				// Numbers and booleans are kept as text, digit by digit:
-				// ids beyond 2^53 must not pass through a float.
-				text := ""
-				if c != 'n' && c != '{' && c != '[' {
-					text = view(b[from:i])
+		var m *member
+		var behind bool
+		if i, m, behind = w.texts(i, lv, known); !behind {
+			if m == nil {
+				if i, m = w.keyed(i, lv, known); i < 0 {
+					return -1
 				}
-				*(*string)(w.reach(m.text)) = text
+			}
+			if i = w.member(m, i, depth); i < 0 {
+				return -1
 			}
 		}
-		if m.span.in != nowhere {
-			*(*span)(w.reach(m.span)) = span{int32(from - w.start), int32(i - w.start)}
-		}
-		w.inner |= m.mark
 		if i < len(b) && b[i] == ',' {
 			i++
 			if i < len(b) && b[i] <= ' ' {
@@ -289,6 +242,179 @@ func (w *walk) object(i, depth int, lv level) int {
 		}
 	}
 }
+
+// keyed takes a key at i, however it is written, and returns the member that it
+// names and the index behind it.
+func (w *walk) keyed(i int, lv level, known *memberTable) (_ int, m *member) {
+	b := w.b
+	if i >= len(b) || b[i] != '"' {
+		return w.fail(i), nil
+	}
+	from := i + 1
+	e, fl := 0, uint8(0)
+	if q, ok := w.listed(from); ok {
+		e, fl = int(q>>quoteAt), uint8(q&quoteBack)
+	} else if e, fl = w.walkStr(from); e < 0 {
+		return -1, nil
+	}
+	if m = known.find(b, from, e); m == nil {
+		// As a rule a parameter that nobody looks for.
+		if m = &unknown; lv != inParams || fl&hasEscape != 0 {
+			m = w.unusual(lv, b[from:e], fl)
+		}
+	}
+	return e + 1, m
+}
+
+// member takes the value of a member whose key ends before i, and returns the
+// index behind it.
+func (w *walk) member(m *member, i, depth int) int {
+	b := w.b
+	if i+1 < len(b) && b[i] == ':' && b[i+1] > ' ' {
+		i++
+	} else if i = w.colon(i); i < 0 {
+		return -1
+	}
+	if i >= len(b) {
+		return w.fail(i)
+	}
+	from := i
+	switch c := b[i]; {
+	case c == '"':
+		e, fl := 0, uint8(0)
+		if q, ok := w.listed(i + 1); ok {
+			e, fl = int(q>>quoteAt), uint8(q&quoteBack)
+		} else if e, fl = w.walkStr(i + 1); e < 0 {
+			return -1
+		}
+		i = e + 1
+		if m.text.in != nowhere {
+			*(*string)(w.reach(m.text)) = w.text(b[from+1:e], fl)
+		} else if m.next != inNothing && m.next != inParams {
+			w.embedded(b[from+1:e], fl, m.next)
+		}
+	case c == '{' && m.next != inNothing:
+		if i = w.object(i, depth, m.next); i < 0 {
+			return -1
+		}
+	default:
+		if c == '{' || c == '[' {
+			i = w.value(i, depth)
+		} else {
+			i = w.single(i)
+		}
+		if i < 0 {
+			return -1
+		}
+		if m.text.in != nowhere {
+			// Numbers and booleans are kept as text, digit by digit:
+			// ids beyond 2^53 must not pass through a float.
+			text := ""
+			if c != 'n' && c != '{' && c != '[' {
+				text = view(b[from:i])
+			}
+			*(*string)(w.reach(m.text)) = text
+		}
+	}
+	if m.span.in != nowhere {
+		*(*span)(w.reach(m.span)) = span{int32(from - w.start), int32(i - w.start)}
+	}
+	w.inner |= m.mark
+	return i
+}
+
+// texts takes members of an object as long as they are plain: a key as usual, a
+// text, or a whole number, true or false, which are kept as they are written, and no
+// space between. Most of a record is such members, and what they cost is the
+// instructions that they take: nothing here asks each time whether what it reads
+// is still in the record. It returns
+//
+//   - the index behind the last one, where no other member stands right behind
+//     it: behind is true;
+//   - the index behind the next key, and its member, where its value is not plain;
+//   - the index of the next member, and nil, where its key is not plain either.
+func (w *walk) texts(i int, lv level, known *memberTable) (_ int, m *member, behind bool) {
+	k, n := w.quote, len(w.quotes)
+	// A key is compared eight bytes at a time, from before its end and up to
+	// sixteen behind its beginning.
+	if len(w.b) < textsRoom || k >= n || int(w.quotes[k]>>quoteAt) != i || i < 8 {
+		return i, nil, false
+	}
+	b, last := unsafe.Pointer(unsafe.SliceData(w.b)), uint64(len(w.b)-textsRoom)
+	quotes := unsafe.Pointer(unsafe.SliceData(w.quotes))
+	into := [2]unsafe.Pointer{nowhere: unsafe.Pointer(w), inEvent: unsafe.Pointer(w.ev)}
+	for k+4 <= n {
+		key, value := *(*uint64)(unsafe.Add(quotes, 4*k)), *(*uint64)(unsafe.Add(quotes, 4*k+8)) // two quotes each
+		end, to := key>>(32+quoteAt), value>>(32+quoteAt)
+		if to > last || (key|value)>>32&(quoteBack|quoteOther) != 0 {
+			break
+		}
+		m = &unknown
+		size := end - uint64(i) - 1
+		if known.lengths>>(size&63)&1 != 0 {
+			short := int64(size) - 8 // of the eight bytes, where that is less than none
+			outside := uint64(short&(short>>63)*-8) & 63
+			first, ninth, back := *(*uint64)(unsafe.Add(b, i+1))<<outside, *(*uint64)(unsafe.Add(b, i+9)), *(*uint64)(unsafe.Add(b, end-8))>>outside
+			m = *known.slot(first, back)
+			if (m.first^first)|(m.last^back)|(m.middle^ninth)&m.long|(m.length^size) != 0 {
+				if lv != inParams {
+					break
+				}
+				m = &unknown
+			}
+		}
+		from, open := end+3, *(*uint16)(unsafe.Add(b, end+1)) == ':'|'"'<<8
+		if !open {
+			from, to = end+2, w.plain(end+1, last)
+		}
+		if to == 0 || m.deep {
+			w.quote = k + 2
+			return int(end) + 1, m, false
+		}
+		text := unsafe.Add(into[m.text.in&1], m.text.offset) // a string: where it is, and its length
+		*(*unsafe.Pointer)(text) = unsafe.Add(b, from)
+		*(*int)(unsafe.Add(text, unsafe.Sizeof(uintptr(0)))) = int(to - from)
+		if k += 2; open {
+			k += 2
+			to++
+		}
+		if *(*uint16)(unsafe.Add(b, to)) != ','|'"'<<8 {
+			w.quote = k
+			return int(to), nil, true
+		}
+		i = int(to) + 1
+	}
+	w.quote = k
+	return i, nil, false
+}
+
+// plain returns the index behind the value that the colon at i stands before, if
+// it is a whole number, true or false, and ends before last; else 0.
+func (w *walk) plain(i, last uint64) uint64 {
+	b := w.b[i:last]
+	if len(b) < 8 || b[0] != ':' {
+		return 0
+	}
+	switch b = b[1:]; {
+	case b[0]-'1' < 9:
+		for n := 1; n < len(b); n++ {
+			if c := b[n]; c-'0' >= 10 {
+				if c == ',' || c == '}' {
+					return i + 1 + uint64(n)
+				}
+				return 0
+			}
+		}
+	case string(b[:4]) == "true":
+		return i + 5
+	case string(b[:5]) == "false":
+		return i + 6
+	}
+	return 0
+}
+
+// textsRoom is how much of the record has to be behind a text for texts.
+const textsRoom = 24
 
 // text decodes a string's content; what has to be unescaped goes into the
 // event's buffer.
@@ -325,20 +451,30 @@ func appendLower[T []byte | string](dst []byte, b T) []byte {
 	dst = append(dst, b...)
 	i := n
 	for ; i+8 <= len(dst); i += 8 {
-		// Of bytes below 0x80, those that reach the high bit when what is
-		// missing from A is added, but not when what is missing from the byte
-		// behind Z is.
-		x := binary.LittleEndian.Uint64(dst[i:])
-		low := x &^ msb
-		upper := (low + lsb*(0x80-'A')) &^ (low + lsb*(0x80-'Z'-1)) &^ x & msb
-		binary.LittleEndian.PutUint64(dst[i:], x|upper>>2)
+		lower8(dst[i:])
 	}
-	for ; i < len(dst); i++ {
-		if c := dst[i]; c-'A' < 26 {
-			dst[i] = c | 0x20
+	switch {
+	case i == len(dst):
+	case i > n: // some are lowered once more, which changes nothing
+		lower8(dst[len(dst)-8:])
+	default:
+		for ; i < len(dst); i++ {
+			if c := dst[i]; c-'A' < 26 {
+				dst[i] = c | 0x20
+			}
 		}
 	}
 	return dst
+}
+
+// lower8 lowers the first eight bytes of b.
+func lower8(b []byte) {
+	// Of bytes below 0x80, those that reach the high bit when what is missing
+	// from A is added, but not when what is missing from the byte behind Z is.
+	x := binary.LittleEndian.Uint64(b)
+	low := x &^ msb
+	upper := (low + lsb*(0x80-'A')) &^ (low + lsb*(0x80-'Z'-1)) &^ x & msb
+	binary.LittleEndian.PutUint64(b, x|upper>>2)
 }
 
 // isLower reports that lower-casing would change nothing.

@@ -241,17 +241,8 @@ func (s *scanner) value(i, depth int) int {
 				break
 			}
 			continue
-		case 't':
-			i = s.literal(i, "true")
-		case 'f':
-			i = s.literal(i, "false")
-		case 'n':
-			i = s.literal(i, "null")
 		default:
-			if c != '-' && c-'0' >= 10 {
-				return s.fail(i)
-			}
-			i = s.number(i)
+			i = s.single(i)
 		}
 		if i < 0 {
 			return -1
@@ -287,6 +278,33 @@ func (s *scanner) value(i, depth int) int {
 			open--
 			i++
 		}
+	}
+}
+
+// single walks a value at i that is a number, true, false or null.
+func (s *scanner) single(i int) int {
+	b := s.b
+	switch c := b[i]; c {
+	case 't':
+		if i+4 <= len(b) && string(b[i:i+4]) == "true" {
+			return i + 4
+		}
+		return s.literal(i, "true")
+	case 'f':
+		if i+5 <= len(b) && string(b[i:i+5]) == "false" {
+			return i + 5
+		}
+		return s.literal(i, "false")
+	case 'n':
+		return s.literal(i, "null")
+	default:
+		if c-'0' < 10 && i+1 < len(b) && (b[i+1] == ',' || b[i+1] == '}') {
+			return i + 1
+		}
+		if c != '-' && c-'0' >= 10 {
+			return s.fail(i)
+		}
+		return s.number(i)
 	}
 }
 
@@ -490,10 +508,47 @@ func textOf(v []byte) string {
 // are cheaper because they need not check again.
 
 // strEnd returns the index of the closing quote of the string whose first
-// content byte is at i.
+// content byte is at i, and what the content holds; -1 where there is none.
 func strEnd(b []byte, i int) (end int, flags uint8) {
-	s := scanner{b: b}
-	return s.str(i)
+	var high uint64
+	for i+8 <= len(b) {
+		// As in walkStr, but no control stands in what was checked.
+		x := binary.LittleEndian.Uint64(b[i:])
+		q, e := x^lsb*'"', x^lsb*'\\'
+		m := ((q-lsb)&^q | (e-lsb)&^e) & msb
+		if m == 0 {
+			high |= x
+			i += 8
+			continue
+		}
+		n := bits.TrailingZeros64(m) >> 3
+		high |= x & (1<<(n*8) - 1)
+		if i += n; b[i] == '"' {
+			return i, flags | high8(high)
+		}
+		flags |= hasEscape
+		i += 2 // what is escaped is one byte, and digits behind a u
+	}
+	for ; i < len(b); i++ {
+		switch c := b[i]; c {
+		case '"':
+			return i, flags | high8(high)
+		case '\\':
+			flags |= hasEscape
+			i++
+		default:
+			high |= uint64(c)
+		}
+	}
+	return -1, 0
+}
+
+// high8 is the flag of bytes above 0x7f, if there are any among these.
+func high8(bytes uint64) uint8 {
+	if bytes&msb != 0 {
+		return hasHigh
+	}
+	return 0
 }
 
 // skipChecked returns the index after the checked value at i.
