@@ -175,11 +175,12 @@ func (a *Arena) room() *[]work {
 func (e *Evaluator) EvaluateIn(v *Evaluated, ev *event.Event, a *Arena) { e.evaluate(v, ev, a, nil) }
 
 func (e *Evaluator) evaluate(v *Evaluated, ev *event.Event, a *Arena, t *Timer) {
-	*v = Evaluated{Event: ev, judge: e.judges && judged(ev.Action), key: e.keyer.DedupKey(ev)}
-	if e.births {
+	is := e.lookup.find(ev)
+	*v = Evaluated{Event: ev, judge: e.judges && is.judged, key: e.keyer.DedupKey(ev)}
+	if e.births && is.makes {
 		v.birth = BirthOf(ev)
 	}
-	cands := e.lookup.find(ev)
+	cands := is.cands
 	if len(cands) == 0 {
 		return
 	}

@@ -137,9 +137,12 @@ type lookup struct {
 }
 
 type known struct {
-	met   bool // without it, kind and cands say nothing
+	met   bool // without it, the rest says nothing
 	kind  kind
 	cands []candidate
+	// What the action alone decides: whether the judge has to look at the event,
+	// and whether something may be born by it.
+	judged, makes bool
 }
 
 // place is where in front a kind is.
@@ -148,23 +151,23 @@ func (l *lookup) place(ev *event.Event) *known {
 	return &l.front[h%uint64(len(l.front))]
 }
 
-func (l *lookup) find(ev *event.Event) []candidate {
+// find returns what is known of the event's kind, good until the next call.
+func (l *lookup) find(ev *event.Event) *known {
 	k := kind{name: ev.NameFold, action: string(ev.Action), service: ev.ServiceFold}
 	at := l.place(ev)
 	if at.met && at.kind == k {
-		return at.cands
-	}
-	if c, ok := l.kinds[k]; ok {
-		at.met, at.kind = true, kind{name: strings.Clone(k.name), action: strings.Clone(k.action), service: strings.Clone(k.service)}
-		at.cands = c
-		return c
-	}
-	if l.kinds == nil || len(l.kinds) >= maxKinds {
-		l.kinds = make(map[kind][]candidate)
+		return at
 	}
 	// The event's strings share memory with its record: keep copies.
 	k = kind{name: strings.Clone(k.name), action: strings.Clone(k.action), service: strings.Clone(k.service)}
-	c := l.index.candidates(&k)
-	l.kinds[k] = c
-	return c
+	c, ok := l.kinds[k]
+	if !ok {
+		if l.kinds == nil || len(l.kinds) >= maxKinds {
+			l.kinds = make(map[kind][]candidate)
+		}
+		c = l.index.candidates(&k)
+		l.kinds[k] = c
+	}
+	*at = known{met: true, kind: k, cands: c, judged: judged(ev.Action), makes: Makes(ev.Action)}
+	return at
 }

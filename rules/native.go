@@ -324,8 +324,8 @@ func found(n ast.Node) textOf {
 
 // keyPart is one of the texts that a key is joined from.
 type keyPart struct {
-	get   textOf
-	lower bool
+	get textOf
+	low textOf // it is to be lowered; this is it with ASCII letters lowered
 }
 
 // partsOf splits a + b + c whose parts are fields, look-ups and constants; nil
@@ -346,9 +346,9 @@ func partsOf(n ast.Node, key bool) []keyPart {
 			if name, ok := path(l.Arguments[0]); ok {
 				switch name {
 				case "event.name":
-					p = keyPart{get: func(s *session) string { return s.ev.Name }, lower: true}
+					p = keyPart{get: func(s *session) string { return s.ev.Name }, low: func(s *session) string { return s.ev.NameFold }}
 				case "event.service":
-					p = keyPart{get: func(s *session) string { return s.ev.Service }, lower: true}
+					p = keyPart{get: func(s *session) string { return s.ev.Service }, low: func(s *session) string { return s.ev.ServiceFold }}
 				}
 			}
 		}
@@ -365,21 +365,22 @@ func partsOf(n ast.Node, key bool) []keyPart {
 
 // append writes the part.
 func (p *keyPart) append(buf []byte, s *session) []byte {
-	text := p.get(s)
-	if !p.lower {
+	if p.low == nil {
+		return append(buf, p.get(s)...)
+	}
+	if text := p.low(s); isASCII(text) {
 		return append(buf, text...)
 	}
-	n := len(buf)
-	buf = append(buf, text...)
-	for i := n; i < len(buf); i++ {
-		switch c := buf[i]; {
-		case c >= 0x80:
-			return append(buf[:n], strings.ToLower(text)...)
-		case c-'A' < 26:
-			buf[i] = c | 0x20
+	return append(buf, strings.ToLower(p.get(s))...)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
 		}
 	}
-	return buf
+	return true
 }
 
 // text compiles what gives a text: a field, a look-up by constant key, #, or
@@ -665,6 +666,9 @@ func (c nativeCompiler) among(left, right ast.Node, element *ast.StringNode) (te
 		return nil, false
 	}
 	values = spell(name, fold, values)
+	if t := amongWords(name, values); t != nil {
+		return t, true
+	}
 	switch {
 	case len(values) == 1:
 		v := values[0]
@@ -677,6 +681,40 @@ func (c nativeCompiler) among(left, right ast.Node, element *ast.StringNode) (te
 		set[v] = true
 	}
 	return func(s *session) bool { return set[get(s)] }, true
+}
+
+// amongWords compiles a closed field of few words, which an event has as a number,
+// compared with some of them; nil for any other field.
+func amongWords(name string, values []string) test {
+	f, ok := detectors.ClosedField(name)
+	if !ok || len(f.Words) > 32 {
+		return nil
+	}
+	var in uint32 // a bit for each word, in the order of the numbers
+	for i, w := range f.Words {
+		if slices.Contains(values, w) {
+			in |= 1 << i
+		}
+	}
+	switch name {
+	case "outcome":
+		return func(s *session) bool { return in>>(s.ev.Outcome&31)&1 != 0 }
+	case "mfa":
+		return func(s *session) bool { return in>>(s.ev.MFA&31)&1 != 0 }
+	case "event.rw":
+		return func(s *session) bool { return in>>(s.ev.RW&31)&1 != 0 }
+	case "actor.type":
+		return func(s *session) bool { return in>>(s.ev.Actor.Type&31)&1 != 0 }
+	case "actor.kind":
+		return func(s *session) bool { return in>>(s.ev.Actor.Kind&31)&1 != 0 }
+	case "actor.key_kind":
+		return func(s *session) bool { return in>>(s.ev.Actor.KeyKind&31)&1 != 0 }
+	case "actor.session_mfa":
+		return func(s *session) bool { return in>>(s.ev.Actor.SessionMFA&31)&1 != 0 }
+	case "source.kind":
+		return func(s *session) bool { return in>>(s.ev.Address.Kind&31)&1 != 0 }
+	}
+	return nil
 }
 
 func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bool) {

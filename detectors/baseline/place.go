@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // place is one network or value of an identity. In kind value net is zero and
@@ -80,11 +81,10 @@ func (c *Config) see(s *sight, value string) bool {
 		return value != ""
 	}
 	ip, rest, _ := strings.Cut(value, "|")
-	a, err := netip.ParseAddr(strings.TrimSpace(ip))
-	if err != nil {
+	a, ok := addressOf(ip)
+	if !ok {
 		return false
 	}
-	a = a.Unmap().WithZone("")
 	if a.IsUnspecified() {
 		return false
 	}
@@ -99,6 +99,15 @@ func (c *Config) see(s *sight, value string) bool {
 		s.country = [2]byte{country[0] &^ 0x20, country[1] &^ 0x20}
 	}
 	return true
+}
+
+// addressOf reads an address as netip does, most of them quicker.
+func addressOf(text string) (netip.Addr, bool) {
+	if four, ok := event.DottedQuad(text); ok {
+		return netip.AddrFrom4(four), true
+	}
+	a, err := netip.ParseAddr(strings.TrimSpace(text))
+	return a.Unmap().WithZone(""), err == nil
 }
 
 func letter(b byte) bool { b |= 0x20; return b >= 'a' && b <= 'z' }
