@@ -3,7 +3,6 @@ package replay
 import (
 	"bytes"
 	"errors"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,7 +164,8 @@ const (
 	briefSlab = 64
 )
 
-// event returns the next free event; its address is stable.
+// event returns the next free event; its address is stable. It is for the few that
+// stay whole while they wait.
 func (b *batch) event() *event.Event {
 	if b.slab == len(b.slabs) {
 		b.slabs = append(b.slabs, make([]event.Event, eventSlab))
@@ -188,36 +188,6 @@ func (b *batch) result() *result {
 	return &b.results[n]
 }
 
-// add completes a result whose event, the last one, is in the batch's memory.
-func (b *batch) add(res *result, recipient string) {
-	if res.v.Keeps() {
-		b.kept++
-		res.v.Hold = b
-		if b.shorten(&res.v, recipient) {
-			b.undo()
-		}
-	}
-}
-
-// addLeft is add where the record is left in the file, so many bytes from the
-// beginning of the block; -1 where it is not there as it is. Nothing may refer
-// to the record's memory then.
-func (b *batch) addLeft(p *event.Parser, res *result, recipient string, at int) {
-	if res.v.Keeps() {
-		res.v.Hold = b
-	}
-	switch {
-	case !b.shorten(&res.v, recipient):
-		b.own(p, res.v.Event)
-		return
-	case at >= 0:
-		res.v.Brief.Leave(&b.left, at)
-	default:
-		res.v.Brief.Keep(b.copied(res.v.Brief.Raw()))
-	}
-	b.undo()
-}
-
 // copied returns a copy of a record in the batch's memory.
 func (b *batch) copied(raw []byte) []byte {
 	n := len(b.copies)
@@ -228,12 +198,16 @@ func (b *batch) copied(raw []byte) []byte {
 	return b.copies[n:len(b.copies):len(b.copies)]
 }
 
-// own makes *ev, whose record is in memory of others, one whose record is in the
-// batch's.
-func (b *batch) own(p *event.Parser, ev *event.Event) {
-	at := ev.Time
-	_ = p.Parse(b.copied(ev.Raw()), ev) // it was an event before
-	ev.Time = at                        // which may be another than the record says
+// whole returns an event of a worker's in the batch's memory; so is its record, if
+// it is not yet.
+func (b *batch) whole(p *event.Parser, of *event.Event) *event.Event {
+	raw, ev := of.Raw(), b.event()
+	if b.left.File != nil {
+		raw = b.copied(raw)
+	}
+	_ = p.Parse(raw, ev) // it was an event before
+	ev.Time = of.Time    // which may be another than the record says
+	return ev
 }
 
 // copyChunk is room for the records of the few events of a block that stay whole.
@@ -265,13 +239,6 @@ func (b *batch) shorten(v *detectors.Evaluated, recipient string) bool {
 
 // textChunk is room for the ids of a block of events of a usual size.
 const textChunk = 12 << 10
-
-// undo gives the last event back.
-func (b *batch) undo() {
-	if b.used--; b.used < 0 {
-		b.slab, b.used = b.slab-1, eventSlab-1
-	}
-}
 
 // reset makes the batch ready for the next chunk.
 func (b *batch) reset() {
@@ -306,16 +273,27 @@ type worker struct {
 	maxRecord int
 	cover     *coverage
 
-	b    *batch
-	buf  []byte  // a block whose records are left in the file,
-	at   uintptr // and where it is
-	last time.Time
-	one  func([]byte) bool // w.record, bound once
+	b     *batch
+	buf   []byte  // a block whose records are left in the file,
+	at    uintptr // and where it is
+	last  time.Time
+	ahead [parsedAhead]parsed
+	n     int               // of these are to be evaluated
+	one   func([]byte) bool // w.record, bound once
 
 	skipping *atomic.Bool // what is read was evaluated before; nil: never
+}
 
-	account  string // the last one asked for
-	accounts map[string]string
+// parsedAhead is how many events are parsed before the first of them is evaluated:
+// what does the one and what does the other is too much for the cache that a small
+// processor has for code, which then was read twice for each event.
+const parsedAhead = 8
+
+// parsed is an event that is to be evaluated.
+type parsed struct {
+	ev        event.Event
+	recipient string // as the event's, in memory that lasts
+	result    int    // its number in the batch
 }
 
 func newWorker(set detectors.RuleSet, f filter, maxRecord int) *worker {
@@ -358,6 +336,7 @@ func (w *worker) process(b *batch) {
 		}
 		w.delivered(raw)
 	}
+	w.evaluate()
 	if b.left.File == nil {
 		w.detach()
 	} else if spoil != nil {
@@ -409,19 +388,16 @@ func (w *worker) delivered(raw []byte) {
 func (w *worker) record(raw []byte) bool {
 	b := w.b
 	b.records++
-	ev := b.event()
+	p := &w.ahead[w.n]
+	ev := &p.ev
 	if err := w.parser.Parse(raw, ev); err != nil {
-		b.undo()
 		w.park(err, raw)
 		return true
 	}
 	if ev.Time.IsZero() {
 		if w.last.IsZero() {
 			// Its time is not in this block: see run.pull.
-			if b.left.File != nil {
-				b.own(&w.parser, ev)
-			}
-			b.result().v.Event = ev
+			b.result().v.Event = b.whole(&w.parser, ev)
 			b.lead++
 			return true
 		}
@@ -432,11 +408,10 @@ func (w *worker) record(raw []byte) bool {
 	}
 	b.latest = w.last
 	if !w.filter.wants(ev) {
-		b.undo()
 		b.filtered++
 		return true
 	}
-	w.cover.add(ev)
+	p.recipient = w.cover.add(ev)
 	if w.filter.entity != nil {
 		if w.filter.entity.concerns(ev) {
 			b.notes = append(b.notes, noteOf(ev, w.filter.entity))
@@ -445,40 +420,54 @@ func (w *worker) record(raw []byte) bool {
 			b.births = append(b.births, birth)
 		}
 	}
+	p.result = len(b.results)
 	res := b.result()
 	res.at = ev.Time
 	if w.skipping != nil && w.skipping.Load() {
-		res.v.Event, res.raw = ev, true
+		res.v.Event, res.raw = b.whole(&w.parser, ev), true
 		return true
 	}
-	w.eval.EvaluateIn(&res.v, ev, &b.works)
-	if b.left.File != nil {
-		b.addLeft(&w.parser, res, w.lasting(ev.Recipient), w.place(ev.Raw()))
-	} else {
-		b.add(res, w.lasting(ev.Recipient))
+	if w.n++; w.n == parsedAhead {
+		w.evaluate()
 	}
 	return true
 }
 
-// lasting returns a copy of an account id that is not in the record.
-func (w *worker) lasting(s string) string {
-	if s == w.account {
-		return w.account
-	}
-	c, ok := w.accounts[s]
-	if !ok {
-		if len(w.accounts) >= maxAccounts || w.accounts == nil {
-			w.accounts = make(map[string]string)
+// evaluate evaluates what was parsed.
+func (w *worker) evaluate() {
+	b := w.b
+	for i := range w.ahead[:w.n] {
+		p := &w.ahead[i]
+		res := &b.results[p.result]
+		w.eval.EvaluateIn(&res.v, &p.ev, &b.works)
+		if res.v.Keeps() {
+			b.kept++
+			res.v.Hold = b
 		}
-		c = strings.Clone(s)
-		w.accounts[c] = c
+		switch {
+		case !b.shorten(&res.v, p.recipient):
+			res.v.Event = b.whole(&w.parser, &p.ev)
+		case b.left.File != nil:
+			w.leave(res.v.Brief)
+		}
 	}
-	w.account = c
-	return c
+	w.n = 0
+	if spoil != nil {
+		for i := range w.ahead {
+			w.ahead[i].ev.Spoil()
+		}
+	}
 }
 
-// maxAccounts bounds the accounts that a worker remembers.
-const maxAccounts = 4096
+// leave lets go of a record that is in the file, which as a rule it is as it was
+// read.
+func (w *worker) leave(br *event.Brief) {
+	if at := w.place(br.Raw()); at >= 0 {
+		br.Leave(&w.b.left, at)
+	} else {
+		br.Keep(w.b.copied(br.Raw()))
+	}
+}
 
 func (w *worker) park(err error, raw []byte) {
 	var pe *event.ParseError

@@ -62,12 +62,14 @@ type hours struct {
 	clipped     bool
 }
 
-func (c *coverage) add(ev *event.Event) {
+// add counts an event. It returns the event's account, in memory that lasts.
+func (c *coverage) add(ev *event.Event) (account string) {
 	n := &c.near[(event.Bucket(ev.Region)+7*event.Bucket(ev.Recipient))%uint64(len(c.near))]
 	if n.h == nil || n.key.region != ev.Region || n.key.account != ev.Recipient {
 		n.key, n.h = c.find(coverKey{ev.Recipient, ev.Region})
 	}
 	n.h.add(ev.Time)
+	return n.key.account
 }
 
 func (c *coverage) find(k coverKey) (coverKey, *hours) {
@@ -91,7 +93,9 @@ func (c *coverage) find(k coverKey) (coverKey, *hours) {
 }
 
 func (h *hours) add(at time.Time) {
-	h.events++
+	if h.events++; at == h.last && h.counted && at.Unix()/3600 == h.hour {
+		return
+	}
 	if h.first.IsZero() || at.Before(h.first) {
 		h.first = at
 	}

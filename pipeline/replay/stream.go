@@ -392,33 +392,45 @@ func (st *stream) jumps(at time.Time) bool {
 }
 
 // judge decides whether the time of the stream's current result is a bad
-// clock's. Looking at what follows it may fetch more of the stream.
+// clock's.
 func (r *run) judge(ctx context.Context, st *stream) error {
 	res := &st.cur.results[st.next]
 	if res.judged {
 		return nil
 	}
+	switch {
+	case res.at == st.high && !st.high.IsZero(): // as often as not
+		res.judged = true
+	case st.jumps(res.at):
+		return r.confirm(ctx, st, res)
+	default:
+		st.believe(res)
+	}
+	return nil
+}
+
+// confirm decides it of a result whose time jumps. Looking at what follows it may
+// fetch more of the stream.
+func (r *run) confirm(ctx context.Context, st *stream, res *result) error {
 	var room [lookAhead]time.Time
 	times := room[:0]
-	if st.jumps(res.at) {
-		rs := st.cur.results[st.next+1:]
-		for i := 0; len(times) < lookAhead; i++ {
-			for _, f := range rs[:min(len(rs), lookAhead-len(times))] {
-				times = append(times, f.at)
-			}
-			if len(times) == lookAhead {
-				break
+	rs := st.cur.results[st.next+1:]
+	for i := 0; len(times) < lookAhead; i++ {
+		for _, f := range rs[:min(len(rs), lookAhead-len(times))] {
+			times = append(times, f.at)
+		}
+		if len(times) == lookAhead {
+			break
+		}
+		if i == len(st.behind) {
+			if err := r.pull(ctx, st); err != nil {
+				return err
 			}
 			if i == len(st.behind) {
-				if err := r.pull(ctx, st); err != nil {
-					return err
-				}
-				if i == len(st.behind) {
-					break // the end
-				}
+				break // the end
 			}
-			rs = st.behind[i].results
 		}
+		rs = st.behind[i].results
 	}
 	st.settle(res, times)
 	return nil
@@ -428,7 +440,6 @@ func (r *run) judge(ctx context.Context, st *stream) error {
 // it, and puts it where the file is by then. Two of them may be as far ahead:
 // bad clocks do not come alone.
 func (st *stream) settle(res *result, times []time.Time) {
-	res.judged = true
 	if st.jumps(res.at) && len(times) > 0 {
 		near := 0
 		var older time.Time // the first that is
@@ -440,14 +451,19 @@ func (st *stream) settle(res *result, times []time.Time) {
 			}
 		}
 		if near <= min(2, (len(times)-1)/2) {
-			res.ahead = true
+			res.judged, res.ahead = true, true
 			if res.at = st.high; res.at.IsZero() {
 				res.at = older
 			}
 			return
 		}
 	}
-	if res.at.After(st.high) {
+	st.believe(res)
+}
+
+// believe takes a result's time for what it says.
+func (st *stream) believe(res *result) {
+	if res.judged = true; res.at.After(st.high) {
 		st.high = res.at
 	}
 }
