@@ -279,6 +279,7 @@ type worker struct {
 	last  time.Time
 	ahead [parsedAhead]parsed
 	n     int               // of these are to be evaluated
+	slot  *event.Event      // of the batch, and not used yet
 	one   func([]byte) bool // w.record, bound once
 
 	skipping *atomic.Bool // what is read was evaluated before; nil: never
@@ -303,7 +304,7 @@ func newWorker(set detectors.RuleSet, f filter, maxRecord int) *worker {
 }
 
 func (w *worker) process(b *batch) {
-	w.b, w.last = b, time.Time{}
+	w.b, w.last, w.slot = b, time.Time{}, nil
 	if b.results == nil {
 		b.results = b.home.list()
 	}
@@ -390,6 +391,13 @@ func (w *worker) record(raw []byte) bool {
 	b.records++
 	p := &w.ahead[w.n]
 	ev := &p.ev
+	skipping := w.skipping != nil && w.skipping.Load()
+	if skipping { // all of it may be evaluated later
+		if w.slot == nil {
+			w.slot = b.event()
+		}
+		ev = w.slot
+	}
 	if err := w.parser.Parse(raw, ev); err != nil {
 		w.park(err, raw)
 		return true
@@ -423,8 +431,8 @@ func (w *worker) record(raw []byte) bool {
 	p.result = len(b.results)
 	res := b.result()
 	res.at = ev.Time
-	if w.skipping != nil && w.skipping.Load() {
-		res.v.Event, res.raw = b.whole(&w.parser, ev), true
+	if skipping {
+		res.v.Event, res.raw, w.slot = ev, true, nil
 		return true
 	}
 	if w.n++; w.n == parsedAhead {
