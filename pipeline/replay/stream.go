@@ -399,7 +399,7 @@ func (r *run) judge(ctx context.Context, st *stream) error {
 		return nil
 	}
 	switch {
-	case res.at == st.high && !st.high.IsZero(): // as often as not
+	case res.at.Equal(st.high) && !st.high.IsZero(): // as often as not
 		res.judged = true
 	case st.jumps(res.at):
 		return r.confirm(ctx, st, res)
