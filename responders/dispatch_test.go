@@ -1118,26 +1118,10 @@ func TestLeftDigestSurvivesRestart(t *testing.T) {
 		slack := w.chat("slack")
 		dest := []Destination{{Notifier: slack, StormAt: 1, Gap: time.Second}}
 		p := w.start(dest)
-		var batch []alert.Alert
-		for i := range 6 {
-			batch = append(batch, w.plain(fmt.Sprint("a", i), "r", alert.High))
-		}
-		p.give(t, 1, batch...)
-		time.Sleep(5 * time.Minute)
-		synctest.Wait()
-		folded := ""
-		for _, a := range batch {
-			if len(slack.of(a.ID)) == 0 {
-				folded = a.ID
-			}
-		}
-		if folded == "" {
-			t.Fatal("nothing was digested")
-		}
+		a, seq := digested(t, w, p, slack)
 		slack.set(func() { slack.always = errBefore })
-		a := w.plain(folded, "r", alert.Critical)
-		a.Revision = 2
-		p.give(t, 2, a)
+		a.Revision, a.Severity = 2, alert.Critical
+		p.give(t, seq+1, a)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		p.stop()
@@ -1146,10 +1130,31 @@ func TestLeftDigestSurvivesRestart(t *testing.T) {
 		defer p.stop()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if len(slack.of(folded)) != 1 {
+		if len(slack.of(a.ID)) != 1 {
 			t.Fatal("it went back into the digest")
 		}
 	})
+}
+
+// digested gives alerts until one of them is in a digest and has no message of its
+// own, and returns it and how many times alerts were given. Whether a digest is made
+// of some depends on how many wait when the outlet looks.
+func digested(t *testing.T, w *world, p *process, slack *chat) (alert.Alert, uint64) {
+	t.Helper()
+	for seq := range uint64(50) {
+		var batch []alert.Alert
+		for i := range 6 {
+			batch = append(batch, w.plain(fmt.Sprint("a", seq, "-", i), "r", alert.High))
+		}
+		p.give(t, seq+1, batch...)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if i := slices.IndexFunc(batch, func(a alert.Alert) bool { return len(slack.of(a.ID)) == 0 }); i >= 0 {
+			return batch[i], seq + 1
+		}
+	}
+	t.Fatal("nothing was digested")
+	return alert.Alert{}, 0
 }
 
 // So is one that grew worse right before we ended, with nothing of it said yet.
@@ -1158,25 +1163,15 @@ func TestWorseThanItsDigestWhileStopped(t *testing.T) {
 		slack := w.chat("slack")
 		dest := []Destination{{Notifier: slack, StormAt: 1}}
 		p := w.start(dest)
-		var batch []alert.Alert
-		for i := range 6 {
-			batch = append(batch, w.plain(fmt.Sprint("a", i), "r", alert.High))
-		}
-		p.give(t, 1, batch...)
-		time.Sleep(5 * time.Minute)
-		synctest.Wait()
+		a, seq := digested(t, w, p, slack)
 		p.stop()
-		i := slices.IndexFunc(batch, func(a alert.Alert) bool { return len(slack.of(a.ID)) == 0 })
-		if i < 0 {
-			t.Fatal("nothing was digested")
-		}
-		batch[i].Revision, batch[i].Severity = 2, alert.Critical
-		w.deaf(t).give(t, 2, batch[i])
+		a.Revision, a.Severity = 2, alert.Critical
+		w.deaf(t).give(t, seq+1, a)
 		p = w.start(dest)
 		defer p.stop()
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if len(slack.of(batch[i].ID)) != 1 {
+		if len(slack.of(a.ID)) != 1 {
 			t.Fatal("that it is critical is told nowhere")
 		}
 	})
