@@ -281,8 +281,6 @@ func (e *Engine) progress(name string, at time.Time) {
 			e.shards[strings.Clone(name)] = s
 		}
 		e.near, e.nearBy = s, strings.Clone(name)
-	} else if at.Equal(s.max) && !s.idle && len(e.shards) == 1 && e.now.IsZero() {
-		return // of a second there are many, one after the other, and there is no clock
 	}
 	s.active, s.idle = e.now, false
 	if at.After(s.max) {

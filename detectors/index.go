@@ -132,13 +132,13 @@ const maxKinds = 8192
 // kinds met last, each in the one place where its hash puts it.
 type lookup struct {
 	index *Index
-	kinds map[kind][]candidate
-	front [1024]known
+	kinds map[kind]*known
+	front [1024]*known
 }
 
+// known is what is known of a kind.
 type known struct {
-	met   bool // without it, the rest says nothing
-	kind  kind
+	kind  kind // its texts are in no record's memory
 	cands []candidate
 	// What the action alone decides: whether the judge has to look at the event,
 	// and whether something may be born by it.
@@ -146,28 +146,27 @@ type known struct {
 }
 
 // place is where in front a kind is.
-func (l *lookup) place(ev *event.Event) *known {
+func (l *lookup) place(ev *event.Event) **known {
 	h := event.Bucket(ev.NameFold) + 3*event.Bucket(ev.ServiceFold) + uint64(len(ev.Action))
 	return &l.front[h%uint64(len(l.front))]
 }
 
-// find returns what is known of the event's kind, good until the next call.
+// find returns what is known of the event's kind.
 func (l *lookup) find(ev *event.Event) *known {
 	k := kind{name: ev.NameFold, action: string(ev.Action), service: ev.ServiceFold}
 	at := l.place(ev)
-	if at.met && at.kind == k {
-		return at
+	if *at != nil && (*at).kind == k {
+		return *at
 	}
-	// The event's strings share memory with its record: keep copies.
-	k = kind{name: strings.Clone(k.name), action: strings.Clone(k.action), service: strings.Clone(k.service)}
-	c, ok := l.kinds[k]
-	if !ok {
+	is := l.kinds[k]
+	if is == nil {
 		if l.kinds == nil || len(l.kinds) >= maxKinds {
-			l.kinds = make(map[kind][]candidate)
+			l.kinds = make(map[kind]*known)
 		}
-		c = l.index.candidates(&k)
-		l.kinds[k] = c
+		is = &known{kind: kind{strings.Clone(k.name), strings.Clone(k.action), strings.Clone(k.service)}, judged: judged(ev.Action), makes: Makes(ev.Action)}
+		is.cands = l.index.candidates(&is.kind)
+		l.kinds[is.kind] = is
 	}
-	*at = known{met: true, kind: k, cands: c, judged: judged(ev.Action), makes: Makes(ev.Action)}
-	return at
+	*at = is
+	return is
 }

@@ -319,9 +319,7 @@ func (w *walk) resolveKind() {
 
 // isInteractiveType recognises what consoles do.
 func isInteractiveType(eventType string) bool {
-	const operation, call = "ConsoleOperation", "ConsoleCall"
-	return len(eventType) == len(operation) && strings.EqualFold(eventType, operation) ||
-		len(eventType) == len(call) && strings.EqualFold(eventType, call)
+	return strings.EqualFold(eventType, "ConsoleOperation") || strings.EqualFold(eventType, "ConsoleCall")
 }
 
 // isPersonsAgent recognises consoles, browsers and command lines.

@@ -208,11 +208,22 @@ func (t *memberTable) slot(first, last uint64) **member {
 	return &t.slots[(first^bits.RotateLeft64(last, 29))*t.factor>>(64-7)]
 }
 
+// match returns the member that the slot of a key has, if it is the key's; else
+// unknown.
+func (t *memberTable) match(first, last, ninth, length uint64) *member {
+	m := *t.slot(first, last)
+	if (m.first^first)|(m.last^last)|(m.middle^ninth)&m.long|(m.length^length) != 0 {
+		return &unknown
+	}
+	return m
+}
+
 // ends reads the first and the last eight bytes of b[from:to]; one that has
 // fewer stands in the high bytes of the first and in the low bytes of the last.
 // There must be eight bytes from from on, and before to.
 func ends(b []byte, from, to int) (first, last uint64) {
-	outside := uint(64-8*min(to-from, 8)) & 63
+	short := to - from - 8 // of eight bytes, where that is less than none
+	outside := uint64(short&(short>>63)*-8) & 63
 	return load8(b, from) << outside, load8(b, to-8) >> outside
 }
 
@@ -232,11 +243,10 @@ func (t *memberTable) find(b []byte, from, to int) *member {
 		return t.named(string(b[from:to])) // at the very beginning or end
 	}
 	first, last := ends(b, from, to)
-	m := *t.slot(first, last)
-	if m.first != first || m.last != last || m.length != uint64(n) || n > 16 && m.middle != load8(b, from+8) {
-		return nil
+	if m := t.match(first, last, load8(b, from+8), uint64(n)); m != &unknown {
+		return m
 	}
-	return m
+	return nil
 }
 
 // named is find for a key that stands alone.

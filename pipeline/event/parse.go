@@ -220,12 +220,13 @@ func (w *walk) object(i, depth int, lv level) int {
 		var m *member
 		var behind bool
 		if i, m, behind = w.texts(i, lv, known); !behind {
-			if m == nil {
-				if i, m = w.keyed(i, lv, known); i < 0 {
-					return -1
-				}
+			if m == nil && i >= 0 {
+				i, m = w.keyed(i, lv, known)
 			}
-			if i = w.member(m, i, depth); i < 0 {
+			if i >= 0 {
+				i = w.member(m, i, depth)
+			}
+			if i < 0 {
 				return -1
 			}
 		}
@@ -324,7 +325,7 @@ func (w *walk) member(m *member, i, depth int) int {
 }
 
 // texts takes members of an object as long as they are plain: a key as usual, a
-// text, or a whole number, true or false, which are kept as they are written, and no
+// text, or a number, true or false, which are kept as they are written, and no
 // space between. Most of a record is such members, and what they cost is the
 // instructions that they take: nothing here asks each time whether what it reads
 // is still in the record. It returns
@@ -332,7 +333,8 @@ func (w *walk) member(m *member, i, depth int) int {
 //   - the index behind the last one, where no other member stands right behind
 //     it: behind is true;
 //   - the index behind the next key, and its member, where its value is not plain;
-//   - the index of the next member, and nil, where its key is not plain either.
+//   - the index of the next member, and nil, where its key is not plain either;
+//   - -1 where a value is none.
 func (w *walk) texts(i int, lv level, known *memberTable) (_ int, m *member, behind bool) {
 	k, n := w.quote, len(w.quotes)
 	// A key is compared eight bytes at a time, from before its end and up to
@@ -340,77 +342,52 @@ func (w *walk) texts(i int, lv level, known *memberTable) (_ int, m *member, beh
 	if len(w.b) < textsRoom || k >= n || int(w.quotes[k]>>quoteAt) != i || i < 8 {
 		return i, nil, false
 	}
-	b, last := unsafe.Pointer(unsafe.SliceData(w.b)), uint64(len(w.b)-textsRoom)
+	b, last := w.b, len(w.b)-textsRoom
 	quotes := unsafe.Pointer(unsafe.SliceData(w.quotes))
-	into := [2]unsafe.Pointer{nowhere: unsafe.Pointer(w), inEvent: unsafe.Pointer(w.ev)}
+	into := [2]unsafe.Pointer{nowhere: unsafe.Pointer(w), inEvent: unsafe.Pointer(w.ev)} // inWalk is even, too
 	for k+4 <= n {
 		key, value := *(*uint64)(unsafe.Add(quotes, 4*k)), *(*uint64)(unsafe.Add(quotes, 4*k+8)) // two quotes each
-		end, to := key>>(32+quoteAt), value>>(32+quoteAt)
+		end, to := int(key>>(32+quoteAt)), int(value>>(32+quoteAt))
 		if to > last || (key|value)>>32&(quoteBack|quoteOther) != 0 {
 			break
 		}
 		m = &unknown
-		size := end - uint64(i) - 1
-		if known.lengths>>(size&63)&1 != 0 {
-			short := int64(size) - 8 // of the eight bytes, where that is less than none
-			outside := uint64(short&(short>>63)*-8) & 63
-			first, ninth, back := *(*uint64)(unsafe.Add(b, i+1))<<outside, *(*uint64)(unsafe.Add(b, i+9)), *(*uint64)(unsafe.Add(b, end-8))>>outside
-			m = *known.slot(first, back)
-			if (m.first^first)|(m.last^back)|(m.middle^ninth)&m.long|(m.length^size) != 0 {
-				if lv != inParams {
-					break
-				}
-				m = &unknown
+		if size := uint64(end - i - 1); known.lengths>>(size&63)&1 != 0 {
+			first, back := ends(b, i+1, end)
+			if m = known.match(first, back, load8(b, i+9), size); m == &unknown && lv != inParams {
+				break // it may be spelled in another way
 			}
 		}
-		from, open := end+3, *(*uint16)(unsafe.Add(b, end+1)) == ':'|'"'<<8
-		if !open {
-			from, to = end+2, w.plain(end+1, last)
-		}
-		if to == 0 || m.deep {
+		from, isText := end+3, load2(b, end+1) == ':'|'"'<<8
+		if m.deep || !isText && !(b[end+1] == ':' && (b[end+2]-'0' < 10 || b[end+2] == 't' || b[end+2] == 'f')) {
 			w.quote = k + 2
-			return int(end) + 1, m, false
+			return end + 1, m, false
+		}
+		if !isText {
+			if from, to = end+2, w.single(end+2); to < 0 {
+				return -1, nil, false
+			}
 		}
 		text := unsafe.Add(into[m.text.in&1], m.text.offset) // a string: where it is, and its length
-		*(*unsafe.Pointer)(text) = unsafe.Add(b, from)
-		*(*int)(unsafe.Add(text, unsafe.Sizeof(uintptr(0)))) = int(to - from)
-		if k += 2; open {
+		*(*unsafe.Pointer)(text) = unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), from)
+		*(*int)(unsafe.Add(text, unsafe.Sizeof(uintptr(0)))) = to - from
+		if k += 2; isText {
 			k += 2
 			to++
 		}
-		if *(*uint16)(unsafe.Add(b, to)) != ','|'"'<<8 {
+		if to > last || load2(b, to) != ','|'"'<<8 {
 			w.quote = k
-			return int(to), nil, true
+			return to, nil, true
 		}
-		i = int(to) + 1
+		i = to + 1
 	}
 	w.quote = k
 	return i, nil, false
 }
 
-// plain returns the index behind the value that the colon at i stands before, if
-// it is a whole number, true or false, and ends before last; else 0.
-func (w *walk) plain(i, last uint64) uint64 {
-	b := w.b[i:last]
-	if len(b) < 8 || b[0] != ':' {
-		return 0
-	}
-	switch b = b[1:]; {
-	case b[0]-'1' < 9:
-		for n := 1; n < len(b); n++ {
-			if c := b[n]; c-'0' >= 10 {
-				if c == ',' || c == '}' {
-					return i + 1 + uint64(n)
-				}
-				return 0
-			}
-		}
-	case string(b[:4]) == "true":
-		return i + 5
-	case string(b[:5]) == "false":
-		return i + 6
-	}
-	return 0
+// load2 reads two bytes, which must be there.
+func load2(b []byte, i int) uint16 {
+	return binary.LittleEndian.Uint16((*[2]byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), i))[:])
 }
 
 // textsRoom is how much of the record has to be behind a text for texts.

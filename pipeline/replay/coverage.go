@@ -93,9 +93,7 @@ func (c *coverage) find(k coverKey) (coverKey, *hours) {
 }
 
 func (h *hours) add(at time.Time) {
-	if h.events++; at.Equal(h.last) && h.counted && at.Unix()/3600 == h.hour {
-		return
-	}
+	h.events++
 	if h.first.IsZero() || at.Before(h.first) {
 		h.first = at
 	}

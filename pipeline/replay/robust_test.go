@@ -18,9 +18,9 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 )
 
-// window packs records and as much space as makes size bytes into one zstd
-// frame with a window as large.
-func window(t testing.TB, records string, size int) string {
+// window packs records, and space behind them up to so many bytes, into one zstd
+// frame with a window of that size.
+func window(t testing.TB, records string, size, length int) string {
 	t.Helper()
 	var b bytes.Buffer
 	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(size), zstd.WithSingleSegment(false))
@@ -32,7 +32,7 @@ func window(t testing.TB, records string, size int) string {
 		t.Fatal(err)
 	}
 	pad := bytes.Repeat([]byte(" "), 1<<20)
-	for n := len(records); n < size; n += len(pad) {
+	for n := len(records); n < length; n += len(pad) {
 		if _, err := z.Write(pad); err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func window(t testing.TB, records string, size int) string {
 func TestWindowsTogether(t *testing.T) {
 	files := map[string]string{}
 	for i := range 20 {
-		files[fmt.Sprintf("f%02d.jsonl.zst", i)] = window(t, lines(recs(fmt.Sprintf("f%02d", i), i, 20)), 16<<20)
+		files[fmt.Sprintf("f%02d.jsonl.zst", i)] = window(t, lines(recs(fmt.Sprintf("f%02d", i), i, 20)), 16<<20, 2<<20)
 	}
 	dir := write(t, files)
 	var want []string
@@ -82,7 +82,7 @@ func TestWindowsTogether(t *testing.T) {
 func TestWindowsHeap(t *testing.T) {
 	files := map[string]string{}
 	for i := range 16 {
-		files[fmt.Sprintf("f%02d.jsonl.zst", i)] = window(t, lines(recs(fmt.Sprintf("f%02d", i), i, 20)), 32<<20)
+		files[fmt.Sprintf("f%02d.jsonl.zst", i)] = window(t, lines(recs(fmt.Sprintf("f%02d", i), i, 20)), 32<<20, 32<<20)
 	}
 	dir := write(t, files)
 	set := newTestSet()
@@ -267,7 +267,7 @@ func TestNoTime(t *testing.T) {
 // TestReplaced: an archive that needs a larger window than its first frame
 // said is refused, not served.
 func TestReplaced(t *testing.T) {
-	dir := write(t, map[string]string{"a.zst": packZstd(t, lines(recs("e", 0, 20))) + window(t, lines(recs("f", 30, 20)), 32<<20)})
+	dir := write(t, map[string]string{"a.zst": packZstd(t, lines(recs("e", 0, 20))) + window(t, lines(recs("f", 30, 20)), 32<<20, 32<<20)})
 	path := filepath.Join(dir, "a.zst")
 	if _, err := os.Stat(path); err != nil {
 		t.Fatal(err)

@@ -311,7 +311,6 @@ type run struct {
 	total   int64
 	first   time.Time
 	last    time.Time
-	at      time.Time // of the event before
 	steps   int
 	over    int64 // what archives unpacked to beyond MaxRatio
 	own     *worker
@@ -523,18 +522,17 @@ func (r *run) apply(res *result, from *batch) {
 		return
 	}
 	at := res.v.Time()
-	if at != r.at { // of a second there are many, one after the other
-		r.at = at
-		if r.first.IsZero() || at.Before(r.first) && !at.IsZero() {
-			r.first = at
+	if t := at; !t.IsZero() {
+		if r.first.IsZero() || t.Before(r.first) {
+			r.first = t
 		}
-		if at.After(r.last) {
-			r.last = at
+		if t.After(r.last) {
+			r.last = t
 		}
-		if n := at.Unix() / tick; n != r.now {
-			r.ticks[r.now] += r.inNow
-			r.now, r.inNow = n, 0
-		}
+	}
+	if n := at.Unix() / tick; n != r.now {
+		r.ticks[r.now] += r.inNow
+		r.now, r.inNow = n, 0
 	}
 	r.inNow++
 	if !skipped {
