@@ -22,12 +22,22 @@ demo: ## the first minute: an intrusion, caught and contained, no account needed
 	$(GO) run ./cmd/trailwarden demo
 
 .PHONY: test
-test: ## all tests, race detector on, shuffled (PKG=./rules T=TestX to narrow)
-	$(GO) test -race -shuffle=on -timeout 15m -run '$(T)' $(PKG)
+test: ## all tests, race detector on, shuffled, three packages at once because many tests wait (PKG=./rules T=TestX to narrow)
+	$(GO) test -race -shuffle=on -p 3 -timeout 15m -run '$(T)' $(PKG)
 
 .PHONY: oracle
 oracle: ## 200,000 pairs of policies against brute force; without the race detector, which `test` has for a part of them
 	$(GO) test -count=1 -timeout 10m -run '^TestBruteForce$$' ./detectors/rampolicy
+
+# The tests that do a part of their work, or none, under the race detector, and where they are (TestWhole).
+WHOLE_TESTS := TestBruteForce TestEveryAlertIsSomewhere TestEveryConditionIsTested TestHostileHTML TestLife TestMessagesOfAStorm TestPropHoles TestPropOracle TestRatioTogether TestRawIsBounded TestSize TestStoryAtAnyHour TestWindowsHeap TestWindowsTogether
+
+WHOLE_PACKAGES := ./cmd/internal/app ./cmd/internal/demo ./cmd/internal/synth ./detectors/rampolicy ./pipeline/replay ./pipeline/report ./responders
+SPACE := $(subst ,, )
+
+.PHONY: whole
+whole: ## the tests of which `test` does a part, whole and without the race detector; 200,000 pairs of policies against brute force are among them
+	$(GO) test -shuffle=on -timeout 10m -run '^($(subst $(SPACE),|,$(WHOLE_TESTS)))$$' $(WHOLE_PACKAGES)
 
 .PHONY: browser
 browser: ## the console in Chromium, everything looked at; SHOTS=dir keeps pictures
@@ -109,4 +119,4 @@ tools: ## install the pinned linters into .tools
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .PHONY: check
-check: lint tidy test oracle rules licences packaging vuln ## exactly what CI runs
+check: lint tidy test whole rules licences packaging vuln ## exactly what CI runs

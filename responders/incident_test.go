@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/raced"
 	. "github.com/trailwarden/trailwarden/responders"
 )
 
@@ -156,7 +157,7 @@ func runIncidents(t *testing.T, w *world, plan []incidentStep) string {
 
 // The figures of DESIGN.md: what ten thousand equal alerts make people read.
 func TestMessagesOfAStorm(t *testing.T) {
-	const n = 10_000
+	n := raced.Size(10_000, 1_500)
 	for _, c := range []struct {
 		name            string
 		dst             func(*chat) Destination

@@ -3,11 +3,14 @@ package rampolicy
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/pipeline/raced"
 )
 
 // The oracle is a second evaluator, written from the rules and not from the
@@ -232,6 +235,7 @@ func expandsVerdict(v Verdict) bool { return v == Expands || v == Changes }
 
 // TestPropOracle compares the verdict with all requests of a small universe.
 func TestPropOracle(t *testing.T) {
+	raced.Checks(t, raced.Size(math.MaxInt, 25))
 	rapid.Check(t, func(t *rapid.T) {
 		a := genDoc(t)
 		b := genDoc(t)
@@ -352,6 +356,7 @@ func TestPropMonotone(t *testing.T) {
 // of placeholders; and taking something away from a document with placeholders
 // is seen to take it away.
 func TestPropHoles(t *testing.T) {
+	raced.Checks(t, raced.Size(math.MaxInt, 25))
 	rapid.Check(t, func(t *rapid.T) {
 		dig := func(d oDoc) oDoc {
 			out := make(oDoc, len(d))

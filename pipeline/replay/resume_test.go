@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/account"
+	"github.com/trailwarden/trailwarden/pipeline/raced"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/rules"
 )
@@ -65,11 +65,7 @@ func TestPropResume(t *testing.T) {
 	round := 0
 	if os.Getenv("TRAILWARDEN_LONG") == "" {
 		// Five runs each, of the whole pack: a quarter of the usual number.
-		was := flag.Lookup("rapid.checks").Value.String()
-		if err := flag.Set("rapid.checks", "25"); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = flag.Set("rapid.checks", was) }()
+		raced.Checks(t, 25)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		round++

@@ -14,6 +14,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/packed/packedtest"
+	"github.com/trailwarden/trailwarden/pipeline/raced"
 )
 
 var update = flag.Bool("update", false, "write the events of every attack in testdata, and the packed attacks, anew")
@@ -99,7 +100,8 @@ func writeCorpus(t *testing.T, path string, data []byte) {
 // A life is in time order, parses, has unique ids, and is the same every
 // time; another seed is another life.
 func TestLife(t *testing.T) {
-	l := Life{Identities: 100, Days: 8, Seed: 3, Start: time.Date(2026, 1, 5, 17, 0, 0, 0, time.UTC)}
+	identities := raced.Size(100, 20)
+	l := Life{Identities: identities, Days: 8, Seed: 3, Start: time.Date(2026, 1, 5, 17, 0, 0, 0, time.UTC)}
 	text := func(l Life) (out []byte) {
 		for rec := range l.Records {
 			out = append(out, rec.JSON...)
@@ -124,7 +126,7 @@ func TestLife(t *testing.T) {
 		kinds[ev.Actor.Kind]++
 		n++
 	}
-	if n < 100*8*10 || kinds[event.Human] == 0 || kinds[event.Workload] == 0 || kinds[event.Service] == 0 {
+	if n < identities*8*10 || kinds[event.Human] == 0 || kinds[event.Workload] == 0 || kinds[event.Service] == 0 {
 		t.Errorf("%d events of kinds %v", n, kinds)
 	}
 	if first := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC); last.Before(first.AddDate(0, 0, 7)) || last.After(first.AddDate(0, 0, 8).Add(time.Hour)) {

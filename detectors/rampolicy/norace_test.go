@@ -1,5 +1,0 @@
-//go:build !race
-
-package rampolicy
-
-const raceDetector = false
