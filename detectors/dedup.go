@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // seen remembers which events have been applied, by event time in buckets, so
@@ -148,23 +150,23 @@ func (s *seen) advance(watermark time.Time) {
 	s.newest = limit
 }
 
-func (s *seen) snapshot(e *encoder) {
-	e.varint(int64(s.width))
-	e.varint(s.newest)
-	e.uvarint(s.lost)
+func (s *seen) snapshot(e *snapshot.Encoder) {
+	e.Int(int64(s.width))
+	e.Int(s.newest)
+	e.Uint(s.lost)
 	starts := make([]int64, 0, len(s.buckets))
 	for b := range s.buckets {
 		starts = append(starts, b)
 	}
 	sort.Slice(starts, func(i, j int) bool { return starts[i] < starts[j] })
-	e.uvarint(uint64(len(starts)))
+	e.Uint(uint64(len(starts)))
 	for _, b := range starts {
 		keys := slices.Clone(s.buckets[b].keys)
 		sort.Slice(keys, func(i, j int) bool { return string(keys[i][:]) < string(keys[j][:]) })
-		e.varint(b)
-		e.uvarint(uint64(len(keys)))
+		e.Int(b)
+		e.Uint(uint64(len(keys)))
 		for _, k := range keys {
-			e.b = append(e.b, k[:]...)
+			e.Raw(k[:])
 		}
 	}
 }
@@ -172,23 +174,23 @@ func (s *seen) snapshot(e *encoder) {
 // restore reads a snapshot. Buckets keep the width that they were made with,
 // so a horizon that was configured differently takes effect without losing
 // what is remembered.
-func (s *seen) restore(d *decoder) {
-	width := time.Duration(d.varint())
-	s.newest = d.varint()
-	s.lost = d.uvarint()
+func (s *seen) restore(d *snapshot.Decoder) {
+	width := time.Duration(d.Int())
+	s.newest = d.Int()
+	s.lost = d.Uint()
 	if width <= 0 {
-		d.fail("duplicate horizon has no width")
+		d.Fail("duplicate horizon has no width")
 		return
 	}
 	s.width, s.last, s.calm = width, nil, math.MinInt64
-	for range d.count(1) {
-		b := d.varint()
-		n := d.count(16)
+	for range d.Count(1) {
+		b := d.Int()
+		n := d.Count(16)
 		set := newKeySet(n)
 		for range n {
-			set.add([16]byte(d.take(16)))
+			set.add([16]byte(d.Raw(16)))
 		}
-		if d.err != nil {
+		if d.Err() != nil {
 			return
 		}
 		s.size += set.len() - s.buckets[b].len()

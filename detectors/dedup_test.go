@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Against a memory that forgets nothing: what was never applied is never taken for
@@ -56,19 +58,23 @@ func TestSeenForgetsNothingWithinItsHorizon(t *testing.T) {
 				mark = mark.Add(by)
 				s.advance(mark)
 			case "restart":
-				enc := &encoder{}
+				enc := snapshot.NewEncoder("")
 				s.snapshot(enc)
+				bytes := enc.Seal()
 				if rapid.Bool().Draw(t, "other horizon") {
 					horizon += time.Hour // what is forgotten stays so
 					met = true
 				}
 				next := newSeen(horizon, limit)
-				dec := &decoder{b: enc.b}
-				if next.restore(dec); dec.err != nil {
-					t.Fatal(dec.err)
+				dec, err := snapshot.Open(bytes, "")
+				if err != nil {
+					t.Fatal(err)
 				}
-				again := &encoder{}
-				if next.snapshot(again); string(again.b) != string(enc.b) {
+				if next.restore(dec); dec.End() != nil {
+					t.Fatal(dec.End())
+				}
+				again := snapshot.NewEncoder("")
+				if next.snapshot(again); string(again.Seal()) != string(bytes) {
 					t.Fatal("a restored memory is another one")
 				}
 				s = next

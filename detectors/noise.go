@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Bounds of what is measured of a rule in shadow.
@@ -97,41 +98,41 @@ func (n *noise) told(until time.Time) alert.Noise {
 	return out
 }
 
-func (n *noise) snapshot(enc *encoder) {
-	enc.time(n.since)
-	enc.uvarint(uint64(n.alerts))
-	enc.uvarint(uint64(len(n.days)))
+func (n *noise) snapshot(enc *snapshot.Encoder) {
+	enc.Time(n.since)
+	enc.Uint(uint64(n.alerts))
+	enc.Uint(uint64(len(n.days)))
 	for _, d := range slices.Sorted(maps.Keys(n.days)) {
-		enc.time(time.Unix(d*86400, 0))
-		enc.uvarint(uint64(n.days[d]))
+		enc.Time(time.Unix(d*86400, 0))
+		enc.Uint(uint64(n.days[d]))
 	}
-	enc.uvarint(uint64(len(n.open)))
+	enc.Uint(uint64(len(n.open)))
 	for _, id := range slices.Sorted(maps.Keys(n.open)) {
-		enc.uvarint(id)
-		enc.time(n.open[id])
+		enc.Uint(id)
+		enc.Time(n.open[id])
 	}
-	enc.uvarint(uint64(len(n.actors)))
+	enc.Uint(uint64(len(n.actors)))
 	for _, id := range slices.Sorted(maps.Keys(n.actors)) {
-		enc.string(id)
-		enc.uvarint(uint64(n.actors[id]))
+		enc.String(id)
+		enc.Uint(uint64(n.actors[id]))
 	}
 }
 
-func restoreNoise(d *decoder) *noise {
+func restoreNoise(d *snapshot.Decoder) *noise {
 	n := newNoise()
-	n.since = d.time()
-	n.alerts = int(d.uvarint())
-	for range d.count(2) {
-		day := dayOf(d.time())
-		n.days[day] = int(d.uvarint())
+	n.since = d.Time()
+	n.alerts = int(d.Uint())
+	for range d.Count(2) {
+		day := dayOf(d.Time())
+		n.days[day] = int(d.Uint())
 	}
-	for range d.count(2) {
-		id := d.uvarint()
-		n.open[id] = d.time()
+	for range d.Count(2) {
+		id := d.Uint()
+		n.open[id] = d.Time()
 	}
-	for range d.count(2) {
-		id := d.string()
-		n.actors[id] = int(d.uvarint())
+	for range d.Count(2) {
+		id := d.String()
+		n.actors[id] = int(d.Uint())
 	}
 	return n
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // What is measured of a rule in shadow is what a grouper would have made, whatever
@@ -44,12 +45,15 @@ func TestNoiseIsWhatAGrouperMakes(t *testing.T) {
 		if d := cmp.Diff(want, n.told(want.Until)); d != "" {
 			t.Fatalf("grouper (-) and measure (+):\n%s", d)
 		}
-		enc := &encoder{}
+		enc := snapshot.NewEncoder("")
 		n.snapshot(enc)
-		dec := &decoder{b: enc.b}
+		dec, err := snapshot.Open(enc.Seal(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
 		back := restoreNoise(dec)
-		if d := cmp.Diff(n.told(want.Until), back.told(want.Until)); d != "" || dec.err != nil || len(dec.b) > 0 {
-			t.Fatalf("after a snapshot: %v\n%s", dec.err, d)
+		if d := cmp.Diff(n.told(want.Until), back.told(want.Until)); d != "" || dec.End() != nil {
+			t.Fatalf("after a snapshot: %v\n%s", dec.End(), d)
 		}
 	})
 }

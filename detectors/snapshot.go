@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // snapshotMagic names the encoding; a change of the encoding changes it. What
@@ -16,7 +17,7 @@ const snapshotMagic = "TWENGINE5\n"
 
 // formats are the encodings that Restore reads: 4 has no noise of rules in shadow, 3 no lineage, 2 does not say which shards had
 // more to give, 1 does not say either what exceptions have withheld.
-var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, "TWENGINE3\n": 3, "TWENGINE4\n": 4, snapshotMagic: 5}
+var formats = []string{"TWENGINE1\n", "TWENGINE2\n", "TWENGINE3\n", "TWENGINE4\n", snapshotMagic}
 
 // Snapshot returns the whole state: duplicate horizon, watermark and shards,
 // waiting events, every detector and the policy judge. It is deterministic
@@ -24,21 +25,21 @@ var formats = map[string]int{"TWENGINE1\n": 1, "TWENGINE2\n": 2, "TWENGINE3\n": 
 // Take first.
 func (e *Engine) Snapshot() []byte {
 	e.sweep()
-	enc := &encoder{b: []byte(snapshotMagic)}
-	enc.time(e.now)
-	enc.time(e.mark)
-	enc.time(e.stepped)
+	enc := snapshot.NewEncoder(snapshotMagic)
+	enc.Time(e.now)
+	enc.Time(e.mark)
+	enc.Time(e.stepped)
 
 	s := &e.stats
 	for _, n := range []uint64{s.Events, s.Duplicates, s.Late, s.Spilled, s.Future, s.RuleErrors, s.Excepted, s.Detections, s.StateLost} {
-		enc.uvarint(n)
+		enc.Uint(n)
 	}
 
 	reasons := slices.Sorted(maps.Keys(e.excepted))
-	enc.uvarint(uint64(len(reasons)))
+	enc.Uint(uint64(len(reasons)))
 	for _, r := range reasons {
-		enc.string(r)
-		enc.uvarint(e.excepted[r])
+		enc.String(r)
+		enc.Uint(e.excepted[r])
 	}
 
 	names := make([]string, 0, len(e.shards))
@@ -46,46 +47,46 @@ func (e *Engine) Snapshot() []byte {
 		names = append(names, n)
 	}
 	sort.Strings(names)
-	enc.uvarint(uint64(len(names)))
+	enc.Uint(uint64(len(names)))
 	for _, n := range names {
 		sh := e.shards[n]
-		enc.string(n)
-		enc.time(sh.max)
-		enc.time(sh.active)
-		enc.bool(sh.idle)
-		enc.bool(sh.behind)
+		enc.String(n)
+		enc.Time(sh.max)
+		enc.Time(sh.active)
+		enc.Bool(sh.idle)
+		enc.Bool(sh.behind)
 	}
 
 	e.seen.snapshot(enc)
 
 	waiting := e.pending.sorted()
-	enc.uvarint(uint64(len(waiting)))
+	enc.Uint(uint64(len(waiting)))
 	for i := range waiting {
-		enc.time(waiting[i].at)
-		enc.bytes(waiting[i].raw())
+		enc.Time(waiting[i].at)
+		enc.Bytes(waiting[i].raw())
 	}
 
-	enc.uvarint(uint64(len(e.rules)))
+	enc.Uint(uint64(len(e.rules)))
 	for i := range e.rules {
 		r := &e.rules[i]
-		enc.string(r.ID)
-		enc.uvarint(e.counts[i].Matches)
-		enc.uvarint(e.counts[i].Errors)
-		enc.bool(e.dets[i] != nil)
+		enc.String(r.ID)
+		enc.Uint(e.counts[i].Matches)
+		enc.Uint(e.counts[i].Errors)
+		enc.Bool(e.dets[i] != nil)
 		if e.dets[i] != nil {
-			enc.string(r.State)
-			enc.bytes(e.dets[i].Snapshot())
+			enc.String(r.State)
+			enc.Bytes(e.dets[i].Snapshot())
 		}
 	}
 
 	j, ok := e.cfg.Judge.(Snapshotter)
-	enc.bool(ok)
+	enc.Bool(ok)
 	if ok {
-		enc.bytes(j.Snapshot())
+		enc.Bytes(j.Snapshot())
 	}
-	enc.bool(e.lineage != nil)
+	enc.Bool(e.lineage != nil)
 	if e.lineage != nil {
-		enc.bytes(e.lineage.Snapshot())
+		enc.Bytes(e.lineage.Snapshot())
 	}
 	quiet := 0
 	for _, n := range e.noise {
@@ -93,15 +94,15 @@ func (e *Engine) Snapshot() []byte {
 			quiet++
 		}
 	}
-	enc.uvarint(uint64(quiet))
+	enc.Uint(uint64(quiet))
 	for i, n := range e.noise {
 		if n != nil {
-			enc.string(e.rules[i].ID)
-			enc.string(e.rules[i].Digest)
+			enc.String(e.rules[i].ID)
+			enc.String(e.rules[i].Digest)
 			n.snapshot(enc)
 		}
 	}
-	return enc.seal()
+	return enc.Seal()
 }
 
 // Restore replaces the state by a snapshot. A snapshot that is damaged or of
@@ -118,28 +119,29 @@ func (e *Engine) Restore(data []byte) error {
 }
 
 func (e *Engine) restore(data []byte) error {
-	d, format, err := unseal(data)
+	d, err := snapshot.Open(data, formats...)
 	if err != nil {
 		return err
 	}
-	e.now, e.mark, e.stepped = d.time(), d.time(), d.time()
+	format := 1 + slices.Index(formats, d.Magic())
+	e.now, e.mark, e.stepped = d.Time(), d.Time(), d.Time()
 	s := &e.stats
 	for _, n := range []*uint64{&s.Events, &s.Duplicates, &s.Late, &s.Spilled, &s.Future, &s.RuleErrors, &s.Excepted, &s.Detections, &s.StateLost} {
-		*n = d.uvarint()
+		*n = d.Uint()
 	}
 	if format >= 2 {
-		for range d.count(2) {
+		for range d.Count(2) {
 			if e.excepted == nil {
 				e.excepted = make(map[string]uint64)
 			}
-			reason := d.string()
-			e.excepted[reason] = d.uvarint()
+			reason := d.String()
+			e.excepted[reason] = d.Uint()
 		}
 	}
-	for range d.count(1) {
-		name := d.string()
-		sh := &shard{max: d.time(), active: d.time(), idle: d.bool()}
-		if format >= 3 && d.bool() {
+	for range d.Count(1) {
+		name := d.String()
+		sh := &shard{max: d.Time(), active: d.Time(), idle: d.Bool()}
+		if format >= 3 && d.Bool() {
 			sh.behind = true
 			e.behind++
 		}
@@ -150,9 +152,9 @@ func (e *Engine) restore(data []byte) error {
 	// What the waiting events have to do is found out again: the rules may
 	// have changed. What rules without state said was said before.
 	eval := NewEvaluator(e.set)
-	for range d.count(1) {
-		at, raw := d.time(), d.bytes()
-		if d.err != nil {
+	for range d.Count(1) {
+		at, raw := d.Time(), d.Bytes()
+		if d.Err() != nil {
 			break
 		}
 		ev, err := event.Parse(bytes.Clone(raw))
@@ -181,15 +183,15 @@ func (e *Engine) restore(data []byte) error {
 	for i := range e.rules {
 		number[e.rules[i].ID] = i
 	}
-	for range d.count(1) {
-		id := d.string()
-		matches, errors, has := d.uvarint(), d.uvarint(), d.bool()
+	for range d.Count(1) {
+		id := d.String()
+		matches, errors, has := d.Uint(), d.Uint(), d.Bool()
 		var state string
 		var snap []byte
 		if has {
-			state, snap = d.string(), d.bytes()
+			state, snap = d.String(), d.Bytes()
 		}
-		if d.err != nil {
+		if d.Err() != nil {
 			break
 		}
 		i, ok := number[id]
@@ -208,36 +210,33 @@ func (e *Engine) restore(data []byte) error {
 		}
 	}
 
-	if d.bool() {
-		snap := d.bytes()
-		if j, ok := e.cfg.Judge.(Snapshotter); ok && d.err == nil {
+	if d.Bool() {
+		snap := d.Bytes()
+		if j, ok := e.cfg.Judge.(Snapshotter); ok && d.Err() == nil {
 			if err := j.Restore(snap); err != nil {
 				return fmt.Errorf("policy judge: %w", err)
 			}
 		}
 	}
-	if format >= 4 && d.bool() {
-		snap := d.bytes()
-		if e.lineage != nil && d.err == nil {
+	if format >= 4 && d.Bool() {
+		snap := d.Bytes()
+		if e.lineage != nil && d.Err() == nil {
 			if err := e.lineage.Restore(snap); err != nil {
 				return err
 			}
 		}
 	}
 	if format >= 5 {
-		for range d.count(4) {
-			id, digest := d.string(), d.string()
+		for range d.Count(4) {
+			id, digest := d.String(), d.String()
 			n := restoreNoise(d)
 			// A rule that was changed is measured anew.
-			if i, ok := number[id]; ok && e.noise[i] != nil && e.rules[i].Digest == digest && d.err == nil {
+			if i, ok := number[id]; ok && e.noise[i] != nil && e.rules[i].Digest == digest && d.Err() == nil {
 				e.noise[i] = n
 			}
 		}
 	}
-	if d.err == nil && len(d.b) > 0 {
-		d.fail("%d bytes follow the snapshot", len(d.b))
-	}
-	return d.err
+	return d.End()
 }
 
 func restoreOne(d Detector, data []byte) (err error) {

@@ -419,7 +419,7 @@ func TestDroppedIsToldWhenItGoesOn(t *testing.T) {
 					p := w.start(dest)
 					defer func() { p.stop() }()
 					after(time.Second)
-					if _, err := p.Mute(ctxb, "cli:bob", []string{"rule=x.y"}, 6*time.Hour, strings.Repeat("noise ", 200)); err != nil {
+					if _, err := p.Mute(ctxb, "cli:bob", []string{"rule=x.y"}, 26*time.Hour, strings.Repeat("noise ", 200)); err != nil {
 						t.Fatal(err)
 					}
 					a := w.plain("a1", "x.y", alert.High)
@@ -433,7 +433,7 @@ func TestDroppedIsToldWhenItGoesOn(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					after(6 * time.Hour)
+					after(26 * time.Hour)
 					if len(soc.all()) != 0 {
 						t.Fatal("told although it was over")
 					}

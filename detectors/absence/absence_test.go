@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/detectors"
-	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 var t0 = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC) // a Monday
@@ -436,7 +436,7 @@ func FuzzRestore(f *testing.F) {
 	f.Add(d.Snapshot())
 	f.Add([]byte(magic))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, body := range [][]byte{data, window.Reseal(data)} {
+		for _, body := range [][]byte{data, snapshot.Reseal(data)} {
 			d := New(fuzzConfig())
 			if err := d.Restore(body); err != nil {
 				if d.Stats().Keys != 0 || len(d.queue) != 0 {

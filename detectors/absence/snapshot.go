@@ -8,6 +8,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // outline is a small record of an event: who, where, what and when.
@@ -49,7 +50,7 @@ const magic = "TWABSENCE1\n"
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Int(d.floor)
 	enc.Int(d.mark)
 	enc.Uint(d.table.Evicted())
@@ -88,7 +89,7 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

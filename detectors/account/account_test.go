@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/detectors"
-	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 const own = "1000000000000001"
@@ -402,7 +402,7 @@ func FuzzRestore(f *testing.F) {
 	f.Add([]byte(magic))
 	join := made(f, "Ram:AddUserToGroup", "alice", time.Hour, params{"GroupName": "g", "UserName": "carol"}, false, nil)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, body := range [][]byte{data, window.Reseal(data)} {
+		for _, body := range [][]byte{data, snapshot.Reseal(data)} {
 			j := New(Config{})
 			if err := j.Restore(body); err != nil {
 				if j.Stats().Keys != 0 {

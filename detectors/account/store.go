@@ -10,6 +10,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/rampolicy"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Config bounds a judge. The zero value of a field is its default.
@@ -252,7 +253,7 @@ const magic = "TWACCOUNT1\n"
 
 // Snapshot implements detectors.Snapshotter.
 func (j *Judge) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Uint(j.late)
 	enc.Uint(j.table.Evicted())
 	enc.Uint(uint64(j.table.Len()))
@@ -297,7 +298,7 @@ func (j *Judge) Restore(data []byte) error {
 }
 
 func (j *Judge) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Detector implements detectors.Detector.
@@ -543,7 +544,7 @@ const magic = "TWBASELINE1\n"
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Bool(d.cfg.Kind == KindValue)
 	enc.Bool(d.cfg.Novelty == LevelAddress)
 	enc.Int(d.floor)
@@ -587,7 +588,7 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

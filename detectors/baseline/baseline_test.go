@@ -17,6 +17,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 var t0 = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
@@ -395,7 +396,7 @@ func FuzzRestore(f *testing.F) {
 	d.Observe(at("six", "2001:db8::1", "x", time.Second), nil)
 	f.Add(d.Snapshot())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, body := range [][]byte{data, window.Reseal(data)} {
+		for _, body := range [][]byte{data, snapshot.Reseal(data)} {
 			d := New(c)
 			if err := d.Restore(body); err != nil {
 				if d.Stats().Keys != 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Config is the settings of a distinct count in a rule file.
@@ -479,7 +480,7 @@ const (
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Int(d.floor)
 	enc.Uint(d.table.Evicted())
 	enc.Uint(uint64(d.table.Len()))
@@ -522,15 +523,11 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
-	old := false
+	dec, err := snapshot.Open(data, magic, magic1)
 	if err != nil {
-		var e error
-		if dec, e = window.Open(data, magic1); e != nil {
-			return err
-		}
-		old = true
+		return err
 	}
+	old := dec.Magic() == magic1
 	d.floor = dec.Int()
 	evicted := dec.Uint()
 	for range dec.Count(4) {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // sketch estimates how many different values were observed since a time: a
@@ -132,7 +132,7 @@ func tau(x float64) float64 {
 	}
 }
 
-func (s *sketch) encode(enc *window.Encoder) {
+func (s *sketch) encode(enc *snapshot.Encoder) {
 	used := 0
 	for _, list := range s.regs {
 		if len(list) > 0 {
@@ -153,7 +153,7 @@ func (s *sketch) encode(enc *window.Encoder) {
 	}
 }
 
-func decodeSketch(dec *window.Decoder) *sketch {
+func decodeSketch(dec *snapshot.Decoder) *sketch {
 	s := &sketch{}
 	last := -1
 	for range dec.Count(4) {

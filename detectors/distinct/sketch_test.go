@@ -13,6 +13,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // A sketch answers for a window what a plain HyperLogLog says that was made of
@@ -59,7 +60,7 @@ func TestPropSketchOracle(t *testing.T) {
 			if got := a.since(from); got != want || b.since(from) != want {
 				t.Fatalf("since %d: %d and %d in another order, want %d", from, got, b.since(from), want)
 			}
-			x, y := window.NewEncoder(magic), window.NewEncoder(magic)
+			x, y := snapshot.NewEncoder(magic), snapshot.NewEncoder(magic)
 			a.encode(x)
 			b.encode(y)
 			if !bytes.Equal(x.Seal(), y.Seal()) || a.marks != b.marks {
@@ -168,7 +169,7 @@ func TestGrowthBeyondExact(t *testing.T) {
 
 // A snapshot of the encoding before, with values dropped, goes on.
 func TestRestoreOlder(t *testing.T) {
-	enc := window.NewEncoder(magic1)
+	enc := snapshot.NewEncoder(magic1)
 	enc.Int(0)
 	enc.Uint(0)
 	enc.Uint(1)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Config is the settings of a last_seen detector in a rule file.
@@ -144,7 +145,7 @@ const magic = "TWLASTSEEN1\n"
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Int(d.floor)
 	enc.Uint(d.table.Evicted())
 	enc.Uint(uint64(d.table.Len()))
@@ -168,7 +169,7 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 const magic = "TWLINEAGE1\n"
 
 // Snapshot implements detectors.Snapshotter.
 func (s *Store) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Int(s.floor)
 	for _, t := range []*window.Table[birth]{s.lasting, s.sessions} {
 		enc.Uint(t.Evicted())
@@ -51,7 +52,7 @@ func (s *Store) Restore(data []byte) error {
 }
 
 func (s *Store) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Config is the settings of a rate detector in a rule file.
@@ -381,7 +382,7 @@ const magic = "TWRATE1\n"
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Int(d.bin)
 	enc.Int(d.floor)
 	enc.Uint(d.table.Evicted())
@@ -421,7 +422,7 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

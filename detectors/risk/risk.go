@@ -12,6 +12,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Config is the settings of a risk detector in a rule file.
@@ -385,7 +386,7 @@ const magic = "TWRISK1\n"
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Int(d.floor)
 	enc.Uint(d.dropped)
 	enc.Uint(d.table.Evicted())
@@ -419,7 +420,7 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

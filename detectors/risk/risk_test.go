@@ -15,6 +15,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 var t0 = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
@@ -305,7 +306,7 @@ func FuzzRestore(f *testing.F) {
 	f.Add(d.Snapshot())
 	f.Add([]byte(magic))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, body := range [][]byte{data, window.Reseal(data)} {
+		for _, body := range [][]byte{data, snapshot.Reseal(data)} {
 			d := New(config())
 			if err := d.Restore(body); err != nil {
 				if s := d.Stats(); s.Keys != 0 || s.Evicted != 0 {

@@ -1,7 +1,6 @@
 package sequence
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"iter"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Config is the settings of a sequence in a rule file.
@@ -547,7 +547,7 @@ const (
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Uint(uint64(len(d.cfg.Steps)))
 	enc.Int(d.floor)
 	enc.Uint(d.table.Evicted())
@@ -586,15 +586,11 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	one := bytes.HasPrefix(data, []byte(magicOne))
-	is := magic
-	if one {
-		is = magicOne
-	}
-	dec, err := window.Open(data, is)
+	dec, err := snapshot.Open(data, magic, magicOne)
 	if err != nil {
 		return err
 	}
+	one := dec.Magic() == magicOne
 	if n := dec.Uint(); n != uint64(len(d.cfg.Steps)) {
 		dec.Fail("it is of a sequence with %d steps", n)
 	}

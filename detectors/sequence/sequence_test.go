@@ -15,6 +15,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 var t0 = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
@@ -324,7 +325,7 @@ func TestRestoreVersionOne(t *testing.T) {
 	two := d.Snapshot()
 	one := append([]byte(magicOne), two[len(magic):len(two)-5]...) // without the count of none, and the checksum
 	d = New(c)
-	if err := d.Restore(window.Reseal(append(one, 0, 0, 0, 0))); err != nil {
+	if err := d.Restore(snapshot.Reseal(append(one, 0, 0, 0, 0))); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.Observe(at("k", "b", "e2", time.Second), nil); len(got) != 1 {
@@ -397,7 +398,7 @@ func FuzzRestore(f *testing.F) {
 	}
 	f.Add(d.Snapshot())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, body := range [][]byte{data, window.Reseal(data)} {
+		for _, body := range [][]byte{data, snapshot.Reseal(data)} {
 			d := New(c)
 			if err := d.Restore(body); err != nil {
 				if d.Stats().Keys != 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // Config is the settings of a travel detector in a rule file.
@@ -505,7 +506,7 @@ const magic = "TWTRAVEL1\n"
 
 // Snapshot implements detectors.Detector.
 func (d *Detector) Snapshot() []byte {
-	enc := window.NewEncoder(magic)
+	enc := snapshot.NewEncoder(magic)
 	enc.Int(d.floor)
 	enc.Uint(d.places)
 	enc.Uint(d.table.Evicted())
@@ -553,7 +554,7 @@ func (d *Detector) Restore(data []byte) error {
 }
 
 func (d *Detector) restore(data []byte) error {
-	dec, err := window.Open(data, magic)
+	dec, err := snapshot.Open(data, magic)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // The event times that Nanos tells apart. What lies outside is put at the
@@ -83,7 +84,7 @@ func IDs(list []Mark) []string {
 }
 
 // PutMarks writes an ordered list of marks.
-func PutMarks(e *Encoder, list []Mark) {
+func PutMarks(e *snapshot.Encoder, list []Mark) {
 	e.Uint(uint64(len(list)))
 	var last int64
 	for i := range list {
@@ -95,7 +96,7 @@ func PutMarks(e *Encoder, list []Mark) {
 
 // GetMarks reads what PutMarks wrote and checks that the list is in order and
 // has at most max marks.
-func GetMarks(d *Decoder, max int) []Mark {
+func GetMarks(d *snapshot.Decoder, max int) []Mark {
 	n := d.Count(2)
 	if n > max {
 		d.Fail("a list of %d where at most %d are kept", n, max)

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 func TestWords(t *testing.T) {
@@ -125,7 +127,7 @@ func TestPropCodec(t *testing.T) {
 		for range rapid.IntRange(0, 9).Draw(t, "marks") {
 			marks = Insert(marks, Mark{At: rapid.Int64Range(0, 1<<50).Draw(t, "at"), ID: rapid.StringN(0, 9, 9).Draw(t, "id")})
 		}
-		e := NewEncoder("M1\n")
+		e := snapshot.NewEncoder("M1\n")
 		e.Uint(uint64(len(ints)))
 		for _, n := range ints {
 			e.Int(n)
@@ -136,7 +138,7 @@ func TestPropCodec(t *testing.T) {
 		}
 		PutMarks(e, marks)
 		data := e.Seal()
-		d, err := Open(data, "M1\n")
+		d, err := snapshot.Open(data, "M1\n")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +161,7 @@ func TestPropCodec(t *testing.T) {
 		// Any one bit changed is noticed.
 		bad := slices.Clone(data)
 		bad[rapid.IntRange(0, len(bad)-1).Draw(t, "byte")] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
-		if _, err := Open(bad, "M1\n"); err == nil {
+		if _, err := snapshot.Open(bad, "M1\n"); err == nil {
 			t.Fatal("a damaged snapshot was opened")
 		}
 	})

@@ -2,10 +2,8 @@ package alert
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 var t0 = time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)
@@ -140,12 +139,10 @@ func TestRestoreRefuses(t *testing.T) {
 		bad[i] ^= 1
 		refused("a flipped bit", bad)
 	}
-	seal := func(b []byte) []byte {
-		return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	}
-	refused("another version", seal([]byte("TWGROUP9\n{}")))
-	refused("no JSON", seal([]byte("TWGROUP1\n{")))
-	refused("an alert of another schema", seal([]byte(`TWGROUP1`+"\n"+`{"open":[{"alert":{"alert":{"schema":"x"}}}]}`)))
+	seal := func(s string) []byte { return snapshot.NewEncoder(s).Seal() }
+	refused("another version", seal("TWGROUP9\n{}"))
+	refused("no JSON", seal("TWGROUP1\n{"))
+	refused("an alert of another schema", seal(`TWGROUP1`+"\n"+`{"open":[{"alert":{"alert":{"schema":"x"}}}]}`))
 }
 
 func TestFolding(t *testing.T) {
@@ -279,9 +276,10 @@ func FuzzRestore(f *testing.F) {
 	}
 	f.Add(g.Snapshot()[len(snapshotMagic):])
 	f.Fuzz(func(t *testing.T, body []byte) {
-		data := append([]byte(snapshotMagic), body...)
+		enc := snapshot.NewEncoder(snapshotMagic)
+		enc.Raw(body)
 		g := NewGrouper(GrouperConfig{})
-		if g.Restore(binary.LittleEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))) == nil {
+		if g.Restore(enc.Seal()) == nil {
 			g.Add(detection("x", t0))
 			g.All()
 			g.Snapshot()

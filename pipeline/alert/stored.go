@@ -2,13 +2,12 @@ package alert
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"sort"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
 // stored is an alert with the fields that its public form does not show.
@@ -77,25 +76,21 @@ func (g *Grouper) Snapshot() []byte {
 		st.Open = append(st.Open, s)
 	}
 	body, _ := json.Marshal(st)
-	out := append([]byte(snapshotMagic), body...)
-	return binary.LittleEndian.AppendUint32(out, crc32.Checksum(out, castagnoli))
+	enc := snapshot.NewEncoder(snapshotMagic)
+	enc.Raw(body)
+	return enc.Seal()
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Restore replaces the state by a snapshot. One that is damaged or of an
 // unknown version is refused and leaves the grouper empty.
 func (g *Grouper) Restore(data []byte) error {
 	g.open, g.closed, g.mark = make(map[string]*group), 0, time.Time{}
-	if len(data) < len(snapshotMagic)+4 || string(data[:len(snapshotMagic)]) != snapshotMagic {
-		return errors.New("restore alerts: not a snapshot of alerts, or of a version that is not known")
-	}
-	body := data[:len(data)-4]
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(data[len(body):]) {
-		return errors.New("restore alerts: the checksum does not match, the snapshot is damaged")
+	dec, err := snapshot.Open(data, snapshotMagic)
+	if err != nil {
+		return fmt.Errorf("restore alerts: %w", err)
 	}
 	var st grouperState
-	if err := json.Unmarshal(body[len(snapshotMagic):], &st); err != nil {
+	if err := json.Unmarshal(dec.Rest(), &st); err != nil {
 		return fmt.Errorf("restore alerts: %w", err)
 	}
 	open := make(map[string]*group, len(st.Open))

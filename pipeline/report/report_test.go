@@ -282,10 +282,11 @@ func many(n int, r *rand.Rand) In {
 
 // The page opens from mail, however much there was.
 func TestSize(t *testing.T) {
+	raced.Skip(t)
 	for _, c := range []struct {
 		name string
 		in   In
-	}{{"ordinary", many(raced.Size(50_000, 7_000), rand.New(rand.NewPCG(3, 4)))}, {"hostile", hostileMany(raced.Size(6_000, 1_000))}} {
+	}{{"ordinary", many(50_000, rand.New(rand.NewPCG(3, 4)))}, {"hostile", hostileMany(6_000)}} {
 		begun := time.Now()
 		out := write(t, "html", c.in)
 		t.Logf("%s: %d alerts in %d bytes, %v", c.name, len(c.in.Alerts), len(out), time.Since(begun).Round(time.Millisecond))
@@ -304,8 +305,8 @@ func TestSize(t *testing.T) {
 // Nothing gets lost between the parts: every alert is told, in a row, folded,
 // or counted as left out.
 func TestEveryAlertIsSomewhere(t *testing.T) {
-	sizes := []int{1, 299, 300, 301, 4_300, 4_301, 9_000}
-	for _, n := range sizes[:raced.Size(len(sizes), 4)] {
+	raced.Skip(t)
+	for _, n := range []int{1, 299, 300, 301, 4_300, 4_301, 9_000} {
 		out := write(t, "html", many(n, rand.New(rand.NewPCG(5, uint64(n)))))
 		full := strings.Count(out, `<details class="alert`)
 		rows := strings.Count(out, "<tr data-s=")

@@ -100,7 +100,7 @@ func writeCorpus(t *testing.T, path string, data []byte) {
 // A life is in time order, parses, has unique ids, and is the same every
 // time; another seed is another life.
 func TestLife(t *testing.T) {
-	identities := raced.Size(100, 20)
+	identities := raced.Size(100, 40)
 	l := Life{Identities: identities, Days: 8, Seed: 3, Start: time.Date(2026, 1, 5, 17, 0, 0, 0, time.UTC)}
 	text := func(l Life) (out []byte) {
 		for rec := range l.Records {

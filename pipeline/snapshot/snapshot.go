@@ -1,17 +1,21 @@
-package window
+// Package snapshot is how state becomes bytes and state again: a magic line that
+// names the encoding, integers of variable length, texts behind their length,
+// and a checksum over the whole. Writers that go through their state in one order
+// write the same bytes for the same state.
+package snapshot
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strings"
+	"time"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Encoder writes a snapshot: a magic line that names the encoding and its
-// version, integers of variable length, length-prefixed strings, and a
-// checksum over the whole.
+// Encoder writes a snapshot.
 type Encoder struct{ b []byte }
 
 // NewEncoder starts a snapshot.
@@ -35,6 +39,19 @@ func (e *Encoder) Bool(v bool) {
 // String appends a string.
 func (e *Encoder) String(v string) { e.Uint(uint64(len(v))); e.b = append(e.b, v...) }
 
+// Bytes appends bytes behind their number.
+func (e *Encoder) Bytes(v []byte) { e.Uint(uint64(len(v))); e.Raw(v) }
+
+// Time appends a time, of which the zone is not kept and the zero time is.
+func (e *Encoder) Time(v time.Time) {
+	e.Bool(!v.IsZero())
+	if v.IsZero() {
+		e.Int(0)
+	} else {
+		e.Int(v.UnixNano())
+	}
+}
+
 // Raw appends bytes whose number the reader knows.
 func (e *Encoder) Raw(v []byte) { e.b = append(e.b, v...) }
 
@@ -46,21 +63,29 @@ func (e *Encoder) Seal() []byte {
 // Decoder reads a snapshot. After the first fault every value is zero and Err
 // says what was wrong.
 type Decoder struct {
-	b   []byte
-	err error
+	b     []byte
+	magic string
+	err   error
 }
 
-// Open checks the magic line and the checksum.
-func Open(data []byte, magic string) (*Decoder, error) {
-	if len(data) < len(magic)+4 || string(data[:len(magic)]) != magic {
-		return nil, fmt.Errorf("not a snapshot of this detector, or of a version it does not know: want %q", magic)
+// Open checks the checksum and the magic line, which may be any of several:
+// Magic says which. What the decoder gives lies in data.
+func Open(data []byte, magics ...string) (*Decoder, error) {
+	for _, magic := range magics {
+		if len(data) < len(magic)+4 || string(data[:len(magic)]) != magic {
+			continue
+		}
+		body := data[:len(data)-4]
+		if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(data[len(body):]) {
+			return nil, errors.New("the checksum does not match: the snapshot is damaged")
+		}
+		return &Decoder{b: body[len(magic):], magic: magic}, nil
 	}
-	body := data[:len(data)-4]
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(data[len(body):]) {
-		return nil, errors.New("the checksum does not match: the snapshot is damaged")
-	}
-	return &Decoder{b: body[len(magic):]}, nil
+	return nil, fmt.Errorf("not a snapshot of this kind, or of a version it does not know: want %q", strings.Join(magics, ", "))
 }
+
+// Magic is the magic line.
+func (d *Decoder) Magic() string { return d.magic }
 
 // Fail records a fault; the first one is kept.
 func (d *Decoder) Fail(format string, args ...any) {
@@ -130,6 +155,21 @@ func (d *Decoder) Bool() bool {
 
 // String reads what Encoder.String wrote.
 func (d *Decoder) String() string { return string(d.Raw(d.Count(1))) }
+
+// Bytes reads what Encoder.Bytes wrote.
+func (d *Decoder) Bytes() []byte { return d.Raw(d.Count(1)) }
+
+// Time reads what Encoder.Time wrote, in UTC.
+func (d *Decoder) Time() time.Time {
+	set, n := d.Bool(), d.Int()
+	if !set {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+// Rest reads all that is left.
+func (d *Decoder) Rest() []byte { return d.Raw(len(d.b)) }
 
 // Err returns the first fault.
 func (d *Decoder) Err() error { return d.err }
