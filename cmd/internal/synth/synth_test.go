@@ -100,8 +100,8 @@ func writeCorpus(t *testing.T, path string, data []byte) {
 // A life is in time order, parses, has unique ids, and is the same every
 // time; another seed is another life.
 func TestLife(t *testing.T) {
-	identities := raced.Size(100, 40)
-	l := Life{Identities: identities, Days: 8, Seed: 3, Start: time.Date(2026, 1, 5, 17, 0, 0, 0, time.UTC)}
+	days := raced.Size(8, 2)
+	l := Life{Identities: 100, Days: days, Seed: 3, Start: time.Date(2026, 1, 5, 17, 0, 0, 0, time.UTC)}
 	text := func(l Life) (out []byte) {
 		for rec := range l.Records {
 			out = append(out, rec.JSON...)
@@ -126,10 +126,10 @@ func TestLife(t *testing.T) {
 		kinds[ev.Actor.Kind]++
 		n++
 	}
-	if n < identities*8*10 || kinds[event.Human] == 0 || kinds[event.Workload] == 0 || kinds[event.Service] == 0 {
+	if n < 100*days*10 || kinds[event.Human] == 0 || kinds[event.Workload] == 0 || kinds[event.Service] == 0 {
 		t.Errorf("%d events of kinds %v", n, kinds)
 	}
-	if first := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC); last.Before(first.AddDate(0, 0, 7)) || last.After(first.AddDate(0, 0, 8).Add(time.Hour)) {
+	if first := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC); last.Before(first.AddDate(0, 0, days-1)) || last.After(first.AddDate(0, 0, days).Add(time.Hour)) {
 		t.Errorf("the last event is at %s", last)
 	}
 	same, other := l, l
