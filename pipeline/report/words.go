@@ -307,6 +307,9 @@ var zh = map[string]string{
 	"First":    "首次",
 	"Last":     "末次",
 
+	"First evidence": "最早证据",
+	"Last evidence":  "最晚证据",
+
 	"Rules":                                 "规则",
 	"Rules that fired":                      "触发的规则",
 	"Detections":                            "检出",

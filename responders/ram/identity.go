@@ -15,6 +15,9 @@ import (
 	"github.com/trailwarden/trailwarden/responders"
 )
 
+// noCredentials is the Action of an Error that there was nothing to sign with.
+const noCredentials = "credentials"
+
 // identity is who makes a call: the configured credentials, or a session in
 // another account.
 type identity interface {
@@ -34,9 +37,9 @@ func (own) keys(ctx context.Context, c *Client) (keys, error) {
 	})
 	switch {
 	case err != nil:
-		return keys{}, &Error{Action: "credentials", Class: responders.ErrRetry, Detail: "nothing was sent: " + cred.Scrub(err.Error(), k.secrets()...), cause: contextErr(err)}
+		return keys{}, &Error{Action: noCredentials, Class: responders.ErrRetry, Detail: "nothing was sent: " + cred.Scrub(err.Error(), k.secrets()...), cause: contextErr(err)}
 	case k.id == "" || k.secret == "":
-		return keys{}, &Error{Action: "credentials", Class: responders.ErrRefused, Detail: "the responder has no credentials; configure respond.ram.credentials"}
+		return keys{}, &Error{Action: noCredentials, Class: responders.ErrRefused, Detail: "the responder has no credentials; configure respond.ram.credentials"}
 	}
 	return k, nil
 }

@@ -117,9 +117,10 @@ func Denied(err error) bool {
 	return errors.As(err, &e) && (e.Code == "NoPermission" || e.Code == "Forbidden" || e.Code == "Forbidden.RAM")
 }
 
-// Unreachable says that the cloud did not answer.
+// Unreachable says that the cloud did not answer. Without credentials it was not
+// asked.
 func Unreachable(err error) bool {
 	var e *Error
 	var u *url.Error
-	return errors.As(err, &e) && e.Code == "" && e.Status == 0 && errors.Is(e, responders.ErrRetry) || errors.As(err, &u)
+	return errors.As(err, &e) && e.Action != noCredentials && e.Code == "" && e.Status == 0 && errors.Is(e, responders.ErrRetry) || errors.As(err, &u)
 }

@@ -504,3 +504,18 @@ func TestUserPrincipalNameIsTheSameUser(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Without credentials the cloud is not asked, so it cannot have failed to answer.
+func TestNoCredentials(t *testing.T) {
+	c, err := New(Config{Endpoint: "http://127.0.0.1:1", Workers: 1, Credentials: func(context.Context) (string, string, string, error) {
+		return "", "", "", errors.New("set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Caller(t.Context())
+	if !errors.Is(err, responders.ErrRetry) || Unreachable(err) || !strings.Contains(err.Error(), "ALIBABA_CLOUD_ACCESS_KEY_SECRET") {
+		t.Errorf("%v, unreachable %v", err, Unreachable(err))
+	}
+}

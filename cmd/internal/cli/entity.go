@@ -266,7 +266,12 @@ func showSteps(w io.Writer, t *replay.Trail, about []alert.Alert, n, width int) 
 	}
 	for i := range about {
 		b := &about[i]
-		rows = append(rows, row{b.FirstAt, "! " + strings.ToUpper(b.Severity.String()) + "  " + b.Rule})
+		// Where it is complete: what it begins with may be of somebody else.
+		line := "! " + strings.ToUpper(b.Severity.String()) + "  " + b.Rule
+		if !b.FirstAt.IsZero() && b.FirstAt.Before(b.Time) {
+			line += "  since " + stamp(b.FirstAt)
+		}
+		rows = append(rows, row{b.Time, line})
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return a.at.Compare(b.at) })
 	fmt.Fprintln(w, "\nin order, calls that differ in nothing but time as one:")

@@ -437,6 +437,10 @@ func (r *run) containment(ctx context.Context) {
 		r.bad(Fail, "TW601", group, "credentials", err.Error(), "")
 		return
 	}
+	if _, _, _, _, err := p.Get(ctx); err != nil {
+		r.bad(Fail, "TW601", group, "credentials", err.Error(), "give respond.ram.credentials, or the role that deploy/ram is for")
+		return
+	}
 	client, err := ram.New(app.RAMConfig(r.cfg, p))
 	if err != nil {
 		r.bad(Fail, "TW101", group, "configuration", err.Error(), "")

@@ -383,6 +383,12 @@ func TestScrub(t *testing.T) {
 	if got := Scrub("open /var/run/secrets/ack.alibabacloud.com/rrsa-tokens/token: no such file"); !strings.Contains(got, "rrsa-tokens/token") {
 		t.Errorf("a path became %q", got)
 	}
+	if got := Scrub("set ALIBABA_CLOUD_ACCESS_KEY_SECRET and x"); got != "set ALIBABA_CLOUD_ACCESS_KEY_SECRET and x" {
+		t.Errorf("the name of a variable became %q", got)
+	}
+	if got := Scrub("ALIBABA_CLOUD_ACCESS_KEY_SECRET=short1 ALIBABA_CLOUD_abcdefghijklmnopqrstuvwx"); strings.Contains(got, "short1") || strings.Contains(got, "abcdef") {
+		t.Errorf("beside the name of a variable is left %q", got)
+	}
 	if got := Scrub(strings.Repeat("é x", 1000)); len(got) > scrubMax+4 {
 		t.Errorf("%d bytes long", len(got))
 	}

@@ -13,6 +13,9 @@ var secretField = regexp.MustCompile(`(?i)("?(?:access_?key_?secret|security_?to
 // Long runs without structure: keys and tokens are, words and paths are not.
 var opaque = regexp.MustCompile(`[A-Za-z0-9+=_-]{28,}(?:/[A-Za-z0-9+=_-]+)*`)
 
+// Names of the environment variables that the vendor's programs read.
+var variable = regexp.MustCompile(`^ALIBABA_CLOUD(?:_[A-Z]+)+$`)
+
 const scrubMax = 500
 
 // Scrub makes a foreign error text safe to show: the given secrets, the
@@ -28,7 +31,12 @@ func Scrub(s string, secrets ...string) string {
 		}
 	}
 	s = secretField.ReplaceAllString(s, "${1}"+mask)
-	s = opaque.ReplaceAllString(s, mask)
+	s = opaque.ReplaceAllStringFunc(s, func(run string) string {
+		if variable.MatchString(run) { // what to set is no secret
+			return run
+		}
+		return mask
+	})
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.In(r, unicode.Cf) {
 			return ' '
