@@ -73,6 +73,7 @@ type Finding struct {
 	Confirmed bool `json:"confirmed"`
 
 	short, shortZH string // the sentence without examples and reasons
+	conditionZH    string // the first of Conditions in Chinese
 }
 
 // Witness is one concrete request that shows a finding.
@@ -598,5 +599,9 @@ func Explain(d *Document, opts Options) Result {
 		// A control policy takes away; what it takes is told as removed.
 		return Diff(&Document{Version: "1"}, d, opts)
 	}
-	return Diff(old, d, opts)
+	r := Diff(old, d, opts)
+	if r.Verdict == Equivalent {
+		r.Summary, r.SummaryZH = "it allows nothing", "不允许任何操作"
+	}
+	return r
 }

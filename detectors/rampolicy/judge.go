@@ -281,6 +281,9 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, exa
 	}
 	f.short, f.shortZH = say(short, shortZH)
 	f.short = capital(f.short)
+	if len(conditionsZH) > 0 {
+		f.conditionZH = conditionsZH[0]
+	}
 	var b, z strings.Builder
 	en, zh := say(what, whatZH)
 	b.WriteString(en)
@@ -383,7 +386,10 @@ func (r *Result) summarise(opts Options) {
 		return
 	case Contracts:
 		r.Summary, r.SummaryZH = subject+" shrink: nothing new is allowed", zh+"收缩:没有新增允许的操作"
-		if opts.Kind != Identity {
+		switch opts.Kind {
+		case Control: // it is what is allowed that shrinks
+			r.Summary, r.SummaryZH = subject+" tightens: nothing new is allowed", zh+"收紧:没有新增允许的操作"
+		case Trust, Resource:
 			r.Summary = strings.Replace(r.Summary, " shrink:", " shrinks:", 1)
 		}
 		return
@@ -392,6 +398,7 @@ func (r *Result) summarise(opts Options) {
 	r.Summary, r.SummaryZH = top.short, top.shortZH
 	if len(top.Conditions) > 0 {
 		r.Summary += "; " + top.Conditions[0]
+		r.SummaryZH += ";" + top.conditionZH
 	}
 	// Whoever may do everything needs no path to it; and a path's number says
 	// nothing to a reader, so the worst one is told in words.

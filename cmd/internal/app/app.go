@@ -373,7 +373,7 @@ func Check(c *config.Config) ([]string, error) {
 // warnings says what will not do what its author may believe.
 func warnings(c *config.Config) (out []string) {
 	if len(c.Source.SLS) == 0 {
-		out = append(out, "source.sls is empty: run has nothing to read")
+		out = append(out, "source.sls is empty: there is nothing to read, so run does not start")
 	}
 	if len(c.Notify.Destinations()) == 0 {
 		out = append(out, "notify is empty: nobody is told")
