@@ -100,7 +100,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 func (c *Client) dialError(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return fmt.Errorf("%w: nobody listens on %s (start `trailwarden run`, or name its configuration with --config)", ErrNotRunning, filepath.Join(c.dir, SocketName))
+		return fmt.Errorf("%w: nobody listens on %s (start `trailwarden run`, or name the configuration of one that runs with --config)", ErrNotRunning, filepath.Join(c.dir, SocketName))
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -88,6 +89,10 @@ func doctorPrinter(e *env) func(doctor.Check) {
 
 func printVerdict(e *env, r *doctor.Report) {
 	red, yellow := r.Count(doctor.Fail), r.Count(doctor.Warn)
+	next := "run"
+	if slices.ContainsFunc(r.Checks, func(c doctor.Check) bool { return c.Group == "program" && c.State == doctor.OK }) {
+		next = "top" // it runs
+	}
 	switch {
 	case red > 0:
 		first := ""
@@ -99,8 +104,8 @@ func printVerdict(e *env, r *doctor.Report) {
 		}
 		fmt.Fprintf(e.out, "\n%d red, %d yellow. More about one: trailwarden explain %s\n", red, yellow, first)
 	case yellow > 0:
-		fmt.Fprintf(e.out, "\nnothing is red, %d yellow. Next: trailwarden run --config %s\n", yellow, r.Config)
+		fmt.Fprintf(e.out, "\nnothing is red, %d yellow. Next: trailwarden %s --config %s\n", yellow, next, r.Config)
 	default:
-		fmt.Fprintf(e.out, "\nall is well. Next: trailwarden run --config %s\n", r.Config)
+		fmt.Fprintf(e.out, "\nall is well. Next: trailwarden %s --config %s\n", next, r.Config)
 	}
 }
