@@ -24,8 +24,9 @@ type Cover struct {
 	Sparse bool `json:"sparse,omitempty"`
 }
 
-// Gap is a stretch of whole hours, between the first and the last event,
-// without a single one. To is exclusive.
+// Gap is a stretch of whole hours without a single event, between the first and the
+// last one of the account's region; of a whole account also before and after them,
+// as far as was asked for or other accounts have events. To is exclusive.
 type Gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
@@ -56,9 +57,8 @@ type hours struct {
 	key         coverKey // as in coverage.all
 	events      int64
 	first, last time.Time
-	seen        map[int64]struct{} // hours since 1970
-	hour        int64              // the last one counted
-	counted     bool
+	seen        map[int64]int64 // events by hours since 1970
+	hour, some  int64           // the last hour, and events of it that are not in seen yet
 	clipped     bool
 }
 
@@ -86,7 +86,7 @@ func (c *coverage) find(k coverKey) (coverKey, *hours) {
 	}
 	h := c.all[into]
 	if h == nil {
-		h = &hours{key: into, seen: map[int64]struct{}{}}
+		h = &hours{key: into, seen: map[int64]int64{}}
 		c.all[into] = h
 	}
 	return k, h
@@ -100,14 +100,24 @@ func (h *hours) add(at time.Time) {
 	if at.After(h.last) {
 		h.last = at
 	}
-	if n := at.Unix() / 3600; n != h.hour || !h.counted {
-		h.hour, h.counted = n, true
-		if len(h.seen) < maxHours {
-			h.seen[n] = struct{}{}
-		} else if _, ok := h.seen[n]; !ok {
-			h.clipped = true
-		}
+	if n := at.Unix() / 3600; n != h.hour {
+		h.count()
+		h.hour = n
 	}
+	h.some++
+}
+
+// count puts the events of the last hour into seen.
+func (h *hours) count() {
+	if h.some == 0 {
+		return
+	}
+	if _, ok := h.seen[h.hour]; ok || len(h.seen) < maxHours {
+		h.seen[h.hour] += h.some
+	} else {
+		h.clipped = true
+	}
+	h.some = 0
 }
 
 // merge adds another's counts.
@@ -126,48 +136,73 @@ func (h *hours) join(o *hours) {
 	if o.last.After(h.last) {
 		h.last = o.last
 	}
-	maps.Copy(h.seen, o.seen)
+	h.count()
+	o.count()
+	for n, events := range o.seen {
+		h.seen[n] += events
+	}
 	h.clipped = h.clipped || o.clipped
 }
 
 // regular is the share of its hours, between first and last, that must have an
 // event before the others count as missing: a region that is used twice a day
 // has no gaps. steady is how many hours a stretch must have to be more than a
-// few events of a bad clock.
+// few events of a bad clock, and many how many events a shorter one must have beside
+// a steady one. busy is how many hours, or a tenth of all, an account must have events
+// in for the time before and after them to be missing.
 const (
 	regular = 0.5
 	steady  = 3
+	many    = 20
+	busy    = 24
 )
 
 // covers lists what was read, by account and region; and gaps where there are
 // events in most hours. A gap of a whole account is told once, under the
-// region "", and so is that an account is sparse.
-func (c *coverage) covers() []Cover {
+// region "", and so is that an account is sparse. from and to are what was asked
+// for, zero where it was not.
+func (c *coverage) covers(from, to time.Time) []Cover {
 	byAccount := map[string]*hours{}
 	regions := map[string]int{}
 	for k, h := range c.all {
 		a := byAccount[k.account]
 		if a == nil {
-			a = &hours{seen: map[int64]struct{}{}}
+			a = &hours{seen: map[int64]int64{}}
 			byAccount[k.account] = a
 		}
 		a.join(h)
 		regions[k.account]++
 	}
+	// Hours in which an account could have events: those asked for, else those
+	// between the first and the last of any account, which are themselves not whole.
+	var could bounds
+	for _, h := range byAccount {
+		for _, p := range h.parts() {
+			if p.real {
+				could.include(p.first()+1, p.last())
+			}
+		}
+	}
+	if !from.IsZero() {
+		could.from = (from.Unix() + 3599) / 3600
+	}
+	if !to.IsZero() {
+		could.to = to.Unix() / 3600
+	}
 	var out []Cover
-	whole := map[string][]Gap{}
+	whole, sparse := map[string][]Gap{}, map[string]bool{}
 	for account, h := range byAccount {
-		gaps, sparse := h.gaps(nil, true)
-		if whole[account] = gaps; regions[account] > 1 && (len(gaps) > 0 || sparse) {
-			out = append(out, Cover{account, "", h.events, h.first, h.last, gaps, sparse})
+		whole[account], sparse[account] = h.gaps(nil, &could)
+		if regions[account] > 1 && (len(whole[account]) > 0 || sparse[account]) {
+			out = append(out, Cover{account, "", h.events, h.first, h.last, whole[account], sparse[account]})
 		}
 	}
 	for k, h := range c.all {
 		c := Cover{k.account, k.region, h.events, h.first, h.last, nil, false}
 		if regions[k.account] > 1 {
-			c.Gaps, _ = h.gaps(whole[k.account], false)
+			c.Gaps, _ = h.gaps(whole[k.account], nil)
 		} else {
-			c.Gaps, c.Sparse = h.gaps(nil, true)
+			c.Gaps, c.Sparse = whole[k.account], sparse[k.account]
 		}
 		out = append(out, c)
 	}
@@ -177,60 +212,123 @@ func (c *coverage) covers() []Cover {
 	return out
 }
 
-// gaps lists the hours without an event, but for those told already; of a whole
-// account also the long stretches between those in which most hours have events.
-// sparse says that there are hours without events of which nothing can be said.
-func (h *hours) gaps(told []Gap, whole bool) (out []Gap, sparse bool) {
+// bounds are hours since 1970, without to; unknown where to is not above from.
+type bounds struct{ from, to int64 }
+
+func (b *bounds) include(from, to int64) {
+	if *b == (bounds{}) {
+		*b = bounds{from, to}
+	}
+	b.from, b.to = min(b.from, from), max(b.to, to)
+}
+
+func (b *bounds) known() bool { return b != nil && b.from < b.to }
+
+// part is hours with events that lie together.
+type part struct {
+	hours []int64 // in order
+	dense bool    // most of the hours between them are among them
+	real  bool    // it is dense, and more than a few events of a bad clock
+}
+
+func (p *part) first() int64 { return p.hours[0] }
+func (p *part) last() int64  { return p.hours[len(p.hours)-1] }
+
+// parts takes apart what lies further apart than all hours that have events: one
+// event of a bad clock must not make everything look thin.
+func (h *hours) parts() []part {
+	list := slices.Sorted(maps.Keys(h.seen))
+	n, long := int64(len(list)), false
+	var out []part
+	for len(list) > 0 {
+		end := 1
+		for end < len(list) && list[end]-list[end-1]-1 <= n {
+			end++
+		}
+		p := part{hours: list[:end]}
+		p.dense = float64(end) >= regular*float64(p.last()-p.first()+1)
+		p.real = p.dense && end >= steady
+		long = long || p.real
+		out, list = append(out, p), list[end:]
+	}
+	for i := range out {
+		if p := &out[i]; long && p.dense && !p.real {
+			events := int64(0)
+			for _, hour := range p.hours {
+				events += h.seen[hour]
+			}
+			p.real = events >= many
+		}
+	}
+	return out
+}
+
+// gaps lists the hours without an event, but for those told already. Of a whole
+// account, for which could is not nil, these are also the long stretches between
+// parts, and between them and the ends of could. sparse says that there are hours
+// without events of which nothing can be said.
+func (h *hours) gaps(told []Gap, could *bounds) (out []Gap, sparse bool) {
 	if len(h.seen) == 0 {
 		return nil, false
 	}
 	if h.clipped {
 		return nil, true
 	}
-	list := slices.Sorted(maps.Keys(h.seen))
-	add := func(from, to int64) { // both have events
-		if to == from+1 {
+	add := func(from, to int64) { // there is something in both
+		if to <= from+1 {
 			return
 		}
 		if g := (Gap{time.Unix((from+1)*3600, 0).UTC(), time.Unix(to*3600, 0).UTC()}); !slices.Contains(told, g) {
 			out = append(out, g)
 		}
 	}
-	// What lies further apart than all hours that have events is looked at by
-	// itself: one event of a bad clock must not make everything look thin.
-	n := int64(len(list))
-	var behind []int64 // the ends of stretches since the last steady one
-	parts, thin, good := 0, false, false
-	for len(list) > 0 {
-		end := 1
-		for end < len(list) && list[end]-list[end-1]-1 <= n {
-			end++
+	// Between real parts, the few events of a short one are a sign of life; where
+	// something is thin, nothing is said across it.
+	parts := h.parts()
+	last, known := int64(0), false // the last hour that a stretch can begin behind
+	var signs []*part              // since then
+	across := func(to int64) {
+		if known {
+			for _, p := range signs {
+				add(last, p.first())
+				last = p.last()
+			}
+			add(last, to)
 		}
-		part := list[:end]
-		list = list[end:]
-		parts++
-		dense := float64(len(part)) >= regular*float64(part[len(part)-1]-part[0]+1)
-		if !dense {
-			thin, behind = thin || len(part) >= steady || parts == 1 && len(list) == 0, nil
+		signs = nil
+	}
+	// Who is busy for an hour or two in a month is not missing in the rest of it.
+	ends := could.known() && (len(h.seen) >= busy || int64(len(h.seen)*10) >= could.to-could.from)
+	if ends {
+		last, known = could.from-1, true
+	}
+	thin, good := false, false
+	for i := range parts {
+		p := &parts[i]
+		if !p.dense {
+			thin = thin || len(p.hours) >= steady || len(parts) == 1
+			known, signs = false, nil
 			continue
 		}
-		if whole && len(part) >= steady {
-			for i := 0; i+1 < len(behind); i += 2 {
-				to := part[0]
-				if i+2 < len(behind) {
-					to = behind[i+2]
-				}
-				add(behind[i+1], to)
-			}
-			behind = nil
+		for i := 1; i < len(p.hours); i++ {
+			add(p.hours[i-1], p.hours[i])
 		}
-		for i := 1; i < len(part); i++ {
-			add(part[i-1], part[i])
+		switch {
+		case p.real && could != nil:
+			across(p.first())
+			last, known = p.last(), true
+		case !could.known() || p.first() >= could.from && p.last() < could.to:
+			signs = append(signs, p)
 		}
-		if len(part) >= steady || behind != nil {
-			behind = append(behind, part[0], part[len(part)-1])
-		}
-		good = good || len(part) >= steady
+		good = good || p.real
 	}
-	return out, thin || parts > 1 && !good
+	sparse = thin || len(parts) > 1 && !good
+	switch {
+	case ends && good && known:
+		across(could.to)
+	case could.known():
+		sparse = sparse || parts[0].first() > could.from || parts[len(parts)-1].last() < could.to-1
+	}
+	slices.SortFunc(out, func(a, b Gap) int { return a.From.Compare(b.From) })
+	return out, sparse
 }

@@ -472,7 +472,8 @@ func TestCoverage(t *testing.T) {
 		expect := []string{
 			fmt.Sprint("1/ 16 ", []Gap{hour(3, 5)}), // of the whole account: not repeated below
 			fmt.Sprint("1/cn-beijing 6 ", []Gap{hour(6, 7)}),
-			"1/cn-hangzhou 8 []", "1/eu-central-1 2 []", "2/ 4 []",
+			"1/cn-hangzhou 8 []", "1/eu-central-1 2 []",
+			fmt.Sprint("2/ 4 ", []Gap{hour(4, 9)}), // while the other one goes on
 		}
 		if !slices.Equal(got, expect) {
 			t.Errorf("got %q\nwant %q", got, expect)
@@ -521,17 +522,77 @@ func TestGaps(t *testing.T) {
 		"twice in all":             {[]int64{0, 70_000_000}, true, "", true},
 		"before 1970":              {cat(span(-40, -20), span(-18, 0)), true, "-20--18", false},
 	} {
-		h := &hours{seen: map[int64]struct{}{}}
+		h := &hours{seen: map[int64]int64{}}
 		for _, n := range c.seen {
-			h.seen[n] = struct{}{}
+			h.seen[n]++
 		}
-		gaps, sparse := h.gaps(nil, c.whole)
+		var could *bounds
+		if c.whole {
+			could = new(bounds)
+		}
+		gaps, sparse := h.gaps(nil, could)
 		var got []string
 		for _, g := range gaps {
 			got = append(got, fmt.Sprintf("%d-%d", g.From.Unix()/3600, g.To.Unix()/3600))
 		}
 		if strings.Join(got, " ") != c.want || sparse != c.sparse {
 			t.Errorf("%s: %v %v, want %s %v", name, got, sparse, c.want, c.sparse)
+		}
+	}
+}
+
+// TestGapsOfAccounts: an account that falls silent while others go on, or in a time
+// that was asked for, is missing from then on; a short stretch with many events is
+// no bad clock. Where nothing can be said, that is.
+func TestGapsOfAccounts(t *testing.T) {
+	type stretch struct{ from, to, events int64 } // in hours, and in each
+	for name, c := range map[string]struct {
+		accounts map[string][]stretch
+		from, to int64 // 0: not asked
+		want     string
+	}{
+		"a day's middle is lost":     {map[string][]stretch{"a": {{0, 2, 100}, {20, 24, 100}}}, 0, 0, "a 2-20"},
+		"its evening, but an hour":   {map[string][]stretch{"a": {{0, 6, 100}, {23, 24, 100}}}, 0, 0, "a 6-23"},
+		"two events of another day":  {map[string][]stretch{"a": {{-4000, -3999, 2}, {20, 44, 100}}}, 0, 0, ""},
+		"too little to say":          {map[string][]stretch{"a": {{0, 2, 100}, {22, 24, 100}}}, 0, 0, "a?"},
+		"one falls silent":           {map[string][]stretch{"a": {{0, 24, 100}}, "b": {{0, 4, 100}}}, 0, 0, "b 4-23"},
+		"but for a sign":             {map[string][]stretch{"a": {{0, 24, 100}}, "b": {{0, 4, 100}, {12, 13, 1}}}, 0, 0, "b 4-12 13-23"},
+		"one begins late":            {map[string][]stretch{"a": {{0, 24, 100}}, "b": {{20, 24, 100}}}, 0, 0, "b 1-20"},
+		"each has its time":          {map[string][]stretch{"a": {{0, 24, 100}}, "b": {{24, 48, 100}}}, 0, 0, "a 24-47 b 1-24"},
+		"busy once a month":          {map[string][]stretch{"a": {{0, 720, 100}}, "b": {{100, 103, 100}}}, 0, 0, "b?"},
+		"more was asked for":         {map[string][]stretch{"a": {{30, 60, 100}}}, 24, 72, "a 24-30 60-72"},
+		"to an hour that is read":    {map[string][]stretch{"a": {{30, 60, 100}}}, 30, 60, ""},
+		"of one who is hardly there": {map[string][]stretch{"a": {{30, 31, 2}}}, 24, 72, "a?"},
+	} {
+		cover := coverage{all: map[coverKey]*hours{}}
+		for account, list := range c.accounts {
+			for _, s := range list {
+				for hour := s.from; hour < s.to; hour++ {
+					for range s.events {
+						cover.add(&event.Event{Recipient: account, Region: "cn-hangzhou", Time: time.Unix(hour*3600+1, 0)})
+					}
+				}
+			}
+		}
+		at := func(hour int64) (at time.Time) {
+			if hour != 0 {
+				at = time.Unix(hour*3600, 0)
+			}
+			return at
+		}
+		var got []string
+		for _, c := range cover.covers(at(c.from), at(c.to)) {
+			if c.Sparse {
+				got = append(got, c.Account+"?")
+			} else if len(c.Gaps) > 0 {
+				got = append(got, c.Account)
+			}
+			for _, g := range c.Gaps {
+				got = append(got, fmt.Sprintf("%d-%d", g.From.Unix()/3600, g.To.Unix()/3600))
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, want %s", name, got, c.want)
 		}
 	}
 }

@@ -621,7 +621,7 @@ func (r *run) park(p Parked) {
 func (r *run) result(took time.Duration) (Result, error) {
 	r.ticks[r.now] += r.inNow
 	r.inNow = 0
-	res := Result{Stats: r.stats, Coverage: r.cover.covers(), Trail: r.trail, Files: r.files, ticks: r.ticks}
+	res := Result{Stats: r.stats, Coverage: r.cover.covers(r.cfg.From, r.cfg.To), Trail: r.trail, Files: r.files, ticks: r.ticks}
 	if r.trail != nil {
 		r.trail.finish()
 	}
