@@ -47,6 +47,8 @@ const (
 	maxBirths = 20_000
 	maxKin    = 200
 	maxDepth  = 16
+
+	maxSessions = 5
 )
 
 // stepKey is what tells steps apart.
@@ -128,7 +130,7 @@ func (t *Trail) born(b *detectors.Birth) {
 }
 
 // relate follows the births up to the beginning and down to the end. A session
-// counts where it made something itself.
+// counts where it made something itself; of others the last few are named.
 func (t *Trail) relate() {
 	lists.Sort(t.births, func(a, b *detectors.Birth) int {
 		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event), strings.Compare(a.Child, b.Child))
@@ -169,10 +171,17 @@ func (t *Trail) relate() {
 			up(b.Maker, depth+1)
 		}
 	}
+	var idle []*detectors.Birth // sessions that made nothing themselves
 	var down func(name string, depth int)
 	down = func(name string, depth int) {
 		for _, b := range by[name] {
-			if seen[b] || depth > maxDepth || len(t.Offspring) >= maxKin || b.Session && len(by[b.Child]) == 0 {
+			if seen[b] || depth > maxDepth || len(t.Offspring) >= maxKin {
+				continue
+			}
+			if b.Session && len(by[b.Child]) == 0 {
+				if seen[b] = true; depth > 1 { // its own are among what it did
+					idle = append(idle, b)
+				}
 				continue
 			}
 			seen[b] = true
@@ -198,5 +207,12 @@ func (t *Trail) relate() {
 	}
 	for _, n := range sorted {
 		down(n, 1)
+	}
+	lists.Sort(idle, func(a, b *detectors.Birth) int {
+		return cmp.Or(b.At.Compare(a.At), strings.Compare(a.Event, b.Event), strings.Compare(a.Child, b.Child))
+	})
+	t.Sessions = len(idle)
+	for _, b := range idle[:min(len(idle), maxSessions)] {
+		t.LastSessions = append(t.LastSessions, b.Child)
 	}
 }

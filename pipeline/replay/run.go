@@ -634,6 +634,7 @@ func (r *run) result(took time.Duration) (Result, error) {
 	if r.engine != nil {
 		es := r.engine.Stats()
 		s.Events, s.Duplicates = int64(es.Events-r.before.Events), int64(es.Duplicates-r.before.Duplicates)+r.again
+		s.Early = int64(es.Spilled - r.before.Spilled)
 		s.Late, s.RuleErrors, s.Excepted = s.Late+int64(es.Late-r.before.Late), int64(es.RuleErrors-r.before.RuleErrors), int64(es.Excepted-r.before.Excepted)
 		for reason, n := range es.ByReason {
 			if n -= r.before.ByReason[reason]; n > 0 {

@@ -37,6 +37,9 @@ type Stats struct {
 	PeakRSSBytes int64            `json:"peak_rss_bytes"`
 
 	// Beyond the contract, left out when empty.
+	// Early is how many of the late ones were decided before the grace was over,
+	// since no more may wait: what is older than they are and comes later is late.
+	Early    int64 `json:"decided_early,omitempty"`
 	Filtered int64 `json:"filtered,omitempty"` // outside --from and --to
 	// FilesPart are those of FilesRead that are among FilesFailed too: they
 	// were not read to their end.

@@ -37,6 +37,10 @@ type Trail struct {
 	// Offspring what it made, what that made, each before what it made in turn.
 	Origin    []Kinship `json:"origin,omitempty"`
 	Offspring []Kinship `json:"offspring,omitempty"`
+	// Sessions is how many sessions that others of these began made nothing
+	// themselves, which are not in Offspring; LastSessions are the latest.
+	Sessions     int      `json:"sessions,omitempty"`
+	LastSessions []string `json:"last_sessions,omitempty"`
 	// Cut says that more was made than is kept.
 	Cut bool `json:"lineage_cut,omitempty"`
 	// Steps are what was done, by the time of the first; StepsCut is how many

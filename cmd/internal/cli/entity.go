@@ -195,6 +195,14 @@ func showTrail(w io.Writer, t *replay.Trail, n, width int) {
 			name = ""
 		}
 	}
+	if t.Sessions > 0 {
+		line := plural(t.Sessions, "session") + " further away without offspring: "
+		if t.Sessions > len(t.LastSessions) {
+			line = plural(t.Sessions, "session") + " further away without offspring, the latest "
+		}
+		names := mapped(t.LastSessions, func(s string) string { return strings.TrimPrefix(s, "key/") })
+		folded(w, fmt.Sprintf("  %-10s ", "sessions"), line+text.Terminal(strings.Join(names, ", ")), width)
+	}
 }
 
 func maker(k *replay.Kinship) string {
