@@ -104,7 +104,8 @@ const (
 	maxThread     = 60 // lines in one thread
 	maxThreadEdit = 10 // lines in one edit
 	maxBackoff    = 5 * time.Minute
-	maxPause      = 10 * time.Second // of a destination that is down: people wait for what it has to say
+	raceDelay     = 100 * time.Millisecond // before a notice that another process is at
+	maxPause      = 10 * time.Second       // of a destination that is down: people wait for what it has to say
 )
 
 // maxItems is how many incidents wait in memory for one destination; the rest
@@ -401,7 +402,7 @@ func (o *outlet) work(ctx context.Context, it *item) {
 			o.d.log.Error("a notice could not be carried on and is tried again", "destination", o.name, "alert", it.alert, "err", err)
 			it.due = o.d.now().Add(2 * time.Second)
 		} else {
-			it.due = o.d.now().Add(100 * time.Millisecond) // another process is at it
+			it.due = o.d.now().Add(raceDelay) // another process is at it
 		}
 		o.add(*it)
 		return
@@ -974,12 +975,14 @@ type digestRecord struct {
 func (o *outlet) digest(ctx context.Context, items []*item) error {
 	d := o.d
 	ids := make([]string, 0, len(items))
+	var rest []*item // that nothing keeps back
 	rules := map[string]int{}
 	top := []any{}
 	worst, caught := alert.Info, true
 	for _, it := range items {
 		var n notice
-		if _, err := readLast(ctx, d.j, kindNotice, noticeID(o.name, it.alert), &n); err != nil {
+		seq, err := readLast(ctx, d.j, kindNotice, noticeID(o.name, it.alert), &n)
+		if err != nil {
 			return err
 		}
 		if n.State != noticePending {
@@ -988,19 +991,41 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 			o.add(*it)
 			continue
 		}
+		a, err := o.alert(ctx, it.alert)
+		if err != nil {
+			return err
+		}
+		again, held, err := o.hold(ctx, it, n, seq, a)
+		if errors.Is(err, ErrConflict) {
+			again, held, err = d.now().Add(raceDelay), true, nil // another process is at it
+		}
+		if err != nil {
+			return err
+		}
+		if held {
+			if !again.IsZero() {
+				it.due = again
+				o.add(*it)
+			}
+			continue
+		}
+		rest = append(rest, it)
 		ids = append(ids, it.alert)
 		rules[it.rule]++
 		worst = max(worst, it.severity)
 		caught = caught && it.old
 		if len(top) < digestTop {
-			a, err := o.alert(ctx, it.alert)
-			if err != nil {
-				return err
-			}
 			top = append(top, fmt.Sprintf("%s · %s · %s · %s", a.Severity, clip(a.Title, 200), a.LastAt.UTC().Format(time.RFC3339), short(a.ID)))
 		}
 	}
 	if len(ids) == 0 {
+		return nil
+	}
+	if len(ids) < len(items) && len(ids) <= o.dst.StormAt && !caught {
+		// What is kept back made the storm: the rest goes by itself.
+		for _, it := range rest {
+			o.add(*it)
+		}
 		return nil
 	}
 	names := make([]string, 0, len(rules))
@@ -1071,7 +1096,7 @@ func (o *outlet) finishDigest(ctx context.Context, rec digestRecord) error {
 		if seq == 0 || m.State != noticePending || m.LeftDigest == a.ID {
 			continue
 		}
-		m.State, m.At, m.Digest, m.RetryAt = noticeDigested, d.now(), a.ID, time.Time{}
+		m.State, m.At, m.Digest, m.RetryAt, m.Held = noticeDigested, d.now(), a.ID, time.Time{}, ""
 		if _, err := o.put(ctx, m, seq); err != nil && !errors.Is(err, ErrConflict) {
 			return err
 		}

@@ -160,6 +160,75 @@ func TestRecordsMetAgain(t *testing.T) {
 	})
 }
 
+// What is silenced is in no digest either, and makes no storm of the rest: that
+// goes by itself. When the silence ends it is a storm like others, without what
+// was closed meanwhile.
+func TestSilencedIsInNoDigest(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		soc := w.chat("soc")
+		p := w.start([]Destination{{Notifier: soc}})
+		defer p.stop()
+		after(time.Second)
+		p.give(t, 1, w.plain("first", "x.y", alert.High), w.plain("second", "x.z", alert.High))
+		after(time.Minute)
+		s, err := p.Mute(ctxb, "cli:bob", []string{"rule=x.y"}, 2*time.Hour, "maintenance")
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch := []alert.Alert{w.plain("other", "x.z", alert.High)}
+		for i := range 100 {
+			batch = append(batch, w.plain(fmt.Sprintf("a%d", i), "x.y", alert.High))
+		}
+		p.give(t, 2, batch...)
+		after(10 * time.Minute)
+		if n := len(soc.all()); n != 3 || len(soc.of("other")) != 1 {
+			t.Fatalf("%d messages while it is silenced: %s", n, soc.all()[n-1].last.Alert.Title)
+		}
+		if st := p.Stats()[0]; st.Held != 100 || st.Digested != 0 {
+			t.Fatalf("%d held, %d in digests", st.Held, st.Digested)
+		}
+		if _, err := p.Triage(ctxb, "a7", TriageRequest{By: "cli:bob", Do: DoClose, Verdict: FalsePositive}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Unmute(ctxb, s.ID, "cli:bob"); err != nil {
+			t.Fatal(err)
+		}
+		after(10 * time.Minute)
+		told := len(soc.all()) - 3
+		for _, m := range soc.byRule(RuleDigest) {
+			told += m.last.Alert.Count - 1
+		}
+		if told != 99 || len(soc.byRule(RuleDigest)) == 0 {
+			t.Errorf("%d told when the silence was ended, %d digests", told, len(soc.byRule(RuleDigest)))
+		}
+	})
+}
+
+// So it is for what is old, as after a restart in a long silence.
+func TestSilencedAndOldIsInNoDigest(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		soc := w.chat("soc")
+		p := w.start([]Destination{{Notifier: soc}})
+		after(time.Second)
+		if _, err := p.Mute(ctxb, "cli:bob", []string{"rule=x.y"}, 20*time.Hour, "maintenance"); err != nil {
+			t.Fatal(err)
+		}
+		p.give(t, 1, w.plain("a1", "x.y", alert.Medium))
+		after(2 * time.Hour)
+		p.stop()
+		p = w.start([]Destination{{Notifier: soc}})
+		defer p.stop()
+		after(17 * time.Hour)
+		if n := len(soc.all()); n != 0 {
+			t.Fatalf("%d messages while it is silenced: %s", n, soc.all()[0].last.Alert.Title)
+		}
+		after(2 * time.Hour)
+		if d := soc.byRule(RuleDigest); len(d) != 1 || d[0].last.Alert.Count != 1 {
+			t.Errorf("%d digests when the silence had ended", len(d))
+		}
+	})
+}
+
 func TestSilencedAndClosedIsNotToldLater(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		soc := w.chat("soc")
