@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -603,6 +604,7 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	}
 	open := map[string]bool{} // notices that still wait
 	have := map[string]bool{} // notices of digests
+	untold := map[string]*outlet{}
 	err = eachLast(ctx, d.j, kindNotice, func(id string, e Entry) error {
 		var n notice
 		if err := unmarshal(e.Data, &n); err != nil {
@@ -613,6 +615,7 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 			have[id] = true
 		}
 		delete(open, id)
+		delete(untold, id)
 		o := byName[n.Dest]
 		if o == nil {
 			return nil // the destination is no longer configured
@@ -621,6 +624,10 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 		case noticePending, noticeStarted:
 			open[id] = true
 			o.add(o.item(n))
+		case noticeDead:
+			if n.Untold {
+				untold[id] = o
+			}
 		default:
 			id := journalID(cmp.Or(n.Of, n.Alert))
 			// One that may have to be told again is looked at, too.
@@ -640,7 +647,17 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	if err := d.recoverAsks(ctx); err != nil {
 		return fmt.Errorf("recover questions: %w", err)
 	}
-	// A failure recorded just before the end may not have been raised.
+	// What was given up or failed just before the end may not have been raised.
+	for _, id := range slices.Sorted(maps.Keys(untold)) {
+		var n notice
+		seq, err := readLast(ctx, d.j, kindNotice, id, &n)
+		if err == nil && n.Untold {
+			err = untold[id].tellDead(ctx, n, seq)
+		}
+		if err != nil && !errors.Is(err, ErrConflict) { // another process is at it
+			return fmt.Errorf("recover notices that were given up: %w", err)
+		}
+	}
 	unraised, err := d.m.unraised(ctx)
 	if err != nil {
 		return fmt.Errorf("recover alerts about actions: %w", err)
@@ -728,7 +745,7 @@ func (d *Dispatcher) Requeue(ctx context.Context, dest string) (int, error) {
 	count := 0
 	for _, f := range found {
 		n := f.n
-		n.State, n.At, n.Retries, n.Doubts, n.RetryAt, n.Reason, n.Reposted = noticePending, d.now(), 0, 0, time.Time{}, "", false
+		n.State, n.At, n.Retries, n.Doubts, n.RetryAt, n.Reason, n.Reposted, n.Untold = noticePending, d.now(), 0, 0, time.Time{}, "", false, false
 		if n.Ref != (MessageRef{}) {
 			n.State = noticeSent
 			n.Shown = shown{}

@@ -1085,6 +1085,57 @@ func TestFailureIsRaisedAfterCrash(t *testing.T) {
 	})
 }
 
+// That a notice was given up is told once, also when the journal fails or the
+// process dies before it is.
+func TestGivenUpIsToldAfterFailure(t *testing.T) {
+	for _, f := range []fault{errBefore, errAfter, dieBefore, dieAfter} {
+		for _, kind := range []string{"alert", "notice"} { // of what is told, and that it is told to the other
+			t.Run(string(f)+" "+kind, func(t *testing.T) {
+				bubble(t, func(t *testing.T, w *world) {
+					soc, ops := w.chat("soc"), w.chat("ops")
+					soc.next = []fault{final}
+					dest := []Destination{{Notifier: soc}, {Notifier: ops, Rules: []string{"nothing"}}}
+					p := w.start(dest)
+					defer func() { p.stop() }()
+					after(time.Second)
+					told, failed := false, false
+					w.mu.Lock()
+					w.onAppend = func(_ int, k string) fault {
+						told = told || k == "alert" && len(soc.made("post")) > 0
+						if failed || !told && kind == "notice" || k != kind || len(soc.made("post")) == 0 {
+							return none
+						}
+						failed = true
+						return f
+					}
+					w.mu.Unlock()
+					// The process may die before the call returns.
+					if err := p.Handle(ctxb, 0, 1, []alert.Alert{w.plain("a1", "x.y", alert.High)}); err != nil && !w.isDead() {
+						t.Fatal(err)
+					}
+					after(time.Minute)
+					if !failed {
+						t.Fatal("nothing failed")
+					}
+					if w.isDead() {
+						p.stop()
+						w.revive()
+						after(2 * time.Hour)
+						p = w.start(dest)
+					}
+					after(2 * time.Hour)
+					if n := len(ops.byRule(RuleUndelivered)); n != 1 || len(ops.made("post")) != 1 {
+						t.Errorf("told %d times, %d posts", n, len(ops.made("post")))
+					}
+					if n := len(soc.made("post")); n != 1 {
+						t.Errorf("%d posts of what was given up", n)
+					}
+				})
+			})
+		}
+	}
+}
+
 // What memory has no room for waits in the journal and is shown all the same.
 func TestQueueOverflow(t *testing.T) {
 	defer SetMaxItems(10)()

@@ -46,6 +46,7 @@ type notice struct {
 	Edits    int            `json:"edits,omitempty"`
 	Threads  int            `json:"threads,omitempty"` // lines put into the thread
 	Reason   string         `json:"reason,omitempty"`
+	Untold   bool           `json:"untold,omitempty"` // dead, and the others have not been told yet
 	Digest   string         `json:"digest,omitempty"` // alert id of the digest
 	// LeftDigest is the digest that it grew out of by getting worse.
 	LeftDigest string `json:"left_digest,omitempty"`

@@ -375,8 +375,12 @@ type standing struct {
 	step, asked uint64 // sequences of the last records of triage and questions
 }
 
-// moved says whether an incident has gone on since its notice was finished.
+// moved says whether there is more to do for a notice that was finished: its
+// incident has gone on, or the others were not told that it was given up.
 func (o *outlet) moved(n notice, s standing) bool {
+	if n.State == noticeDead {
+		return n.Untold
+	}
 	if o.asks {
 		return n.State == noticeSent && s.asked > n.Shown.Asked
 	}
@@ -468,6 +472,10 @@ func (o *outlet) deliver(ctx context.Context, it *item) (again time.Time, err er
 		}
 		*it = o.item(n)
 		return now, nil
+	case noticeDead:
+		if n.Untold {
+			return time.Time{}, o.tellDead(ctx, n, seq)
+		}
 	}
 	return time.Time{}, nil
 }
@@ -865,26 +873,42 @@ func steps(history []Entry, shown, upto uint64, v ActionView) []Line {
 	return out
 }
 
-// dead gives a notice up and tells the others.
+// dead gives a notice up and tells the others. That they are to be told is in
+// the same record: what comes between is done again (deliver).
 func (o *outlet) dead(ctx context.Context, n notice, seq uint64, reason string) error {
-	n.State, n.At, n.RetryAt, n.Reason = noticeDead, o.d.now(), time.Time{}, reason
-	if _, err := o.put(ctx, n, seq); err != nil {
+	n.State, n.At, n.RetryAt, n.Reason = noticeDead, o.d.now(), time.Time{}, clip(reason, maxReason)
+	n.Untold = o.asks || n.Rule != RuleUndelivered // or two dead destinations would tell each other for ever
+	seq, err := o.put(ctx, n, seq)
+	if err != nil {
 		return err
 	}
 	o.mu.Lock()
 	o.stats.Dead++
-	o.stats.LastErr = clip(reason, maxReason)
+	o.stats.LastErr = n.Reason
 	o.mu.Unlock()
 	o.d.log.Error("a notice cannot be delivered; requeue it when the cause is mended", "destination", o.name, "alert", n.Alert, "reason", reason)
+	if !n.Untold {
+		return nil
+	}
+	return o.tellDead(ctx, n, seq)
+}
+
+// tellDead tells the others of a notice that was given up; it may be repeated.
+func (o *outlet) tellDead(ctx context.Context, n notice, seq uint64) error {
+	var err error
 	if o.asks {
 		// The next person is asked, and people see that this one was not.
-		return o.d.setQuestion(ctx, n.Of, n.Alert, Unasked, machineName, reason)
+		err = o.d.setQuestion(ctx, n.Of, n.Alert, Unasked, machineName, n.Reason)
+	} else {
+		err = o.d.raise(ctx, RuleUndelivered, o.name+"\n"+n.At.UTC().Format("2006-01-02T15"), "Alerts do not reach "+o.name,
+			"a notice could not be delivered: "+n.Reason+"; next: mend it, then trailwarden notify requeue "+o.name, alert.Critical, nil, o.name)
 	}
-	if n.Rule == RuleUndelivered {
-		return nil // or two dead destinations would tell each other for ever
+	if err != nil {
+		return err
 	}
-	return o.d.raise(ctx, RuleUndelivered, o.name+"\n"+o.d.now().Format("2006-01-02T15"), "Alerts do not reach "+o.name,
-		"a notice could not be delivered: "+reason+"; next: mend it, then trailwarden notify requeue "+o.name, alert.Critical, nil, o.name)
+	n.Untold = false
+	_, err = o.put(ctx, n, seq)
+	return err
 }
 
 // pause stops the whole destination after an answer that concerns all of it
