@@ -273,7 +273,7 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 		if v := checkOne(conflictGuard{}, r.Action, env); v.Decision != Pass {
 			return ActionDetail{}, m.refuseClick(ctx, id, by, what, v.Reason)
 		}
-		if !env.ledger.open(r.Action, env.Now) {
+		if !env.ledger.open(r.Action, env.Now, true) {
 			break
 		}
 		if _, err := appendJSON(ctx, m.j, kindLedger, onlyID, env.ledger, env.ledgerSeq); err == nil {

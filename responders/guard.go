@@ -159,6 +159,8 @@ type Execution struct {
 	At       time.Time    `json:"at"`
 	// Open says that its outcome is not known yet.
 	Open bool `json:"open,omitempty"`
+	// Undo says that only its undo was begun lately, which counts against no cap.
+	Undo bool `json:"undo,omitempty"`
 }
 
 // Freeze is the state of the kill switch.
@@ -703,7 +705,7 @@ func (capGuard) Check(a Action, env *Env) Verdict {
 	var hour, accountHour, accountDay int
 	for _, e := range env.Executions {
 		age := env.Now.Sub(e.At)
-		if age >= 24*time.Hour {
+		if e.Undo || age >= 24*time.Hour {
 			continue
 		}
 		mine := e.Target.AccountID == a.Target.AccountID
@@ -746,7 +748,7 @@ func (shareGuard) Check(a Action, env *Env) Verdict {
 	}
 	keys := map[string]bool{strings.ToLower(a.Target.AccessKeyID): true}
 	for _, e := range env.Executions {
-		if e.Target.AccountID == a.Target.AccountID && e.Target.AccessKeyID != "" && env.Now.Sub(e.At) < 24*time.Hour {
+		if !e.Undo && e.Target.AccountID == a.Target.AccountID && e.Target.AccessKeyID != "" && env.Now.Sub(e.At) < 24*time.Hour {
 			keys[strings.ToLower(e.Target.AccessKeyID)] = true
 		}
 	}

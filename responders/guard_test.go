@@ -127,6 +127,12 @@ func TestGuards(t *testing.T) {
 		{"an hour ago", func(_ *Action, e *Env) { e.Executions = execs(3, account, time.Hour) }, "", Pass},
 		{"all accounts' hour", func(_ *Action, e *Env) { e.Executions = execs(10, "1000000000000002", 0) }, "cap", Ask},
 		{"account's day", func(_ *Action, e *Env) { e.Executions = execs(10, account, 23*time.Hour) }, "cap", Ask},
+		{"undone lately", func(_ *Action, e *Env) {
+			e.Executions = execs(50, account, 0)
+			for i := range e.Executions {
+				e.Executions[i].Undo = true
+			}
+		}, "", Pass},
 		{"caps do not bind a person", func(_ *Action, e *Env) { e.Executions, e.Person = execs(50, account, 0), true }, "", Pass},
 		{"executions unreadable, person", func(_ *Action, e *Env) { e.ExecutionsErr, e.Person = errors.New("x"), true }, "cap", Refuse},
 		{"share", func(_ *Action, e *Env) {

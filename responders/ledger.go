@@ -32,7 +32,7 @@ func (m *Machine) reserve(ctx context.Context, r *record) (Verdict, error) {
 		if v := checkAll(m.guards, r.Action, env); v.Decision != Pass {
 			return v, nil
 		}
-		if !env.ledger.open(r.Action, env.Now) {
+		if !env.ledger.open(r.Action, env.Now, false) {
 			return Verdict{}, nil
 		}
 		_, err := appendJSON(ctx, m.j, kindLedger, onlyID, env.ledger, env.ledgerSeq)
@@ -45,8 +45,10 @@ func (m *Machine) reserve(ctx context.Context, r *record) (Verdict, error) {
 	}
 }
 
-// open enters an action or opens its entry again; false when it is open already.
-func (l *ledger) open(a Action, now time.Time) bool {
+// open enters an action, or its undo, or opens its entry again; false when it
+// is open already. An undo never counts against caps: not where the entry of
+// the action is gone, and not beside it.
+func (l *ledger) open(a Action, now time.Time, undo bool) bool {
 	l.Executions = slices.DeleteFunc(slices.Clone(l.Executions), func(e Execution) bool {
 		return e.ActionID != a.ID && now.Sub(e.At) > ledgerKeep
 	})
@@ -56,10 +58,13 @@ func (l *ledger) open(a Action, now time.Time) bool {
 				return false
 			}
 			e.Open = true // At stays: an undo or a new try is not one more action
+			if e.Undo && !undo {
+				e.Undo, e.At = false, now
+			}
 			return true
 		}
 	}
-	l.Executions = append(l.Executions, Execution{ActionID: a.ID, Target: a.Target, At: now, Open: true})
+	l.Executions = append(l.Executions, Execution{ActionID: a.ID, Target: a.Target, At: now, Open: true, Undo: undo})
 	return true
 }
 

@@ -623,6 +623,34 @@ func TestCaps(t *testing.T) {
 	}
 }
 
+// Undoing days later, when the ledger has forgotten the actions, takes no place
+// from what has to be contained now.
+func TestUndoTakesNoPlace(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(o *MachineOptions) {
+		o.Guards.PerAccountHour, o.Guards.KeyShare = 3, 0.5
+		o.KnownKeys = func(context.Context, string) (int, error) { return 10, nil }
+	})
+	var done []string
+	for i := range 5 {
+		key, user := fmt.Sprintf("LTAI5tEXAMPLEmany%04d", i), fmt.Sprint("user", i)
+		w.cloud.keys[key], w.cloud.owners[key] = "Active", user
+		d := w.propose(m, Auto, func(p *Proposal) { p.Action.Target.UserName, p.Action.Target.AccessKeyID = user, key })
+		w.drive(m, time.Minute)
+		done = append(done, w.want(m, d.ID, Done).ID)
+		w.clock.advance(2 * time.Hour)
+	}
+	w.clock.advance(48 * time.Hour)
+	for _, id := range done {
+		if x, err := m.Undo(ctxb, id, "cli:dave"); err != nil || x.State != Undone {
+			t.Fatal(x.State, err)
+		}
+	}
+	d := w.propose(m, Auto)
+	w.drive(m, time.Minute)
+	w.want(m, d.ID, Done)
+}
+
 func TestKeyShare(t *testing.T) {
 	w := newWorld(t)
 	known, kerr := 8, error(nil)
