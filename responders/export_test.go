@@ -26,5 +26,12 @@ func SetMaxItems(n int) (restore func()) {
 	return func() { maxItems = old }
 }
 
+// SetMaxMembers changes what a group knows of its members until restore is called.
+func SetMaxMembers(named, others int) (restore func()) {
+	n, o := maxMembers, maxOthers
+	maxMembers, maxOthers = named, others
+	return func() { maxMembers, maxOthers = n, o }
+}
+
 // Settled is State.settled.
 func (s State) Settled() bool { return s.settled() }

@@ -107,6 +107,8 @@ type storedAlert struct {
 	At        time.Time   `json:"at"` // when this revision reached us
 	// Raised is the severity that people raised it to.
 	Raised alert.Severity `json:"raised,omitzero"`
+	// Others are the members of a group that it does not list.
+	Others idSet `json:"others,omitempty"`
 }
 
 func (s storedAlert) severity() alert.Severity { return max(s.Alert.Severity, s.Raised) }

@@ -1,6 +1,7 @@
 package responders
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -322,8 +324,37 @@ func (o *outlet) reminder(ctx context.Context, n notice, a alert.Alert) (due boo
 // RuleGroup is the rule of a group's message.
 const RuleGroup = "self.group"
 
-// maxMembers bounds what a group knows by name.
-const maxMembers = 500
+// What a group knows of its members, so that each counts once. Only tests change it.
+var (
+	maxMembers = 500  // by name
+	maxOthers  = 2000 // by hash, 16 KB; beyond these, every revision of one more counts
+)
+
+// idSet is a set of ids: eight bytes of the hash of each, in order.
+type idSet []byte
+
+const idSize = 8
+
+// find says where an id is in the set, or belongs.
+func (s idSet) find(id string) (at int, key []byte, ok bool) {
+	h := sha256.Sum256([]byte(id))
+	key = h[:idSize]
+	at, ok = sort.Find(len(s)/idSize, func(i int) int { return bytes.Compare(key, s[i*idSize:(i+1)*idSize]) })
+	return at * idSize, key, ok
+}
+
+func (s idSet) has(id string) bool {
+	_, _, ok := s.find(id)
+	return ok
+}
+
+func (s idSet) add(id string) idSet {
+	at, key, ok := s.find(id)
+	if ok {
+		return s
+	}
+	return slices.Insert(s, at, key...)
+}
 
 // group puts an alert into its group's incident at one destination and
 // returns that.
@@ -345,14 +376,17 @@ func (d *Dispatcher) group(ctx context.Context, a *alert.Alert, dest string, x r
 				LastAt: a.LastAt.UTC(), EventIDs: []string{}, AccountID: a.AccountID, Details: map[string]any{},
 			}
 		}
-		members := stringsOf(g.Details["members"])
-		if slices.Contains(members, a.ID) && a.Severity <= g.Severity && !a.LastAt.After(g.LastAt) {
+		members, others := stringsOf(g.Details["members"]), s.Others
+		known := slices.Contains(members, a.ID) || others.has(a.ID)
+		if known && a.Severity <= g.Severity && !a.LastAt.After(g.LastAt) {
 			return false
 		}
-		if !slices.Contains(members, a.ID) {
+		if !known {
 			g.Count++
 			if len(members) < maxMembers {
 				members = append(slices.Clone(members), a.ID)
+			} else if len(others) < maxOthers*idSize {
+				others = others.add(a.ID)
 			}
 		}
 		top, topZH := stringsOf(g.Details["top"]), stringsOf(g.Details["top_zh"])
@@ -382,6 +416,7 @@ func (d *Dispatcher) group(ctx context.Context, a *alert.Alert, dest string, x r
 		}
 		g.Details = map[string]any{"members": members, "top": top, "top_zh": topZH, "group": key}
 		*s = storeAlert(g, d.now())
+		s.Others = others
 		return true
 	})
 	return g, err

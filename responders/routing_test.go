@@ -2,6 +2,7 @@ package responders_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -368,6 +369,68 @@ func TestGroup(t *testing.T) {
 		after(10 * time.Second)
 		if len(soc.of("leak")) != 1 {
 			t.Error("an incident with an action is hidden in a group")
+		}
+	})
+}
+
+// A group counts each incident once, however often it goes on, also those that
+// it does not list; and one that an earlier version stored goes on.
+func TestGroupCountsOnce(t *testing.T) {
+	defer SetMaxMembers(5, 10)()
+	bubble(t, func(t *testing.T, w *world) {
+		soc := w.chat("soc")
+		p := w.start([]Destination{{Notifier: soc}}, tree(t, route.Config{Route: route.Node{Receiver: "soc", GroupBy: []string{"rule"}}}, "soc"))
+		defer p.stop()
+		after(time.Hour) // groups begin anew at multiples of repeat_interval
+		seq := uint64(0)
+		give := func(from, to, revision int) {
+			t.Helper()
+			for i := from; i < to; i++ {
+				a := w.plain(fmt.Sprintf("a%d", i), "user.created", alert.Medium)
+				a.Revision = revision
+				seq++
+				p.give(t, seq, a)
+			}
+			after(6 * time.Minute)
+		}
+		count := func() int {
+			t.Helper()
+			ms := soc.all()
+			if len(ms) != 1 {
+				t.Fatalf("%d messages", len(ms))
+			}
+			return ms[0].last.Alert.Count
+		}
+		give(0, 15, 1)
+		for r := range 3 {
+			give(0, 15, r+2)
+		}
+		if n := count(); n != 15 {
+			t.Errorf("15 incidents are told as %d", n)
+		}
+		id := soc.all()[0].first.Alert.ID
+		h, err := w.mem.History(ctxb, "alert", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rec map[string]json.RawMessage
+		last := h[len(h)-1]
+		if err := json.Unmarshal(last.Data, &rec); err != nil || rec["others"] == nil {
+			t.Fatal("what is not listed is not kept", err)
+		}
+		delete(rec, "others")
+		data, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.mem.Append(ctxb, "alert", id, data, last.Seq); err != nil {
+			t.Fatal(err)
+		}
+		for r := range 3 {
+			give(0, 6, r+5)
+		}
+		if n := count(); n != 16 { // it could not know the sixth
+			t.Errorf("%d incidents after an earlier version", n)
 		}
 	})
 }
