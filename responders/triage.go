@@ -153,8 +153,8 @@ func (t *Triage) apply(q TriageRequest, now time.Time) (bool, error) {
 	}
 	t.V, t.At, t.By = recordVersion, now, q.By
 	s := TriageStep{At: now, By: q.By, Do: q.Do, Verdict: t.Verdict, Note: q.Note}
-	if t.Owner != before.Owner {
-		s.Owner = t.Owner
+	if q.Do == DoAssign || t.Owner != before.Owner {
+		s.Owner = t.Owner // also the same one as before: a step tells what was asked for
 	}
 	if n := len(t.Steps); q.Do == DoNote && n > 0 && t.Steps[n-1].Do == DoNote && t.Steps[n-1].By == q.By && t.Steps[n-1].Note == q.Note {
 		return false, nil // the same form sent twice

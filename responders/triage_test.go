@@ -74,6 +74,29 @@ func TestTriage(t *testing.T) {
 	}
 }
 
+// Assigning whom it is assigned to already, with a note, takes it from nobody.
+func TestAssignAgainIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		soc := w.chat("soc")
+		p := w.start([]Destination{{Notifier: soc}})
+		defer p.stop()
+		p.give(t, 1, w.plain("a1", "x.y", alert.High))
+		after(time.Minute)
+		for _, q := range []TriageRequest{{Owner: "carol"}, {Owner: "carol", Note: "the bastion first"}, {Note: "on leave"}} {
+			q.By, q.Do = "cli:bob", DoAssign
+			if _, err := p.Triage(ctxb, "a1", q); err != nil {
+				t.Fatal(err)
+			}
+			after(time.Minute)
+		}
+		got := strings.Join(soc.of("a1")[0].thread, "\n")
+		want := "assigned to carol by cli:bob\nassigned to carol by cli:bob; the bastion first\nassigned to nobody by cli:bob; on leave"
+		if got != want {
+			t.Errorf("the thread says %q", got)
+		}
+	})
+}
+
 // Whoever comes at the same time, no step is lost.
 func TestTriageAtOnce(t *testing.T) {
 	w, d, _ := triageWorld(t)
