@@ -737,7 +737,6 @@ func (d *Dispatcher) watchAsks(ctx context.Context) {
 					d.waiting[w.id] = w
 				}
 				d.mu.Unlock()
-				next = time.Time{}
 			}
 		}
 		if len(due) > 0 {

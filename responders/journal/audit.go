@@ -528,11 +528,11 @@ func (a *Audit) Verify(ctx context.Context, head string) (AuditReport, error) {
 	told := map[uint64]string{} // sum by sequence in the journal
 	later := map[string]int{}   // entries of a history
 	silences := uint64(0)       // the first that the log tells of: earlier programs told of none
-	type told1 struct {
+	type logged struct {
 		seq uint64
 		key string
 	}
-	var order []told1
+	var order []logged
 	upto := uint64(0)
 	err := a.messages(ctx, func(_ uint64, b auditBatch) error {
 		for _, l := range b.Lines {
@@ -542,7 +542,7 @@ func (a *Audit) Verify(ctx context.Context, head string) (AuditReport, error) {
 				if e.Kind == "silence" && silences == 0 {
 					silences = e.Seq
 				}
-				order = append(order, told1{e.Seq, e.Kind + "." + e.ID})
+				order = append(order, logged{e.Seq, e.Kind + "." + e.ID})
 			}
 		}
 		upto = max(upto, b.Upto)
