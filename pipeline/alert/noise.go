@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // MaxNoiseActors bounds the actors of a Noise.
@@ -50,7 +52,7 @@ type NoiseActor struct {
 
 // SortActors puts the one with most alerts first.
 func SortActors(as []NoiseActor) {
-	slices.SortFunc(as, func(a, b NoiseActor) int {
+	lists.Sort(as, func(a, b NoiseActor) int {
 		return cmp.Or(cmp.Compare(b.Alerts, a.Alerts), strings.Compare(a.ID, b.ID))
 	})
 }

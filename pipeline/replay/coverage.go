@@ -329,6 +329,6 @@ func (h *hours) gaps(told []Gap, could *bounds) (out []Gap, sparse bool) {
 	case could.known():
 		sparse = sparse || parts[0].first() > could.from || parts[len(parts)-1].last() < could.to-1
 	}
-	slices.SortFunc(out, func(a, b Gap) int { return a.From.Compare(b.From) })
+	lists.Sort(out, func(a, b Gap) int { return a.From.Compare(b.From) })
 	return out, sparse
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -706,7 +707,7 @@ type head struct {
 
 func (m *merge) all(ctx context.Context, streams []*stream) error {
 	m.unread = slices.Clone(streams)
-	slices.SortFunc(m.unread, func(a, b *stream) int { return cmp.Or(a.start.Compare(b.start), cmp.Compare(a.index, b.index)) })
+	lists.Sort(m.unread, func(a, b *stream) int { return cmp.Or(a.start.Compare(b.start), cmp.Compare(a.index, b.index)) })
 	// While one file is applied, the next ones are being read.
 	prefetch := max(2, m.run.cfg.Workers)
 	for {

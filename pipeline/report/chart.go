@@ -3,7 +3,6 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -249,7 +248,7 @@ func rank(l lang, as []alert.Alert, name func(*alert.Alert) string, n int) []bar
 		e.weight = max(e.weight, int(s))
 		e.at[[2]int{int(float64(as[i].Time.Unix()-first.Unix()) / float64(whole) * 490), int(s)}] = true
 	}
-	slices.SortFunc(list, func(a, b *entry) int {
+	lists.Sort(list, func(a, b *entry) int {
 		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(b.total, a.total), strings.Compare(a.name, b.name))
 	})
 	most := 1

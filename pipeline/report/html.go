@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/packed"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
@@ -757,7 +758,7 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 			f.Last = a.Time
 		}
 	}
-	slices.SortStableFunc(list, func(a, b *foldRow) int {
+	lists.Sort(list, func(a, b *foldRow) int {
 		return cmp.Or(cmp.Compare(b.Level, a.Level), cmp.Compare(b.N, a.N))
 	})
 	b = budget{t: t, left: maxFoldBytes}

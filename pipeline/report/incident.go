@@ -201,6 +201,6 @@ func kinOf(t *replay.Trail) (rows []trailRow) {
 			rows = append(rows, trailRow{First: k.Time, Last: k.Time, Who: k.Maker, Key: k.WithKey, What: k.Child, Whom: k.Of})
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b trailRow) int { return a.First.Compare(b.First) })
+	lists.Sort(rows, func(a, b trailRow) int { return a.First.Compare(b.First) })
 	return rows
 }

@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 	"github.com/trailwarden/trailwarden/responders/ram"
 )
@@ -92,7 +92,7 @@ func (r *leakReader) read(ctx context.Context, account string) error {
 	if err != nil {
 		newest = 0
 	}
-	slices.SortFunc(leaks, func(a, b ram.Leak) int {
+	lists.Sort(leaks, func(a, b ram.Leak) int {
 		return cmp.Or(a.Modified.Compare(b.Modified), cmp.Compare(a.ID, b.ID))
 	})
 	first := r.seen == nil || !r.seen[account]

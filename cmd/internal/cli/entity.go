@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
@@ -281,7 +282,7 @@ func showSteps(w io.Writer, t *replay.Trail, about []alert.Alert, n, width int) 
 		}
 		rows = append(rows, row{b.Time, line})
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return a.at.Compare(b.at) })
+	lists.Sort(rows, func(a, b row) int { return a.at.Compare(b.at) })
 	fmt.Fprintln(w, "\nin order, calls that differ in nothing but time as one:")
 	for _, r := range rows {
 		folded(w, "  "+stamp(r.at)+" ", r.text, width)
