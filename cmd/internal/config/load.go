@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 
 	yaml "go.yaml.in/yaml/v4"
 
@@ -85,19 +86,10 @@ func Parse(path string, data []byte, environ []string) (*Config, error) {
 }
 
 func parse(path string, data []byte, environ []string) (*Config, *parser, error) {
-	p := &parser{file: path, lines: strings.Split(string(data), "\n"), env: envMap(environ), fromEnv: map[*yaml.Node]string{}, refs: map[*yaml.Node]string{}}
-	var doc yaml.Node
-	if !blank(p.lines) {
-		if err := yaml.Load(data, &doc); err != nil {
-			return nil, nil, p.yamlFaults(err)
-		}
-	}
-	root := &doc
-	if root.Kind == yaml.DocumentNode && len(root.Content) > 0 {
-		root = root.Content[0]
-	}
-	if root.Kind == 0 || root.ShortTag() == "!!null" {
-		*root = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	p := newParser(path, data, environ)
+	root, err := p.tree(data)
+	if err != nil {
+		return nil, nil, p.yamlFaults(err)
 	}
 	if root.Kind != yaml.MappingNode {
 		return nil, nil, p.fault(root, "", "the configuration must be a mapping of keys to values")
@@ -119,9 +111,35 @@ func parse(path string, data []byte, environ []string) (*Config, *parser, error)
 	return c, p, nil
 }
 
+func newParser(path string, data []byte, environ []string) *parser {
+	return &parser{file: path, lines: strings.Split(string(data), "\n"), env: envMap(environ), fromEnv: map[*yaml.Node]string{}, refs: map[*yaml.Node]string{}}
+}
+
+// tree reads the file as it is written, and notes what of it may be shown.
+func (p *parser) tree(data []byte) (*yaml.Node, error) {
+	var doc yaml.Node
+	if !blank(p.lines) {
+		if err := yaml.Load(data, &doc); err != nil {
+			return nil, err
+		}
+	}
+	root := &doc
+	if root.Kind == yaml.DocumentNode && len(root.Content) > 0 {
+		root = root.Content[0]
+	}
+	if root.Kind == 0 || root.ShortTag() == "!!null" {
+		*root = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	}
+	p.conceal(root)
+	return root, nil
+}
+
 type parser struct {
-	file   string
-	lines  []string
+	file  string
+	lines []string
+	// cut is, by line, after how many characters what must not be shown
+	// begins; nil while it is not known what stands where.
+	cut    map[int]int
 	env    map[string]string
 	root   *yaml.Node
 	faults []Fault
@@ -138,20 +156,6 @@ func (p *parser) fault(n *yaml.Node, field, format string, args ...any) Fault {
 	}
 	return f
 }
-
-func (p *parser) source(line int) string {
-	if line < 1 || line > len(p.lines) {
-		return ""
-	}
-	l := strings.TrimRight(p.lines[line-1], "\r")
-	// A line may hold a secret written in plain: show nothing after its key.
-	if m := secretValue.FindStringIndex(l); m != nil {
-		l = l[:m[1]] + masked
-	}
-	return l
-}
-
-var secretValue = regexp.MustCompile(`(?i)(secret|token|webhook|password|routing_key|url)\w*["']?\s*:\s*`)
 
 func (p *parser) err() error {
 	sort.SliceStable(p.faults, func(i, j int) bool {
@@ -198,7 +202,17 @@ func (p *parser) yamlFault(e *yaml.LoadError) {
 		}
 	} else if m := wrongType.FindStringSubmatch(e.Message); m != nil {
 		// The decoder quotes the value, which may be a secret: say only the types.
-		f.Message = fmt.Sprintf("wrong kind of value (%s), want %s", strings.TrimPrefix(m[1], "!!"), typeWord(m[2]))
+		kind, known := strings.CutPrefix(m[1], "!!")
+		if !known {
+			kind = "a tag of its own"
+		}
+		f.Message = fmt.Sprintf("wrong kind of value (%s), want %s", kind, typeWord(m[2]))
+	} else if strings.HasPrefix(e.Message, "cannot construct") {
+		f.Message = "a value is not of the kind that its tag says"
+	} else if strings.HasPrefix(e.Message, "unknown anchor") {
+		f.Message = "no such anchor; a value that begins with * must be quoted"
+	} else if _, secret := p.cut[e.Mark.Line]; secret {
+		f.Message = "cannot be read; more is not said, since a secret stands on this line"
 	}
 	p.faults = append(p.faults, f)
 }
@@ -387,7 +401,7 @@ func yamlKey(f reflect.StructField) string {
 }
 
 // allKeys lists every key of the configuration, for suggestions.
-func allKeys() []string {
+var allKeys = sync.OnceValue(func() []string {
 	seen := map[string]bool{}
 	types := map[reflect.Type]bool{}
 	var walk func(t reflect.Type)
@@ -414,7 +428,7 @@ func allKeys() []string {
 	}
 	sort.Strings(out)
 	return out
-}
+})
 
 // blank says whether there is nothing but comments.
 func blank(lines []string) bool {

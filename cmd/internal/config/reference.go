@@ -285,34 +285,3 @@ func (p *parser) origin(n *yaml.Node) string {
 	}
 	return where
 }
-
-// Secrets are the values of a configuration that must not be shown.
-func Secrets(c *Config) (out []string) {
-	var walk func(v reflect.Value)
-	walk = func(v reflect.Value) {
-		if v.Type() == reflect.TypeFor[Secret]() {
-			if v.Len() > 0 {
-				out = append(out, v.String())
-			}
-			return
-		}
-		switch v.Kind() {
-		case reflect.Pointer:
-			if !v.IsNil() {
-				walk(v.Elem())
-			}
-		case reflect.Struct:
-			for i := range v.NumField() {
-				if v.Type().Field(i).IsExported() {
-					walk(v.Field(i))
-				}
-			}
-		case reflect.Slice:
-			for i := range v.Len() {
-				walk(v.Index(i))
-			}
-		}
-	}
-	walk(reflect.ValueOf(c))
-	return out
-}
