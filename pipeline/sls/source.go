@@ -353,9 +353,19 @@ func (s *Source) build() *worker {
 }
 
 // heartbeatGood notes a good heartbeat and what the server wants us to hold.
-func (s *Source) heartbeatGood(held []int) {
-	now := time.Now().UnixNano()
-	s.n.lastHeartbeat.Store(now)
+func (s *Source) heartbeatGood(held []int, at time.Time) {
+	now := at.UnixNano()
+	last := s.n.lastHeartbeat.Swap(now)
+	// A while without shards begins anew after a pause in the heartbeats: the
+	// group has forgotten us, and gives us back later what was ours.
+	switch since := s.n.idleSince.Load(); {
+	case len(held) > 0:
+		s.n.idleSince.Store(0)
+	case since == 0 || now-last > int64(s.cfg.HeartbeatTimeout):
+		s.n.idleSince.Store(now)
+	case now-since >= 2*int64(s.cfg.HeartbeatTimeout):
+		s.n.lastIdle.Store(now)
+	}
 	want := make(map[int]bool, len(held))
 	for _, id := range held {
 		want[id] = true

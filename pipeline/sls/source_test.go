@@ -731,6 +731,63 @@ func TestHandOver(t *testing.T) {
 	b.stop()
 }
 
+// A process that is given no shard is well as long as the group says so; one
+// whose shards are only not given back yet is not.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	cfg := r.config()
+	cfg.HeartbeatTimeout = 3 * time.Second
+	began := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	var src *Source
+	second := 0
+	beat := func(n int, held ...int) {
+		for range n {
+			second++
+			src.heartbeatGood(held, began.Add(time.Duration(second)*time.Second))
+		}
+	}
+	sight := func(what string, standby bool, want int) {
+		t.Helper()
+		st := src.Stats()
+		got := -1
+		if !st.LastSight.IsZero() {
+			got = int(st.LastSight.Sub(began) / time.Second)
+		}
+		if got != want || st.Standby != standby {
+			t.Errorf("%s: sight %d, standby %v; want %d, %v", what, got, st.Standby, want, standby)
+		}
+	}
+	var err error
+	if src, err = New(cfg, r.sink, r.options()); err != nil {
+		t.Fatal(err)
+	}
+	sight("nothing was reached", false, -1)
+	beat(6)
+	sight("given nothing for a moment", false, -1)
+	beat(4)
+	sight("given nothing", true, 10)
+	beat(5, 0)
+	sight("given a shard, not read", false, 10)
+	pulled := began.Add(16 * time.Second)
+	src.n.lastPull.Store(pulled.UnixNano())
+	sight("read", false, 16)
+	// Every minute it is made anew, given nothing at first, and never reads.
+	for range 10 {
+		second += 50
+		beat(6)
+		beat(5, 0)
+	}
+	sight("held and never read", false, 16)
+	// So also where the group forgets it in between.
+	beat(5)
+	second += 4
+	beat(5)
+	sight("after a pause in the heartbeats", false, 16)
+	beat(5)
+	sight("others read", true, second)
+}
+
 // The checkpoint a shard was taken up from is behind what another consumer
 // stored (its last save was lost), or was moved ahead by hand: the stored
 // position counts.

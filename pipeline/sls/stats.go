@@ -19,6 +19,13 @@ type Stats struct {
 	// zero before the first time. HeartbeatAge is the time since then.
 	LastPull, LastHeartbeat time.Time
 	HeartbeatAge            time.Duration
+	// LastSight is LastPull, or later when this process was given no shard to
+	// read (others of the group read them all): the last good heartbeat that
+	// said so, and had for a while. A worker that was just made is given its
+	// shards a few heartbeats later; that is no such while.
+	LastSight time.Time
+	// Standby says that this is so now.
+	Standby bool
 
 	Pages, EmptyPages, Records uint64
 	// Bytes are bytes of records; NetBytes bytes of answers as received.
@@ -39,8 +46,8 @@ type Stats struct {
 	Rebuilds           uint64
 	Abandoned          uint64 // workers that did not stop in time
 
-	// Trouble is the last answer that was an error of the service, since the
-	// last good pull; its Code is empty when there is none.
+	// Trouble is the last answer that was an error of the service, since
+	// LastSight; its Code is empty when there is none.
 	Trouble Trouble
 
 	Shards []ShardStats // by shard
@@ -83,6 +90,9 @@ type counters struct {
 	badAnswers, evictions, groups, resets, realigned atomic.Uint64
 	rebuilds, abandoned                              atomic.Uint64
 	lastPull, lastHeartbeat                          atomic.Int64 // unix nanoseconds, 0 never
+	// idleSince is since when heartbeats have given us nothing to read, 0
+	// when they give something; lastIdle is Stats.LastSight without pulls.
+	idleSince, lastIdle atomic.Int64 // unix nanoseconds
 }
 
 // shardState is what is known of one shard. It outlives workers.
@@ -186,8 +196,13 @@ func (s *Source) Stats() Stats {
 	if !out.LastHeartbeat.IsZero() {
 		out.HeartbeatAge = time.Since(out.LastHeartbeat)
 	}
+	out.LastSight = out.LastPull
+	if idle := unixNano(&c.lastIdle); idle.After(out.LastSight) {
+		out.LastSight = idle
+		out.Standby = c.idleSince.Load() != 0
+	}
 	s.mu.Lock()
-	if s.trouble.At.After(out.LastPull) {
+	if s.trouble.At.After(out.LastSight) {
 		out.Trouble = s.trouble
 	}
 	s.mu.Unlock()

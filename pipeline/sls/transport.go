@@ -428,7 +428,7 @@ func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Res
 			t.s.n.heartbeatErrors.Add(1)
 			return synthetic(req, codeBadAnswer, "the answer to a heartbeat is not a list of shards", "")
 		}
-		t.s.heartbeatGood(held)
+		t.s.heartbeatGood(held, time.Now())
 	case codeStopping:
 	default:
 		t.s.n.heartbeatErrors.Add(1)

@@ -198,6 +198,10 @@ type SourceStatus struct {
 	Credentials string    `json:"credentials,omitempty"` // the provider's name
 	Records     uint64    `json:"records"`
 	LastPull    time.Time `json:"last_pull,omitzero"`
+	// LastSight is LastPull, or when the consumer group last said that others
+	// read all shards; Standby says that it is so.
+	LastSight time.Time `json:"last_sight,omitzero"`
+	Standby   bool      `json:"standby,omitempty"`
 	// BehindSeconds is how old the newest record was when it was read.
 	BehindSeconds float64 `json:"behind_seconds,omitempty"`
 	Rebuilds      uint64  `json:"rebuilds,omitempty"`

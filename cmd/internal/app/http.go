@@ -92,7 +92,7 @@ var (
 	mReady          = gauge("ready", "1 when the program sees everything and can write, as /readyz says.")
 	mFrozen         = gauge("containment_frozen", "1 when the kill switch is on.")
 	mSourceRecords  = counter("source_records_total", "Audit records read from a source.", "source")
-	mSourcePull     = gauge("source_last_pull_timestamp_seconds", "When a source last answered a read.", "source")
+	mSourcePull     = gauge("source_last_pull_timestamp_seconds", "When a source last answered a read; or, where others read all its shards, when the consumer group last said so.", "source")
 	mSourceBehind   = gauge("source_behind_seconds", "How old the newest record of a source was when it was read.", "source")
 	mSourceRebuilds = counter("source_rebuilds_total", "Consumers rebuilt because they no longer read.", "source")
 	mSourceRefused  = counter("source_checkpoints_refused_total", "Checkpoints that the service refused.", "source")
@@ -174,8 +174,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(mSourceRecords, float64(st.Records), s.Name())
 		put(mSourceRebuilds, float64(st.Rebuilds), s.Name())
 		put(mSourceRefused, float64(st.CheckpointRefused), s.Name())
-		if !st.LastPull.IsZero() {
-			put(mSourcePull, float64(st.LastPull.UnixMilli())/1000, s.Name())
+		if seen := seen(st, c.a.bus.Embedded()); !seen.IsZero() {
+			put(mSourcePull, float64(seen.UnixMilli())/1000, s.Name())
 		}
 	}
 	ps := c.a.pipe.Stats(ctx)

@@ -40,7 +40,9 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 	ready := ps.Store.OK
 	for _, src := range a.sources {
 		st := src.Stats()
-		x := admin.SourceStatus{Name: src.Name(), Credentials: st.Provider, Records: st.Records, LastPull: st.LastPull, Rebuilds: st.Rebuilds}
+		seen := seen(st, a.bus.Embedded())
+		x := admin.SourceStatus{Name: src.Name(), Credentials: st.Provider, Records: st.Records, LastPull: st.LastPull, LastSight: seen,
+			Standby: st.Standby && seen.Equal(st.LastSight), Rebuilds: st.Rebuilds}
 		for _, sh := range st.Shards {
 			x.BehindSeconds = max(x.BehindSeconds, sh.Behind.Seconds())
 			x.Shards = append(x.Shards, admin.ShardStatus{Shard: sh.Shard, Held: sh.Held, LastPull: sh.LastPull, BehindSeconds: sh.Behind.Seconds(), Records: sh.Records})
@@ -56,9 +58,13 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 				s.Problems = append(s.Problems, fmt.Sprintf("%s: counts cannot be compared: %s", src.Name(), b.Error))
 			}
 		}
-		if st.LastPull.IsZero() || time.Since(st.LastPull) > blindAfter {
+		if seen.IsZero() || time.Since(seen) > blindAfter {
 			ready = false
-			s.Problems = append(s.Problems, fmt.Sprintf("%s: no good read since %s (%s); nothing is seen of it now", src.Name(), since(st.LastPull), st.State))
+			state := st.State
+			if st.Standby {
+				state = "others in the consumer group hold its shards, and what they read does not come to this store"
+			}
+			s.Problems = append(s.Problems, fmt.Sprintf("%s: no good read since %s (%s); nothing is seen of it now", src.Name(), since(seen), state))
 		}
 		s.Sources = append(s.Sources, x)
 	}

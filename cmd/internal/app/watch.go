@@ -48,10 +48,20 @@ func alarmed(source, group string, a sls.Alarm, now time.Time) (pipeline.Report,
 	return pipeline.Report{}, false
 }
 
+// seen is when a source was last well: it answered a read, or others read all
+// its shards. A process with a store of its own is alone: whoever holds the
+// shards then is not of us.
+func seen(st sls.Stats, alone bool) time.Time {
+	if alone {
+		return st.LastPull
+	}
+	return st.LastSight
+}
+
 // sight judges a source's condition: refused is somebody's doing, silent may be
-// anybody's. since is when it was last well.
-func sight(source string, st sls.Stats, started, now time.Time) (pipeline.Report, bool) {
-	since := st.LastPull
+// anybody's. seen is when it was last well.
+func sight(source string, st sls.Stats, seen, started, now time.Time) (pipeline.Report, bool) {
+	since := seen
 	if since.Before(started) {
 		since = started
 	}
@@ -104,7 +114,8 @@ func (a *App) watchSources(ctx context.Context) {
 		case <-t.C:
 		}
 		for _, s := range a.sources {
-			if r, bad := sight(s.Name(), s.Stats(), a.started, time.Now()); bad {
+			st := s.Stats()
+			if r, bad := sight(s.Name(), st, seen(st, a.bus.Embedded()), a.started, time.Now()); bad {
 				a.pipe.Raise(r)
 			}
 		}

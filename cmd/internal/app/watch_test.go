@@ -46,14 +46,37 @@ func TestSight(t *testing.T) {
 		"the refusal was before":     {sls.Stats{LastPull: at(time.Hour), Trouble: refused("Unauthorized", time.Minute)}, time.Hour + 2*time.Minute, ""},
 		"refused before it read":     {sls.Stats{Trouble: refused("AccessKeyIdNotFound", time.Second)}, 2 * time.Minute, pipeline.RuleTampered},
 		"stale from an earlier life": {sls.Stats{LastPull: at(-time.Hour)}, time.Minute, ""},
+		"others read all shards":     {sls.Stats{LastHeartbeat: at(10 * time.Minute), LastSight: at(10 * time.Minute), Standby: true}, 10 * time.Minute, ""},
+		"given nothing, then silent": {sls.Stats{LastHeartbeat: at(10 * time.Minute), LastSight: at(10 * time.Minute), Standby: true}, 15 * time.Minute, pipeline.RuleBlind},
+		"just given a shard":         {sls.Stats{LastPull: at(time.Minute), LastHeartbeat: at(time.Hour), LastSight: at(time.Hour)}, time.Hour + time.Minute, ""},
+		"a shard is held, not read":  {sls.Stats{LastPull: at(time.Minute), LastHeartbeat: at(time.Hour), LastSight: at(time.Minute)}, time.Hour, pipeline.RuleBlind},
 	} {
-		r, bad := sight("sls/audit/trail", tc.st, started, at(tc.now))
+		if tc.st.LastSight.IsZero() {
+			tc.st.LastSight = tc.st.LastPull
+		}
+		r, bad := sight("sls/audit/trail", tc.st, tc.st.LastSight, started, at(tc.now))
 		if bad != (tc.want != "") || r.Rule != tc.want {
 			t.Errorf("%s: report %q, want %q", name, r.Rule, tc.want)
 		}
 		// The same blindness is one incident.
-		if later, _ := sight("sls/audit/trail", tc.st, started, at(tc.now+time.Minute)); bad && later.Key != r.Key {
+		if later, _ := sight("sls/audit/trail", tc.st, tc.st.LastSight, started, at(tc.now+time.Minute)); bad && later.Key != r.Key {
 			t.Errorf("%s: keys %q and %q", name, r.Key, later.Key)
 		}
+	}
+}
+
+// With a store of its own nobody else reads for this process, whatever the
+// consumer group says.
+func TestSeen(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	st := sls.Stats{LastPull: now.Add(-time.Hour), LastSight: now, Standby: true}
+	if got := seen(st, false); !got.Equal(now) {
+		t.Errorf("one of several: %s", got)
+	}
+	if got := seen(st, true); !got.Equal(st.LastPull) {
+		t.Errorf("alone: %s", got)
+	}
+	if got := seen(sls.Stats{}, false); !got.IsZero() {
+		t.Errorf("nothing was reached: %s", got)
 	}
 }

@@ -515,7 +515,9 @@ func printStatus(e *env, s admin.Status) {
 	var rows []table.Row
 	for _, x := range s.Sources {
 		behind := "unknown"
-		if !x.LastPull.IsZero() {
+		if x.Standby {
+			behind = "others read"
+		} else if !x.LastPull.IsZero() {
 			behind = fmt.Sprintf("%.0fs", x.BehindSeconds)
 		}
 		rows = append(rows, table.Row{x.Name, x.Records, stamp(x.LastPull), behind, x.Credentials, x.Rebuilds})
