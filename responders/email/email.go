@@ -160,7 +160,11 @@ func (n *Notifier) Find(context.Context, string, time.Time) (responders.MessageR
 
 // messageID is a function of what the mail says, and of nobody's text.
 func (n *Notifier) messageID(notice responders.Notice, news string) string {
-	h := sha256.Sum256([]byte(n.spec.Name + "\x00" + notice.Alert.ID + "\x00" + strconv.Itoa(notice.Alert.Revision) + "\x00" + news))
+	of := n.spec.Name + "\x00" + notice.Alert.ID + "\x00" + strconv.Itoa(notice.Alert.Revision) + "\x00" + news
+	if notice.Copy != 0 { // the same words once more, as a reminder, are another mail
+		of += "\x00" + strconv.Itoa(notice.Copy)
+	}
+	h := sha256.Sum256([]byte(of))
 	return "<" + hex.EncodeToString(h[:12]) + "@" + n.hostname + ">"
 }
 

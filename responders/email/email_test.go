@@ -1,13 +1,16 @@
 package email
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"io"
 	"mime"
 	"mime/quotedprintable"
 	"net/http"
 	"net/http/httptest"
 	"net/mail"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +96,33 @@ func TestGolden(t *testing.T) {
 				t.Errorf("%s: the reply begins with %.60q", name, news)
 			}
 		}
+	}
+}
+
+// A mail program drops a mail whose Message-ID it has: a reminder has its own,
+// and the first mail keeps the one that it had before there were reminders.
+func TestReminderHasItsOwnID(t *testing.T) {
+	s, n := rig(t, chattest.SMTPOptions{}, nil)
+	notice := desttest.Bare()
+	seen := map[string]int{}
+	for _, c := range []int{0, 1, 2, 4} {
+		notice.Copy = c
+		ref, err := n.Post(t.Context(), notice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[ref.ID]; ok {
+			t.Errorf("copies %d and %d have the Message-ID %s", other, c, ref.ID)
+		}
+		seen[ref.ID] = c
+		h, _ := body(t, s.Mails()[len(seen)-1].Data)
+		if got := h.Header.Get("Message-ID"); got != ref.ID {
+			t.Errorf("copy %d is sent as %s, told as %s", c, got, ref.ID)
+		}
+	}
+	h := sha256.Sum256([]byte(n.Name() + "\x00" + notice.Alert.ID + "\x00" + strconv.Itoa(notice.Alert.Revision) + "\x00"))
+	if _, ok := seen["<"+hex.EncodeToString(h[:12])+"@"+n.hostname+">"]; !ok {
+		t.Errorf("the first mail has another Message-ID than before: %v", seen)
 	}
 }
 
