@@ -55,6 +55,31 @@ var (
 	ErrNewer = errors.New("written by a program with another format")
 )
 
+// Inside says whether file would be made inside the folder dir, or one below.
+// It is false where a folder is missing: nothing can be made then.
+func Inside(dir, file string) bool {
+	top, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	at, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return false
+	}
+	if at, err = filepath.EvalSymlinks(at); err != nil {
+		return false
+	}
+	for {
+		if st, err := os.Stat(at); err == nil && os.SameFile(top, st) {
+			return true
+		}
+		if at == filepath.Dir(at) {
+			return false
+		}
+		at = filepath.Dir(at)
+	}
+}
+
 // left out: what a running program makes anew.
 func leftOut(rel string, mode fs.FileMode) bool {
 	return !mode.IsRegular() || filepath.Base(rel) == "LOCK" || strings.HasPrefix(filepath.Base(rel), ".trailwarden-doctor-")

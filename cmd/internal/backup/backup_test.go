@@ -200,3 +200,25 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("over something: %v", err)
 	}
 }
+
+func TestInside(t *testing.T) {
+	top := t.TempDir()
+	write(t, top, map[string]string{"state/store/a": "a", "states/b": "b"})
+	if err := os.Symlink(filepath.Join(top, "state", "store"), filepath.Join(top, "link")); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Join(top, "state"))
+	for file, want := range map[string]bool{
+		"b.tar.gz": true, "store/b.tar.gz": true, "../link/b.tar.gz": true, "../state/b.tar.gz": true,
+		"../b.tar.gz": false, "../states/b.tar.gz": false, filepath.Join(top, "b.tar.gz"): false,
+	} {
+		for _, dir := range []string{".", filepath.Join(top, "state")} {
+			if got := Inside(dir, file); got != want {
+				t.Errorf("%s in %s: %v", file, dir, got)
+			}
+		}
+	}
+	if Inside(".", "nowhere/b.tar.gz") || Inside("nowhere", "b.tar.gz") {
+		t.Error("a folder that is not there holds something")
+	}
+}

@@ -36,6 +36,9 @@ it as you keep those. With nats.url the state is in the cluster: nats stream bac
 			if out == "" {
 				out = "trailwarden-backup-" + time.Now().UTC().Format("20060102-150405") + ".tar.gz"
 			}
+			if backup.Inside(dir, out) {
+				return exit(exitRefused, fmt.Errorf("%s would be inside the state folder %s, part of itself and lost with it: give another place by --out", out, dir))
+			}
 			f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 			if errors.Is(err, fs.ErrExist) {
 				return exit(exitRefused, fmt.Errorf("%s is there already", out))
