@@ -223,15 +223,17 @@ func upgradePackCmd(e *env) *cobra.Command {
 	var out string
 	c := &cobra.Command{Use: "pack [FOLDER]", Short: "Write the shipped rules of this version into a folder, as base of a later merge", Args: args(0, 1, "one folder"),
 		RunE: func(_ *cobra.Command, a []string) error {
-			if len(a) == 1 && out == "" {
+			switch {
+			case len(a) == 1 && out != "":
+				return usagef("two folders: %s and --out %s", a[0], out)
+			case len(a) == 1:
 				out = a[0]
+			case out == "":
+				return usagef("say where: trailwarden upgrade pack FOLDER")
 			}
 			files, err := rules.PackFiles()
 			if err != nil {
 				return err
-			}
-			if out == "" {
-				return usagef("say where: trailwarden upgrade pack FOLDER")
 			}
 			if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 				return exit(exitRefused, fmt.Errorf("%s is not empty", out))
