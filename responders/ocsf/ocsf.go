@@ -35,7 +35,7 @@ type Spec struct {
 	responders.Common `yaml:",inline"`
 	Path              string `yaml:"path" doc:"the file, such as /var/lib/trailwarden/findings.jsonl; mode 0600"`
 	MaxBytes          int64  `yaml:"max_bytes" doc:"turned over beyond this size (default 100 MiB)"`
-	Keep              int    `yaml:"keep" doc:"old files kept beside it (default 5)"`
+	Keep              *int   `yaml:"keep" doc:"old files kept beside it (default 5; 0: none, what was turned over is gone)"`
 }
 
 // Check implements responders.Spec.
@@ -47,8 +47,8 @@ func (s Spec) Check() []responders.Fault {
 	if s.MaxBytes != 0 && s.MaxBytes < 1<<20 {
 		out = append(out, responders.Fault{Field: "max_bytes", Message: fmt.Sprintf("%d: want at least 1048576 (1 MiB)", s.MaxBytes)})
 	}
-	if s.Keep < 0 || s.Keep > 1000 {
-		out = append(out, responders.Fault{Field: "keep", Message: fmt.Sprintf("%d: want 0 to 1000", s.Keep)})
+	if s.Keep != nil && (*s.Keep < 0 || *s.Keep > 1000) {
+		out = append(out, responders.Fault{Field: "keep", Message: fmt.Sprintf("%d: want 0 to 1000", *s.Keep)})
 	}
 	return out
 }
@@ -60,6 +60,7 @@ func (s Spec) Notifier(log *slog.Logger) (responders.Notifier, error) { return N
 // process writes a file.
 type Notifier struct {
 	spec Spec
+	keep int // old files
 	mu   sync.Mutex
 	f    *os.File
 	size int64
@@ -79,10 +80,11 @@ func New(s Spec, _ *slog.Logger) (*Notifier, error) {
 	if s.MaxBytes == 0 {
 		s.MaxBytes = 100 << 20
 	}
-	if s.Keep == 0 {
-		s.Keep = 5
+	n := &Notifier{spec: s, keep: 5}
+	if s.Keep != nil {
+		n.keep = *s.Keep
 	}
-	return &Notifier{spec: s}, nil
+	return n, nil
 }
 
 // Name is the destination's name in the configuration.
@@ -106,7 +108,7 @@ func (n *Notifier) Update(_ context.Context, _ responders.MessageRef, notice res
 func (n *Notifier) Find(_ context.Context, alertID string, since time.Time) (responders.MessageRef, bool, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := 0; i <= n.spec.Keep; i++ {
+	for i := 0; i <= n.keep; i++ {
 		ok, older, err := find(n.old(i), alertID, since)
 		if err != nil {
 			return responders.MessageRef{}, false, n.fail("read", responders.ErrRetry, err)
@@ -242,13 +244,18 @@ func whole(f *os.File) (int64, error) {
 	return 0, nil
 }
 
-// turn renames the files by one and begins a new one.
+// turn renames the files by one, the last one kept is gone, and begins a new one.
 func (n *Notifier) turn() error {
 	if err := n.f.Close(); err != nil {
 		return err
 	}
 	n.f = nil
-	for i := n.spec.Keep - 1; i >= 0; i-- {
+	if n.keep == 0 {
+		if err := os.Remove(n.spec.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	for i := n.keep - 1; i >= 0; i-- {
 		if err := os.Rename(n.old(i), n.old(i+1)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

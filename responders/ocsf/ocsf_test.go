@@ -120,30 +120,44 @@ func TestCutAnywhere(t *testing.T) {
 }
 
 func TestTurnsOver(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f.jsonl")
-	n := notifier(t, path)
-	defer n.Close()
-	n.spec.MaxBytes, n.spec.Keep = 2500, 2
-	for i := range 20 {
-		notice := desttest.Bare()
-		notice.Alert.ID = fmt.Sprintf("%032x", i)
-		if _, err := n.Post(t.Context(), notice); err != nil {
+	none, two := 0, 2
+	for _, c := range []struct {
+		keep  *int
+		files int
+		found map[int]bool
+	}{
+		// The newest is found, also in a file that was turned over; the oldest is gone.
+		{&two, 3, map[int]bool{29: true, 27: true, 0: false}},
+		{&none, 1, map[int]bool{29: true, 0: false}},
+		{nil, 6, map[int]bool{29: true, 0: false}},
+	} {
+		path := filepath.Join(t.TempDir(), "f.jsonl")
+		n, err := New(Spec{Common: responders.Common{Name: "lake"}, Path: path, Keep: c.keep}, nil)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	files, err := filepath.Glob(path + "*")
-	if err != nil || len(files) != 3 {
-		t.Errorf("%v %v", files, err)
-	}
-	for _, f := range files {
-		if st, err := os.Stat(f); err != nil || st.Size() > 2500 {
-			t.Errorf("%s: %d bytes %v", f, st.Size(), err)
+		defer n.Close()
+		n.spec.MaxBytes = 2500
+		for i := range 30 {
+			notice := desttest.Bare()
+			notice.Alert.ID = fmt.Sprintf("%032x", i)
+			if _, err := n.Post(t.Context(), notice); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	// The newest is found, also in a file that was turned over; the oldest is gone.
-	for id, want := range map[int]bool{19: true, 17: true, 0: false} {
-		if _, ok, err := n.Find(t.Context(), fmt.Sprintf("%032x", id), time.Time{}); err != nil || ok != want {
-			t.Errorf("finding %d: %v %v", id, ok, err)
+		files, err := filepath.Glob(path + "*")
+		if err != nil || len(files) != c.files {
+			t.Errorf("%d files kept: %v %v", c.files-1, files, err)
+		}
+		for _, f := range files {
+			if st, err := os.Stat(f); err != nil || st.Size() > 2500 {
+				t.Errorf("%s: %d bytes %v", f, st.Size(), err)
+			}
+		}
+		for id, want := range c.found {
+			if _, ok, err := n.Find(t.Context(), fmt.Sprintf("%032x", id), time.Time{}); err != nil || ok != want {
+				t.Errorf("%d files kept, finding %d: %v %v", c.files-1, id, ok, err)
+			}
 		}
 	}
 }
@@ -160,8 +174,9 @@ func TestDiskRefuses(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
+	less, none := -1, 0
 	for want, sp := range map[string]Spec{
-		"": {Path: "f"}, "path": {}, "max_bytes": {Path: "f", MaxBytes: 10}, "keep": {Path: "f", Keep: -1},
+		"": {Path: "f", Keep: &none}, "path": {}, "max_bytes": {Path: "f", MaxBytes: 10}, "keep": {Path: "f", Keep: &less},
 	} {
 		sp.Name = "lake"
 		fs := sp.Check()
