@@ -265,6 +265,11 @@ func TestErrors(t *testing.T) {
 		{fmt.Errorf("undo x: %w: it is not done", responders.ErrNotAllowed), ErrNotAllowed, "undo x: not allowed: it is not done"},
 		{fmt.Errorf("%w: %q", responders.ErrNoAction, "x"), ErrNotFound, `no such action: "x"`},
 		{fmt.Errorf("alert %q: %w", "x", ErrNotFound), ErrNotFound, `alert "x": not found`},
+		{fmt.Errorf("%w: want a verdict", responders.ErrBadTriage), ErrBadRequest, "cannot do this: want a verdict"},
+		{fmt.Errorf("%w: for how long?", responders.ErrBadSilence), ErrBadRequest, "cannot silence: for how long?"},
+		{fmt.Errorf("%w: whom?", responders.ErrBadAsk), ErrBadRequest, "cannot ask: whom?"},
+		{fmt.Errorf("%w: %q", responders.ErrNoAlert, "x"), ErrNotFound, `no such alert: "x"`},
+		{fmt.Errorf("%w: %q", responders.ErrNoDestination, "x"), ErrNotFound, `no such destination: "x"`},
 		{errors.New("the store is full"), nil, "the store is full"},
 	} {
 		f.err = tc.err

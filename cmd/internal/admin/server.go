@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -239,20 +240,29 @@ func reply(w http.ResponseWriter, v any, err error) {
 		_ = json.NewEncoder(w).Encode(v) // the client went away
 		return
 	}
-	status, kind := http.StatusInternalServerError, "internal"
+	status := StatusOf(err)
 	var bad badRequest
-	switch {
-	case errors.As(err, &bad):
-		status, kind = http.StatusBadRequest, "bad_request"
-	case errors.Is(err, responders.ErrBadSilence), errors.Is(err, responders.ErrBadAsk):
-		status, kind = http.StatusBadRequest, "bad_request"
-	case errors.Is(err, responders.ErrNoDestination):
-		status, kind = http.StatusNotFound, "not_found"
-	case errors.Is(err, responders.ErrNoAction), errors.Is(err, responders.ErrNoAlert), errors.Is(err, ErrNotFound):
-		status, kind = http.StatusNotFound, "not_found"
-	case errors.Is(err, responders.ErrNotAllowed):
-		status, kind = http.StatusForbidden, "not_allowed"
+	if errors.As(err, &bad) {
+		status = http.StatusBadRequest
 	}
+	kind := map[int]string{http.StatusBadRequest: "bad_request", http.StatusNotFound: "not_found", http.StatusForbidden: "not_allowed"}[status]
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(apiError{err.Error(), kind}) // the client went away
+	_ = json.NewEncoder(w).Encode(apiError{err.Error(), cmp.Or(kind, "internal")}) // the client went away
+}
+
+// StatusOf is the HTTP status of a Backend's error: 400, 403, 404, or 500 for
+// what is nobody's mistake. The console answers with the same.
+func StatusOf(err error) int {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	switch {
+	case is(responders.ErrBadTriage, responders.ErrBadSilence, responders.ErrBadAsk):
+		return http.StatusBadRequest
+	case is(responders.ErrNoAction, responders.ErrNoAlert, responders.ErrNoDestination, ErrNotFound):
+		return http.StatusNotFound
+	case is(responders.ErrNotAllowed):
+		return http.StatusForbidden
+	}
+	return http.StatusInternalServerError
 }

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
@@ -233,6 +235,28 @@ func TestWhatIsNotThere(t *testing.T) {
 		}
 		if a := b.get(path, "application/json"); a.status != want || !strings.HasPrefix(a.body, `{"error":`) {
 			t.Errorf("%s as JSON: %d %s", path, a.status, a.body)
+		}
+	}
+}
+
+// What is a mistake of who asks is told as such, as on the socket.
+func TestFailures(t *testing.T) {
+	s := &Server{o: Options{Log: slog.New(slog.DiscardHandler)}}
+	for _, c := range []struct {
+		err    error
+		status int
+		kind   string
+	}{
+		{responders.ErrBadTriage, 400, "bad_request"}, {responders.ErrBadSilence, 400, "bad_request"}, {responders.ErrBadAsk, 400, "bad_request"},
+		{responders.ErrNoAction, 404, "not_found"}, {responders.ErrNoAlert, 404, "not_found"}, {responders.ErrNoDestination, 404, "not_found"}, {admin.ErrNotFound, 404, "not_found"},
+		{responders.ErrNotAllowed, 403, "forbidden"}, {errForbidden, 403, "forbidden"}, {errSignIn, 401, "sign_in"},
+		{errBadRequest, 400, "bad_request"}, {&http.MaxBytesError{Limit: 1}, 400, "bad_request"}, {errors.New("the store is full"), 500, "internal"},
+	} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept", "application/json")
+		s.fail(&ask{s: s, w: w, r: r}, fmt.Errorf("it says: %w", c.err))
+		if w.Code != c.status || !strings.Contains(w.Body.String(), `"kind":"`+c.kind+`"`) {
+			t.Errorf("%v: %d %s, want %d %s", c.err, w.Code, w.Body, c.status, c.kind)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -29,7 +30,6 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
-	"github.com/trailwarden/trailwarden/responders"
 )
 
 //go:embed assets
@@ -361,18 +361,18 @@ type failure struct {
 }
 
 func (s *Server) fail(q *ask, err error) {
-	status, f := http.StatusInternalServerError, failure{err.Error(), "internal"}
+	status := admin.StatusOf(err)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, errSignIn):
-		status, f.Kind = http.StatusUnauthorized, "sign_in"
-	case errors.Is(err, errForbidden), errors.Is(err, responders.ErrNotAllowed):
-		status, f.Kind = http.StatusForbidden, "forbidden"
-	case errors.Is(err, admin.ErrNotFound), errors.Is(err, responders.ErrNoAction), errors.Is(err, responders.ErrNoAlert):
-		status, f.Kind = http.StatusNotFound, "not_found"
-	case errors.Is(err, errBadRequest), errors.Is(err, responders.ErrBadTriage), errors.Is(err, responders.ErrBadAsk), errors.As(err, &tooLarge):
-		status, f.Kind = http.StatusBadRequest, "bad_request"
+		status = http.StatusUnauthorized
+	case errors.Is(err, errForbidden):
+		status = http.StatusForbidden
+	case errors.Is(err, errBadRequest), errors.As(err, &tooLarge):
+		status = http.StatusBadRequest
 	}
+	kind := map[int]string{http.StatusUnauthorized: "sign_in", http.StatusForbidden: "forbidden", http.StatusNotFound: "not_found", http.StatusBadRequest: "bad_request"}[status]
+	f := failure{err.Error(), cmp.Or(kind, "internal")}
 	if status >= 500 {
 		s.o.Log.Error("console: a request failed", "path", q.r.URL.Path, "error", err)
 	} else {
