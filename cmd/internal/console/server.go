@@ -50,10 +50,9 @@ type Options struct {
 	Key               []byte // 32 bytes that sign sessions and forms
 	// Accounts names accounts for people.
 	Accounts map[string]string
-	// Approvers says that somebody is among respond.approvers.
-	Version string
-	Log     *slog.Logger
-	Now     func() time.Time // time.Now when nil
+	Version  string
+	Log      *slog.Logger
+	Now      func() time.Time // time.Now when nil
 }
 
 // Server is the console. Make one with New; it is a http.Handler.
