@@ -535,3 +535,14 @@ func TestTapStreams(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A program of a version before does not say when it last saw its source.
+func TestSourceSeen(t *testing.T) {
+	pull := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	if got := (SourceStatus{LastPull: pull}).Seen(); !got.Equal(pull) {
+		t.Error(got)
+	}
+	if got := (SourceStatus{LastPull: pull, LastSight: pull.Add(time.Hour)}).Seen(); !got.Equal(pull.Add(time.Hour)) {
+		t.Error(got)
+	}
+}

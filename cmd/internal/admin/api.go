@@ -210,6 +210,15 @@ type SourceStatus struct {
 	Counts *CountStatus  `json:"counts,omitempty"`
 }
 
+// Seen is when the source was last well; LastPull in the answer of a version
+// that knew no LastSight.
+func (s SourceStatus) Seen() time.Time {
+	if s.LastSight.IsZero() {
+		return s.LastPull
+	}
+	return s.LastSight
+}
+
 // PartitionStatus is one partition's worker.
 type PartitionStatus struct {
 	Partition  int       `json:"partition"`

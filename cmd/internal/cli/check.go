@@ -52,7 +52,7 @@ func judge(s admin.Status, t thresholds, now time.Time) checked {
 	c := checked{Version: 1, State: "ok", Reasons: []string{}, Running: true, Ready: s.Ready, StoreMax: s.Store.Fraction}
 	for _, src := range s.Sources {
 		c.Behind = max(c.Behind, src.BehindSeconds)
-		since := src.LastSight
+		since := src.Seen()
 		if since.IsZero() {
 			since = s.Started
 		}

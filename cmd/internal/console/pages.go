@@ -170,7 +170,7 @@ type stripSource struct {
 func stripOf(s admin.Status, p *page) stripView {
 	v := stripView{P: p, OK: s.Ready && len(s.Problems) == 0, Frozen: s.Frozen, Problem: s.Problems, Rules: s.Rules}
 	for _, x := range s.Sources {
-		v.Sources = append(v.Sources, stripSource{x.Name, x.LastPull, int(x.BehindSeconds), x.Records})
+		v.Sources = append(v.Sources, stripSource{x.Name, x.Seen(), int(x.BehindSeconds), x.Records})
 	}
 	for _, x := range s.Partitions {
 		v.Lag += x.Lag
