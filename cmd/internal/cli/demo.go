@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -19,26 +17,14 @@ func demoCmd(e *env) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := demo.Options{Out: e.out, Colour: e.terminal(e.out), Width: e.width(e.out), Dir: dir, Now: time.Now()}
 			if !headless && e.terminal(e.out) {
-				in := bufio.NewReader(e.in)
+				p := newPrompt(c.Context(), e, e.out)
 				o.Ask = func(q string) bool {
-					fmt.Fprintf(e.out, "%s [Y/n] ", q)
-					s, err := in.ReadString('\n')
-					if err != nil {
-						return true // nobody there to ask
-					}
-					a := strings.ToLower(strings.TrimSpace(s))
-					return a == "" || a == "y" || a == "yes"
+					a, err := p.ask(q + " [Y/n] ")
+					a = strings.ToLower(a)
+					return err != nil || a == "" || a == "y" || a == "yes" // also with nobody there to ask; when interrupted, Play ends
 				}
 				o.Console = true
-				o.Hold = func(ctx context.Context, message string) {
-					fmt.Fprintln(e.out, message)
-					entered := make(chan struct{})
-					go func() { _, _ = in.ReadString('\n'); close(entered) }() // ends with the program
-					select {
-					case <-entered:
-					case <-ctx.Done():
-					}
-				}
+				o.Hold = func(message string) { _, _ = p.ask(message + "\n") } // what is typed means nothing
 			}
 			if _, err := demo.Play(c.Context(), o); err != nil {
 				return exit(exitFindings, fmt.Errorf("demo: %w", err))

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	_ "embed"
@@ -108,7 +107,7 @@ The region is also taken from the profile of the aliyun CLI, when there is one.`
 			if f, ok := e.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 				ask = true
 			}
-			if err := a.complete(e, ask); err != nil {
+			if err := a.complete(c.Context(), e, ask); err != nil {
 				return err
 			}
 			return a.write(e, dir, force)
@@ -225,15 +224,17 @@ func (a *answers) discover(ctx context.Context, e *env, endpoint string) error {
 }
 
 // complete asks for what is missing, or says which flags are.
-func (a *answers) complete(e *env, ask bool) error {
-	in := bufio.NewReader(e.in)
+func (a *answers) complete(ctx context.Context, e *env, ask bool) error {
+	p := newPrompt(ctx, e, e.err)
 	var missing []string
 	for _, q := range a.questions() {
 		if *q.value == "" && ask {
 			for {
-				fmt.Fprintf(e.err, "%s (%s): ", q.ask, q.hint)
-				line, err := in.ReadString('\n')
-				*q.value = strings.TrimSpace(line)
+				answer, err := p.ask(fmt.Sprintf("%s (%s): ", q.ask, q.hint))
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				*q.value = answer
 				if *q.value == "" && q.optional || q.ok.MatchString(*q.value) {
 					break
 				}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -204,7 +203,7 @@ func actionCmd(e *env) *cobra.Command {
 		}
 		if hash == "" {
 			printAction(e, d)
-			if err := confirm(e, yes, dry, "approve this"); err != nil {
+			if err := confirm(ctx, e, yes, dry, "approve this"); err != nil {
 				return err
 			}
 			hash = d.Hash
@@ -236,7 +235,7 @@ func actionCmd(e *env) *cobra.Command {
 			return err
 		}
 		printAction(e, d)
-		if err := confirm(e, uyes, udry, "undo this"); err != nil {
+		if err := confirm(ctx, e, uyes, udry, "undo this"); err != nil {
 			return err
 		}
 		if d, err = c.Undo(ctx, d.ID); err != nil {
@@ -387,7 +386,7 @@ func by(who string) string {
 }
 
 // confirm asks on a terminal; elsewhere it needs yes.
-func confirm(e *env, yes, dry bool, what string) error {
+func confirm(ctx context.Context, e *env, yes, dry bool, what string) error {
 	if dry {
 		return exit(exitOK, nil)
 	}
@@ -397,9 +396,11 @@ func confirm(e *env, yes, dry bool, what string) error {
 	if !e.terminal(e.out) {
 		return exit(exitRefused, errors.New("not a terminal: say --yes to "+what))
 	}
-	fmt.Fprintf(e.err, "%s? [y/N] ", what)
-	s, _ := bufio.NewReader(e.in).ReadString('\n') // no answer is no
-	if a := strings.ToLower(strings.TrimSpace(s)); a != "y" && a != "yes" {
+	a, _ := newPrompt(ctx, e, e.err).ask(what + "? [y/N] ") // no answer is no
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if a = strings.ToLower(a); a != "y" && a != "yes" {
 		return exit(exitRefused, errors.New("not done"))
 	}
 	return nil

@@ -46,7 +46,7 @@ func TestPlay(t *testing.T) {
 	asked, held := "", ""
 	var seen []string
 	got, err := Play(ctx, Options{Out: &out, Dir: dir, Beat: 10 * time.Millisecond, Now: time.Now(), Width: 80,
-		Ask: func(q string) bool { asked = q; return false }, Console: true, Hold: func(_ context.Context, say string) { seen, held = lookAround(t, &out), say }})
+		Ask: func(q string) bool { asked = q; return false }, Console: true, Hold: func(say string) { seen, held = lookAround(t, &out), say }})
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "trailwarden.log"))
 		t.Fatalf("%v\n%s\n%s", err, out.String(), log)
@@ -236,4 +236,21 @@ func (l *locked) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// Whoever interrupts the question about the undo ends the show: nothing is
+// undone, and what ran has ended.
+func TestPlayIsInterruptedAtTheQuestion(t *testing.T) {
+	ready(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	var out locked
+	got, err := Play(ctx, Options{Out: &out, Beat: 10 * time.Millisecond, Now: time.Now(), Width: 80,
+		Ask: func(string) bool { cancel(); return true }})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("it ended with %v:\n%s", err, out.String())
+	}
+	if !got.Contained || got.Undone || strings.Contains(out.String(), "action undo") {
+		t.Errorf("it came to %+v:\n%s", got, out.String())
+	}
 }

@@ -35,12 +35,14 @@ type Options struct {
 	// Beat is the pause between acts, default 1.2 s; for tests it may be short.
 	Beat time.Duration
 	// Ask is called before the undo with a question and says whether to go
-	// on; nil goes on without asking.
+	// on; nil goes on without asking. When the context has ended meanwhile, so
+	// does the show.
 	Ask func(question string) bool
 	// Console serves the web console beside the show and tells its address;
-	// at the end Hold is called, so that people can look around. Hold may be nil.
+	// at the end Hold is called, so that people can look around, and returns when
+	// the context ends. Hold may be nil.
 	Console bool
-	Hold    func(ctx context.Context, message string)
+	Hold    func(message string)
 	// Now is when the story ends.
 	Now time.Time
 }
@@ -283,7 +285,11 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	}
 	term.Print("%s", "")
 	term.Say("  The key %s is %s in the cloud now. Was it a mistake? Every action can be taken back:", text.MaskKey(BackdoorKey), cloud.RAM.KeyStatus(BackdoorKey))
-	if o.Ask == nil || o.Ask("  undo it (it goes back to Active; this is a fake cloud)?") {
+	undo := o.Ask == nil || o.Ask("  undo it (it goes back to Active; this is a fake cloud)?")
+	if ctx.Err() != nil {
+		return out, ctx.Err()
+	}
+	if undo {
 		term.Say("  $ trailwarden action undo %s --yes", done.ID[:12])
 		if _, err := a.Undo(ctx, done.ID, you); err != nil {
 			return out, fmt.Errorf("undo: %w", err)
@@ -330,8 +336,8 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 		mu.Lock()
 		summary(term, out)
 		mu.Unlock()
-		o.Hold(ctx, "  The console stays open at "+a.ConsoleURL()+" until you press Enter.")
-		return out, shut()
+		o.Hold("  The console stays open at " + a.ConsoleURL() + " until you press Enter.")
+		return out, errors.Join(ctx.Err(), shut())
 	}
 	if err := shut(); err != nil {
 		return out, err
