@@ -87,7 +87,8 @@ func rulesMutate(e *env) *cobra.Command {
 		Long: `Leave out each part of each condition, one at a time, and run the rule's tests. A part
 that can go without a failing test is not tested, or has no effect. With --suggest, a test
 that would notice is looked for: it passes on the rule as it stands, so read it before you
-believe it.`,
+believe it. With a test that fails on a rule as it stands, nothing is left out and the exit
+code is 1.`,
 		RunE: func(_ *cobra.Command, a []string) error {
 			if err := checkOutput(out, "table", "json"); err != nil {
 				return err
@@ -97,8 +98,15 @@ believe it.`,
 			if err != nil {
 				return err
 			}
-			if len(rules.Test(set, a...)) == 0 {
+			tests := rules.Test(set, a...)
+			if len(tests) == 0 {
 				return usagef("no rule with tests matches %s; see: trailwarden rules list", strings.Join(a, " "))
+			}
+			// A test that fails in any case notices nothing.
+			if slices.ContainsFunc(tests, func(t rules.TestResult) bool { return !t.Pass }) {
+				err := printTests(&env{in: e.in, out: e.err, err: e.err, environ: e.environ}, "table", tests)
+				fmt.Fprintln(e.err, "nothing was left out: the tests have to pass on the rules as they stand; see: trailwarden rules test")
+				return err
 			}
 			if suggest {
 				found := rules.Suggest(set, a...)
