@@ -34,6 +34,10 @@ func Lint(set *Set) []*Error {
 	return out
 }
 
+// Instead says which rules stand in the place of shipped ones, each with its
+// place. That is no fault: it is how a shipped rule is changed.
+func (s *Set) Instead() []*Error { return s.instead }
+
 type linter struct {
 	r   *rule
 	out Errors

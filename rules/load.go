@@ -91,6 +91,7 @@ type Set struct {
 	owners  *Owners             // nil without tables
 	entries map[string][]string // of lists, as written
 	warns   []*Error
+	instead []*Error // rules in the place of shipped ones
 
 	exceptions []*exception
 }
@@ -128,6 +129,8 @@ type loader struct {
 	ids   map[string]string // id to file, of broken rules too
 	sum   []string
 	kept  []Source
+
+	instead Errors
 }
 
 // Source is one file as it was read.
@@ -288,6 +291,10 @@ func (l *loader) take(in *reading) {
 		f.node(r.doc.ID.node, "", "rule %q stands in %s already", r.id(), old.file.path)
 		l.errs = append(l.errs, f.errs...)
 		return
+	}
+	if old := l.rules[r.id()]; old != nil {
+		n := r.doc.ID.node
+		l.instead = append(l.instead, f.fault(n.Line, n.Column, "another id leaves both in force", "this stands in the place of the shipped rule %q (%s)", r.id(), old.doc.Title.value))
 	}
 	l.rules[r.id()], l.ids[r.id()] = r, path
 	if !in.shipped() {
@@ -451,7 +458,7 @@ func (l *loader) finish() (*Set, error) {
 		fmt.Fprintf(&b, "geo %s\n", g.Identity())
 	}
 	s.hash = hash(b.String())
-	s.sources, s.entries = l.kept, lists
+	s.sources, s.entries, s.instead = l.kept, lists, l.instead
 	s.stamp = PackVersion + "+" + s.hash
 	return s, nil
 }

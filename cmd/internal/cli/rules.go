@@ -194,7 +194,7 @@ func indent(s string) string {
 
 func rulesLint(e *env) *cobra.Command {
 	f := ruleFlags{strict: true}
-	c := &cobra.Command{Use: "lint [FILE|DIR]...", Short: "Check rule files: every fault with its place", RunE: func(_ *cobra.Command, a []string) error {
+	c := &cobra.Command{Use: "lint [FILE|DIR]...", Short: "Check rule files: every fault with its place, and which replace shipped ones", RunE: func(_ *cobra.Command, a []string) error {
 		f.dirs = append(f.dirs, a...)
 		set, err := f.load(e)
 		if err != nil {
@@ -203,6 +203,9 @@ func rulesLint(e *env) *cobra.Command {
 		warnings := append(rules.Lint(set), set.Expired(time.Now())...)
 		for _, w := range warnings {
 			fmt.Fprintln(e.out, "warning:", w.Error())
+		}
+		for _, n := range set.Instead() {
+			fmt.Fprintln(e.out, "note:", n.Error())
 		}
 		fmt.Fprintf(e.err, "%d rules are fine, %d warnings\n", len(set.List()), len(warnings))
 		return nil

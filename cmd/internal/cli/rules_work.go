@@ -28,12 +28,18 @@ import (
 
 func rulesNew(e *env) *cobra.Command {
 	var title, about, dir string
+	var replace bool
 	c := &cobra.Command{Use: "new ID", Short: "Write the file of a new rule, with tests that pass as they stand",
 		Example: `  trailwarden rules new corp.user_created --about Ram:CreateUser --title "A user was created by hand"`,
 		Args:    args(1, 1, "the id of the new rule, such as corp.user_created"), RunE: func(_ *cobra.Command, a []string) error {
 			b, err := rules.New(a[0], title, about)
 			if err != nil {
 				return exit(exitUsage, err)
+			}
+			if pack, err := rules.PackFiles(); err != nil {
+				return err
+			} else if pack[a[0]+".yaml"] != nil && !replace {
+				return usagef("%s is the id of a shipped rule, and the new one would stand in its place: take another id, or say --replace; see: trailwarden rules show %s", a[0], a[0])
 			}
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return exit(exitUsage, err)
@@ -56,6 +62,7 @@ func rulesNew(e *env) *cobra.Command {
 	c.Flags().StringVar(&title, "title", "", "what happened, short")
 	c.Flags().StringVar(&about, "about", "", "the call it is about: Service:EventName, or an action such as iam.user.create (required)")
 	c.Flags().StringVar(&dir, "dir", ".", "folder for the file")
+	c.Flags().BoolVar(&replace, "replace", false, "the id of a shipped rule is meant: the new rule stands in its place")
 	_ = c.MarkFlagRequired("about") // the flag was made just above
 	return c
 }
