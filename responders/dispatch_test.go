@@ -701,12 +701,17 @@ func TestCatchUp(t *testing.T) {
 			a.LastAt = a.Time
 			return a
 		}
-		p.give(t, 1, old("m1", alert.Medium), old("m2", alert.Medium), old("h1", alert.High), w.plain("now", "r", alert.Medium))
+		m1 := old("m1", alert.Medium)
+		m1.Outcome = "attempt"
+		p.give(t, 1, m1, old("m2", alert.Medium), old("h1", alert.High), w.plain("now", "r", alert.Medium))
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		d := slack.byRule(RuleDigest)
 		if len(slack.all()) != 3 || len(d) != 1 || d[0].first.Alert.Count != 2 || !strings.Contains(d[0].first.Alert.Title, "older") {
 			t.Fatalf("%d messages, %d digests", len(slack.all()), len(d))
+		}
+		if top := d[0].first.Alert.Details["top"]; strings.Count(fmt.Sprint(top), " · (attempt) ") != 1 {
+			t.Errorf("the digest lists %v, one of which was only attempted", top)
 		}
 	})
 }

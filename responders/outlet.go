@@ -1039,7 +1039,7 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 		worst = max(worst, it.severity)
 		caught = caught && it.old
 		if len(top) < digestTop {
-			top = append(top, fmt.Sprintf("%s · %s · %s · %s", a.Severity, clip(a.Title, 200), a.LastAt.UTC().Format(time.RFC3339), short(a.ID)))
+			top = append(top, fmt.Sprintf("%s · %s · %s · %s", a.Severity, a.Mark(false)+clip(a.Title, 200), a.LastAt.UTC().Format(time.RFC3339), short(a.ID)))
 		}
 	}
 	if len(ids) == 0 {

@@ -394,9 +394,9 @@ func (d *Dispatcher) group(ctx context.Context, a *alert.Alert, dest string, x r
 			topZH = top // of a version without Chinese
 		}
 		if len(top) < digestTop && len(members) > len(top) {
-			top = append(slices.Clone(top), fmt.Sprintf("%s · %s · %s", a.Severity, clip(a.Title, 200), short(a.ID)))
+			top = append(slices.Clone(top), fmt.Sprintf("%s · %s · %s", a.Severity, a.Mark(false)+clip(a.Title, 200), short(a.ID)))
 			title, _ := a.Words(true)
-			topZH = append(slices.Clone(topZH), fmt.Sprintf("%s · %s · %s", InChinese(a.Severity.String()), clip(title, 200), short(a.ID)))
+			topZH = append(slices.Clone(topZH), fmt.Sprintf("%s · %s · %s", InChinese(a.Severity.String()), a.Mark(true)+clip(title, 200), short(a.ID)))
 		}
 		if l["account_id"] != g.AccountID {
 			g.AccountID = ""

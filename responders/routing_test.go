@@ -613,10 +613,15 @@ func TestGroupOnARobot(t *testing.T) {
 		p := w.start([]Destination{{Notifier: robot{c}}}, tree(t, route.Config{Route: route.Node{Receiver: "robot", GroupBy: []string{"rule"}}}, "robot"))
 		defer p.stop()
 		after(time.Hour) // groups begin anew at multiples of repeat_interval
-		p.give(t, 1, w.plain("a1", "user.created", alert.Medium))
+		tried := w.plain("a1", "user.created", alert.Medium)
+		tried.Outcome = "attempt"
+		p.give(t, 1, tried)
 		after(time.Minute)
 		p.give(t, 2, w.plain("a2", "user.created", alert.Medium))
 		after(6 * time.Minute)
+		if a := c.all()[0].last.Alert; strings.Count(a.Reason, " · (attempt) ") != 1 || strings.Count(a.ReasonZH, " · （尝试）") != 1 {
+			t.Errorf("one of two was only attempted: %s, %s", a.Reason, a.ReasonZH)
+		}
 		if ms := c.all(); len(ms) != 1 || ms[0].last.Alert.Count != 2 {
 			t.Fatalf("%d messages, the second incident is told nowhere", len(ms))
 		}

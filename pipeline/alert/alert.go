@@ -154,6 +154,18 @@ type Alert struct {
 	Revision int `json:"-"`
 }
 
+// Mark goes before the title or the reason wherever alerts are listed: it says
+// that what they tell was only attempted. It is empty where it happened.
+func (a *Alert) Mark(chinese bool) string {
+	switch {
+	case a.Outcome != "attempt":
+		return ""
+	case chinese:
+		return "（尝试）"
+	}
+	return "(attempt) "
+}
+
 // Words are the title and the reason for a reader: in Chinese where that is
 // asked for and the rule has both, else in English.
 func (a *Alert) Words(chinese bool) (title, reason string) {

@@ -90,7 +90,7 @@ func Timesketch(w io.Writer, in In) error {
 			return err
 		}
 		s := sketch{
-			Message: "[" + a.Severity.String() + "] " + firstOf(a.Reason, a.Title), Tag: []string{"trailwarden", a.Severity.String(), a.Rule},
+			Message: "[" + a.Severity.String() + "] " + a.Mark(false) + firstOf(a.Reason, a.Title), Tag: []string{"trailwarden", a.Severity.String(), a.Rule},
 			DataType: "trailwarden:alert", AlertID: a.ID, Rule: a.Rule, Severity: a.Severity.String(), Outcome: a.Outcome, Title: a.Title, Account: a.AccountID,
 			ActorType: a.Actor.Type, ActorID: a.Actor.ID, Actor: who(a), Key: a.Actor.AccessKeyID, SourceIP: a.SourceIP, Count: max(a.Count, 1), Attack: a.Attack, EventIDs: a.EventIDs,
 		}

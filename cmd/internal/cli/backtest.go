@@ -316,7 +316,7 @@ func backtestTable(w io.Writer, e *env, b *backtest) error {
 		}
 		fmt.Fprintf(w, "\n%s\n", v.Rule)
 		for i := range v.Samples {
-			fmt.Fprintf(w, "  %s  %s\n", stamp(v.Samples[i].Time), text.Terminal(v.Samples[i].Reason))
+			fmt.Fprintf(w, "  %s  %s\n", stamp(v.Samples[i].Time), told(&v.Samples[i]))
 		}
 		if more := v.Alerts - len(v.Samples); more > 0 {
 			fmt.Fprintf(w, "  and %d more: trailwarden replay -o jsonl, rule %s\n", more, v.Rule)
@@ -351,7 +351,7 @@ func backtestJUnit(w io.Writer, _ *env, b *backtest) error {
 		if v.Over {
 			var lines []string
 			for i := range v.Samples {
-				lines = append(lines, stamp(v.Samples[i].Time)+"  "+text.Terminal(v.Samples[i].Reason))
+				lines = append(lines, stamp(v.Samples[i].Time)+"  "+told(&v.Samples[i]))
 			}
 			c.Failure = &junitFailure{fmt.Sprintf("%.2f alerts a day, the budget is %g", v.PerDay, v.Budget), strings.Join(lines, "\n")}
 		}
@@ -380,7 +380,7 @@ func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
 		}
 		msg := fmt.Sprintf("%d alerts in %s, %.2f a day%s", v.Alerts, b.days(), v.PerDay, more)
 		if len(v.Samples) > 0 {
-			msg += "; for example: " + v.Samples[0].Reason
+			msg += "; for example: " + told(&v.Samples[0])
 		}
 		if _, err := io.WriteString(w, gitHubCommand(level, text.Terminal(msg), "title", v.Rule)); err != nil {
 			return err

@@ -131,7 +131,7 @@ func liveIDs(e *env, c *cobra.Command, what string) (out []string) {
 			return nil
 		}
 		for _, a := range as {
-			say(a.ID, a.Severity.String(), a.Title)
+			say(a.ID, a.Severity.String(), a.Mark(false)+a.Title)
 		}
 		return out
 	}

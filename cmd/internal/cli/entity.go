@@ -85,12 +85,8 @@ SOURCE is what replay reads.`,
 				fmt.Fprintf(e.out, "\nalerts: %d\n", len(about))
 				for i := range about {
 					b := &about[i]
-					why := text.Terminal(b.Reason)
-					if b.Outcome == "attempt" {
-						why = "(attempt) " + why
-					}
 					head := fmt.Sprintf("  %s  %-8s  %s: ", stamp(b.Time), strings.ToUpper(b.Severity.String()), b.Rule)
-					folded(e.out, head, why, width)
+					folded(e.out, head, told(b), width)
 				}
 			}
 			if err != nil {

@@ -132,11 +132,7 @@ func alertsCmd(e *env) *cobra.Command {
 			}
 			return nil
 		}
-		var rows []table.Row
-		for _, a := range as {
-			rows = append(rows, table.Row{short(a.ID), stamp(a.LastAt), a.Severity.String(), a.Rule, text.Cut(a.Actor.Name, 24), a.Count, text.Cut(a.Reason, 90)})
-		}
-		printTable(e, table.Row{"id", "last", "severity", "rule", "who", "n", "why"}, rows)
+		printAlerts(e, as)
 		return nil
 	})
 	addOutput(ls, &out, "table, json, jsonl")
@@ -150,6 +146,14 @@ func alertsCmd(e *env) *cobra.Command {
 	})
 	root.AddCommand(ls, show, askCmd(e), answerCmd(e))
 	return root
+}
+
+func printAlerts(e *env, as []alert.Alert) {
+	var rows []table.Row
+	for _, a := range as {
+		rows = append(rows, table.Row{short(a.ID), stamp(a.LastAt), a.Severity.String(), a.Rule, text.Cut(a.Actor.Name, 24), a.Count, text.Cut(told(&a), 90)})
+	}
+	printTable(e, table.Row{"id", "last", "severity", "rule", "who", "n", "why"}, rows)
 }
 
 func actionCmd(e *env) *cobra.Command {

@@ -436,6 +436,10 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// told is the reason of an alert for one line of a list, with what was only
+// attempted marked as such.
+func told(a *alert.Alert) string { return a.Mark(false) + text.Terminal(a.Reason) }
+
 func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 	if len(as) == 0 {
 		_, err := fmt.Fprintln(w, "no alerts")
@@ -452,11 +456,7 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 				n = " ×" + strconv.Itoa(a.Count)
 			}
 			fmt.Fprintf(w, "%s  %s  %s%s\n", stamp(a.Time), strings.ToUpper(a.Severity.String()), a.Rule, n)
-			why := text.Terminal(a.Reason)
-			if a.Outcome == "attempt" {
-				why = "(attempt) " + why
-			}
-			for _, l := range wrapWords(why, width-4) {
+			for _, l := range wrapWords(told(&a), width-4) {
 				fmt.Fprintf(w, "    %s\n", l)
 			}
 		}
@@ -465,10 +465,7 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 	te := &env{in: e.in, out: w, err: e.err, environ: e.environ}
 	var rows []table.Row
 	for _, a := range as {
-		what := text.Cut(text.Terminal(a.Reason), max(40, width-72))
-		if a.Outcome == "attempt" {
-			what = "(attempt) " + what
-		}
+		what := text.Cut(told(&a), max(40, width-72)+len(a.Mark(false)))
 		n := ""
 		if a.Count > 1 {
 			n = "×" + strconv.Itoa(a.Count)

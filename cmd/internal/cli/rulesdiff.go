@@ -444,9 +444,9 @@ func (c *change) line() string {
 		if c.Old.Severity != c.New.Severity {
 			what = fmt.Sprintf("%s → %s; %s", c.Old.Severity, c.New.Severity, what)
 		}
-		return fmt.Sprintf("%s  %s  (%s)  %s", stamp(a.Time), a.Rule, what, text.Terminal(a.Reason))
+		return fmt.Sprintf("%s  %s  (%s)  %s", stamp(a.Time), a.Rule, what, told(a))
 	default:
-		return fmt.Sprintf("%s  %s  %s  %s", stamp(a.Time), a.Rule, a.Severity, text.Terminal(a.Reason))
+		return fmt.Sprintf("%s  %s  %s  %s", stamp(a.Time), a.Rule, a.Severity, told(a))
 	}
 }
 

@@ -107,6 +107,6 @@ func printTop(w io.Writer, s, before admin.Status, since time.Duration, as []ale
 		fmt.Fprintln(w, "  none")
 	}
 	for _, a := range as {
-		fmt.Fprintf(w, "  %s  %-8s %-28s %s\n", stamp(a.LastAt), a.Severity, text.Terminal(a.Rule), text.Terminal(text.Cut(a.Reason, 90)))
+		fmt.Fprintf(w, "  %s  %-8s %-28s %s\n", stamp(a.LastAt), a.Severity, text.Terminal(a.Rule), text.Cut(told(&a), 90))
 	}
 }
