@@ -54,7 +54,13 @@ type backtest struct {
 	Events   int64       `json:"events"`
 	Failed   int         `json:"files_not_read"`
 	Rules    []verdictOf `json:"rules"`
+
+	nothing bool // no event was evaluated, so that nothing is known of any rule
+	tested  bool // there is a budget
 }
+
+// nothingEvaluated is said where a test has nothing to go by.
+const nothingEvaluated = "no event was evaluated, so nothing can be said: look at the source, and at --from and --to"
 
 const (
 	backtestSchema  = "trailwarden.backtest/v1"
@@ -73,7 +79,8 @@ func rulesBacktest(e *env) *cobra.Command {
 		Long: `rules backtest replays history with every rule, rules in shadow included, and shows
 for each what it would have said: alerts per day, who caused most of them, a few
 samples. With --budget it is a test: a rule with more alerts per day on average
-than that fails, and the exit code is 1. The average is over the days that have
+than that fails, and the exit code is 1; so it is where a file was not read to its
+end, or no event was evaluated at all, since then nothing is known. The average is over the days that have
 events, without those of --warm. SOURCE is what replay reads. With --resume
 months of history may be interrupted: the same command goes on, and says the same in
 the end, byte for byte.`,
@@ -153,6 +160,9 @@ the end, byte for byte.`,
 			if f := failures(res.Stats); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 			}
+			if b.nothing && runErr == nil {
+				fmt.Fprintln(e.err, nothingEvaluated)
+			}
 			switch {
 			case runErr != nil:
 				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; "+hf.hint())
@@ -160,7 +170,7 @@ the end, byte for byte.`,
 			}
 			hf.finished(e)
 			switch {
-			case over > 0, tested && len(res.Stats.FilesFailed) > 0:
+			case over > 0, tested && (b.nothing || len(res.Stats.FilesFailed) > 0):
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -181,7 +191,8 @@ the end, byte for byte.`,
 // one record of a bad clock makes a noisy rule quiet. The error is of reading
 // the alerts.
 func newBacktest(res *replay.Result, from time.Time, budget float64, tested bool) (*backtest, error) {
-	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1, Active: max(1, res.Days(from))}
+	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1, Active: max(1, res.Days(from)),
+		nothing: res.Days(from) == 0, tested: tested}
 	var first time.Time
 	if res.Stats.FirstEvent != nil && !res.Stats.LastEvent.Before(from) {
 		first = res.Stats.FirstEvent.UTC().Truncate(24 * time.Hour)
@@ -357,6 +368,9 @@ func backtestJUnit(w io.Writer, _ *env, b *backtest) error {
 		}
 		s.Cases = append(s.Cases, c)
 	}
+	if b.nothing && b.tested {
+		s.Cases = append(s.Cases, junitCase{Class: "backtest", Name: "events", Failure: &junitFailure{Message: nothingEvaluated}})
+	}
 	return writeJUnit(w, s)
 }
 
@@ -373,6 +387,11 @@ func gitHubCommand(level, msg string, properties ...string) string {
 }
 
 func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
+	if b.nothing && b.tested {
+		if _, err := io.WriteString(w, gitHubCommand("error", nothingEvaluated, "title", "rules backtest")); err != nil {
+			return err
+		}
+	}
 	for _, v := range b.Rules {
 		level, more := "notice", ""
 		if v.Over {

@@ -54,7 +54,8 @@ that only one of them makes, or both make differently. OLD and NEW are a folder 
 rule files or one file, each together with the shipped rules (a rule with the id of a
 shipped one stands in its place); "pack" is the shipped rules alone. With A..B they are
 the folder of --rules at two revisions of its git repository; without B, as it is now.
-The exit code is 1 when anything differs, so that a change of rules can be reviewed by what it does.
+The exit code is 1 when anything differs, so that a change of rules can be reviewed by what it does,
+and when a file was not read to its end or no event was evaluated, since then nothing is known.
 SOURCE is what replay reads. What comes from a service or from standard input is read once,
 into files, and both sets of rules are evaluated on these. Lists, owners and networks
 are those of the configuration and of the flags, for both sides; exceptions are those
@@ -184,6 +185,10 @@ of the flags alone.`,
 			}
 			if f := failures(results[1].Stats); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
+				return exit(exitFindings, nil)
+			}
+			if bounds.Warm > 0 && results[1].Days(bounds.From) == 0 || results[1].Stats.Events == 0 {
+				fmt.Fprintln(e.err, nothingEvaluated)
 				return exit(exitFindings, nil)
 			}
 			if len(changes) > 0 {
