@@ -432,7 +432,7 @@ func hashFile(ctx context.Context, path string) (int64, string) {
 
 // isTerminal says whether w is a terminal, coloured or not.
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

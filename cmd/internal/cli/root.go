@@ -65,13 +65,13 @@ func (e *env) getenv(name string) string {
 
 // terminal says whether w is a terminal that wants colour.
 func (e *env) terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	return ok && term.IsTerminal(int(f.Fd())) && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
 }
 
 // width of the terminal behind w, 0 when it is none.
 func (e *env) width(w io.Writer) int {
-	if f, ok := w.(*os.File); ok {
+	if f, ok := fileOf(w); ok {
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
 			return n
 		}
@@ -89,22 +89,33 @@ func Main(args []string, in io.Reader, out, errw io.Writer, environ []string) in
 
 // Run is Main under a context that the caller owns.
 func Run(ctx context.Context, args []string, e *env) int {
-	root := newRoot(e)
+	out := &remembered{w: e.out}
+	root := newRoot(&env{e.in, out, e.err, e.environ})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
 	var ee *exitError
-	code := exitUsage // what cobra itself refuses is usage
-	if errors.As(err, &ee) {
+	code := exitOK
+	switch {
+	case errors.As(err, &ee):
 		code = ee.code
+	case err != nil:
+		code = exitUsage // what cobra itself refuses is usage
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return exitInterrupted
 	}
-	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(e.err, "trailwarden: %s\n", text.Log(msg)) // names of files and what services say are in it
+	say := func(err error) {
+		if msg := err.Error(); msg != "" {
+			fmt.Fprintf(e.err, "trailwarden: %s\n", text.Log(msg)) // names of files and what services say are in it
+		}
+	}
+	if err != nil {
+		say(err)
+	}
+	if lost := out.lost(); lost != nil && (code == exitOK || code == exitFindings) {
+		if code = exitUsage; !errors.Is(err, lost) {
+			say(lost)
+		}
 	}
 	return code
 }
