@@ -48,6 +48,9 @@ learned from.`,
 			if file == "" {
 				return usagef("--out says where to keep what was learned")
 			}
+			if err := canWrite(file); err != nil {
+				return err
+			}
 			set, err := rf.load(e)
 			if err != nil {
 				return err

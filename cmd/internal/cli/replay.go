@@ -91,6 +91,9 @@ A replay has no way to act: it does not link the code that could.`,
 					return usagef("--min-severity: %w", err)
 				}
 			}
+			if err := canWrite(outFile, statsFile, baselineOut); err != nil {
+				return err
+			}
 			set, err := rf.load(e)
 			if err != nil {
 				return err
@@ -263,6 +266,31 @@ func toFile(e *env, path string, write func(io.Writer) error) error {
 	if err != nil {
 		_ = os.Remove(tmp.Name()) // ours, and useless
 		return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+	}
+	return nil
+}
+
+// canWrite says why toFile could not write one of these later, before anything
+// is read. What is there stays as it is.
+func canWrite(paths ...string) error {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		st, err := os.Stat(path)
+		if err == nil && st.IsDir() {
+			return usagef("cannot write %s: it is a folder", text.Terminal(path))
+		}
+		if err == nil && !st.Mode().IsRegular() {
+			continue // a pipe waits for its reader
+		}
+		tmp, err := os.CreateTemp(dirOf(path), ".trailwarden-*")
+		if err != nil {
+			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+		}
+		if err := errors.Join(tmp.Close(), os.Remove(tmp.Name())); err != nil {
+			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+		}
 	}
 	return nil
 }

@@ -66,6 +66,9 @@ of the flags alone.`,
 			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
 				return err
 			}
+			if err := canWrite(outFile); err != nil {
+				return err
+			}
 			if old, new, ok := strings.Cut(a[0], ".."); ok && !exists(a[0]) {
 				if dir == "" {
 					return usagef("%s: say with --rules which folder of the repository holds the rules", text.Terminal(a[0]))
