@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Schema is the value of a result's schema field.
@@ -272,7 +274,7 @@ func direction(readings []*analysis, old, new *Document, opts Options) (out []Fi
 			}
 		}
 	}
-	slices.SortStableFunc(out, byWeight)
+	lists.Sort(out, byWeight)
 	return out, unknown, split || yes > 0 && no > 0
 }
 
@@ -518,7 +520,7 @@ func (a *analysis) findings(old, new *Document, combos []combo, opts Options) []
 	for _, k := range keys {
 		out = append(out, t.finding(groups[k]))
 	}
-	slices.SortStableFunc(out, byWeight)
+	lists.Sort(out, byWeight)
 	return out
 }
 
