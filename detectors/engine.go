@@ -11,6 +11,10 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
+// DefaultReorderMax is the most events that wait for the watermark, where nothing
+// else is configured.
+const DefaultReorderMax = 32_768
+
 // EngineConfig bounds an engine. The zero value of a field is its default.
 type EngineConfig struct {
 	// Grace is how long, in event time, ordered work waits for events that
@@ -71,7 +75,7 @@ func (c *EngineConfig) defaults() {
 		c.DedupMax = 1_000_000
 	}
 	if c.ReorderMax <= 0 {
-		c.ReorderMax = 32_768
+		c.ReorderMax = DefaultReorderMax
 	}
 }
 

@@ -93,7 +93,7 @@ the end, byte for byte.`,
 			if tested = c.Flags().Changed("budget"); !(budget >= 0) || math.IsInf(budget, 1) { // not a number is not that either
 				return usagef("--budget %v: want a number of alerts a day, 0 for none at all", budget)
 			}
-			if err := canWrite(outFile); err != nil {
+			if err := canWrite(e, sources, outFile); err != nil {
 				return err
 			}
 			set, err := rf.load(e)

@@ -48,7 +48,7 @@ learned from.`,
 			if file == "" {
 				return usagef("--out says where to keep what was learned")
 			}
-			if err := canWrite(file); err != nil {
+			if err := canWrite(e, sources, file); err != nil {
 				return err
 			}
 			set, err := rf.load(e)

@@ -13,6 +13,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -91,7 +92,7 @@ A replay has no way to act: it does not link the code that could.`,
 					return usagef("--min-severity: %w", err)
 				}
 			}
-			if err := canWrite(outFile, statsFile, baselineOut); err != nil {
+			if err := canWrite(e, sources, outFile, statsFile, baselineOut); err != nil {
 				return err
 			}
 			set, err := rf.load(e)
@@ -271,13 +272,22 @@ func toFile(e *env, path string, write func(io.Writer) error) error {
 }
 
 // canWrite says why toFile could not write one of these later, before anything
-// is read. What is there stays as it is.
-func canWrite(paths ...string) error {
-	for _, path := range paths {
+// is read. What is there stays as it is: what is read, above all, which may be
+// evidence of which there is no copy.
+func canWrite(e *env, sources []string, paths ...string) error {
+	for i, path := range paths {
 		if path == "" {
 			continue
 		}
 		st, err := os.Stat(path)
+		for _, other := range paths[:i] {
+			if other != "" && (filepath.Clean(other) == filepath.Clean(path) || err == nil && isFile(st, other)) {
+				return usagef("%s is to be written twice: give another name", text.Terminal(path))
+			}
+		}
+		if err == nil && st.Mode().IsRegular() && isRead(e, sources, path, st) {
+			return usagef("%s is among what is read, and would be written over: give another name", text.Terminal(path))
+		}
 		if err == nil && st.IsDir() {
 			return usagef("cannot write %s: it is a folder", text.Terminal(path))
 		}
@@ -293,6 +303,42 @@ func canWrite(paths ...string) error {
 		}
 	}
 	return nil
+}
+
+// isFile says that a path leads to a file.
+func isFile(st os.FileInfo, path string) bool {
+	other, err := os.Stat(path)
+	return err == nil && os.SameFile(st, other)
+}
+
+// isRead says that a file, which is at path, is one of the sources or in one.
+func isRead(e *env, sources []string, path string, st os.FileInfo) bool {
+	at, err := realPath(path)
+	for _, s := range sources {
+		if s == "-" {
+			if in, ok := e.in.(*os.File); ok {
+				if other, err := in.Stat(); err == nil && os.SameFile(st, other) {
+					return true
+				}
+			}
+			continue
+		}
+		if isFile(st, s) {
+			return true
+		}
+		if dir, ok := realPath(s); err == nil && ok == nil && strings.HasPrefix(at, dir+string(filepath.Separator)) {
+			return true
+		}
+	}
+	return false
+}
+
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
 }
 
 func dirOf(path string) string {
@@ -546,6 +592,9 @@ func summarize(e *env, p *pick) {
 			fmt.Fprint(e.err, ",")
 		}
 		fmt.Fprintf(e.err, " %d by %s", s.ByException[reason], text.Terminal(reason))
+	}
+	if s.Early > 0 {
+		fmt.Fprintf(e.err, "\n%s decided before their grace was over, since at most %d wait: what was older and came later was late", plural(int(s.Early), "event"), detectors.DefaultReorderMax)
 	}
 	fmt.Fprintf(e.err, "\n%s", plural(int(s.Alerts), "alert"))
 	sep := ": "

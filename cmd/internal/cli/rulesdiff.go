@@ -66,9 +66,6 @@ of the flags alone.`,
 			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
 				return err
 			}
-			if err := canWrite(outFile); err != nil {
-				return err
-			}
 			if old, new, ok := strings.Cut(a[0], ".."); ok && !exists(a[0]) {
 				if dir == "" {
 					return usagef("%s: say with --rules which folder of the repository holds the rules", text.Terminal(a[0]))
@@ -91,6 +88,9 @@ of the flags alone.`,
 			}
 			if rf.noPack && (a[0] == "pack" || a[1] == "pack") {
 				return usagef("--no-pack leaves nothing of \"pack\"")
+			}
+			if err := canWrite(e, a[2:], outFile); err != nil {
+				return err
 			}
 			base, err := rf.both(e)
 			if err != nil {
@@ -296,7 +296,8 @@ func ruleRevision(ctx context.Context, dir, rev string) (path string, clean func
 	if path, err = os.MkdirTemp("", "trailwarden-rules-"); err != nil {
 		return "", clean, err
 	}
-	clean = func() { _ = os.RemoveAll(path) }
+	made := path // which an error leaves empty
+	clean = func() { _ = os.RemoveAll(made) }
 	// In a folder of a repository, git archives that folder alone.
 	git := exec.CommandContext(ctx, "git", "-C", dir, "archive", "--format=tar", rev)
 	var said bytes.Buffer
