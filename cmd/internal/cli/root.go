@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +10,14 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
+	"github.com/trailwarden/trailwarden/rules"
 	"golang.org/x/term"
 )
 
@@ -91,6 +94,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer, environ []string) in
 func Run(ctx context.Context, args []string, e *env) int {
 	out := &remembered{w: e.out}
 	root := newRoot(&env{e.in, out, e.err, e.environ})
+	strict(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var ee *exitError
@@ -183,18 +187,60 @@ func Version() string {
 	return v + rev + dirty
 }
 
+// unknown says that c has no command of that name, and which is the closest or
+// begins with it.
+func unknown(c *cobra.Command, word string) error {
+	var names []string
+	begins := ""
+	for _, sub := range c.Commands() {
+		if !sub.IsAvailableCommand() {
+			continue
+		}
+		names = append(names, sub.Name())
+		if begins == "" && word != "" && strings.HasPrefix(sub.Name(), strings.ToLower(word)) {
+			begins = fmt.Sprintf("did you mean %q?", sub.Name())
+		}
+	}
+	hint := cmp.Or(rules.DidYouMean(word, names), begins)
+	if hint != "" {
+		hint = "; " + hint
+	}
+	return usagef("unknown command %q for %q%s\nsee: %s --help", text.Cut(text.Line(word), 80), c.CommandPath(), hint, c.CommandPath())
+}
+
+// strict has what cobra adds by itself refuse what it does not know.
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Run, c.RunE = nil, func(_ *cobra.Command, words []string) error {
+				about := root
+				for _, w := range words {
+					i := slices.IndexFunc(about.Commands(), func(sub *cobra.Command) bool { return sub.Name() == w || sub.HasAlias(w) })
+					if i < 0 {
+						return unknown(about, w)
+					}
+					about = about.Commands()[i]
+				}
+				about.InitDefaultHelpFlag() // so that it is shown
+				return about.Help()
+			}
+		case "completion":
+			c.Args = noArgs
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
+}
+
 // noArgs refuses what follows a command that wants nothing more.
 func noArgs(c *cobra.Command, a []string) error {
 	if len(a) == 0 {
 		return nil
 	}
 	if c.HasSubCommands() {
-		hint := ""
-		c.SuggestionsMinimumDistance = 2
-		if like := c.SuggestionsFor(a[0]); len(like) > 0 {
-			hint = fmt.Sprintf("; did you mean %q?", like[0])
-		}
-		return usagef("unknown command %q for %q%s\nsee: %s --help", text.Cut(text.Line(a[0]), 80), c.CommandPath(), hint, c.CommandPath())
+		return unknown(c, a[0])
 	}
 	return usagef("%s takes flags and no argument, and was given %q\nsee: %s --help", strings.TrimPrefix(c.CommandPath(), "trailwarden "), text.Cut(text.Line(a[0]), 80), c.CommandPath())
 }
