@@ -112,7 +112,7 @@ func printAudit(e *env, r journal.AuditReport) {
 	if !r.OK() {
 		word = "THE CHAIN IS BROKEN"
 	}
-	fmt.Fprintf(e.out, "%s: %d entries, %d to %d", word, r.Entries, r.First, r.Last)
+	fmt.Fprintf(e.out, "%s: %s, %d to %d", word, plural(r.Entries, "entry"), r.First, r.Last)
 	if r.Entries > 0 {
 		fmt.Fprintf(e.out, ", %s to %s", stamp(r.From), stamp(r.To))
 	}
@@ -121,13 +121,13 @@ func printAudit(e *env, r journal.AuditReport) {
 		fmt.Fprintf(e.out, "entries before %d have expired\n", r.First)
 	}
 	if j := r.Journal; j != nil {
-		fmt.Fprintf(e.out, "journal: %d records in %d histories, %d of them trimmed, %d breaks\n", j.Records, j.Histories, j.Trimmed, j.Broken)
+		fmt.Fprintf(e.out, "journal: %s in %s, %d of them trimmed, %s\n", plural(j.Records, "record"), plural(j.Histories, "history"), j.Trimmed, plural(j.Broken, "break"))
 		for _, b := range j.Breaks {
 			fmt.Fprintf(e.out, "  ! %s\n", text.Terminal(fmt.Sprintf("%s %s at %d: %s", b.Kind, b.ID, b.Seq, b.Problem)))
 		}
 	}
 	if r.Behind > 0 {
-		fmt.Fprintf(e.out, "%d records are not in the log yet\n", r.Behind)
+		fmt.Fprintf(e.out, "%s %s not in the log yet\n", plural(r.Behind, "record"), isAre(r.Behind))
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(e.out, "  ! %s\n", text.Terminal(p))

@@ -151,7 +151,7 @@ the end, byte for byte.`,
 				}
 			}
 			if !hf.quiet {
-				fmt.Fprintf(e.err, "%d events of %s, %s that said something", res.Stats.Events, b.days(), plural(b.spoke(), "rule"))
+				fmt.Fprintf(e.err, "%s of %s, %s that said something", plural(res.Stats.Events, "event"), b.days(), plural(b.spoke(), "rule"))
 				if tested {
 					fmt.Fprintf(e.err, ", %d over the budget of %s a day", over, strconv.FormatFloat(budget, 'g', -1, 64))
 				}
@@ -361,7 +361,7 @@ func writeJUnit(w io.Writer, s *junitSuite) error {
 func backtestJUnit(w io.Writer, _ *env, b *backtest) error {
 	s := &junitSuite{Name: "trailwarden rules backtest"}
 	for _, v := range b.Rules {
-		c := junitCase{Class: "backtest", Name: v.Rule, Out: fmt.Sprintf("%d alerts in %s, %.2f a day", v.Alerts, b.days(), v.PerDay)}
+		c := junitCase{Class: "backtest", Name: v.Rule, Out: fmt.Sprintf("%s in %s, %.2f a day", plural(v.Alerts, "alert"), b.days(), v.PerDay)}
 		if v.Over {
 			var lines []string
 			for i := range v.Samples {
@@ -400,7 +400,7 @@ func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
 		if v.Over {
 			level, more = "error", fmt.Sprintf(", over the budget of %g", v.Budget)
 		}
-		msg := fmt.Sprintf("%d alerts in %s, %.2f a day%s", v.Alerts, b.days(), v.PerDay, more)
+		msg := fmt.Sprintf("%s in %s, %.2f a day%s", plural(v.Alerts, "alert"), b.days(), v.PerDay, more)
 		if len(v.Samples) > 0 {
 			msg += "; for example: " + told(&v.Samples[0])
 		}

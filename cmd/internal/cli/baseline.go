@@ -83,7 +83,7 @@ learned from.`,
 			}
 			hf.finished(e)
 			if !hf.quiet {
-				fmt.Fprintf(e.err, "learned from %d events, %s\n", res.Stats.Events, when(*orZero(res.Stats.FirstEvent), *orZero(res.Stats.LastEvent)))
+				fmt.Fprintf(e.err, "learned from %s, %s\n", plural(res.Stats.Events, "event"), when(*orZero(res.Stats.FirstEvent), *orZero(res.Stats.LastEvent)))
 				if n := res.Stats.Filtered; n > 0 && !bounded && cfg.From.IsZero() {
 					fmt.Fprintf(e.err, "left out, since they are of more than a day from now: %s\n", plural(int(n), "event"))
 				}
@@ -171,7 +171,7 @@ func baselineShow(e *env) *cobra.Command {
 				if l.Learned {
 					state = "learned"
 				}
-				fmt.Fprintf(e.out, "  %-26s %s, %d observations, %s\n", l.Rule, state, l.Observations, when(l.FirstSeen, l.LastSeen))
+				fmt.Fprintf(e.out, "  %-26s %s, %s, %s\n", l.Rule, state, plural(l.Observations, "observation"), when(l.FirstSeen, l.LastSeen))
 				for i, u := range l.Usual {
 					if i == 8 {
 						fmt.Fprintf(e.out, "      and %d more\n", len(l.Usual)-i)

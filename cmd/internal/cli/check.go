@@ -91,7 +91,7 @@ func judge(s admin.Status, t thresholds, now time.Time) checked {
 		c.worse("warning", "the store is %.0f %% full", 100*c.StoreMax)
 	}
 	if c.Parked > 0 {
-		c.worse("warning", "%d records are parked (trailwarden parked ls)", c.Parked)
+		c.worse("warning", "%s %s parked (trailwarden parked ls)", plural(c.Parked, "record"), isAre(c.Parked))
 	}
 	if s.Frozen.Frozen {
 		c.worse("warning", "containment is frozen by %s", s.Frozen.By)

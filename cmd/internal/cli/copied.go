@@ -174,7 +174,7 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 	l := lookup{client: client, region: region, dir: dir, keep: h.resume != ""}
 	if !h.quiet && e.terminal(e.err) {
 		l.progress = func(day time.Time) {
-			fmt.Fprintf(e.err, "\r\x1b[K%s: %d events, reading %s", name, l.events, day.Format("2006-01-02"))
+			fmt.Fprintf(e.err, "\r\x1b[K%s: %s, reading %s", name, plural(l.events, "event"), day.Format("2006-01-02"))
 		}
 	}
 	var paths []string

@@ -59,6 +59,9 @@ func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay
 		return cfg, err
 	}
 	h.at = now
+	if h.workers < 0 {
+		return cfg, usagef("--workers %d: want a number of decoders, 0 for one on each core", h.workers)
+	}
 	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in, Regions: h.regions}}
 	if cfg.From, err = parseWhen(h.from, now); err != nil {
 		return cfg, usagef("--from: %w", err)
@@ -94,7 +97,7 @@ func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay
 				return fmt.Errorf("--baseline %s: %w", h.baseline, err)
 			}
 			if n := eng.Stats().StateLost; n > 0 && !h.quiet {
-				fmt.Fprintf(e.err, "--baseline %s: what %d detectors had learned does not fit the rules any more and was left out\n", text.Terminal(h.baseline), n)
+				fmt.Fprintf(e.err, "--baseline %s: what %s had learned does not fit the rules any more and was left out\n", text.Terminal(h.baseline), plural(n, "detector"))
 			}
 			return nil
 		}
@@ -269,14 +272,25 @@ func coverageLines(cover []replay.Cover, n int) []string {
 	return out
 }
 
-func plural(n int, word string) string {
+// plural counts things: "1 event", "2 events".
+func plural[N ~int | ~int64 | ~uint64](n N, word string) string {
 	switch {
 	case n == 1:
 		return "1 " + word
+	case strings.HasSuffix(word, "ry"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(word, "y"))
 	case strings.HasSuffix(word, "ch"):
 		return fmt.Sprintf("%d %ses", n, word)
 	}
 	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// isAre is the verb after plural.
+func isAre[N ~int | ~int64 | ~uint64](n N) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 // timeline is a sparkline of a time range with its ends below; nothing where it

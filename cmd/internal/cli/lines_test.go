@@ -64,3 +64,19 @@ var errBroken = errors.New("broken pipe")
 type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errBroken }
+
+// One is told as one, in words of each ending.
+func TestPlural(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"1 event": plural(1, "event"), "0 events": plural(0, "event"), "2 stretches": plural(2, "stretch"),
+		"1 entry": plural(1, "entry"), "3 entries": plural(3, "entry"), "2 days": plural(2, "day"),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if isAre(1) != "is" || isAre(0) != "are" {
+		t.Errorf("1 %s, 0 %s", isAre(1), isAre(0))
+	}
+}

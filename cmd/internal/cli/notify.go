@@ -67,7 +67,7 @@ func notifyCmd(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.out, "%d notices are tried again\n", r.Count)
+		fmt.Fprintf(e.out, "%s %s tried again\n", plural(r.Count, "notice"), isAre(r.Count))
 		return nil
 	})
 	root.AddCommand(test, ls, requeue)

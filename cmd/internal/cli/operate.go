@@ -356,7 +356,7 @@ func printAction(e *env, d responders.ActionDetail) {
 	line("reason", d.Reason)
 	line("next", d.Next)
 	line("target", fmt.Sprintf("%s %s of account %s, key %s", t.PrincipalType, t.UserName+t.RoleName, t.AccountID, t.AccessKeyID))
-	line("because", fmt.Sprintf("rule %s, alert %s, %d events, last %s", d.Action.Rule, short(d.Action.AlertID), len(d.Action.Evidence.EventIDs), stamp(d.Action.Evidence.Time)))
+	line("because", fmt.Sprintf("rule %s, alert %s, %s, last %s", d.Action.Rule, short(d.Action.AlertID), plural(len(d.Action.Evidence.EventIDs), "event"), stamp(d.Action.Evidence.Time)))
 	line("before", string(d.Prior))
 	if d.Result != nil {
 		line("after", string(d.Result.After))
@@ -510,7 +510,7 @@ func printStatus(e *env, s admin.Status) {
 	if !s.Ready {
 		word = "NOT READY"
 	}
-	fmt.Fprintf(e.out, "trailwarden %s  %s  up since %s  %d rules, %s of %s\n", s.Version, word, stamp(s.Started), s.Rules, cmp.Or(s.Pack, text.Dash), stamp(s.RulesLoaded))
+	fmt.Fprintf(e.out, "trailwarden %s  %s  up since %s  %s, %s of %s\n", s.Version, word, stamp(s.Started), plural(s.Rules, "rule"), cmp.Or(s.Pack, text.Dash), stamp(s.RulesLoaded))
 	for _, p := range s.Problems {
 		fmt.Fprintf(e.out, "  ! %s\n", text.Terminal(p))
 	}
@@ -530,7 +530,7 @@ func printStatus(e *env, s admin.Status) {
 	printTable(e, table.Row{"source", "records", "last pull", "behind", "credentials", "rebuilds"}, rows)
 	for _, x := range s.Sources {
 		if c := x.Counts; c != nil && c.Error == "" && !c.From.IsZero() {
-			fmt.Fprintf(e.out, "counts: %s holds %d logs from %s to %s, %d are accounted for\n", text.Terminal(x.Name), c.Held, stamp(c.From), stamp(c.To), c.Done)
+			fmt.Fprintf(e.out, "counts: %s holds %s from %s to %s, %d accounted for\n", text.Terminal(x.Name), plural(c.Held, "log"), stamp(c.From), stamp(c.To), c.Done)
 		}
 		if len(x.Shards) < 2 {
 			continue
@@ -555,7 +555,7 @@ func printStatus(e *env, s admin.Status) {
 		fmt.Fprintln(e.out)
 		printTable(e, table.Row{"account", "newest event"}, rows)
 		if n := len(s.Accounts) - most; n > 0 {
-			fmt.Fprintf(e.out, "and %d accounts with newer ones\n", n)
+			fmt.Fprintf(e.out, "and %s with newer ones\n", plural(n, "account"))
 		}
 	}
 	rows = nil

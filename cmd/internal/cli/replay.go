@@ -199,7 +199,11 @@ A replay has no way to act: it does not link the code that could.`,
 				}
 			}
 			if n := res.Stats.Duplicates; hf.baseline != "" && n > 0 && !quiet {
-				fmt.Fprintf(e.err, "\n%d events are repeated, or were in the baseline already: what is in it is not evaluated again\n", n)
+				are := "are repeated, or were"
+				if n == 1 {
+					are = "is repeated, or was"
+				}
+				fmt.Fprintf(e.err, "\n%s %s in the baseline already: what is in it is not evaluated again\n", plural(n, "event"), are)
 			}
 			if last := res.Stats.LastEvent; baselineOut != "" && last != nil && last.After(hf.at.Add(24*time.Hour)) {
 				fmt.Fprintf(e.err, "\n--baseline-out: the last event is of %s, which is to come: with that baseline all that is before is late; leave it out with --to\n", stamp(*last))
@@ -583,7 +587,7 @@ func summarize(e *env, p *pick) {
 		fmt.Fprintf(e.err, ", %d outside the filter", s.Filtered)
 	}
 	if s.RuleErrors > 0 {
-		fmt.Fprintf(e.err, ", %d rule errors (not evaluated)", s.RuleErrors)
+		fmt.Fprintf(e.err, ", %s (not evaluated)", plural(s.RuleErrors, "rule error"))
 	}
 	for i, reason := range slices.Sorted(maps.Keys(s.ByException)) {
 		if i == 0 {
@@ -626,7 +630,7 @@ func summarize(e *env, p *pick) {
 
 // filesRead says how many files were read, and how many of them not well.
 func filesRead(s *replay.Stats) string {
-	line := fmt.Sprintf("read %d of %d files", s.FilesWhole(), s.FilesFound())
+	line := fmt.Sprintf("read %d of %s", s.FilesWhole(), plural(s.FilesFound(), "file"))
 	if bad := int64(len(s.FilesFailed)); bad > 0 {
 		line += fmt.Sprintf(", %d bad (%d in part, %d not at all)", bad, s.FilesPart, bad-s.FilesPart)
 	}
@@ -695,7 +699,7 @@ func progressLine(e *env, start, from, to time.Time) func(replay.Progress) {
 		}
 		last = now
 		sec := now.Sub(start).Seconds()
-		line := fmt.Sprintf("%d records, %.0f/s, %.0f MB/s", p.Records, float64(p.Records)/sec, float64(p.BytesRead)/1e6/sec)
+		line := fmt.Sprintf("%s, %.0f/s, %.0f MB/s", plural(p.Records, "record"), float64(p.Records)/sec, float64(p.BytesRead)/1e6/sec)
 		if p.BytesTotal > 0 && p.BytesRead > 0 {
 			part := float64(p.BytesRead) / float64(p.BytesTotal)
 			line += fmt.Sprintf(", %.0f%%, %s left", 100*part, (time.Duration((1-part)/part*sec) * time.Second).Round(time.Second))

@@ -132,7 +132,7 @@ func rulesList(e *env) *cobra.Command {
 			rows = append(rows, row)
 		}
 		printTable(e, head, rows)
-		fmt.Fprintf(e.err, "%d rules; next: trailwarden rules show <id>\n", len(infos))
+		fmt.Fprintf(e.err, "%s; next: trailwarden rules show <id>\n", plural(len(infos), "rule"))
 		return nil
 	}}
 	f.add(c)
@@ -207,7 +207,8 @@ func rulesLint(e *env) *cobra.Command {
 		for _, n := range set.Instead() {
 			fmt.Fprintln(e.out, "note:", n.Error())
 		}
-		fmt.Fprintf(e.err, "%d rules are fine, %d warnings\n", len(set.List()), len(warnings))
+		n := len(set.List())
+		fmt.Fprintf(e.err, "%s %s fine, %s\n", plural(n, "rule"), isAre(n), plural(len(warnings), "warning"))
 		return nil
 	}}
 	f.add(c)

@@ -150,7 +150,7 @@ func printMutants(e *env, mutants []rules.Mutant) error {
 			fmt.Fprintf(e.out, "%s:%d:%d: no test notices without %s\n", m.File, m.Line, m.Column, text.Terminal(m.Part))
 		}
 	}
-	fmt.Fprintf(e.out, "%d parts, %d not tested\n", len(mutants), alive)
+	fmt.Fprintf(e.out, "%s, %d not tested\n", plural(len(mutants), "part"), alive)
 	if alive > 0 {
 		fmt.Fprintln(e.err, "next: trailwarden rules mutate --suggest")
 	}
@@ -206,7 +206,7 @@ func rulesCoverage(e *env) *cobra.Command {
 					return cmp.Or(printJSON(e.out, controls), failIf(open > 0))
 				}
 				printTable(e, table.Row{"cis", "alerts on", "rule", "v", "status", "tests", "evidence"}, rows)
-				fmt.Fprintf(e.err, "%d controls, %d open; rule set %s\n", len(controls), open, set.Hash())
+				fmt.Fprintf(e.err, "%s, %d open; rule set %s\n", plural(len(controls), "control"), open, set.Hash())
 				return failIf(open > 0)
 			}
 			var rows []table.Row
@@ -359,7 +359,7 @@ func printSeen(ctx context.Context, e *env, out string, paths []string) error {
 		rows = append(rows, table.Row{f.Name, fmt.Sprintf("%.1f %%", 100*f.Share), text.Cut(strings.Join(f.Values, ", "), 90)})
 	}
 	printTable(e, table.Row{"field", "present", "commonest values"}, rows)
-	fmt.Fprintf(e.err, "%d events, %d not read\n", p.Events(), bad)
+	fmt.Fprintf(e.err, "%s, %d not read\n", plural(p.Events(), "event"), bad)
 	return failIf(p.Events() == 0)
 }
 
@@ -403,9 +403,9 @@ func rulesExceptions(e *env) *cobra.Command {
 			}
 			printTable(e, table.Row{"exception", "rules", "owner", "expires", "withheld", "reason"}, rows)
 			if hits == nil {
-				fmt.Fprintf(e.err, "%d exceptions; no running program to ask what each has withheld (trailwarden replay counts for history)\n", len(list))
+				fmt.Fprintf(e.err, "%s; no running program to ask what each has withheld (trailwarden replay counts for history)\n", plural(len(list), "exception"))
 			} else {
-				fmt.Fprintf(e.err, "%d exceptions; withheld counts detections of the running program since its state began\n", len(list))
+				fmt.Fprintf(e.err, "%s; withheld counts detections of the running program since its state began\n", plural(len(list), "exception"))
 			}
 			return nil
 		}}

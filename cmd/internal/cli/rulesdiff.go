@@ -178,8 +178,8 @@ of the flags alone.`,
 				n[c.Kind]++
 			}
 			if !hf.quiet {
-				fmt.Fprintf(e.err, "%d events; %d alerts before, %d after: %d added, %d removed, %d changed\n",
-					results[1].Stats.Events, len(alerts[0]), len(alerts[1]), n["added"], n["removed"], n["changed"])
+				fmt.Fprintf(e.err, "%s; %s before, %d after: %d added, %d removed, %d changed\n",
+					plural(results[1].Stats.Events, "event"), plural(len(alerts[0]), "alert"), len(alerts[1]), n["added"], n["removed"], n["changed"])
 				st := &results[1].Stats
 				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st))
 				for _, l := range coverageLines(results[1].Coverage, 5) {

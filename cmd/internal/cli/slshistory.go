@@ -135,7 +135,7 @@ func (h *historyFlags) sources(ctx context.Context, e *env, configFlag string, f
 			}
 		}
 		if !h.quiet {
-			fmt.Fprintf(e.err, "%s: %d records of %s\n", text.Terminal(name), records, plural(len(files), "shard"))
+			fmt.Fprintf(e.err, "%s: %s of %s\n", text.Terminal(name), plural(records, "record"), plural(len(files), "shard"))
 		}
 		if records == 0 && len(names) == i+1 && len(paths) == 0 {
 			return nil, done, exit(exitFindings, fmt.Errorf("%s holds no record received in that time", name))
@@ -173,7 +173,7 @@ func estimateLine(e sls.Estimate, rate int) string {
 	case e.Records < 0:
 		return line + ", how much is not known (the service does not count: no index, or no right to search)"
 	case e.Bytes < 0:
-		return line + fmt.Sprintf(", %d records, of unknown size", e.Records)
+		return line + fmt.Sprintf(", %s, of unknown size", plural(e.Records, "record"))
 	}
 	mb := (e.Bytes + 1<<20 - 1) >> 20
 	return line + fmt.Sprintf(", %d records, about %d MB before compression, at %d MB/s about %s; the service bills what is read by its price list",
@@ -194,7 +194,7 @@ func exportLine(e *env, est sls.Estimate) func(int, int64, int64) {
 			for _, n := range records {
 				sum += n
 			}
-			line := fmt.Sprintf("%d records read", sum)
+			line := plural(sum, "record") + " read"
 			if est.Records > 0 {
 				line += fmt.Sprintf(", %.0f%%", 100*min(1, float64(sum)/float64(est.Records)))
 			}

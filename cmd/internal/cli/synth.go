@@ -52,7 +52,7 @@ func synthLife(e *env) *cobra.Command {
 			if err = cmp.Or(c.Context().Err(), err); err != nil {
 				return err
 			}
-			fmt.Fprintf(e.err, "%d records of %d identities over %d days\n", n, l.Identities, l.Days)
+			fmt.Fprintf(e.err, "%s of %d identities over %s\n", plural(n, "record"), l.Identities, plural(l.Days, "day"))
 			return nil
 		}}
 	c.Flags().IntVar(&l.Identities, "identities", 100, "people, machines and roles")
@@ -95,7 +95,7 @@ func synthAttack(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(e.err, "%s: %d records\n", text.Terminal(story.Title), n)
+			fmt.Fprintf(e.err, "%s: %s\n", text.Terminal(story.Title), plural(n, "record"))
 			for _, rule := range slices.Sorted(maps.Keys(story.Expect)) {
 				fmt.Fprintf(e.err, "  must raise %d × %s\n", story.Expect[rule], text.Terminal(rule))
 			}

@@ -56,7 +56,7 @@ it as you keep those. With nats.url the state is in the cluster: nats stream bac
 				}
 				return exit(exitUsage, err)
 			}
-			fmt.Fprintf(e.out, "%s: %d files, %s of %s\n", out, len(m.Files), size(m.Bytes()), dir)
+			fmt.Fprintf(e.out, "%s: %s, %s of %s\n", out, plural(len(m.Files), "file"), size(m.Bytes()), dir)
 			return nil
 		}}
 	addConfigFlag(c, &path)
@@ -105,7 +105,7 @@ the logstore, as far as it keeps the events.`,
 			case err != nil:
 				return exit(exitUsage, err)
 			}
-			fmt.Fprintf(e.out, "%s: %d files, %s, made %s by trailwarden %s\n", dir, len(m.Files), size(m.Bytes()), stamp(m.Made), text.Terminal(m.Version))
+			fmt.Fprintf(e.out, "%s: %s, %s, made %s by trailwarden %s\n", dir, plural(len(m.Files), "file"), size(m.Bytes()), stamp(m.Made), text.Terminal(m.Version))
 			return nil
 		}}
 	addConfigFlag(c, &path)
@@ -246,7 +246,7 @@ func upgradePackCmd(e *env) *cobra.Command {
 					return exit(exitUsage, err)
 				}
 			}
-			fmt.Fprintf(e.out, "%d rules in %s\n", len(files), out)
+			fmt.Fprintf(e.out, "%s in %s\n", plural(len(files), "rule"), out)
 			return nil
 		}}
 	c.Flags().StringVar(&out, "out", "", "folder to write, new or empty, as the argument")
