@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // stream is one input being read: a reader goroutine cuts it into batches,
@@ -276,7 +277,7 @@ func (r *run) reverse(ctx context.Context, st *stream) error {
 		}
 		st.settle(res, times)
 	}
-	slices.SortStableFunc(st.loaded, func(a, b result) int {
+	lists.Sort(st.loaded, func(a, b result) int { // which reversed are in order, or nearly
 		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.v.ID(), b.v.ID()))
 	})
 	return nil
