@@ -23,7 +23,7 @@ demo: ## the first minute: an intrusion, caught and contained, no account needed
 
 .PHONY: test
 test: ## all tests, race detector on, shuffled, three packages at once because many tests wait (PKG=./rules T=TestX to narrow)
-	$(GO) test -race -shuffle=on -p 3 -timeout 15m -run '$(T)' $(PKG)
+	$(GO) test -race -shuffle=on -p 3 -timeout 20m -run '$(T)' $(PKG)
 
 .PHONY: oracle
 oracle: ## 200,000 pairs of policies against brute force; without the race detector, which `test` has for a part of them
