@@ -119,7 +119,8 @@ var (
 // command line is read whatever it is called.
 var extensions = []string{".json", ".jsonl", ".ndjson"}
 
-func wanted(name string) bool {
+// Wanted says that a file of that name is read where it is in a folder.
+func Wanted(name string) bool {
 	name = strings.ToLower(name)
 	for _, packed := range []string{".gz", ".zst"} {
 		if s, ok := strings.CutSuffix(name, packed); ok {
@@ -254,13 +255,13 @@ func (r *Reader) expand(paths []string) {
 					}
 				case hidden:
 					// Of what hides, only what is called like events is told.
-					if wanted(strings.TrimLeft(d.Name(), ".")) && !seen[path] {
+					if Wanted(strings.TrimLeft(d.Name(), ".")) && !seen[path] {
 						seen[path] = true
 						r.ignore(path)
 					}
 				case d.Type()&fs.ModeSymlink != 0 && isFolder(path):
 					fail(path, fmt.Errorf("%w but a symbolic link: name the folder it points to", ErrNotRegular))
-				case !wanted(d.Name()):
+				case !Wanted(d.Name()):
 					if !seen[path] {
 						seen[path] = true
 						r.ignore(path)

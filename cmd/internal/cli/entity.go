@@ -193,12 +193,12 @@ func showTrail(w io.Writer, t *replay.Trail, n, width int) {
 		}
 	}
 	if t.Sessions > 0 {
-		line := plural(t.Sessions, "session") + " further away without offspring: "
+		are := ": "
 		if t.Sessions > len(t.LastSessions) {
-			line = plural(t.Sessions, "session") + " further away without offspring, the latest "
+			are = ", the latest "
 		}
 		names := mapped(t.LastSessions, func(s string) string { return strings.TrimPrefix(s, "key/") })
-		folded(w, fmt.Sprintf("  %-10s ", "sessions"), line+text.Terminal(strings.Join(names, ", ")), width)
+		folded(w, fmt.Sprintf("  %-10s ", "sessions"), plural(t.Sessions, "session")+" further away without offspring"+are+text.Terminal(strings.Join(names, ", ")), width)
 	}
 }
 

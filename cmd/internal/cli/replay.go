@@ -25,6 +25,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/backup"
 	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -284,29 +285,42 @@ func canWrite(e *env, sources []string, paths ...string) error {
 			continue
 		}
 		st, err := os.Stat(path)
-		for _, other := range paths[:i] {
-			if other != "" && (filepath.Clean(other) == filepath.Clean(path) || err == nil && isFile(st, other)) {
-				return usagef("%s is to be written twice: give another name", text.Terminal(path))
-			}
-		}
-		if err == nil && st.Mode().IsRegular() && isRead(e, sources, path, st) {
+		switch {
+		case err != nil: // as a rule it is not there yet
+		case st.IsDir():
+			return usagef("cannot write %s: it is a folder", text.Terminal(path))
+		case !st.Mode().IsRegular():
+			continue // a pipe waits for its reader
+		case isRead(e, sources, path, st):
 			return usagef("%s is among what is read, and would be written over: give another name", text.Terminal(path))
 		}
-		if err == nil && st.IsDir() {
-			return usagef("cannot write %s: it is a folder", text.Terminal(path))
-		}
-		if err == nil && !st.Mode().IsRegular() {
-			continue // a pipe waits for its reader
+		if slices.ContainsFunc(paths[:i], func(other string) bool { return samePath(path, other) || err == nil && isFile(st, other) }) {
+			return usagef("%s is to be written twice: give another name", text.Terminal(path))
 		}
 		tmp, err := os.CreateTemp(dirOf(path), ".trailwarden-*")
-		if err != nil {
-			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+		if err == nil {
+			err = errors.Join(tmp.Close(), os.Remove(tmp.Name()))
 		}
-		if err := errors.Join(tmp.Close(), os.Remove(tmp.Name())); err != nil {
+		if err != nil {
 			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
 		}
 	}
 	return nil
+}
+
+// isRead says that a file, which is at path, is one of the sources or read with one.
+func isRead(e *env, sources []string, path string, st os.FileInfo) bool {
+	return slices.ContainsFunc(sources, func(source string) bool {
+		if source != "-" {
+			return isFile(st, source) || replay.Wanted(filepath.Base(path)) && backup.Inside(source, path)
+		}
+		in, ok := e.in.(*os.File)
+		if !ok {
+			return false
+		}
+		other, err := in.Stat()
+		return err == nil && os.SameFile(st, other)
+	})
 }
 
 // isFile says that a path leads to a file.
@@ -315,34 +329,11 @@ func isFile(st os.FileInfo, path string) bool {
 	return err == nil && os.SameFile(st, other)
 }
 
-// isRead says that a file, which is at path, is one of the sources or in one.
-func isRead(e *env, sources []string, path string, st os.FileInfo) bool {
-	at, err := realPath(path)
-	for _, s := range sources {
-		if s == "-" {
-			if in, ok := e.in.(*os.File); ok {
-				if other, err := in.Stat(); err == nil && os.SameFile(st, other) {
-					return true
-				}
-			}
-			continue
-		}
-		if isFile(st, s) {
-			return true
-		}
-		if dir, ok := realPath(s); err == nil && ok == nil && strings.HasPrefix(at, dir+string(filepath.Separator)) {
-			return true
-		}
-	}
-	return false
-}
-
-func realPath(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	return filepath.EvalSymlinks(path)
+// samePath says that two names are one, of files that need not be there.
+func samePath(a, b string) bool {
+	x, errX := filepath.Abs(a)
+	y, errY := filepath.Abs(b)
+	return a != "" && b != "" && errX == nil && errY == nil && x == y
 }
 
 func dirOf(path string) string {
@@ -598,7 +589,7 @@ func summarize(e *env, p *pick) {
 		fmt.Fprintf(e.err, " %d by %s", s.ByException[reason], text.Terminal(reason))
 	}
 	if s.Early > 0 {
-		fmt.Fprintf(e.err, "\n%s decided before their grace was over, since at most %d wait: what was older and came later was late", plural(int(s.Early), "event"), detectors.DefaultReorderMax)
+		fmt.Fprintf(e.err, "\n%s decided before their grace was over, since at most %d wait: what was older and came later was late", plural(s.Early, "event"), detectors.DefaultReorderMax)
 	}
 	fmt.Fprintf(e.err, "\n%s", plural(int(s.Alerts), "alert"))
 	sep := ": "
