@@ -308,6 +308,8 @@ type Key struct {
 	// Leaked is a key under Alibaba's restrictive protection: what it calls
 	// in RAM and IMS is refused.
 	Leaked bool
+	// Created is when it was made, default now.
+	Created time.Time
 }
 
 // AddKey gives an AccessKey to a user; an empty user is the account's root.
@@ -335,7 +337,10 @@ func (s *Server) AddKey(account, userName string, k Key) error {
 	if userName != "" {
 		keys = s.user(account, userName).keys
 	}
-	keys[k.ID] = &key{id: k.ID, secret: k.Secret, status: k.Status, leaked: k.Leaked, created: s.now(), updated: s.now()}
+	if k.Created.IsZero() {
+		k.Created = s.now()
+	}
+	keys[k.ID] = &key{id: k.ID, secret: k.Secret, status: k.Status, leaked: k.Leaked, created: k.Created, updated: k.Created}
 	s.keys[k.ID] = o
 	return nil
 }

@@ -76,6 +76,12 @@ func TestPlay(t *testing.T) {
 			t.Errorf("%s is not shown", r)
 		}
 	}
+	// A key is made before it is used.
+	if m := regexp.MustCompile(`created (\S+)Z\n.*last used services: \w+ \((\S+) (\S+)Z\)`).FindStringSubmatch(out.String()); m == nil {
+		t.Error("the thread does not say when the key was made and used")
+	} else if made, used := m[1], m[2]+"T"+m[3]; made > used {
+		t.Errorf("the key was made at %s and last used at %s", made, used)
+	}
 	// The console shows the same story, in order.
 	order := []string{"signin.spray", "root.console_login", "mfa.removed", "ak.created", "policy.admin_attached", "trail.stopped", "ak.new_source_ip"}
 	at := -1

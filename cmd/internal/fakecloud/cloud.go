@@ -141,18 +141,19 @@ func (c *Cloud) Seed(record []byte) {
 			return true
 		}
 		if ev.Actor.Type == event.RAMUser && ev.Actor.KeyKind == event.KeyLongTerm {
-			c.seedKey(ev.Actor.Account, ev.Actor.Name, ev.Actor.Key)
+			c.seedKey(ev.Actor.Account, ev.Actor.Name, ev.Actor.Key, ev.Time)
 			u := ramtest.Use{Service: strings.Clone(ev.Service), Event: strings.Clone(ev.Name), IP: strings.Clone(ev.Address.Text)}
 			c.RAM.UseKey(ev.Actor.Key, u, ev.Time)
 		}
 		if ev.Action == event.ActIAMAccessKeyCreate && ev.Outcome == event.Success && ev.Target.Key != "" && ev.Target.Name != "" && ev.Target.ID != event.RootID(ev.Recipient) {
-			c.seedKey(ev.Recipient, ev.Target.Name, ev.Target.Key)
+			c.seedKey(ev.Recipient, ev.Target.Name, ev.Target.Key, ev.Time)
 		}
 		return true
 	})
 }
 
-func (c *Cloud) seedKey(account, user, key string) {
+// seedKey makes a key, which is there since the first record that names it.
+func (c *Cloud) seedKey(account, user, key string, since time.Time) {
 	id := account + "/" + user + "/" + key
 	if account == "" || user == "" || c.known[id] {
 		return
@@ -162,7 +163,7 @@ func (c *Cloud) seedKey(account, user, key string) {
 	c.RAM.AddUser(account, user)
 	// An id that another user has already is a forged or masked one: the
 	// first owner keeps it.
-	_ = c.RAM.AddKey(account, user, ramtest.Key{ID: key})
+	_ = c.RAM.AddKey(account, user, ramtest.Key{ID: key, Created: since})
 }
 
 // Append puts records into the logstore, readable at once, and into what
