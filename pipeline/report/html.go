@@ -361,6 +361,8 @@ func scopeOf(l lang, in *In) []pair {
 	}
 	add("Read", l.t("%s stored, %s unpacked", size(s.BytesRead), size(s.BytesDecoded)))
 	switch {
+	case len(in.Gaps) > 0 && in.Sparse:
+		add("Missing hours", l.t("those listed, and perhaps more: of an account too few hours have events to tell which are missing"))
 	case len(in.Gaps) > 0:
 	case in.GapsKnown && in.Sparse:
 		add("Missing hours", l.t("not known: of an account too few hours have events to tell which are missing"))

@@ -280,6 +280,31 @@ func many(n int, r *rand.Rand) In {
 	return in
 }
 
+// What is missing does not hide of whom that cannot be said, in either language.
+func TestMissingHours(t *testing.T) {
+	gaps := sample().Gaps
+	for name, c := range map[string]struct {
+		gaps   []Gap
+		sparse bool
+		want   map[string]string
+	}{
+		"none":        {nil, false, map[string]string{"en": "none: no whole hour", "zh": "无:首尾"}},
+		"not known":   {nil, true, map[string]string{"en": "not known: of an account", "zh": "无法判断:"}},
+		"listed":      {gaps, false, map[string]string{"en": "2026-11-20 03:00:00Z", "zh": "2026-11-20 03:00:00Z"}},
+		"and perhaps": {gaps, true, map[string]string{"en": "those listed, and perhaps more", "zh": "可能还有更多"}},
+	} {
+		for lang, want := range c.want {
+			in := sample()
+			in.Lang, in.Gaps, in.Sparse = lang, c.gaps, c.sparse
+			for _, format := range []string{"html", "markdown"} {
+				if out := write(t, format, in); !strings.Contains(out, want) || c.sparse != strings.Contains(out, map[string]string{"en": "too few hours have events", "zh": "小时数太少"}[lang]) {
+					t.Errorf("%s: the %s in %s does not say %q", name, format, lang, want)
+				}
+			}
+		}
+	}
+}
+
 // The page opens from mail, however much there was.
 func TestSize(t *testing.T) {
 	raced.Skip(t)

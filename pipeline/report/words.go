@@ -198,7 +198,8 @@ var zh = map[string]string{
 	"not looked for in this run": "本次运行未检查",
 	"none: no whole hour without events between the first and the last": "无:首尾事件之间没有整小时无事件的时段",
 
-	"not known: of an account too few hours have events to tell which are missing": "无法判断:某账号有事件的小时数太少",
+	"not known: of an account too few hours have events to tell which are missing":                      "无法判断:某账号有事件的小时数太少",
+	"those listed, and perhaps more: of an account too few hours have events to tell which are missing": "所列时段,可能还有更多:某账号有事件的小时数太少,无法判断",
 	"Not shown": "未列出",
 	"%s alert: a signal, or below the severity asked for":                        "%s 条告警:信号,或低于所要求的级别",
 	"%s alerts: signals, or below the severity asked for":                        "%s 条告警:信号,或低于所要求的级别",

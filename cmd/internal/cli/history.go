@@ -253,18 +253,23 @@ func coverageLines(cover []replay.Cover, n int) []string {
 		return nil
 	}
 	line := fmt.Sprintf("coverage: %s, %s", plural(len(accounts), "account"), plural(len(regions), "region"))
-	if len(gaps) == 0 {
-		switch {
-		case sparse == 0:
-			line += ", no hour missing"
-		case len(accounts) == 1:
-			line += "; too few hours have events to tell which are missing"
-		default:
-			line += fmt.Sprintf("; of %s too few hours have events to tell which are missing", plural(sparse, "account"))
+	switch {
+	case len(gaps) > 0:
+		line += fmt.Sprintf(", %s missing", plural(hours, "hour"))
+	case sparse == 0:
+		line += ", no hour missing"
+	}
+	if sparse > 0 {
+		line += "; "
+		if len(accounts) > 1 {
+			line += fmt.Sprintf("of %s ", plural(sparse, "account"))
 		}
+		line += "too few hours have events to tell which are missing"
+	}
+	if len(gaps) == 0 {
 		return []string{line}
 	}
-	out := []string{line + fmt.Sprintf(", %s missing:", plural(hours, "hour"))}
+	out := []string{line + ":"}
 	out = append(out, gaps[:min(n, len(gaps))]...)
 	if more := len(gaps) - n; more > 0 {
 		out = append(out, fmt.Sprintf("  and %s more, see --stats", plural(more, "stretch")))
