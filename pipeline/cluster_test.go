@@ -16,6 +16,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/bus/bustest"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
 // openCluster waits until the cluster can keep three copies.
@@ -31,7 +32,7 @@ func openCluster(t testing.TB, url string) *bus.Bus {
 			return b
 		}
 		last = err
-		_ = pause(t.Context(), 100*time.Millisecond)
+		_ = pause.For(t.Context(), 100*time.Millisecond)
 	}
 	t.Fatal(last)
 	return nil
@@ -126,7 +127,7 @@ func clusterRun(t *testing.T, o bustest.Options, n int, every time.Duration, awa
 		}
 		return len(m) == len(want)
 	}
-	for start := time.Now(); !handedOn(); _ = pause(t.Context(), 10*time.Millisecond) {
+	for start := time.Now(); !handedOn(); _ = pause.For(t.Context(), 10*time.Millisecond) {
 		if time.Since(start) > 30*time.Second {
 			t.Fatalf("alerts are not handed on: %+v", p.Stats(t.Context()))
 		}
@@ -173,7 +174,7 @@ func moves(t testing.TB, progress func() int, by int) time.Duration {
 		if time.Since(start) > time.Minute {
 			t.Fatalf("nothing was stored for a minute, at record %d", from)
 		}
-		if pause(t.Context(), 5*time.Millisecond) != nil {
+		if pause.For(t.Context(), 5*time.Millisecond) != nil {
 			t.Fatal("the test ended")
 		}
 	}
@@ -280,7 +281,7 @@ func TestClusterPartitioned(t *testing.T) {
 				if away {
 					t.Logf("storing stood still for %v after the leader was cut off", moves(t, progress, 200))
 				} else {
-					_ = pause(t.Context(), 8*time.Second) // longer than an election, with publishes on their way
+					_ = pause.For(t.Context(), 8*time.Second) // longer than an election, with publishes on their way
 				}
 				c.Isolate(0, false)
 				t.Logf("cut off for %v; storing went on %v after it was joined again", time.Since(cut).Round(time.Millisecond), moves(t, progress, 40))

@@ -21,6 +21,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/bus/bustest"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
 // Every piece has one owner, nobody has more than the share, and who is asked
@@ -452,12 +453,12 @@ func feeder(ctx context.Context, b *bus.Bus, all [][]byte, every time.Duration) 
 				return
 			}
 			if err := in.Store(ctx, page(all, int(n), min(int(n)+step, len(all)))); err != nil && !errors.Is(err, bus.ErrUnknown) && !errors.Is(err, bus.ErrFenced) {
-				if pause(ctx, 50*time.Millisecond) != nil {
+				if pause.For(ctx, 50*time.Millisecond) != nil {
 					done <- err
 					return
 				}
 			}
-			if pause(ctx, every) != nil {
+			if pause.For(ctx, every) != nil {
 				done <- ctx.Err()
 				return
 			}

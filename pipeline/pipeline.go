@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
 
@@ -395,7 +396,7 @@ func (p *Pipeline) drainReaders(ctx context.Context) error {
 		if !behind {
 			return nil
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
 // The rules of alerts about ourselves. They are not in the rule pack: no event
@@ -157,7 +158,7 @@ func (p *Pipeline) report(ctx context.Context) {
 				return
 			}
 			p.log.Warn("a report could not be stored, trying again", "rule", next.Rule, "error", err)
-			if pause(ctx, wait) != nil {
+			if pause.For(ctx, wait) != nil {
 				return
 			}
 			wait = min(wait*2, 30*time.Second)

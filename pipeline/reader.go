@@ -11,6 +11,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
@@ -140,7 +141,7 @@ func (a *AlertReader) Run(ctx context.Context) error {
 			return nil
 		}
 		log.Warn("alerts cannot be read yet: what was left over could not be taken over", "error", err)
-		if pause(ctx, wait) != nil {
+		if pause.For(ctx, wait) != nil {
 			return nil
 		}
 	}
@@ -212,7 +213,7 @@ func (a *AlertReader) Run(ctx context.Context) error {
 			}
 			log.Warn("alerts could not be handed on, trying again", "partition", partition, "seq", seq, "error", err)
 			a.note(func(s *ReaderStats) { s.LastError = err.Error() })
-			if err := pause(ctx, wait); err != nil {
+			if err := pause.For(ctx, wait); err != nil {
 				return err
 			}
 			wait = min(wait*2, 10*time.Second)

@@ -19,6 +19,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
@@ -469,21 +470,10 @@ func (w *Worker) append(ctx context.Context, c *bus.Commit) error {
 				w.log.Warn("old commit records could not be removed", "error", perr)
 			}
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
 		wait = min(wait*2, 5*time.Second)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 
@@ -1078,7 +1068,7 @@ func (w *Worker) park(ctx context.Context, it *item, index int, reason string, c
 			return nil
 		}
 		w.log.Warn("record not parked yet, trying again", "error", err)
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
 		wait = min(wait*2, 5*time.Second)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
@@ -485,12 +486,8 @@ func (m *Machine) claimSoon(ctx context.Context, id string) bool {
 		if m.claim(id) {
 			return true
 		}
-		timer := time.NewTimer(25 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if pause.For(ctx, 25*time.Millisecond) != nil {
 			return false
-		case <-timer.C:
 		}
 	}
 	return false

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
@@ -63,7 +64,7 @@ func (b *Bus) Publish(ctx context.Context, p Publish) (uint64, error) {
 	wait := 20 * time.Millisecond
 	for try := range maxTries {
 		if try > 0 {
-			if err := sleep(ctx, wait); err != nil {
+			if err := pause.For(ctx, wait); err != nil {
 				return 0, fmt.Errorf("bus: publishing to %s: %w: %w: %w", p.Stream, ErrUnknown, err, last)
 			}
 			wait = min(wait*3, 2*time.Second)

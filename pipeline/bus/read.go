@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
@@ -77,7 +78,7 @@ func (r *Reader) Next(ctx context.Context) (Delivery, error) {
 		r.Stop()
 		r.waiting = min(max(r.waiting*2, 50*time.Millisecond), 2*time.Second)
 		r.b.log.Debug("reading is set up again", "stream", r.stream, "from", r.next, "error", err)
-		if err := sleep(ctx, r.waiting); err != nil {
+		if err := pause.For(ctx, r.waiting); err != nil {
 			return Delivery{}, err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
 // The streams.
@@ -130,7 +132,7 @@ func (b *Bus) ensureStreams(ctx context.Context, mark *marker, budget int64) (in
 		if b.cfg.URL == "" || look == 3 {
 			return 0, err
 		}
-		if err := sleep(ctx, 300*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 300*time.Millisecond); err != nil {
 			return 0, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	consumer "github.com/aliyun/aliyun-log-go-sdk/consumer"
 
 	"github.com/trailwarden/trailwarden/pipeline/failpoint"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
 
@@ -54,7 +55,7 @@ func (p *processor) Process(shard int, list *sdk.LogGroupList, tracker consumer.
 
 // slow makes the SDK's retry, every 50 ms for ever, a growing one.
 func (p *processor) slow(sh *shardState) {
-	pause(p.w.reads, int(sh.failures.Add(1)))
+	backOff(p.w.reads, int(sh.failures.Add(1)))
 }
 
 // fullPage is the size of records from which a page may have been cut for its
@@ -90,7 +91,7 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 	if got, want := len(list.LogGroups), int(sh.groups.Load()); got != want {
 		s.n.badAnswers.Add(1)
 		s.log.Warn("sls: a page has not the number of groups it announced; fetching it again", "shard", sh.id, "groups", got, "announced", want)
-		pause(p.w.reads, 1)
+		backOff(p.w.reads, 1)
 		return from, nil
 	}
 	if !sh.aligned {
@@ -208,7 +209,7 @@ func (p *processor) defeatThrottle(sh *shardState, list *sdk.LogGroupList) {
 	}
 	const margin = 2 * time.Millisecond // the SDK's clock starts before ours, by as much as its own steps take
 	if d := fetchInterval + margin - time.Since(unixNano(&sh.fetchStart)); d > 0 {
-		wait(p.w.reads, d)
+		_ = pause.For(p.w.reads, d)
 	}
 }
 

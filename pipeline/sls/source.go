@@ -257,7 +257,7 @@ func (s *Source) Run(ctx context.Context) error {
 		if time.Since(began) > 2*s.cfg.Watchdog {
 			failures = 0
 		}
-		pause(ctx, failures)
+		backOff(ctx, failures)
 		failures++
 	}
 }
@@ -273,7 +273,7 @@ func (s *Source) resolveUntil(ctx context.Context) error {
 			return ctx.Err()
 		}
 		s.log.Error("sls: cannot start reading; trying again", "err", err, "attempt", n+1)
-		pause(ctx, n+1)
+		backOff(ctx, n+1)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	sdk "github.com/aliyun/aliyun-log-go-sdk"
 
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 )
 
@@ -262,24 +263,15 @@ func codeOf(resp *http.Response) (code string, a apiAnswer) {
 	return a.Code, a
 }
 
-// pause waits out the back-off before attempt n (the first waits not at all).
+// backOff waits out the back-off before attempt n (the first waits not at all).
 // It ends early when the gate closes.
-func pause(gate context.Context, n int) {
+func backOff(gate context.Context, n int) {
 	if n <= 0 {
 		return
 	}
 	d := min(backoffMin<<min(n-1, 10), backoffMax)
 	d = d*3/4 + rand.N(d/2) // ±25 %, so that shards do not come in step
-	wait(gate, d)
-}
-
-func wait(gate context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-gate.Done():
-	}
+	_ = pause.For(gate, d)
 }
 
 // pull guards the pulls of a worker: an empty cursor never leaves, failures
@@ -297,7 +289,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 	for {
 		// The count falls to 0 only when a page reaches the processor: pages
 		// that cannot be decoded count as failures too.
-		pause(gate, int(sh.attempts.Add(1))-1)
+		backOff(gate, int(sh.attempts.Add(1))-1)
 		if !t.s.slot(gate) {
 			return t.stopping(req, kindPull)
 		}
@@ -336,7 +328,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 			return resp
 		}
 		sh.attempts.Store(0)
-		wait(gate, t.s.cfg.Poll)
+		_ = pause.For(gate, t.s.cfg.Poll)
 		if gate.Err() != nil {
 			return t.stopping(req, kindPull)
 		}
@@ -404,7 +396,7 @@ func (w *worker) warm() { w.warmOnce.Do(func() { close(w.warmed) }) }
 
 // cursor guards the look-ups of a worker.
 func (t *transport) cursor(req *http.Request, gate context.Context, sh *shardState) *http.Response {
-	pause(gate, int(sh.cursorFails.Load()))
+	backOff(gate, int(sh.cursorFails.Load()))
 	r, body, err := t.fetch(req, gate, quickTimeout)
 	resp := t.settle(req, kindCursor, gate, r, body, err)
 	if code, _ := codeOf(resp); code != "" {

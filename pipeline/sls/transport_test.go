@@ -135,7 +135,7 @@ func TestPauseGrowsAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := func(gate context.Context, n int) time.Duration {
 			began := time.Now()
-			pause(gate, n)
+			backOff(gate, n)
 			return time.Since(began)
 		}
 		if d := took(t.Context(), 0); d != 0 {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
 // AuditStream and its one subject hold the audit log.
@@ -173,12 +175,8 @@ func (a *Audit) Run(ctx context.Context) {
 		if err != nil {
 			a.log.Error("the audit log falls behind and is tried again", "err", err, "again_in", wait)
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if pause.For(ctx, wait) != nil {
 			return
-		case <-t.C:
 		}
 	}
 }

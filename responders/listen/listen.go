@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/message"
 	"github.com/trailwarden/trailwarden/responders/wire"
@@ -54,12 +55,8 @@ func Keep(ctx context.Context, log *slog.Logger, connect func(context.Context) e
 		} else {
 			log.Warn("no connection for presses of buttons, trying again", "after", wait, "err", err)
 		}
-		t := time.NewTimer(wait/2 + rand.N(wait/2))
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if pause.For(ctx, wait/2+rand.N(wait/2)) != nil {
 			return nil
-		case <-t.C:
 		}
 		wait = min(2*wait, maxDown)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
 
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -186,7 +187,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.QuarantinePolicy = "zz-quarantine-deny-all"
 	}
 	if cfg.Sleep == nil {
-		cfg.Sleep = sleep
+		cfg.Sleep = pause.For
 	}
 	c := &Client{cfg: cfg, at: at, base: cfg.Transport, workers: make(chan *worker, cfg.Workers)}
 	c.scopes.m = map[string]*session{}
@@ -216,17 +217,6 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Close() {
 	if c.owned != nil {
 		c.owned.CloseIdleConnections()
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

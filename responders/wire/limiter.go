@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -55,17 +56,13 @@ func (l *Limiter) Take(ctx context.Context) error {
 	if wait <= 0 {
 		return nil
 	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if err := pause.For(ctx, wait); err != nil {
 		l.mu.Lock()
 		l.tokens++
 		l.mu.Unlock()
-		return fmt.Errorf("%w: %w", responders.ErrRetry, ctx.Err())
+		return fmt.Errorf("%w: %w", responders.ErrRetry, err)
 	}
+	return nil
 }
 
 // Pause keeps everything back for d.

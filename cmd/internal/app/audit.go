@@ -15,6 +15,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
 )
@@ -65,10 +66,8 @@ func (a *App) keepAudit(ctx context.Context) {
 			break
 		}
 		a.log.Error("the start could not be noted in the audit log and is tried again", "error", err)
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, 5*time.Second) != nil {
 			return
-		case <-time.After(5 * time.Second):
 		}
 	}
 	a.audit.Run(ctx)

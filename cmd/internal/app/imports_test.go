@@ -78,6 +78,7 @@ var directions = []struct {
 	{`^pipeline/failpoint$`, `.`, "the moments of a crash test are a leaf that everything may name"},
 	{`^pipeline/trace$`, `.`, "what a trace is, and how it is carried, is a leaf"},
 	{`^pipeline/lists$`, `.`, "how lists are sorted for readers is a leaf"},
+	{`^pipeline/pause$`, `.`, "waiting is a leaf"},
 	{`^pipeline/leaktest$`, `.`, "how tests look for goroutines is a leaf"},
 	{`^pipeline/raced$`, `.`, "how much of a test the race detector sees is a leaf"},
 	{`^pipeline/phrase$`, `.`, "saying our own sentences in another language is a leaf: responders and reports have each their own"},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/lists"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 	"github.com/trailwarden/trailwarden/responders/ram"
 )
@@ -45,10 +46,7 @@ const leakPageSize = 256
 func (r *leakReader) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.readAll(ctx)
-		select {
-		case <-ctx.Done():
-		case <-time.After(r.every):
-		}
+		_ = pause.For(ctx, r.every)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/trace"
 )
 
@@ -90,13 +91,8 @@ func (s *spanSender) run() {
 	s.done.Go(func() { // bounds what is being sent when the program ends
 		select {
 		case <-s.end:
-			t := time.NewTimer(traceEnd)
-			defer t.Stop()
-			select {
-			case <-t.C:
-				cancel()
-			case <-ctx.Done():
-			}
+			_ = pause.For(ctx, traceEnd)
+			cancel()
 		case <-ctx.Done():
 		}
 	})
@@ -163,11 +159,7 @@ func (s *spanSender) send(ctx context.Context, body []byte) error {
 	wait := time.Second
 	for try := range traceTries {
 		if try > 0 {
-			t := time.NewTimer(wait)
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				t.Stop()
+			if pause.For(ctx, wait) != nil {
 				return last
 			}
 			wait *= 2

@@ -15,6 +15,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
@@ -280,12 +281,8 @@ func (l *lookup) day(ctx context.Context, day, from, to, now time.Time) (path st
 // page makes one call, not sooner after the last than the service allows.
 func (l *lookup) page(ctx context.Context, from, to time.Time, next string) (ram.LookedUp, error) {
 	if wait := ram.LookupPause - time.Since(l.last); wait > 0 && l.calls > 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return ram.LookedUp{}, ctx.Err()
+		if err := pause.For(ctx, wait); err != nil {
+			return ram.LookedUp{}, err
 		}
 	}
 	l.calls++

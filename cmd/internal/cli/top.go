@@ -12,6 +12,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -51,10 +52,8 @@ func topCmd(e *env) *cobra.Command {
 				return nil
 			}
 			before, at = &s, now
-			select {
-			case <-ctx.Done():
+			if pause.For(ctx, every) != nil {
 				return nil
-			case <-time.After(every):
 			}
 		}
 	})

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/slstest"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
@@ -217,10 +218,8 @@ func (c *Cloud) Feed(ctx context.Context, next func() ([]byte, error), rate floa
 		if rate > 0 {
 			if wait := time.Until(start.Add(time.Duration(float64(n) / rate * float64(time.Second)))); wait > 0 {
 				flush()
-				select {
-				case <-ctx.Done():
-					return n, ctx.Err()
-				case <-time.After(wait):
+				if err := pause.For(ctx, wait); err != nil {
+					return n, err
 				}
 			}
 		}
