@@ -742,20 +742,7 @@ func (d *Dispatcher) watchAsks(ctx context.Context) {
 		if len(due) > 0 {
 			continue // those that failed have a new time
 		}
-		var tick <-chan time.Time
-		var timer *time.Timer
-		if !next.IsZero() {
-			timer = time.NewTimer(next.Sub(now))
-			tick = timer.C
-		}
-		select {
-		case <-ctx.Done():
-		case <-d.askWake:
-		case <-tick:
-		}
-		if timer != nil {
-			timer.Stop()
-		}
+		rest(ctx, d.askWake, now, next)
 	}
 }
 

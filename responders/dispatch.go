@@ -695,25 +695,16 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	fails := 0
 	for ctx.Err() == nil {
 		err := d.page(ctx)
-		var tick <-chan time.Time
-		var timer *time.Timer
+		now, again := d.now(), time.Time{}
 		if err != nil && ctx.Err() == nil {
 			fails++
-			pause := backoff("page", fails, time.Second, 30*time.Second)
-			d.log.Error("a change of an action could not be handed on and is tried again", "err", err, "again_in", pause)
-			timer = time.NewTimer(pause)
-			tick = timer.C
+			wait := backoff("page", fails, time.Second, 30*time.Second)
+			d.log.Error("a change of an action could not be handed on and is tried again", "err", err, "again_in", wait)
+			again = now.Add(wait)
 		} else {
 			fails = 0
 		}
-		select {
-		case <-ctx.Done():
-		case <-d.wake:
-		case <-tick:
-		}
-		if timer != nil {
-			timer.Stop()
-		}
+		rest(ctx, d.wake, now, again)
 	}
 	wg.Wait()
 	return nil

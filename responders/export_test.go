@@ -3,7 +3,7 @@ package responders
 import "time"
 
 // NextDue lets tests with a clock of their own go on to what happens next.
-func (m *Machine) NextDue() (time.Duration, bool) { return m.nextDue() }
+func (m *Machine) NextDue() time.Time { return m.nextDue() }
 
 // Glob and MayFollow are tested on their own.
 var (

@@ -572,27 +572,31 @@ func (m *Machine) loop(ctx context.Context) error {
 			continue
 		}
 		<-slots
-		var timer *time.Timer
-		var tick <-chan time.Time
-		if wait, ok := m.nextDue(); ok {
-			timer = time.NewTimer(wait)
-			tick = timer.C
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick:
-		case <-m.wake:
-		}
-		if timer != nil {
-			timer.Stop()
-		}
+		rest(ctx, m.wake, m.now(), m.nextDue())
 		if ctx.Err() != nil {
 			return nil
 		}
 	}
 }
 
-func (m *Machine) nextDue() (time.Duration, bool) {
+// rest waits until woken, due or the end of ctx. What has no due time is not
+// due by itself.
+func rest(ctx context.Context, wake <-chan struct{}, now, due time.Time) {
+	var tick <-chan time.Time
+	if !due.IsZero() {
+		t := time.NewTimer(due.Sub(now))
+		defer t.Stop()
+		tick = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-tick:
+	}
+}
+
+// nextDue is when the next action is due that nobody is at; zero for none.
+func (m *Machine) nextDue() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var first time.Time
@@ -601,10 +605,7 @@ func (m *Machine) nextDue() (time.Duration, bool) {
 			first = s.due
 		}
 	}
-	if first.IsZero() {
-		return 0, false
-	}
-	return max(first.Sub(m.now()), 0), true
+	return first
 }
 
 // step carries one action as far as it goes now. The caller holds it busy.

@@ -302,20 +302,7 @@ func (o *outlet) run(ctx context.Context) {
 		if o.refill(ctx) {
 			continue
 		}
-		var tick <-chan time.Time
-		var timer *time.Timer
-		if !until.IsZero() {
-			timer = time.NewTimer(max(until.Sub(o.d.now()), 0))
-			tick = timer.C
-		}
-		select {
-		case <-ctx.Done():
-		case <-o.wake:
-		case <-tick:
-		}
-		if timer != nil {
-			timer.Stop()
-		}
+		rest(ctx, o.wake, o.d.now(), until)
 	}
 }
 

@@ -476,15 +476,15 @@ func (w *world) drive(m *Machine, limit time.Duration) {
 		if w.isDead() {
 			return
 		}
-		wait, ok := m.NextDue()
-		if !ok {
+		due := m.NextDue()
+		if due.IsZero() {
 			return
 		}
-		if w.clock.Now().Add(wait).After(end) {
+		if due.After(end) {
 			w.clock.advance(end.Sub(w.clock.Now()))
 			return
 		}
-		w.clock.advance(wait)
+		w.clock.advance(max(due.Sub(w.clock.Now()), 0))
 	}
 	w.t.Fatal("the machine never comes to rest")
 }
