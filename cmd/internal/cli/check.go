@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
-	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -120,21 +119,16 @@ are Nagios's own: 0 ok, 1 warning, 2 critical, 3 unknown.`,
 			}
 			v := checked{Version: 1, State: "ok", Reasons: []string{}}
 			fail := func(err error) { v.worse("unknown", "%v", err) }
-			if state == "" {
-				cfg, err := config.Load(configPath(e, path), e.environ)
-				if err != nil {
-					if !nagios {
-						return exit(exitUsage, fmt.Errorf("the configuration (which names the state folder) cannot be used; or give --state:\n%w", err))
-					}
-					fail(errors.New("the configuration cannot be used; give --state"))
-				} else {
-					state = cfg.StateDir
-				}
-			}
-			if v.State == "ok" {
+			dir, err := stateDir(e, path, state)
+			switch {
+			case err != nil && !nagios:
+				return err
+			case err != nil:
+				fail(errors.New("the configuration cannot be used; give --state"))
+			default:
 				ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
 				defer cancel()
-				s, err := admin.Dial(state).Status(ctx)
+				s, err := admin.Dial(dir).Status(ctx)
 				switch {
 				case errors.Is(err, admin.ErrNotRunning):
 					v.worse("critical", "it does not run: attacks are not seen")

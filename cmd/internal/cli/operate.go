@@ -29,18 +29,36 @@ func operation(e *env, use, short string, a cobra.PositionalArgs, run func(ctx c
 	var path, state string
 	cmd := &cobra.Command{Use: use, Short: short, Args: a,
 		RunE: func(c *cobra.Command, args []string) error {
-			if state == "" {
-				cfg, err := config.Load(configPath(e, path), e.environ)
-				if err != nil {
-					return exit(exitUsage, fmt.Errorf("the configuration (which names the state folder) cannot be used; or give --state:\n%w", err))
-				}
-				state = cfg.StateDir
+			dir, err := stateDir(e, path, state)
+			if err != nil {
+				return err
 			}
-			return operationError(run(c.Context(), admin.Dial(state), args))
+			return operationError(run(c.Context(), admin.Dial(dir), args))
 		}}
 	addConfigFlag(cmd, &path)
 	cmd.Flags().StringVar(&state, "state", "", "state folder of the running program (default: as the configuration says)")
 	return cmd
+}
+
+// stateDir is --state, or what the configuration says.
+func stateDir(e *env, path, state string) (string, error) {
+	if state != "" {
+		return state, nil
+	}
+	cfg, err := stateConfig(e, path)
+	if err != nil {
+		return "", err
+	}
+	return cfg.StateDir, nil
+}
+
+// stateConfig is the configuration, read for the state folder that it names.
+func stateConfig(e *env, path string) (*config.Config, error) {
+	cfg, err := config.Load(configPath(e, path), e.environ)
+	if err != nil {
+		return nil, exit(exitUsage, fmt.Errorf("the configuration (which names the state folder) cannot be used; or give --state:\n%w", err))
+	}
+	return cfg, nil
 }
 
 func operationError(err error) error {

@@ -29,7 +29,7 @@ is lost meanwhile, the logstore keeps the events. The archive holds audit record
 it as you keep those. With nats.url the state is in the cluster: nats stream backup.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			dir, err := stateDir(e, path, state)
+			dir, err := storeDir(e, path, state)
 			if err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ the logstore, as far as it keeps the events.`,
 			case from == "":
 				return usagef("say which archive: trailwarden restore FILE")
 			}
-			dir, err := stateDir(e, path, state)
+			dir, err := storeDir(e, path, state)
 			if err != nil {
 				return err
 			}
@@ -114,14 +114,14 @@ the logstore, as far as it keeps the events.`,
 	return c
 }
 
-// stateDir is --state, or what the configuration says.
-func stateDir(e *env, path, state string) (string, error) {
+// storeDir is stateDir, where the store is in it and not in a cluster.
+func storeDir(e *env, path, state string) (string, error) {
 	if state != "" {
 		return state, nil
 	}
-	cfg, err := config.Load(configPath(e, path), e.environ)
+	cfg, err := stateConfig(e, path)
 	if err != nil {
-		return "", exit(exitUsage, fmt.Errorf("the configuration (which names the state folder) cannot be used; or give --state:\n%w", err))
+		return "", err
 	}
 	if cfg.NATS.URL != "" {
 		return "", exit(exitRefused, errors.New("nats.url is set: the state is in the cluster; use `nats stream backup` and `nats stream restore` for its streams (EVENTS, COMMITS, ACTIONS and the others)"))
