@@ -115,7 +115,7 @@ func liveIDs(e *env, c *cobra.Command, what string) (out []string) {
 		}
 		return s
 	}
-	state, err := storeDir(e, flag("config"), flag("state"))
+	state, err := stateDir(e, flag("config"), flag("state"))
 	if err != nil {
 		return nil
 	}

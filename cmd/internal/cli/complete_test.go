@@ -2,11 +2,17 @@ package cli
 
 import (
 	"bytes"
+	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 )
 
 // What the shell is offered.
@@ -41,6 +47,26 @@ func TestCompletions(t *testing.T) {
 	}
 	if got := offer("rules", "show", "--no-pack", ""); slices.Contains(got, "ak.created") {
 		t.Errorf("without the pack: %v", got)
+	}
+}
+
+type alerting struct{ admin.Backend }
+
+func (alerting) Alerts(context.Context, int) ([]alert.Alert, error) {
+	return []alert.Alert{{ID: "a1b2c3", Severity: alert.High, Title: "A key was made"}}, nil
+}
+
+// The program answers over its socket wherever it stores.
+func TestCompletionsOfAClusterProgram(t *testing.T) {
+	state := listen(t, alerting{})
+	conf := filepath.Join(t.TempDir(), "trailwarden.yaml")
+	if err := os.WriteFile(conf, []byte("state_dir: "+state+"\nnats:\n  url: nats://127.0.0.1:4222\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errw bytes.Buffer
+	Main([]string{"__complete", "alerts", "show", "--config", conf, ""}, strings.NewReader(""), &out, &errw, []string{})
+	if !strings.Contains(out.String(), "A key was made") {
+		t.Errorf("%s%s", &out, &errw)
 	}
 }
 

@@ -26,8 +26,8 @@ type listener struct {
 
 func (l *listener) RuleWork(context.Context) (admin.RuleWork, error) { return l.work, nil }
 
-// listen serves it; the folder's path is short because a socket's is limited.
-func listen(t *testing.T, l *listener) string {
+// listen serves one; the folder's path is short because a socket's is limited.
+func listen(t *testing.T, l admin.Backend) string {
 	t.Helper()
 	state, err := os.MkdirTemp("", "tw")
 	if err != nil {
