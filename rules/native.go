@@ -43,7 +43,7 @@ func compileNative(n ast.Node) native {
 	c := nativeCompiler{}
 	out := native{whole: true}
 	for _, n := range chain(n, "all of") {
-		if t, ok := c.cond(n, nil); ok {
+		if t, ok := c.cond(n); ok {
 			out.parts = append(out.parts, nativePart{t, derive(n)})
 		} else {
 			out.whole = false
@@ -63,13 +63,16 @@ func (n *native) left(exists func(list string) bool) []test {
 	return out
 }
 
-type nativeCompiler struct{}
+// nativeCompiler finds native forms; nothing is found where it says false.
+type nativeCompiler struct {
+	element *ast.StringNode // what # stands for, if anything
+}
 
-// cond compiles a condition. element is what # stands for, if anything.
-func (c nativeCompiler) cond(n ast.Node, element *ast.StringNode) (test, bool) {
+// cond compiles a condition.
+func (c nativeCompiler) cond(n ast.Node) (test, bool) {
 	switch n := n.(type) {
 	case *ast.ChainNode:
-		return c.cond(n.Node, element)
+		return c.cond(n.Node)
 	case *ast.BoolNode:
 		v := n.Value
 		return func(*session) bool { return v }, true
@@ -77,15 +80,15 @@ func (c nativeCompiler) cond(n ast.Node, element *ast.StringNode) (test, bool) {
 		if n.Operator != "!" && n.Operator != "not" {
 			return nil, false
 		}
-		t, ok := c.cond(n.Node, element)
+		t, ok := c.cond(n.Node)
 		if !ok {
 			return nil, false
 		}
 		return func(s *session) bool { return !t(s) }, true
 	case *ast.ConditionalNode:
-		cond, ok1 := c.cond(n.Cond, element)
-		a, ok2 := c.cond(n.Exp1, element)
-		b, ok3 := c.cond(n.Exp2, element)
+		cond, ok1 := c.cond(n.Cond)
+		a, ok2 := c.cond(n.Exp1)
+		b, ok3 := c.cond(n.Exp2)
 		if !ok1 || !ok2 || !ok3 {
 			return nil, false
 		}
@@ -99,11 +102,11 @@ func (c nativeCompiler) cond(n ast.Node, element *ast.StringNode) (test, bool) {
 		name, _ := path(n)
 		return truthOf(name)
 	case *ast.BinaryNode:
-		return c.binary(n, element)
+		return c.binary(n)
 	case *ast.CallNode:
-		return c.call(n, element)
+		return c.call(n)
 	case *ast.BuiltinNode:
-		return c.quantifier(n, element)
+		return c.quantifier(n)
 	}
 	return nil, false
 }
@@ -261,7 +264,7 @@ func plainText(n ast.Node, key bool) textOf {
 		}
 		return func(s *session) string { return a(s) + b(s) }
 	case *ast.ConditionalNode:
-		cond, ok := c.cond(n.Cond, nil)
+		cond, ok := c.cond(n.Cond)
 		a, b := plainText(n.Exp1, key), plainText(n.Exp2, key)
 		if !ok || a == nil || b == nil {
 			return nil
@@ -286,7 +289,7 @@ func plainText(n ast.Node, key bool) textOf {
 			return get
 		}
 	}
-	get, folded, field, ok := c.text(n, nil)
+	get, folded, field, ok := c.text(n)
 	if !ok {
 		return nil
 	}
@@ -385,10 +388,10 @@ func isASCII(s string) bool {
 
 // text compiles what gives a text: a field, a look-up by constant key, #, or
 // lower() of one of these.
-func (c nativeCompiler) text(n ast.Node, element *ast.StringNode) (get textOf, fold bool, name string, ok bool) {
+func (c nativeCompiler) text(n ast.Node) (get textOf, fold bool, name string, ok bool) {
 	switch n := n.(type) {
 	case *ast.ChainNode:
-		return c.text(n.Node, element)
+		return c.text(n.Node)
 	case *ast.IdentifierNode, *ast.MemberNode:
 		name, _ = path(n)
 		get, fold, ok = fieldText(name)
@@ -398,7 +401,7 @@ func (c nativeCompiler) text(n ast.Node, element *ast.StringNode) (get textOf, f
 		if !isName || len(n.Arguments) != 1 {
 			return nil, false, "", false
 		}
-		key, isConst := c.constant(n.Arguments[0], element)
+		key, isConst := c.constant(n.Arguments[0])
 		if !isConst {
 			return nil, false, "", false
 		}
@@ -418,7 +421,7 @@ func (c nativeCompiler) text(n ast.Node, element *ast.StringNode) (get textOf, f
 		if n.Name != "lower" || len(n.Arguments) != 1 {
 			break
 		}
-		inner, folded, field, ok := c.text(n.Arguments[0], element)
+		inner, folded, field, ok := c.text(n.Arguments[0])
 		if !ok {
 			break
 		}
@@ -439,23 +442,23 @@ func (c nativeCompiler) text(n ast.Node, element *ast.StringNode) (get textOf, f
 }
 
 // constant is a constant text, or what # stands for.
-func (c nativeCompiler) constant(n ast.Node, element *ast.StringNode) (string, bool) {
+func (c nativeCompiler) constant(n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		return n.Value, true
 	case *ast.PointerNode:
-		if element != nil && n.Name == "" {
-			return element.Value, true
+		if c.element != nil && n.Name == "" {
+			return c.element.Value, true
 		}
 	}
 	return "", false
 }
 
-func (c nativeCompiler) constants(n ast.Node, element *ast.StringNode) ([]string, bool) {
+func (c nativeCompiler) constants(n ast.Node) ([]string, bool) {
 	if a, ok := n.(*ast.ArrayNode); ok {
 		out := make([]string, 0, len(a.Nodes))
 		for _, x := range a.Nodes {
-			v, ok := c.constant(x, element)
+			v, ok := c.constant(x)
 			if !ok {
 				return nil, false
 			}
@@ -463,7 +466,7 @@ func (c nativeCompiler) constants(n ast.Node, element *ast.StringNode) ([]string
 		}
 		return out, true
 	}
-	v, ok := c.constant(n, element)
+	v, ok := c.constant(n)
 	return []string{v}, ok
 }
 
@@ -492,11 +495,11 @@ func spell(name string, fold bool, values []string) []string {
 	return values
 }
 
-func (c nativeCompiler) binary(n *ast.BinaryNode, element *ast.StringNode) (test, bool) {
+func (c nativeCompiler) binary(n *ast.BinaryNode) (test, bool) {
 	switch n.Operator {
 	case "and", "&&", "or", "||":
-		a, ok1 := c.cond(n.Left, element)
-		b, ok2 := c.cond(n.Right, element)
+		a, ok1 := c.cond(n.Left)
+		b, ok2 := c.cond(n.Right)
 		if !ok1 || !ok2 {
 			return nil, false
 		}
@@ -505,9 +508,9 @@ func (c nativeCompiler) binary(n *ast.BinaryNode, element *ast.StringNode) (test
 		}
 		return func(s *session) bool { return a(s) || b(s) }, true
 	case "==", "!=":
-		t, ok := c.equal(n.Left, n.Right, element)
+		t, ok := c.equal(n.Left, n.Right)
 		if !ok {
-			if t, ok = c.equal(n.Right, n.Left, element); !ok {
+			if t, ok = c.equal(n.Right, n.Left); !ok {
 				return nil, false
 			}
 		}
@@ -523,10 +526,10 @@ func (c nativeCompiler) binary(n *ast.BinaryNode, element *ast.StringNode) (test
 		if t, ok := c.oneOfNumbers(n.Left, list); ok {
 			return t, true
 		}
-		return c.among(n.Left, n.Right, element)
+		return c.among(n.Left, n.Right)
 	case "contains", "startsWith", "endsWith":
-		get, fold, name, ok := c.text(n.Left, element)
-		v, ok2 := c.constant(n.Right, element)
+		get, fold, name, ok := c.text(n.Left)
+		v, ok2 := c.constant(n.Right)
 		if !ok || !ok2 {
 			return nil, false
 		}
@@ -540,7 +543,7 @@ func (c nativeCompiler) binary(n *ast.BinaryNode, element *ast.StringNode) (test
 			return func(s *session) bool { return strings.HasSuffix(get(s), v) }, true
 		}
 	case "matches":
-		get, fold, _, ok := c.text(n.Left, element)
+		get, fold, _, ok := c.text(n.Left)
 		lit, ok2 := n.Right.(*ast.StringNode)
 		if !ok || !ok2 {
 			return nil, false
@@ -628,7 +631,7 @@ func (c nativeCompiler) pieces(n ast.Node) (func(*session) float64, bool) {
 	if !ok || split.Name != "split" || len(split.Arguments) != 2 {
 		return nil, false
 	}
-	get, folded, _, ok := c.text(split.Arguments[0], nil)
+	get, folded, _, ok := nativeCompiler{}.text(split.Arguments[0])
 	sep, ok2 := split.Arguments[1].(*ast.StringNode)
 	if !ok || !ok2 || folded || sep.Value == "" { // as it is written, it is split
 		return nil, false
@@ -637,9 +640,9 @@ func (c nativeCompiler) pieces(n ast.Node) (func(*session) float64, bool) {
 }
 
 // equal compiles left == right where right is constant.
-func (c nativeCompiler) equal(left, right ast.Node, element *ast.StringNode) (test, bool) {
+func (c nativeCompiler) equal(left, right ast.Node) (test, bool) {
 	if b, ok := right.(*ast.BoolNode); ok {
-		t, ok := c.cond(left, element)
+		t, ok := c.cond(left)
 		if !ok || b.Value {
 			return t, ok
 		}
@@ -655,13 +658,13 @@ func (c nativeCompiler) equal(left, right ast.Node, element *ast.StringNode) (te
 	if _, list := right.(*ast.ArrayNode); list {
 		return nil, false
 	}
-	return c.among(left, right, element)
+	return c.among(left, right)
 }
 
 // among compiles a text compared with constants.
-func (c nativeCompiler) among(left, right ast.Node, element *ast.StringNode) (test, bool) {
-	get, fold, name, ok := c.text(left, element)
-	values, ok2 := c.constants(right, element)
+func (c nativeCompiler) among(left, right ast.Node) (test, bool) {
+	get, fold, name, ok := c.text(left)
+	values, ok2 := c.constants(right)
 	if !ok || !ok2 {
 		return nil, false
 	}
@@ -717,7 +720,7 @@ func amongWords(name string, values []string) test {
 	return nil
 }
 
-func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bool) {
+func (c nativeCompiler) call(n *ast.CallNode) (test, bool) {
 	id, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
 		return nil, false
@@ -727,7 +730,7 @@ func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bo
 		if i >= len(args) {
 			return "", false
 		}
-		return c.constant(args[i], element)
+		return c.constant(args[i])
 	}
 	switch id.Value {
 	case "has_param":
@@ -751,7 +754,7 @@ func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bo
 		if !ok1 || !ok2 || len(args) != 3 {
 			return nil, false
 		}
-		values, ok := c.constants(args[2], element)
+		values, ok := c.constants(args[2])
 		if _, list := args[2].(*ast.ArrayNode); ok && list {
 			a := anyParam{prefix: p, suffix: x, values: values}
 			return func(s *session) bool { return s.paramAny(&a) }, true
@@ -760,7 +763,7 @@ func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bo
 		if len(args) != 2 {
 			return nil, false
 		}
-		words, ok := c.constants(args[1], element)
+		words, ok := c.constants(args[1])
 		if _, list := args[1].(*ast.ArrayNode); !ok || !list {
 			return nil, false
 		}
@@ -777,7 +780,7 @@ func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bo
 			return nil, false
 		}
 		k, ok1 := key(0)
-		get, _, name, ok2 := c.text(args[1], element)
+		get, _, name, ok2 := c.text(args[1])
 		if !ok1 || !ok2 {
 			return nil, false
 		}
@@ -789,13 +792,13 @@ func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bo
 		if len(args) < 2 {
 			return nil, false
 		}
-		get, _, name, ok := c.text(args[0], element)
+		get, _, name, ok := c.text(args[0])
 		if !ok {
 			return nil, false
 		}
 		var set netset
 		for _, a := range args[1:] {
-			v, ok := c.constant(a, nil)
+			v, ok := nativeCompiler{}.constant(a)
 			if !ok {
 				return nil, false
 			}
@@ -815,7 +818,7 @@ func (c nativeCompiler) call(n *ast.CallNode, element *ast.StringNode) (test, bo
 
 // words compiles a search for words without letter case.
 func (c nativeCompiler) words(text ast.Node, words []string) (test, bool) {
-	get, _, _, ok := c.text(text, nil)
+	get, _, _, ok := nativeCompiler{}.text(text)
 	if !ok {
 		return nil, false
 	}
@@ -824,8 +827,8 @@ func (c nativeCompiler) words(text ast.Node, words []string) (test, bool) {
 }
 
 // quantifier unrolls any, all and none over constant texts.
-func (c nativeCompiler) quantifier(n *ast.BuiltinNode, element *ast.StringNode) (test, bool) {
-	if element != nil || len(n.Arguments) != 2 || n.Name != "any" && n.Name != "all" && n.Name != "none" {
+func (c nativeCompiler) quantifier(n *ast.BuiltinNode) (test, bool) {
+	if c.element != nil || len(n.Arguments) != 2 || n.Name != "any" && n.Name != "all" && n.Name != "none" {
 		return nil, false
 	}
 	lits, ok := literals(n.Arguments[0])
@@ -838,7 +841,8 @@ func (c nativeCompiler) quantifier(n *ast.BuiltinNode, element *ast.StringNode) 
 	}
 	tests := make([]test, len(lits))
 	for i, l := range lits {
-		if tests[i], ok = c.cond(p.Node, l); !ok {
+		of := nativeCompiler{element: l}
+		if tests[i], ok = of.cond(p.Node); !ok {
 			return nil, false
 		}
 	}
