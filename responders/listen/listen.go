@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ var ErrMoved = errors.New("the platform asks for a new connection")
 // Limits.
 const (
 	maxDown     = time.Minute // between two attempts
-	maxSeen     = 4096        // ids that a Once remembers
+	maxSeen     = 4096        // names that a Once remembers
 	maxReply    = 300         // of what a person is shown, in UTF-16 units
 	pressWithin = time.Minute // a press is given up after that
 	writeWithin = 10 * time.Second
@@ -153,7 +154,7 @@ func (c *Conn) Every(d time.Duration, f func() error) {
 	})
 }
 
-// Once remembers the ids of events that were met, the last 4,096 of them.
+// Once remembers what was met by its name, in one part or more: the last 4,096.
 // It is safe for concurrent use.
 type Once struct {
 	mu    sync.Mutex
@@ -161,8 +162,16 @@ type Once struct {
 	order []string
 }
 
-// First says whether an id was not met before.
-func (o *Once) First(id string) bool {
+// Met says whether it is remembered.
+func (o *Once) Met(name ...string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.seen[strings.Join(name, "\x00")]
+}
+
+// First says whether it was not met before, and remembers it.
+func (o *Once) First(name ...string) bool {
+	id := strings.Join(name, "\x00")
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.seen[id] {

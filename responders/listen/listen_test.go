@@ -126,7 +126,7 @@ func TestOnce(t *testing.T) {
 		var o Once
 		seen := map[string]bool{}
 		for _, id := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}), 0, 50).Draw(t, "ids") {
-			if o.First(id) == seen[id] {
+			if o.Met(id) != seen[id] || o.First(id) == seen[id] || !o.Met(id) {
 				t.Fatalf("%s", id)
 			}
 			seen[id] = true
@@ -137,6 +137,9 @@ func TestOnce(t *testing.T) {
 		if !o.First(fmt.Sprint(i)) {
 			t.Fatalf("%d was not new", i)
 		}
+	}
+	if !o.First("a", "b") || !o.First("ab") || o.First("a", "b") {
+		t.Error("names are their parts")
 	}
 	if len(o.seen) != maxSeen || len(o.order) != maxSeen {
 		t.Errorf("%d and %d are remembered", len(o.seen), len(o.order))

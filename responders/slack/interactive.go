@@ -18,6 +18,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/listen"
 	"github.com/trailwarden/trailwarden/responders/wire"
 )
 
@@ -34,10 +35,9 @@ type click struct {
 
 // Limits of a Listener.
 const (
-	maxHandlers   = 8    // clicks handled at the same time
-	maxQueued     = 256  // acknowledged clicks waiting; more are not acknowledged, which Slack shows
-	maxRemembered = 4096 // clicks remembered to recognise repeats
-	readLimit     = 1 << 20
+	maxHandlers = 8   // clicks handled at the same time
+	maxQueued   = 256 // acknowledged clicks waiting; more are not acknowledged, which Slack shows
+	readLimit   = 1 << 20
 )
 
 // Listener receives the clicks of one workspace over Socket Mode.
@@ -47,7 +47,7 @@ type Listener struct {
 	log     *slog.Logger
 	http    *http.Client
 	api     *slackapi.Client
-	seen    recent
+	seen    listen.Once // envelopes and clicks
 	online  atomic.Bool
 	clicks  atomic.Uint64
 	repeats atomic.Uint64
@@ -182,7 +182,7 @@ func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev sock
 	if callback, ok := ev.Data.(slackapi.InteractionCallback); ok && ev.Type == socketmode.EventTypeInteractive {
 		clicks = parse(callback)
 	}
-	if len(queue)+len(clicks) > cap(queue) && !l.seen.has("envelope", ev.Request.EnvelopeID) {
+	if len(queue)+len(clicks) > cap(queue) && !l.seen.Met("envelope", ev.Request.EnvelopeID) {
 		// Without an acknowledgement Slack tells the person that it failed, which it
 		// did; nothing of it is remembered, so pressing again, or the same once more, counts.
 		l.refused.Add(1)
@@ -197,12 +197,12 @@ func (l *Listener) event(ctx context.Context, client *socketmode.Client, ev sock
 	if len(clicks) == 0 {
 		return
 	}
-	if !l.seen.first("envelope", ev.Request.EnvelopeID) {
+	if !l.seen.First("envelope", ev.Request.EnvelopeID) {
 		l.repeats.Add(1)
 		return
 	}
 	for _, c := range clicks {
-		if !l.seen.first("click", c.actionTS, c.user, c.action, c.channel, c.ts) {
+		if !l.seen.First("click", c.actionTS, c.user, c.action, c.channel, c.ts) {
 			l.repeats.Add(1)
 			continue
 		}
@@ -308,43 +308,6 @@ func (l *Listener) call(ctx context.Context, c click) (reply string, err error) 
 		}
 	}()
 	return l.handle(ctx, c.Press)
-}
-
-// recent remembers the last keys.
-type recent struct {
-	mu    sync.Mutex
-	set   map[string]bool
-	order []string
-	next  int
-}
-
-// has says whether the key is among the last maxRemembered.
-func (r *recent) has(parts ...string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.set[strings.Join(parts, "\x00")]
-}
-
-// first says whether the key was not seen among the last maxRemembered.
-func (r *recent) first(parts ...string) bool {
-	key := strings.Join(parts, "\x00")
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.set == nil {
-		r.set, r.order = map[string]bool{}, make([]string, 0, maxRemembered)
-	}
-	if r.set[key] {
-		return false
-	}
-	if len(r.order) < maxRemembered {
-		r.order = append(r.order, key)
-	} else {
-		delete(r.set, r.order[r.next])
-		r.order[r.next] = key
-		r.next = (r.next + 1) % maxRemembered
-	}
-	r.set[key] = true
-	return true
 }
 
 // part is one of the parts of a button's value: "alert|action|hash".

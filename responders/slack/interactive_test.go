@@ -342,18 +342,6 @@ func TestNewListenerNeedsToken(t *testing.T) {
 	}
 }
 
-func TestRecentForgetsTheOldest(t *testing.T) {
-	var r recent
-	for i := range maxRemembered + 1 {
-		if !r.first(fmt.Sprint(i)) {
-			t.Fatalf("%d was not seen before", i)
-		}
-	}
-	if len(r.set) != maxRemembered || r.first("1") || !r.first("0") {
-		t.Errorf("%d remembered", len(r.set))
-	}
-}
-
 // FuzzClick: any payload is parsed to bounded, clean clicks or none.
 func FuzzClick(f *testing.F) {
 	f.Add([]byte(`{"type":"block_actions","user":{"id":"U1"},"container":{"message_ts":"1.2","channel_id":"C1"},"actions":[{"type":"button","action_id":"tw_contain","block_id":"b","value":"id","action_ts":"1800000000.5"}]}`))
