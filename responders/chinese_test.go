@@ -59,7 +59,7 @@ func ownTexts(t *testing.T, files ...string) map[string]string {
 					if sel, ok := e.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Sprintf" {
 						return verbs.ReplaceAllString(text(e.Args[0]), "%s")
 					}
-					if fn, ok := e.Fun.(*ast.Ident); ok && fn.Name == "sentenceJoin" {
+					if fn, ok := e.Fun.(*ast.Ident); ok && fn.Name == "withClause" {
 						return text(e.Args[1])
 					}
 				}

@@ -259,7 +259,7 @@ func (m *Machine) detail(r *record, seq uint64) ActionDetail {
 		d.UndoUntil = r.DoneAt.Add(m.opts.UndoFor)
 	}
 	if r.Next != "" && r.State != Done {
-		d.Reason = sentence(r.Reason, r.Next)
+		d.Reason = withNext(r.Reason, r.Next)
 	}
 	if r.Paged && !r.State.settled() {
 		d.NeedsPerson = true
@@ -267,12 +267,20 @@ func (m *Machine) detail(r *record, seq uint64) ActionDetail {
 	return d
 }
 
-// sentence joins a reason and the next best step for people.
-func sentence(reason, next string) string {
+// withNext is a reason with the next best step for people.
+func withNext(reason, next string) string {
 	if reason == "" {
 		return next
 	}
-	return reason + "; next: " + next
+	return withClause(reason, "next: "+next)
+}
+
+// withClause is a reason with one more thing to say.
+func withClause(reason, clause string) string {
+	if reason == "" {
+		return clause
+	}
+	return reason + "; " + clause
 }
 
 // undoable says why an action cannot be undone, "" when it can.

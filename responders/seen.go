@@ -62,11 +62,11 @@ func (m *Machine) stepSeen(ctx context.Context, r *record, seq uint64) (time.Tim
 	reason, next := r.Reason, r.Next
 	switch {
 	case found > 0:
-		reason = sentenceJoin(reason, "its own event is in the audit trail")
+		reason = withClause(reason, "its own event is in the audit trail")
 	case now.Before(until):
 		return earliest(until, now.Add(time.Minute)), nil // another process may read the event
 	default:
-		reason = sentenceJoin(reason, fmt.Sprintf("the audit trail did not show it within %s", m.opts.ConfirmWithin))
+		reason = withClause(reason, fmt.Sprintf("the audit trail did not show it within %s", m.opts.ConfirmWithin))
 	}
 	_, err = m.put(ctx, r, seq, r.State, machineName, func(n *record) {
 		n.Reason, n.Next = reason, next
@@ -83,13 +83,6 @@ func (m *Machine) stepSeen(ctx context.Context, r *record, seq uint64) (time.Tim
 	delete(m.requests, request)
 	m.mu.Unlock()
 	return time.Time{}, err
-}
-
-func sentenceJoin(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + "; " + b
 }
 
 // ownCall takes an alert of RuleOwnCall.
