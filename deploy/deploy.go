@@ -11,8 +11,8 @@ import (
 //go:embed ram/*.json
 var files embed.FS
 
-// Policy is a RAM policy of the folder ram, such as "reader.json".
-func Policy(name string) (string, error) {
+// policy is a RAM policy of the folder ram, such as "reader.json".
+func policy(name string) (string, error) {
 	b, err := files.ReadFile("ram/" + name)
 	if err != nil {
 		return "", fmt.Errorf("there is no policy %s", name)
@@ -31,9 +31,9 @@ type Words struct {
 // placeholders for protected users, as the policies write them.
 const protectedUsers = `"acs:ram:*:ACCOUNT_ID:user/BREAK_GLASS_USER", "acs:ram:*:ACCOUNT_ID:user/PIPELINE_USER"`
 
-// Filled is Policy with its words filled in.
+// Filled is a RAM policy of the folder ram, such as "reader.json", with its words filled in.
 func Filled(name string, w Words) (string, error) {
-	s, err := Policy(name)
+	s, err := policy(name)
 	if err != nil {
 		return "", err
 	}

@@ -21,8 +21,8 @@ type Signals struct {
 	Weighted bool
 }
 
-// SignalWeight is what a detection of a severity weighs in a sum.
-func SignalWeight(s alert.Severity) int {
+// signalWeight is what a detection of a severity weighs in a sum.
+func signalWeight(s alert.Severity) int {
 	switch s {
 	case alert.Info:
 		return 1
@@ -99,7 +99,7 @@ func (e *Engine) signalsOf(rule int32, ev *event.Event, d *alert.Detection, out 
 		for _, pair := range e.pairs {
 			pair.Value = e.rules[rule].ID
 			if r.Signals.Weighted {
-				pair.Value += ":" + strconv.Itoa(SignalWeight(d.Severity))
+				pair.Value += ":" + strconv.Itoa(signalWeight(d.Severity))
 			}
 			out = append(out, work{rule: f, pair: pair})
 		}

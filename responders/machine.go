@@ -458,9 +458,9 @@ func (m *Machine) describe(a Action) (s string) {
 	return clip(e.Describe(a), maxReason)
 }
 
-// Sweep does everything that is due now, one action after another, and
-// returns the number of actions looked at. Run does this by itself; Sweep is
-// for programs that want to decide when.
+// Sweep does everything that is due now, one action after another, and returns
+// the number of actions looked at. Dispatcher.Run does this by itself; Sweep is
+// for who wants to decide when.
 func (m *Machine) Sweep(ctx context.Context) (int, error) {
 	var errs []error
 	n := 0
@@ -544,15 +544,8 @@ func (m *Machine) work(ctx context.Context, id string) error {
 	return err
 }
 
-// Run recovers and then carries actions on until ctx ends; it returns when
-// every call that it made has ended.
-func (m *Machine) Run(ctx context.Context) error {
-	if err := m.Recover(ctx); err != nil {
-		return err
-	}
-	return m.loop(ctx)
-}
-
+// loop carries actions on until ctx ends; it returns when every call that it
+// made has ended.
 func (m *Machine) loop(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -38,18 +38,6 @@ func (u Units) Has(name string) bool {
 	return false
 }
 
-// Of lists the units that an account is in, sorted.
-func (u Units) Of(account string) []string {
-	var out []string
-	for unit, accounts := range u {
-		if globAny(accounts, account) {
-			out = append(out, unit)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 var labels = map[string]func(*alert.Alert) []string{
 	"actor":       func(a *alert.Alert) []string { return []string{a.Actor.Name, a.Actor.ID} },
 	"actor_type":  func(a *alert.Alert) []string { return []string{a.Actor.Type} },
@@ -62,8 +50,8 @@ var labels = map[string]func(*alert.Alert) []string{
 	"target_type": func(a *alert.Alert) []string { return []string{orEmpty(a.Target).Type} },
 }
 
-// Labels lists the facts of an alert that playbooks can ask for, sorted.
-func Labels() []string { return slices.Sorted(maps.Keys(labels)) }
+// labelNames lists the facts of an alert that playbooks can ask for, sorted.
+func labelNames() []string { return slices.Sorted(maps.Keys(labels)) }
 
 func label(a *alert.Alert, name string) []string {
 	if f := labels[name]; f != nil {

@@ -216,8 +216,8 @@ func (p Playbook) validate(at string, approvers []Approver, kinds []string) []er
 		}
 	}
 	for _, l := range slices.Sorted(maps.Keys(p.When.Labels)) {
-		if !slices.Contains(Labels(), l) {
-			bad(".when.labels."+l, "no such label: want one of %s", strings.Join(Labels(), ", "))
+		if !slices.Contains(labelNames(), l) {
+			bad(".when.labels."+l, "no such label: want one of %s", strings.Join(labelNames(), ", "))
 		}
 	}
 	errs = append(errs, p.Guards.Protected.validate(at+".guards.protected")...)

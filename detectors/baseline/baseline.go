@@ -377,7 +377,7 @@ func (d *Detector) verdict(e *window.Entry[state], s *sight, level string, o *de
 	}
 	usual := d.usual(st)
 	days := int64(max(seconds(o.Time), st.first)-st.first) / 86_400
-	when := Since(days) + " and " + window.Plural(st.seen, c.Noun)
+	when := since(days) + " and " + window.Plural(st.seen, c.Noun)
 	names := make([]string, len(usual))
 	for i := range usual {
 		names[i] = usual[i].Name
@@ -442,8 +442,8 @@ func (d *Detector) verdict(e *window.Entry[state], s *sight, level string, o *de
 	return v
 }
 
-// Since counts days, from less than one on.
-func Since(days int64) string {
+// since counts days, from less than one on.
+func since(days int64) string {
 	if days < 1 {
 		return "less than a day"
 	}

@@ -114,12 +114,12 @@ func TestOwnPairs(t *testing.T) {
 			t.Errorf("no pair for %s", c)
 		}
 	}
-	for _, p := range Paths() {
+	for _, p := range paths {
 		if !walked[p.ID] || !covered[p.ID] {
 			t.Errorf("no pair that completes %s (%s)", p.ID, p.Gives)
 		}
 	}
-	if len(Paths()) != 33 {
-		t.Errorf("%d paths", len(Paths()))
+	if len(paths) != 33 {
+		t.Errorf("%d paths", len(paths))
 	}
 }

@@ -113,9 +113,6 @@ var pathActions = func() [][]int {
 	return out
 }()
 
-// Paths returns the escalation paths that findings refer to.
-func Paths() []Path { return slices.Clone(paths) }
-
 // arbitrary is a name that no policy is expected to spell out: a permission
 // that covers it covers any name.
 const arbitrary = "tw-any-name"

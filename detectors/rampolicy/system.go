@@ -1,7 +1,6 @@
 package rampolicy
 
 import (
-	"sort"
 	"strings"
 	"sync"
 )
@@ -92,14 +91,4 @@ var systemTable = sync.OnceValue(func() map[string]SystemPolicy {
 func System(name string) (SystemPolicy, bool) {
 	p, ok := systemTable()[strings.ToLower(name)]
 	return p, ok
-}
-
-// SystemNames lists the system policies that are known, in order.
-func SystemNames() []string {
-	out := make([]string, 0, len(systemTable()))
-	for _, p := range systemTable() {
-		out = append(out, p.Name)
-	}
-	sort.Strings(out)
-	return out
 }

@@ -31,10 +31,10 @@ type spot struct {
 // earth is the mean radius of the earth in km.
 const earth = 6371
 
-// Distance returns the great circle between the middles of two countries in
+// distance returns the great circle between the middles of two countries in
 // km, and the least way between them: that distance less both radii, at least
 // 0. Both are 0 for a code that is not known, and for one country.
-func Distance(a, b string) (km, way int) {
+func distance(a, b string) (km, way int) {
 	x, okx := parseCode(a)
 	y, oky := parseCode(b)
 	p, q := places[x], places[y]

@@ -351,7 +351,7 @@ func (d *Detector) worst(st *state, here *place, now *sight) (best pair, found b
 		if g := d.group[here.country]; g != 0 && g == d.group[there.country] {
 			continue
 		}
-		km, way := Distance(here.country.String(), there.country.String())
+		km, way := distance(here.country.String(), there.country.String())
 		if way <= d.cfg.MinDistance {
 			continue
 		}

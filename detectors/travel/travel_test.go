@@ -134,8 +134,8 @@ func TestDistance(t *testing.T) {
 		{"NL", "CN", 7500, 8300}, {"US", "GB", 6200, 7400}, {"SG", "HK", 2400, 2700}, {"AU", "NZ", 2900, 3700},
 		{"FJ", "WS", 800, 1400}, {"BR", "ZA", 7000, 7900}, {"CN", "CN", 0, 0}, {"CN", "ZZ", 0, 0}, {"", "CN", 0, 0},
 	} {
-		km, way := Distance(tt.a, tt.b)
-		back, _ := Distance(tt.b, tt.a)
+		km, way := distance(tt.a, tt.b)
+		back, _ := distance(tt.b, tt.a)
 		if km < tt.from || km > tt.to || way > km || km != back {
 			t.Errorf("%s to %s: %d km, back %d, way %d", tt.a, tt.b, km, back, way)
 		}
@@ -218,7 +218,7 @@ func (o *oracle) observe(key string, v visit) (pair string) {
 		if len(there) == 0 || len(there) < o.cfg.MinObservations {
 			continue
 		}
-		_, way := Distance(v.country, c)
+		_, way := distance(v.country, c)
 		took, found := time.Duration(math.MaxInt64), false
 		for _, h := range []visit{v, here[0], here[len(here)-1]} {
 			for _, x := range []visit{there[0], there[len(there)-1]} {

@@ -47,12 +47,12 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// StreamConfig is the configuration of the stream as OpenJetStream makes it.
+// streamConfig is the configuration of the stream as OpenJetStream makes it.
 //
 // Direct gets are off: a follower may answer those with an older state, and
 // the machine decides by what it reads. A full journal refuses new records
 // (and so every new action) instead of forgetting old ones.
-func StreamConfig(o Options) jetstream.StreamConfig {
+func streamConfig(o Options) jetstream.StreamConfig {
 	o = o.defaults()
 	return jetstream.StreamConfig{
 		Name:              Stream,
@@ -124,7 +124,7 @@ func OpenJetStream(ctx context.Context, js jetstream.JetStream, o Options) (*Jet
 	o = o.defaults()
 	s, err := js.Stream(ctx, Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = js.CreateStream(ctx, StreamConfig(o))
+		s, err = js.CreateStream(ctx, streamConfig(o))
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was first
 			s, err = js.Stream(ctx, Stream)
 		}

@@ -104,9 +104,6 @@ func (c *Conn) Context() context.Context { return c.ctx }
 // Go runs f, which must return when the connection's context ends; Close waits for it.
 func (c *Conn) Go(f func()) { c.wg.Go(f) }
 
-// Break ends the connection without waiting.
-func (c *Conn) Break() { c.cancel() }
-
 // Close ends the connection and waits for all that Go has started.
 func (c *Conn) Close() {
 	c.cancel()

@@ -221,7 +221,7 @@ func (w *Words) whoItems(a alert.Alert) []Item {
 func (w *Words) ownerItem(a alert.Alert, who string) Item {
 	owners, _ := a.Details["owners"].(map[string]any)
 	of, _ := owners[who].(map[string]any)
-	owner, team := Detail(of, "owner"), Detail(of, "team")
+	owner, team := detail(of, "owner"), detail(of, "team")
 	if owner == "" {
 		owner, team = team, ""
 	}
@@ -247,10 +247,10 @@ func (w *Words) keyItems(a alert.Alert) []Item {
 		}
 	}
 	age := Item(nil)
-	if d := Detail(a.Details, "key_age_days"); d != "" {
+	if d := detail(a.Details, "key_age_days"); d != "" {
 		age = plain(fmt.Sprintf(w.DaysOld, text.CutUTF16(d, 12)), 60)
 	}
-	return []Item{used, target, age, w.madeItem(a), plain(w.MFA[Detail(a.Details, "mfa")], 40)}
+	return []Item{used, target, age, w.madeItem(a), plain(w.MFA[detail(a.Details, "mfa")], 40)}
 }
 
 // madeItem says who made the key, login or session that acted, and with which
@@ -262,21 +262,21 @@ func (w *Words) madeItem(a alert.Alert) Item {
 		return nil
 	}
 	first, _ := chain[0].(map[string]any)
-	by := Detail(first, "by")
+	by := detail(first, "by")
 	by = by[strings.LastIndexByte(by, '/')+1:]
 	after := ""
-	if key := Detail(first, "with_key"); key != "" {
+	if key := detail(first, "with_key"); key != "" {
 		after = " (" + text.MaskKey(key) + ")"
 	}
 	return with(w.MadeBy+" ", plain(by, 80), after)
 }
 
 func (w *Words) fromItems(a alert.Alert) []Item {
-	asn := Detail(a.Details, "asn")
+	asn := detail(a.Details, "asn")
 	if _, err := strconv.Atoi(asn); err == nil {
 		asn = "AS" + asn
 	}
-	return []Item{code(a.SourceIP), plain(Detail(a.Details, "country"), 40), plain(asn, 20), plain(Detail(a.Details, "as_org"), 60)}
+	return []Item{code(a.SourceIP), plain(detail(a.Details, "country"), 40), plain(asn, 20), plain(detail(a.Details, "as_org"), 60)}
 }
 
 func (w *Words) whenItems(a alert.Alert) []Item {
@@ -287,9 +287,9 @@ func (w *Words) whenItems(a alert.Alert) []Item {
 }
 
 func (w *Words) didItems(a alert.Alert) []Item {
-	what := Detail(a.Details, "event")
+	what := detail(a.Details, "event")
 	if what == "" {
-		what = Detail(a.Details, "action")
+		what = detail(a.Details, "action")
 	}
 	out := code(what)
 	if t := a.Target; t != nil {
@@ -327,7 +327,7 @@ func (w *Words) didItems(a alert.Alert) []Item {
 }
 
 func (w *Words) whereItems(n responders.Notice) []Item {
-	return []Item{plain(Detail(n.Alert.Details, "region"), 40), with(w.Account+" ", plain(AccountName(n), 60), "")}
+	return []Item{plain(detail(n.Alert.Details, "region"), 40), with(w.Account+" ", plain(AccountName(n), 60), "")}
 }
 
 // Policy says what a change of permissions newly allows, from details.policy:
@@ -341,8 +341,8 @@ func (w *Words) Policy(details map[string]any) string {
 	var lines []string
 	for _, x := range list {
 		f, _ := x.(map[string]any)
-		sentence := Detail(f, "sentence")
-		if cn := Detail(f, "sentence_zh"); zh && cn != "" {
+		sentence := detail(f, "sentence")
+		if cn := detail(f, "sentence_zh"); zh && cn != "" {
 			sentence = cn
 		}
 		if sentence == "" {
@@ -354,10 +354,10 @@ func (w *Words) Policy(details map[string]any) string {
 		}
 		line := "+ " + One(sentence, 320)
 		witness, _ := f["witness"].(map[string]any)
-		if act := Detail(witness, "action"); act != "" {
+		if act := detail(witness, "action"); act != "" {
 			example := act
 			for _, k := range []string{"resource", "principal"} {
-				if v := Detail(witness, k); v != "" {
+				if v := detail(witness, k); v != "" {
 					example += ", " + v
 				}
 			}
@@ -368,26 +368,26 @@ func (w *Words) Policy(details map[string]any) string {
 	settings, _ := facts["settings"].([]any)
 	for _, x := range settings {
 		s, _ := x.(map[string]any)
-		if e := Detail(s, "effect"); (e == "weaker" || e == "unknown") && len(lines) < 2*maxFindings {
-			was := Detail(s, "was")
+		if e := detail(s, "effect"); (e == "weaker" || e == "unknown") && len(lines) < 2*maxFindings {
+			was := detail(s, "was")
 			if was == "" {
 				was = "?"
 			}
-			lines = append(lines, "+ "+One(Detail(s, "setting")+": "+was+" → "+Detail(s, "now"), 160))
+			lines = append(lines, "+ "+One(detail(s, "setting")+": "+was+" → "+detail(s, "now"), 160))
 		}
 	}
 	reasons, _ := facts["reasons"].([]any)
 	for i, x := range reasons {
 		r, _ := x.(map[string]any)
-		why := Detail(r, "en")
-		if cn := Detail(r, "zh"); zh && cn != "" {
+		why := detail(r, "en")
+		if cn := detail(r, "zh"); zh && cn != "" {
 			why = cn
 		}
 		if why != "" && i < maxFindings && len(lines) > 0 {
 			lines = append(lines, "! "+One(why, 160))
 		}
 	}
-	if Detail(facts, "before") == "partly known" && len(lines) > 0 {
+	if detail(facts, "before") == "partly known" && len(lines) > 0 {
 		lines = append(lines, w.Partly)
 	}
 	return text.CutUTF16(strings.Join(lines, "\n"), maxPolicy)
@@ -399,8 +399,8 @@ const maxPolicy = 1_400
 // maxFindings is how many parts of a change are told; the alert has them all.
 const maxFindings = 3
 
-// Detail is a scalar of the rule's details as one line of text, or "".
-func Detail(d map[string]any, key string) string {
+// detail is a scalar of the rule's details as one line of text, or "".
+func detail(d map[string]any, key string) string {
 	switch v := d[key].(type) {
 	case string:
 		return text.Line(v)

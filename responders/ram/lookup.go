@@ -9,12 +9,11 @@ import (
 	"github.com/aliyun/alibaba-cloud-sdk-go/services/actiontrail"
 )
 
-// The documented bounds of LookupEvents: how many events a page has, how long a
-// time range may be, how far back events are kept, and the time between two
-// calls.
+// The documented bounds of LookupEvents: how many events a page has, how far
+// back events are kept, and the time between two calls. A time range may be 30
+// days long.
 const (
-	LookupPage  = 50
-	LookupSpan  = 30 * 24 * time.Hour
+	lookupPage  = "50"
 	LookupKept  = 90 * 24 * time.Hour
 	LookupPause = 500 * time.Millisecond
 )
@@ -45,7 +44,7 @@ func (c *Client) LookupEvents(ctx context.Context, region string, from, to time.
 	var resp *actiontrail.LookupEventsResponse
 	_, err := c.do(ctx, own{}, op{product: "actiontrail", action: "LookupEvents", host: host}, func(w *worker) (err error) {
 		r := actiontrail.CreateLookupEventsRequest()
-		r.RegionId, r.Direction, r.MaxResults = region, "FORWARD", "50"
+		r.RegionId, r.Direction, r.MaxResults = region, "FORWARD", lookupPage
 		// Whether the end belongs to the range is not documented.
 		r.StartTime, r.EndTime, r.NextToken = from.UTC().Format(stamp), to.UTC().Format(stamp), next
 		resp, err = w.trail.lookupEvents(r)

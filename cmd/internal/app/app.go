@@ -396,9 +396,6 @@ func warnings(c *config.Config) (out []string) {
 	return out
 }
 
-// Machine is the action machine; nil without the role respond.
-func (a *App) Machine() *responders.Machine { return a.machine }
-
 // Run works until ctx ends, then drains: no more pages are taken, what is
 // stored is evaluated and handed on, and everything is closed. An error is a
 // part that could not go on.

@@ -111,7 +111,7 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	var mu sync.Mutex
 	first := make(chan struct{})
 	told := map[string]bool{}
-	term := NewTerminal(o.Out, o.Colour, o.Width, func(a alert.Alert) {
+	term := newTerminal(o.Out, o.Colour, o.Width, func(a alert.Alert) {
 		mu.Lock()
 		defer mu.Unlock()
 		told[a.Rule] = true
@@ -279,7 +279,7 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 		return out, ctx.Err()
 	}
 	term.Say("  ▸ The intruder tries again: InvalidAccessKeyId.Inactive")
-	cloud.Append(Retry(o.Now).JSON)
+	cloud.Append(retry(o.Now).JSON)
 	if !pause(ctx, o.Beat) {
 		return out, ctx.Err()
 	}
@@ -394,7 +394,7 @@ func shown(c chattest.Content) string {
 	return blocks[0].Text.Text
 }
 
-func summary(t *Terminal, out Outcome) {
+func summary(t *terminal, out Outcome) {
 	n := map[alert.Severity]int{}
 	for _, a := range out.Alerts {
 		n[a.Severity]++

@@ -302,8 +302,8 @@ func (w *writer) intrusion(start time.Time) []Act {
 	return acts
 }
 
-// Retry is what the intruder meets after the key was disabled.
-func Retry(at time.Time) Record {
+// retry is what the intruder meets after the key was disabled.
+func retry(at time.Time) Record {
 	w := &writer{rnd: rand.New(rand.NewPCG(11, 11))}
 	var thief person
 	for _, p := range cast() {
@@ -413,18 +413,6 @@ func (w *writer) signIn(t time.Time, p person, ip string, mfa bool, code string)
 		delete(e.Extra, "mfaChecked")
 	}
 	return e.record(t)
-}
-
-// Thin keeps every act and about one ordinary record in n, the same ones
-// every time, so that a scenario fits into a repository.
-func (s Story) Thin(n int) Story {
-	out := Story{Acts: s.Acts}
-	for i, r := range s.Days {
-		if i%n == 0 {
-			out.Days = append(out.Days, r)
-		}
-	}
-	return out
 }
 
 // Leaked is a short trail: an hour of a CI user's work, then calls with its

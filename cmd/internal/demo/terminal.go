@@ -14,9 +14,9 @@ import (
 	"github.com/trailwarden/trailwarden/responders"
 )
 
-// Terminal is a notifier that prints alerts for a person at a terminal. Safe
+// terminal is a notifier that prints alerts for a person at a terminal. Safe
 // for concurrent use.
-type Terminal struct {
+type terminal struct {
 	mu     sync.Mutex
 	w      io.Writer
 	colour bool
@@ -25,20 +25,20 @@ type Terminal struct {
 	posted func(alert.Alert)
 }
 
-// NewTerminal prints to w, wrapped at width columns (0 means 100). posted,
+// newTerminal prints to w, wrapped at width columns (0 means 100). posted,
 // which may be nil, is called after each new alert is printed.
-func NewTerminal(w io.Writer, colour bool, width int, posted func(alert.Alert)) *Terminal {
+func newTerminal(w io.Writer, colour bool, width int, posted func(alert.Alert)) *terminal {
 	if width <= 0 || width > 120 {
 		width = 100
 	}
-	return &Terminal{w: w, colour: colour, width: width, shown: map[string]bool{}, posted: posted}
+	return &terminal{w: w, colour: colour, width: width, shown: map[string]bool{}, posted: posted}
 }
 
 // Name is "terminal".
-func (t *Terminal) Name() string { return "terminal" }
+func (t *terminal) Name() string { return "terminal" }
 
 // Post prints a new alert.
-func (t *Terminal) Post(_ context.Context, n responders.Notice) (responders.MessageRef, error) {
+func (t *terminal) Post(_ context.Context, n responders.Notice) (responders.MessageRef, error) {
 	t.mu.Lock()
 	t.card(n.Alert, n.Account)
 	for _, a := range n.Actions {
@@ -53,7 +53,7 @@ func (t *Terminal) Post(_ context.Context, n responders.Notice) (responders.Mess
 
 // Update prints what changed about the alert's actions; counts are left to
 // the summary.
-func (t *Terminal) Update(_ context.Context, _ responders.MessageRef, n responders.Notice) error {
+func (t *terminal) Update(_ context.Context, _ responders.MessageRef, n responders.Notice) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, a := range n.Actions {
@@ -63,7 +63,7 @@ func (t *Terminal) Update(_ context.Context, _ responders.MessageRef, n responde
 }
 
 // Find is not supported: a terminal cannot be read back.
-func (t *Terminal) Find(context.Context, string, time.Time) (responders.MessageRef, bool, error) {
+func (t *terminal) Find(context.Context, string, time.Time) (responders.MessageRef, bool, error) {
 	return responders.MessageRef{}, false, errors.ErrUnsupported
 }
 
@@ -78,14 +78,14 @@ const (
 	reset = "\x1b[0m"
 )
 
-func (t *Terminal) paint(style, s string) string {
+func (t *terminal) paint(style, s string) string {
 	if !t.colour || style == "" {
 		return s
 	}
 	return style + s + reset
 }
 
-func (t *Terminal) card(a alert.Alert, account string) {
+func (t *terminal) card(a alert.Alert, account string) {
 	sev := strings.ToUpper(a.Severity.String())
 	title := text.Cut(text.Terminal(a.Title), t.width-24)
 	fmt.Fprintf(t.w, "  %s  %s  %s\n", t.paint(dim, a.Time.UTC().Format("15:04:05Z")),
@@ -109,7 +109,7 @@ func (t *Terminal) card(a alert.Alert, account string) {
 }
 
 // action prints each state of an action once.
-func (t *Terminal) action(alertID string, a responders.ActionView) {
+func (t *terminal) action(alertID string, a responders.ActionView) {
 	key := alertID + a.ID + string(a.State)
 	if t.shown[key] || a.State == responders.Proposed && a.Reason == "" || a.State == responders.Approved || a.State == responders.Executing || a.State == responders.Undoing {
 		return
@@ -146,14 +146,14 @@ func (t *Terminal) action(alertID string, a responders.ActionView) {
 }
 
 // Say prints a line of narration.
-func (t *Terminal) Say(format string, args ...any) {
+func (t *terminal) Say(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fmt.Fprintf(t.w, "%s\n", t.paint(dim, fmt.Sprintf(format, args...)))
 }
 
 // Print prints a line as it is.
-func (t *Terminal) Print(format string, args ...any) {
+func (t *terminal) Print(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fmt.Fprintf(t.w, format+"\n", args...)

@@ -34,9 +34,9 @@ type Record struct {
 // DefaultAccount is where things happen unless something else is said.
 const DefaultAccount = "1000000000000001"
 
-// OfficeNetworks are where the people of a life work from, VPN included. All
+// officeNetworks are where the people of a life work from, VPN included. All
 // addresses are of documentation and private ranges.
-var OfficeNetworks = []string{"198.51.100.0/24", "192.0.2.0/24"}
+var officeNetworks = []string{"198.51.100.0/24", "192.0.2.0/24"}
 
 // An identity at daily work.
 type identity struct {
@@ -257,7 +257,7 @@ func (w *dayWriter) office(people []identity, day int) {
 		do(t.Add(time.Minute), "Ram", "AttachPolicyToUser", map[string]any{"PolicyType": "System", "PolicyName": "AliyunECSReadOnlyAccess", "UserName": name})
 	}
 	if chance() {
-		do(at(), "Ecs", "AuthorizeSecurityGroup", map[string]any{"SecurityGroupId": "sg-example", "IpProtocol": "tcp", "PortRange": "443/443", "SourceCidrIp": OfficeNetworks[0]})
+		do(at(), "Ecs", "AuthorizeSecurityGroup", map[string]any{"SecurityGroupId": "sg-example", "IpProtocol": "tcp", "PortRange": "443/443", "SourceCidrIp": officeNetworks[0]})
 	}
 	if chance() {
 		do(at(), "Ecs", "RunInstances", map[string]any{"InstanceType": "ecs.g7.large", "Amount": "1"})
