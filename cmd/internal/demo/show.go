@@ -18,6 +18,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
@@ -71,9 +72,9 @@ const (
 
 // Play runs the show. An error means that the story did not happen as told.
 func Play(ctx context.Context, o Options) (out Outcome, err error) {
-	started := time.Now()
-	if o.Beat == 0 {
-		o.Beat = 1200 * time.Millisecond
+	s := &show{Options: o, began: time.Now(), story: Write(o.Now), first: make(chan struct{}), told: map[string]bool{}}
+	if s.Beat == 0 {
+		s.Beat = 1200 * time.Millisecond
 	}
 	dir := o.Dir
 	if dir == "" {
@@ -95,34 +96,83 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	}
 	defer journal.Close()
 
-	cloud, err := fakecloud.Start(fakecloud.Options{Dir: filepath.Join(dir, "cloud"), Journal: journal, ChatRate: -1}, []string{Account})
+	s.log = logFile
+	s.cloud, err = fakecloud.Start(fakecloud.Options{Dir: filepath.Join(dir, "cloud"), Journal: journal, ChatRate: -1}, []string{Account})
 	if err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, cloud.Close()) }()
-	cloud.RAM.AddTrail(Account, ramtest.Trail{Name: trailName, HomeRegion: "cn-hangzhou", EventRW: "All", TrailRegion: "All", Logging: true})
-
-	story := Write(o.Now)
-	out.Events = story.Events()
-	for _, r := range story.All() {
-		cloud.Seed(r.JSON)
+	defer func() { err = errors.Join(err, s.cloud.Close()) }()
+	if err := s.start(ctx); err != nil {
+		return s.result, err
 	}
-
-	var mu sync.Mutex
-	first := make(chan struct{})
-	told := map[string]bool{}
-	term := newTerminal(o.Out, o.Colour, o.Width, func(a alert.Alert) {
-		mu.Lock()
-		defer mu.Unlock()
-		told[a.Rule] = true
-		if out.FirstAlert == 0 {
-			out.FirstAlert = time.Since(started)
-			close(first)
+	defer func() {
+		err = errors.Join(err, s.stop())
+		out = s.result
+	}()
+	for _, scene := range []func(context.Context) error{s.opening, s.ordinaryDays, s.attack, s.containment, s.undo, s.thread, s.audit} {
+		if err := scene(ctx); err != nil {
+			return out, err
 		}
-	})
-	cfg, err := config.Load(cloud.Config, nil)
+	}
+	return out, s.ending(ctx)
+}
+
+// show is one run of the story: the emulated cloud, the program that watches
+// it, and what has come of it so far.
+type show struct {
+	Options
+	began time.Time
+	story Story
+	log   *os.File
+	cloud *fakecloud.Cloud
+	app   *app.App
+	term  *terminal
+
+	cancel  context.CancelFunc // ends the app's Run
+	ended   chan error         // what its Run returned
+	stopped bool
+
+	mu     sync.Mutex // of told, and of result while the app runs
+	told   map[string]bool
+	first  chan struct{} // closed with the first alert
+	result Outcome
+	done   responders.ActionDetail // the containment of the key
+}
+
+// start fills the cloud and runs the program beside it.
+func (s *show) start(ctx context.Context) error {
+	s.trail(true)
+	s.result.Events = s.story.Events()
+	for _, r := range s.story.All() {
+		s.cloud.Seed(r.JSON)
+	}
+	s.term = newTerminal(s.Out, s.Colour, s.Width, s.posted)
+	cfg, err := s.config()
 	if err != nil {
-		return out, err
+		return err
+	}
+	s.app, err = app.New(ctx, app.Options{Config: cfg, Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Version:      "demo",
+		Destinations: []responders.Destination{{Notifier: s.term, MinSeverity: alert.Medium, StormAt: -1, CatchUpAge: -1}}})
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(ctx)
+	s.cancel, s.ended = cancel, make(chan error, 1)
+	go func() { s.ended <- s.app.Run(running) }()
+	return nil
+}
+
+// trail makes the account's trail anew.
+func (s *show) trail(logging bool) {
+	s.cloud.RAM.AddTrail(Account, ramtest.Trail{Name: trailName, HomeRegion: "cn-hangzhou", EventRW: "All", TrailRegion: "All", Logging: logging})
+}
+
+// config is that of the fake cloud with the playbooks of the story.
+func (s *show) config() (*config.Config, error) {
+	cfg, err := config.Load(s.cloud.Config, nil)
+	if err != nil {
+		return nil, err
 	}
 	cfg.Accounts = map[string]string{Account: AccountName}
 	cfg.Detect.Grace = responders.Duration(time.Second)
@@ -133,7 +183,7 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 			cfg.Respond.Playbooks[i].Mode = responders.Observe
 		}
 	}
-	if o.Console {
+	if s.Console {
 		cfg.Console.Enabled, cfg.Console.Listen = true, "127.0.0.1:0"
 	}
 	// A stopped trail is switched on again at once; what was granted is taken
@@ -141,212 +191,262 @@ func Play(ctx context.Context, o Options) (out Outcome, err error) {
 	cfg.Respond.Playbooks = append(cfg.Respond.Playbooks,
 		responders.Playbook{Name: "stopped-trail", Mode: responders.Auto}, responders.Playbook{Name: "granted-admin", Mode: responders.Approve})
 	cfg.Respond.Approvers = []responders.Approver{{Name: "you", IDs: []string{you}}}
-	a, err := app.New(ctx, app.Options{Config: cfg, Log: slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Version:      "demo",
-		Destinations: []responders.Destination{{Notifier: term, MinSeverity: alert.Medium, StormAt: -1, CatchUpAge: -1}}})
+	return cfg, nil
+}
+
+// posted notes an alert that the terminal shows.
+func (s *show) posted(a alert.Alert) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told[a.Rule] = true
+	if s.result.FirstAlert == 0 {
+		s.result.FirstAlert = time.Since(s.began)
+		close(s.first)
+	}
+}
+
+// stop ends the program and waits for it; once.
+func (s *show) stop() error {
+	if s.stopped {
+		return nil
+	}
+	s.stopped = true
+	s.cancel()
+	return <-s.ended
+}
+
+// fails says why what was waited for did not happen.
+func (s *show) fails(ctx context.Context, what string) error {
+	select {
+	case e := <-s.ended:
+		s.stopped = true
+		return fmt.Errorf("the pipeline stopped: %w", e)
+	default:
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%s did not happen within %s; the log is in %s (keep it with --dir)", what, patience, s.log.Name())
+}
+
+// opening says what will be seen, and where the console is.
+func (s *show) opening(ctx context.Context) error {
+	s.term.Print("%s", "")
+	s.term.Say("  trailwarden demo: an invented company, %d audit events of 30 identities over three days,", s.result.Events)
+	s.term.Say("  read from an emulated cloud on this machine through the real SDKs. Nothing leaves this machine.")
+	s.term.Print("%s", "")
+	if !s.Console {
+		return nil
+	}
+	var link string
+	if !until(ctx, patience, func() bool {
+		l, err := s.app.ConsoleLink(ctx, "cli:demo")
+		link = l.URL
+		return err == nil && !strings.Contains(link, ":0/")
+	}) {
+		return s.fails(ctx, "serving the console")
+	}
+	s.term.Print("  %s  %s", s.term.paint(bold, "The console:"), link)
+	s.term.Say("  (that link signs one browser in; watch the alerts come in there too)")
+	s.term.Print("%s", "")
+	return nil
+}
+
+// ordinaryDays plays ordinary life, fast.
+func (s *show) ordinaryDays(ctx context.Context) error {
+	days := s.story.Days
+	step := (len(days) + firstDays - 1) / firstDays
+	for i := 0; i < len(days); i += step {
+		part := days[i:min(i+step, len(days))]
+		s.cloud.Append(raws(part)...)
+		s.term.Say("  %s  %5d events of ordinary work", part[len(part)-1].Time.Format("Mon 15:04Z"), min(i+step, len(days)))
+		if err := pause.For(ctx, s.Beat/4); err != nil {
+			return err
+		}
+	}
+	if !until(ctx, patience, func() bool { return s.evaluated(ctx) >= uint64(len(days)) }) {
+		return s.fails(ctx, "reading the ordinary days")
+	}
+	s.term.Say("  %s  all quiet: %d events evaluated, nobody was disturbed", days[len(days)-1].Time.Format("Mon 15:04Z"), len(days))
+	s.term.Print("%s", "")
+	return nil
+}
+
+// evaluated counts the events that the program has evaluated.
+func (s *show) evaluated(ctx context.Context) (sum uint64) {
+	st, err := s.app.Status(ctx)
 	if err != nil {
-		return out, err
+		return 0
 	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(running) }()
-	stopped := false
-	shut := func() error {
-		if stopped {
-			return nil
-		}
-		stopped = true
-		stop()
-		return <-ended
+	for _, p := range st.Partitions {
+		sum += p.Evaluated
 	}
-	defer func() { err = errors.Join(err, shut()) }()
+	return sum
+}
 
-	fails := func(what string) error {
-		select {
-		case e := <-ended:
-			stopped = true
-			return fmt.Errorf("the pipeline stopped: %w", e)
-		default:
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("%s did not happen within %s; the log is in %s (keep it with --dir)", what, patience, logFile.Name())
-	}
-
-	term.Print("%s", "")
-	term.Say("  trailwarden demo: an invented company, %d audit events of 30 identities over three days,", out.Events)
-	term.Say("  read from an emulated cloud on this machine through the real SDKs. Nothing leaves this machine.")
-	term.Print("%s", "")
-
-	if o.Console {
-		var link string
-		if !until(ctx, patience, func() bool {
-			l, err := a.ConsoleLink(ctx, "cli:demo")
-			link = l.URL
-			return err == nil && !strings.Contains(link, ":0/")
-		}) {
-			return out, fails("serving the console")
-		}
-		term.Print("  %s  %s", term.paint(bold, "The console:"), link)
-		term.Say("  (that link signs one browser in; watch the alerts come in there too)")
-		term.Print("%s", "")
-	}
-	// Ordinary life, played fast.
-	step := (len(story.Days) + firstDays - 1) / firstDays
-	for i := 0; i < len(story.Days); i += step {
-		part := story.Days[i:min(i+step, len(story.Days))]
-		cloud.Append(raws(part)...)
-		term.Say("  %s  %5d events of ordinary work", part[len(part)-1].Time.Format("Mon 15:04Z"), min(i+step, len(story.Days)))
-		if !pause(ctx, o.Beat/4) {
-			return out, ctx.Err()
-		}
-	}
-	evaluated := func(n int) bool {
-		s, err := a.Status(ctx)
-		if err != nil {
-			return false
-		}
-		var sum uint64
-		for _, p := range s.Partitions {
-			sum += p.Evaluated
-		}
-		return sum >= uint64(n)
-	}
-	if !until(ctx, patience, func() bool { return evaluated(len(story.Days)) }) {
-		return out, fails("reading the ordinary days")
-	}
-	term.Say("  %s  all quiet: %d events evaluated, nobody was disturbed", story.Days[len(story.Days)-1].Time.Format("Mon 15:04Z"), len(story.Days))
-	term.Print("%s", "")
-
-	for _, act := range story.Acts {
+// attack plays the intruder's acts, each with what the program and the person
+// who watches do about it.
+func (s *show) attack(ctx context.Context) error {
+	for _, act := range s.story.Acts {
 		if act.Caption != "" {
-			term.Say("  ▸ %s", act.Caption)
+			s.term.Say("  ▸ %s", act.Caption)
 		}
 		// What the intruder's calls did to the cloud.
 		switch act.Rule {
 		case "policy.admin_attached":
-			if err := cloud.RAM.Attach(Account, "System", "AdministratorAccess", "user", Victim); err != nil {
-				return out, err
+			if err := s.cloud.RAM.Attach(Account, "System", "AdministratorAccess", "user", Victim); err != nil {
+				return err
 			}
 		case "trail.stopped":
-			cloud.RAM.AddTrail(Account, ramtest.Trail{Name: trailName, HomeRegion: "cn-hangzhou", EventRW: "All", TrailRegion: "All"})
+			s.trail(false)
 		}
-		cloud.Append(raws(act.Records)...)
+		s.cloud.Append(raws(act.Records)...)
 		if !until(ctx, patience, func() bool {
-			mu.Lock()
-			defer mu.Unlock()
-			return told[act.Rule]
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.told[act.Rule]
 		}) {
-			return out, fails("the alert " + act.Rule)
+			return s.fails(ctx, "the alert "+act.Rule)
 		}
 		switch act.Rule {
 		case "policy.admin_attached":
-			d, ok := action(ctx, a, responders.KindDetachPolicy, responders.Proposed)
-			if !ok {
-				return out, fails("asking to take the policy away")
-			}
-			term.Say("  ▸ The playbook asks before it takes the policy away; a person looks and says yes:")
-			term.Say("  $ trailwarden action approve %s --yes", d.ID[:12])
-			if _, err := a.Approve(ctx, d.ID, you, d.Hash); err != nil {
-				return out, fmt.Errorf("approve: %w", err)
-			}
-			if _, out.Approved = action(ctx, a, responders.KindDetachPolicy, responders.Done); !out.Approved {
-				return out, fails("taking the policy away")
+			if err := s.approve(ctx); err != nil {
+				return err
 			}
 		case "trail.stopped":
-			if _, out.Restarted = action(ctx, a, responders.KindStartTrail, responders.Done); !out.Restarted {
-				return out, fails("switching the trail on again")
+			if _, s.result.Restarted = action(ctx, s.app, responders.KindStartTrail, responders.Done); !s.result.Restarted {
+				return s.fails(ctx, "switching the trail on again")
 			}
 		}
-		if !pause(ctx, o.Beat) {
-			return out, ctx.Err()
+		if err := pause.For(ctx, s.Beat); err != nil {
+			return err
 		}
 	}
-	if out.Contained = until(ctx, patience, func() bool { return cloud.RAM.KeyStatus(BackdoorKey) == ramtest.Inactive }); !out.Contained {
-		return out, fails("disabling the key")
-	}
-	done, ok := action(ctx, a, responders.KindDisableAccessKey, responders.Done)
+	return nil
+}
+
+// approve has the policy taken away that the intruder attached.
+func (s *show) approve(ctx context.Context) error {
+	d, ok := action(ctx, s.app, responders.KindDetachPolicy, responders.Proposed)
 	if !ok {
-		return out, fails("recording the outcome")
+		return s.fails(ctx, "asking to take the policy away")
+	}
+	s.term.Say("  ▸ The playbook asks before it takes the policy away; a person looks and says yes:")
+	s.term.Say("  $ trailwarden action approve %s --yes", d.ID[:12])
+	if _, err := s.app.Approve(ctx, d.ID, you, d.Hash); err != nil {
+		return fmt.Errorf("approve: %w", err)
+	}
+	if _, s.result.Approved = action(ctx, s.app, responders.KindDetachPolicy, responders.Done); !s.result.Approved {
+		return s.fails(ctx, "taking the policy away")
+	}
+	return nil
+}
+
+// containment waits until the key is inactive, and shows that it is.
+func (s *show) containment(ctx context.Context) error {
+	if s.result.Contained = until(ctx, patience, s.keyIs(ramtest.Inactive)); !s.result.Contained {
+		return s.fails(ctx, "disabling the key")
+	}
+	var ok bool
+	if s.done, ok = action(ctx, s.app, responders.KindDisableAccessKey, responders.Done); !ok {
+		return s.fails(ctx, "recording the outcome")
 	}
 	select {
-	case <-first:
+	case <-s.first:
 	case <-time.After(patience):
-		return out, fails("the first alert")
+		return s.fails(ctx, "the first alert")
 	}
-	if !pause(ctx, o.Beat) {
-		return out, ctx.Err()
+	if err := pause.For(ctx, s.Beat); err != nil {
+		return err
 	}
-	term.Say("  ▸ The intruder tries again: InvalidAccessKeyId.Inactive")
-	cloud.Append(retry(o.Now).JSON)
-	if !pause(ctx, o.Beat) {
-		return out, ctx.Err()
-	}
-	term.Print("%s", "")
-	term.Say("  The key %s is %s in the cloud now. Was it a mistake? Every action can be taken back:", text.MaskKey(BackdoorKey), cloud.RAM.KeyStatus(BackdoorKey))
-	undo := o.Ask == nil || o.Ask("  undo it (it goes back to Active; this is a fake cloud)?")
+	s.term.Say("  ▸ The intruder tries again: InvalidAccessKeyId.Inactive")
+	s.cloud.Append(retry(s.Now).JSON)
+	return pause.For(ctx, s.Beat)
+}
+
+// keyIs asks for the status of the stolen key.
+func (s *show) keyIs(status string) func() bool {
+	return func() bool { return s.cloud.RAM.KeyStatus(BackdoorKey) == status }
+}
+
+// undo takes the containment back, if the person who watches wants that.
+func (s *show) undo(ctx context.Context) error {
+	s.term.Print("%s", "")
+	s.term.Say("  The key %s is %s in the cloud now. Was it a mistake? Every action can be taken back:", text.MaskKey(BackdoorKey), s.cloud.RAM.KeyStatus(BackdoorKey))
+	wanted := s.Ask == nil || s.Ask("  undo it (it goes back to Active; this is a fake cloud)?")
 	if ctx.Err() != nil {
-		return out, ctx.Err()
+		return ctx.Err()
 	}
-	if undo {
-		term.Say("  $ trailwarden action undo %s --yes", done.ID[:12])
-		if _, err := a.Undo(ctx, done.ID, you); err != nil {
-			return out, fmt.Errorf("undo: %w", err)
-		}
-		if out.Undone = until(ctx, patience, func() bool { return cloud.RAM.KeyStatus(BackdoorKey) == ramtest.Active }); !out.Undone {
-			return out, fails("the undo")
-		}
-		if !pause(ctx, o.Beat) {
-			return out, ctx.Err()
-		}
+	if !wanted {
+		return nil
 	}
-	// The message of that alert as it stands in the channel now, and the chain
-	// over everything that was said and done.
+	s.term.Say("  $ trailwarden action undo %s --yes", s.done.ID[:12])
+	if _, err := s.app.Undo(ctx, s.done.ID, you); err != nil {
+		return fmt.Errorf("undo: %w", err)
+	}
+	if s.result.Undone = until(ctx, patience, s.keyIs(ramtest.Active)); !s.result.Undone {
+		return s.fails(ctx, "the undo")
+	}
+	return pause.For(ctx, s.Beat)
+}
+
+// thread shows the message of the alert about the key as it stands in the
+// channel now.
+func (s *show) thread(ctx context.Context) error {
 	state := "" // the card is there in any case
-	if out.Undone {
+	if s.result.Undone {
 		state = "undone"
 	}
 	var thread []string
 	says := func(l string) bool { return strings.Contains(l, state) }
 	// A long thread counts its last lines instead of showing them; the message
 	// says how things stand in any case.
-	if !until(ctx, 10*time.Second, func() bool { thread = replies(cloud, state); return slices.ContainsFunc(thread, says) }) &&
-		!until(ctx, patience, func() bool { thread = replies(cloud, state); return len(thread) > 0 }) {
-		return out, fails("the thread that says what was done")
+	if !until(ctx, 10*time.Second, func() bool { thread = replies(s.cloud, state); return slices.ContainsFunc(thread, says) }) &&
+		!until(ctx, patience, func() bool { thread = replies(s.cloud, state); return len(thread) > 0 }) {
+		return s.fails(ctx, "the thread that says what was done")
 	}
-	term.Print("%s", "")
-	term.Say("  The thread under that message in the team's channel:")
+	s.term.Print("%s", "")
+	s.term.Say("  The thread under that message in the team's channel:")
 	for _, l := range thread {
-		term.Say("    │ %s", text.Cut(text.Terminal(l), 110))
+		s.term.Say("    │ %s", text.Cut(text.Terminal(l), 110))
 	}
+	return nil
+}
+
+// audit verifies the chain over everything that was said and done.
+func (s *show) audit(ctx context.Context) error {
 	if !until(ctx, patience, func() bool {
-		r, err := a.AuditVerify(ctx, "")
-		out.Entries = r.Entries
+		r, err := s.app.AuditVerify(ctx, "")
+		s.result.Entries = r.Entries
 		return err == nil && r.OK() && r.Entries > 0 && r.Behind == 0
 	}) {
-		return out, fails("verifying the audit log")
+		return s.fails(ctx, "verifying the audit log")
 	}
-	if out.Alerts, err = a.Alerts(ctx, 10_000); err != nil {
-		return out, err
+	return nil
+}
+
+// ending says what has come of it; with a console to look around in, the
+// program runs on meanwhile.
+func (s *show) ending(ctx context.Context) (err error) {
+	if s.result.Alerts, err = s.app.Alerts(ctx, 10_000); err != nil {
+		return err
 	}
-	out.Messages = len(cloud.Chat.Messages(chattest.DefaultChannel))
-	out.Took = time.Since(started)
-	if o.Console && o.Hold != nil {
-		mu.Lock()
-		summary(term, out)
-		mu.Unlock()
-		o.Hold("  The console stays open at " + a.ConsoleURL() + " until you press Enter.")
-		return out, errors.Join(ctx.Err(), shut())
+	s.result.Messages = len(s.cloud.Chat.Messages(chattest.DefaultChannel))
+	hold := s.Console && s.Hold != nil
+	if !hold {
+		if err := s.stop(); err != nil {
+			return err
+		}
 	}
-	if err := shut(); err != nil {
-		return out, err
+	s.result.Took = time.Since(s.began)
+	s.mu.Lock()
+	summary(s.term, s.result)
+	s.mu.Unlock()
+	if hold {
+		s.Hold("  The console stays open at " + s.app.ConsoleURL() + " until you press Enter.")
+		return errors.Join(ctx.Err(), s.stop())
 	}
-	out.Took = time.Since(started)
-	mu.Lock()
-	defer mu.Unlock()
-	summary(term, out)
-	return out, nil
+	return nil
 }
 
 // action waits for an action of a kind to come to a state.
@@ -430,16 +530,6 @@ func raws(rs []Record) [][]byte {
 		out[i] = r.JSON
 	}
 	return out
-}
-
-// pause waits for d; false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
 
 // until polls cond for at most d.
