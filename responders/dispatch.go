@@ -550,99 +550,13 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	if err := d.loadSilences(ctx); err != nil {
 		return err
 	}
-	type version struct {
-		Revision int       `json:"revision"`
-		At       time.Time `json:"at"`
-		Alert    struct {
-			Severity alert.Severity `json:"severity"`
-		} `json:"alert"`
-		Raised alert.Severity `json:"raised"`
-	}
-	last := map[string]version{}
-	err := eachLast(ctx, d.j, kindAlert, func(id string, e Entry) error {
-		var s version
-		if err := unmarshal(e.Data, &s); err != nil {
-			d.log.Error("an alert in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
-			return nil
-		}
-		last[id] = s
-		if now := d.now(); d.firing != nil && now.Sub(s.At) <= firesFor {
-			var whole storedAlert
-			if err := unmarshal(e.Data, &whole); err == nil {
-				a := whole.restore()
-				d.noteFiring(&a)
-			}
-		}
-		return nil
-	})
+	stand, err := d.recoverStandings(ctx)
 	if err != nil {
-		return fmt.Errorf("recover alerts: %w", err)
+		return err
 	}
-	steps := map[string]uint64{} // sequence of what people did last
-	err = eachLast(ctx, d.j, kindTriage, func(id string, e Entry) error {
-		steps[id] = e.Seq
-		var t Triage
-		if err := unmarshal(e.Data, &t); err == nil && t.State == TriageClosed {
-			d.endFiring(id)
-		}
-		return nil
-	})
+	untold, err := d.recoverNotices(ctx, stand)
 	if err != nil {
-		return fmt.Errorf("recover triage: %w", err)
-	}
-	heard := map[string]uint64{} // sequence of the last question or answer
-	err = eachLast(ctx, d.j, kindAsk, func(id string, e Entry) error {
-		heard[id] = e.Seq
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("recover questions: %w", err)
-	}
-	byName := map[string]*outlet{}
-	for _, o := range slices.Concat(d.outlets, d.askers) {
-		byName[o.name] = o
-	}
-	open := map[string]bool{} // notices that still wait
-	have := map[string]bool{} // notices of digests
-	untold := map[string]*outlet{}
-	err = eachLast(ctx, d.j, kindNotice, func(id string, e Entry) error {
-		var n notice
-		if err := unmarshal(e.Data, &n); err != nil {
-			d.log.Error("a notice in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
-			return nil
-		}
-		if n.Rule == RuleDigest {
-			have[id] = true
-		}
-		delete(open, id)
-		delete(untold, id)
-		o := byName[n.Dest]
-		if o == nil {
-			return nil // the destination is no longer configured
-		}
-		switch n.State {
-		case noticePending, noticeStarted:
-			open[id] = true
-			o.add(o.item(n))
-		case noticeDead:
-			if n.Untold {
-				untold[id] = o
-			}
-		default:
-			id := journalID(cmp.Or(n.Of, n.Alert))
-			// One that may have to be told again is looked at, too.
-			repeats := d.opts.Routes != nil && n.State == noticeSent && d.now().Sub(n.EventAt) <= firesFor
-			if repeats || o.moved(n, standing{last[id].Revision, max(last[id].Alert.Severity, last[id].Raised), steps[id], heard[id]}) {
-				o.add(o.item(n))
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("recover notices: %w", err)
-	}
-	if err := d.recoverDigests(ctx, byName, open, have); err != nil {
-		return fmt.Errorf("recover digests: %w", err)
+		return err
 	}
 	if err := d.recoverAsks(ctx); err != nil {
 		return fmt.Errorf("recover questions: %w", err)
@@ -671,6 +585,112 @@ func (d *Dispatcher) Recover(ctx context.Context) error {
 	d.ready = true
 	d.mu.Unlock()
 	return nil
+}
+
+// recoverStandings tells how each incident stands by its journal id, and notes
+// which of them fire.
+func (d *Dispatcher) recoverStandings(ctx context.Context) (map[string]standing, error) {
+	out := map[string]standing{}
+	err := eachLast(ctx, d.j, kindAlert, func(id string, e Entry) error {
+		var s struct {
+			Revision int       `json:"revision"`
+			At       time.Time `json:"at"`
+			Alert    struct {
+				Severity alert.Severity `json:"severity"`
+			} `json:"alert"`
+			Raised alert.Severity `json:"raised"`
+		}
+		if err := unmarshal(e.Data, &s); err != nil {
+			d.log.Error("an alert in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
+			return nil
+		}
+		out[id] = standing{rev: s.Revision, severity: max(s.Alert.Severity, s.Raised)}
+		if now := d.now(); d.firing != nil && now.Sub(s.At) <= firesFor {
+			var whole storedAlert
+			if err := unmarshal(e.Data, &whole); err == nil {
+				a := whole.restore()
+				d.noteFiring(&a)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recover alerts: %w", err)
+	}
+	err = eachLast(ctx, d.j, kindTriage, func(id string, e Entry) error {
+		s := out[id]
+		s.step = e.Seq
+		out[id] = s
+		var t Triage
+		if err := unmarshal(e.Data, &t); err == nil && t.State == TriageClosed {
+			d.endFiring(id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recover triage: %w", err)
+	}
+	err = eachLast(ctx, d.j, kindAsk, func(id string, e Entry) error {
+		s := out[id]
+		s.asked = e.Seq
+		out[id] = s
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recover questions: %w", err)
+	}
+	return out, nil
+}
+
+// recoverNotices gives the outlets what they have to go on with. untold are the
+// outlets of notices that were given up without the others hearing of it.
+func (d *Dispatcher) recoverNotices(ctx context.Context, stand map[string]standing) (untold map[string]*outlet, err error) {
+	byName := map[string]*outlet{}
+	for _, o := range slices.Concat(d.outlets, d.askers) {
+		byName[o.name] = o
+	}
+	open := map[string]bool{} // notices that still wait
+	have := map[string]bool{} // notices of digests
+	untold = map[string]*outlet{}
+	err = eachLast(ctx, d.j, kindNotice, func(id string, e Entry) error {
+		var n notice
+		if err := unmarshal(e.Data, &n); err != nil {
+			d.log.Error("a notice in the journal cannot be read", "id", id, "seq", e.Seq, "err", err)
+			return nil
+		}
+		if n.Rule == RuleDigest {
+			have[id] = true
+		}
+		delete(open, id)
+		delete(untold, id)
+		o := byName[n.Dest]
+		if o == nil {
+			return nil // the destination is no longer configured
+		}
+		switch n.State {
+		case noticePending, noticeStarted:
+			open[id] = true
+			o.add(o.item(n))
+		case noticeDead:
+			if n.Untold {
+				untold[id] = o
+			}
+		default:
+			// One that may have to be told again is looked at, too.
+			repeats := d.opts.Routes != nil && n.State == noticeSent && d.now().Sub(n.EventAt) <= firesFor
+			if repeats || o.moved(n, stand[journalID(cmp.Or(n.Of, n.Alert))]) {
+				o.add(o.item(n))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recover notices: %w", err)
+	}
+	if err := d.recoverDigests(ctx, byName, open, have); err != nil {
+		return nil, fmt.Errorf("recover digests: %w", err)
+	}
+	return untold, nil
 }
 
 // Run recovers, then shows alerts and carries actions on until ctx ends. It
