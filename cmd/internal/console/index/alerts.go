@@ -215,7 +215,8 @@ func (x *Index) putTriage(c responders.Change) {
 }
 
 func (x *Index) trimActions() {
-	all := slices.SortedFunc(maps.Values(x.actions), newestAction)
+	all := slices.Collect(maps.Values(x.actions))
+	lists.Sort(all, newestAction)
 	for _, d := range all[x.limits.Actions:] {
 		delete(x.actions, d.ID)
 	}
