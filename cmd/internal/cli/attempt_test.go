@@ -37,10 +37,10 @@ func TestAttemptsAreMarked(t *testing.T) {
 			return backtestGitHub(w, nil, &backtest{Rules: []verdictOf{{Samples: []alert.Alert{a}}}})
 		},
 		"rules diff": func(w io.Writer, a alert.Alert) error {
-			return changesTable(w, []change{{Kind: "added", New: &a}})
+			return changesTable(w, []change{{Kind: "added", New: &a}}, "")
 		},
 		"rules diff, changed": func(w io.Writer, a alert.Alert) error {
-			return changesTable(w, []change{{Kind: "changed", Old: &a, New: &a}})
+			return changesTable(w, []change{{Kind: "changed", Old: &a, New: &a}}, "")
 		},
 	}
 	for name, list := range lists {

@@ -55,12 +55,34 @@ type backtest struct {
 	Failed   int         `json:"files_not_read"`
 	Rules    []verdictOf `json:"rules"`
 
-	nothing bool // no event was evaluated, so that nothing is known of any rule
-	tested  bool // there is a budget
+	unsure string // why the budget may be kept without being kept; empty where it is sure, or there is none
 }
 
 // nothingEvaluated is said where a test has nothing to go by.
 const nothingEvaluated = "no event was evaluated, so nothing can be said: look at the source, and at --from and --to"
+
+// notRead is said where it does not know what some files held.
+func notRead(s *replay.Stats) string {
+	n := len(s.FilesFailed)
+	return fmt.Sprintf("%s not read to the end, and what was in the rest is not known, the first: %s: %s", plural(n, "file"), s.FilesFailed[0].Path, s.FilesFailed[0].Error)
+}
+
+// unsure adds a case that fails, since the others do not say all; none for an
+// empty reason.
+func (s *junitSuite) unsure(class, why string) {
+	if why != "" {
+		s.Cases = append(s.Cases, junitCase{Class: class, Name: "events", Failure: &junitFailure{Message: text.Terminal(why)}})
+	}
+}
+
+// unsureGitHub is the same as an annotation.
+func unsureGitHub(w io.Writer, title, why string) error {
+	if why == "" {
+		return nil
+	}
+	_, err := io.WriteString(w, gitHubCommand("error", text.Terminal(why), "title", title))
+	return err
+}
 
 const (
 	backtestSchema  = "trailwarden.backtest/v1"
@@ -80,7 +102,8 @@ func rulesBacktest(e *env) *cobra.Command {
 for each what it would have said: alerts per day, who caused most of them, a few
 samples. With --budget it is a test: a rule with more alerts per day on average
 than that fails, and the exit code is 1; so it is where a file was not read to its
-end, or no event was evaluated at all, since then nothing is known. The average is over the days that have
+end, or no event was evaluated at all, since then nothing is known, of which JUnit
+and GitHub have a failure of their own. The average is over the days that have
 events, without those of --warm. SOURCE is what replay reads. With --resume
 months of history may be interrupted: the same command goes on, and says the same in
 the end, byte for byte.`,
@@ -133,6 +156,18 @@ the end, byte for byte.`,
 			if err != nil {
 				return err
 			}
+			nothing := res.Days(from) == 0
+			switch {
+			case runErr != nil:
+				b.unsure = "interrupted: only what was read until then is counted"
+			case nothing:
+				b.unsure = nothingEvaluated
+			case len(res.Stats.FilesFailed) > 0:
+				b.unsure = notRead(&res.Stats)
+			}
+			if !tested {
+				b.unsure = ""
+			}
 			b.RuleSet = set.Hash()
 			titles, shadow := map[string]string{}, map[string]bool{}
 			for _, in := range set.List() {
@@ -163,7 +198,7 @@ the end, byte for byte.`,
 			if f := failures(res.Stats); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 			}
-			if b.nothing && runErr == nil {
+			if nothing && runErr == nil {
 				fmt.Fprintln(e.err, nothingEvaluated)
 			}
 			switch {
@@ -173,7 +208,7 @@ the end, byte for byte.`,
 			}
 			hf.finished(e)
 			switch {
-			case over > 0, tested && (b.nothing || len(res.Stats.FilesFailed) > 0):
+			case over > 0, b.unsure != "":
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -194,8 +229,7 @@ the end, byte for byte.`,
 // one record of a bad clock makes a noisy rule quiet. The error is of reading
 // the alerts.
 func newBacktest(res *replay.Result, from time.Time, budget float64, tested bool) (*backtest, error) {
-	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1, Active: max(1, res.Days(from)),
-		nothing: res.Days(from) == 0, tested: tested}
+	b := &backtest{Schema: backtestSchema, Events: res.Stats.Events, Failed: len(res.Stats.FilesFailed), Days: 1, Active: max(1, res.Days(from))}
 	var first time.Time
 	if res.Stats.FirstEvent != nil && !res.Stats.LastEvent.Before(from) {
 		first = res.Stats.FirstEvent.UTC().Truncate(24 * time.Hour)
@@ -371,9 +405,7 @@ func backtestJUnit(w io.Writer, _ *env, b *backtest) error {
 		}
 		s.Cases = append(s.Cases, c)
 	}
-	if b.nothing && b.tested {
-		s.Cases = append(s.Cases, junitCase{Class: "backtest", Name: "events", Failure: &junitFailure{Message: nothingEvaluated}})
-	}
+	s.unsure("backtest", b.unsure)
 	return writeJUnit(w, s)
 }
 
@@ -390,10 +422,8 @@ func gitHubCommand(level, msg string, properties ...string) string {
 }
 
 func backtestGitHub(w io.Writer, _ *env, b *backtest) error {
-	if b.nothing && b.tested {
-		if _, err := io.WriteString(w, gitHubCommand("error", nothingEvaluated, "title", "rules backtest")); err != nil {
-			return err
-		}
+	if err := unsureGitHub(w, "rules backtest", b.unsure); err != nil {
+		return err
 	}
 	for _, v := range b.Rules {
 		level, more := "notice", ""

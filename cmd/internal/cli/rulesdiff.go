@@ -56,6 +56,8 @@ shipped one stands in its place); "pack" is the shipped rules alone. With A..B t
 the folder of --rules at two revisions of its git repository; without B, as it is now.
 The exit code is 1 when anything differs, so that a change of rules can be reviewed by what it does,
 and when a file was not read to its end or no event was evaluated, since then nothing is known.
+Ctrl-C ends with what both sides had evaluated by then; the old side is evaluated first, so
+that in the first half of the time this is nothing.
 SOURCE is what replay reads. What comes from a service or from standard input is read once,
 into files, and both sets of rules are evaluated on these. Lists, owners and networks
 are those of the configuration and of the flags, for both sides; exceptions are those
@@ -132,7 +134,8 @@ of the flags alone.`,
 				return err
 			}
 			before := stampsOf(paths, &bounds.Options)
-			for i := range results {
+			last, stopped := 0, false
+			for i := 0; i < len(results) && !stopped; i++ {
 				if way != "" {
 					hf.resume = filepath.Join(way, sides[i])
 				}
@@ -142,14 +145,14 @@ of the flags alone.`,
 				}
 				results[i], err = replay.Run(c.Context(), paths, cfg)
 				hf.done(e, &cfg)
+				if stopped = errors.Is(err, context.Canceled); stopped {
+					err = nil
+				}
 				if err == nil {
 					alerts[i], err = results[i].AllAlerts()
 				}
 				results[i].Close()
-				if errors.Is(err, context.Canceled) {
-					fmt.Fprintln(e.err, "interrupted: half of a comparison says nothing; "+hf.hint())
-					return exit(exitInterrupted, nil)
-				}
+				last = i
 				if err != nil {
 					return exit(exitUsage, fmt.Errorf("rules diff: %w%s", err, failures(results[i].Stats)))
 				}
@@ -157,18 +160,30 @@ of the flags alone.`,
 			if path := before.changed(); path != "" {
 				return exit(exitUsage, fmt.Errorf("rules diff: %s was written to between the two sets of rules, so what differs is not theirs: compare over a copy", text.Line(path)))
 			}
-			if !sameHistory(&results[0].Stats, &results[1].Stats) {
+			st := &results[last].Stats
+			var unsure string
+			switch {
+			case stopped:
+				unsure = together(&alerts, last, st, bounds.Engine.Grace)
+				if late := results[0].Stats.Late; last > 0 && late > 0 {
+					unsure += fmt.Sprintf("; what differs may be of %s that %s far out of order", plural(late, "event"), isAre(late))
+				}
+			case !sameHistory(&results[0].Stats, st):
 				return exit(exitUsage, fmt.Errorf("rules diff: what is read changed between the two sets of rules (%s, then %s), so what differs is not theirs: compare over a copy",
-					plural(int(results[0].Stats.Records), "record"), plural(int(results[1].Stats.Records), "record")))
+					plural(int(results[0].Stats.Records), "record"), plural(int(st.Records), "record")))
+			case bounds.Warm > 0 && results[1].Days(bounds.From) == 0 || st.Events == 0:
+				unsure = nothingEvaluated
+			case len(st.FilesFailed) > 0:
+				unsure = notRead(st)
 			}
 			changes := compareAlerts(alerts[0], alerts[1])
-			write := map[string]func(io.Writer, []change) error{"table": changesTable, "json": func(w io.Writer, c []change) error { return printJSON(w, append([]change{}, c...)) },
+			write := map[string]func(io.Writer, []change, string) error{"table": changesTable, "json": func(w io.Writer, c []change, _ string) error { return printJSON(w, append([]change{}, c...)) },
 				"junit": changesJUnit, "github": changesGitHub}[out]
-			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, changes) }); err != nil {
+			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, changes, unsure) }); err != nil {
 				return err
 			}
 			for _, side := range append(sides, "") {
-				if way != "" {
+				if way != "" && !stopped {
 					hf.resume = filepath.Join(way, side)
 					hf.finished(e)
 				}
@@ -179,22 +194,23 @@ of the flags alone.`,
 			}
 			if !hf.quiet {
 				fmt.Fprintf(e.err, "%s; %s before, %d after: %d added, %d removed, %d changed\n",
-					plural(results[1].Stats.Events, "event"), plural(len(alerts[0]), "alert"), len(alerts[1]), n["added"], n["removed"], n["changed"])
-				st := &results[1].Stats
+					plural(st.Events, "event"), plural(len(alerts[0]), "alert"), len(alerts[1]), n["added"], n["removed"], n["changed"])
 				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st))
-				for _, l := range coverageLines(results[1].Coverage, 5) {
+				for _, l := range coverageLines(results[last].Coverage, 5) {
 					fmt.Fprintln(e.err, l)
 				}
 			}
-			if f := failures(results[1].Stats); f != "" {
+			if f := failures(*st); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
-				return exit(exitFindings, nil)
 			}
-			if bounds.Warm > 0 && results[1].Days(bounds.From) == 0 || results[1].Stats.Events == 0 {
-				fmt.Fprintln(e.err, nothingEvaluated)
-				return exit(exitFindings, nil)
+			switch {
+			case stopped:
+				fmt.Fprintln(e.err, unsure+"; what was not read is named above; "+hf.hint())
+				return exit(exitInterrupted, nil)
+			case unsure == nothingEvaluated:
+				fmt.Fprintln(e.err, unsure)
 			}
-			if len(changes) > 0 {
+			if unsure != "" || len(changes) > 0 {
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -248,6 +264,31 @@ func (h *historyFlags) spooled(ctx context.Context, e *env, names []string) (pat
 func sameHistory(a, b *replay.Stats) bool {
 	return a.Records == b.Records && a.Events == b.Events && a.Duplicates == b.Duplicates && a.Parked == b.Parked && a.Filtered == b.Filtered &&
 		a.FilesRead == b.FilesRead && slices.Equal(a.FilesFailed, b.FilesFailed) && a.FilesIgnored == b.FilesIgnored
+}
+
+// together leaves of a comparison that was stopped the alerts that were over on both
+// sides by then, and says what that is. The old side was evaluated to its end,
+// unless it was the one that was stopped; the new side, so far with st, has all
+// events that are older than its last one by the grace, but for those that are far
+// out of order. What went on after that is not as it was then, on one side.
+func together(alerts *[2][]alert.Alert, stopped int, st *replay.Stats, grace time.Duration) (unsure string) {
+	if stopped == 0 || st.LastEvent == nil {
+		*alerts = [2][]alert.Alert{}
+		return "interrupted before NEW was evaluated: nothing is compared"
+	}
+	until := st.LastEvent.Add(-grace)
+	open := map[string]bool{}
+	for _, side := range alerts {
+		for i := range side {
+			if side[i].LastAt.After(until) {
+				open[side[i].ID] = true
+			}
+		}
+	}
+	for i := range alerts {
+		alerts[i] = slices.DeleteFunc(alerts[i], func(a alert.Alert) bool { return open[a.ID] })
+	}
+	return "interrupted: compared is only what was over on both sides by " + stamp(until)
 }
 
 // stamps are size and time of files, by path.
@@ -459,9 +500,15 @@ func (c *change) line() string {
 	}
 }
 
-func changesTable(w io.Writer, changes []change) error {
+// changesTable and its like show what differs, and why that may not be all: unsure is
+// empty where it is.
+func changesTable(w io.Writer, changes []change, unsure string) error {
 	if len(changes) == 0 {
-		_, err := fmt.Fprintln(w, "no difference")
+		line := "no difference"
+		if unsure != "" {
+			line = "no difference known; " + unsure
+		}
+		_, err := fmt.Fprintln(w, line)
 		return err
 	}
 	sign := map[string]string{"added": "+", "removed": "-", "changed": "~"}
@@ -473,19 +520,23 @@ func changesTable(w io.Writer, changes []change) error {
 	return nil
 }
 
-func changesJUnit(w io.Writer, changes []change) error {
+func changesJUnit(w io.Writer, changes []change, unsure string) error {
 	s := &junitSuite{Name: "trailwarden rules diff"}
-	if len(changes) == 0 { // a suite without a case is a fault to some that read it
+	if len(changes) == 0 && unsure == "" { // a suite without a case is a fault to some that read it
 		s.Cases = append(s.Cases, junitCase{Class: "rules diff", Name: "no difference"})
 	}
 	for i := range changes {
 		a := changes[i].of()
 		s.Cases = append(s.Cases, junitCase{Class: a.Rule, Name: a.ID, Failure: &junitFailure{changes[i].Kind, changes[i].line()}})
 	}
+	s.unsure("rules diff", unsure)
 	return writeJUnit(w, s)
 }
 
-func changesGitHub(w io.Writer, changes []change) error {
+func changesGitHub(w io.Writer, changes []change, unsure string) error {
+	if err := unsureGitHub(w, "rules diff", unsure); err != nil {
+		return err
+	}
 	for i := range changes {
 		if _, err := io.WriteString(w, gitHubCommand("warning", changes[i].line(), "title", changes[i].Kind+" "+changes[i].of().Rule)); err != nil {
 			return err

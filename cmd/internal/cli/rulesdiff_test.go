@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,7 +13,9 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/rules"
 )
 
 // TestSameHistory: a source that changes between the two runs of a comparison
@@ -105,5 +108,156 @@ func TestDiffStopped(t *testing.T) {
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// hearer calls f once, with the first of its lines that has some words.
+type hearer struct {
+	bytes.Buffer
+	says string
+	f    func()
+}
+
+func (w *hearer) Write(p []byte) (int, error) {
+	n, err := w.Buffer.Write(p)
+	if w.f != nil && strings.Contains(w.String(), w.says) {
+		w.f()
+		w.f = nil
+	}
+	return n, err
+}
+
+// TestDiffInterrupted: a comparison that is interrupted ends with a report that is
+// whole in its form, says that it is not whole, and names what was not read.
+func TestDiffInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	path, mine := filepath.Join(dir, "a.jsonl"), filepath.Join(dir, "mine")
+	const one = `{"eventId":"E-EXAMPLE-1","eventName":"StopLogging","serviceName":"Actiontrail","eventTime":"2026-11-20T08:00:00Z","recipientAccountId":"1000000000000001"}` + "\n"
+	const rule = `{id: my.rule, version: 1, title: Made, description: An example., severity: low, attack: [T1098.001], match: 'event.name == "CreateUser"', reason: made,
+tests: [{name: made, events: [{event: "Ram:CreateUser"}], expect: {alerts: 1}}]}`
+	if err := errors.Join(os.WriteFile(path, []byte(one), 0o600), os.Mkdir(mine, 0o700), os.WriteFile(filepath.Join(mine, "my.rule.yaml"), []byte(rule), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, side := range []string{"old", "new"} {
+		for out, want := range map[string]string{"table": "no difference known; interrupted", "json": "[]\n", "junit": `<failure message="interrupted`, "github": "::error title=rules diff::interrupted"} {
+			// What is damaged there is told when the side begins.
+			way := filepath.Join(dir, side+out)
+			if err := errors.Join(os.MkdirAll(filepath.Join(way, side), 0o700), os.WriteFile(filepath.Join(way, side, "trailwarden.resume"), []byte("no state\n"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			errs := hearer{says: filepath.Join(way, side) + ": everything is evaluated again", f: cancel}
+			var o bytes.Buffer
+			code := Run(ctx, []string{"rules", "diff", "--no-pack", "--resume", way, "-o", out, mine, mine, path}, &env{in: strings.NewReader(""), out: &o, err: &errs})
+			cancel()
+			if code != exitInterrupted || !strings.Contains(o.String(), want) || strings.Contains(o.String(), `name="no difference"`) {
+				t.Errorf("%s, %s: %d: %s%s", side, out, code, o.String(), errs.String())
+			}
+			for _, want := range []string{"the run was stopped before it was read", "what was not read is named above", "the same command goes on from there"} {
+				if !strings.Contains(errs.String(), want) {
+					t.Errorf("%s, %s: %q is not said: %s", side, out, want, errs.String())
+				}
+			}
+			// It goes on.
+			o.Reset()
+			code = Run(t.Context(), []string{"rules", "diff", "--no-pack", "--resume", way, mine, mine, path}, &env{in: strings.NewReader(""), out: &o, err: io.Discard})
+			if code != exitOK || o.String() != "no difference\n" {
+				t.Errorf("%s, %s, gone on: %d: %s", side, out, code, o.String())
+			}
+		}
+	}
+}
+
+// TestTogether: of a comparison that was interrupted is shown what a comparison of
+// all that was read by then shows, but for what was not over.
+func TestTogether(t *testing.T) {
+	const files, each, bad = 60, 100, 25 // of events a minute
+	start := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	dir := t.TempDir()
+	for i := range files {
+		var lines strings.Builder
+		for k := range each {
+			n := i*each + k
+			name := []string{"CreateUser", "StopLogging", "DeleteUser"}[n*n%7%3]
+			fmt.Fprintf(&lines, `{"eventId":"E-%d","eventName":%q,"serviceName":"Example","eventTime":%q,"recipientAccountId":"1000000000000001","sourceIpAddress":"203.0.113.%d"}`+"\n",
+				n, name, start.Add(time.Duration(n)*time.Minute).Format(time.RFC3339), n%3)
+		}
+		if i == bad {
+			lines.WriteString("no event\n")
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%03d.jsonl", i)), []byte(lines.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const rule = `{version: 1, title: Made, description: An example., severity: %[3]s, attack: [T1098.001], match: 'event.name == "%[1]s"%[2]s',
+dedup: {by: [source.text], window: 90m}, reason: "{event.name} %[3]s", runbook: {en: Look., zh: Look.}, tests: [{name: made, events: [{event: "Example:%[1]s"}], expect: {alerts: 1}}], id: my.%[4]s}`
+	side := func(files ...string) *rules.Set {
+		t.Helper()
+		at := t.TempDir()
+		for _, body := range files {
+			_, id, _ := strings.Cut(body, "id: ")
+			if err := os.WriteFile(filepath.Join(at, strings.TrimSuffix(id, "}")+".yaml"), []byte(body), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set, err := ruleSide(at, app.Rules{AllowFewTests: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	sets := [2]*rules.Set{
+		side(fmt.Sprintf(rule, "CreateUser", "", "low", "c"), fmt.Sprintf(rule, "DeleteUser", "", "low", "d")),
+		side(fmt.Sprintf(rule, "CreateUser", ` && source.text != "203.0.113.1"`, "low", "c"), fmt.Sprintf(rule, "DeleteUser", "", "high", "d"), fmt.Sprintf(rule, "StopLogging", "", "low", "s")),
+	}
+	run := func(ctx context.Context, side int, cfg replay.RunConfig) ([]alert.Alert, replay.Stats) {
+		t.Helper()
+		cfg.Rules, cfg.Engine.Grace = sets[side], 15*time.Minute
+		res, err := replay.Run(ctx, []string{dir}, cfg)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		defer res.Close()
+		alerts, err := res.AllAlerts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return alerts, res.Stats
+	}
+	var got, want [2][]alert.Alert
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	got[0], _ = run(t.Context(), 0, replay.RunConfig{})
+	var st replay.Stats
+	got[1], st = run(ctx, 1, replay.RunConfig{OnParked: func(replay.Parked) { cancel() }})
+	if st.Events < bad*each || st.Events == files*each {
+		t.Fatalf("stopped after %d events", st.Events)
+	}
+	unsure := together(&got, 1, &st, 15*time.Minute)
+	until := st.LastEvent.Add(-15 * time.Minute)
+	if !strings.Contains(unsure, stamp(until)) {
+		t.Error(unsure)
+	}
+	for i := range want {
+		want[i], _ = run(t.Context(), i, replay.RunConfig{To: st.LastEvent.Add(time.Second)})
+	}
+	tell := func(changes []change, to time.Time) string {
+		var b strings.Builder
+		for i := range changes {
+			if changes[i].of().FirstAt.Before(to) {
+				b.WriteString(changes[i].Kind + " " + changes[i].line() + "\n")
+			}
+		}
+		return b.String()
+	}
+	all, some := compareAlerts(want[0], want[1]), compareAlerts(got[0], got[1])
+	sure := until.Add(-90 * time.Minute) // what begins before is over
+	if a, b := tell(all, sure), tell(some, sure); a != b || strings.Count(a, "added") < 10 || strings.Count(a, "removed") < 10 || strings.Count(a, "changed") < 10 {
+		t.Errorf("until %s: %s\nwant %s", sure, b, a)
+	}
+	for line := range strings.Lines(tell(some, *st.LastEvent)) {
+		if !strings.Contains(tell(all, *st.LastEvent), line) {
+			t.Errorf("not so: %s", line)
+		}
 	}
 }
