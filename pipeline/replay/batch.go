@@ -37,7 +37,8 @@ type batch struct {
 	notes    []note             // of events that concern the entity
 	births   []*detectors.Birth // of all, where there is an entity
 	records  int64              // found, whatever became of them
-	filtered int64
+	filtered int64              // of these, not asked for,
+	outside  [2]time.Time       // the first and the last time of them
 	// Times as the file has them, filtered events included; zero for none.
 	earliest time.Time // of the first event that has one
 	latest   time.Time // of the last event
@@ -421,7 +422,12 @@ func (w *worker) record(raw []byte) bool {
 	}
 	b.latest = w.last
 	if !w.filter.wants(ev) {
-		b.filtered++
+		if b.filtered++; b.filtered == 1 || w.last.Before(b.outside[0]) {
+			b.outside[0] = w.last
+		}
+		if b.filtered == 1 || w.last.After(b.outside[1]) {
+			b.outside[1] = w.last
+		}
 		return true
 	}
 	p.recipient = w.cover.add(ev)

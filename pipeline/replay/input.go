@@ -213,7 +213,13 @@ func (r *Reader) expand(paths []string) {
 		case seen[path]:
 			return
 		case r.opts.skips(path):
-			r.skipped++
+			_, at, _, _ := delivery(path)
+			if r.skipped++; r.skipped == 1 || at.Before(r.times[0]) {
+				r.times[0] = at
+			}
+			if at.After(r.times[1]) {
+				r.times[1] = at
+			}
 		default:
 			r.inputs = append(r.inputs, input{path: path, size: size(), want: nameCount(path)})
 		}

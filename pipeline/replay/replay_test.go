@@ -358,6 +358,18 @@ func TestFilters(t *testing.T) {
 		if s := res.Stats; s.Events != c.want || s.Records != 70 || s.Filtered != 70-c.want {
 			t.Errorf("%d: %d events, want %d: %+v", i, s.Events, c.want, s)
 		}
+		var first, last *time.Time // of what was left out
+		for sec := range 70 {
+			if e := at(sec); !c.cfg.From.IsZero() && e.Before(c.cfg.From) || !c.cfg.To.IsZero() && !e.Before(c.cfg.To) {
+				if first == nil {
+					first = &e
+				}
+				last = &e
+			}
+		}
+		if s := res.Stats; !reflect.DeepEqual(s.FilteredFirst, first) || !reflect.DeepEqual(s.FilteredLast, last) {
+			t.Errorf("%d: left out %v to %v, want %v to %v", i, s.FilteredFirst, s.FilteredLast, first, last)
+		}
 	}
 }
 

@@ -178,9 +178,10 @@ var ErrNothing = errors.New("nothing could be read")
 // Reader is a set of inputs, found but not yet read.
 type Reader struct {
 	inputs  []input
-	skipped int64    // deliveries, by their names
-	ignored int64    // files of folders, by the ends of their names,
-	odd     []string // and the first few of them
+	skipped int64        // deliveries, by their names,
+	times   [2]time.Time // the first and the last that these say
+	ignored int64        // files of folders, by the ends of their names,
+	odd     []string     // and the first few of them
 	failed  []FileError
 	opts    Options
 	over    int64 // what archives unpacked to beyond MaxRatio
@@ -195,7 +196,8 @@ func Open(paths []string, opts Options) (*Reader, error) {
 	if len(r.inputs) == 0 {
 		err := ErrNothing
 		if len(r.failed) == 0 && r.skipped > 0 {
-			err = fmt.Errorf("%w: the names of all %d deliveries are of other times or regions", ErrNothing, r.skipped)
+			err = fmt.Errorf("%w: the names of all %d deliveries are of other times or regions; they say %s to %s", ErrNothing, r.skipped,
+				r.times[0].Format(time.RFC3339), r.times[1].Format(time.RFC3339))
 		} else if len(r.failed) > 0 {
 			err = fmt.Errorf("%w: %w", ErrNothing, r.failed[0])
 		} else if len(paths) > 0 {

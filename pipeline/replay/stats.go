@@ -41,6 +41,10 @@ type Stats struct {
 	// since no more may wait: what is older than they are and comes later is late.
 	Early    int64 `json:"decided_early,omitempty"`
 	Filtered int64 `json:"filtered,omitempty"` // outside --from and --to
+	// FilteredFirst and FilteredLast are the first and the last time of these, nil
+	// where there are none.
+	FilteredFirst *time.Time `json:"filtered_first,omitempty"`
+	FilteredLast  *time.Time `json:"filtered_last,omitempty"`
 	// FilesPart are those of FilesRead that are among FilesFailed too: they
 	// were not read to their end.
 	FilesPart int64 `json:"files_in_part,omitempty"`
@@ -69,6 +73,21 @@ func (s *Stats) FilesFound() int64 {
 
 // FilesWhole is how many of them were read to their end.
 func (s *Stats) FilesWhole() int64 { return s.FilesRead - s.FilesPart }
+
+// filter counts n records that are not asked for, the first and the last of these
+// times.
+func (s *Stats) filter(n int64, first, last time.Time) {
+	if n == 0 {
+		return
+	}
+	s.Filtered += n
+	if s.FilteredFirst == nil || first.Before(*s.FilteredFirst) {
+		s.FilteredFirst = &first
+	}
+	if s.FilteredLast == nil || last.After(*s.FilteredLast) {
+		s.FilteredLast = &last
+	}
+}
 
 // FailedFile is a file that was not read, or not to its end.
 type FailedFile struct {

@@ -214,7 +214,7 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 	}
 	st.records += b.records
 	r.stats.Records += b.records
-	r.stats.Filtered += b.filtered
+	r.stats.filter(b.filtered, b.outside[0], b.outside[1])
 	return b, nil
 }
 
@@ -366,7 +366,7 @@ func (r *run) date(b *batch, at time.Time) {
 			ev := res.v.Event
 			ev.Time = at
 			if !r.own.filter.wants(ev) {
-				r.stats.Filtered++
+				r.stats.filter(1, at, at)
 				continue
 			}
 			r.own.cover.add(ev)

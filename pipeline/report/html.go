@@ -349,6 +349,9 @@ func scopeOf(l lang, in *In) []pair {
 	records := l.t("%s (%s events evaluated, %s duplicates, %s parked, %s late)", num(s.Records), num(s.Events), num(s.Duplicates), num(s.Parked), num(s.Late))
 	if s.Filtered > 0 {
 		records += l.t(", ") + l.t("%s outside the filter", num(s.Filtered))
+		if s.FilteredFirst != nil {
+			records += l.t(" (%s to %s)", stamp(*s.FilteredFirst), stamp(*s.FilteredLast))
+		}
 	}
 	add("Records", records)
 	if len(s.ByReason) > 0 {

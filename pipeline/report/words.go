@@ -191,6 +191,7 @@ var zh = map[string]string{
 	"Records":  "记录",
 	"%s (%s events evaluated, %s duplicates, %s parked, %s late)": "%s(评估事件 %s,重复 %s,搁置 %s,迟到 %s)",
 	"%s outside the filter":      "过滤范围之外 %s",
+	" (%s to %s)":                "(%s 至 %s)",
 	"Parked, by reason":          "搁置原因",
 	"Read":                       "读取量",
 	"%s stored, %s unpacked":     "存储 %s,解压后 %s",

@@ -58,8 +58,20 @@ type backtest struct {
 	unsure string // why the budget may be kept without being kept; empty where it is sure, or there is none
 }
 
-// nothingEvaluated is said where a test has nothing to go by.
-const nothingEvaluated = "no event was evaluated, so nothing can be said: look at the source, and at --from and --to"
+// evaluated says that a test has something to go by: what is only learned from is
+// nothing.
+func evaluated(res *replay.Result, cfg *replay.RunConfig) bool {
+	return res.Stats.Events > 0 && (cfg.Warm == 0 || res.Days(cfg.From) > 0)
+}
+
+// nothingEvaluated is said where it has not.
+func nothingEvaluated(s *replay.Stats) string {
+	line := "no event was evaluated, so nothing can be said: look at the source, and at --from and --to"
+	if s.Filtered > 0 {
+		line += fmt.Sprintf("; %s outside of these, of %s to %s", plural(s.Filtered, "record"), stamp(*s.FilteredFirst), stamp(*s.FilteredLast))
+	}
+	return line
+}
 
 // notRead is said where it does not know what some files held.
 func notRead(s *replay.Stats) string {
@@ -156,12 +168,12 @@ the end, byte for byte.`,
 			if err != nil {
 				return err
 			}
-			nothing := res.Days(from) == 0
+			nothing := !evaluated(&res, &cfg)
 			switch {
 			case runErr != nil:
 				b.unsure = "interrupted: only what was read until then is counted"
 			case nothing:
-				b.unsure = nothingEvaluated
+				b.unsure = nothingEvaluated(&res.Stats)
 			case len(res.Stats.FilesFailed) > 0:
 				b.unsure = notRead(&res.Stats)
 			}
@@ -199,7 +211,7 @@ the end, byte for byte.`,
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 			}
 			if nothing && runErr == nil {
-				fmt.Fprintln(e.err, nothingEvaluated)
+				fmt.Fprintln(e.err, nothingEvaluated(&res.Stats))
 			}
 			switch {
 			case runErr != nil:

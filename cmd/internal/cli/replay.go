@@ -63,7 +63,7 @@ file holds is decided by its bytes. With a configuration, SOURCE is also
 Alerts come out ordered by time, rule and id, the same for the same input.
 Files that cannot be read to their end are named on standard error, with -q in
 one line; with --fail-on they make the exit code 1, since what they held is not
-known. Records that are no events are counted (parked) and do not.
+known, and so it is where no event was evaluated at all. Records that are no events are counted (parked) and do not.
 A replay has no way to act: it does not link the code that could.`,
 		Example: `  trailwarden replay archive/
   trailwarden replay --from 2026-11-20 --to 2026-11-22 -o jsonl archive/ > alerts.jsonl
@@ -168,7 +168,7 @@ A replay has no way to act: it does not link the code that could.`,
 					break
 				}
 				in := report.In{Alerts: shown, Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: entity, Sources: sources},
-					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: int(picked.hidden), Interrupted: runErr != nil, Lang: lang, GapsKnown: true, Trail: res.Trail}
+					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: int(picked.hidden), Interrupted: runErr != nil, Lang: lang, GapsKnown: len(res.Coverage) > 0, Trail: res.Trail}
 				for _, c := range res.Coverage {
 					in.Sparse = in.Sparse || c.Sparse
 					for _, g := range c.Gaps {
@@ -217,7 +217,11 @@ A replay has no way to act: it does not link the code that could.`,
 				return exit(exitInterrupted, nil)
 			}
 			hf.finished(e)
-			if failAt != 0 && (picked.worst >= failAt || len(res.Stats.FilesFailed) > 0) {
+			nothing := failAt != 0 && !evaluated(&res, &cfg)
+			if nothing {
+				fmt.Fprintln(e.err, nothingEvaluated(&res.Stats))
+			}
+			if failAt != 0 && (nothing || picked.worst >= failAt || len(res.Stats.FilesFailed) > 0) {
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -231,7 +235,7 @@ A replay has no way to act: it does not link the code that could.`,
 	c.Flags().StringVar(&lang, "lang", "en", "language of html and markdown reports: en, zh")
 	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
 	c.Flags().StringVar(&statsFile, "stats", "", "file for the statistics, as JSON")
-	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe, or a file was not read to its end")
+	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe, a file was not read to its end, or no event was evaluated")
 	c.Flags().StringVar(&minSev, "min-severity", "", "show alerts from this severity on")
 	c.Flags().BoolVar(&signals, "signals", false, "show signals in the table and in reports too (rules that only feed others)")
 	return c
@@ -575,7 +579,7 @@ func summarize(e *env, p *pick) {
 	}
 	fmt.Fprintf(e.err, "evaluated %s; %s, %d parked%s, %d late", plural(int(s.Events), "event"), plural(int(s.Duplicates), "duplicate"), s.Parked, reasons(&s), s.Late)
 	if s.Filtered > 0 {
-		fmt.Fprintf(e.err, ", %d outside the filter", s.Filtered)
+		fmt.Fprintf(e.err, ", %d outside the filter, of %s to %s", s.Filtered, stamp(*s.FilteredFirst), stamp(*s.FilteredLast))
 	}
 	if s.RuleErrors > 0 {
 		fmt.Fprintf(e.err, ", %s (not evaluated)", plural(s.RuleErrors, "rule error"))

@@ -162,6 +162,7 @@ of the flags alone.`,
 			}
 			st := &results[last].Stats
 			var unsure string
+			nothing := false
 			switch {
 			case stopped:
 				unsure = together(&alerts, last, st, bounds.Engine.Grace)
@@ -171,8 +172,8 @@ of the flags alone.`,
 			case !sameHistory(&results[0].Stats, st):
 				return exit(exitUsage, fmt.Errorf("rules diff: what is read changed between the two sets of rules (%s, then %s), so what differs is not theirs: compare over a copy",
 					plural(int(results[0].Stats.Records), "record"), plural(int(st.Records), "record")))
-			case bounds.Warm > 0 && results[1].Days(bounds.From) == 0 || st.Events == 0:
-				unsure = nothingEvaluated
+			case !evaluated(&results[1], &bounds):
+				unsure, nothing = nothingEvaluated(st), true
 			case len(st.FilesFailed) > 0:
 				unsure = notRead(st)
 			}
@@ -207,7 +208,7 @@ of the flags alone.`,
 			case stopped:
 				fmt.Fprintln(e.err, unsure+"; what was not read is named above; "+hf.hint())
 				return exit(exitInterrupted, nil)
-			case unsure == nothingEvaluated:
+			case nothing:
 				fmt.Fprintln(e.err, unsure)
 			}
 			if unsure != "" || len(changes) > 0 {
