@@ -4,7 +4,6 @@
 package ocsf
 
 import (
-	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -169,7 +168,7 @@ func Of(a *alert.Alert, tool string, update bool) *Finding {
 		}
 	}
 	if !a.Runbook.IsZero() {
-		e.Remediation = object("desc", cmp.Or(a.Runbook.EN, a.Runbook.ZH))
+		e.Remediation = object("desc", a.Steps(false))
 	}
 	e.Unmapped = object("outcome", a.Outcome, "details", a.Details)
 	return e

@@ -509,12 +509,8 @@ func newView(l lang, a *alert.Alert, seq int) *view {
 	}
 	n := min(len(a.EventIDs), maxEvidence)
 	v.Evidence, v.MoreIDs = a.EventIDs[:n], len(a.EventIDs)-n
-	text := firstOf(a.Runbook.EN, a.Runbook.ZH)
-	if l == chinese {
-		text = firstOf(a.Runbook.ZH, a.Runbook.EN)
-	}
-	if text != "" {
-		v.Runbook = fill(a, blocks(text))
+	if text := a.Steps(l == chinese); text != "" {
+		v.Runbook = blocks(text)
 	}
 	return v
 }

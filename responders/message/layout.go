@@ -543,12 +543,8 @@ func (w *Words) Context(a alert.Alert) string {
 		parts = append(parts, w.Span)
 	}
 	parts = append(parts, w.Incident+" "+One(a.ID, 64))
-	runbook := a.Runbook.EN
-	if w.Lang == Chinese && a.Runbook.ZH != "" || runbook == "" {
-		runbook = a.Runbook.ZH
-	}
 	// Up to the first command: a runbook that stops at "do this:" helps nobody.
-	if line := One(strings.ReplaceAll(text.Block(runbook), "\n", " "), 300); line != "" {
+	if line := One(strings.ReplaceAll(text.Block(a.Steps(w.Lang == Chinese)), "\n", " "), 300); line != "" {
 		parts = append(parts, w.Runbook+": "+line)
 	}
 	return text.CutUTF16(strings.Join(parts, " · "), maxContext)

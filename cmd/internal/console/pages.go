@@ -316,10 +316,7 @@ func (q *ask) alertPage() error {
 			view.Details = pretty(b)
 		}
 	}
-	view.Runbook = a.Runbook.EN
-	if q.lang == chinese && a.Runbook.ZH != "" {
-		view.Runbook = a.Runbook.ZH
-	}
+	view.Runbook = a.Steps(q.lang == chinese)
 	view.Acts = q.acts(f.Actions, &view.page)
 	entity := a.Actor.AccessKeyID
 	if entity == "" {
