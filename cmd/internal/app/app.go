@@ -102,6 +102,9 @@ type App struct {
 	ruleErr ruleErrors
 }
 
+// errNoSource is why run does not start where it would have to read.
+var errNoSource = errors.New("source.sls is empty: there is nothing to read (see the README: Point it at a real trail)")
+
 // New puts the parts together and opens the store; Run starts them. Rules and
 // configuration are checked before anything is opened.
 func New(ctx context.Context, o Options) (_ *App, err error) {
@@ -120,7 +123,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, fmt.Errorf("%w: roles can only be apart with nats.url: the embedded store belongs to one process", ErrUnusable)
 	}
 	if has(RoleIngest) && len(c.Source.SLS) == 0 {
-		return nil, fmt.Errorf("%w: source.sls is empty: there is nothing to read (see the README: Point it at a real trail)", ErrUnusable)
+		return nil, fmt.Errorf("%w: %w", ErrUnusable, errNoSource)
 	}
 	a := &App{cfg: c, log: o.Log, version: o.Version, started: time.Now(), meters: newMeters(), judges: newJudges(),
 		configPath: o.Path, reread: o.Reread, hangup: o.Hangup}
@@ -355,6 +358,9 @@ func Check(c *config.Config) ([]string, error) {
 	if _, err := RulesOf(c).Load(); err != nil {
 		errs = append(errs, fmt.Errorf("the rules cannot be used:\n%w", err))
 	}
+	if len(c.Source.SLS) == 0 && c.NATS.URL == "" { // no other process can read for this one
+		errs = append(errs, errNoSource)
+	}
 	for i, s := range c.Source.SLS {
 		if err := slsConfig(s).Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("source.sls[%d]: %w", i, err))
@@ -372,8 +378,8 @@ func Check(c *config.Config) ([]string, error) {
 
 // warnings says what will not do what its author may believe.
 func warnings(c *config.Config) (out []string) {
-	if len(c.Source.SLS) == 0 {
-		out = append(out, "source.sls is empty: there is nothing to read, so run does not start")
+	if len(c.Source.SLS) == 0 && c.NATS.URL != "" {
+		out = append(out, "source.sls is empty: run starts only with a --role that does not read (detect, respond)")
 	}
 	if len(c.Notify.Destinations()) == 0 {
 		out = append(out, "notify is empty: nobody is told")

@@ -43,6 +43,7 @@ func TestContainmentREADME(t *testing.T) {
 		t.Fatal("there is no configuration")
 	}
 	path := filepath.Join(t.TempDir(), "c.yaml")
+	block += "nats: {url: \"nats://127.0.0.1:4222\"}\n" // another process reads
 	if err := os.WriteFile(path, []byte(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
