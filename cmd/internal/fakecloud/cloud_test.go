@@ -105,6 +105,9 @@ func TestWrittenConfiguration(t *testing.T) {
 	if len(cfg.Accounts) != 2 || cfg.HTTP.Listen != "" {
 		t.Errorf("accounts %v, http %q", cfg.Accounts, cfg.HTTP.Listen)
 	}
+	if cfg.NATS.MaxBytes > 512<<20 {
+		t.Errorf("the store wants %d MiB of /tmp, which may be a part of the memory", cfg.NATS.MaxBytes>>20)
+	}
 	if cfg.StateDir != filepath.Join(filepath.Dir(c.Config), "state") {
 		t.Errorf("state in %s", cfg.StateDir)
 	}

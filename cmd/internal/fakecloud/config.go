@@ -76,6 +76,7 @@ respond:
     - {name: leaked-key, mode: auto}
     - {name: new-key-for-other, mode: auto}
     - {name: suspicious-key, mode: auto}
+nats: {max_bytes: 536870912}        # it lies in a folder of temporary files, which may be a small one in memory
 http: {listen: ""}
 `, addr, quote(filepath.Join(dir, "state")), names.String(), static, project, logstore, chattest.DefaultChannel, userName, home(accounts))
 	path := filepath.Join(dir, "trailwarden.yaml")
