@@ -59,7 +59,10 @@ func Inspect(ctx context.Context, cfg Config) (Inspection, error) {
 		return in, fmt.Errorf("bus: %w", err)
 	}
 	if _, err := js.AccountInfo(ctx); err != nil {
-		return in, fmt.Errorf("bus: JetStream does not answer: %w: switch it on for this account (jetstream: enabled)", err)
+		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+			return in, fmt.Errorf("bus: JetStream does not answer: %w: switch it on for this account (jetstream: enabled)", err)
+		}
+		return in, fmt.Errorf("bus: JetStream does not answer: %w: of its servers most must be up, and just started they first choose a leader", err)
 	}
 	for _, name := range streamOrder {
 		s, err := js.Stream(ctx, name)

@@ -354,6 +354,8 @@ func TestDeployConfigurations(t *testing.T) {
 			text := deployFile(t, name)
 			if c := parseConfig(t, name, text); c.StateDir != "/var/lib/trailwarden" {
 				t.Errorf("state_dir is %s", c.StateDir)
+			} else if strings.HasSuffix(name, "-nats.yaml") && strings.Count(c.NATS.URL, "tls://nats-") != 3 {
+				t.Errorf("nats.url is %s: a start fails while the one server is down", c.NATS.URL)
 			}
 		})
 	}

@@ -63,7 +63,7 @@ type SLS struct {
 
 // NATS is the event store: embedded unless a URL is given.
 type NATS struct {
-	URL        string `yaml:"url" doc:"empty: embedded server without a socket; else nats:// or tls:// of a cluster"`
+	URL        string `yaml:"url" doc:"empty: embedded server without a socket; else nats:// or tls:// of a cluster, several servers separated by commas"`
 	Creds      string `yaml:"creds" doc:"credentials file for the cluster"`
 	NKey       string `yaml:"nkey" doc:"nkey seed file for the cluster"`
 	CA         string `yaml:"ca" doc:"CA file for TLS"`

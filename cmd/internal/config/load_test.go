@@ -93,6 +93,8 @@ func TestFaults(t *testing.T) {
 		{"traces with a password", "traces: {endpoint: \"https://u:p@c.example.com/v1/traces\"}\n", "use traces.authorization"},
 		{"traces with a token in clear", "traces: {endpoint: \"http://c.example.com/v1/traces\", authorization: Bearer x}\n", "would be sent in plain text"},
 		{"traces of nothing", "traces: {sample: 0}\n", "want more than 0"},
+		{"one server of several in clear", "nats: {url: \"tls://a.example.com:4222, nats://b.example.com:4222\"}\n", "plain nats:// is for loopback only"},
+		{"a server too many", "nats: {url: \"tls://a.example.com:4222,\"}\n", "several separated by commas"},
 		{"password in URL", "nats: {url: \"tls://u:p@nats.example.com\"}\n", "must not carry a password"},
 		{"not a mapping", "- a\n- b\n", "must be a mapping"},
 		{"not YAML", "a: [1\n", "c.yaml:"},

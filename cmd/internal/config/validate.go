@@ -306,11 +306,12 @@ func (p *parser) credentials(at string, c Credentials) {
 }
 
 func (p *parser) nats(n NATS) {
-	if n.URL != "" {
-		u, err := url.Parse(n.URL)
+	for _, one := range strings.Split(n.URL, ",") { // servers of one cluster, as the client takes them
+		u, err := url.Parse(strings.TrimSpace(one))
 		switch {
+		case n.URL == "": // embedded
 		case err != nil || u.Host == "":
-			p.bad("nats.url", "not a URL such as tls://nats.example.com:4222")
+			p.bad("nats.url", "not a URL such as tls://nats.example.com:4222, or several separated by commas")
 		case u.User != nil:
 			p.bad("nats.url", "must not carry a password; use nats.creds or nats.nkey")
 		case u.Scheme == "nats" && !loopback(u.Hostname()) && n.CA == "" && n.Cert == "":

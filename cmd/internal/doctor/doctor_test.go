@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/explain"
 	"github.com/trailwarden/trailwarden/pipeline/slstest"
@@ -31,6 +34,26 @@ const (
 	rootKey  = "LTAI5tEXAMPLEroot000001"
 	arn      = "acs:log:cn-hangzhou:" + acct + ":project/" + project
 )
+
+// natsAnswers starts a server without JetStream and configures it; what is asked about JetStream gets the answer, if there is one.
+func natsAnswers(w *world, answer string) func(string) string {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, MaxPayload: 1 << 20, NoLog: true, NoSigs: true})
+	check(w.t, err)
+	s.Start()
+	w.t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		w.t.Fatal("the server does not start")
+	}
+	if answer != "" {
+		nc, err := nats.Connect(s.ClientURL())
+		check(w.t, err)
+		w.t.Cleanup(nc.Close)
+		_, err = nc.Subscribe("$JS.API.INFO", func(m *nats.Msg) { _ = m.Respond([]byte(answer)) })
+		check(w.t, err)
+		check(w.t, nc.Flush())
+	}
+	return func(c string) string { return c + "nats: {url: \"" + s.ClientURL() + "\"}\n" }
+}
 
 // world is a cloud in which all is well; tests break one thing of it.
 type world struct {
@@ -386,6 +409,11 @@ func TestFaults(t *testing.T) {
 				return c + "nats: {url: \"" + strings.Replace(nobody(w.t), "http", "nats", 1) + "\"}\n"
 			}
 		}, []string{"TW503 store"}, nil, []string{"connecting to nats.url"}},
+		{"nats without a leader", func(w *world) {
+			// What a server of three answers while the other two are down.
+			w.edit = natsAnswers(w, `{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`)
+		}, []string{"TW504 store"}, nil, []string{"choose a leader"}},
+		{"nats without JetStream", func(w *world) { w.edit = natsAnswers(w, "") }, []string{"TW504 store"}, nil, []string{"switch it on"}},
 		{"rules", func(w *world) {
 			w.edit = func(c string) string {
 				check(w.t, os.Mkdir(filepath.Join(w.dir, "rules"), 0o700))
