@@ -35,9 +35,8 @@ func notify(ctx context.Context, log *slog.Logger, status func(context.Context) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
 		for {
+			next := every
 			look, end := context.WithTimeout(ctx, every)
 			s, err := status(look)
 			end()
@@ -47,14 +46,15 @@ func notify(ctx context.Context, log *slog.Logger, status func(context.Context) 
 			if err == nil {
 				line := "ready"
 				if len(s.Problems) > 0 {
-					line = s.Problems[0]
+					// As after every start, before the first read: what is over should not be told for long.
+					line, next = s.Problems[0], min(every, time.Second)
 				}
 				tell(daemon.SdNotifyWatchdog + "\nSTATUS=" + text.Line(line))
 			}
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-time.After(next):
 			}
 		}
 	}()

@@ -14,9 +14,9 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 )
 
-// systemd is told READY once, the watchdog and the state again and again while
-// the parts answer, and STOPPING at the end.
-func TestNotify(t *testing.T) {
+// listenNotify stands for systemd: the function it returns gives what was told next.
+func listenNotify(t *testing.T) func() string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "tw") // the path of a socket is short
 	if err != nil {
 		t.Fatal(err)
@@ -27,11 +27,10 @@ func TestNotify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	t.Cleanup(func() { _ = ln.Close() })
 	t.Setenv("NOTIFY_SOCKET", path)
-	t.Setenv("WATCHDOG_USEC", "60000") // every 20 ms
 	t.Setenv("WATCHDOG_PID", "")
-	next := func() string {
+	return func() string {
 		t.Helper()
 		if err := ln.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
 			t.Fatal(err)
@@ -43,6 +42,13 @@ func TestNotify(t *testing.T) {
 		}
 		return string(b[:n])
 	}
+}
+
+// systemd is told READY once, the watchdog and the state again and again while
+// the parts answer, and STOPPING at the end.
+func TestNotify(t *testing.T) {
+	next := listenNotify(t)
+	t.Setenv("WATCHDOG_USEC", "60000") // every 20 ms
 	answers := make(chan error, 100)
 	stop := notify(t.Context(), slog.New(slog.DiscardHandler), func(context.Context) (admin.Status, error) {
 		select {
@@ -74,6 +80,25 @@ func TestNotify(t *testing.T) {
 	for {
 		if got := next(); got == "STOPPING=1" {
 			break
+		}
+	}
+}
+
+// What is wrong is not told for a third of the watchdog's time after it is over.
+func TestNotifyTellsSoonThatItIsMended(t *testing.T) {
+	next := listenNotify(t)
+	t.Setenv("WATCHDOG_USEC", "3600000000") // every 20 minutes
+	looked := 0
+	stop := notify(t.Context(), slog.New(slog.DiscardHandler), func(context.Context) (admin.Status, error) {
+		if looked++; looked == 1 {
+			return admin.Status{Problems: []string{"blind"}}, nil
+		}
+		return admin.Status{}, nil
+	})
+	defer stop()
+	for _, want := range []string{"READY=1", "WATCHDOG=1\nSTATUS=blind", "WATCHDOG=1\nSTATUS=ready"} {
+		if got := next(); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
