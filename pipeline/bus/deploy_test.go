@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 )
 
@@ -61,7 +62,9 @@ func TestDeployedServerSettings(t *testing.T) {
 	if !o.SyncAlways || len(o.Routes) != 3 || o.HTTPHost != "127.0.0.1" || !o.TLSVerify && o.TLSConfig == nil || o.SystemAccount != "SYS" {
 		t.Errorf("sync %v, %d routes, monitoring on %q, system account %q", o.SyncAlways, len(o.Routes), o.HTTPHost, o.SystemAccount)
 	}
-	// One server of it, on free ports.
+	// One server of it, on free ports. Alone it has to have what the three have together.
+	each := o.JetStreamMaxStore
+	o.JetStreamMaxStore *= 3
 	o.Host, o.Port, o.HTTPPort, o.Cluster, o.Routes, o.NoSigs, o.NoLog = "127.0.0.1", -1, 0, server.ClusterOpts{}, nil, true, true
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -93,10 +96,22 @@ func TestDeployedServerSettings(t *testing.T) {
 		nc.Close()
 		t.Error("a connection without TLS was accepted")
 	}
-	subjects := map[string]string{"ev.0.aa": StreamEvents, "cm.0": StreamCommits, SelfSubject: StreamCommits, "snap.0.1": StreamSnap, "q.a.b.c": StreamQuar, "act.alert.x": StreamActions, "cur.r.0": StreamCommits}
+	first := open(t, func() Config {
+		c := external(url)
+		c.CA, c.NKey = ca, seeds["ALL"]
+		return c
+	}())
+	// The journal makes this one, not the bus.
+	if _, err := first.JetStream().CreateStream(t.Context(), jetstream.StreamConfig{Name: "AUDIT", Subjects: []string{"aud.log"}, MaxBytes: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if account, err := first.JetStream().AccountInfo(t.Context()); err != nil || account.Limits.MaxStore < 3*each {
+		t.Errorf("%v: the account may store %d bytes; three copies count, and each server has %d", err, account.Limits.MaxStore, each)
+	}
+	subjects := map[string]string{"aud.log": "AUDIT", "ev.0.aa": StreamEvents, "cm.0": StreamCommits, SelfSubject: StreamCommits, "snap.0.1": StreamSnap, "q.a.b.c": StreamQuar, "act.alert.x": StreamActions, "cur.r.0": StreamCommits}
 	for role, may := range map[string]string{
-		"INGEST": "ev.0.aa q.a.b.c cm.self", "DETECT": "cm.0 cm.self snap.0.1 q.a.b.c", "RESPOND": "act.alert.x cur.r.0 cm.self",
-		"ALL": "ev.0.aa cm.0 cm.self snap.0.1 q.a.b.c act.alert.x cur.r.0",
+		"INGEST": "ev.0.aa q.a.b.c cm.self", "DETECT": "cm.0 cm.self snap.0.1 q.a.b.c", "RESPOND": "act.alert.x aud.log cur.r.0 cm.self",
+		"ALL": "ev.0.aa cm.0 cm.self snap.0.1 q.a.b.c act.alert.x aud.log cur.r.0",
 	} {
 		cfg := external(url)
 		cfg.CA, cfg.NKey, cfg.PublishTimeout = ca, seeds[role], 500*time.Millisecond
