@@ -22,6 +22,29 @@ func TestGoReleaser(t *testing.T) {
 	if len(c.Builds) != 1 || len(c.NFPMs) != 1 || len(c.SBOMs) == 0 || len(c.Signs) == 0 {
 		t.Errorf("builds, packages, SBOMs or signatures are missing: %+v", c)
 	}
+	// The same commit makes the same bytes: nothing is taken from who packs it, and when.
+	fixed := func(what string, i config.FileInfo) {
+		t.Helper()
+		if i.Owner != "root" || i.Group != "root" || i.Mode == 0 || i.MTime != "{{ .CommitDate }}" {
+			t.Errorf("the archive's %s has its owner, mode or time from the disk: %+v", what, i)
+		}
+	}
+	for _, a := range c.Archives {
+		fixed("program", a.BuildsInfo)
+		for _, f := range a.Files {
+			fixed(f.Source, f.Info)
+		}
+	}
+	for _, p := range c.NFPMs {
+		if p.MTime != "{{ .CommitDate }}" || p.RPM.BuildHost == "" {
+			t.Errorf("packages have the time %q and the host %q", p.MTime, p.RPM.BuildHost)
+		}
+		for _, f := range p.Contents {
+			if f.FileInfo.Mode == 0 {
+				t.Errorf("the package's %s has its mode from the disk", f.Source)
+			}
+		}
+	}
 	if _, err := config.LoadReader(strings.NewReader("version: 2\nbuildz: []\n")); err == nil {
 		t.Error("an unknown key was taken for good")
 	}
