@@ -451,7 +451,7 @@ func TestDeployRelease(t *testing.T) {
 		Before struct{ Hooks []string }
 	}
 	deployYAML(t, "release/goreleaser.yaml", &r)
-	if r.Version != 2 || len(r.Builds) != 1 || r.Builds[0].Main != "./cmd/trailwarden" || !slices.Contains(r.Builds[0].Env, "CGO_ENABLED=0") || !slices.Contains(r.Builds[0].Flags, "-trimpath") {
+	if r.Version != 2 || len(r.Builds) != 1 || r.Builds[0].Main != "./cmd/trailwarden" || !slices.Contains(r.Builds[0].Env, "CGO_ENABLED=0") || !slices.Contains(r.Builds[0].Flags, "-trimpath") || !slices.Contains(r.Builds[0].Flags, "-buildvcs=true") {
 		t.Errorf("builds: %+v", r.Builds)
 	}
 	if len(r.Sboms) == 0 || len(r.Signs) != 1 || r.Signs[0].Cmd != "cosign" || r.Signs[0].Artifacts != "checksum" {
