@@ -36,16 +36,20 @@ import (
 	"github.com/trailwarden/trailwarden/rules"
 )
 
+// replayFlags are the flags of replay.
+type replayFlags struct {
+	rf ruleFlags
+	hf historyFlags
+
+	entity, state          string
+	out, lang, outFile     string
+	statsFile, baselineOut string
+	failOn, minSev         string
+	signals                bool
+}
+
 func replayCmd(e *env) *cobra.Command {
-	var (
-		rf                         ruleFlags
-		hf                         historyFlags
-		entity, out                string
-		state                      string
-		outFile, statsFile, failOn string
-		minSev, lang, baselineOut  string
-		signals                    bool
-	)
+	var f replayFlags
 	c := &cobra.Command{Use: "replay [flags] SOURCE...", Short: "Put recorded events through the same engine; nothing can be acted on",
 		Long: `replay reads recorded ActionTrail events and runs the live engine over them.
 
@@ -70,175 +74,194 @@ A replay has no way to act: it does not link the code that could.`,
   trailwarden replay -o html --out report.html archive/
   zcat events.gz | trailwarden replay --entity LTAI5tEXAMPLEkey0001 -`,
 		Args: args(1, -1, "at least one file or folder (or - for standard input)"),
-		RunE: func(c *cobra.Command, sources []string) error {
-			writeReport := report.Writer(out)
-			if out != "table" && out != "jsonl" && writeReport == nil {
-				return usagef("output %q: want table, jsonl, %s", out, strings.Join(report.Formats(), ", "))
-			}
-			if lang != "en" && lang != "zh" {
-				return usagef("--lang %q: want en or zh", lang)
-			}
-			if out == "html" && outFile == "" && isTerminal(e.out) {
-				return usagef("an HTML page does not belong on a terminal: add --out report.html, or redirect the output")
-			}
-			var failAt, least alert.Severity
-			var err error
-			if failOn != "" {
-				if failAt, err = alert.ParseSeverity(failOn); err != nil {
-					return usagef("--fail-on: %w", err)
-				}
-			}
-			if minSev != "" {
-				if least, err = alert.ParseSeverity(minSev); err != nil {
-					return usagef("--min-severity: %w", err)
-				}
-			}
-			if err := canWrite(e, sources, outFile, statsFile, baselineOut); err != nil {
-				return err
-			}
-			set, err := rf.load(e)
-			if err != nil {
-				return err
-			}
-			cfg, err := hf.config(e, set, time.Now())
-			if err != nil {
-				return err
-			}
-			var tell *replayTeller
-			if state != "" && !hf.estimate {
-				tell, err = tellReplay(c.Context(), state, admin.Replaying{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash()})
-				if err != nil {
-					return err
-				}
-			}
-			told := func(s *replay.Stats, err error) {
-				if tell != nil {
-					tell.end(c.Context(), s, err)
-					tell = nil
-				}
-			}
-			defer func() { told(nil, err) }()
-			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&cfg), cfg.To, sources)
-			defer clean()
-			if err != nil || hf.estimate {
-				return err
-			}
-			cfg.Entity = entity
-			cfg.Options.Hash = writeReport != nil && !report.Streams(out)
-			if baselineOut != "" {
-				cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, baselineOut, eng) }
-			}
-			quiet := hf.quiet
-			show := cfg.OnProgress
-			if tell != nil {
-				cfg.OnProgress = func(p replay.Progress) {
-					if show != nil {
-						show(p)
-					}
-					tell.progress(p)
-				}
-			}
-			res, runErr := replay.Run(c.Context(), paths, cfg)
-			told(&res.Stats, runErr)
-			cfg.OnProgress = show
-			hf.done(e, &cfg)
-			if runErr != nil && !errors.Is(runErr, context.Canceled) {
-				return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
-			}
-			defer res.Close()
-			picked := &pick{res: &res, least: least, signals: signals || out != "table" && out != "html" && out != "markdown"}
-			var write func(w io.Writer) error
-			switch {
-			case out == "jsonl":
-				write = func(w io.Writer) error { return alertLines(w, picked.alerts()) }
-			case report.Streams(out):
-				write = func(w io.Writer) error {
-					return writeReport(w, report.In{Stream: picked.alerts(), Stats: res.Stats, Tool: Version()})
-				}
-			default: // what must see them all
-				var shown []alert.Alert
-				for a, err := range picked.alerts() {
-					if err != nil {
-						return err
-					}
-					shown = append(shown, *a)
-				}
-				write = func(w io.Writer) error { return alertTable(w, e, shown) }
-				if writeReport == nil {
-					break
-				}
-				in := report.In{Alerts: shown, Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: entity, Sources: sources},
-					Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Hidden: int(picked.hidden), Interrupted: runErr != nil, Lang: lang, GapsKnown: len(res.Coverage) > 0, Trail: res.Trail}
-				for _, c := range res.Coverage {
-					in.Sparse = in.Sparse || c.Sparse
-					for _, g := range c.Gaps {
-						in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
-					}
-				}
-				in.Files = inputFiles(&res)
-				write = func(w io.Writer) error { return writeReport(w, in) }
-			}
-			if err := toFile(e, outFile, write); err != nil {
-				return err
-			}
-			if statsFile != "" {
-				res.Stats.Coverage, res.Stats.Trail = res.Coverage, res.Trail
-				if err := toFile(e, statsFile, func(w io.Writer) error { _, err := w.Write(res.Stats.JSON()); return err }); err != nil {
-					return err
-				}
-			}
-			if !quiet {
-				summarize(e, picked)
-			} else if n := len(res.Stats.FilesFailed); n > 0 {
-				f := res.Stats.FilesFailed[0]
-				fmt.Fprintf(e.err, "replay: %d not read to the end, the first: %s: %s\n", n, text.Terminal(f.Path), text.Terminal(f.Error))
-			}
-			if state != "" {
-				err := admin.Dial(state).AuditReplay(c.Context(), admin.Replayed{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash(), Events: uint64(max(res.Stats.Events, 0)), Alerts: int(res.Stats.Alerts)})
-				if err != nil {
-					return operationError(fmt.Errorf("the replay is done, and could not be noted in the audit log: %w", err))
-				}
-			}
-			if n := res.Stats.Duplicates; hf.baseline != "" && n > 0 && !quiet {
-				are := "are repeated, or were"
-				if n == 1 {
-					are = "is repeated, or was"
-				}
-				fmt.Fprintf(e.err, "\n%s %s in the baseline already: what is in it is not evaluated again\n", plural(n, "event"), are)
-			}
-			if last := res.Stats.LastEvent; baselineOut != "" && last != nil && last.After(hf.at.Add(24*time.Hour)) {
-				fmt.Fprintf(e.err, "\n--baseline-out: the last event is of %s, which is to come: with that baseline all that is before is late; leave it out with --to\n", stamp(*last))
-			}
-			if s := &res.Stats; hf.baseline != "" && 2*s.Late >= s.Events && s.Late > 0 {
-				fmt.Fprintf(e.err, "\n%d of %s are older than what the baseline ends with, so that detectors cannot put them in order: build it from what came before\n", s.Late, plural(int(s.Events), "event"))
-			}
-			if runErr != nil {
-				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above; "+hf.hint())
-				return exit(exitInterrupted, nil)
-			}
-			hf.finished(e)
-			nothing := failAt != 0 && !evaluated(&res, &cfg)
-			if nothing {
-				fmt.Fprintln(e.err, nothingEvaluated(&res.Stats))
-			}
-			if failAt != 0 && (nothing || picked.worst >= failAt || len(res.Stats.FilesFailed) > 0) {
-				return exit(exitFindings, nil)
-			}
-			return nil
-		}}
-	rf.add(c)
-	c.Flags().StringVar(&state, "state", "", "state folder of a running program: its console shows this replay, its audit log notes it")
-	hf.add(c)
-	c.Flags().StringVar(&entity, "entity", "", "show what is about this key, user, role, address, account, request or event; everything is evaluated all the same")
-	c.Flags().StringVar(&baselineOut, "baseline-out", "", "file to keep what the detectors have learned by the end, for --baseline")
-	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, jsonl, "+strings.Join(report.Formats(), ", "))
-	c.Flags().StringVar(&lang, "lang", "en", "language of html and markdown reports: en, zh")
-	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
-	c.Flags().StringVar(&statsFile, "stats", "", "file for the statistics, as JSON")
-	c.Flags().StringVar(&failOn, "fail-on", "", "exit 1 when an alert is at least this severe, a file was not read to its end, or no event was evaluated")
-	c.Flags().StringVar(&minSev, "min-severity", "", "show alerts from this severity on")
-	c.Flags().BoolVar(&signals, "signals", false, "show signals in the table and in reports too (rules that only feed others)")
+		RunE: func(c *cobra.Command, sources []string) error { return f.run(c.Context(), e, sources) }}
+	f.rf.add(c)
+	c.Flags().StringVar(&f.state, "state", "", "state folder of a running program: its console shows this replay, its audit log notes it")
+	f.hf.add(c)
+	c.Flags().StringVar(&f.entity, "entity", "", "show what is about this key, user, role, address, account, request or event; everything is evaluated all the same")
+	c.Flags().StringVar(&f.baselineOut, "baseline-out", "", "file to keep what the detectors have learned by the end, for --baseline")
+	c.Flags().StringVarP(&f.out, "output", "o", "table", "output: table, jsonl, "+strings.Join(report.Formats(), ", "))
+	c.Flags().StringVar(&f.lang, "lang", "en", "language of html and markdown reports: en, zh")
+	c.Flags().StringVar(&f.outFile, "out", "", "file for the output (default: standard output)")
+	c.Flags().StringVar(&f.statsFile, "stats", "", "file for the statistics, as JSON")
+	c.Flags().StringVar(&f.failOn, "fail-on", "", "exit 1 when an alert is at least this severe, a file was not read to its end, or no event was evaluated")
+	c.Flags().StringVar(&f.minSev, "min-severity", "", "show alerts from this severity on")
+	c.Flags().BoolVar(&f.signals, "signals", false, "show signals in the table and in reports too (rules that only feed others)")
 	return c
+}
+
+// checked are the severities that the flags name, once all flags are known to be right.
+func (f *replayFlags) checked(e *env, sources []string) (failAt, least alert.Severity, err error) {
+	if f.out != "table" && f.out != "jsonl" && report.Writer(f.out) == nil {
+		return 0, 0, usagef("output %q: want table, jsonl, %s", f.out, strings.Join(report.Formats(), ", "))
+	}
+	if f.lang != "en" && f.lang != "zh" {
+		return 0, 0, usagef("--lang %q: want en or zh", f.lang)
+	}
+	if f.out == "html" && f.outFile == "" && isTerminal(e.out) {
+		return 0, 0, usagef("an HTML page does not belong on a terminal: add --out report.html, or redirect the output")
+	}
+	if f.failOn != "" {
+		if failAt, err = alert.ParseSeverity(f.failOn); err != nil {
+			return 0, 0, usagef("--fail-on: %w", err)
+		}
+	}
+	if f.minSev != "" {
+		if least, err = alert.ParseSeverity(f.minSev); err != nil {
+			return 0, 0, usagef("--min-severity: %w", err)
+		}
+	}
+	return failAt, least, canWrite(e, sources, f.outFile, f.statsFile, f.baselineOut)
+}
+
+func (f *replayFlags) run(ctx context.Context, e *env, sources []string) error {
+	failAt, least, err := f.checked(e, sources)
+	if err != nil {
+		return err
+	}
+	set, err := f.rf.load(e)
+	if err != nil {
+		return err
+	}
+	cfg, err := f.hf.config(e, set, time.Now())
+	if err != nil {
+		return err
+	}
+	var tell *replayTeller
+	if f.state != "" && !f.hf.estimate {
+		tell, err = tellReplay(ctx, f.state, admin.Replaying{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash()})
+		if err != nil {
+			return err
+		}
+	}
+	paths, clean, err := f.hf.sources(ctx, e, f.rf.config, warmFrom(&cfg), cfg.To, sources)
+	defer clean()
+	if err != nil || f.hf.estimate {
+		if tell != nil {
+			tell.end(ctx, nil, err)
+		}
+		return err
+	}
+	cfg.Entity = f.entity
+	cfg.Options.Hash = report.Writer(f.out) != nil && !report.Streams(f.out)
+	if f.baselineOut != "" {
+		cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, f.baselineOut, eng) }
+	}
+	res, runErr := runTold(ctx, paths, cfg, tell)
+	f.hf.done(e, &cfg)
+	if runErr != nil && !errors.Is(runErr, context.Canceled) {
+		return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
+	}
+	defer res.Close()
+	picked := &pick{res: &res, least: least, signals: f.signals || f.out != "table" && f.out != "html" && f.out != "markdown"}
+	write, err := f.writer(e, picked, report.In{Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: f.entity, Sources: sources},
+		Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Interrupted: runErr != nil, Lang: f.lang, GapsKnown: len(res.Coverage) > 0, Trail: res.Trail})
+	if err != nil {
+		return err
+	}
+	if err := toFile(e, f.outFile, write); err != nil {
+		return err
+	}
+	if f.statsFile != "" {
+		res.Stats.Coverage, res.Stats.Trail = res.Coverage, res.Trail
+		if err := toFile(e, f.statsFile, func(w io.Writer) error { _, err := w.Write(res.Stats.JSON()); return err }); err != nil {
+			return err
+		}
+	}
+	if !f.hf.quiet {
+		summarize(e, picked)
+	} else if n := len(res.Stats.FilesFailed); n > 0 {
+		first := res.Stats.FilesFailed[0]
+		fmt.Fprintf(e.err, "replay: %d not read to the end, the first: %s: %s\n", n, text.Terminal(first.Path), text.Terminal(first.Error))
+	}
+	if f.state != "" {
+		err := admin.Dial(f.state).AuditReplay(ctx, admin.Replayed{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash(), Events: uint64(max(res.Stats.Events, 0)), Alerts: int(res.Stats.Alerts)})
+		if err != nil {
+			return operationError(fmt.Errorf("the replay is done, and could not be noted in the audit log: %w", err))
+		}
+	}
+	f.remarkBaselines(e, &res.Stats)
+	if runErr != nil {
+		fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above; "+f.hf.hint())
+		return exit(exitInterrupted, nil)
+	}
+	f.hf.finished(e)
+	nothing := failAt != 0 && !evaluated(&res, &cfg)
+	if nothing {
+		fmt.Fprintln(e.err, nothingEvaluated(&res.Stats))
+	}
+	if failAt != 0 && (nothing || picked.worst >= failAt || len(res.Stats.FilesFailed) > 0) {
+		return exit(exitFindings, nil)
+	}
+	return nil
+}
+
+// runTold runs a replay, of which a running program is told if there is a tell.
+func runTold(ctx context.Context, paths []string, cfg replay.RunConfig, tell *replayTeller) (replay.Result, error) {
+	if tell == nil {
+		return replay.Run(ctx, paths, cfg)
+	}
+	show := cfg.OnProgress
+	cfg.OnProgress = func(p replay.Progress) {
+		if show != nil {
+			show(p)
+		}
+		tell.progress(p)
+	}
+	res, err := replay.Run(ctx, paths, cfg)
+	tell.end(ctx, &res.Stats, err)
+	return res, err
+}
+
+// writer is what writes the output. in is what a report shows besides the
+// alerts and the files.
+func (f *replayFlags) writer(e *env, picked *pick, in report.In) (func(w io.Writer) error, error) {
+	writeReport := report.Writer(f.out)
+	if f.out == "jsonl" {
+		return func(w io.Writer) error { return alertLines(w, picked.alerts()) }, nil
+	}
+	if report.Streams(f.out) {
+		return func(w io.Writer) error {
+			return writeReport(w, report.In{Stream: picked.alerts(), Stats: in.Stats, Tool: in.Tool})
+		}, nil
+	}
+	// What must see them all.
+	for a, err := range picked.alerts() {
+		if err != nil {
+			return nil, err
+		}
+		in.Alerts = append(in.Alerts, *a)
+	}
+	if writeReport == nil {
+		return func(w io.Writer) error { return alertTable(w, e, in.Alerts) }, nil
+	}
+	in.Hidden = int(picked.hidden)
+	for _, c := range picked.res.Coverage {
+		in.Sparse = in.Sparse || c.Sparse
+		for _, g := range c.Gaps {
+			in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
+		}
+	}
+	in.Files = inputFiles(picked.res)
+	return func(w io.Writer) error { return writeReport(w, in) }, nil
+}
+
+// remarkBaselines says what is odd about the baseline that was read, and about
+// the one that was written.
+func (f *replayFlags) remarkBaselines(e *env, s *replay.Stats) {
+	if n := s.Duplicates; f.hf.baseline != "" && n > 0 && !f.hf.quiet {
+		are := "are repeated, or were"
+		if n == 1 {
+			are = "is repeated, or was"
+		}
+		fmt.Fprintf(e.err, "\n%s %s in the baseline already: what is in it is not evaluated again\n", plural(n, "event"), are)
+	}
+	if last := s.LastEvent; f.baselineOut != "" && last != nil && last.After(f.hf.at.Add(24*time.Hour)) {
+		fmt.Fprintf(e.err, "\n--baseline-out: the last event is of %s, which is to come: with that baseline all that is before is late; leave it out with --to\n", stamp(*last))
+	}
+	if f.hf.baseline != "" && 2*s.Late >= s.Events && s.Late > 0 {
+		fmt.Fprintf(e.err, "\n%d of %s are older than what the baseline ends with, so that detectors cannot put them in order: build it from what came before\n", s.Late, plural(int(s.Events), "event"))
+	}
 }
 
 // toFile writes to path, or to stdout when it is empty. A file appears whole
