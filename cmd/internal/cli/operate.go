@@ -177,13 +177,18 @@ func printAlerts(e *env, as []alert.Alert) {
 func actionCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "action", Short: "Containment: what was done, what waits, and taking it back", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	root.AddCommand(actionLs(e), actionShow(e), actionContain(e), actionApprove(e), actionDeny(e), actionUndo(e), kindsCmd(e),
+		freezeCmd(e, true), freezeCmd(e, false))
+	return root
+}
 
+func actionLs(e *env) *cobra.Command {
 	var out string
-	ls := operation(e, "ls", "List actions, newest first", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
+	c := operation(e, "ls", "List actions, newest first", noArgs, func(ctx context.Context, client *admin.Client, _ []string) error {
 		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}
-		as, err := c.Actions(ctx)
+		as, err := client.Actions(ctx)
 		if err != nil {
 			return err
 		}
@@ -197,29 +202,35 @@ func actionCmd(e *env) *cobra.Command {
 		printTable(e, table.Row{"id", "since", "state", "kind", "user", "key", "rule", "reason"}, rows)
 		return nil
 	})
-	addOutput(ls, &out, "table, json")
+	addOutput(c, &out, "table, json")
+	return c
+}
 
-	var showOut string
-	show := operation(e, "show ID", "Show one action: the exact call, its history, state before and after", args(1, 1, "the id of an action (its beginning is enough)"), func(ctx context.Context, c *admin.Client, a []string) error {
-		if err := checkOutput(showOut, "table", "json"); err != nil {
+func actionShow(e *env) *cobra.Command {
+	var out string
+	c := operation(e, "show ID", "Show one action: the exact call, its history, state before and after", args(1, 1, "the id of an action (its beginning is enough)"), func(ctx context.Context, client *admin.Client, a []string) error {
+		if err := checkOutput(out, "table", "json"); err != nil {
 			return err
 		}
-		d, err := c.Action(ctx, a[0])
+		d, err := client.Action(ctx, a[0])
 		if err != nil {
 			return err
 		}
-		if showOut == "json" {
+		if out == "json" {
 			return printJSON(e.out, d)
 		}
 		printAction(e, d)
 		return nil
 	})
-	addOutput(show, &showOut, "table, json")
+	addOutput(c, &out, "table, json")
+	return c
+}
 
+func actionApprove(e *env) *cobra.Command {
 	var yes, dry bool
-	var reason, hash string
-	approve := operation(e, "approve ID", "Approve exactly what `action show` shows", args(1, 1, "the id of an action"), func(ctx context.Context, c *admin.Client, a []string) error {
-		d, err := c.Action(ctx, a[0])
+	var hash string
+	c := operation(e, "approve ID", "Approve exactly what `action show` shows", args(1, 1, "the id of an action"), func(ctx context.Context, client *admin.Client, a []string) error {
+		d, err := client.Action(ctx, a[0])
 		if err != nil {
 			return err
 		}
@@ -230,37 +241,44 @@ func actionCmd(e *env) *cobra.Command {
 			}
 			hash = d.Hash
 		}
-		if d, err = c.Approve(ctx, d.ID, hash); err != nil {
+		if d, err = client.Approve(ctx, d.ID, hash); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.out, "%s %s\n", short(d.ID), d.State)
 		return nil
 	})
-	approve.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	approve.Flags().BoolVar(&dry, "dry-run", false, "show what would be approved and stop")
-	approve.Flags().StringVar(&hash, "hash", "", "approve only if the action still has this hash")
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&dry, "dry-run", false, "show what would be approved and stop")
+	c.Flags().StringVar(&hash, "hash", "", "approve only if the action still has this hash")
+	return c
+}
 
-	deny := operation(e, "deny ID", "Deny a proposed action", args(1, 1, "the id of an action"), func(ctx context.Context, c *admin.Client, a []string) error {
-		d, err := c.Deny(ctx, a[0], reason)
+func actionDeny(e *env) *cobra.Command {
+	var reason string
+	c := operation(e, "deny ID", "Deny a proposed action", args(1, 1, "the id of an action"), func(ctx context.Context, client *admin.Client, a []string) error {
+		d, err := client.Deny(ctx, a[0], reason)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(e.out, "%s %s\n", short(d.ID), d.State)
 		return nil
 	})
-	deny.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	c.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	return c
+}
 
-	var uyes, udry bool
-	undo := operation(e, "undo ID", "Restore the state before an action", args(1, 1, "the id of an action"), func(ctx context.Context, c *admin.Client, a []string) error {
-		d, err := c.Action(ctx, a[0])
+func actionUndo(e *env) *cobra.Command {
+	var yes, dry bool
+	c := operation(e, "undo ID", "Restore the state before an action", args(1, 1, "the id of an action"), func(ctx context.Context, client *admin.Client, a []string) error {
+		d, err := client.Action(ctx, a[0])
 		if err != nil {
 			return err
 		}
 		printAction(e, d)
-		if err := confirm(ctx, e, uyes, udry, "undo this"); err != nil {
+		if err := confirm(ctx, e, yes, dry, "undo this"); err != nil {
 			return err
 		}
-		if d, err = c.Undo(ctx, d.ID); err != nil {
+		if d, err = client.Undo(ctx, d.ID); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.out, "%s %s\n", short(d.ID), d.State)
@@ -269,11 +287,14 @@ func actionCmd(e *env) *cobra.Command {
 		}
 		return nil
 	})
-	undo.Flags().BoolVar(&uyes, "yes", false, "do not ask")
-	undo.Flags().BoolVar(&udry, "dry-run", false, "show what would be undone and stop")
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&dry, "dry-run", false, "show what would be undone and stop")
+	return c
+}
 
+func actionContain(e *env) *cobra.Command {
 	var params []string
-	contain := operation(e, "contain ALERT KIND", "Ask for an action that no playbook asked for; another person approves it", args(2, 2, "the id of an alert and a kind of action (see `action kinds`)"), func(ctx context.Context, c *admin.Client, a []string) error {
+	c := operation(e, "contain ALERT KIND", "Ask for an action that no playbook asked for; another person approves it", args(2, 2, "the id of an alert and a kind of action (see `action kinds`)"), func(ctx context.Context, client *admin.Client, a []string) error {
 		set := map[string]string{}
 		for _, p := range params {
 			k, v, ok := strings.Cut(p, "=")
@@ -282,7 +303,7 @@ func actionCmd(e *env) *cobra.Command {
 			}
 			set[k] = v
 		}
-		d, err := c.Contain(ctx, a[0], a[1], set)
+		d, err := client.Contain(ctx, a[0], a[1], set)
 		if err != nil {
 			return err
 		}
@@ -292,31 +313,31 @@ func actionCmd(e *env) *cobra.Command {
 		}
 		return nil
 	})
-	contain.Flags().StringArrayVar(&params, "param", nil, "name=value, as the kind wants; key=target acts on whom the call was about (repeatable)")
+	c.Flags().StringArrayVar(&params, "param", nil, "name=value, as the kind wants; key=target acts on whom the call was about (repeatable)")
+	return c
+}
 
-	root.AddCommand(ls, show, contain, approve, deny, undo, kindsCmd(e))
-	for _, on := range []bool{true, false} {
-		use, shortText := "freeze", "Kill switch: no action is begun until unfreeze (undo stays possible)"
-		if !on {
-			use, shortText = "unfreeze", "Release the kill switch"
-		}
-		var why string
-		cmd := operation(e, use, shortText, noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
-			f, err := c.Freeze(ctx, on, why)
-			if err != nil {
-				return err
-			}
-			word := "released"
-			if f.Frozen {
-				word = "frozen"
-			}
-			fmt.Fprintf(e.out, "%s by %s\n", word, text.Terminal(f.By))
-			return nil
-		})
-		cmd.Flags().StringVar(&why, "reason", "", "why, for the record")
-		root.AddCommand(cmd)
+// freezeCmd sets the kill switch, or releases it.
+func freezeCmd(e *env, on bool) *cobra.Command {
+	use, short := "freeze", "Kill switch: no action is begun until unfreeze (undo stays possible)"
+	if !on {
+		use, short = "unfreeze", "Release the kill switch"
 	}
-	return root
+	var why string
+	c := operation(e, use, short, noArgs, func(ctx context.Context, client *admin.Client, _ []string) error {
+		f, err := client.Freeze(ctx, on, why)
+		if err != nil {
+			return err
+		}
+		word := "released"
+		if f.Frozen {
+			word = "frozen"
+		}
+		fmt.Fprintf(e.out, "%s by %s\n", word, text.Terminal(f.By))
+		return nil
+	})
+	c.Flags().StringVar(&why, "reason", "", "why, for the record")
+	return c
 }
 
 // kindsCmd lists the ladder. It needs no running program and no account.
