@@ -188,31 +188,54 @@ func (k *Known) texts() *Known {
 
 // learn takes up a listing. What an event changed later stays as it is.
 func (j *Judge) learn(k *Known) {
-	at := window.Nanos(k.From)
-	update := func(kind, account, name string, force bool, f func(*entry)) {
-		if name == "" || len(name) > maxName || len(account) > maxName {
-			return
-		}
-		if e := j.get(kind, account, name); e != nil && e.changed > at && !force {
-			return
-		}
-		e, _ := j.table.Touch(keyOf(kind, account, name))
-		f(&e.State)
-		if !force {
-			e.State.changed = max(e.State.changed, at)
-		}
-		j.table.Resize(e, e.State.size(), nil)
+	l := listing{j: j, k: k, at: window.Nanos(k.From)}
+	l.policies()
+	l.holders()
+	l.signIns()
+	if k.Settings != nil {
+		l.update(kindSettings, k.Account, "account", false, func(e *entry) { e.set(k.Settings) })
 	}
-	for _, p := range k.Policies {
+	if k.Directory != nil {
+		l.directory()
+	}
+	l.trust()
+}
+
+// listing is one that a judge takes up.
+type listing struct {
+	j  *Judge
+	k  *Known
+	at int64 // when it was read
+}
+
+// update changes what is known of something, unless an event changed it later;
+// with force in any case.
+func (l *listing) update(kind, account, name string, force bool, f func(*entry)) {
+	if name == "" || len(name) > maxName || len(account) > maxName {
+		return
+	}
+	if e := l.j.get(kind, account, name); e != nil && e.changed > l.at && !force {
+		return
+	}
+	e, _ := l.j.table.Touch(keyOf(kind, account, name))
+	f(&e.State)
+	if !force {
+		e.State.changed = max(e.State.changed, l.at)
+	}
+	l.j.table.Resize(e, e.State.size(), nil)
+}
+
+func (l *listing) policies() {
+	for _, p := range l.k.Policies {
 		if p.Text == "" || len(p.Text) > rampolicy.MaxText || len(p.Version) > maxName {
 			continue
 		}
-		kind, account := kindPolicy, k.Account
+		kind, account := kindPolicy, l.k.Account
 		if p.System {
 			kind, account = kindSystem, ""
 		}
 		// A text is right whenever it was read; which one is in force is not.
-		update(kind, account, p.Name, !p.InForce, func(e *entry) {
+		l.update(kind, account, p.Name, !p.InForce, func(e *entry) {
 			if p.System {
 				e.versions = nil
 			}
@@ -222,19 +245,23 @@ func (j *Judge) learn(k *Known) {
 			}
 		})
 	}
-	for _, h := range k.Holders {
+}
+
+// holders takes up what users, groups and roles have.
+func (l *listing) holders() {
+	for _, h := range l.k.Holders {
 		if h.Kind != kindUser && h.Kind != kindGroup && h.Kind != kindRole {
 			continue
 		}
-		update(h.Kind, k.Account, h.Name, false, func(e *entry) {
+		l.update(h.Kind, l.k.Account, h.Name, false, func(e *entry) {
 			// What holds in resource groups may not be in the listing.
 			var kept []attachment
 			for _, a := range e.attached {
-				if a.scope != "" && !k.Scoped {
+				if a.scope != "" && !l.k.Scoped {
 					kept = append(kept, a)
 				}
 			}
-			e.complete, e.attached, e.links = k.Complete, nil, nil
+			e.complete, e.attached, e.links = l.k.Complete, nil, nil
 			for _, a := range h.Attached {
 				if len(a.Policy) <= maxName && len(a.ResourceGroup) <= maxName {
 					e.attach(attachment{system: a.System, name: strings.ToLower(a.Policy), scope: a.ResourceGroup, shown: a.Policy})
@@ -244,23 +271,27 @@ func (j *Judge) learn(k *Known) {
 				e.attach(a)
 			}
 			other := map[string]string{kindUser: kindGroup, kindGroup: kindUser}[h.Kind]
-			for _, l := range h.Links {
-				if len(l) <= maxName {
-					e.link(event.ActorID(other, k.Account, l))
+			for _, name := range h.Links {
+				if len(name) <= maxName {
+					e.link(event.ActorID(other, l.k.Account, name))
 				}
 			}
 		})
 		for _, a := range h.Attached {
 			if !a.System {
-				update(kindPolicy, k.Account, a.Policy, false, func(e *entry) { e.used = true })
+				l.update(kindPolicy, l.k.Account, a.Policy, false, func(e *entry) { e.used = true })
 			}
 		}
 	}
-	for _, h := range k.Holders {
+}
+
+// signIns takes up the keys and second factors of users.
+func (l *listing) signIns() {
+	for _, h := range l.k.Holders {
 		if h.Kind != kindUser || !h.KeysKnown && !h.MFAKnown {
 			continue
 		}
-		update(kindSignIn, k.Account, h.Name, false, func(e *entry) {
+		l.update(kindSignIn, l.k.Account, h.Name, false, func(e *entry) {
 			if h.KeysKnown {
 				e.complete, e.links = true, nil
 				for _, id := range h.Keys {
@@ -274,28 +305,26 @@ func (j *Judge) learn(k *Known) {
 			}
 		})
 	}
-	if k.Settings != nil {
-		update(kindSettings, k.Account, "account", false, func(e *entry) { e.set(k.Settings) })
-	}
-	if k.Directory != nil {
-		j.learnDirectory(k, update)
-	}
-	roles := make([]string, 0, len(k.Trust))
-	for r := range k.Trust {
+}
+
+// trust takes up who may assume which role.
+func (l *listing) trust() {
+	roles := make([]string, 0, len(l.k.Trust))
+	for r := range l.k.Trust {
 		roles = append(roles, r)
 	}
 	slices.Sort(roles)
 	for _, r := range roles {
-		if text := k.Trust[r]; len(text) <= rampolicy.MaxText {
-			update(kindRole, k.Account, r, false, func(e *entry) { e.trust = keep(text) })
+		if text := l.k.Trust[r]; len(text) <= rampolicy.MaxText {
+			l.update(kindRole, l.k.Account, r, false, func(e *entry) { e.trust = keep(text) })
 		}
 	}
 }
 
-// learnDirectory takes up where folders and accounts lie, and what control
-// policies are attached to them.
-func (j *Judge) learnDirectory(k *Known, update func(kind, account, name string, force bool, f func(*entry))) {
-	d := k.Directory
+// directory takes up where folders and accounts lie, and what control policies
+// are attached to them.
+func (l *listing) directory() {
+	d := l.k.Directory
 	attached := map[string][]string{}
 	for _, g := range d.Guards {
 		if len(g.ID) > maxName {
@@ -305,7 +334,7 @@ func (j *Judge) learnDirectory(k *Known, update func(kind, account, name string,
 			attached[t] = append(attached[t], g.ID)
 		}
 		if g.Text != "" && len(g.Text) <= rampolicy.MaxText {
-			update(kindControl, k.Account, g.ID, false, func(e *entry) {
+			l.update(kindControl, l.k.Account, g.ID, false, func(e *entry) {
 				e.versions = nil
 				e.put("", g.Text)
 			})
@@ -321,7 +350,7 @@ func (j *Judge) learnDirectory(k *Known, update func(kind, account, name string,
 		if len(t) > maxName || len(d.Parent[t]) > maxName {
 			continue
 		}
-		update(kindTarget, k.Account, t, false, func(e *entry) {
+		l.update(kindTarget, l.k.Account, t, false, func(e *entry) {
 			e.complete, e.links, e.attached = true, nil, nil
 			if p := d.Parent[t]; p != "" {
 				e.links = []string{strings.Clone(p)}
