@@ -2,71 +2,91 @@ package rampolicy
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 )
+
+// maxExamples is how many requests byExample tries.
+const maxExamples = 200
 
 // byExample looks for a request that new allows and old does not among a few
 // that the texts of the documents suggest. It proves an expansion where the
 // analysis of all requests costs more than is allowed, and proves nothing when
 // it finds none.
 func byExample(old, new *Document, kind Kind) (q *Request, read Reading, found bool) {
-	fill := func(v string) string {
-		return strings.NewReplacer("*", "x", "?", "x").Replace(v)
-	}
 	tries := 0
 	for _, read := range readings(old, new, kind) {
 		a := newAnalysis(old, new, kind, read, nil)
 		for i := range a.stmts {
-			s := &a.stmts[i]
-			if !s.suspect {
+			if !a.stmts[i].suspect {
 				continue
 			}
-			actions, resources, principals := []string{"x:x"}, []string{"x"}, []string{""}
-			for j := range min(len(s.Actions), 12) {
-				// Long lists are edited at their ends.
-				actions = append(actions, fill(s.Actions[len(s.Actions)-1-j]))
-			}
-			for j := range min(len(s.Resources), 3) {
-				resources = append(resources, fill(s.Resources[len(s.Resources)-1-j]))
-			}
-			for j := range min(len(s.Principals), 8) {
-				principals = append(principals, fill(CanonicalPrincipal(s.Principals[j])))
-			}
-			some := map[string]string{}
-			for j := range s.Conditions {
-				if c := &s.Conditions[j]; !c.opaque() && len(c.Values) > 0 && !negated(c.Operator) {
-					v := c.Values[0]
-					if p, ok := network(v); ok && family(c.Operator) == famIP {
-						v = p.Addr().String()
-					}
-					some[strings.ToLower(c.Key)] = fill(v)
+			for q := range suggested(a.stmts[i].Statement) {
+				if tries++; tries > maxExamples {
+					return nil, Reading{}, false
+				}
+				if new.DecideAs(kind, q, read) == Allowed && old.DecideAs(kind, q, read) != Allowed {
+					return q, read, true
 				}
 			}
-			contexts := []map[string]string{{}}
-			if len(some) > 0 {
-				contexts = append(contexts, some)
-			}
-			for _, p := range principals {
-				for _, act := range actions {
-					if strings.Count(act, ":") == 0 {
-						act = "x:" + act
-					}
-					for _, res := range resources {
-						for _, ctx := range contexts {
-							if tries++; tries > 200 {
-								return nil, Reading{}, false
-							}
-							q := &Request{Action: act, Resource: res, Principal: p, Context: ctx}
-							if new.DecideAs(kind, q, read) == Allowed && old.DecideAs(kind, q, read) != Allowed {
-								return q, read, true
-							}
+		}
+	}
+	return nil, Reading{}, false
+}
+
+// wildcards are filled in for an example.
+var wildcards = strings.NewReplacer("*", "x", "?", "x")
+
+// suggested are requests that a statement's texts suggest.
+func suggested(s *Statement) iter.Seq[*Request] {
+	actions, resources, principals := []string{"x:x"}, []string{"x"}, []string{""}
+	for j := range min(len(s.Actions), 12) {
+		// Long lists are edited at their ends.
+		actions = append(actions, wildcards.Replace(s.Actions[len(s.Actions)-1-j]))
+	}
+	for j := range min(len(s.Resources), 3) {
+		resources = append(resources, wildcards.Replace(s.Resources[len(s.Resources)-1-j]))
+	}
+	for j := range min(len(s.Principals), 8) {
+		principals = append(principals, wildcards.Replace(CanonicalPrincipal(s.Principals[j])))
+	}
+	contexts := []map[string]string{{}}
+	if some := exampleContext(s.Conditions); len(some) > 0 {
+		contexts = append(contexts, some)
+	}
+	return func(yield func(*Request) bool) {
+		for _, p := range principals {
+			for _, act := range actions {
+				if strings.Count(act, ":") == 0 {
+					act = "x:" + act
+				}
+				for _, res := range resources {
+					for _, ctx := range contexts {
+						if !yield(&Request{Action: act, Resource: res, Principal: p, Context: ctx}) {
+							return
 						}
 					}
 				}
 			}
 		}
 	}
-	return nil, Reading{}, false
+}
+
+// exampleContext has what conditions ask for, as far as one value tells.
+func exampleContext(conds []Condition) map[string]string {
+	out := map[string]string{}
+	for i := range conds {
+		c := &conds[i]
+		if c.opaque() || len(c.Values) == 0 || negated(c.Operator) {
+			continue
+		}
+		v := c.Values[0]
+		if p, ok := network(v); ok && family(c.Operator) == famIP {
+			v = p.Addr().String()
+		}
+		out[strings.ToLower(c.Key)] = wildcards.Replace(v)
+	}
+	return out
 }
 
 // exampleFinding tells a request that was found by trying.
