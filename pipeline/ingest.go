@@ -149,15 +149,16 @@ func (in *Ingester) shard(src string, shard int) *shardState {
 }
 
 // Position returns the To of the last page of a shard that is durable whole, ""
-// when there is none. Part of source.Sink.
+// when there is none. It always asks the stream: who asks has yet to read the
+// shard, or has it back, and another process may have stored pages of it since.
+// Part of source.Sink.
 func (in *Ingester) Position(ctx context.Context, src string, shard int) (string, error) {
 	s := in.shard(src, shard)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.known {
-		if err := in.recoverShard(ctx, s); err != nil {
-			return "", fmt.Errorf("position of %s shard %d: %w", src, shard, err)
-		}
+	s.known = false
+	if err := in.recoverShard(ctx, s); err != nil {
+		return "", fmt.Errorf("position of %s shard %d: %w", src, shard, err)
 	}
 	return s.position, nil
 }

@@ -332,6 +332,33 @@ func TestTwoIngestersOnOneShard(t *testing.T) {
 	eachOnce(t, b, 300)
 }
 
+// A process that has known a shard, and is given it after another one stored pages of
+// it, goes on where that one was.
+func TestPositionOfAnotherProcess(t *testing.T) {
+	b := openBus(t, t.TempDir())
+	one, two := newIngester(b), newIngester(b)
+	all := trail(300)
+	if got := position(t, two); got != 0 {
+		t.Fatal(got)
+	}
+	if err := one.Store(t.Context(), page(all, 0, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if got := position(t, two); got != 100 {
+		t.Errorf("position %d after the other stored 100", got)
+	}
+	for i, in := range []*Ingester{two, one} { // and back
+		from := 100 * (i + 1)
+		if got := position(t, in); got != from {
+			t.Errorf("position %d, want %d", got, from)
+		}
+		if err := in.Store(t.Context(), page(all, from, from+100)); err != nil {
+			t.Errorf("after a hand-over in order: %v", err)
+		}
+	}
+	eachOnce(t, b, 300)
+}
+
 func TestBadRecordsAreParked(t *testing.T) {
 	b := openBus(t, t.TempDir())
 	in := newIngester(b)

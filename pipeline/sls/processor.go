@@ -101,6 +101,7 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 		}
 		sh.aligned, sh.lastSave = true, now
 		if to != "" {
+			sh.pending = true // until the checkpoint is there, too
 			return to, nil
 		}
 	}

@@ -109,14 +109,13 @@ func (m *memSink) Store(_ context.Context, p source.Page) error {
 func (m *memSink) Position(_ context.Context, _ string, shard int) (string, error) {
 	m.mu.Lock()
 	f := m.positions
-	pos := m.position[shard]
 	m.mu.Unlock()
 	if f != nil {
 		if err := f(shard); err != nil {
 			return "", err
 		}
 	}
-	return pos, nil
+	return m.pos(shard), nil
 }
 
 func (m *memSink) pos(shard int) string {

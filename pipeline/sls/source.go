@@ -287,6 +287,7 @@ type worker struct {
 	closeReads, closeWrites, endStore context.CancelFunc
 
 	troubled chan string // first reason why this worker must go
+	evicted  atomic.Bool // others have its shards
 
 	// See transport.saved.
 	first    chan struct{}

@@ -397,8 +397,14 @@ func TestStartPositions(t *testing.T) {
 			r.until("it reads", func() bool { return r.src.Stats().LastPull.After(time.Time{}) })
 			want := append(slices.Clone(all[tc.from:]), r.fill(0, 0, 1)...)
 			r.holds(0, want)
-			if n := r.src.Stats().Realigned; n != 0 {
-				t.Errorf("realigned %d times: the start was not written as checkpoint", n)
+			// A checkpoint that lies before what is stored is left where it is, and
+			// what is stored is left out.
+			realigned := uint64(0)
+			if tc.checkpoint >= 0 && tc.checkpoint < tc.position {
+				realigned = 1
+			}
+			if n := r.src.Stats().Realigned; n != realigned {
+				t.Errorf("realigned %d times, want %d", n, realigned)
 			}
 			r.stop()
 		})
@@ -817,6 +823,121 @@ func TestRealign(t *testing.T) {
 			}
 			if n := r.src.Stats().Realigned; n != 1 || r.alarmed(AlarmRealigned) != (dir == "ahead") || r.sink.repeated != 0 {
 				t.Errorf("realigned %d times, %d repeats", n, r.sink.repeated)
+			}
+		})
+	}
+}
+
+// A checkpoint that lies before what is stored follows it, though nothing new
+// arrives.
+func TestCheckpointFollowsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	begin, _ := r.srv.Bounds(0)
+	r.fill(0, 0, 10)
+	_, end := r.srv.Bounds(0)
+	r.srv.SetCheckpoint("cg", 0, begin)
+	r.sink.setPos(0, end)
+	r.start(nil)
+	r.caughtUp(0)
+	r.stop()
+	if r.sink.stored+r.sink.repeated != 0 || r.alarmed(AlarmRealigned) {
+		t.Errorf("%d pages were stored, %d again", r.sink.stored, r.sink.repeated)
+	}
+}
+
+// Another process reads the shard and comes further while this one finds out where
+// it would start: it is not taken for a loss, and the checkpoint does not go back.
+func TestOthersReadMeanwhile(t *testing.T) {
+	t.Parallel()
+	var r *rig
+	var mu sync.Mutex
+	n, back := 5, []string{}
+	last := int64(0)
+	on := func() { // what another process does
+		mu.Lock()
+		defer mu.Unlock()
+		r.fill(0, n, 5)
+		n += 5
+		_, end := r.srv.Bounds(0)
+		r.sink.setPos(0, end)
+		r.srv.SetCheckpoint("cg", 0, end)
+		last, _ = cursorValue(end)
+	}
+	o := signed()
+	o.Journal = func(e slstest.Entry) {
+		switch {
+		case e.Action == slstest.UpdateCheckpoint && e.Status == 200:
+			at, _ := cursorValue(e.Detail)
+			mu.Lock()
+			if at < last {
+				back = append(back, fmt.Sprintf("%q wrote %d after %d", e.Consumer, at, last))
+			}
+			mu.Unlock()
+		case e.Action == slstest.GetCursor:
+			on()
+		}
+	}
+	r = newRig(t, o)
+	r.fill(0, 0, 5)
+	_, end := r.srv.Bounds(0)
+	at, _ := cursorValue(end)
+	r.sink.setPos(0, end)
+	r.srv.SetCheckpoint("cg", 0, encodeCursor(at-2))
+	r.sink.positions = func(int) error { on(); return nil }
+	r.start(nil)
+	r.until("it reads", func() bool { return !r.src.Stats().LastPull.IsZero() })
+	r.stop()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(back) > 0 {
+		t.Errorf("the checkpoint went back: %q", back)
+	}
+	if r.alarmed(AlarmCursorExpired) || r.alarmed(AlarmRealigned) {
+		t.Errorf("alarms: %+v", r.alarms)
+	}
+}
+
+// A consumer that the group has forgotten, or that was silent for so long that it
+// must have, saves no checkpoint: others read its shards, and are further.
+func TestForgottenConsumerSavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, silent := range []bool{false, true} {
+		t.Run(fmt.Sprintf("silent=%v", silent), func(t *testing.T) {
+			t.Parallel()
+			var r *rig
+			var mu sync.Mutex
+			var saved []slstest.Entry
+			o := signed()
+			o.Journal = func(e slstest.Entry) {
+				if e.Action == slstest.UpdateCheckpoint && e.Consumer != "" {
+					mu.Lock()
+					defer mu.Unlock()
+					saved = append(saved, e)
+				}
+			}
+			r = newRig(t, o)
+			want := r.fill(0, 0, 5)
+			r.start(func(c *Config, _ *Options) {
+				c.CheckpointEvery = time.Hour // it is saved only when the shard goes
+				if silent {
+					c.HeartbeatTimeout = 3 * time.Second
+				}
+			})
+			r.holds(0, want)
+			r.until("it reports its shard", func() bool { return r.srv.Calls(slstest.HeartBeat) >= 2 })
+			if silent {
+				// Longer than the time-out; the SDK lets go of the shard a heartbeat later.
+				h := r.srv.Inject(slstest.Fault{Call: slstest.HeartBeat, Refuse: true, Times: -1})
+				defer h.Remove()
+			} else {
+				r.srv.Evict("cg", "c1")
+			}
+			r.until("it lets the shard go", func() bool { return r.src.Stats().CheckpointRefused > 0 })
+			mu.Lock()
+			defer mu.Unlock()
+			if len(saved) > 0 {
+				t.Errorf("it saved %+v", saved)
 			}
 		})
 	}

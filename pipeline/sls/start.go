@@ -11,9 +11,9 @@ import (
 )
 
 // resolve decides for every shard where reading starts and writes that as its
-// checkpoint, from which the SDK's consumer then starts. The SDK's own start
-// options are not used: it ignores a failed look-up of a time and never
-// recovers from an expired checkpoint.
+// checkpoint, unless there is one that will do; the SDK's consumer then starts from
+// it. The SDK's own start options are not used: it ignores a failed look-up of a
+// time and never recovers from an expired checkpoint.
 func (s *Source) resolve(ctx context.Context) error {
 	c := s.client(ctx)
 	project, store, group := s.cfg.Project, s.cfg.Logstore, s.cfg.Group
@@ -34,11 +34,11 @@ func (s *Source) resolve(ctx context.Context) error {
 	written := map[int]string{}
 	for _, shard := range shards {
 		sh := s.shard(shard.ShardID)
-		cursor, err := s.startOf(ctx, c, sh, saved[sh.id])
+		cursor, begin, err := s.startOf(ctx, c, sh, saved[sh.id])
 		if err != nil {
 			return fmt.Errorf("shard %d: %w", sh.id, err)
 		}
-		if cursor != saved[sh.id] {
+		if !between(begin, saved[sh.id], cursor) {
 			// No consumer is named: the service demands force then.
 			if err := c.UpdateCheckpoint(project, store, group, "", sh.id, cursor, true); err != nil {
 				return fmt.Errorf("shard %d: writing its start as checkpoint: %w", sh.id, describe(err))
@@ -120,8 +120,11 @@ func (s *Source) savedCheckpoints(c sdk.ClientInterface) (map[int]string, error)
 // startOf is the cursor a shard starts at: the sink's position, else the one
 // this process was at, else what the configuration says. A cursor that the
 // shard does not have any more (or never had: a logstore made anew) becomes
-// the beginning, loudly.
-func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardState, saved string) (string, error) {
+// the beginning, loudly. begin is the shard's first cursor.
+//
+// Another process may be reading the shard: what is looked up first must not be
+// further than what is looked up last, or its progress would look like a loss.
+func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardState, saved string) (cursor, begin string, err error) {
 	look := func(from string) (string, error) {
 		cursor, err := c.GetCursor(s.cfg.Project, s.cfg.Logstore, sh.id, from)
 		if err != nil {
@@ -132,23 +135,23 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		}
 		return cursor, nil
 	}
-	begin, err := look("begin")
+	pos, err := s.sink.Position(ctx, s.name, sh.id)
 	if err != nil {
-		return "", err
+		return "", "", fmt.Errorf("asking for the stored position: %w", err)
+	}
+	if begin, err = look("begin"); err != nil {
+		return "", "", err
 	}
 	end, err := look("end")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	sh.mu.Lock()
 	memory, invalid, givenUp := sh.position, sh.invalid, sh.givenUp
 	sh.mu.Unlock()
 
-	cursor, why := "", ""
-	pos, err := s.sink.Position(ctx, s.name, sh.id)
+	why := ""
 	switch {
-	case err != nil:
-		return "", fmt.Errorf("asking for the stored position: %w", err)
 	case pos != "" && pos != givenUp:
 		cursor, why = pos, "stored position"
 	case memory != "":
@@ -159,7 +162,7 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 			cursor = begin
 		case StartTime:
 			if cursor, err = look(strconv.FormatInt(s.cfg.StartTime.Unix(), 10)); err != nil {
-				return "", err
+				return "", "", err
 			}
 		case StartEnd:
 			if cursor = saved; cursor == "" {
@@ -197,5 +200,19 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 	sh.invalid = ""
 	sh.mu.Unlock()
 	s.log.Info("sls: shard starts", "shard", sh.id, "cursor", cursor, "why", why, "checkpoint", saved)
-	return cursor, nil
+	return cursor, begin, nil
+}
+
+// between says that a saved checkpoint is one to begin from: nothing is lost, and
+// what is stored beyond it is left out (align). It is not written over then. Another
+// process may be reading the shard and may have moved it on since we looked: ours
+// would move it back.
+func between(begin, saved, cursor string) bool {
+	if saved == cursor {
+		return true
+	}
+	first, ok1 := cursorValue(begin)
+	at, ok2 := cursorValue(saved)
+	last, ok3 := cursorValue(cursor)
+	return ok1 && ok2 && ok3 && first <= at && at <= last
 }

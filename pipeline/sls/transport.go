@@ -409,6 +409,7 @@ func (t *transport) cursor(req *http.Request, gate context.Context, sh *shardSta
 
 // heartbeat watches the heartbeats of a worker.
 func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Response {
+	asked := time.Now() // the service counts from then, at the earliest
 	r, body, err := t.fetch(req, gate, min(t.s.cfg.Heartbeat, quickTimeout))
 	resp := t.settle(req, kindHeartbeat, gate, r, body, err)
 	code, a := codeOf(resp)
@@ -420,7 +421,7 @@ func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Res
 			t.s.n.heartbeatErrors.Add(1)
 			return synthetic(req, codeBadAnswer, "the answer to a heartbeat is not a list of shards", "")
 		}
-		t.s.heartbeatGood(held, time.Now())
+		t.s.heartbeatGood(held, asked)
 	case codeStopping:
 	default:
 		t.s.n.heartbeatErrors.Add(1)
@@ -429,6 +430,7 @@ func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Res
 			// The SDK would go on reading for timeout + interval while the
 			// new owner reads as well.
 			t.s.n.evictions.Add(1)
+			t.w.evicted.Store(true)
 			t.w.trouble("the service has removed this consumer from the group (%s)", a.Message)
 		case "ConsumerGroupNotExist":
 			t.w.trouble("the consumer group %s no longer exists", t.s.cfg.Group)
@@ -448,6 +450,12 @@ func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Re
 		if b, err := req.GetBody(); err == nil {
 			_ = json.NewDecoder(b).Decode(&in) // only for messages
 		}
+	}
+	if t.w.evicted.Load() || time.Since(unixNano(&t.s.n.lastHeartbeat)) >= t.s.cfg.HeartbeatTimeout {
+		// The service has given the shard to another process, which may be further:
+		// the SDK sends ours with force, which would move the checkpoint back.
+		t.s.n.refused.Add(1)
+		return synthetic(req, codeRefused, "this consumer is no longer in the group", "")
 	}
 	r, body, err := t.fetch(req, gate, quickTimeout)
 	resp := t.settle(req, kindCheckpoint, gate, r, body, err)
