@@ -1,6 +1,7 @@
 package responders_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -1258,6 +1259,41 @@ func TestTwoDispatchers(t *testing.T) {
 		synctest.Wait()
 		if len(slack.all()) != 30 {
 			t.Fatalf("%d messages", len(slack.all()))
+		}
+	})
+}
+
+// standstill is a journal on which a process stands still for a minute, once, after
+// a message was announced and before it is sent.
+type standstill struct {
+	Journal
+	once sync.Once
+}
+
+func (s *standstill) Append(ctx context.Context, kind, id string, data []byte, expect uint64) (uint64, error) {
+	seq, err := s.Journal.Append(ctx, kind, id, data, expect)
+	if kind == "notice" && bytes.Contains(data, []byte(`"state":"started"`)) {
+		s.once.Do(func() { time.Sleep(time.Minute) })
+	}
+	return seq, err
+}
+
+// A process stands still (suspended, or its machine moved) between announcing a
+// message and sending it, and another one sends it: it is sent once.
+func TestStandstillBeforeTheCall(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slack := w.chat("slack")
+		dest := []Destination{{Notifier: slack, StormAt: -1}}
+		p1 := w.start(dest, func(o *DispatcherOptions) { o.Journal = &standstill{Journal: o.Journal} })
+		defer p1.stop()
+		p1.give(t, 1, w.plain("a1", "r", alert.High))
+		time.Sleep(time.Second)
+		p2 := w.start(dest)
+		defer p2.stop()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if n := len(slack.all()); n != 1 {
+			t.Fatalf("%d messages", n)
 		}
 	})
 }

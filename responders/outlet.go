@@ -596,6 +596,10 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 	var ref MessageRef
 	_, span := o.span(ctx, n, "post notice")
 	err = o.call(ctx, func(ctx context.Context) (err error) {
+		if !d.now().Before(n.Deadline) {
+			// We stood still before it left, and by now another process may send it.
+			return fmt.Errorf("its time had passed before the call: %w", ErrRetry)
+		}
 		ref, err = o.dst.Notifier.Post(ctx, msg)
 		return err
 	})
