@@ -469,7 +469,7 @@ func snap(p int, input uint64, size int) *Snapshot {
 	for i := range e {
 		e[i] = byte(r.Uint32())
 	}
-	return &Snapshot{Partition: p, Epoch: 1, Input: input, Commit: input, Rules: "r", Made: time.Unix(1, 0).UTC(), Engine: e, Grouper: []byte(strings.Repeat("g", size/2))}
+	return &Snapshot{Partition: p, Epoch: 1, Input: input, Rules: "r", Made: time.Unix(1, 0).UTC(), Engine: e, Grouper: []byte(strings.Repeat("g", size/2))}
 }
 
 func load(t *testing.T, b *Bus, p int) (*Snapshot, []Refused) {
@@ -565,6 +565,36 @@ func TestSnapshotFence(t *testing.T) {
 	}
 	_, err := b.Publish(t.Context(), Publish{Stream: StreamSnap, Subject: snapIndex(0), ID: "late", Data: []byte("x"), Fenced: true, Expect: at - 1})
 	wantErr(t, err, ErrFenced)
+}
+
+// An owner that stood still after its last commit, while another one went on and
+// saved snapshots, does not put its own in their place.
+func TestSnapshotOfAFormerOwner(t *testing.T) {
+	b := open(t, testConfig(t.TempDir()))
+	commit := func() (seq uint64) {
+		t.Helper()
+		seq, err := b.Publish(t.Context(), Publish{Stream: StreamCommits, Subject: CommitSubject(0), Data: []byte("x")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	save := func(input, commit uint64) error {
+		s := snap(0, input, 10)
+		s.Commit = commit
+		_, err := b.SaveSnapshot(t.Context(), s)
+		return err
+	}
+	former := commit()
+	for _, input := range []uint64{20, 30} {
+		if err := save(input, commit()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantErr(t, save(10, former), ErrFenced)
+	if got, refused := load(t, b, 0); got == nil || got.Input != 30 || len(refused) > 0 {
+		t.Errorf("got %v, refused %v", got, refused)
+	}
 }
 
 func TestPark(t *testing.T) {

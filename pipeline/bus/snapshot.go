@@ -89,6 +89,16 @@ func (b *Bus) SaveSnapshot(ctx context.Context, s *Snapshot) (older uint64, err 
 	if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
 		return 0, err
 	}
+	if s.Commit > 0 {
+		// Who stood still since that commit would put an old state in the place of
+		// newer ones, for which the frames after it may be gone. The list was read
+		// before: what another owner saves from now on changes it.
+		if m, err := b.Last(ctx, StreamCommits, CommitSubject(s.Partition)); err != nil {
+			return 0, err
+		} else if m.Seq != s.Commit {
+			return 0, fmt.Errorf("snapshot of partition %d: %w: it belongs to commit %d, the last one is %d", s.Partition, ErrFenced, s.Commit, m.Seq)
+		}
+	}
 	s.Schema = SnapshotSchema
 	raw := make([]byte, 0, len(s.Engine)+len(s.Grouper))
 	raw = append(append(raw, s.Engine...), s.Grouper...)
