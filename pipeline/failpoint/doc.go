@@ -4,7 +4,9 @@
 //
 // With the tag, the variable FAILPOINT holds "name" or "name=n":
 // the n-th time (default the first) that Hit is called with that name, the
-// process ends itself with SIGKILL, as an outage would.
+// process ends itself with SIGKILL, as an outage would. HEARTBEAT replaces how often
+// a process tells a consumer group that it lives, so that a test of several processes
+// need not wait as long as people do.
 package failpoint
 
 // The names. Each is hit by TestKilledAtEveryPoint of cmd/internal/cli.

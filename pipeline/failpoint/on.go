@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 var (
@@ -38,4 +39,17 @@ func Hit(at string) {
 		panic(err)
 	}
 	select {} // until the signal is delivered
+}
+
+// Heartbeat is what the variable HEARTBEAT says, d when it is not set.
+func Heartbeat(d time.Duration) time.Duration {
+	s := os.Getenv("HEARTBEAT")
+	if s == "" {
+		return d
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic("HEARTBEAT: want a duration")
+	}
+	return d
 }

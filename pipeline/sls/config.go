@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trailwarden/trailwarden/pipeline/failpoint"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 )
 
@@ -44,9 +45,13 @@ type Config struct {
 	Project  string
 	Logstore string
 	// Group is the consumer group, default "trailwarden"; Consumer this
-	// process's name in it, unique per process, default the host name. A
-	// stable name takes its shards over at once after a restart.
+	// process's name in it, unique per process, default the host name and
+	// Instance. A stable name takes its shards over at once after a restart; two
+	// processes of one name are given the same shards.
 	Group, Consumer string
+	// Instance tells the processes apart that share a sink, also those of one host;
+	// empty where there is one.
+	Instance string
 
 	Start     Start
 	StartTime time.Time
@@ -113,7 +118,10 @@ func (c Config) withDefaults() Config {
 		if err != nil || host == "" {
 			host = "trailwarden"
 		}
-		c.Consumer = host[:min(len(host), 127)]
+		c.Consumer = host[:min(len(host), 100)]
+		if c.Instance != "" {
+			c.Consumer += "-" + c.Instance
+		}
 	}
 	if c.Start == "" {
 		c.Start = StartCheckpoint
@@ -121,7 +129,7 @@ func (c Config) withDefaults() Config {
 	if c.Compression == "" {
 		c.Compression = "lz4"
 	}
-	def(&c.Heartbeat, 5*time.Second)
+	def(&c.Heartbeat, failpoint.Heartbeat(5*time.Second))
 	def(&c.HeartbeatTimeout, 3*c.Heartbeat)
 	def(&c.Poll, 200*time.Millisecond)
 	def(&c.CheckpointEvery, time.Second)

@@ -42,8 +42,13 @@ func (s *Source) Settled() time.Time {
 	if s.resolved.Load() == 0 {
 		return time.Time{}
 	}
-	at := time.Now()
-	for _, sh := range s.ours() {
+	at, ours := time.Now(), s.ours()
+	if s.cfg.Instance != "" && len(ours) < len(s.allShards()) {
+		// Others read the rest, or are dead: so long ago they were not, or we would
+		// have what they had by now.
+		at = at.Add(-s.cfg.HeartbeatTimeout - 2*s.cfg.Heartbeat)
+	}
+	for _, sh := range ours {
 		if t := unixNano(&sh.settled); t.Before(at) {
 			at = t
 		}

@@ -107,6 +107,40 @@ func TestCount(t *testing.T) {
 	}
 }
 
+// What another process reads is settled as long ago as it takes to find that it is
+// dead; a process that shares its sink with nobody knows of no others.
+func TestSettledElsewhere(t *testing.T) {
+	t.Parallel()
+	for instance, ago := range map[string]time.Duration{"": 0, "a": 17 * time.Second} {
+		r := newRig(t, signed())
+		cfg := r.config() // 15 s and two heartbeats of one
+		cfg.Instance = instance
+		src, err := New(cfg, r.sink, r.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := func(what string, ago time.Duration) {
+			t.Helper()
+			if got := time.Since(src.Settled()); got < ago || got > ago+10*time.Second {
+				t.Errorf("%q: %s: settled %v ago, want %v", instance, what, got, ago)
+			}
+		}
+		begin := time.Now().Add(-time.Hour)
+		src.resolved.Store(begin.UnixNano())
+		src.shard(1)
+		src.heartbeatGood(nil, begin)
+		is("others read all", ago)
+		src.heartbeatGood([]int{0}, begin)
+		src.shard(0).settled.Store(time.Now().UnixNano())
+		is("others read one", ago)
+		src.heartbeatGood([]int{0, 1}, begin)
+		src.shard(1).settled.Store(time.Now().Add(-5 * time.Minute).UnixNano())
+		is("it was theirs and has not been read here", 5*time.Minute)
+		src.shard(1).settled.Store(time.Now().UnixNano())
+		is("all are read here", 0)
+	}
+}
+
 // A shard is behind from the start until it was read to its end once, and
 // everything is settled up to the last time that all of them were at their ends.
 func TestBehind(t *testing.T) {

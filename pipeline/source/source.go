@@ -45,9 +45,10 @@ type Origin interface {
 	// were not at their ends for longer than a moment.
 	Behind() []int
 	// Settled is a time of which everything that the source held then was
-	// stored: of every shard that is read here. It stands still while a page
-	// is on its way or a shard gives no answer, and is zero before that is
-	// known of all of them.
+	// stored. It stands still while a page is on its way or a shard that is read
+	// here gives no answer, and is zero before that is known of all of them. Of
+	// shards that another process reads, it is as long ago as it takes to find
+	// that there is no such process any more.
 	Settled() time.Time
 	// Refetch reads what lies between two positions of a shard once more. It
 	// stops at take's first error. ErrGone: not all of it is there any more.

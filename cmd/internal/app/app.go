@@ -5,10 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -259,7 +262,19 @@ func slsConfig(s config.SLS) sls.Config {
 
 func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
 	name := "sls/" + s.Project + "/" + s.Logstore
-	return sls.New(slsConfig(s), a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader, Alarm: func(al sls.Alarm) {
+	cfg := slsConfig(s)
+	if !a.bus.Embedded() {
+		// Several processes of one host may share the store, each with a folder of
+		// its own, which is the same after a restart.
+		dir, err := filepath.Abs(a.cfg.StateDir)
+		if err != nil {
+			return nil, err
+		}
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(dir)) // never fails
+		cfg.Instance = strconv.FormatUint(uint64(h.Sum32()), 36)
+	}
+	return sls.New(cfg, a.pipe.Sink(), sls.Options{Logger: a.log, Credentials: reader, Alarm: func(al sls.Alarm) {
 		if r, yes := alarmed(name, s.Group, al, time.Now()); yes {
 			a.pipe.Raise(r)
 		}

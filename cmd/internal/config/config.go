@@ -56,7 +56,7 @@ type SLS struct {
 	Project  string `yaml:"project" doc:"the SLS project that the trail delivers to"`
 	Logstore string `yaml:"logstore" doc:"actiontrail_<trail name>"`
 	Group    string `yaml:"consumer_group" doc:"unique in the project"`
-	Consumer string `yaml:"consumer" doc:"unique per process; default host and process id"`
+	Consumer string `yaml:"consumer" doc:"unique per process; default the host, and with nats.url what tells its state_dir from others"`
 	Start    string `yaml:"start" doc:"checkpoint (default), begin, end or an RFC 3339 time; used where we hold no position of our own"`
 	AuthV4   bool   `yaml:"auth_v4" doc:"sign with version 4"`
 }
