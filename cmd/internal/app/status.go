@@ -61,8 +61,8 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 		if seen.IsZero() || time.Since(seen) > blindAfter {
 			ready = false
 			state := st.State
-			if st.Standby {
-				state = "others in the consumer group hold its shards, and what they read does not come to this store"
+			if elsewhere(st, seen) {
+				state = strangers
 			}
 			s.Problems = append(s.Problems, fmt.Sprintf("%s: no good read since %s (%s); nothing is seen of it now", src.Name(), since(seen), state))
 		}

@@ -58,6 +58,16 @@ func seen(st sls.Stats, alone bool) time.Time {
 	return st.LastSight
 }
 
+// Why a source is not seen that others read, and what to do.
+const (
+	strangers   = "others in the consumer group hold its shards, and what they read does not come to this store; next: a consumer_group of its own, or one nats.url for all"
+	strangersZH = "消费组中的其他进程持有其分区，所读内容不进入本存储；请为本进程另设 consumer_group，或让所有进程共用一个 nats.url"
+)
+
+// elsewhere says that a source is not seen because others read it who have another
+// store.
+func elsewhere(st sls.Stats, seen time.Time) bool { return st.Standby && st.LastSight.After(seen) }
+
 // sight judges a source's condition: refused is somebody's doing, silent may be
 // anybody's. seen is when it was last well.
 func sight(source string, st sls.Stats, seen, started, now time.Time) (pipeline.Report, bool) {
@@ -84,14 +94,18 @@ func sight(source string, st sls.Stats, seen, started, now time.Time) (pipeline.
 			},
 		}, true
 	case blind >= blindFor:
-		return pipeline.Report{
+		r := pipeline.Report{
 			Rule: pipeline.RuleBlind, Key: key, At: now, Severity: alert.High,
 			Title: "The trail cannot be read", TitleZH: "无法读取审计跟踪",
 			ReasonZH: fmt.Sprintf("%s 自 %s 起没有应答（最近的错误：%s）：当前完全看不到该跟踪", source, since.UTC().Format(time.RFC3339), cmp.Or(st.Trouble.Code, "无，网络没有响应")),
 			Reason: fmt.Sprintf("%s has given no answer since %s (last error: %s): nothing of this trail is seen now", source, since.UTC().Format(time.RFC3339),
 				orNone(st.Trouble.Code)),
 			Details: map[string]any{"source": source, "since": since.UTC()},
-		}, true
+		}
+		if elsewhere(st, seen) {
+			r.Reason, r.ReasonZH = source+": "+strangers, source+"："+strangersZH
+		}
+		return r, true
 	}
 	return pipeline.Report{}, false
 }

@@ -79,4 +79,14 @@ func TestSeen(t *testing.T) {
 	if got := seen(sls.Stats{}, false); !got.IsZero() {
 		t.Errorf("nothing was reached: %s", got)
 	}
+	// And people are told so, with what to do; not where the network is silent.
+	for name, tc := range map[string]struct {
+		seen  time.Time
+		tells bool
+	}{"alone": {seen(st, true), true}, "one of several, silent": {seen(st, false), false}} {
+		r, bad := sight("sls/audit/trail", st, tc.seen, tc.seen, tc.seen.Add(time.Hour))
+		if !bad || r.Rule != pipeline.RuleBlind || (r.Reason == "sls/audit/trail: "+strangers) != tc.tells || strings.Contains(r.ReasonZH, "consumer_group") != tc.tells {
+			t.Errorf("%s: %v %q %q", name, bad, r.Reason, r.ReasonZH)
+		}
+	}
 }

@@ -64,6 +64,18 @@ func TestProblemsInChinese(t *testing.T) {
 	if got := chinese.problem("EVENTS is full (97 % of 10 MiB): detection stops until the responders have caught up"); got != "EVENTS 已满(10 MiB 的 97%):检测停止,直到响应进程赶上" {
 		t.Error(got)
 	}
+	// What app says of a source that others read for another store.
+	b, err := os.ReadFile(filepath.FromSlash("../app/watch.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`strangers += "([^"]+)"`).FindSubmatch(b)
+	if m == nil {
+		t.Fatal("why a source is elsewhere is not found")
+	}
+	if got := chinese.problem("x: no good read since the start (" + string(m[1]) + "); nothing is seen of it now"); strings.Contains(got, "others") {
+		t.Error(got)
+	}
 	if got := chinese.problem("something else"); got != "something else" {
 		t.Error(got)
 	}
