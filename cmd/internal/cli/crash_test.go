@@ -494,36 +494,41 @@ func (r *rig) settle(ctx context.Context, t *testing.T, tr trail, want map[strin
 		if o.actions, err = client.Actions(ctx); err != nil {
 			return false
 		}
-		told, untold := r.told(), 0
-		for id, w := range want {
-			i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
-			if i < 0 || o.alerts[i].Count < w.Count {
-				return false
-			}
-			if told[id] == 0 {
-				untold++
-			}
-		}
-		if untold > o.digested(told) {
-			return false
-		}
-		for _, k := range tr.keys {
-			if r.cloud.RAM.KeyStatus(k) != ramtest.Inactive {
-				return false
-			}
-		}
-		for _, a := range o.actions {
-			if a.State == responders.Approved || a.State == responders.Executing {
-				return false
-			}
-		}
-		waiting := 0
-		for _, d := range o.status.Destinations {
-			waiting += d.Waiting
-		}
-		return waiting == 0 && accounted(o.status) >= uint64(len(tr.records)+sum(r.changes(t)))
+		return r.done(t, tr, want, o)
 	})
 	return o, ok
+}
+
+// done says whether everything that must happen has happened.
+func (r *rig) done(t *testing.T, tr trail, want map[string]alert.Alert, o outcome) bool {
+	told, untold := r.told(), 0
+	for id, w := range want {
+		i := slices.IndexFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id })
+		if i < 0 || o.alerts[i].Count < w.Count {
+			return false
+		}
+		if told[id] == 0 {
+			untold++
+		}
+	}
+	if untold > o.digested(told) {
+		return false
+	}
+	for _, k := range tr.keys {
+		if r.cloud.RAM.KeyStatus(k) != ramtest.Inactive {
+			return false
+		}
+	}
+	for _, a := range o.actions {
+		if a.State == responders.Approved || a.State == responders.Executing {
+			return false
+		}
+	}
+	waiting := 0
+	for _, d := range o.status.Destinations {
+		waiting += d.Waiting
+	}
+	return waiting == 0 && accounted(o.status) >= uint64(len(tr.records)+sum(r.changes(t)))
 }
 
 // endure feeds a trail of so many seconds to a program that is killed now and

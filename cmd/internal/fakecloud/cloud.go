@@ -38,6 +38,8 @@ type Options struct {
 	// it; nil is the clock. Where the records that are appended are of the past and
 	// more of them follow, it has to be their time: a record of later makes those late.
 	Now func() time.Time
+	// Shards is how many the logstore has; 0 means two.
+	Shards int
 	// ChatRate is messages per second and channel; 0 means Slack's own limit
 	// of one, negative none.
 	ChatRate float64
@@ -59,13 +61,13 @@ type Cloud struct {
 	ownDir  bool
 	journal *journal
 	known   map[string]bool
+	shards  int
 	now     func() time.Time // nil: the clock
 }
 
 const (
 	project  = "trailwarden-demo"
 	logstore = "actiontrail_demo"
-	shards   = 2
 )
 
 // Start listens and writes the configuration. accounts get names in it.
@@ -84,7 +86,8 @@ func Start(o Options, accounts []string) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cloud{ln: ln, Addr: ln.Addr().String(), done: make(chan struct{}), dir: o.Dir, journal: &journal{w: o.Journal}, known: map[string]bool{}, now: o.Now}
+	c := &Cloud{ln: ln, Addr: ln.Addr().String(), done: make(chan struct{}), dir: o.Dir, journal: &journal{w: o.Journal}, known: map[string]bool{},
+		shards: cmp.Or(o.Shards, 2), now: o.Now}
 	if c.dir == "" {
 		if c.dir, err = os.MkdirTemp("", "trailwarden-fakecloud-"); err != nil {
 			_ = ln.Close()
@@ -96,7 +99,7 @@ func Start(o Options, accounts []string) (*Cloud, error) {
 		return nil, err
 	}
 	c.SLS = slstest.New(slstest.Options{
-		Project: project, Logstore: logstore, Shards: shards, LogsPerGroup: 10,
+		Project: project, Logstore: logstore, Shards: c.shards, LogsPerGroup: 10,
 		Credentials: []slstest.Credential{{AccessKeyID: keyID, AccessKeySecret: keySecret}},
 		Journal:     func(e slstest.Entry) { c.journal.write("sls", e) },
 	})
@@ -170,11 +173,11 @@ func (c *Cloud) seedKey(account, user, key string, since time.Time) {
 // Append puts records into the logstore, readable at once, and into what
 // LookupEvents reads.
 func (c *Cloud) Append(records ...[]byte) {
-	var by [shards][][]byte
+	by := make([][][]byte, c.shards)
 	for _, r := range records {
 		c.RAM.AddEvent(r)
 		// One account's records may land in any shard of a real logstore.
-		s := int(fnv(r)) % shards
+		s := int(fnv(r)) % c.shards
 		by[s] = append(by[s], r)
 	}
 	for s, rs := range by {
