@@ -752,7 +752,7 @@ func (e *Engine) speakOfKin(ev *event.Event) {
 // comes from. What is decided at once cannot say it: whether the birth was known
 // by then would depend on how the events arrived.
 func (e *Engine) tellKin(ev *event.Event, d *alert.Detection) {
-	if e.lineage == nil || ev == nil {
+	if e.lineage == nil || ev == nil || d.Actor == (alert.Actor{}) { // one that is about nobody in particular
 		return
 	}
 	if t := e.lineage.Tell(ev); t != nil {

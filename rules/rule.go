@@ -92,10 +92,28 @@ type rule struct {
 	signals  *signalsDoc // the detector observes other rules
 	newDet   func() detectors.Detector
 	detType  string
+	crowd    *shown // nil: a detection is of whoever made its last event
 	state    string
 	cond     detectors.Cond
 	tests    func() []testDoc
 	programs []*program // all of them, to be timed
+}
+
+// shown is which facts of the last event are those of the whole detection.
+type shown struct{ source, target bool }
+
+// crowdOf says what a detector that is about more than its last event, the one of
+// many actors or of nobody, may show of that: what its key is about. An address that
+// tries many users is not the last of these, who must not be taken for the one to act
+// on; nor is it the caller before a silence. Nil: there is one actor.
+func crowdOf(d *detectorDoc) *shown {
+	about := func(word string) bool { return strings.Contains(d.By.value, word+".") }
+	switch {
+	case about("actor") || about("lineage"):
+	case d.Type.value == "absence", d.Type.value == "distinct" && strings.Contains(d.Value.value, "actor."):
+		return &shown{source: about("source"), target: about("target")}
+	}
+	return nil
 }
 
 type step struct {
@@ -384,7 +402,7 @@ func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Fac
 	case newDet == nil:
 		f.node(d.Type.node, "", "detector type %q gave no detector", d.Type.value)
 	}
-	r.newDet, r.detType = newDet, d.Type.value
+	r.newDet, r.detType, r.crowd = newDet, d.Type.value, crowdOf(&d)
 	r.state = stateOf(n)
 }
 
@@ -509,6 +527,15 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 			d.Time, d.FirstAt, d.EventIDs, d.Count = ev.Time, ev.Time, []string{strings.Clone(ev.ID)}, 1
 		}
 		s.who(&d, ev)
+		if r.crowd != nil {
+			d.Actor = alert.Actor{}
+			if !r.crowd.source {
+				d.SourceIP = ""
+			}
+			if !r.crowd.target {
+				d.Target, d.TargetKey = alert.Target{}, ""
+			}
+		}
 	}
 	d.Count = max(d.Count, len(d.EventIDs))
 	s.describe(&d, r)
@@ -598,7 +625,7 @@ func (s *session) describe(d *alert.Detection, r *rule) {
 		if o := s.set.owners; o != nil {
 			owners := map[string]any{}
 			for who, x := range map[string]Ownership{"actor": o.actor(ev), "target": o.target(ev)} {
-				if !x.IsZero() {
+				if !x.IsZero() && (r.crowd == nil || who == "target" && r.crowd.target) {
 					owners[who] = x.details()
 				}
 			}
