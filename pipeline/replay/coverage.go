@@ -26,7 +26,8 @@ type Cover struct {
 
 // Gap is a stretch of whole hours without a single event, between the first and the
 // last one of the account's region; of a whole account also before and after them,
-// as far as was asked for or other accounts have events. To is exclusive.
+// as far as was asked for or other accounts have events; of a region that was never
+// still for long also after them, as far as its account has events. To is exclusive.
 type Gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
@@ -176,10 +177,12 @@ func (c *coverage) covers(from, to time.Time) []Cover {
 	// Hours in which an account could have events: those asked for, else those
 	// between the first and the last of any account, which are themselves not whole.
 	var could bounds
-	for _, h := range byAccount {
+	ends := map[string]int64{} // the last hour of an account
+	for account, h := range byAccount {
 		for _, p := range h.parts() {
 			if p.real {
 				could.include(p.first()+1, p.last())
+				ends[account] = p.last()
 			}
 		}
 	}
@@ -201,6 +204,9 @@ func (c *coverage) covers(from, to time.Time) []Cover {
 		c := Cover{k.account, k.region, h.events, h.first, h.last, nil, false}
 		if regions[k.account] > 1 {
 			c.Gaps, _ = h.gaps(whole[k.account], nil)
+			if g, ok := h.silence(ends[k.account]); ok {
+				c.Gaps = append(c.Gaps, g)
+			}
 		} else {
 			c.Gaps, c.Sparse = whole[k.account], sparse[k.account]
 		}
@@ -223,6 +229,37 @@ func (b *bounds) include(from, to int64) {
 }
 
 func (b *bounds) known() bool { return b != nil && b.from < b.to }
+
+// A region is expected to go on only when it had events around the clock, and for
+// so long that no job of a few days is taken for that.
+const (
+	clockwork = 0.9
+	week      = 7 * 24
+)
+
+// silence is the time from when a region fell silent until the last hour of its
+// account. That it begins late is not told: to go into a region is what happens,
+// to leave one at once is what a trail does that is narrowed. It must have been
+// regular for longer than it has been silent, and never half as silent before; a few
+// events since then show that it goes on.
+func (h *hours) silence(until int64) (g Gap, ok bool) {
+	parts := h.parts()
+	if h.clipped || len(parts) == 0 {
+		return g, false
+	}
+	p := &parts[len(parts)-1]
+	n := int64(len(p.hours))
+	long, from := until-p.last()-1, p.last()+1
+	if !p.real || n < week || float64(n) < clockwork*float64(p.last()-p.first()+1) || long < 24 || long > n {
+		return g, false
+	}
+	for i := 1; i < len(p.hours); i++ {
+		if 2*(p.hours[i]-p.hours[i-1]-1) > long {
+			return g, false
+		}
+	}
+	return Gap{time.Unix(from*3600, 0).UTC(), time.Unix(until*3600, 0).UTC()}, true
+}
 
 // part is hours with events that lie together.
 type part struct {

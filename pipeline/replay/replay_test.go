@@ -609,6 +609,55 @@ func TestGapsOfAccounts(t *testing.T) {
 	}
 }
 
+// TestGapsOfRegions: a region that had events around the clock for longer than it has
+// been silent is told as silent, up to the last events of its account; no other is.
+func TestGapsOfRegions(t *testing.T) {
+	type stretch struct{ from, to, every int64 } // in hours, with events in every so manieth
+	const days = 24
+	home := []stretch{{0, 30 * days, 1}}
+	for name, c := range map[string]struct {
+		home, region []stretch
+		want         string
+	}{
+		"goes on":                     {home, []stretch{{0, 30 * days, 1}}, ""},
+		"stops":                       {home, []stretch{{0, 20 * days, 1}}, "480-719"},
+		"stops a day before the end":  {home, []stretch{{0, 29*days - 2, 1}}, "694-719"},
+		"stops in the last day":       {home, []stretch{{0, 29*days + 1, 1}}, ""},
+		"begins late":                 {home, []stretch{{10 * days, 30 * days, 1}}, ""},
+		"six days of work":            {home, []stretch{{20 * days, 26 * days, 1}}, ""},
+		"silent for longer than not":  {home, []stretch{{0, 14 * days, 1}}, ""},
+		"office hours":                {home, []stretch{{0, 20 * days, 2}}, ""},
+		"an event since then":         {home, []stretch{{0, 20 * days, 1}, {25 * days, 25*days + 1, 1}}, "480-600"},
+		"as silent before":            {home, []stretch{{0, 10 * days, 1}, {10*days + 30, 28 * days, 1}}, "240-270"},
+		"a clock ahead, of the other": {append([]stretch{{90_000, 90_001, 1}}, home...), []stretch{{0, 20 * days, 1}}, "480-719"},
+		"a clock ahead, of its own":   {home, []stretch{{0, 20 * days, 1}, {90_000, 90_001, 1}}, ""},
+	} {
+		cover := coverage{all: map[coverKey]*hours{}}
+		for region, list := range map[string][]stretch{"cn-hangzhou": c.home, "cn-shanghai": c.region} {
+			for _, s := range list {
+				for hour := s.from; hour < s.to; hour += s.every {
+					cover.add(&event.Event{Recipient: "a", Region: region, Time: time.Unix(hour*3600+1, 0)})
+				}
+			}
+		}
+		var got []string
+		for _, c := range cover.covers(time.Time{}, time.Time{}) {
+			for _, g := range c.Gaps {
+				if c.Region != "cn-shanghai" || c.Sparse {
+					got = append(got, c.Region)
+				}
+				if g.To.Sub(g.From) >= 24*time.Hour {
+					got = append(got, fmt.Sprintf("%d-%d", g.From.Unix()/3600, g.To.Unix()/3600))
+				}
+			}
+		}
+		got = slices.DeleteFunc(got, func(s string) bool { return name == "office hours" && !strings.Contains(s, "-") })
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%s: %s, want %s", name, s, c.want)
+		}
+	}
+}
+
 // TestStats: the JSON is the contract of the design, section 5.3.
 func TestStats(t *testing.T) {
 	text := lines(recs("e", 0, 100)) + "junk\n" + lines(recs("e", 0, 1))
