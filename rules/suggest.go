@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -698,15 +699,13 @@ func flow(v any, order []string) string {
 	switch v := v.(type) {
 	case map[string]any:
 		keys := slices.Sorted(maps.Keys(v))
-		slices.SortStableFunc(keys, func(a, b string) int {
-			rank := func(k string) int {
-				if i := slices.Index(order, k); i >= 0 {
-					return i
-				}
-				return len(order)
+		rank := func(k string) int {
+			if i := slices.Index(order, k); i >= 0 {
+				return i
 			}
-			return rank(a) - rank(b)
-		})
+			return len(order)
+		}
+		sort.SliceStable(keys, func(i, j int) bool { return rank(keys[i]) < rank(keys[j]) })
 		parts := make([]string, len(keys))
 		for i, k := range keys {
 			parts[i] = scalarText(k) + ": " + flow(v[k], nil)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -41,8 +42,9 @@ func New(pairs [][2]string, before, after Joined) *Book {
 		}
 		return 0
 	}
-	slices.SortStableFunc(list, func(x, y [2]string) int {
-		return cmp.Or(cmp.Compare(place(x), place(y)), cmp.Compare(len(y[0]), len(x[0])))
+	sort.SliceStable(list, func(i, j int) bool {
+		x, y := list[i], list[j]
+		return cmp.Or(cmp.Compare(place(x), place(y)), cmp.Compare(len(y[0]), len(x[0]))) < 0
 	})
 	for _, p := range list {
 		if !strings.Contains(p[0], "%") {

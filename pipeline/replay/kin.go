@@ -106,7 +106,7 @@ func (t *Trail) Telling(n int, about []alert.Alert) []Step {
 		order[i] = i
 	}
 	if n < len(order) {
-		slices.SortStableFunc(order, func(a, b int) int {
+		lists.Sort(order, func(a, b int) int {
 			x, y := &t.Steps[a], &t.Steps[b]
 			return cmp.Or(cmp.Compare(rank(x), rank(y)), cmp.Compare(x.Count, y.Count))
 		})

@@ -691,7 +691,7 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 	open := 0
 	pieces := make(map[int][]byte, len(full))
 	order := slices.Clone(full)
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(level(&all[b]), level(&all[a])) })
+	lists.Sort(order, func(a, b int) int { return cmp.Compare(level(&all[b]), level(&all[a])) })
 	b := budget{t: t, left: maxFullBytes}
 	for k, i := range order {
 		v := newView(l, &all[i], i)

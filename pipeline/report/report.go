@@ -185,7 +185,7 @@ func worst(as []alert.Alert, n int) (in, rest []int) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(level(&as[b]), level(&as[a])) })
+	lists.Sort(order, func(a, b int) int { return cmp.Compare(level(&as[b]), level(&as[a])) })
 	in, rest = order[:min(n, len(order))], order[min(n, len(order)):]
 	slices.Sort(in)
 	return in, rest

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // group is a consumer group: live consumers, who should hold which shard and
@@ -117,7 +119,7 @@ func (g *group) rebalance(ls *logstore) {
 	}
 	// The consumers that hold most keep the larger shares.
 	byLoad := slices.Clone(names)
-	slices.SortStableFunc(byLoad, func(a, b string) int { return cmp.Compare(len(held[b]), len(held[a])) })
+	lists.Sort(byLoad, func(a, b string) int { return cmp.Compare(len(held[b]), len(held[a])) })
 	share, extra := len(ready)/len(names), len(ready)%len(names)
 	for i, n := range byLoad {
 		limit := share
