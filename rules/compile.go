@@ -54,6 +54,7 @@ type program struct {
 	kind    reflect.Kind
 	consts  []string // texts it can give, when it gives nothing else
 	isConst bool
+	blank   bool     // says itself that there may be nothing to show
 	names   []string // of fields and functions in it, of a text
 }
 
@@ -162,7 +163,7 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 
 	p := &program{src: src, policy: a.policy, lineage: a.lineage, verdict: a.verdict}
 	if u == useText {
-		p.names = mentioned(tree.Node)
+		p.names, p.blank = mentioned(tree.Node), blank(tree.Node)
 	}
 	rw := &rewriter{tables: c.tables, key: u == useKey}
 	opts := []expr.Option{expr.Env(env{}), expr.MaxNodes(maxNodes), expr.Patch(rw)}
@@ -222,6 +223,18 @@ func constTexts(n ast.Node) ([]string, bool) {
 		return append(a, b...), ok && ok2
 	}
 	return nil, false
+}
+
+// blank says that an expression gives a written "" in some case, so that nothing
+// is what its author wants to be shown then.
+func blank(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value == ""
+	case *ast.ConditionalNode:
+		return blank(n.Exp1) || blank(n.Exp2)
+	}
+	return false
 }
 
 // syntax words a parser's error.

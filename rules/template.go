@@ -12,6 +12,7 @@ import (
 // The limits of rendered texts, in characters.
 const (
 	maxValue  = 128
+	maxPolicy = 480 // of what a change of permissions means: cut short, it would not say why
 	maxTitle  = 200
 	maxReason = 1200
 )
@@ -161,7 +162,7 @@ func (s *session) render(t *template, limit int) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if v == "" {
+		if v == "" && !p.code.blank {
 			if v = "unknown"; s.zh {
 				v = "未知"
 			}
@@ -193,7 +194,14 @@ func (s *session) shown(p *program) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	v = tame(v, maxValue)
+	limit := maxValue
+	if p.policy {
+		limit = maxPolicy
+	}
+	space := p.blank && strings.HasPrefix(v, " ")
+	if v = tame(v, limit); space && v != "" {
+		v = " " + v // it goes on where the text stopped
+	}
 	if !p.verdict && !p.policy {
 		s.values = append(s.values, shownValue{p, v})
 	}

@@ -127,3 +127,32 @@ func TestNativeFindings(t *testing.T) {
 		}
 	}
 }
+
+// Where an expression itself says that there may be nothing, nothing is shown;
+// an empty value of the record is not known. A sentence about permissions keeps
+// its end.
+func TestNothingToShow(t *testing.T) {
+	c := &compiler{tables: &tables{}, cache: map[string]*program{}}
+	s := newSession(&Set{tables: c.tables})
+	long := strings.Repeat("x", maxValue) + " and so the reason"
+	for src, want := range map[string]string{
+		`a{policy.sentence != "" ? ": " + policy.sentence : ""}`:                           "a",
+		`a{has_param("UserName") ? param("UserName") : has_param("GroupName") ? "y" : ""}`: "a",
+		`a{param("UserName")}`:                              "aunknown",
+		`a{outcome == "success" ? param("UserName") : "b"}`: "aunknown",
+		`a{outcome == "success" ? " and b" : ""}c`:          "a and bc",
+		`a{outcome == "success" ? " and b" : "x"}c`:         "aand bc",
+		`{policy.summary}`:                                  long,
+	} {
+		f := newFile("x.yaml", nil)
+		tm := c.template(f, text{value: src}, allowed{policy: true})
+		if tm == nil {
+			t.Fatal(f.errs)
+		}
+		s.Begin(parse(t, nil))
+		s.SetPolicy(detectors.PolicyFacts{Summary: long})
+		if got, err := s.render(tm, maxReason); err != nil || got != want {
+			t.Errorf("%s is %q, %v; want %q", src, got, err, want)
+		}
+	}
+}
