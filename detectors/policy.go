@@ -22,6 +22,13 @@ type PolicyFacts struct {
 	// ExternalTrust and PublicTrust: a role can be assumed from another
 	// account, or by anybody.
 	ExternalTrust, PublicTrust bool
+	// FederatedTrust: an identity provider of the own account is let in that
+	// was not before.
+	FederatedTrust bool
+	// TrustAccounts are the other accounts that ExternalTrust is about, with
+	// "*" for whoever no account names: anybody, and what any identity of a
+	// provider is. It is empty where it may be a user of the own account.
+	TrustAccounts []string
 	// DenyRemoved: a Deny statement or a guard rail was in force and is not.
 	DenyRemoved bool
 	// Self: who gains is who acted.

@@ -144,8 +144,10 @@ type envPolicy struct {
 
 // envTrust is the part of the policy facts that is about who comes in.
 type envTrust struct {
-	External bool `expr:"external" doc:"somebody outside of the account is let in now: by a role's trust, or the policy of a bucket, key or project" ex:"true"`
-	Public   bool `expr:"public" doc:"anybody is" ex:"false"`
+	External  bool     `expr:"external" doc:"somebody outside of the account is let in now: by a role's trust, or the policy of a bucket, key or project" ex:"true"`
+	Public    bool     `expr:"public" doc:"anybody is" ex:"false"`
+	Federated bool     `expr:"federated" doc:"an identity provider of the account (SAML, OIDC) is let in now" ex:"false"`
+	Accounts  []string `expr:"accounts" doc:"the other accounts that trust.external is about; \"*\" for whoever is in none, empty where it may be users of the own account" ex:"all(trust.accounts, one_of_list(\"org_accounts\", #))"`
 }
 
 // envLineage is where the actor comes from: who made its key, or its login

@@ -223,7 +223,7 @@ func (s *session) SetPolicy(f detectors.PolicyFacts) {
 	if f.Adds == nil {
 		s.env.Policy.Adds = addsNothing
 	}
-	s.env.Trust = envTrust{External: f.ExternalTrust, Public: f.PublicTrust}
+	s.env.Trust = envTrust{External: f.ExternalTrust, Public: f.PublicTrust, Federated: f.FederatedTrust, Accounts: f.TrustAccounts}
 	s.details, s.sentenceZH = f.Details, f.SentenceZH
 }
 

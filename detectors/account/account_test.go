@@ -81,7 +81,7 @@ func flags(f detectors.PolicyFacts) string {
 		word string
 	}{
 		{f.Known, "known"}, {f.Expands, "expands"}, {f.AdminEquivalent, "admin"}, {f.Privileged && !f.AdminEquivalent, "privileged"}, {f.Staged, "staged"},
-		{f.ExternalTrust, "external"}, {f.PublicTrust, "public"}, {f.DenyRemoved, "deny"}, {f.Self, "self"},
+		{f.ExternalTrust, "external"}, {f.PublicTrust, "public"}, {f.FederatedTrust, "federated"}, {f.DenyRemoved, "deny"}, {f.Self, "self"},
 	} {
 		if x.on {
 			out = append(out, x.word)
@@ -122,7 +122,7 @@ func TestStories(t *testing.T) {
 			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "Custom", "PolicyName": "Deploy", "UserName": "bob"}, false, "known expands admin expands", "E1"},
 		},
 		"one resource group": {
-			{"ResourceManager:AttachPolicy", "alice", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "PrincipalType": "IMSUser", "PrincipalName": "bob@" + own + ".onaliyun.com", "ResourceGroupId": "rg-example"}, false, "known expands privileged expands", ""},
+			{"ResourceManager:AttachPolicy", "alice", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "PrincipalType": "IMSUser", "PrincipalName": "bob@" + own + ".onaliyun.com", "ResourceGroupId": "rg-example"}, false, "known expands privileged expands", "; in resource group rg-example alone"},
 		},
 		"versions": {
 			{"Ram:CreatePolicy", "alice", params{"PolicyName": "app", "PolicyDocument": reads}, false, "known staged expands", ""},
@@ -138,6 +138,10 @@ func TestStories(t *testing.T) {
 		"a version that forgets a Deny": {
 			{"Ram:CreatePolicy", "alice", params{"PolicyName": "app", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ecs:*","Resource":"*"},{"Effect":"Deny","Action":"ecs:RunCommand","Resource":"*"}`)}, false, "known privileged staged expands", ""},
 			{"Ram:CreatePolicyVersion", "alice", params{"PolicyName": "app", "PolicyDocument": doc(`{"Effect":"Allow","Action":"ecs:*","Resource":"*"}`), "SetAsDefault": "True"}, false, "known expands privileged deny expands", "ecs:RunCommand"},
+		},
+		"a version of a policy that nobody has": {
+			{"Ram:CreatePolicy", "alice", params{"PolicyName": "app", "PolicyDocument": reads}, false, "known staged expands", ""},
+			{"Ram:CreatePolicyVersion", "alice", params{"PolicyName": "app", "PolicyDocument": all, "SetAsDefault": "true"}, false, "known expands admin expands", "no attachment of the policy was seen"},
 		},
 		"an unknown policy": {
 			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "Custom", "PolicyName": "old", "UserName": "alice"}, false, "expands self unknown", "custom policy old was never seen"},
@@ -170,6 +174,7 @@ func TestStories(t *testing.T) {
 			{"Ram:CreateRole", "alice", params{"RoleName": "node", "AssumeRolePolicyDocument": trustEcs}, false, "known expands expands", ""},
 			{"Ram:UpdateRole", "alice", params{"RoleName": "node", "NewAssumeRolePolicyDocument": doc(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":"acs:ram::` + own + `:user/alice"}}`)}, false, "known expands self changes", ""},
 			{"Ram:UpdateRole", "alice", params{"RoleName": "elder", "NewAssumeRolePolicyDocument": trustNew}, false, "known expands external unknown", "was not seen"},
+			{"Ram:UpdateRole", "alice", params{"RoleName": "node", "NewAssumeRolePolicyDocument": doc(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Federated":"acs:ram::` + own + `:saml-provider/corp"}}`)}, false, "known expands federated changes", "saml-provider/corp"},
 			{"Ram:UpdateRole", "alice", params{"RoleName": "node", "NewAssumeRolePolicyDocument": "{"}, false, "expands unknown", "cannot be read"},
 		},
 		"guard rails": {
@@ -190,7 +195,7 @@ func TestStories(t *testing.T) {
 			{"CloudSSO:CreateAccessAssignment", "root", params{"AccessConfigurationId": "ac-2", "PrincipalId": "u-1"}, false, "expands unknown", "not seen"},
 		},
 		"refused": {
-			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": "alice"}, true, "known admin self expands", ""},
+			{"Ram:AttachPolicyToUser", "alice", params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "UserName": "alice"}, true, "known admin self expands", "refused; it would have meant: user alice may now do everything"},
 		},
 		"a renamed group keeps its policies": {
 			{"Ram:CreateGroup", "alice", params{"GroupName": "dev"}, false, "", ""},
@@ -436,4 +441,44 @@ func FuzzDocument(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Whom a trust or a policy lets in from outside is said by account: what
+// stands elsewhere in the document, as a resource that names the own account,
+// says nothing of it.
+func TestOutsidersByAccount(t *testing.T) {
+	bucket := func(principal string) params {
+		return params{"bucketName": "b", "policy": doc(`{"Effect":"Allow","Action":"oss:GetObject","Principal":["` + principal + `"],"Resource":"acs:oss:*:` + own + `:b/*"}`)}
+	}
+	role := func(principal string) params {
+		return params{"RoleName": "r", "NewAssumeRolePolicyDocument": doc(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{` + principal + `}}`)}
+	}
+	for _, x := range []struct {
+		call    string
+		p       params
+		want    string
+		outside bool
+	}{
+		{"Oss:PutBucketPolicy", bucket("2000000000000009"), "2000000000000009", true},
+		{"Oss:PutBucketPolicy", bucket("arn:sts::2000000000000009:assumed-role/x/*"), "2000000000000009", true},
+		{"Oss:PutBucketPolicy", bucket("200000000000000001"), "", true}, // a user, of whom is not known
+		{"Oss:PutBucketPolicy", bucket("arn:sts::" + own + ":assumed-role/x/*"), "", false},
+		{"Oss:PutBucketPolicy", bucket("*"), "*", true},
+		{"Ram:UpdateRole", role(`"RAM":["acs:ram::` + own + `:root","acs:ram::2000000000000009:user/x"]`), "2000000000000009", true},
+		{"Ram:UpdateRole", role(`"Service":"2000000000000009@log.aliyuncs.com"`), "2000000000000009", true},
+		{"Ram:UpdateRole", role(`"Federated":"acs:ram::` + own + `:oidc-provider/p"`), "*", true},
+		{"Ram:UpdateRole", role(`"Federated":"acs:ram::` + own + `:saml-provider/p"`), "", false},
+	} {
+		f := New(Config{}).Judge(made(t, x.call, "alice", 0, x.p, false, nil))
+		if got := strings.Join(f.TrustAccounts, " "); got != x.want || f.ExternalTrust != x.outside {
+			t.Errorf("%v: %q, external %v; want %q, %v", x.p, got, f.ExternalTrust, x.want, x.outside)
+		}
+	}
+	// Who was let in before is not new.
+	j := New(Config{})
+	j.Judge(made(t, "Ram:UpdateRole", "alice", 0, role(`"RAM":["acs:ram::2000000000000009:root"]`), false, nil))
+	f := j.Judge(made(t, "Ram:UpdateRole", "alice", time.Hour, role(`"RAM":["acs:ram::2000000000000009:root","acs:ram::3000000000000003:root"]`), false, nil))
+	if got := strings.Join(f.TrustAccounts, " "); got != "3000000000000003" {
+		t.Errorf("new are %q", got)
+	}
 }

@@ -207,6 +207,10 @@ func (c *call) switched(name string, old, doc *rampolicy.Document, e *entry) {
 		}
 	case e != nil && e.created && !e.used && c.facts.Known:
 		c.note("no attachment of the policy has been seen")
+		if c.facts.Expands && !c.facts.Staged && c.j.table.Evicted() == 0 {
+			c.facts.Severity = rampolicy.Low.String()
+			c.more("; no attachment of the policy was seen", "；未见过该策略的授予记录")
+		}
 	}
 }
 

@@ -533,6 +533,9 @@ func (c *call) finish() detectors.PolicyFacts {
 		severity(-1)
 		reasons = append(reasons, reason{"one step less grave: it holds in one resource group alone", "严重程度下调一级:仅在单个资源组内生效"})
 		c.note("the grant is limited to resource group " + window.Show(c.scope))
+		if f.Expands {
+			c.more("; in resource group "+window.Show(c.scope)+" alone", "；仅限资源组 "+window.Show(c.scope))
+		}
 	}
 	f.Adds = c.adds(f.Expands && !f.Known)
 	if f.Staged {
@@ -542,6 +545,7 @@ func (c *call) finish() detectors.PolicyFacts {
 	if !c.done {
 		f.Expands, f.DenyRemoved = false, false
 		c.note("the call was refused: nothing changed")
+		c.say("refused; it would have meant: "+f.Sentence, "已被拒绝；若成功则："+f.SentenceZH)
 		reasons = nil
 	}
 	if f.Severity == rampolicy.None.String() {

@@ -80,11 +80,31 @@ func (c *call) outsiders(old, doc *rampolicy.Document) {
 		return
 	}
 	was, now := rampolicy.TrustOf(old, c.account), rampolicy.TrustOf(doc, c.account)
-	fresh := func(a, b []string) bool {
-		return slices.ContainsFunc(b, func(x string) bool { return !slices.Contains(a, x) })
+	f := &c.facts
+	f.PublicTrust = now.Public && !was.Public
+	f.FederatedTrust = len(besides(now.Federation, was.Federation)) > 0
+	who, open := besides(now.Outside, was.Outside), len(besides(now.OpenFederation, was.OpenFederation)) > 0
+	if len(who) == 0 && !open && c.result.Severity >= rampolicy.High {
+		who = now.Outside // the same outsiders under fewer conditions
 	}
-	c.facts.PublicTrust = now.Public && !was.Public
-	c.facts.ExternalTrust = c.facts.PublicTrust || fresh(was.Accounts, now.Accounts) || fresh(was.Services, now.Services) || fresh(was.OpenFederation, now.OpenFederation) ||
-		// The same outsiders under fewer conditions.
-		now.External() && c.result.Severity >= rampolicy.High
+	f.ExternalTrust = len(who) > 0 || open
+	for _, x := range who {
+		if account := rampolicy.AccountOf(x); account != "" {
+			f.TrustAccounts = append(f.TrustAccounts, account)
+		}
+	}
+	if open {
+		f.TrustAccounts = append(f.TrustAccounts, "*") // no account says who that is
+	}
+}
+
+// besides is what one list has besides another.
+func besides(list, other []string) []string {
+	var out []string
+	for _, x := range list {
+		if !slices.Contains(other, x) {
+			out = append(out, x)
+		}
+	}
+	return out
 }

@@ -9,13 +9,16 @@ import (
 type TrustFacts struct {
 	// Public: any Alibaba Cloud account, or anybody at all.
 	Public bool
-	// Accounts are other accounts that are let in, in the order written;
-	// Services are services that act for another account.
-	Accounts []string
-	Services []string
-	// OpenFederation are identity providers whose every identity is let in:
-	// OIDC without a condition on oidc:sub.
-	OpenFederation []string
+	// Outside is who is let in from outside of the account, in the order
+	// written: the number of another account; <account>@<service> for a
+	// service that acts for one; "*" for anybody; and, of bucket policies, a
+	// number that is too long for an account: a user, of the own account or of
+	// another.
+	Outside []string
+	// Federation are the identity providers of the own account that are let
+	// in; OpenFederation are those whose every identity is: OIDC without a
+	// condition on oidc:sub.
+	Federation, OpenFederation []string
 	// OwnAccount: every user and role of the own account that may call
 	// sts:AssumeRole.
 	OwnAccount bool
@@ -23,7 +26,17 @@ type TrustFacts struct {
 
 // External says whether anybody outside of the account is let in, identity
 // providers of the own account aside.
-func (f *TrustFacts) External() bool { return f.Public || len(f.Accounts)+len(f.Services) > 0 }
+func (f *TrustFacts) External() bool { return len(f.Outside) > 0 }
+
+// AccountOf is the account of an entry of TrustFacts.Outside, "" where it is a
+// user's number. Accounts have 16 digits, users 18.
+func AccountOf(outsider string) string {
+	account, _, service := strings.Cut(outsider, "@")
+	if !service && len(account) > 17 && strings.Trim(account, "0123456789*") == "" {
+		return ""
+	}
+	return account
+}
 
 // reach is what kind of principal an entry lets in.
 type reach uint8
@@ -103,24 +116,33 @@ func TrustOf(d *Document, account string) TrustFacts {
 			continue
 		}
 		for _, p := range s.Principals {
+			v := p.Value
 			switch reachOf(p, account) {
 			case reachPublic:
 				f.Public = true
 			case reachForeign:
-				other := p.Value
-				if a, _, ok := ramARN(p.Value); ok {
-					other = a
+				if a, _, ok := ramARN(v); ok {
+					v = a
+				} else if rest, ok := strings.CutPrefix(v, "arn:sts::"); ok {
+					v, _, _ = strings.Cut(rest, ":")
 				}
-				add(&f.Accounts, other)
+				add(&f.Outside, v)
 			case reachService:
-				add(&f.Services, p.Value)
+				add(&f.Outside, v)
 			case reachOwn:
 				f.OwnAccount = true
+			default:
+				if p.Kind == "Federated" {
+					add(&f.Federation, v)
+				}
 			}
 			if openFederation(s, p) {
 				add(&f.OpenFederation, p.Value)
 			}
 		}
+	}
+	if f.Public {
+		add(&f.Outside, "*")
 	}
 	return f
 }
