@@ -71,9 +71,12 @@ func NavigatorLayer(set *Set) map[string]any {
 // Foundation Benchmark, section 2: the changes and events that must be
 // alerted on.
 type Control struct {
-	ID     string     `json:"id"`
-	About  string     `json:"about"`
-	Met    bool       `json:"met"` // every rule is on and passes its tests
+	ID    string `json:"id"`
+	About string `json:"about"`
+	Met   bool   `json:"met"` // every rule is on and passes its tests
+	// Part says that the recommendation wants an alert on every change, and
+	// that the rules tell only of what About says.
+	Part   bool       `json:"part,omitempty"`
 	Rules  []Evidence `json:"rules"`
 	Reason string     `json:"reason,omitempty"` // why it is not met
 }
@@ -89,24 +92,27 @@ type Evidence struct {
 	File    string `json:"file,omitempty"`
 }
 
-// cisControls says which rules answer which recommendation, in our own words.
+// cisControls says which rules answer which recommendation, and in our own words
+// what they tell: where a recommendation wants an alert on every change, they tell
+// of the dangerous ones, and dangerous says which.
 var cisControls = []struct {
 	id, about string
 	rules     []string
+	dangerous bool
 }{
-	{"2.10", "changes of RAM policies", []string{"policy.expanded", "policy.admin_attached"}},
-	{"2.11", "changes of the cloud firewall's control policies", []string{"cfw.policy_changed", "cfw.off"}},
-	{"2.12", "changes of VPC routes", []string{"net.tap_or_peer"}},
-	{"2.13", "changes of VPC networks", []string{"net.tap_or_peer"}},
-	{"2.14", "changes of OSS permissions", []string{"oss.public", "oss.policy_external"}},
-	{"2.15", "changes of a database's network access", []string{"db.opened"}},
-	{"2.16", "calls that are refused for lack of permission", []string{"api.denied_burst"}},
-	{"2.17", "console sign-in without a second factor", []string{"signin.no_mfa", "root.login_no_mfa"}},
-	{"2.18", "use of the root account", []string{"root.console_login", "root.write_call", "root.ak_used"}},
-	{"2.19", "failed console sign-in", []string{"signin.failed_burst", "signin.spray"}},
-	{"2.20", "customer keys disabled or scheduled for deletion", []string{"impact.kms_destroy"}},
-	{"2.21", "changes of bucket policies", []string{"oss.policy_external"}},
-	{"2.22", "changes of security groups", []string{"net.sg_world"}},
+	{"2.10", "RAM policies that allow more than before, or administration", []string{"policy.expanded", "policy.admin_attached"}, true},
+	{"2.11", "changes of the cloud firewall's control policies", []string{"cfw.policy_changed", "cfw.off"}, false},
+	{"2.12", "VPC routes of all traffic through an instance", []string{"net.tap_or_peer"}, true},
+	{"2.13", "VPC traffic mirrored, or peered with strangers", []string{"net.tap_or_peer"}, true},
+	{"2.14", "OSS buckets opened to everybody or to others", []string{"oss.public", "oss.policy_external"}, true},
+	{"2.15", "databases opened to the internet", []string{"db.opened"}, true},
+	{"2.16", "calls that are refused for lack of permission", []string{"api.denied_burst"}, false},
+	{"2.17", "console sign-in without a second factor", []string{"signin.no_mfa", "root.login_no_mfa"}, false},
+	{"2.18", "use of the root account", []string{"root.console_login", "root.write_call", "root.ak_used"}, false},
+	{"2.19", "failed console sign-in", []string{"signin.failed_burst", "signin.spray"}, false},
+	{"2.20", "customer keys disabled or scheduled for deletion", []string{"impact.kms_destroy"}, false},
+	{"2.21", "bucket policies that let others in", []string{"oss.policy_external"}, true},
+	{"2.22", "security groups opened to the internet", []string{"net.sg_world"}, true},
 }
 
 // Controls gathers the evidence for CIS 2.10 to 2.22, running the tests of
@@ -133,7 +139,7 @@ func Controls(set *Set) []Control {
 	}
 	var out []Control
 	for _, c := range cisControls {
-		control := Control{ID: c.id, About: c.about, Met: true}
+		control := Control{ID: c.id, About: c.about, Met: true, Part: c.dangerous}
 		for _, id := range c.rules {
 			e := Evidence{Rule: id, Status: "missing"}
 			if r, ok := byID[id]; ok {

@@ -193,6 +193,9 @@ func rulesCoverage(e *env) *cobra.Command {
 					}
 					for i, r := range c.Rules {
 						id, about, met := c.ID, c.About, "met"
+						if c.Part {
+							met = "met in part: not every change"
+						}
 						if !c.Met {
 							met = "OPEN: " + c.Reason
 						}
