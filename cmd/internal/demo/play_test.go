@@ -64,7 +64,7 @@ func TestPlay(t *testing.T) {
 	for _, a := range got.Alerts {
 		rules[a.Rule]++
 	}
-	want := []string{"signin.spray", "root.console_login", "root.login_no_mfa", "mfa.removed", "ak.created", "trail.stopped", "ak.new_source_ip"}
+	want := []string{"signin.spray", "root.console_login", "root.login_no_mfa", "mfa.removed", "ak.created_for_other", "trail.stopped", "ak.new_source_ip"}
 	if app.NewJudge() != nil {
 		want = append(want, "policy.admin_attached")
 	}
@@ -83,7 +83,7 @@ func TestPlay(t *testing.T) {
 		t.Errorf("the key was made at %s and last used at %s", made, used)
 	}
 	// The console shows the same story, in order.
-	order := []string{"signin.spray", "root.console_login", "mfa.removed", "ak.created", "policy.admin_attached", "trail.stopped", "ak.new_source_ip"}
+	order := []string{"signin.spray", "root.console_login", "mfa.removed", "ak.created_for_other", "policy.admin_attached", "trail.stopped", "ak.new_source_ip"}
 	at := -1
 	for _, r := range order {
 		i := slices.Index(seen, r)
