@@ -628,6 +628,9 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 	default:
 		f, ok := detectors.ClosedField(name)
 		if !ok || fieldTypes[name] != reflect.String || f.Words[0] == "false" {
+			if s := strings.TrimSpace(v.Value); s != v.Value && s != "" && name != "event.user_agent" && name != "event.error_message" {
+				a.warn(v, fmt.Sprintf("write %q", s), "%q begins or ends with a space, and is compared with it: names, ids and codes have none there", v.Value)
+			}
 			return
 		}
 		words = f.Words

@@ -315,6 +315,7 @@ func TestLint(t *testing.T) {
 		makeRule("c", `outcome == "success"`, "detector: {type: counter, by: actor.key, count: 1}\n"),
 		makeRule("d", `policy.expands && event.name == "RunInstances"`, ""),
 		makeRule("e", `one_of_list("offce_networks", source.ip) || event.service == "Nirgendwo"`, ""),
+		makeRule("f", `event.region in ["cn-hangzhou ", "cn-beijing"] || actor.name == " alice" || event.user_agent == "aliyun " || event.region startsWith "cn "`, ""),
 		rule1, rule2,
 	)
 	var all []string
@@ -327,10 +328,14 @@ func TestLint(t *testing.T) {
 		`a.yaml:8:17: CreateAccessKey is one of several names`, `compare action with "iam.accesskey.create"`, `parameter "UsrName" is not in the catalogue; did you mean "UserName"?`,
 		`rules/a.yaml:1:5: no ATT&CK id`, `rules/a.yaml:1:5: 0 tests`, `rules/b.yaml:7:8: no event can match`, `temporary keys change with every session`,
 		`rules/d.yaml:7:8: policy facts exist only`, `list "offce_networks" has no meaning of its own: it works only where it is configured; did you mean "office_networks"?`, `service "Nirgendwo"`,
+		`"cn-hangzhou " begins or ends with a space, and is compared with it`, `" alice" begins or ends with a space`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lint lacks %q", want)
 		}
+	}
+	if strings.Count(text, "begins or ends with a space") != 2 {
+		t.Error("a program's name may have a space, and so may a part of a name")
 	}
 	if strings.Contains(text, "test.created") || strings.Contains(text, "test.burst") {
 		t.Errorf("lint complains about good rules:\n%s", text)
