@@ -453,9 +453,11 @@ func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Re
 	}
 	if t.w.evicted.Load() || time.Since(unixNano(&t.s.n.lastHeartbeat)) >= t.s.cfg.HeartbeatTimeout {
 		// The service has given the shard to another process, which may be further:
-		// the SDK sends ours with force, which would move the checkpoint back.
+		// the SDK sends ours with force, which would move the checkpoint back. It is
+		// told that all is well: what it does when it is refused races with its
+		// heartbeats, and the shard goes anyway.
 		t.s.n.refused.Add(1)
-		return synthetic(req, codeRefused, "this consumer is no longer in the group", "")
+		return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody, Request: req}
 	}
 	r, body, err := t.fetch(req, gate, quickTimeout)
 	resp := t.settle(req, kindCheckpoint, gate, r, body, err)
