@@ -43,11 +43,16 @@ func (c *change) of() *alert.Alert {
 	return c.Old
 }
 
+// diffFlags are the flags of rules diff.
+type diffFlags struct {
+	hf           historyFlags
+	rf           ruleFlags
+	dir          string // of A..B
+	out, outFile string
+}
+
 func rulesDiff(e *env) *cobra.Command {
-	var hf historyFlags
-	var out, outFile string
-	var dir string
-	var rf ruleFlags
+	var f diffFlags
 	c := &cobra.Command{Use: "diff [flags] OLD NEW SOURCE... | diff [flags] --rules DIR A..B SOURCE...", Short: "What a change of rules would change in what recorded events give",
 		Long: `rules diff replays the same history through two sets of rules and shows the alerts
 that only one of them makes, or both make differently. OLD and NEW are a folder of
@@ -64,164 +69,219 @@ are those of the configuration and of the flags, for both sides; exceptions are 
 of the flags alone.`,
 		Example: "  trailwarden rules diff pack my-rules/ archive/\n  trailwarden rules diff -o github main/rules branch/rules archive/\n  trailwarden rules diff --rules my-rules/ -o github origin/main..HEAD archive/\n  trailwarden rules diff --from 90d pack my-rules/ sls://PROJECT/LOGSTORE",
 		Args:    args(2, -1, "two sets of rules, or A..B, and at least one file or folder"),
-		RunE: func(c *cobra.Command, a []string) error {
-			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
-				return err
-			}
-			if old, new, ok := strings.Cut(a[0], ".."); ok && !exists(a[0]) {
-				if dir == "" {
-					return usagef("%s: say with --rules which folder of the repository holds the rules", text.Terminal(a[0]))
-				}
-				var dirs []string
-				for _, rev := range []string{old, new} {
-					side, clean, err := ruleRevision(c.Context(), dir, rev)
-					defer clean()
-					if err != nil {
-						return err
-					}
-					dirs = append(dirs, side)
-				}
-				a = append(dirs, a[1:]...)
-			} else if dir != "" {
-				return usagef("--rules is for revisions, A..B; two folders are named one after the other")
-			}
-			if len(a) < 3 {
-				return usagef("want two sets of rules, or A..B, and at least one file or folder")
-			}
-			if rf.noPack && (a[0] == "pack" || a[1] == "pack") {
-				return usagef("--no-pack leaves nothing of \"pack\"")
-			}
-			if err := canWrite(e, a[2:], outFile); err != nil {
-				return err
-			}
-			base, err := rf.both(e)
-			if err != nil {
-				return err
-			}
-			sets := [2]*rules.Set{}
-			for i := range sets { // before hours of reading
-				if sets[i], err = ruleSide(a[i], base); err != nil {
-					return err
-				}
-			}
-			var results [2]replay.Result
-			var alerts [2][]alert.Alert
-			way, sides := hf.resume, []string{"old", "new"}
-			now := time.Now()
-			bounds, err := hf.config(e, sets[0], now)
-			if err != nil {
-				return err
-			}
-			now = hf.at // both sides are of the same time
-			for _, side := range sides {
-				if way == "" {
-					break
-				}
-				hf.resume = filepath.Join(way, side) // each has a way of its own
-				if _, err := hf.began(e, now); err != nil {
-					return err
-				}
-			}
-			hf.resume = way
-			names, unspool, err := hf.spooled(c.Context(), e, a[2:])
-			defer unspool()
-			if err != nil {
-				return err
-			}
-			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&bounds), bounds.To, names)
-			defer clean()
-			if err != nil || hf.estimate {
-				return err
-			}
-			before := stampsOf(paths, &bounds.Options)
-			last, stopped := 0, false
-			for i := 0; i < len(results) && !stopped; i++ {
-				if way != "" {
-					hf.resume = filepath.Join(way, sides[i])
-				}
-				cfg, err := hf.config(e, sets[i], now)
-				if err != nil {
-					return err
-				}
-				results[i], err = replay.Run(c.Context(), paths, cfg)
-				hf.done(e, &cfg)
-				if stopped = errors.Is(err, context.Canceled); stopped {
-					err = nil
-				}
-				if err == nil {
-					alerts[i], err = results[i].AllAlerts()
-				}
-				results[i].Close()
-				last = i
-				if err != nil {
-					return exit(exitUsage, fmt.Errorf("rules diff: %w%s", err, failures(results[i].Stats)))
-				}
-			}
-			if path := before.changed(); path != "" {
-				return exit(exitUsage, fmt.Errorf("rules diff: %s was written to between the two sets of rules, so what differs is not theirs: compare over a copy", text.Line(path)))
-			}
-			st := &results[last].Stats
-			var unsure string
-			nothing := false
-			switch {
-			case stopped:
-				unsure = together(&alerts, last, st, bounds.Engine.Grace)
-				if late := results[0].Stats.Late; last > 0 && late > 0 {
-					unsure += fmt.Sprintf("; what differs may be of %s that %s far out of order", plural(late, "event"), isAre(late))
-				}
-			case !sameHistory(&results[0].Stats, st):
-				return exit(exitUsage, fmt.Errorf("rules diff: what is read changed between the two sets of rules (%s, then %s), so what differs is not theirs: compare over a copy",
-					plural(int(results[0].Stats.Records), "record"), plural(int(st.Records), "record")))
-			case !evaluated(&results[1], &bounds):
-				unsure, nothing = nothingEvaluated(st), true
-			case len(st.FilesFailed) > 0:
-				unsure = notRead(st)
-			}
-			changes := compareAlerts(alerts[0], alerts[1])
-			write := map[string]func(io.Writer, []change, string) error{"table": changesTable, "json": func(w io.Writer, c []change, _ string) error { return printJSON(w, append([]change{}, c...)) },
-				"junit": changesJUnit, "github": changesGitHub}[out]
-			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, changes, unsure) }); err != nil {
-				return err
-			}
-			for _, side := range append(sides, "") {
-				if way != "" && !stopped {
-					hf.resume = filepath.Join(way, side)
-					hf.finished(e)
-				}
-			}
-			n := map[string]int{}
-			for _, c := range changes {
-				n[c.Kind]++
-			}
-			if !hf.quiet {
-				fmt.Fprintf(e.err, "%s; %s before, %d after: %d added, %d removed, %d changed\n",
-					plural(st.Events, "event"), plural(len(alerts[0]), "alert"), len(alerts[1]), n["added"], n["removed"], n["changed"])
-				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st))
-				for _, l := range coverageLines(results[last].Coverage, 5) {
-					fmt.Fprintln(e.err, l)
-				}
-			}
-			if f := failures(*st); f != "" {
-				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
-			}
-			switch {
-			case stopped:
-				fmt.Fprintln(e.err, unsure+"; what was not read is named above; "+hf.hint())
-				return exit(exitInterrupted, nil)
-			case nothing:
-				fmt.Fprintln(e.err, unsure)
-			}
-			if unsure != "" || len(changes) > 0 {
-				return exit(exitFindings, nil)
-			}
-			return nil
-		}}
-	hf.add(c)
-	rf.addShared(c)
-	c.Flags().StringVar(&dir, "rules", "", "with A..B: the folder of a git repository that holds the rules")
-	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
-	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
+		RunE:    func(c *cobra.Command, a []string) error { return f.run(c.Context(), e, a) }}
+	f.hf.add(c)
+	f.rf.addShared(c)
+	c.Flags().StringVar(&f.dir, "rules", "", "with A..B: the folder of a git repository that holds the rules")
+	c.Flags().StringVarP(&f.out, "output", "o", "table", "output: table, json, junit, github")
+	c.Flags().StringVar(&f.outFile, "out", "", "file for the output (default: standard output)")
 	return c
+}
+
+// sideNames are the folders below that of --resume, as each side has a way of its own.
+var sideNames = [2]string{"old", "new"}
+
+func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
+	if err := checkOutput(f.out, "table", "json", "junit", "github"); err != nil {
+		return err
+	}
+	a, clean, err := f.twoSets(ctx, a)
+	defer clean()
+	if err != nil {
+		return err
+	}
+	if len(a) < 3 {
+		return usagef("want two sets of rules, or A..B, and at least one file or folder")
+	}
+	if f.rf.noPack && (a[0] == "pack" || a[1] == "pack") {
+		return usagef("--no-pack leaves nothing of \"pack\"")
+	}
+	if err := canWrite(e, a[2:], f.outFile); err != nil {
+		return err
+	}
+	base, err := f.rf.both(e)
+	if err != nil {
+		return err
+	}
+	sets := [2]*rules.Set{}
+	for i := range sets { // before hours of reading
+		if sets[i], err = ruleSide(a[i], base); err != nil {
+			return err
+		}
+	}
+	bounds, err := f.hf.config(e, sets[0], time.Now())
+	if err != nil {
+		return err
+	}
+	way, now := f.hf.resume, f.hf.at // both sides are of the same time
+	if way != "" {
+		for _, side := range sideNames {
+			f.hf.resume = filepath.Join(way, side)
+			if _, err := f.hf.began(e, now); err != nil {
+				return err
+			}
+		}
+		f.hf.resume = way
+	}
+	names, unspool, err := f.hf.spooled(ctx, e, a[2:])
+	defer unspool()
+	if err != nil {
+		return err
+	}
+	paths, clean, err := f.hf.sources(ctx, e, f.rf.config, warmFrom(&bounds), bounds.To, names)
+	defer clean()
+	if err != nil || f.hf.estimate {
+		return err
+	}
+	before := stampsOf(paths, &bounds.Options)
+	both, err := f.runBoth(ctx, e, sets, paths, way, now)
+	if err != nil {
+		return err
+	}
+	if path := before.changed(); path != "" {
+		return exit(exitUsage, fmt.Errorf("rules diff: %s was written to between the two sets of rules, so what differs is not theirs: compare over a copy", text.Line(path)))
+	}
+	if err := both.judge(&bounds); err != nil {
+		return err
+	}
+	changes := compareAlerts(both.alerts[0], both.alerts[1])
+	write := map[string]func(io.Writer, []change, string) error{"table": changesTable, "json": func(w io.Writer, c []change, _ string) error { return printJSON(w, append([]change{}, c...)) },
+		"junit": changesJUnit, "github": changesGitHub}[f.out]
+	if err := toFile(e, f.outFile, func(w io.Writer) error { return write(w, changes, both.unsure) }); err != nil {
+		return err
+	}
+	if way != "" && !both.stopped {
+		for _, side := range []string{sideNames[0], sideNames[1], ""} {
+			f.hf.resume = filepath.Join(way, side)
+			f.hf.finished(e)
+		}
+	}
+	if !f.hf.quiet {
+		both.summarize(e, changes)
+	}
+	if failed := failures(both.res().Stats); failed != "" {
+		fmt.Fprintln(e.err, strings.TrimPrefix(failed, "\n"))
+	}
+	switch {
+	case both.stopped:
+		fmt.Fprintln(e.err, both.unsure+"; what was not read is named above; "+f.hf.hint())
+		return exit(exitInterrupted, nil)
+	case both.nothing:
+		fmt.Fprintln(e.err, both.unsure)
+	}
+	if both.unsure != "" || len(changes) > 0 {
+		return exit(exitFindings, nil)
+	}
+	return nil
+}
+
+// twoSets puts two folders in the place of A..B. done removes them; it is never
+// nil.
+func (f *diffFlags) twoSets(ctx context.Context, a []string) (args []string, done func(), err error) {
+	var cleans []func()
+	done = func() {
+		for _, clean := range cleans {
+			clean()
+		}
+	}
+	old, new, ok := strings.Cut(a[0], "..")
+	switch {
+	case !ok || exists(a[0]):
+		if f.dir != "" {
+			return nil, done, usagef("--rules is for revisions, A..B; two folders are named one after the other")
+		}
+		return a, done, nil
+	case f.dir == "":
+		return nil, done, usagef("%s: say with --rules which folder of the repository holds the rules", text.Terminal(a[0]))
+	}
+	for _, rev := range []string{old, new} {
+		side, clean, err := ruleRevision(ctx, f.dir, rev)
+		cleans = append(cleans, clean)
+		if err != nil {
+			return nil, done, err
+		}
+		args = append(args, side)
+	}
+	return append(args, a[1:]...), done, nil
+}
+
+// comparison is what two sets of rules gave of the same history.
+type comparison struct {
+	results [2]replay.Result
+	alerts  [2][]alert.Alert
+	last    int // the side that was evaluated last
+	stopped bool
+
+	unsure  string // why the comparison does not say all; empty where it does
+	nothing bool   // since no event was evaluated
+}
+
+// res is the result of the side that was evaluated last.
+func (b *comparison) res() *replay.Result { return &b.results[b.last] }
+
+// runBoth replays the same history through both sets, one after the other. Stopped
+// on the way, it returns what there is.
+func (f *diffFlags) runBoth(ctx context.Context, e *env, sets [2]*rules.Set, paths []string, way string, now time.Time) (*comparison, error) {
+	b := new(comparison)
+	for i := 0; i < len(sets) && !b.stopped; i++ {
+		if way != "" {
+			f.hf.resume = filepath.Join(way, sideNames[i])
+		}
+		cfg, err := f.hf.config(e, sets[i], now)
+		if err != nil {
+			return nil, err
+		}
+		b.last = i
+		b.results[i], err = replay.Run(ctx, paths, cfg)
+		f.hf.done(e, &cfg)
+		if b.stopped = errors.Is(err, context.Canceled); b.stopped {
+			err = nil
+		}
+		if err == nil {
+			b.alerts[i], err = b.results[i].AllAlerts()
+		}
+		b.results[i].Close()
+		if err != nil {
+			return nil, exit(exitUsage, fmt.Errorf("rules diff: %w%s", err, failures(b.results[i].Stats)))
+		}
+	}
+	return b, nil
+}
+
+// judge finds out what the comparison is worth, and leaves out what cannot be
+// compared. The error says that it is worth nothing.
+func (b *comparison) judge(cfg *replay.RunConfig) error {
+	first, st := &b.results[0].Stats, &b.res().Stats
+	switch {
+	case b.stopped:
+		b.unsure = together(&b.alerts, b.last, st, cfg.Engine.Grace)
+		if b.last > 0 && first.Late > 0 {
+			b.unsure += fmt.Sprintf("; what differs may be of %s that %s far out of order", plural(first.Late, "event"), isAre(first.Late))
+		}
+	case !sameHistory(first, st):
+		return exit(exitUsage, fmt.Errorf("rules diff: what is read changed between the two sets of rules (%s, then %s), so what differs is not theirs: compare over a copy",
+			plural(int(first.Records), "record"), plural(int(st.Records), "record")))
+	case !evaluated(b.res(), cfg):
+		b.unsure, b.nothing = nothingEvaluated(st), true
+	case len(st.FilesFailed) > 0:
+		b.unsure = notRead(st)
+	}
+	return nil
+}
+
+// summarize says how much was compared and how much differs.
+func (b *comparison) summarize(e *env, changes []change) {
+	n := map[string]int{}
+	for _, c := range changes {
+		n[c.Kind]++
+	}
+	st := &b.res().Stats
+	fmt.Fprintf(e.err, "%s; %s before, %d after: %d added, %d removed, %d changed\n",
+		plural(st.Events, "event"), plural(len(b.alerts[0]), "alert"), len(b.alerts[1]), n["added"], n["removed"], n["changed"])
+	fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st))
+	for _, l := range coverageLines(b.res().Coverage, 5) {
+		fmt.Fprintln(e.err, l)
+	}
 }
 
 // spooled puts standard input, which can be read only once, into a file. done
