@@ -509,7 +509,7 @@ func TestLetGo(t *testing.T) {
 				}
 				if left {
 					b := ev.Brief()
-					b.Leave(&event.Block{File: file(raw)}, 0, event.Sum(raw))
+					b.Leave(&event.Block{File: file(raw)}, 0)
 					ev = new(event.Event)
 					b.Outline(ev)
 				}

@@ -21,9 +21,9 @@ type Brief struct {
 // sumSeed makes sums that nobody can foresee who writes a file.
 var sumSeed = maphash.MakeSeed()
 
-// Sum is what a record is known again by, in this process. As a text it is hashed
-// at once, as bytes it would be in pieces of 128, three times as slow.
-func Sum(record []byte) uint64 { return maphash.Comparable(sumSeed, view(record)) }
+// sumOf is what a record is known again by. As a text it is hashed at once, as
+// bytes it would be in pieces of 128, three times as slow.
+func sumOf(record []byte) uint64 { return maphash.Comparable(sumSeed, view(record)) }
 
 // Block is a stretch of a file that records can be left in.
 type Block struct {
@@ -46,9 +46,9 @@ func (e *Event) Brief() Brief {
 }
 
 // Leave lets go of the record, which is so many bytes from the beginning of
-// the block, and has this Sum.
-func (b *Brief) Leave(in *Block, at int, sum uint64) {
-	b.left, b.at, b.size, b.sum, b.raw = in, uint32(at), uint32(len(b.raw)), sum, nil
+// the block.
+func (b *Brief) Leave(in *Block, at int) {
+	b.left, b.at, b.size, b.sum, b.raw = in, uint32(at), uint32(len(b.raw)), sumOf(b.raw), nil
 }
 
 // Keep says where the record is from now on.
@@ -58,7 +58,7 @@ func (b *Brief) Keep(record []byte) { b.raw = record }
 func (b *Brief) again(buf []byte) []byte {
 	n, at := len(buf), b.left.At+int64(b.at)
 	buf = b.left.File.Reread(buf, at, int(b.size))
-	if len(buf) > n && Sum(buf[n:]) != b.sum {
+	if len(buf) > n && sumOf(buf[n:]) != b.sum {
 		b.left.File.Changed(at)
 		buf = buf[:n]
 	}

@@ -32,7 +32,7 @@ func TestLeftRecord(t *testing.T) {
 	}
 	b := ev.Brief()
 	b.ID, b.Recipient = "e1", "1000000000000001" // in memory of their own
-	b.Leave(&Block{File: f, At: 2}, at, Sum(b.raw))
+	b.Leave(&Block{File: f, At: 2}, at)
 	for i := range held {
 		held[i] = 'X'
 	}

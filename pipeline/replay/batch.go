@@ -296,7 +296,6 @@ type parsed struct {
 	ev        event.Event
 	recipient string // as the event's, in memory that lasts
 	result    int    // its number in the batch
-	sum       uint64 // of its record, where that is left in the file
 }
 
 func newWorker(set detectors.RuleSet, f filter, maxRecord int) *worker {
@@ -400,10 +399,6 @@ func (w *worker) record(raw []byte) bool {
 		}
 		ev = w.slot
 	}
-	if b.left.File != nil {
-		// Now, since the record was just looked through and is in the cache.
-		p.sum = event.Sum(raw)
-	}
 	if err := w.parser.Parse(raw, ev); err != nil {
 		w.park(err, raw)
 		return true
@@ -467,7 +462,7 @@ func (w *worker) evaluate() {
 		case !b.shorten(&res.v, p.recipient):
 			res.v.Event = b.whole(&w.parser, &p.ev)
 		case b.left.File != nil:
-			w.leave(res.v.Brief, p.sum)
+			w.leave(res.v.Brief)
 		}
 	}
 	w.n = 0
@@ -480,9 +475,9 @@ func (w *worker) evaluate() {
 
 // leave lets go of a record that is in the file, which as a rule it is as it was
 // read.
-func (w *worker) leave(br *event.Brief, sum uint64) {
+func (w *worker) leave(br *event.Brief) {
 	if at := w.place(br.Raw()); at >= 0 {
-		br.Leave(&w.b.left, at, sum)
+		br.Leave(&w.b.left, at)
 	} else {
 		br.Keep(w.b.copied(br.Raw()))
 	}
