@@ -189,6 +189,11 @@ func (p *processor) save(sh *shardState, tracker consumer.CheckPointTracker, now
 	due := now.Sub(sh.lastSave) >= p.s.cfg.CheckpointEvery
 	if due {
 		sh.lastSave = now
+		if p.w.forgotten() {
+			// It stays pending: where the group knows us again in time, it is saved then.
+			p.s.n.refused.Add(1)
+			return
+		}
 	}
 	if err := tracker.SaveCheckPoint(due); err != nil {
 		p.s.log.Warn("sls: the checkpoint could not be saved; it is tried again", "shard", sh.id, "err", text(err))

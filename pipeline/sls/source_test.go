@@ -898,6 +898,29 @@ func TestOthersReadMeanwhile(t *testing.T) {
 	}
 }
 
+// A consumer that was silent for too long and is not forgotten after all saves then
+// what it had to keep to itself, though nothing new arrives.
+func TestCheckpointIsSavedAfterSilence(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	want := r.fill(0, 0, 5)
+	r.start(nil)
+	r.caughtUp(0)
+	h := r.srv.Inject(slstest.Fault{Call: slstest.HeartBeat, Refuse: true, Times: -1})
+	failed := r.src.Stats().HeartbeatErrors
+	r.until("a heartbeat fails", func() bool { return r.src.Stats().HeartbeatErrors > failed })
+	r.src.n.lastHeartbeat.Store(time.Now().Add(-time.Minute).UnixNano()) // as if all had failed since then
+	before := r.srv.Checkpoint("cg", 0)
+	r.holds(0, append(want, r.fill(0, 5, 5)...))
+	r.until("a checkpoint is withheld", func() bool { return r.src.Stats().CheckpointRefused > 0 })
+	if at := r.srv.Checkpoint("cg", 0); at != before {
+		t.Errorf("the checkpoint went from %s to %s", before, at)
+	}
+	h.Remove()
+	r.caughtUp(0)
+	r.stop()
+}
+
 // A consumer that the group has forgotten, or that was silent for so long that it
 // must have, saves no checkpoint: others read its shards, and are further.
 func TestForgottenConsumerSavesNothing(t *testing.T) {

@@ -439,6 +439,13 @@ func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Res
 	return resp
 }
 
+// forgotten says that the service has given our shards to another process, which may
+// be further, or may have by now: the SDK sends checkpoints with force, and ours would
+// move its one back.
+func (w *worker) forgotten() bool {
+	return w.evicted.Load() || time.Since(unixNano(&w.s.n.lastHeartbeat)) >= w.s.cfg.HeartbeatTimeout
+}
+
 // checkpoint watches the checkpoints of a worker and maps the error codes the
 // SDK misspells.
 func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Response {
@@ -451,11 +458,10 @@ func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Re
 			_ = json.NewDecoder(b).Decode(&in) // only for messages
 		}
 	}
-	if t.w.evicted.Load() || time.Since(unixNano(&t.s.n.lastHeartbeat)) >= t.s.cfg.HeartbeatTimeout {
-		// The service has given the shard to another process, which may be further:
-		// the SDK sends ours with force, which would move the checkpoint back. It is
-		// told that all is well: what it does when it is refused races with its
-		// heartbeats, and the shard goes anyway.
+	if t.w.forgotten() {
+		// The SDK's own, as the shard goes (for others see processor.save). It is told
+		// that all is well: what it does when it is refused races with its heartbeats,
+		// and after any other error it would ask for ever.
 		t.s.n.refused.Add(1)
 		return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody, Request: req}
 	}
