@@ -106,14 +106,19 @@ type shown struct{ source, target bool }
 // many actors or of nobody, may show of that: what its key is about. An address that
 // tries many users is not the last of these, who must not be taken for the one to act
 // on; nor is it the caller before a silence. Nil: there is one actor.
-func crowdOf(d *detectorDoc) *shown {
-	about := func(word string) bool { return strings.Contains(d.By.value, word+".") }
+func crowdOf(r *rule) *shown {
 	switch {
-	case about("actor") || about("lineage"):
-	case d.Type.value == "absence", d.Type.value == "distinct" && strings.Contains(d.Value.value, "actor."):
-		return &shown{source: about("source"), target: about("target")}
+	case r.by.about("actor") || r.by.about("lineage"):
+	case r.detType == "absence", r.detType == "distinct" && r.value.about("actor"):
+		return &shown{source: r.by.about("source"), target: r.by.about("target")}
 	}
 	return nil
+}
+
+// about says that a field of a group, such as actor, is in a key. A key that is not
+// there is about nothing.
+func (p *program) about(group string) bool {
+	return p != nil && slices.ContainsFunc(p.names, func(name string) bool { return strings.HasPrefix(name, group+".") })
 }
 
 type step struct {
@@ -402,8 +407,8 @@ func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Fac
 	case newDet == nil:
 		f.node(d.Type.node, "", "detector type %q gave no detector", d.Type.value)
 	}
-	r.newDet, r.detType, r.crowd = newDet, d.Type.value, crowdOf(&d)
-	r.state = stateOf(n)
+	r.newDet, r.detType = newDet, d.Type.value
+	r.crowd, r.state = crowdOf(r), stateOf(n)
 }
 
 // makeDetector keeps a factory's panic from ending the load.

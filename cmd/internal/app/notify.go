@@ -8,6 +8,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
@@ -51,10 +52,8 @@ func notify(ctx context.Context, log *slog.Logger, status func(context.Context) 
 				}
 				tell(daemon.SdNotifyWatchdog + "\nSTATUS=" + text.Line(line))
 			}
-			select {
-			case <-ctx.Done():
+			if pause.For(ctx, next) != nil {
 				return
-			case <-time.After(next):
 			}
 		}
 	}()
