@@ -125,19 +125,46 @@ func (e *Engine) restore(data []byte) error {
 	}
 	format := 1 + slices.Index(formats, d.Magic())
 	e.now, e.mark, e.stepped = d.Time(), d.Time(), d.Time()
+	e.restoreCounts(d, format)
+	e.restoreShards(d, format)
+	e.seen.restore(d)
+	if err := e.restoreWaiting(d); err != nil {
+		return err
+	}
+	number := make(map[string]int, len(e.rules))
+	for i := range e.rules {
+		number[e.rules[i].ID] = i
+	}
+	if err := e.restoreRules(d, number); err != nil {
+		return err
+	}
+	if err := e.restoreMemory(d, format); err != nil {
+		return err
+	}
+	if format >= 5 {
+		e.restoreNoise(d, number)
+	}
+	return d.End()
+}
+
+func (e *Engine) restoreCounts(d *snapshot.Decoder, format int) {
 	s := &e.stats
 	for _, n := range []*uint64{&s.Events, &s.Duplicates, &s.Late, &s.Spilled, &s.Future, &s.RuleErrors, &s.Excepted, &s.Detections, &s.StateLost} {
 		*n = d.Uint()
 	}
-	if format >= 2 {
-		for range d.Count(2) {
-			if e.excepted == nil {
-				e.excepted = make(map[string]uint64)
-			}
-			reason := d.String()
-			e.excepted[reason] = d.Uint()
-		}
+	if format < 2 {
+		return
 	}
+	for range d.Count(2) {
+		if e.excepted == nil {
+			e.excepted = make(map[string]uint64)
+		}
+		reason := d.String()
+		e.excepted[reason] = d.Uint()
+	}
+}
+
+func (e *Engine) restoreShards(d *snapshot.Decoder, format int) {
 	for range d.Count(1) {
 		name := d.String()
 		sh := &shard{max: d.Time(), active: d.Time(), idle: d.Bool()}
@@ -147,15 +174,16 @@ func (e *Engine) restore(data []byte) error {
 		}
 		e.shards[name] = sh
 	}
-	e.seen.restore(d)
+}
 
-	// What the waiting events have to do is found out again: the rules may
-	// have changed. What rules without state said was said before.
+// restoreWaiting finds out again what the waiting events have to do: the rules
+// may have changed. What rules without state said was said before.
+func (e *Engine) restoreWaiting(d *snapshot.Decoder) error {
 	eval := NewEvaluator(e.set)
 	for range d.Count(1) {
 		at, raw := d.Time(), d.Bytes()
 		if d.Err() != nil {
-			break
+			return nil // End says it
 		}
 		ev, err := event.Parse(bytes.Clone(raw))
 		if err != nil {
@@ -178,11 +206,13 @@ func (e *Engine) restore(data []byte) error {
 			e.pending.push(&pending{at: at, ev: ev, work: v.work, judge: v.judge, birth: v.birth})
 		}
 	}
+	return nil
+}
 
-	number := make(map[string]int, len(e.rules))
-	for i := range e.rules {
-		number[e.rules[i].ID] = i
-	}
+// restoreRules gives the rules, which number has by id, their counts and the
+// state of their detectors. State of a rule that is gone, or whose detector is
+// set differently now, is lost.
+func (e *Engine) restoreRules(d *snapshot.Decoder, number map[string]int) error {
 	for range d.Count(1) {
 		id := d.String()
 		matches, errors, has := d.Uint(), d.Uint(), d.Bool()
@@ -192,7 +222,7 @@ func (e *Engine) restore(data []byte) error {
 			state, snap = d.String(), d.Bytes()
 		}
 		if d.Err() != nil {
-			break
+			return nil // End says it
 		}
 		i, ok := number[id]
 		if ok {
@@ -209,7 +239,11 @@ func (e *Engine) restore(data []byte) error {
 			return fmt.Errorf("rule %s: %w", id, err)
 		}
 	}
+	return nil
+}
 
+// restoreMemory restores what belongs to no rule: the judge's and the lineage.
+func (e *Engine) restoreMemory(d *snapshot.Decoder, format int) error {
 	if d.Bool() {
 		snap := d.Bytes()
 		if j, ok := e.cfg.Judge.(Snapshotter); ok && d.Err() == nil {
@@ -221,22 +255,21 @@ func (e *Engine) restore(data []byte) error {
 	if format >= 4 && d.Bool() {
 		snap := d.Bytes()
 		if e.lineage != nil && d.Err() == nil {
-			if err := e.lineage.Restore(snap); err != nil {
-				return err
-			}
+			return e.lineage.Restore(snap)
 		}
 	}
-	if format >= 5 {
-		for range d.Count(4) {
-			id, digest := d.String(), d.String()
-			n := restoreNoise(d)
-			// A rule that was changed is measured anew.
-			if i, ok := number[id]; ok && e.noise[i] != nil && e.rules[i].Digest == digest && d.Err() == nil {
-				e.noise[i] = n
-			}
+	return nil
+}
+
+func (e *Engine) restoreNoise(d *snapshot.Decoder, number map[string]int) {
+	for range d.Count(4) {
+		id, digest := d.String(), d.String()
+		n := restoreNoise(d)
+		// A rule that was changed is measured anew.
+		if i, ok := number[id]; ok && e.noise[i] != nil && e.rules[i].Digest == digest && d.Err() == nil {
+			e.noise[i] = n
 		}
 	}
-	return d.End()
 }
 
 func restoreOne(d Detector, data []byte) (err error) {
