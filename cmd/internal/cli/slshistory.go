@@ -49,99 +49,117 @@ func (h *historyFlags) sources(ctx context.Context, e *env, configFlag string, f
 	if h.resume != "" && h.cache == "" && slices.ContainsFunc(names, remote) {
 		h.cache = filepath.Join(h.resume, resumeSources)
 	}
-	for i, name := range names {
-		rest, ok := strings.CutPrefix(name, slsScheme)
-		if !ok {
-			more, clean, err := []string{name}, func() {}, error(nil)
-			if remote(name) {
-				more, clean, err = h.copied(ctx, e, configFlag, from, to, name)
+	empty := "" // the last source, when it is a logstore without a record
+	for _, name := range names {
+		more, clean, err := []string{name}, func() {}, error(nil)
+		switch empty = ""; {
+		case strings.HasPrefix(name, slsScheme):
+			more, clean, err = h.exported(ctx, e, configFlag, from, to, name)
+			if len(more) == 0 {
+				empty = name
 			}
-			before := done
-			done = func() { before(); clean() }
-			if err != nil {
-				return nil, done, err
-			}
-			paths = append(paths, more...)
-			continue
+		case remote(name):
+			more, clean, err = h.copied(ctx, e, configFlag, from, to, name)
 		}
-		project, logstore, ok := strings.Cut(rest, "/")
-		if !ok || project == "" || logstore == "" {
-			return nil, done, usagef("%s: want sls://project/logstore", name)
-		}
-		if from.IsZero() {
-			return nil, done, usagef("%s: a logstore is read from a time on: say --from", name)
-		}
-		cfg, err := loadConfig(e, configFlag)
+		before := done
+		done = func() { before(); clean() }
 		if err != nil {
 			return nil, done, err
 		}
-		src, err := openLogstore(cfg, project, logstore)
-		if err != nil {
-			return nil, done, usagef("%s: %w", name, err)
-		}
-		ec := sls.ExportConfig{From: from.Add(-time.Minute), To: to, BytesPerSecond: h.readRate << 20, Dir: h.cache}
-		if to.IsZero() && h.resume != "" {
-			ec.To = h.at.Truncate(time.Second).Add(time.Second) // a run that goes on reads the same
-		} else if !to.IsZero() {
-			if ec.To = to.Add(lateness); ec.To.After(time.Now()) {
-				ec.To = time.Time{}
-			}
-		}
-		est, err := src.Estimate(ctx, ec)
-		if err != nil {
-			return nil, done, unreadable(name, err)
-		}
-		if !h.quiet || h.estimate {
-			fmt.Fprintf(e.err, "%s: %s\n", text.Terminal(name), estimateLine(est, h.readRate))
-		}
-		if h.maxRead > 0 && est.Bytes > int64(h.maxRead)<<20 {
-			return nil, done, exit(exitRefused, fmt.Errorf("%s: about %d MB would be read, more than --max-read %d: narrow the time range, or allow more", name, est.Bytes>>20, h.maxRead))
-		}
-		if h.estimate {
-			continue
-		}
-		if ec.Dir == "" {
-			dir, err := os.MkdirTemp("", "trailwarden-sls-")
-			if err != nil {
-				return nil, done, err
-			}
-			before := done
-			done = func() { before(); _ = os.RemoveAll(dir) }
-			ec.Dir = dir
-		}
-		if !h.quiet && e.terminal(e.err) {
-			ec.OnProgress = exportLine(e, est)
-		}
-		files, err := src.Export(ctx, ec)
-		if ec.OnProgress != nil {
-			fmt.Fprint(e.err, "\r\x1b[K")
-		}
-		if err != nil {
-			hint := ""
-			if h.cache != "" {
-				hint = "; what was read is in " + h.cache + ", the same command goes on from there"
-			}
-			if errors.Is(err, context.Canceled) {
-				fmt.Fprintf(e.err, "interrupted while reading %s%s\n", text.Terminal(name), hint)
-				return nil, done, exit(exitInterrupted, nil)
-			}
-			return nil, done, unreadable(name, fmt.Errorf("%w%s", err, hint))
-		}
-		var records int64
-		for _, f := range files {
-			records += f.Records
-			if f.Records > 0 {
-				paths = append(paths, f.Path)
-			}
-		}
-		if !h.quiet {
-			fmt.Fprintf(e.err, "%s: %s of %s\n", text.Terminal(name), plural(records, "record"), plural(len(files), "shard"))
-		}
-		if records == 0 && len(names) == i+1 && len(paths) == 0 {
-			return nil, done, exit(exitFindings, fmt.Errorf("%s holds no record received in that time", name))
-		}
+		paths = append(paths, more...)
+	}
+	if len(paths) == 0 && empty != "" && !h.estimate {
+		return nil, done, exit(exitFindings, fmt.Errorf("%s holds no record received in that time", empty))
 	}
 	return paths, done, nil
+}
+
+// exported reads the part of a logstore that lies between two times into files,
+// once it has said what that costs; with --estimate it only says so.
+func (h *historyFlags) exported(ctx context.Context, e *env, configFlag string, from, to time.Time, name string) (paths []string, clean func(), err error) {
+	clean = func() {}
+	project, logstore, ok := strings.Cut(strings.TrimPrefix(name, slsScheme), "/")
+	if !ok || project == "" || logstore == "" {
+		return nil, clean, usagef("%s: want sls://project/logstore", name)
+	}
+	if from.IsZero() {
+		return nil, clean, usagef("%s: a logstore is read from a time on: say --from", name)
+	}
+	cfg, err := loadConfig(e, configFlag)
+	if err != nil {
+		return nil, clean, err
+	}
+	src, err := openLogstore(cfg, project, logstore)
+	if err != nil {
+		return nil, clean, usagef("%s: %w", name, err)
+	}
+	ec := sls.ExportConfig{From: from.Add(-time.Minute), To: h.receivedUntil(to), BytesPerSecond: h.readRate << 20, Dir: h.cache}
+	est, err := src.Estimate(ctx, ec)
+	if err != nil {
+		return nil, clean, unreadable(name, err)
+	}
+	if !h.quiet || h.estimate {
+		fmt.Fprintf(e.err, "%s: %s\n", text.Terminal(name), estimateLine(est, h.readRate))
+	}
+	if h.maxRead > 0 && est.Bytes > int64(h.maxRead)<<20 {
+		return nil, clean, exit(exitRefused, fmt.Errorf("%s: about %d MB would be read, more than --max-read %d: narrow the time range, or allow more", name, est.Bytes>>20, h.maxRead))
+	}
+	if h.estimate {
+		return nil, clean, nil
+	}
+	if ec.Dir == "" {
+		if ec.Dir, err = os.MkdirTemp("", "trailwarden-sls-"); err != nil {
+			return nil, clean, err
+		}
+		clean = func() { _ = os.RemoveAll(ec.Dir) }
+	}
+	if !h.quiet && e.terminal(e.err) {
+		ec.OnProgress = exportLine(e, est)
+	}
+	files, err := src.Export(ctx, ec)
+	if ec.OnProgress != nil {
+		fmt.Fprint(e.err, "\r\x1b[K")
+	}
+	if err != nil {
+		return nil, clean, h.exportFailed(e, name, err)
+	}
+	var records int64
+	for _, f := range files {
+		records += f.Records
+		if f.Records > 0 {
+			paths = append(paths, f.Path)
+		}
+	}
+	if !h.quiet {
+		fmt.Fprintf(e.err, "%s: %s of %s\n", text.Terminal(name), plural(records, "record"), plural(len(files), "shard"))
+	}
+	return paths, clean, nil
+}
+
+// receivedUntil is when a record of an event before to has been received at the
+// latest; no time where that is still to come.
+func (h *historyFlags) receivedUntil(to time.Time) time.Time {
+	switch {
+	case to.IsZero() && h.resume != "":
+		return h.at.Truncate(time.Second).Add(time.Second) // a run that goes on reads the same
+	case to.IsZero() || to.Add(lateness).After(time.Now()):
+		return time.Time{}
+	}
+	return to.Add(lateness)
+}
+
+// exportFailed says what became of what was read before an export failed or was
+// interrupted.
+func (h *historyFlags) exportFailed(e *env, name string, err error) error {
+	hint := ""
+	if h.cache != "" {
+		hint = "; what was read is in " + h.cache + ", the same command goes on from there"
+	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintf(e.err, "interrupted while reading %s%s\n", text.Terminal(name), hint)
+		return exit(exitInterrupted, nil)
+	}
+	return unreadable(name, fmt.Errorf("%w%s", err, hint))
 }
 
 func unreadable(name string, err error) error {
