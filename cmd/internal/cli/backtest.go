@@ -102,13 +102,19 @@ const (
 	backtestActors  = 5
 )
 
+// backtestFlags is what one rules backtest is asked for.
+type backtestFlags struct {
+	rules        ruleFlags
+	history      historyFlags
+	out, outFile string
+	only         []string
+	budget       float64
+	tested       bool // with a budget
+	all          bool
+}
+
 func rulesBacktest(e *env) *cobra.Command {
-	var rf ruleFlags
-	var hf historyFlags
-	var out, outFile string
-	var only []string
-	var budget float64
-	var all, tested bool
+	var bf backtestFlags
 	c := &cobra.Command{Use: "backtest [flags] SOURCE...", Short: "What the rules would have said about recorded events, and how often",
 		Long: `rules backtest replays history with every rule, rules in shadow included, and shows
 for each what it would have said: alerts per day, who caused most of them, a few
@@ -122,117 +128,128 @@ the end, byte for byte.`,
 		Example: "  trailwarden rules backtest --rules my-rules/ --only my.rule archive/\n  trailwarden rules backtest --budget 5 -o junit --out backtest.xml archive/",
 		Args:    args(1, -1, "at least one file or folder (or - for standard input)"),
 		RunE: func(c *cobra.Command, sources []string) error {
-			if err := checkOutput(out, "table", "json", "junit", "github"); err != nil {
+			if err := checkOutput(bf.out, "table", "json", "junit", "github"); err != nil {
 				return err
 			}
-			if tested = c.Flags().Changed("budget"); !(budget >= 0) || math.IsInf(budget, 1) { // not a number is not that either
-				return usagef("--budget %v: want a number of alerts a day, 0 for none at all", budget)
+			bf.tested = c.Flags().Changed("budget")
+			if !(bf.budget >= 0) || math.IsInf(bf.budget, 1) { // not a number is not that either
+				return usagef("--budget %v: want a number of alerts a day, 0 for none at all", bf.budget)
 			}
-			if err := canWrite(e, sources, outFile); err != nil {
+			if err := canWrite(e, sources, bf.outFile); err != nil {
 				return err
 			}
-			set, err := rf.load(e)
-			if err != nil {
-				return err
-			}
-			known := map[string]bool{}
-			for _, r := range set.Rules() {
-				known[r.ID] = true
-			}
-			for _, id := range only {
-				if !known[id] {
-					return usagef("--only: there is no rule %q, or it is off", id)
-				}
-			}
-			cfg, err := hf.config(e, set, time.Now())
-			if err != nil {
-				return err
-			}
-			paths, clean, err := hf.sources(c.Context(), e, rf.config, warmFrom(&cfg), cfg.To, sources)
-			defer clean()
-			if err != nil || hf.estimate {
-				return err
-			}
-			cfg.Engine.IncludeShadow = true
-			res, runErr := replay.Run(c.Context(), paths, cfg)
-			hf.done(e, &cfg)
-			if runErr != nil && !errors.Is(runErr, context.Canceled) {
-				return exit(exitUsage, fmt.Errorf("rules backtest: %w%s", runErr, failures(res.Stats)))
-			}
-			defer res.Close()
-			from := time.Time{}
-			if cfg.Warm > 0 {
-				from = cfg.From // what is before is only learned from
-			}
-			b, err := newBacktest(&res, from, budget, tested)
-			if err != nil {
-				return err
-			}
-			nothing := !evaluated(&res, &cfg)
-			switch {
-			case runErr != nil:
-				b.unsure = "interrupted: only what was read until then is counted"
-			case nothing:
-				b.unsure = nothingEvaluated(&res.Stats)
-			case len(res.Stats.FilesFailed) > 0:
-				b.unsure = notRead(&res.Stats)
-			}
-			if !tested {
-				b.unsure = ""
-			}
-			b.RuleSet = set.Hash()
-			titles, shadow := map[string]string{}, map[string]bool{}
-			for _, in := range set.List() {
-				titles[in.ID], shadow[in.ID] = in.Title, in.Status == "shadow"
-			}
-			b.fill(slices.Sorted(maps.Keys(known)), only, titles, shadow, all)
-			write := map[string]func(io.Writer, *env, *backtest) error{"table": backtestTable, "json": func(w io.Writer, _ *env, b *backtest) error { return printJSON(w, b) },
-				"junit": backtestJUnit, "github": backtestGitHub}[out]
-			if err := toFile(e, outFile, func(w io.Writer) error { return write(w, e, b) }); err != nil {
-				return err
-			}
-			over := 0
-			for _, v := range b.Rules {
-				if v.Over {
-					over++
-				}
-			}
-			if !hf.quiet {
-				fmt.Fprintf(e.err, "%s of %s, %s that said something", plural(res.Stats.Events, "event"), b.days(), plural(b.spoke(), "rule"))
-				if tested {
-					fmt.Fprintf(e.err, ", %d over the budget of %s a day", over, strconv.FormatFloat(budget, 'g', -1, 64))
-				}
-				fmt.Fprintf(e.err, "\n%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
-				for _, l := range coverageLines(res.Coverage, 5) {
-					fmt.Fprintln(e.err, l)
-				}
-			}
-			if f := failures(res.Stats); f != "" {
-				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
-			}
-			if nothing && runErr == nil {
-				fmt.Fprintln(e.err, nothingEvaluated(&res.Stats))
-			}
-			switch {
-			case runErr != nil:
-				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; "+hf.hint())
-				return exit(exitInterrupted, nil)
-			}
-			hf.finished(e)
-			switch {
-			case over > 0, b.unsure != "":
-				return exit(exitFindings, nil)
-			}
-			return nil
+			return bf.run(c.Context(), e, sources)
 		}}
-	rf.add(c)
-	hf.add(c)
-	c.Flags().StringVarP(&out, "output", "o", "table", "output: table, json, junit, github")
-	c.Flags().StringVar(&outFile, "out", "", "file for the output (default: standard output)")
-	c.Flags().StringSliceVar(&only, "only", nil, "show these rules only (repeatable); the others are evaluated all the same, since chains need them")
-	c.Flags().Float64Var(&budget, "budget", 0, "most alerts a day that a rule may make on average; 0 is none at all")
-	c.Flags().BoolVar(&all, "all", false, "also rules that said nothing")
+	bf.rules.add(c)
+	bf.history.add(c)
+	c.Flags().StringVarP(&bf.out, "output", "o", "table", "output: table, json, junit, github")
+	c.Flags().StringVar(&bf.outFile, "out", "", "file for the output (default: standard output)")
+	c.Flags().StringSliceVar(&bf.only, "only", nil, "show these rules only (repeatable); the others are evaluated all the same, since chains need them")
+	c.Flags().Float64Var(&bf.budget, "budget", 0, "most alerts a day that a rule may make on average; 0 is none at all")
+	c.Flags().BoolVar(&bf.all, "all", false, "also rules that said nothing")
 	return c
+}
+
+// run replays the sources, writes what the rules said and ends with the exit
+// code of the test.
+func (bf *backtestFlags) run(ctx context.Context, e *env, sources []string) error {
+	set, err := bf.rules.load(e)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, r := range set.Rules() {
+		known[r.ID] = true
+	}
+	for _, id := range bf.only {
+		if !known[id] {
+			return usagef("--only: there is no rule %q, or it is off", id)
+		}
+	}
+	cfg, err := bf.history.config(e, set, time.Now())
+	if err != nil {
+		return err
+	}
+	paths, clean, err := bf.history.sources(ctx, e, bf.rules.config, warmFrom(&cfg), cfg.To, sources)
+	defer clean()
+	if err != nil || bf.history.estimate {
+		return err
+	}
+	cfg.Engine.IncludeShadow = true
+	res, runErr := replay.Run(ctx, paths, cfg)
+	bf.history.done(e, &cfg)
+	if runErr != nil && !errors.Is(runErr, context.Canceled) {
+		return exit(exitUsage, fmt.Errorf("rules backtest: %w%s", runErr, failures(res.Stats)))
+	}
+	defer res.Close()
+	interrupted := runErr != nil
+	b, err := bf.sorted(&res, &cfg, interrupted)
+	if err != nil {
+		return err
+	}
+	b.RuleSet = set.Hash()
+	titles, shadow := map[string]string{}, map[string]bool{}
+	for _, in := range set.List() {
+		titles[in.ID], shadow[in.ID] = in.Title, in.Status == "shadow"
+	}
+	b.fill(slices.Sorted(maps.Keys(known)), bf.only, titles, shadow, bf.all)
+	write := map[string]func(io.Writer, *env, *backtest) error{"table": backtestTable, "json": func(w io.Writer, _ *env, b *backtest) error { return printJSON(w, b) },
+		"junit": backtestJUnit, "github": backtestGitHub}[bf.out]
+	if err := toFile(e, bf.outFile, func(w io.Writer) error { return write(w, e, b) }); err != nil {
+		return err
+	}
+	bf.tell(e, b, &res)
+	if interrupted {
+		fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; "+bf.history.hint())
+		return exit(exitInterrupted, nil)
+	}
+	if !evaluated(&res, &cfg) {
+		fmt.Fprintln(e.err, nothingEvaluated(&res.Stats))
+	}
+	bf.history.finished(e)
+	if b.over() > 0 || b.unsure != "" {
+		return exit(exitFindings, nil)
+	}
+	return nil
+}
+
+// sorted is what the rules said, by rule, and with a budget why that is not all
+// they would have said.
+func (bf *backtestFlags) sorted(res *replay.Result, cfg *replay.RunConfig, interrupted bool) (*backtest, error) {
+	from := time.Time{}
+	if cfg.Warm > 0 {
+		from = cfg.From // what is before is only learned from
+	}
+	b, err := newBacktest(res, from, bf.budget, bf.tested)
+	if err != nil || !bf.tested {
+		return b, err
+	}
+	switch {
+	case interrupted:
+		b.unsure = "interrupted: only what was read until then is counted"
+	case !evaluated(res, cfg):
+		b.unsure = nothingEvaluated(&res.Stats)
+	case len(res.Stats.FilesFailed) > 0:
+		b.unsure = notRead(&res.Stats)
+	}
+	return b, nil
+}
+
+// tell says on standard error what was read and what came out.
+func (bf *backtestFlags) tell(e *env, b *backtest, res *replay.Result) {
+	if !bf.history.quiet {
+		fmt.Fprintf(e.err, "%s of %s, %s that said something", plural(res.Stats.Events, "event"), b.days(), plural(b.spoke(), "rule"))
+		if bf.tested {
+			fmt.Fprintf(e.err, ", %d over the budget of %s a day", b.over(), strconv.FormatFloat(bf.budget, 'g', -1, 64))
+		}
+		fmt.Fprintf(e.err, "\n%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
+		for _, l := range coverageLines(res.Coverage, 5) {
+			fmt.Fprintln(e.err, l)
+		}
+	}
+	if f := failures(res.Stats); f != "" {
+		fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
+	}
 }
 
 // newBacktest sorts the alerts of a run by rule. A day is one of UTC; days are
@@ -321,6 +338,17 @@ func (b *backtest) days() string {
 		return plural(b.Days, "day")
 	}
 	return fmt.Sprintf("%s, %d with events", plural(b.Days, "day"), b.Active)
+}
+
+// over counts the rules over the budget.
+func (b *backtest) over() int {
+	n := 0
+	for _, v := range b.Rules {
+		if v.Over {
+			n++
+		}
+	}
+	return n
 }
 
 func (b *backtest) spoke() (n int) {
