@@ -28,100 +28,109 @@ func (t *teller) everything(regions *[dimensions]region) bool {
 
 // severity applies the table: the worst of what the region holds.
 func (t *teller) severity(f *Finding, g *group, regions *[dimensions]region, acts []int) Severity {
-	worst := Low
-	raise := func(s Severity) { worst = max(worst, s) }
-	mfa := slices.ContainsFunc(f.Conditions, func(c string) bool { return strings.HasPrefix(c, "MFA no longer required") })
-	replaced := slices.ContainsFunc(f.Conditions, func(c string) bool { return strings.HasPrefix(c, "condition ") && strings.Contains(c, " added: ") })
-	dropped := g.cause == causeCondition
-
 	switch t.opts.Kind {
 	case Trust, Resource:
-		if n := t.a.dims[dimAction].cellOf("sts:AssumeRole"); t.opts.Kind == Trust && (n < 0 || !regions[dimAction].cells.has(n)) {
-			return Low // it lets nobody in by itself
-		}
-		for _, p := range t.reached(g, regions[dimPrincipal].cells) {
-			r := reachOf(p.Principal, t.opts.Account)
-			switch {
-			case r == reachPublic:
-				raise(Critical)
-			case r == reachForeign || r == reachService:
-				raise(High)
-				if p.Kind == "Federated" {
-					worst = max(Medium, worst)
-				}
-			case r == reachOwn && t.opts.Kind == Trust:
-				raise(High)
-			default:
-				raise(Medium)
-			}
-			if openFederation(p.of, p.Principal) {
-				raise(High)
-			}
-		}
-		if mfa && !replaced {
-			raise(High)
-		}
-		if dropped {
-			raise(Medium)
-		}
-		return worst
+		return t.entrance(f, g, regions)
 	case Control:
-		if t.a.read.AllowList {
-			return Medium // if it is one at all
-		}
-		if len(t.new.Statements) == 0 || !t.new.HasDeny() {
-			return Critical
-		}
-		return High
+		return t.guardrail()
 	}
-
 	if t.everything(regions) && g.cause != causeCondition {
 		return Critical
 	}
-	unconditional := !slices.ContainsFunc(g.reasons, func(i int) bool { return len(t.a.stmts[i].Conditions) > 0 })
-	// Where the same was allowed under another condition before, losing that
-	// is what counts, not the action.
-	if !dropped {
-		for _, i := range acts {
-			act := &catalogue[i]
-			if act.Class == ClassNone {
-				continue
-			}
-			s := act.Class.severity(t.broad(act.Name, regions[dimResource].cells))
-			switch {
-			case act.Class == ClassPassRole && t.limitsService(g):
-				s = Low
-			case act.Class == ClassDestroy || act.Class == ClassExec:
-				if s = Low; t.broad(act.Name, regions[dimResource].cells) {
-					s = Medium
-				}
-			}
-			raise(s)
-		}
-		raise(t.plain(regions))
-	} else {
-		raise(Medium)
-		if mfa && !replaced {
-			raise(High)
-		}
-	}
+	worst := t.granted(f, g, regions, acts)
 	for _, id := range f.Paths {
 		for _, p := range t.paths {
 			if p.ID == id {
-				raise(p.Level)
+				worst = max(worst, p.Level)
 			}
 		}
 	}
 	if g.cause == causeDeny {
-		raise(Medium)
+		worst = max(worst, Medium)
 	}
-	if !unconditional && t.privateOnly(g) && worst > Low {
+	conditional := slices.ContainsFunc(g.reasons, func(i int) bool { return len(t.a.stmts[i].Conditions) > 0 })
+	if conditional && t.privateOnly(g) && worst > Low {
 		worst--
 	}
 	if worst == Low && t.impossible(regions) {
 		return Info
 	}
 	return worst
+}
+
+// entrance is the severity of a finding about who is let in: by the trust of a
+// role, or by the policy of a resource.
+func (t *teller) entrance(f *Finding, g *group, regions *[dimensions]region) Severity {
+	if n := t.a.dims[dimAction].cellOf("sts:AssumeRole"); t.opts.Kind == Trust && (n < 0 || !regions[dimAction].cells.has(n)) {
+		return Low // it lets nobody in by itself
+	}
+	worst := Low
+	for _, p := range t.reached(g, regions[dimPrincipal].cells) {
+		s := Medium
+		switch r := reachOf(p.Principal, t.opts.Account); {
+		case r == reachPublic:
+			s = Critical
+		case r == reachForeign || r == reachService || r == reachOwn && t.opts.Kind == Trust || openFederation(p.of, p.Principal):
+			s = High
+		}
+		worst = max(worst, s)
+	}
+	if losesMFA(f) {
+		worst = max(worst, High)
+	}
+	if g.cause == causeCondition {
+		worst = max(worst, Medium)
+	}
+	return worst
+}
+
+// guardrail is the severity of a control policy that permits more.
+func (t *teller) guardrail() Severity {
+	switch {
+	case t.a.read.AllowList:
+		return Medium // if it is one at all
+	case len(t.new.Statements) == 0 || !t.new.HasDeny():
+		return Critical
+	}
+	return High
+}
+
+// granted is the severity of what a holder gets to do. Where the same was
+// allowed under another condition before, losing that is what counts, not the
+// action.
+func (t *teller) granted(f *Finding, g *group, regions *[dimensions]region, acts []int) Severity {
+	if g.cause == causeCondition {
+		if losesMFA(f) {
+			return High
+		}
+		return Medium
+	}
+	worst := t.plain(regions)
+	for _, i := range acts {
+		act := &catalogue[i]
+		if act.Class == ClassNone {
+			continue
+		}
+		broad := t.broad(act.Name, regions[dimResource].cells)
+		s := act.Class.severity(broad)
+		switch {
+		case act.Class == ClassPassRole && t.limitsService(g):
+			s = Low
+		case act.Class == ClassDestroy || act.Class == ClassExec:
+			if s = Low; broad {
+				s = Medium
+			}
+		}
+		worst = max(worst, s)
+	}
+	return worst
+}
+
+// losesMFA says whether MFA is no longer required, and nothing is in its place.
+func losesMFA(f *Finding) bool {
+	mfa := slices.ContainsFunc(f.Conditions, func(c string) bool { return strings.HasPrefix(c, "MFA no longer required") })
+	replaced := slices.ContainsFunc(f.Conditions, func(c string) bool { return strings.HasPrefix(c, "condition ") && strings.Contains(c, " added: ") })
+	return mfa && !replaced
 }
 
 // plain is the severity of the actions as such: writing on everything is
