@@ -53,101 +53,112 @@ func (p *parser) source(line int) string {
 // conceal notes in p.cut what of the file must not be shown.
 func (p *parser) conceal(root *yaml.Node) {
 	p.cut = map[int]int{}
-	// Where a value ends is not said: before whatever is written next.
-	var order []*yaml.Node
-	next := map[*yaml.Node]int{}
-	var list func(n *yaml.Node)
-	list = func(n *yaml.Node) {
-		order = append(order, n)
-		for _, c := range n.Content {
-			list(c)
-		}
-		next[n] = len(order)
-	}
-	list(root)
-	cut := func(line, at int) {
-		if old, ok := p.cut[line]; !ok || at < old {
-			p.cut[line] = at
-		}
-	}
-	hide := func(n *yaml.Node) {
-		if n.Line < 1 {
-			return
-		}
-		cut(n.Line, n.Column-1)
-		end := &yaml.Node{Line: len(p.lines) + 1, Column: 1}
-		if i := next[n]; i < len(order) {
-			end = order[i]
-		}
-		for line := n.Line + 1; line < end.Line; line++ {
-			cut(line, 0)
-		}
-		if end.Line > n.Line && end.Line <= len(p.lines) {
-			r := []rune(p.lines[end.Line-1])
-			if before := r[:min(end.Column-1, len(r))]; strings.Trim(string(before), " \t-?{[") != "" {
-				cut(end.Line, 0) // the value's end stands before it
-			}
-		}
-	}
+	c := concealer{parser: p, behind: map[*yaml.Node]int{}, seen: map[typedNode]bool{}}
+	c.number(root)
+	c.walk(root, reflect.TypeFor[Config]())
+}
 
-	type place struct {
-		n *yaml.Node
-		t reflect.Type
+// concealer hides values that are secret, or stand where a secret should.
+type concealer struct {
+	*parser
+	order  []*yaml.Node       // as they are written
+	behind map[*yaml.Node]int // the place in order of what follows a node and all in it
+	seen   map[typedNode]bool
+}
+
+// typedNode is a node as a value of a type: an alias may make it two.
+type typedNode struct {
+	n *yaml.Node
+	t reflect.Type
+}
+
+func (c *concealer) number(n *yaml.Node) {
+	c.order = append(c.order, n)
+	for _, m := range n.Content {
+		c.number(m)
 	}
-	seen := map[place]bool{}
-	var walk func(n *yaml.Node, t reflect.Type)
-	walk = func(n *yaml.Node, t reflect.Type) {
-		for t.Kind() == reflect.Pointer {
-			t = t.Elem()
+	c.behind[n] = len(c.order)
+}
+
+// hideFrom leaves of a line what is before a column.
+func (c *concealer) hideFrom(line, column int) {
+	if old, ok := c.cut[line]; !ok || column < old {
+		c.cut[line] = column
+	}
+}
+
+// hide hides a value. Where it ends is not said: before whatever is written next.
+func (c *concealer) hide(n *yaml.Node) {
+	if n.Line < 1 {
+		return
+	}
+	c.hideFrom(n.Line, n.Column-1)
+	end := &yaml.Node{Line: len(c.lines) + 1, Column: 1}
+	if i := c.behind[n]; i < len(c.order) {
+		end = c.order[i]
+	}
+	for line := n.Line + 1; line < end.Line; line++ {
+		c.hideFrom(line, 0)
+	}
+	if end.Line > n.Line && end.Line <= len(c.lines) {
+		r := []rune(c.lines[end.Line-1])
+		if before := r[:min(end.Column-1, len(r))]; strings.Trim(string(before), " \t-?{[") != "" {
+			c.hideFrom(end.Line, 0) // the value's end stands before it
 		}
-		if seen[place{n, t}] {
-			return
+	}
+}
+
+// walk hides what is secret in a value of a type.
+func (c *concealer) walk(n *yaml.Node, t reflect.Type) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if c.seen[typedNode{n, t}] {
+		return
+	}
+	c.seen[typedNode{n, t}] = true
+	switch {
+	case t == secretType:
+		c.hide(n)
+		if n.Kind == yaml.AliasNode {
+			c.hide(n.Alias)
 		}
-		seen[place{n, t}] = true
-		switch {
-		case t == secretType:
-			hide(n)
-			if n.Kind == yaml.AliasNode {
-				hide(n.Alias)
-			}
-		case n.Kind == yaml.AliasNode:
-			walk(n.Alias, t)
-		case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
-			for _, c := range n.Content {
-				walk(c, t.Elem())
-			}
-		case n.Kind == yaml.MappingNode && t.Kind() == reflect.Map:
-			for i := 1; i < len(n.Content); i += 2 {
-				walk(n.Content[i], t.Elem())
-			}
-		case n.Kind == yaml.MappingNode && (t.Kind() == reflect.Struct || !holdsSecret(t)):
-			for i := 0; i+1 < len(n.Content); i += 2 {
-				k, v := n.Content[i].Value, n.Content[i+1]
-				ft, own := fields(t)
-				switch {
-				case ft[k] != nil:
-					walk(v, ft[k])
-				case k == "<<" && v.Kind == yaml.SequenceNode:
-					for _, c := range v.Content {
-						walk(c, t)
-					}
-				case k == "<<":
-					walk(v, t)
-				case own || secretKey(k):
-					walk(v, secretType) // a secret's key misspelt, or elsewhere
-				default:
-					walk(v, reflect.TypeFor[any]())
+	case n.Kind == yaml.AliasNode:
+		c.walk(n.Alias, t)
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, m := range n.Content {
+			c.walk(m, t.Elem())
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Map:
+		for i := 1; i < len(n.Content); i += 2 {
+			c.walk(n.Content[i], t.Elem())
+		}
+	case n.Kind == yaml.MappingNode && (t.Kind() == reflect.Struct || !holdsSecret(t)):
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			k, v := n.Content[i].Value, n.Content[i+1]
+			ft, own := fields(t)
+			switch {
+			case ft[k] != nil:
+				c.walk(v, ft[k])
+			case k == "<<" && v.Kind == yaml.SequenceNode:
+				for _, m := range v.Content {
+					c.walk(m, t)
 				}
-			}
-		case holdsSecret(t) && n.ShortTag() != "!!null":
-			hide(n) // such as a token where the mapping with the token should be
-		case n.Kind == yaml.SequenceNode:
-			for _, c := range n.Content {
-				walk(c, reflect.TypeFor[any]())
+			case k == "<<":
+				c.walk(v, t)
+			case own || secretKey(k):
+				c.walk(v, secretType) // a secret's key misspelt, or elsewhere
+			default:
+				c.walk(v, reflect.TypeFor[any]())
 			}
 		}
+	case holdsSecret(t) && n.ShortTag() != "!!null":
+		c.hide(n) // such as a token where the mapping with the token should be
+	case n.Kind == yaml.SequenceNode:
+		for _, m := range n.Content {
+			c.walk(m, reflect.TypeFor[any]())
+		}
 	}
-	walk(root, reflect.TypeFor[Config]())
 }
 
 // fields are the types of a struct's keys, and whether one is a Secret.

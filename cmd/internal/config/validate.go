@@ -72,10 +72,45 @@ var (
 	slsName   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{1,62}$`)
 )
 
+// validate says what is wrong with values that are each of their type.
 func (p *parser) validate(c *Config) {
 	if c.StateDir == "" {
 		p.bad("state_dir", "must not be empty: the event store needs a folder")
 	}
+	p.accounts(c)
+	p.credentials("credentials", c.Credentials)
+	p.credentials("respond.ram.credentials", c.Respond.RAM.Credentials)
+	seen := map[string]bool{}
+	for i, s := range c.Source.SLS {
+		at := fmt.Sprintf("source.sls[%d].", i)
+		p.logstore(at, s)
+		id := s.Endpoint + "/" + s.Project + "/" + s.Logstore
+		if seen[id] {
+			p.bad(at+"logstore", "this logstore is listed twice")
+		}
+		seen[id] = true
+	}
+	p.nats(c.NATS)
+	p.detect(c.Detect)
+	p.notify(&c.Notify)
+	p.respond(c.Respond)
+	p.http(c.HTTP)
+	p.console(c.Console)
+	p.traces(c.Traces)
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		p.bad("log.level", "%q: want debug, info, warn or error", c.Log.Level)
+	}
+	switch c.Log.Format {
+	case "", "text", "json":
+	default:
+		p.bad("log.format", "%q: want text or json", c.Log.Format)
+	}
+}
+
+// accounts checks the names of accounts, and units wherever they are named.
+func (p *parser) accounts(c *Config) {
 	for id := range c.Accounts {
 		if !accountID.MatchString(id) {
 			p.bad("accounts", "%q is not an account id (digits only; quote it, so that YAML keeps it as text)", id)
@@ -103,89 +138,75 @@ func (p *parser) validate(c *Config) {
 			}
 		}
 	}
-	p.credentials("credentials", c.Credentials)
-	p.credentials("respond.ram.credentials", c.Respond.RAM.Credentials)
-	seen := map[string]bool{}
-	for i, s := range c.Source.SLS {
-		at := fmt.Sprintf("source.sls[%d].", i)
-		p.endpoint(at+"endpoint", s.Endpoint, true)
-		for field, v := range map[string]string{"project": s.Project, "logstore": s.Logstore} {
-			if !slsName.MatchString(v) {
-				p.bad(at+field, "%q is not a name of SLS: lower-case letters, digits, - and _, 2 to 63 of them", v)
-			}
-		}
-		if s.Group != "" && !slsName.MatchString(s.Group) {
-			p.bad(at+"consumer_group", "%q is not a name of SLS: lower-case letters, digits, - and _, 2 to 63 of them", s.Group)
-		}
-		if s.AuthV4 && s.Region == "" {
-			p.bad(at+"region", "signature version 4 needs the region, such as cn-hangzhou")
-		}
-		switch s.Start {
-		case "", "checkpoint", "begin", "end":
-		default:
-			if _, err := time.Parse(time.RFC3339, s.Start); err != nil {
-				p.bad(at+"start", "%q: want checkpoint, begin, end or a time like 2026-11-20T00:00:00Z", s.Start)
-			}
-		}
-		id := s.Endpoint + "/" + s.Project + "/" + s.Logstore
-		if seen[id] {
-			p.bad(at+"logstore", "this logstore is listed twice")
-		}
-		seen[id] = true
-	}
-	p.nats(c.NATS)
-	if c.Detect.DedupMax < 1000 {
-		p.bad("detect.dedup_max", "%d is too few to recognise repeats; at least 1000", c.Detect.DedupMax)
-	}
-	if c.Detect.LearnUntil != "" {
-		if _, err := time.Parse(time.RFC3339, c.Detect.LearnUntil); err != nil {
-			p.bad("detect.learn_until", "%q: want a time like 2026-11-20T00:00:00Z", c.Detect.LearnUntil)
+}
+
+// logstore checks one source; at is where it stands.
+func (p *parser) logstore(at string, s SLS) {
+	p.endpoint(at+"endpoint", s.Endpoint, true)
+	for field, v := range map[string]string{"project": s.Project, "logstore": s.Logstore, "consumer_group": s.Group} {
+		if !slsName.MatchString(v) && (field != "consumer_group" || v != "") {
+			p.bad(at+field, "%q is not a name of SLS: lower-case letters, digits, - and _, 2 to 63 of them", v)
 		}
 	}
-	for list, entries := range c.Detect.Lists {
+	if s.AuthV4 && s.Region == "" {
+		p.bad(at+"region", "signature version 4 needs the region, such as cn-hangzhou")
+	}
+	switch s.Start {
+	case "", "checkpoint", "begin", "end":
+	default:
+		if _, err := time.Parse(time.RFC3339, s.Start); err != nil {
+			p.bad(at+"start", "%q: want checkpoint, begin, end or a time like 2026-11-20T00:00:00Z", s.Start)
+		}
+	}
+}
+
+func (p *parser) detect(c Detect) {
+	if c.DedupMax < 1000 {
+		p.bad("detect.dedup_max", "%d is too few to recognise repeats; at least 1000", c.DedupMax)
+	}
+	if c.LearnUntil != "" {
+		if _, err := time.Parse(time.RFC3339, c.LearnUntil); err != nil {
+			p.bad("detect.learn_until", "%q: want a time like 2026-11-20T00:00:00Z", c.LearnUntil)
+		}
+	}
+	for list, entries := range c.Lists {
 		if list == "" || len(entries) == 0 {
 			p.bad("detect.lists", "list %q is empty", list)
 		}
 	}
-	p.notify(&c.Notify)
-	switch c.Respond.Mode {
+}
+
+func (p *parser) respond(c Respond) {
+	switch c.Mode {
 	case responders.Observe, responders.Approve, responders.Auto:
 	default:
-		p.bad("respond.mode", "%q: want observe, approve or auto", c.Respond.Mode)
+		p.bad("respond.mode", "%q: want observe, approve or auto", c.Mode)
 	}
-	p.endpoint("respond.ram.endpoint", c.Respond.RAM.Endpoint, false)
+	p.endpoint("respond.ram.endpoint", c.RAM.Endpoint, false)
 	// A built-in playbook named again inherits what is left out.
-	merged := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks)
-	for i, pb := range merged[:len(c.Respond.Playbooks)] {
+	merged := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Playbooks)
+	for i, pb := range merged[:len(c.Playbooks)] {
 		if err := pb.Validate(); err != nil {
 			p.bad(fmt.Sprintf("respond.playbooks[%d]", i), "%v", err)
 		}
 	}
-	for _, f := range c.Respond.Ask.Faults() {
+	for _, f := range c.Ask.Faults() {
 		p.bad("respond.ask."+f.Field, "%s", f.Message)
 	}
-	if err := c.Respond.Guards.Validate(); err != nil {
+	if err := c.Guards.Validate(); err != nil {
 		p.bad("respond.guards", "%v", err)
 	}
-	if c.HTTP.Listen != "" {
-		host, port, err := net.SplitHostPort(c.HTTP.Listen)
-		if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
-			p.bad("http.listen", "%q is not host:port", c.HTTP.Listen)
-		} else if !loopback(host) {
-			p.bad("http.listen", "%q is not a loopback address; health and metrics are served to this host only (put a proxy with TLS in front)", c.HTTP.Listen)
-		}
+}
+
+func (p *parser) http(c HTTP) {
+	if c.Listen == "" {
+		return
 	}
-	p.console(c.Console)
-	p.traces(c.Traces)
-	switch c.Log.Level {
-	case "debug", "info", "warn", "error":
-	default:
-		p.bad("log.level", "%q: want debug, info, warn or error", c.Log.Level)
-	}
-	switch c.Log.Format {
-	case "", "text", "json":
-	default:
-		p.bad("log.format", "%q: want text or json", c.Log.Format)
+	host, port, err := net.SplitHostPort(c.Listen)
+	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+		p.bad("http.listen", "%q is not host:port", c.Listen)
+	} else if !loopback(host) {
+		p.bad("http.listen", "%q is not a loopback address; health and metrics are served to this host only (put a proxy with TLS in front)", c.Listen)
 	}
 }
 
