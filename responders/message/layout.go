@@ -288,8 +288,8 @@ func (w *Words) whenItems(a alert.Alert) []Item {
 
 func (w *Words) didItems(a alert.Alert) []Item {
 	what := detail(a.Details, "event")
-	if what == "" {
-		what = detail(a.Details, "action")
+	if what == "" { // an alert about one of our own actions
+		what = detail(a.Details, "kind")
 	}
 	out := code(what)
 	if t := a.Target; t != nil {
