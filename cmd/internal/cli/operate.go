@@ -162,7 +162,8 @@ func alertsCmd(e *env) *cobra.Command {
 		}
 		return printJSON(e.out, d)
 	})
-	root.AddCommand(ls, show, askCmd(e), answerCmd(e))
+	root.AddCommand(ls, show, askCmd(e), answerCmd(e), muteAlertCmd(e))
+	triageCmds(e, root)
 	return root
 }
 
