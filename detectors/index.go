@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Index says which rules an event can match. Its static part, shared by all
@@ -119,8 +120,9 @@ func (ix *Index) candidates(k *kind) []candidate {
 	add(ix.by[ByAction][k.action])
 	add(ix.by[ByService][k.service])
 	add(ix.always)
-	// A rule can be filed under several of the event's values.
-	slices.SortFunc(out, func(a, b candidate) int { return int(a.rule - b.rule) })
+	// A rule can be filed under several of the event's values. This is done once for each
+	// kind of event.
+	lists.Sort(out, func(a, b candidate) int { return int(a.rule - b.rule) })
 	return slices.CompactFunc(out, func(a, b candidate) bool { return a.rule == b.rule })
 }
 

@@ -187,7 +187,7 @@ func (c KeyCard) Lines() []Line {
 	}
 	head := say(SayCardKey, text.MaskKey(c.AccessKeyID), c.UserName)
 	if c.Status != "" {
-		head.More = append(head.More, say(SayCardStatus, c.Status))
+		head.More = append(head.More, say(SayCardStatus, c.Status, c.At))
 	}
 	if c.Created != "" {
 		head.More = append(head.More, say(SayCardCreated, c.Created))

@@ -529,11 +529,11 @@ func (d *Dispatcher) raise(ctx context.Context, rule, key, title, reason string,
 		a.AccountID = about.Action.Target.AccountID
 		a.EventIDs = about.Action.Evidence.EventIDs
 		if t := about.Action.Target; t.AccessKeyID != "" {
-			a.Target = &alert.Target{Type: "accesskey", ID: t.AccessKeyID, Name: t.UserName}
+			a.Target = &alert.Target{Type: "accesskey", ID: t.AccessKeyID, Name: t.AccessKeyID}
 		} else if name := cmp.Or(t.UserName, t.RoleName, t.Params["group"], t.Params["policy_name"], t.Params["trail"]); name != "" {
 			a.Target = &alert.Target{Name: name}
 		}
-		a.Details = map[string]any{"action": about.ID, "alert": about.Action.AlertID, "rule": about.Action.Rule}
+		a.Details = map[string]any{"action": about.ID, "kind": about.Action.Kind, "alert": about.Action.AlertID, "rule": about.Action.Rule}
 	}
 	if _, err := d.save(ctx, a); err != nil {
 		return err

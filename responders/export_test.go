@@ -16,6 +16,9 @@ var (
 // Plan is what a playbook asks for.
 var Plan = Playbook.plan
 
+// Applies says whether a playbook is for an alert.
+var Applies = Playbook.applies
+
 // JournalID and its limit are tested against hostile alert ids.
 var JournalID = journalID
 

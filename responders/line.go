@@ -61,8 +61,8 @@ const (
 	SayHeardBy   = "heard"     // by: who wrote down what the person said
 	SayOwnWord   = "own_word"  // the answer is of the identity that the alert is about
 
-	SayCardKey      = "card.key" // key, user
-	SayCardStatus   = "card.status"
+	SayCardKey      = "card.key"    // key, user
+	SayCardStatus   = "card.status" // status, when it was read: containment may be under way
 	SayCardCreated  = "card.created"
 	SayCardServices = "card.services"
 	SayCardNetworks = "card.networks"

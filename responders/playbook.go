@@ -102,6 +102,10 @@ func DefaultPlaybooks() []Playbook {
 	one := func(name string, rules []string, steps ...PlaybookAction) Playbook {
 		return Playbook{Name: name, When: When{Rules: rules}, Mode: Observe, Actions: steps}
 	}
+	// Who widens their own rights may also join a group or change a policy:
+	// then no attachment can be taken back.
+	granted := one("granted-admin", []string{"policy.admin_attached", "policy.self_grant"}, PlaybookAction{Kind: KindDetachPolicy, Key: TargetKey})
+	granted.When.Labels = map[string][]string{"event": {"*:AttachPolicy*"}}
 	return []Playbook{
 		one("leaked-key", []string{"ak.leaked_in_use"}, PlaybookAction{Kind: KindDisableAccessKey, Key: ActorKey, RefusalIsEvidence: true}),
 		one("found-key", []string{"ak.leak_finding"}, PlaybookAction{Kind: KindDisableAccessKey, Key: TargetKey}),
@@ -112,7 +116,7 @@ func DefaultPlaybooks() []Playbook {
 		one("new-console-login", []string{"login.profile_created", "login.reset_then_signin"}, PlaybookAction{Kind: KindBlockConsole, Key: TargetKey}),
 		one("taken-over-user", []string{"user.created_then_admin", "chain.key_takeover"},
 			PlaybookAction{Kind: KindBlockConsole, Key: TargetKey}, PlaybookAction{Kind: KindQuarantineUser, Key: TargetKey}),
-		one("granted-admin", []string{"policy.admin_attached", "policy.self_grant"}, PlaybookAction{Kind: KindDetachPolicy, Key: TargetKey}),
+		granted,
 		one("widened-policy", []string{"policy.expanded"}, PlaybookAction{Kind: KindSetPolicyVersion}),
 		one("joined-privileged-group", []string{"group.privileged_add"}, PlaybookAction{Kind: KindRemoveFromGroup, Key: TargetKey}),
 		one("stolen-role", []string{"role.ecs_creds_off_cloud"}, PlaybookAction{Kind: KindCutRoleSessions, Key: ActorKey}),
@@ -136,6 +140,9 @@ func MergePlaybooks(builtin, configured []Playbook) []Playbook {
 		if i := slices.IndexFunc(builtin, func(b Playbook) bool { return b.Name == p.Name }); i >= 0 {
 			if len(p.When.Rules) == 0 {
 				p.When.Rules = builtin[i].When.Rules
+				if p.When.Labels == nil {
+					p.When.Labels = builtin[i].When.Labels
+				}
 			}
 			if len(p.Actions) == 0 {
 				p.Actions = builtin[i].Actions

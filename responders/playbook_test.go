@@ -51,6 +51,25 @@ func TestPlaybooksFromYAML(t *testing.T) {
 	}
 }
 
+// Joining a group widens one's own rights without an attachment: nothing is there that
+// granted-admin could take back, and a refusal would be an alert about nothing.
+func TestGrantedAdminNeedsAnAttachment(t *testing.T) {
+	for _, p := range MergePlaybooks(DefaultPlaybooks(), []Playbook{{Name: "granted-admin", Mode: Approve}}) {
+		if p.Name != "granted-admin" {
+			continue
+		}
+		for event, want := range map[string]bool{"Ram:AttachPolicyToUser": true, "ResourceManager:AttachPolicy": true, "Ram:AddUserToGroup": false, "Ram:CreatePolicyVersion": false} {
+			a := leakedAlert("a1", aliceAK, "alice", t0)
+			a.Rule, a.Details = "policy.self_grant", map[string]any{"event": event}
+			if Applies(p, &a, Units{}) != want {
+				t.Errorf("%s: the playbook is for it: %t, want %t", event, !want, want)
+			}
+		}
+		return
+	}
+	t.Fatal("there is no granted-admin")
+}
+
 func TestDefaultPlaybooksObserve(t *testing.T) {
 	ps := DefaultPlaybooks()
 	if err := ValidatePlaybooks(ps, nil, Kinds()); err != nil {

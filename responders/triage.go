@@ -62,11 +62,11 @@ type TriageStep struct {
 
 // TriageRequest asks for one step.
 type TriageRequest struct {
-	By      string // who asks
-	Do      string // one of the Do constants
-	Owner   string // for assign; empty takes the owner away
-	Verdict TriageVerdict
-	Note    string
+	By      string        `json:"-"`               // who asks; no client says so itself
+	Do      string        `json:"do,omitempty"`    // one of the Do constants
+	Owner   string        `json:"owner,omitempty"` // for assign; empty takes the owner away
+	Verdict TriageVerdict `json:"verdict,omitempty"`
+	Note    string        `json:"note,omitempty"`
 }
 
 const (

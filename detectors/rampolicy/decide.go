@@ -58,6 +58,7 @@ type analysis struct {
 	memo    []*outcome
 	slab    slab // of sets of statements
 	holes   bool // placeholders may stand for anything
+	turned  bool // new is the older document: what is found was taken away
 	work    *budget
 	found   bool   // something expands
 	unknown string // why the analysis could not be finished
@@ -220,6 +221,7 @@ func (a *analysis) turn() {
 	for i := range a.stmts {
 		a.stmts[i].isNew = !a.stmts[i].isNew
 	}
+	a.turned = !a.turned
 	a.sets, a.memo = setIndex{}, nil
 	a.found, a.unknown = false, ""
 	a.suspects()

@@ -231,7 +231,7 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, exa
 	acts := regions[dimAction].words()
 	what, whatZH := listOf(acts, 5), listZH(regions[dimAction].wordsZH(), 5)
 	res, resZH := listOf(f.Resources, 3), listZH(regions[dimResource].wordsZH(), 3)
-	if rest := regions[dimAction].rest; t.everything(regions) && len(regions[dimAction].names) == 0 && (rest == "*" || strings.HasPrefix(rest, "* (")) ||
+	if rest := regions[dimAction].rest; t.everything(regions) && len(regions[dimAction].names) == 0 && (rest == "*" || strings.HasPrefix(rest, "* (") && !t.opts.removed) ||
 		t.everything(regions) && regions[dimAction].all {
 		what, whatZH = "everything (* on *: administrator)", "所有操作(* 对 *,等同管理员)"
 	} else if after, ok := strings.CutPrefix(rest, "* except "); ok {
@@ -297,11 +297,11 @@ func (t *teller) sentence(f *Finding, g *group, regions *[dimensions]region, exa
 	en, zh := say(what, whatZH)
 	b.WriteString(en)
 	z.WriteString(zh)
+	if len(f.Conditions) > 0 {
+		fmt.Fprintf(&b, "; %s", strings.Join(f.Conditions, "; "))
+		fmt.Fprintf(&z, ";%s", strings.Join(conditionsZH, ";"))
+	}
 	if !t.opts.removed {
-		if len(f.Conditions) > 0 {
-			fmt.Fprintf(&b, "; %s", strings.Join(f.Conditions, "; "))
-			fmt.Fprintf(&z, ";%s", strings.Join(conditionsZH, ";"))
-		}
 		if because, zh := t.because(g, f); because != "" {
 			fmt.Fprintf(&b, ", because %s", because)
 			fmt.Fprintf(&z, ",因为%s", zh)

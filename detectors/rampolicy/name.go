@@ -180,8 +180,13 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 		r.restZH += "(除 " + r.exceptZH + " 外)"
 	}
 	if len(before) > 0 {
-		r.rest += " (before: " + listOf(before, 6) + ")"
-		r.beforeZH = "(此前:" + listZH(beforeZH, 6) + ")"
+		// Told backwards, for what is taken away, it is what stays.
+		en, zh := " (before: ", "(此前:"
+		if a.turned {
+			en, zh = " (still allowed: ", "(仍允许:"
+		}
+		r.rest += en + listOf(before, 6) + ")"
+		r.beforeZH = zh + listZH(beforeZH, 6) + ")"
 		r.restZH += r.beforeZH
 	}
 	return r

@@ -77,6 +77,27 @@ func (d *Document) tooLong(k Kind) string {
 	return ""
 }
 
+// KindOf says by its form what the first of documents that names a Principal
+// is attached to: a role, or a bucket, key or project. A document without one
+// is an identity's; a control policy looks the same.
+func KindOf(docs ...*Document) Kind {
+	for _, d := range docs {
+		if d == nil {
+			continue
+		}
+		for i := range d.Statements {
+			switch s := &d.Statements[i]; {
+			case s.AnyPrinc:
+			case s.AnyResrc:
+				return Trust
+			default:
+				return Resource
+			}
+		}
+	}
+	return Identity
+}
+
 // doubtfulAs says why a document does not fit what it is used as, or "".
 func (d *Document) doubtfulAs(k Kind) string {
 	for i := range d.Statements {
@@ -326,7 +347,7 @@ func (p *parser) statement(n *node, index int) error {
 		return p.fail(n, path, "there is neither Action nor NotAction")
 	}
 	if s.AnyResrc && s.AnyPrinc {
-		p.note("%s has no Resource: it was read as every resource", path)
+		p.note("%s has no Resource, which RAM demands here: it was read as every resource", path)
 	}
 	if s.templated() {
 		p.doc.Templated = true

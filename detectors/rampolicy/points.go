@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // numericCells returns the numbers that conditions name, one between each two
@@ -93,7 +95,7 @@ func ipCells(conds []*Condition) []string {
 			}
 		}
 	}
-	slices.SortFunc(starts, netip.Addr.Compare)
+	lists.Sort(starts, netip.Addr.Compare)
 	for _, a := range slices.Compact(starts) {
 		// An address inside reads better than the network's own.
 		if n := a.Next(); n.IsValid() && !slices.Contains(starts, n) {

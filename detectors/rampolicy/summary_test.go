@@ -26,3 +26,30 @@ func TestSummary(t *testing.T) {
 		}
 	}
 }
+
+// What is taken away is told forwards: what stays is no "before", and a
+// condition that is new was not dropped.
+func TestRemovedIsToldForwards(t *testing.T) {
+	const some = `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ecs:Describe*","Resource":"*"}]}`
+	const all = `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ecs:*","Resource":"*"}]}`
+	const fromOffice = `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ecs:*","Resource":"*","Condition":{"IpAddress":{"acs:SourceIp":"192.0.2.0/24"}}}]}`
+	const admin = `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+	const ecsAlone = `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","NotAction":"ecs:*","Resource":"*"}]}`
+	const denied = `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ecs:*","Resource":"*"},{"Effect":"Deny","Action":"ecs:*","Resource":"*","Condition":{"Bool":{"acs:SecureTransport":"false"}}}]}`
+	for _, tc := range []struct{ name, old, now, en, zh string }{
+		{"actions", all, some, "ecs:* (still allowed: ecs:Describe*)", "ecs:*(仍允许:ecs:Describe*)"},
+		{"a condition", all, fromOffice, "on *; now only when acs:SourceIp is in 192.0.2.0/24", "现仅当 acs:SourceIp 属于 192.0.2.0/24"},
+		{"what was conditional", fromOffice, some, "; before only when acs:SourceIp is in 192.0.2.0/24", "此前仅限:当 acs:SourceIp 属于 192.0.2.0/24"},
+		{"a Deny", all, denied, "; now denied when acs:SecureTransport is false", "当 acs:SecureTransport 为 false 时现予拒绝"},
+		{"no administrator any more", admin, ecsAlone, "may no longer do * (still allowed: ecs:*)", "*(仍允许:ecs:*)"},
+	} {
+		r := Diff(mustParse(t, tc.old), mustParse(t, tc.now), Options{})
+		if len(r.Removed) == 0 {
+			t.Fatalf("%s: nothing was taken away", tc.name)
+		}
+		f := r.Removed[0]
+		if !strings.Contains(f.Sentence, tc.en) || !strings.Contains(f.SentenceZH, tc.zh) {
+			t.Errorf("%s:\n%s\n%s\nwant %q and %q", tc.name, f.Sentence, f.SentenceZH, tc.en, tc.zh)
+		}
+	}
+}

@@ -441,7 +441,8 @@ func (t *teller) demands(g *group) [][]*Condition {
 }
 
 // conditions compares what the new statements demand with what the old ones
-// did, in both languages.
+// did, in both languages. Of what is taken away it says what is demanded now
+// and what was before.
 func (t *teller) conditions(g *group) (out, zh []string) {
 	say := func(en, cn string) { out, zh = append(out, en), append(zh, cn) }
 	ways := t.demands(g)
@@ -472,6 +473,12 @@ func (t *teller) conditions(g *group) (out, zh []string) {
 			kept := slices.ContainsFunc(have[k], func(now *Condition) bool { return now.id() == c.id() })
 			switch {
 			case told[k] && !s.Deny:
+			case t.opts.removed && s.Deny:
+				say("now denied when "+c.words(), "当 "+c.wordsZH()+" 时现予拒绝")
+			case t.opts.removed:
+				if !kept {
+					say("now only when "+c.words(), "现仅当 "+c.wordsZH())
+				}
 			case s.Deny:
 				say("no longer denied when "+c.words(), "当 "+c.wordsZH()+" 时不再拒绝")
 			case len(have[k]) == 0 && isMFA(c):
@@ -486,7 +493,11 @@ func (t *teller) conditions(g *group) (out, zh []string) {
 			told[k] = true
 		}
 	}
-	if len(ways) == 1 {
+	only, onlyZH := "only ", "仅限:"
+	if t.opts.removed {
+		only, onlyZH = "before only ", "此前仅限:"
+	}
+	if len(ways) == 1 && !t.opts.removed {
 		added := map[string]bool{}
 		for _, c := range ways[0] {
 			k := strings.ToLower(c.Key)
@@ -497,7 +508,7 @@ func (t *teller) conditions(g *group) (out, zh []string) {
 			}
 			say("only when "+c.words(), "仅当 "+c.wordsZH())
 		}
-	} else if len(ways) > 1 {
+	} else if len(ways) > 1 || len(ways) == 1 && len(ways[0]) > 0 {
 		var en, cn []string
 		for _, way := range ways[:min(len(ways), 4)] {
 			var a, b []string
@@ -509,7 +520,10 @@ func (t *teller) conditions(g *group) (out, zh []string) {
 		if len(ways) > 4 {
 			en, cn = append(en, "in "+itoa(len(ways)-4)+" more cases"), append(cn, "其他 "+itoa(len(ways)-4)+" 种情况")
 		}
-		say("only "+strings.Join(en, ", or "), "仅限:"+strings.Join(cn, ",或 "))
+		say(only+strings.Join(en, ", or "), onlyZH+strings.Join(cn, ",或 "))
+	}
+	if t.opts.removed {
+		return out, zh
 	}
 	for _, c := range t.stillRefused(g) {
 		say("not when "+c.words(), "当 "+c.wordsZH()+" 时除外")

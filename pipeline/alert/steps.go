@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -20,9 +21,9 @@ var entities = regexp.MustCompile(`--entity <(actor|主体|identity|身份|targe
 
 // Steps is the runbook for a reader: in Chinese where that is asked for and there is
 // one, with what the alert is about in the places of its commands, which are the lines
-// that begin with two spaces. What is in doubt, or could mean something to a shell,
-// stays a place for a person to fill; but for an entity that is not known, without
-// which the command says nothing: that is left out.
+// that begin with two spaces, or with aliyun (they come out indented). What is in doubt,
+// or could mean something to a shell, stays a place for a person to fill; but for an
+// entity that is not known, without which the command says nothing: that is left out.
 func (a *Alert) Steps(chinese bool) string {
 	s := a.Runbook.EN
 	if chinese && a.Runbook.ZH != "" || s == "" {
@@ -32,6 +33,9 @@ func (a *Alert) Steps(chinese bool) string {
 	var out []string
 	for i, l := range lines {
 		if isCommand(l) {
+			if l[0] != ' ' {
+				l = "  " + l
+			}
 			l = a.fill(l)
 			m := entities.FindStringSubmatch(l)
 			if m != nil {
@@ -50,7 +54,11 @@ func (a *Alert) Steps(chinese bool) string {
 	return strings.Join(out, "\n")
 }
 
-func isCommand(line string) bool { return strings.HasPrefix(line, "  ") }
+// isCommand also knows a runbook that has no words: YAML takes the indentation of all
+// lines away where all have it.
+func isCommand(line string) bool {
+	return strings.HasPrefix(line, "  ") || strings.HasPrefix(line, "aliyun ")
+}
 
 // announced is what is left of a line when the command that its last sentence
 // announces is left out.
@@ -109,6 +117,23 @@ func (a *Alert) fill(l string) string {
 		}
 	case strings.Contains(l, " DetachPolicyFromUser "), strings.Contains(l, " ListPoliciesForUser "), strings.Contains(l, " RemoveUserFromGroup "):
 		put("<user>", target("user"))
+	}
+	if strings.Contains(l, "--AccessKey <id>") && strings.HasPrefix(a.Actor.AccessKeyID, "LTAI") {
+		put("<id>", a.Actor.AccessKeyID)
+	}
+	call, _ := a.Details["call"].(map[string]any)
+	called := func(what string) string {
+		s, _ := call[what].(string)
+		return s
+	}
+	if strings.Contains(l, "--GroupName <group>") {
+		put("<group>", called("group"))
+	}
+	// The vendor's policy and one's own may have one name; calls that do not tell which
+	// are about one's own.
+	if kind := "--PolicyType " + cmp.Or(called("policy_type"), "Custom"); strings.Contains(l, "--PolicyName <policy>") &&
+		(!strings.Contains(l, "--PolicyType ") || strings.Contains(l, kind+" ")) {
+		put("<policy>", called("policy_name"))
 	}
 	put("<trail>", target("trail"))
 	put("<bucket>", target("bucket"))

@@ -24,12 +24,26 @@ func TestFill(t *testing.T) {
 		{"a trail", Alert{Target: &Target{Type: "trail", Name: "prod-audit"}}, "aliyun actiontrail StartLogging --Name <trail>", "aliyun actiontrail StartLogging --Name prod-audit"},
 		{"another kind", Alert{Target: &Target{Type: "user", Name: "bob"}}, "aliyun ossutil api get-bucket-policy --bucket <bucket>", "aliyun ossutil api get-bucket-policy --bucket <bucket>"},
 		{"who it was given to", Alert{Actor: user("mallory", "LTAI5tEXAMPLE1"), Target: &Target{Type: "user", Name: "bob"}}, "aliyun ram DetachPolicyFromUser --PolicyName AdministratorAccess --UserName <user>", "aliyun ram DetachPolicyFromUser --PolicyName AdministratorAccess --UserName bob"},
+		{"a group", Alert{Details: map[string]any{"call": map[string]any{"group": "admins"}}}, "aliyun ram ListPoliciesForGroup --GroupName <group>", "aliyun ram ListPoliciesForGroup --GroupName admins"},
+		{"a policy", Alert{Details: map[string]any{"call": map[string]any{"policy_name": "tools", "policy_type": "System"}}}, "x --PolicyType System --PolicyName <policy>", "x --PolicyType System --PolicyName tools"},
+		{"a policy of one's own", Alert{Details: map[string]any{"call": map[string]any{"policy_name": "tools"}}}, "x --PolicyType Custom --PolicyName <policy>", "x --PolicyType Custom --PolicyName tools"},
+		{"a policy of another kind", Alert{Details: map[string]any{"call": map[string]any{"policy_name": "tools", "policy_type": "Custom"}}}, "x --PolicyType System --PolicyName <policy>", "x --PolicyType System --PolicyName <policy>"},
+		{"whose use is asked for", Alert{Actor: user("ci", "LTAI5tEXAMPLE1")}, "aliyun actiontrail GetAccessKeyLastUsedIps --AccessKey <id>", "aliyun actiontrail GetAccessKeyLastUsedIps --AccessKey LTAI5tEXAMPLE1"},
 		{"in doubt", Alert{Actor: user("mallory", ""), Target: &Target{Type: "user", Name: "bob"}}, "aliyun ims UpdateLoginProfile --UserPrincipalName <user>@<account>.onaliyun.com", "aliyun ims UpdateLoginProfile --UserPrincipalName <user>@<account>.onaliyun.com"},
 	} {
 		c.a.Runbook.EN = "Words about <trail> stay.\n  " + c.in
 		if got, want := c.a.Steps(false), "Words about <trail> stay.\n  "+c.out; got != want {
 			t.Errorf("%s: %q, want %q", c.name, got, want)
 		}
+	}
+}
+
+// TestCommandsAlone: a runbook without words has lost its indentation in YAML; its lines
+// are commands all the same.
+func TestCommandsAlone(t *testing.T) {
+	a := Alert{Target: &Target{Type: "role", Name: "deployer"}, Runbook: Runbook{EN: "aliyun ram GetRole --RoleName <role>\naliyun ram ListPoliciesForRole --RoleName <role>\n"}}
+	if got, want := a.Steps(false), "  aliyun ram GetRole --RoleName deployer\n  aliyun ram ListPoliciesForRole --RoleName deployer\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -79,7 +79,7 @@ var phrases = [][2]string{
 	{"what system policy %s allows is not known here", "系统策略 %s 允许的操作未知"},
 	{"%s cannot be read: %s", "无法读取 %s：%s"},
 	{"+%s more known actions", "另有 %s 个已知操作"},
-	{"%s (before: %s)", "%s（此前：%s）"},
+	{"%s (before: %s)", "%s（此前：%s）"}, {"%s (still allowed: %s)", "%s（仍允许：%s）"},
 	{"%s days", "%s 天"}, {"%s day", "%s 天"}, {"%s hours", "%s 小时"}, {"%s hour", "%s 小时"}, {"%s minutes", "%s 分钟"}, {"%s minute", "%s 分钟"},
 	{"%s seconds", "%s 秒"}, {"%s second", "%s 秒"},
 }

@@ -288,8 +288,8 @@ func (w *Words) whenItems(a alert.Alert) []Item {
 
 func (w *Words) didItems(a alert.Alert) []Item {
 	what := detail(a.Details, "event")
-	if what == "" {
-		what = detail(a.Details, "action")
+	if what == "" { // an alert about one of our own actions
+		what = detail(a.Details, "kind")
 	}
 	out := code(what)
 	if t := a.Target; t != nil {
@@ -334,6 +334,12 @@ func (w *Words) whereItems(n responders.Notice) []Item {
 // the worst findings with an example of each, and what is not known. It is
 // empty for alerts about something else.
 func (w *Words) Policy(details map[string]any) string {
+	return w.PolicyIn(details, maxSentence, maxPolicy)
+}
+
+// PolicyIn is Policy where sentences, and all of it, may have other lengths in
+// UTF-16 units than chats bear.
+func (w *Words) PolicyIn(details map[string]any, sentences, all int) string {
 	facts, _ := details["policy"].(map[string]any)
 	diff, _ := facts["diff"].(map[string]any)
 	list, _ := diff["findings"].([]any)
@@ -352,7 +358,7 @@ func (w *Words) Policy(details map[string]any) string {
 			lines = append(lines, fmt.Sprintf(w.More, len(list)-maxFindings))
 			break
 		}
-		line := "+ " + One(sentence, 320)
+		line := "+ " + One(sentence, sentences)
 		witness, _ := f["witness"].(map[string]any)
 		if act := detail(witness, "action"); act != "" {
 			example := act
@@ -390,11 +396,14 @@ func (w *Words) Policy(details map[string]any) string {
 	if detail(facts, "before") == "partly known" && len(lines) > 0 {
 		lines = append(lines, w.Partly)
 	}
-	return text.CutUTF16(strings.Join(lines, "\n"), maxPolicy)
+	return text.CutUTF16(strings.Join(lines, "\n"), all)
 }
 
-// maxPolicy bounds all of it, in UTF-16 units.
-const maxPolicy = 1_400
+// Chats bear so much of a change, in UTF-16 units.
+const (
+	maxSentence = 320
+	maxPolicy   = 1_400
+)
 
 // maxFindings is how many parts of a change are told; the alert has them all.
 const maxFindings = 3

@@ -38,7 +38,7 @@ func TestLines(t *testing.T) {
 	line := func(say string, args ...any) responders.Line { return responders.Line{Say: say, Args: args} }
 	noted := line(responders.SayClosed, "cli:dana", responders.Benign)
 	noted.More = responders.Said("ticket 4711")
-	card := responders.KeyCard{AccessKeyID: "LTAI5tEXAMPLEalice00001", UserName: "alice", Status: "Active", Policies: []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}}.Lines()
+	card := responders.KeyCard{AccessKeyID: "LTAI5tEXAMPLEalice00001", UserName: "alice", At: at, Status: "Active", Policies: []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}}.Lines()
 	for _, c := range []struct {
 		l      responders.Line
 		en, zh string
@@ -49,7 +49,7 @@ func TestLines(t *testing.T) {
 		{line(responders.SayStepWhy, responders.Refused, "machine", "UpdateAccessKey", "cap"), "refused by machine: UpdateAccessKey (cap)", "已拒绝执行，由 machine：UpdateAccessKey（cap）"},
 		{noted, "closed by cli:dana: happened, and was allowed; ticket 4711", "cli:dana 已关闭：确有其事，属授权操作；ticket 4711"},
 		{line(responders.SayCardMade, responders.List{}), "made by this key: none", "由此密钥创建：无"},
-		{card[0], "key LTAI…001 of alice; status Active", "密钥 LTAI…001，属于 alice；状态 Active"},
+		{card[0], "key LTAI…001 of alice; status Active when read at 2026-11-20 06:02:11 UTC", "密钥 LTAI…001，属于 alice；状态 Active（2026-11-20 14:02:11 北京时间 读取）"},
 		{card[3], "policies: a, b, c, d, e, f, g, h and 2 more; groups: none", "权限策略：a、b、c、d、e、f、g、h，另有 2 项；用户组：无"},
 		{responders.Line{Say: responders.SayRotate, More: responders.Said("1. x", "2. y")}, "to replace it: 1. x; 2. y", "轮换步骤：1. x；2. y"},
 		{line("of another version", "x", at), "x 2026-11-20 06:02:11 UTC", "x 2026-11-20 14:02:11 北京时间"},

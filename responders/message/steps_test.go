@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/responders"
 )
 
 // TestContextNamesTheEntity: a command of the runbook is about whom the alert is.
@@ -16,5 +17,22 @@ func TestContextNamesTheEntity(t *testing.T) {
 		if got := w.Context(a); !strings.Contains(got, "--entity user/1000000000000001/bob FILES") {
 			t.Errorf("%v: %s", lang, got)
 		}
+	}
+}
+
+// TestRefusedActionSaysWhatWasNotDone: an alert about one of our own actions names its
+// kind and its key, not the number of the action.
+func TestRefusedActionSaysWhatWasNotDone(t *testing.T) {
+	n := responders.Notice{Alert: alert.Alert{Rule: responders.RuleActionRefused, Count: 1,
+		Target:  &alert.Target{Type: "accesskey", ID: "LTAI5tEXAMPLEalice00001", Name: "LTAI5tEXAMPLEalice00001"},
+		Details: map[string]any{"action": "0123456789abcdef0123456789abcdef", "kind": responders.KindDisableAccessKey}}}
+	var got string
+	for _, item := range For(English, nil).SixFields(n)[4].Items {
+		for _, run := range item {
+			got += run.Text
+		}
+	}
+	if want := "ram.disable_access_key → accesskey LTAI…001"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -169,6 +169,16 @@ func (m Matcher) String() string { return m.Label + m.Op + `"` + quoter.Replace(
 
 var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
+// AlertMatchers fit the alert's rule in its account for its actor: the narrowest
+// silence that is more than one incident.
+func AlertMatchers(a *alert.Alert) []string {
+	out := []string{"rule=" + a.Rule, "account_id=" + a.AccountID}
+	if a.Actor.Name != "" {
+		out = append(out, Matcher{Label: "actor", Op: "=", Value: a.Actor.Name}.String())
+	}
+	return out
+}
+
 // unquote takes a value out of its quotes, if it has any. In them \\, \" and \n stand
 // for a backslash, a quote and a line break; any other backslash is itself.
 func unquote(s string) (string, error) {

@@ -141,6 +141,10 @@ func (f *fake) Answer(_ context.Context, alertID, question, by string, yes bool)
 	return responders.Question{ID: question}, f.note("answer %s %s by %s: %v", alertID, question, by, yes)
 }
 
+func (f *fake) Triage(_ context.Context, alertID string, q responders.TriageRequest) (responders.Triage, error) {
+	return responders.Triage{}, f.note("triage %s by %s: %s %s", alertID, q.By, q.Do, q.Verdict)
+}
+
 func (f *fake) Questions(context.Context, string) ([]responders.Question, error) { return nil, nil }
 
 func (f *fake) AuditLines(_ context.Context, after uint64, limit int) ([]journal.AuditLine, error) {
@@ -227,6 +231,10 @@ func TestCalls(t *testing.T) {
 		{"unmute id by " + me, func() error { _, err := c.Unmute(ctx, "id"); return err }},
 		{"ask about a person slack:U1 by " + me, func() error { _, err := c.Ask(ctx, "a", "slack:U1"); return err }},
 		{"answer a q1 by " + me + ": false", func() error { _, err := c.Answer(ctx, "a", "q1", false); return err }},
+		{"triage a by " + me + ": close benign", func() error {
+			_, err := c.Triage(ctx, "a", responders.TriageRequest{By: "cli:somebody else", Do: responders.DoClose, Verdict: responders.Benign})
+			return err
+		}},
 		{"redrive truncated", func() error { _, err := c.Redrive(ctx, "truncated"); return err }},
 		{"contain a k by " + me + " map[x:y]", func() error { _, err := c.Contain(ctx, "a", "k", map[string]string{"x": "y"}); return err }},
 		{"audit 7 5", func() error { _, err := c.AuditLines(ctx, 7, 5); return err }},

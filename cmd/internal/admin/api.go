@@ -282,6 +282,8 @@ type change struct {
 	// Of a silence.
 	Matchers []string            `json:"matchers,omitempty"`
 	For      responders.Duration `json:"for,omitzero"`
+	// Of triage.
+	Triage responders.TriageRequest `json:"triage,omitzero"`
 }
 
 // apiError is the body of every failure.

@@ -21,6 +21,8 @@ type NotifyBackend interface {
 	Ask(ctx context.Context, alertID, person, by string) (responders.Question, error)
 	Answer(ctx context.Context, alertID, question, by string, yes bool) (responders.Question, error)
 	Questions(ctx context.Context, alertID string) ([]responders.Question, error)
+	// Triage says what a person makes of an alert; the id may be a beginning.
+	Triage(ctx context.Context, alertID string, q responders.TriageRequest) (responders.Triage, error)
 }
 
 // Requeued says how many notices are tried again.
@@ -56,6 +58,10 @@ func notifyRoutes(b NotifyBackend, get func(string, func(*http.Request) (any, er
 		}
 		return b.Answer(r.Context(), r.PathValue("id"), r.PathValue("question"), caller(r), *c.Yes)
 	})
+	post("/v1/alerts/{id}/triage", func(r *http.Request, c change) (any, error) {
+		c.Triage.By = caller(r)
+		return b.Triage(r.Context(), r.PathValue("id"), c.Triage)
+	})
 	get("/v1/silences", func(r *http.Request) (any, error) {
 		s, err := b.Silences(r.Context())
 		if s == nil {
@@ -89,6 +95,11 @@ func (c *Client) Questions(ctx context.Context, alertID string) ([]responders.Qu
 // Ask has a person asked about an alert, its owner when person is empty.
 func (c *Client) Ask(ctx context.Context, alertID, person string) (responders.Question, error) {
 	return post[responders.Question](ctx, c, "/v1/alerts/"+url.PathEscape(alertID)+"/questions", change{Person: person})
+}
+
+// Triage says what is made of an alert.
+func (c *Client) Triage(ctx context.Context, alertID string, q responders.TriageRequest) (responders.Triage, error) {
+	return post[responders.Triage](ctx, c, "/v1/alerts/"+url.PathEscape(alertID)+"/triage", change{Triage: q})
 }
 
 // Answer writes down what a person said who was asked.

@@ -127,10 +127,7 @@ func (a *App) pressMute(ctx context.Context, p responders.Press, w *message.Word
 	if err != nil {
 		return "", err
 	}
-	matchers := []string{"rule=" + x.Rule, "account_id=" + x.AccountID}
-	if x.Actor.Name != "" {
-		matchers = append(matchers, route.Matcher{Label: "actor", Op: "=", Value: x.Actor.Name}.String())
-	}
+	matchers := route.AlertMatchers(&x)
 	s, err := a.dispatcher.Mute(ctx, p.By, matchers, lasts.Std(), "muted from the message of incident "+x.ID)
 	if err != nil {
 		return "", err
@@ -209,6 +206,15 @@ func (a *App) Ask(ctx context.Context, alertID, person, by string) (responders.Q
 		return responders.Question{}, errNobodyAsks
 	}
 	return a.dispatcher.Ask(ctx, alertID, responders.AskRequest{By: by, Person: person})
+}
+
+// Triage implements admin.Backend.
+func (a *App) Triage(ctx context.Context, alertID string, q responders.TriageRequest) (responders.Triage, error) {
+	x, _, err := a.Alert(ctx, alertID)
+	if err != nil {
+		return responders.Triage{}, err
+	}
+	return a.dispatcher.Triage(ctx, x.ID, q)
 }
 
 // Answer implements admin.Backend.

@@ -126,24 +126,32 @@ func sendSample(ctx context.Context, s responders.Spec) (time.Duration, error) {
 	return time.Since(start), err
 }
 
+func muteFlags(c *cobra.Command, lasts, comment *string, why string) {
+	c.Flags().StringVar(lasts, "for", "1h", "how long, such as 90m, 8h or 7d; at most 90d")
+	c.Flags().StringVar(comment, "comment", "", why)
+}
+
+func addMute(ctx context.Context, e *env, c *admin.Client, matchers []string, lasts, comment string) error {
+	var d responders.Duration
+	if err := d.UnmarshalText([]byte(lasts)); err != nil {
+		return usagef("--for: %w", err)
+	}
+	s, err := c.Mute(ctx, matchers, d.Std(), comment)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "%s until %s: alerts that match %s are evaluated and contained as before, but not told\n", s.ID, stamp(s.Until), text.Terminal(strings.Join(matchers, " ")))
+	return nil
+}
+
 func muteCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "mute", Short: "Silences: keep alerts that match from being told for a while", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var lasts, comment string
 	add := operation(e, "add MATCHER…", "Silence what matches all of them, such as rule=ak.created actor=ci-deployer", args(1, -1, "matchers such as rule=ak.created"), func(ctx context.Context, c *admin.Client, a []string) error {
-		var d responders.Duration
-		if err := d.UnmarshalText([]byte(lasts)); err != nil {
-			return usagef("--for: %w", err)
-		}
-		s, err := c.Mute(ctx, a, d.Std(), comment)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(e.out, "%s until %s: alerts that match are evaluated and contained as before, but not told\n", s.ID, stamp(s.Until))
-		return nil
+		return addMute(ctx, e, c, a, lasts, comment)
 	})
-	add.Flags().StringVar(&lasts, "for", "1h", "how long, such as 90m, 8h or 7d; at most 90d")
-	add.Flags().StringVar(&comment, "comment", "", "why, for the record (needed)")
+	muteFlags(add, &lasts, &comment, "why, for the record (needed)")
 	var all bool
 	var out string
 	ls := operation(e, "ls", "List silences", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {

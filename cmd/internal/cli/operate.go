@@ -162,7 +162,8 @@ func alertsCmd(e *env) *cobra.Command {
 		}
 		return printJSON(e.out, d)
 	})
-	root.AddCommand(ls, show, askCmd(e), answerCmd(e))
+	root.AddCommand(ls, show, askCmd(e), answerCmd(e), muteAlertCmd(e))
+	triageCmds(e, root)
 	return root
 }
 
@@ -197,9 +198,9 @@ func actionLs(e *env) *cobra.Command {
 		}
 		var rows []table.Row
 		for _, a := range as {
-			rows = append(rows, table.Row{short(a.ID), stamp(a.At), string(a.State), a.Kind, text.Cut(a.Action.Target.UserName, 24), text.MaskKey(a.Action.Target.AccessKeyID), a.Action.Rule, text.Cut(a.Reason, 70)})
+			rows = append(rows, table.Row{short(a.ID), stamp(a.At), string(a.State), a.Kind, text.Cut(actedOn(a.Action.Target), 30), text.MaskKey(a.Action.Target.AccessKeyID), a.Action.Rule, text.Cut(a.Reason, 70)})
 		}
-		printTable(e, table.Row{"id", "since", "state", "kind", "user", "key", "rule", "reason"}, rows)
+		printTable(e, table.Row{"id", "since", "state", "kind", "target", "key", "rule", "reason"}, rows)
 		return nil
 	})
 	addOutput(c, &out, "table, json")
@@ -374,6 +375,17 @@ func kindsCmd(e *env) *cobra.Command {
 	return c
 }
 
+// actedOn names what an action is about: "user alice", "trail audit"; "" where
+// the alert named nothing.
+func actedOn(t responders.ActionTarget) string {
+	for _, n := range [][2]string{{"user", t.UserName}, {"role", t.RoleName}, {"group", t.Params["group"]}, {"policy", t.Params["policy_name"]}, {"trail", t.Params["trail"]}} {
+		if n[1] != "" {
+			return n[0] + " " + n[1]
+		}
+	}
+	return ""
+}
+
 func printAction(e *env, d responders.ActionDetail) {
 	t := d.Action.Target
 	// A later record of the same state adds to it and is not who brought it about.
@@ -394,7 +406,11 @@ func printAction(e *env, d responders.ActionDetail) {
 	line("state", string(d.State)+" since "+stamp(entered.At)+by(entered.By))
 	line("reason", d.Reason)
 	line("next", d.Next)
-	line("target", fmt.Sprintf("%s %s of account %s, key %s", t.PrincipalType, t.UserName+t.RoleName, t.AccountID, t.AccessKeyID))
+	target := strings.TrimSpace(actedOn(t) + " of account " + t.AccountID)
+	if t.AccessKeyID != "" {
+		target += ", key " + t.AccessKeyID
+	}
+	line("target", target)
 	line("because", fmt.Sprintf("rule %s, alert %s, %s, last %s", d.Action.Rule, short(d.Action.AlertID), plural(len(d.Action.Evidence.EventIDs), "event"), stamp(d.Action.Evidence.Time)))
 	line("before", string(d.Prior))
 	if d.Result != nil {

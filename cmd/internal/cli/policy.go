@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -22,15 +23,18 @@ func policyCmd(e *env) *cobra.Command {
 
 	var kind, account, out, lang string
 	flags := func(c *cobra.Command) {
-		c.Flags().StringVar(&kind, "kind", "identity", "what the document is attached to: identity, trust, resource or control")
+		c.Flags().StringVar(&kind, "kind", "", "what the document is attached to: identity, trust, resource or control (default trust or resource where it names a Principal, else identity)")
 		c.Flags().StringVar(&account, "account", "", "account id the document belongs to; tells own from foreign principals")
 		c.Flags().StringVarP(&out, "output", "o", "text", "output: text, json")
 		c.Flags().StringVar(&lang, "lang", "en", "language of the sentences: en, zh")
 	}
 	options := func() (rampolicy.Options, error) {
-		k, err := rampolicy.ParseKind(kind)
-		if err != nil {
-			return rampolicy.Options{}, usagef("--kind: %w", err)
+		var k rampolicy.Kind
+		var err error
+		if kind != "" {
+			if k, err = rampolicy.ParseKind(kind); err != nil {
+				return rampolicy.Options{}, usagef("--kind: %w", err)
+			}
 		}
 		if out != "text" && out != "json" {
 			return rampolicy.Options{}, usagef("output %q: want text or json", out)
@@ -39,6 +43,15 @@ func policyCmd(e *env) *cobra.Command {
 			return rampolicy.Options{}, usagef("--lang %q: want en or zh", lang)
 		}
 		return rampolicy.Options{Kind: k, Account: account}, nil
+	}
+	// known sets the kind that the documents look like, where none was given.
+	known := func(o *rampolicy.Options, docs ...*rampolicy.Document) {
+		if kind != "" {
+			return
+		}
+		if o.Kind = rampolicy.KindOf(docs...); o.Kind != rampolicy.Identity {
+			fmt.Fprintf(e.err, "read as --kind %s, since a statement names a Principal\n", o.Kind)
+		}
 	}
 	show := func(r rampolicy.Result) error {
 		if out == "json" {
@@ -68,6 +81,7 @@ takes is compared all the same, with a note.`,
 			if err != nil {
 				return err
 			}
+			known(&o, now, old)
 			r := rampolicy.Diff(old, now, o)
 			if err := show(r); err != nil {
 				return err
@@ -89,6 +103,7 @@ takes is compared all the same, with a note.`,
 			if err != nil {
 				return err
 			}
+			known(&o, d)
 			return show(rampolicy.Explain(d, o))
 		}}
 	flags(explain)
@@ -115,6 +130,8 @@ func readPolicy(e *env, path string, none bool) (*rampolicy.Document, error) {
 	if len(b) > rampolicy.MaxText {
 		return nil, exit(exitUsage, fmt.Errorf("%s: longer than the %d bytes that are read; RAM takes at most 6144 characters", path, rampolicy.MaxText))
 	}
+	// A byte order mark of editors of other systems means nothing.
+	b = bytes.TrimPrefix(b, []byte("\ufeff"))
 	if none && strings.TrimSpace(string(b)) == "" {
 		return nil, nil
 	}

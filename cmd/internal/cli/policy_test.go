@@ -74,3 +74,29 @@ func TestPolicyText(t *testing.T) {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }
+
+// A document that names a Principal is judged as what it is when nobody says
+// what it is attached to: as an identity's, who is let in would not count.
+func TestPolicyKindByForm(t *testing.T) {
+	own := file(t, "own.json", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":"acs:ram::1000000000000001:root"}}]}`)
+	// As editors of other systems write it, with a byte order mark.
+	all := file(t, "all.json", "\ufeff"+`{"Version":"1","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":"acs:ram::*:root"}}]}`)
+	bucket := file(t, "bucket.json", `{"Version":"1","Statement":[{"Effect":"Allow","Action":"oss:GetObject","Principal":["*"],"Resource":"acs:oss:*:*:b/*"}]}`)
+	none := file(t, "none.json", `{"Version":"1","Statement":[]}`)
+	for _, tc := range []struct {
+		args      []string
+		code      int
+		out, errs string
+	}{
+		{[]string{"diff", own, all}, exitFindings, "Any Alibaba Cloud account", "--kind trust"},
+		{[]string{"diff", all, none}, exitOK, "may no longer assume the role", "--kind trust"},
+		{[]string{"diff", "--kind", "trust", own, all}, exitFindings, "Any Alibaba Cloud account", ""},
+		{[]string{"explain", bucket}, exitOK, "Anybody, also anonymous", "--kind resource"},
+		{[]string{"explain", "--kind", "identity", bucket}, exitOK, "Whoever holds the policy", ""},
+	} {
+		code, out, errs := invoke(t, "", append([]string{"policy"}, tc.args...)...)
+		if code != tc.code || !strings.Contains(out, tc.out) || !strings.Contains(errs, tc.errs) || tc.errs == "" && errs != "" {
+			t.Errorf("%v: exit %d\n%s%s", tc.args, code, out, errs)
+		}
+	}
+}

@@ -67,3 +67,31 @@ func TestHostileTextInChinese(t *testing.T) {
 		}
 	}
 }
+
+// What a change of permissions newly allows is told in words and to its end, as a chat tells it.
+func TestAlertSaysWhatChanged(t *testing.T) {
+	w := newWorld(t)
+	b := w.as("carol")
+	a := sample(1, t0)
+	long := strings.Repeat("such as oss:PutBucketPolicy, ", 20)
+	a.Details = map[string]any{"policy": map[string]any{"diff": map[string]any{"findings": []any{map[string]any{
+		"sentence": "User bob may now do oss:* (" + long + ") on *; privilege escalation: can join any group (E7)", "sentence_zh": "用户 bob 现可执行 oss:*;可提权:加入任意用户组(E7)",
+		"witness": map[string]any{"action": "oss:PutBucketPolicy", "resource": "acs:oss:*:1:b"}}}}}}
+	w.raise(a)
+	for lang, want := range map[string][]string{
+		"en": {"What changed", "privilege escalation: can join any group (E7)", "example: oss:PutBucketPolicy, acs:oss:*:1:b"},
+		"zh": {"变更内容", "可提权:加入任意用户组(E7)", "示例: oss:PutBucketPolicy"},
+	} {
+		page := b.get("/alerts/"+a.ID+"?lang="+lang, "text/html").body
+		for _, s := range want {
+			if !strings.Contains(page, s) {
+				t.Errorf("%s: the page does not say %q", lang, s)
+			}
+		}
+	}
+	plain := sample(2, t0)
+	w.raise(plain)
+	if page := b.get("/alerts/"+plain.ID+"?lang=en", "text/html").body; strings.Contains(page, "What changed") {
+		t.Error("an alert about something else says what changed")
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
+	"github.com/trailwarden/trailwarden/responders/message"
 )
 
 // PerPage is how many alerts, actions or events one page shows.
@@ -224,6 +225,7 @@ type alertView struct {
 	Details  string
 	Replay   string
 	Runbook  string
+	Policy   string // what a change of permissions newly allows, in words
 	Likes    []row
 	Verdicts []responders.TriageVerdict
 	Acts     []actView
@@ -317,6 +319,11 @@ func (q *ask) alertPage() error {
 		}
 	}
 	view.Runbook = a.Steps(q.lang == chinese)
+	words := message.English
+	if q.lang == chinese {
+		words = message.Chinese
+	}
+	view.Policy = message.For(words, nil).PolicyIn(a.Details, 2_000, maxRaw*2_000)
 	view.Acts = q.acts(f.Actions, &view.page)
 	entity := a.Actor.AccessKeyID
 	if entity == "" {

@@ -128,7 +128,7 @@ var zh = map[string]string{
 	"Was this you?": "是您本人操作吗?", "Nobody was asked.": "尚未询问任何人。", "said asked": "已询问", "said yes": "回答:是", "said no": "回答:不是", "said silent": "未在时限内回答", "said unasked": "无法询问", "said withdrawn": "无需再回答",
 	"%s said yes": "%s 回答:是", "%s said no": "%s 回答:不是", "written down by": "记录人", "person": "人员", "the owner": "负责人", "Ask": "询问",
 	"A yes is worth as much as the account that says it: whoever took over the identity may hold that, too.": "回答“是”的可信度取决于回答者的账号:盗用该身份的人可能同时控制该账号。",
-	"Containment": "遏制", "No action was asked for.": "没有请求任何操作。", "What to do": "处置办法", "Evidence": "证据", "Why it fired": "触发原因",
+	"Containment": "遏制", "No action was asked for.": "没有请求任何操作。", "What to do": "处置办法", "What changed": "变更内容", "Evidence": "证据", "Why it fired": "触发原因",
 	"no longer held here": "此处不再保留", "event id": "事件 ID", "%d more event ids are in the JSON form": "另有 %d 个事件 ID 见 JSON", "Details": "详情",
 	"Similar alerts": "类似告警", "Similar in 90 days": "90 天内的类似告警", "None is known.": "没有已知的。", "Look further": "继续调查",
 	"On the command line, over your own history (it cannot act):": "在命令行中针对自己的历史(无法执行操作):",
