@@ -17,7 +17,7 @@ var errGone = errors.New("it does not exist (any more)")
 
 // change is one kind of change: a state that is read, and one call that sets
 // it to an absolute value. S is that state; its JSON is the prior state that
-// the machine keeps. All executors are this type, so that all keep the same
+// the machine keeps. All executors are made of one, so that all keep the same
 // promises.
 type change[S any] struct {
 	c     *Client
@@ -58,30 +58,99 @@ type change[S any] struct {
 	words func(s S) string
 }
 
-// Kind names the change, as in "ram.disable_access_key".
-func (x *change[S]) Kind() string { return x.kind }
-
-// Permissions lists the RAM actions needed, undo included.
-func (x *change[S]) Permissions() []string { return append([]string(nil), x.perms...) }
-
-// Describe says what Execute would call.
-func (x *change[S]) Describe(a responders.Action) string {
-	t, err := x.target(a)
-	return described(x.kind, x.describe, t, err)
+// executor carries a change out. It handles states without knowing their type:
+// its methods, which are long, would be in the program once for each.
+type executor struct {
+	c        *Client
+	kind     string
+	perms    []string
+	needs    needs
+	check    func(t *target) error
+	describe func(t target) string
+	already  func(err error) bool
+	// The rest is that of the change, on the same S in every place.
+	parse     func(prior json.RawMessage) (any, error)
+	back      func(t target, prior any) string
+	read      func(ctx context.Context, sc scope, t target) (any, error)
+	veto      func(ctx context.Context, sc scope, t target, prior any) (any, error) // prior with what it notes
+	since     func(ctx context.Context, sc scope, t target, prior any) error
+	born      func(ctx context.Context, sc scope, t target, prior any) (what, id string, err error)
+	birth     func(s any) string
+	withBirth func(s any, id string) any
+	want      func(t target, prior any) any
+	inForce   func(t target, s any) bool
+	same      func(a, b any) bool
+	write     func(ctx context.Context, sc scope, t target, from, to any) (requestID string, err error)
+	owner     func(t target, s any) bool
+	words     func(s any) string
 }
 
-// What does not depend on S is outside of the methods, which are in the program
-// once for each S.
-
-func described(kind string, describe func(target) string, t target, err error) string {
-	if err != nil {
-		return kind + ": " + clean(err.Error(), 300)
+// executor makes an executor of a change.
+func (x change[S]) executor() responders.Executor {
+	e := &executor{
+		c: x.c, kind: x.kind, perms: x.perms, needs: x.needs, check: x.check, describe: x.describe, already: x.already,
+		parse: func(prior json.RawMessage) (any, error) {
+			var s S
+			err := strictly(prior, &s)
+			return s, err
+		},
+		back:    func(t target, prior any) string { return x.back(t, prior.(S)) },
+		read:    func(ctx context.Context, sc scope, t target) (any, error) { return x.read(ctx, sc, t) },
+		want:    func(t target, prior any) any { return x.want(t, prior.(S)) },
+		inForce: func(t target, s any) bool { return x.inForce(t, s.(S)) },
+		same:    func(a, b any) bool { return x.same(a.(S), b.(S)) },
+		write: func(ctx context.Context, sc scope, t target, from, to any) (string, error) {
+			return x.write(ctx, sc, t, from.(S), to.(S))
+		},
+		owner: func(t target, s any) bool { return x.owner(t, s.(S)) },
+		words: func(s any) string { return x.words(s.(S)) },
 	}
-	return clean(describe(t), 500) + " in account " + t.account
+	if x.veto != nil {
+		e.veto = func(ctx context.Context, sc scope, t target, prior any) (any, error) {
+			s := prior.(S)
+			err := x.veto(ctx, sc, t, &s)
+			return s, err
+		}
+	}
+	if x.since != nil {
+		e.since = func(ctx context.Context, sc scope, t target, prior any) error { return x.since(ctx, sc, t, prior.(S)) }
+	}
+	if x.born != nil {
+		e.born = func(ctx context.Context, sc scope, t target, prior any) (what, id string, err error) {
+			return x.born(ctx, sc, t, prior.(S))
+		}
+	}
+	if x.birth != nil {
+		e.birth = func(s any) string {
+			v := s.(S)
+			return *x.birth(&v)
+		}
+		e.withBirth = func(s any, id string) any {
+			v := s.(S)
+			*x.birth(&v) = id
+			return v
+		}
+	}
+	return e
+}
+
+// Kind names the change, as in "ram.disable_access_key".
+func (x *executor) Kind() string { return x.kind }
+
+// Permissions lists the RAM actions needed, undo included.
+func (x *executor) Permissions() []string { return append([]string(nil), x.perms...) }
+
+// Describe says what Execute would call.
+func (x *executor) Describe(a responders.Action) string {
+	t, err := x.target(a)
+	if err != nil {
+		return x.kind + ": " + clean(err.Error(), 300)
+	}
+	return clean(x.describe(t), 500) + " in account " + t.account
 }
 
 // DescribeUndo says what Undo would call.
-func (x *change[S]) DescribeUndo(a responders.Action, prior json.RawMessage) string {
+func (x *executor) DescribeUndo(a responders.Action, prior json.RawMessage) string {
 	t, err := x.target(a)
 	if err != nil {
 		return ""
@@ -93,20 +162,17 @@ func (x *change[S]) DescribeUndo(a responders.Action, prior json.RawMessage) str
 	return clean(x.back(t, s), 500) + " in account " + t.account
 }
 
-func (x *change[S]) target(a responders.Action) (target, error) {
-	return targetOf(x.kind, x.needs, x.check, a)
-}
-
-func targetOf(kind string, n needs, check func(*target) error, a responders.Action) (target, error) {
-	if a.Kind != kind {
-		return target{}, refuse("an action of kind %q came to %s", clean(a.Kind, 60), kind)
+func (x *executor) target(a responders.Action) (target, error) {
+	if a.Kind != x.kind {
+		return target{}, refuse("an action of kind %q came to %s", clean(a.Kind, 60), x.kind)
 	}
+	n := x.needs
 	if n == aUserOrRole && a.Target.Params["group"] != "" {
 		n = 0 // it is about a group, whoever the actor was
 	}
 	t, err := checkTarget(a, n)
-	if err == nil && check != nil {
-		err = check(&t)
+	if err == nil && x.check != nil {
+		err = x.check(&t)
 	}
 	return t, err
 }
@@ -120,13 +186,13 @@ func (c *Client) enter(ctx context.Context, t target) (scope, error) {
 	return sc, err
 }
 
-func (x *change[S]) decode(t target, prior json.RawMessage) (S, error) {
-	var s S
-	if err := strictly(prior, &s); err != nil {
-		return s, err
+func (x *executor) decode(t target, prior json.RawMessage) (any, error) {
+	s, err := x.parse(prior)
+	if err != nil {
+		return nil, err
 	}
 	if !x.owner(t, s) {
-		return s, refuse("the state before, as recorded, is of another target")
+		return nil, refuse("the state before, as recorded, is of another target")
 	}
 	return s, nil
 }
@@ -140,7 +206,7 @@ func strictly(prior json.RawMessage, s any) error {
 	return nil
 }
 
-func encode[S any](s S) json.RawMessage {
+func encode(s any) json.RawMessage {
 	b, err := json.Marshal(s)
 	if err != nil { // states are structs of strings and booleans
 		return nil
@@ -149,7 +215,7 @@ func encode[S any](s S) json.RawMessage {
 }
 
 // Read returns the present state as JSON, or says why nothing is to be done.
-func (x *change[S]) Read(ctx context.Context, a responders.Action) (json.RawMessage, error) {
+func (x *executor) Read(ctx context.Context, a responders.Action) (json.RawMessage, error) {
 	t, err := x.target(a)
 	if err != nil {
 		return nil, err
@@ -168,14 +234,14 @@ func (x *change[S]) Read(ctx context.Context, a responders.Action) (json.RawMess
 		return nil, settled("nothing to do, it is %s", x.words(s))
 	}
 	if x.veto != nil {
-		if err := x.veto(ctx, sc, t, &s); err != nil {
+		if s, err = x.veto(ctx, sc, t, s); err != nil {
 			return nil, err
 		}
 	}
 	if x.born != nil {
 		switch _, id, err := x.born(ctx, sc, t, s); {
 		case err == nil:
-			*x.birth(&s) = id
+			s = x.withBirth(s, id)
 		case errors.Is(err, responders.ErrRetry):
 			return nil, err
 		}
@@ -185,31 +251,31 @@ func (x *change[S]) Read(ctx context.Context, a responders.Action) (json.RawMess
 }
 
 // equal compares states by what is changed.
-func (x *change[S]) equal(a, b S) bool {
+func (x *executor) equal(a, b any) bool {
 	if x.birth != nil {
-		*x.birth(&a), *x.birth(&b) = "", ""
+		a, b = x.withBirth(a, ""), x.withBirth(b, "")
 	}
 	return x.same(a, b)
 }
 
 // namesake says why what is to be restored would go to another thing of the
 // same name.
-func (x *change[S]) namesake(ctx context.Context, sc scope, t target, before S) error {
-	if x.born == nil || *x.birth(&before) == "" {
+func (x *executor) namesake(ctx context.Context, sc scope, t target, before any) error {
+	if x.born == nil || x.birth(before) == "" {
 		return nil
 	}
 	what, id, err := x.born(ctx, sc, t, before)
 	switch {
 	case err == nil && id == "":
 		return drift("%s was deleted since", what)
-	case err == nil && id != *x.birth(&before):
+	case err == nil && id != x.birth(before):
 		return drift("%s was deleted since, and what has its name now is another one; nothing is given to it", what)
 	}
 	return err
 }
 
 // Execute makes the change and reads it back.
-func (x *change[S]) Execute(ctx context.Context, a responders.Action, prior json.RawMessage) (responders.Result, error) {
+func (x *executor) Execute(ctx context.Context, a responders.Action, prior json.RawMessage) (responders.Result, error) {
 	t, err := x.target(a)
 	if err != nil {
 		return responders.Result{}, err
@@ -226,7 +292,7 @@ func (x *change[S]) Execute(ctx context.Context, a responders.Action, prior json
 		return responders.Result{}, notSent(err)
 	}
 	if x.veto != nil {
-		if err := x.veto(ctx, sc, t, &before); err != nil {
+		if before, err = x.veto(ctx, sc, t, before); err != nil {
 			return responders.Result{}, notSent(err)
 		}
 	}
@@ -237,7 +303,7 @@ func (x *change[S]) Execute(ctx context.Context, a responders.Action, prior json
 	case err != nil:
 		return responders.Result{}, err
 	}
-	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s S) bool { return x.inForce(t, s) })
+	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s any) bool { return x.inForce(t, s) })
 	r := responders.Result{Changed: true, Prior: prior, RequestID: id}
 	switch {
 	case errors.Is(err, errGone):
@@ -282,7 +348,7 @@ const verifyFor = 2 * time.Second
 
 // Verify reads whether the change is in force. A target that is gone counts as
 // contained.
-func (x *change[S]) Verify(ctx context.Context, a responders.Action) (bool, json.RawMessage, error) {
+func (x *executor) Verify(ctx context.Context, a responders.Action) (bool, json.RawMessage, error) {
 	t, err := x.target(a)
 	if err != nil {
 		return false, nil, err
@@ -291,7 +357,7 @@ func (x *change[S]) Verify(ctx context.Context, a responders.Action) (bool, json
 	if err != nil {
 		return false, nil, err
 	}
-	s, ok, err := x.wait(ctx, sc, t, verifyFor, func(s S) bool { return x.inForce(t, s) })
+	s, ok, err := x.wait(ctx, sc, t, verifyFor, func(s any) bool { return x.inForce(t, s) })
 	switch {
 	case errors.Is(err, errGone):
 		return true, json.RawMessage(`{"gone":true}`), nil
@@ -302,7 +368,7 @@ func (x *change[S]) Verify(ctx context.Context, a responders.Action) (bool, json
 }
 
 // Undo restores prior if what Execute left is still there.
-func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.RawMessage) (responders.Result, error) {
+func (x *executor) Undo(ctx context.Context, a responders.Action, prior json.RawMessage) (responders.Result, error) {
 	t, err := x.target(a)
 	if err != nil {
 		return responders.Result{}, err
@@ -321,7 +387,7 @@ func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.Ra
 	if err != nil {
 		return responders.Result{}, notSent(err)
 	}
-	present, ok, err := x.wait(ctx, sc, t, verifyFor, func(s S) bool { return x.equal(s, left) })
+	present, ok, err := x.wait(ctx, sc, t, verifyFor, func(s any) bool { return x.equal(s, left) })
 	switch {
 	case errors.Is(err, errGone):
 		return responders.Result{}, drift("it was deleted since, and cannot be given back")
@@ -349,7 +415,7 @@ func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.Ra
 	case err != nil:
 		return responders.Result{}, err
 	}
-	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s S) bool { return x.equal(s, before) })
+	after, ok, err := x.wait(ctx, sc, t, x.c.cfg.ReadBack, func(s any) bool { return x.equal(s, before) })
 	switch {
 	case errors.Is(err, errGone):
 		return responders.Result{}, drift("it was deleted right after it was restored")
@@ -363,7 +429,7 @@ func (x *change[S]) Undo(ctx context.Context, a responders.Action, prior json.Ra
 
 // wait reads until good, for at most long: what was just changed may not show
 // at once. The last state read is returned either way.
-func (x *change[S]) wait(ctx context.Context, sc scope, t target, long time.Duration, good func(S) bool) (s S, ok bool, err error) {
+func (x *executor) wait(ctx context.Context, sc scope, t target, long time.Duration, good func(any) bool) (s any, ok bool, err error) {
 	ok, err = x.c.until(ctx, long, func() (ok bool, err error) {
 		if s, err = x.read(ctx, sc, t); err == nil {
 			ok = good(s)

@@ -32,7 +32,7 @@ type KeyState struct {
 // disableAccessKey switches an AccessKey of a RAM user off; undo switches it
 // on again.
 func (c *Client) disableAccessKey() responders.Executor {
-	return &change[KeyState]{
+	return change[KeyState]{
 		c: c, kind: "ram.disable_access_key", needs: aUser | aKey,
 		perms: []string{"ram:GetUser", "ram:ListAccessKeys", "ram:UpdateAccessKey"},
 		describe: func(t target) string {
@@ -56,7 +56,7 @@ func (c *Client) disableAccessKey() responders.Executor {
 			return strings.EqualFold(s.UserName, t.user) && s.AccessKeyID == t.key
 		},
 		words: func(s KeyState) string { return s.Status },
-	}
+	}.executor()
 }
 
 func (c *Client) updateKey(ctx context.Context, sc scope, t target, status string) (string, error) {
@@ -155,7 +155,7 @@ type FenceState struct {
 // Undo sets the document that was there.
 func (c *Client) fenceKey() responders.Executor {
 	fence := func(t target) string { return fenceDocument(t.params["allow"], c.cfg.Fence) }
-	return &change[FenceState]{
+	return change[FenceState]{
 		c: c, kind: "ram.fence_key", needs: aUser | aKey,
 		perms: []string{"ram:GetAccessKeyPolicy", "ram:GetUser", "ram:ListAccessKeys", "ram:SetAccessKeyPolicy"},
 		check: func(t *target) error {
@@ -211,7 +211,7 @@ func (c *Client) fenceKey() responders.Executor {
 			}
 			return "under the network policy " + clean(s.Policy, 200)
 		},
-	}
+	}.executor()
 }
 
 func (c *Client) networkPolicy(ctx context.Context, sc scope, upn, key string) (string, error) {

@@ -114,7 +114,7 @@ func (c *Client) ownPolicy(x change[OwnPolicyState], document func(t target, s O
 	}
 	describe := x.describe
 	x.describe = func(t target) string { return strings.ReplaceAll(describe(t), "POLICY", name(t)) }
-	return &x
+	return x.executor()
 }
 
 // ownName names the policy of one action.

@@ -30,7 +30,7 @@ type LoginState struct {
 // blockConsole switches the console login of a user off; password and MFA
 // device stay. Sessions that are open live on until they end by themselves.
 func (c *Client) blockConsole() responders.Executor {
-	return &change[LoginState]{
+	return change[LoginState]{
 		c: c, kind: "ram.block_console", needs: aUser,
 		perms: []string{"ram:GetLoginProfile", "ram:GetUser", "ram:UpdateLoginProfile"},
 		describe: func(t target) string {
@@ -92,7 +92,7 @@ func (c *Client) blockConsole() responders.Executor {
 		already: func(err error) bool { return absent(err, "User.LoginProfile") || absent(err, "User") },
 		owner:   func(t target, s LoginState) bool { return strings.EqualFold(s.UserName, t.user) },
 		words:   func(s LoginState) string { return s.Status },
-	}
+	}.executor()
 }
 
 // holder is who has a policy: a user, a role or a group.
@@ -271,7 +271,7 @@ func attachmentRepeats(err error) bool {
 // it reads the policy: somebody may have changed what it says.
 func (c *Client) quarantineUser() responders.Executor {
 	name := c.cfg.QuarantinePolicy
-	return &change[PolicyState]{
+	return change[PolicyState]{
 		c: c, kind: "ram.quarantine_user", needs: aUser,
 		perms: []string{"ram:AttachPolicyToUser", "ram:DetachPolicyFromUser", "ram:GetPolicy", "ram:ListPoliciesForUser"},
 		describe: func(t target) string {
@@ -304,7 +304,7 @@ func (c *Client) quarantineUser() responders.Executor {
 			return s.HolderKind == "user" && strings.EqualFold(s.Holder, t.user) && s.PolicyType == "Custom" && s.PolicyName == name
 		},
 		words: attachedWords,
-	}
+	}.executor()
 }
 
 func attachedWords(s PolicyState) string {
@@ -318,7 +318,7 @@ func attachedWords(s PolicyState) string {
 // group. Parameters: policy_type (System or Custom) and policy_name. A policy
 // that denies anything is not taken away: that would grant.
 func (c *Client) detachPolicy() responders.Executor {
-	return &change[PolicyState]{
+	return change[PolicyState]{
 		c: c, kind: "ram.detach_policy", needs: aUserOrRole,
 		perms: []string{"ram:AttachPolicyToGroup", "ram:AttachPolicyToRole", "ram:AttachPolicyToUser", "ram:DetachPolicyFromGroup",
 			"ram:DetachPolicyFromRole", "ram:DetachPolicyFromUser", "ram:GetGroup", "ram:GetPolicy", "ram:GetRole", "ram:GetUser", "ram:ListPoliciesForGroup", "ram:ListPoliciesForRole", "ram:ListPoliciesForUser", "ram:ListUsersForGroup"},
@@ -385,7 +385,7 @@ func (c *Client) detachPolicy() responders.Executor {
 			return s.HolderKind == h.kind && strings.EqualFold(s.Holder, h.name) && s.PolicyType == t.params["policy_type"] && s.PolicyName == t.params["policy_name"]
 		},
 		words: attachedWords,
-	}
+	}.executor()
 }
 
 func (c *Client) policyDocument(ctx context.Context, sc scope, kind, name string) (string, error) {
@@ -491,7 +491,7 @@ type VersionState struct {
 // setDefaultPolicyVersion puts an older version of a custom policy in force
 // again. Parameters: policy_name and version_id.
 func (c *Client) setDefaultPolicyVersion() responders.Executor {
-	return &change[VersionState]{
+	return change[VersionState]{
 		c: c, kind: "ram.set_default_policy_version",
 		perms: []string{"ram:ListPolicyVersions", "ram:SetDefaultPolicyVersion"},
 		check: func(t *target) error {
@@ -569,7 +569,7 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 			return s.PolicyName == t.params["policy_name"] && versionChars.MatchString(s.VersionID)
 		},
 		words: func(s VersionState) string { return "version " + clean(s.VersionID, 20) },
-	}
+	}.executor()
 }
 
 func (c *Client) policyVersions(ctx context.Context, sc scope, policy string) (list []ram.PolicyVersion, err error) {
@@ -607,7 +607,7 @@ func policiesHash(list []ram.Policy) string {
 // removeFromGroup takes a user out of a group (parameter "group"), unless the
 // group denies its members something.
 func (c *Client) removeFromGroup() responders.Executor {
-	return &change[MemberState]{
+	return change[MemberState]{
 		c: c, kind: "ram.remove_from_group", needs: aUser,
 		perms: []string{"ram:AddUserToGroup", "ram:GetPolicy", "ram:GetUser", "ram:ListGroupsForUser", "ram:ListPoliciesForGroup", "ram:RemoveUserFromGroup"},
 		check: func(t *target) error {
@@ -706,5 +706,5 @@ func (c *Client) removeFromGroup() responders.Executor {
 			}
 			return "not a member"
 		},
-	}
+	}.executor()
 }

@@ -30,7 +30,7 @@ func (c *Client) startLogging() responders.Executor {
 		}
 		return "actiontrail." + region + ".aliyuncs.com"
 	}
-	return &change[TrailState]{
+	return change[TrailState]{
 		c: c, kind: "actiontrail.start_logging",
 		perms: []string{"actiontrail:DescribeTrails", "actiontrail:GetTrailStatus", "actiontrail:StartLogging", "actiontrail:StopLogging"},
 		check: func(t *target) error {
@@ -112,7 +112,6 @@ func (c *Client) startLogging() responders.Executor {
 			}
 			return "stopped"
 		},
-	}
+	}.executor()
 }
 
-var _ responders.Executor = (*change[TrailState])(nil)

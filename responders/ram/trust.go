@@ -32,7 +32,7 @@ var principalChars = regexp.MustCompile(`^acs:ram::[0-9]{8,20}:(root|(user|role|
 // parameter "remove" lists them, separated by commas: ARNs, or "external" for
 // every other account and anybody. Undo sets the document that was there.
 func (c *Client) narrowTrust() responders.Executor {
-	return &change[TrustState]{
+	return change[TrustState]{
 		c: c, kind: responders.KindNarrowTrust, needs: aRole,
 		perms: []string{"ram:GetRole", "ram:UpdateRole"},
 		check: func(t *target) error {
@@ -89,7 +89,7 @@ func (c *Client) narrowTrust() responders.Executor {
 		already: func(error) bool { return false },
 		owner:   func(t target, s TrustState) bool { return strings.EqualFold(s.RoleName, t.role) },
 		words:   func(s TrustState) string { return "trusting " + clean(canonicalJSON(s.Trust), 200) },
-	}
+	}.executor()
 }
 
 func removed(list string) []string {
