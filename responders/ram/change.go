@@ -80,6 +80,12 @@ func described(kind string, describe func(target) string, t target, err error) s
 	return clean(describe(t), 500) + " in account " + t.account
 }
 
+// Refusal implements responders.Refuser.
+func (x *change[S]) Refusal(a responders.Action) error {
+	_, err := x.target(a)
+	return err
+}
+
 // DescribeUndo says what Undo would call.
 func (x *change[S]) DescribeUndo(a responders.Action, prior json.RawMessage) string {
 	t, err := x.target(a)
