@@ -211,6 +211,24 @@ func TestContainByAPerson(t *testing.T) {
 	})
 }
 
+// What cannot be done, as its executor knows without a call, waits for nobody: it is
+// refused when it is asked for, with the reason.
+func TestImpossibleIsNotProposed(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.start([]Destination{{Notifier: w.chat("slack")}}, func(o *DispatcherOptions) { o.Playbooks = nil })
+		defer p.stop()
+		a := w.leaked("a1")
+		p.give(t, 1, a)
+		d, err := p.Contain(ctxb, a, kind, "cli:dave", map[string]string{"impossible": "no address is allowed"})
+		if err != nil || d.State != Refused || d.Reason != "target: no address is allowed; next: look at the alert and act by hand if it is real" {
+			t.Fatalf("%s %q %v", d.State, d.Reason, err)
+		}
+		if d, err = p.Contain(ctxb, a, kind, "cli:dave", nil); err != nil || d.State != Proposed {
+			t.Fatalf("%s %q %v", d.State, d.Reason, err)
+		}
+	})
+}
+
 // What a playbook only observed, or what came to nothing, can be asked for by a
 // person; what waits or is in force is one request.
 func TestContainAfterADryRun(t *testing.T) {

@@ -111,6 +111,12 @@ type UndoDescriber interface {
 	DescribeUndo(a Action, prior json.RawMessage) string
 }
 
+// Refuser is an Executor that can say without a call that what an action asks
+// for cannot be done, such as a fence around no network; nil when it may be.
+type Refuser interface {
+	Refusal(a Action) error
+}
+
 // Errors that executors classify their failures by, for errors.Is.
 var (
 	// ErrRefused: this must not be done; page a person. Never retried.

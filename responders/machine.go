@@ -435,7 +435,14 @@ func (m *Machine) consider(ctx context.Context, r *record) (Verdict, error) {
 	if r.Action.Mode == Observe && m.exec[r.Action.Kind] == nil {
 		guards = slices.DeleteFunc(slices.Clone(guards), func(g Guard) bool { return g.Name() == "kind" || g.Name() == "self" })
 	}
-	return checkAll(guards, r.Action, env), nil
+	v := checkAll(guards, r.Action, env)
+	if e, ok := m.exec[r.Action.Kind].(Refuser); ok && v.Decision != Refuse {
+		if err := e.Refusal(r.Action); err != nil { // nobody is asked to approve what cannot be done
+			v = refuse(strings.TrimSuffix(clip(err.Error(), maxReason), ": "+ErrRefused.Error()), nextByHand)
+			v.Guard = targetGuard{}.Name()
+		}
+	}
+	return v, nil
 }
 
 func (m *Machine) describe(a Action) (s string) {

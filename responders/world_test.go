@@ -204,6 +204,14 @@ func (c *cloud) Describe(a Action) string {
 	return fmt.Sprintf("UpdateAccessKey %s of %s: Inactive", a.Target.AccessKeyID, a.Target.UserName)
 }
 
+// Refusal refuses what the parameter "impossible" asks for.
+func (c *cloud) Refusal(a Action) error {
+	if why := a.Target.Params["impossible"]; why != "" {
+		return fmt.Errorf("%s: %w", why, ErrRefused)
+	}
+	return nil
+}
+
 func (c *cloud) status(key string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

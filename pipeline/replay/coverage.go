@@ -22,6 +22,9 @@ type Cover struct {
 	// Sparse says that the account has events in so few hours that those which
 	// are missing cannot be told from those in which nothing was done.
 	Sparse bool `json:"sparse,omitempty"`
+	// Apart says that a few events of the account lie so far from the others, as
+	// those of a bad clock do, that nothing is said of the time between.
+	Apart bool `json:"apart,omitempty"`
 }
 
 // Gap is a stretch of whole hours without a single event, between the first and the
@@ -193,22 +196,23 @@ func (c *coverage) covers(from, to time.Time) []Cover {
 		could.to = to.Unix() / 3600
 	}
 	var out []Cover
-	whole, sparse := map[string][]Gap{}, map[string]bool{}
+	whole, sparse, apart := map[string][]Gap{}, map[string]bool{}, map[string]bool{}
 	for account, h := range byAccount {
 		whole[account], sparse[account] = h.gaps(nil, &could)
-		if regions[account] > 1 && (len(whole[account]) > 0 || sparse[account]) {
-			out = append(out, Cover{account, "", h.events, h.first, h.last, whole[account], sparse[account]})
+		apart[account] = h.apart(&could)
+		if regions[account] > 1 && (len(whole[account]) > 0 || sparse[account] || apart[account]) {
+			out = append(out, Cover{account, "", h.events, h.first, h.last, whole[account], sparse[account], apart[account]})
 		}
 	}
 	for k, h := range c.all {
-		c := Cover{k.account, k.region, h.events, h.first, h.last, nil, false}
+		c := Cover{k.account, k.region, h.events, h.first, h.last, nil, false, false}
 		if regions[k.account] > 1 {
 			c.Gaps, _ = h.gaps(whole[k.account], nil)
 			if g, ok := h.silence(ends[k.account]); ok {
 				c.Gaps = append(c.Gaps, g)
 			}
 		} else {
-			c.Gaps, c.Sparse = whole[k.account], sparse[k.account]
+			c.Gaps, c.Sparse, c.Apart = whole[k.account], sparse[k.account], apart[k.account]
 		}
 		out = append(out, c)
 	}
@@ -298,6 +302,16 @@ func (h *hours) parts() []part {
 		}
 	}
 	return out
+}
+
+// apart says that events lie outside of could, beside others that are real.
+func (h *hours) apart(could *bounds) bool {
+	real, out := false, false
+	for _, p := range h.parts() {
+		real = real || p.real
+		out = out || !p.real && (p.first() < could.from || p.last() >= could.to)
+	}
+	return real && out && !h.clipped
 }
 
 // gaps lists the hours without an event, but for those told already. Of a whole

@@ -555,7 +555,7 @@ func TestGaps(t *testing.T) {
 
 // TestGapsOfAccounts: an account that falls silent while others go on, or in a time
 // that was asked for, is missing from then on; a short stretch with many events is
-// no bad clock. Where nothing can be said, that is.
+// no bad clock. Where nothing can be said (?), or a few events lie apart (~), that is.
 func TestGapsOfAccounts(t *testing.T) {
 	type stretch struct{ from, to, events int64 } // in hours, and in each
 	for name, c := range map[string]struct {
@@ -565,7 +565,7 @@ func TestGapsOfAccounts(t *testing.T) {
 	}{
 		"a day's middle is lost":     {map[string][]stretch{"a": {{0, 2, 100}, {20, 24, 100}}}, 0, 0, "a 2-20"},
 		"its evening, but an hour":   {map[string][]stretch{"a": {{0, 6, 100}, {23, 24, 100}}}, 0, 0, "a 6-23"},
-		"two events of another day":  {map[string][]stretch{"a": {{-4000, -3999, 2}, {20, 44, 100}}}, 0, 0, ""},
+		"two events of another day":  {map[string][]stretch{"a": {{-4000, -3999, 2}, {20, 44, 100}}}, 0, 0, "a~"},
 		"too little to say":          {map[string][]stretch{"a": {{0, 2, 100}, {22, 24, 100}}}, 0, 0, "a?"},
 		"one falls silent":           {map[string][]stretch{"a": {{0, 24, 100}}, "b": {{0, 4, 100}}}, 0, 0, "b 4-23"},
 		"but for a sign":             {map[string][]stretch{"a": {{0, 24, 100}}, "b": {{0, 4, 100}, {12, 13, 1}}}, 0, 0, "b 4-12 13-23"},
@@ -594,6 +594,9 @@ func TestGapsOfAccounts(t *testing.T) {
 		}
 		var got []string
 		for _, c := range cover.covers(at(c.from), at(c.to)) {
+			if c.Apart {
+				got = append(got, c.Account+"~")
+			}
 			if c.Sparse {
 				got = append(got, c.Account+"?")
 			} else if len(c.Gaps) > 0 {

@@ -367,6 +367,8 @@ func scopeOf(l lang, in *In) []pair {
 	case len(in.Gaps) > 0 && in.Sparse:
 		add("Missing hours", l.t("those listed, and perhaps more: of an account too few hours have events to tell which are missing"))
 	case len(in.Gaps) > 0:
+	case in.GapsKnown && in.Apart && !in.Sparse:
+		add("Missing hours", l.t("none among those that have events around them; a few events lie far from the others, and the time between was not looked at"))
 	case in.GapsKnown && in.Sparse:
 		add("Missing hours", l.t("not known: of an account too few hours have events to tell which are missing"))
 	case in.GapsKnown:

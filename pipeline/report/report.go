@@ -33,10 +33,12 @@ type In struct {
 	Files []File
 	// Gaps are hours without any event in between, per account and region.
 	// GapsKnown says that they were looked for, Sparse that an account has
-	// events in too few hours to tell.
+	// events in too few hours to tell, Apart that a few of its events lie far from
+	// the others, and the time between was not looked at.
 	Gaps      []Gap
 	GapsKnown bool
 	Sparse    bool
+	Apart     bool
 	// Trail is what the run saw of Scope.Entity; nil when none was asked about.
 	Trail *replay.Trail
 	// Hidden is how many alerts the caller left out: signals, or below a

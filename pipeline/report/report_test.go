@@ -305,6 +305,18 @@ func TestMissingHours(t *testing.T) {
 	}
 }
 
+// Where a few events lie far from the others, as those of a bad clock do, it is not said
+// that every hour between the first and the last has events.
+func TestMissingHoursApart(t *testing.T) {
+	for lang, want := range map[string]string{"en": "a few events lie far from the others", "zh": "少数事件距其他事件很远"} {
+		in := sample()
+		in.Lang, in.Gaps, in.Apart = lang, nil, true
+		if out := write(t, "markdown", in); !strings.Contains(out, want) {
+			t.Errorf("%s: the report does not say %q", lang, want)
+		}
+	}
+}
+
 // The page opens from mail, however much there was.
 func TestSize(t *testing.T) {
 	raced.Skip(t)

@@ -197,7 +197,8 @@ var zh = map[string]string{
 	"%s stored, %s unpacked":     "存储 %s,解压后 %s",
 	"Missing hours":              "缺失时段",
 	"not looked for in this run": "本次运行未检查",
-	"none: no whole hour without events between the first and the last": "无:首尾事件之间没有整小时无事件的时段",
+	"none among those that have events around them; a few events lie far from the others, and the time between was not looked at": "事件连续的时段内无缺失；少数事件距其他事件很远，其间的时段未检查",
+	"none: no whole hour without events between the first and the last":                                                           "无:首尾事件之间没有整小时无事件的时段",
 
 	"not known: of an account too few hours have events to tell which are missing":                      "无法判断:某账号有事件的小时数太少",
 	"those listed, and perhaps more: of an account too few hours have events to tell which are missing": "所列时段,可能还有更多:某账号有事件的小时数太少,无法判断",

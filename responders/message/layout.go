@@ -553,10 +553,29 @@ func (w *Words) Context(a alert.Alert) string {
 	}
 	parts = append(parts, w.Incident+" "+One(a.ID, 64))
 	// Up to the first command: a runbook that stops at "do this:" helps nobody.
-	if line := One(strings.ReplaceAll(text.Block(a.Steps(w.Lang == Chinese)), "\n", " "), 300); line != "" {
+	if line := One(inOne(a.Steps(w.Lang == Chinese)), 300); line != "" {
 		parts = append(parts, w.Runbook+": "+line)
 	}
 	return text.CutUTF16(strings.Join(parts, " · "), maxContext)
+}
+
+// inOne puts a runbook on one line: a command, which is indented, ends where ; stands,
+// as a shell reads it.
+func inOne(steps string) string {
+	var b strings.Builder
+	command := false
+	for _, l := range strings.Split(steps, "\n") {
+		words := text.Line(l)
+		if words == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString(map[bool]string{true: "; ", false: " "}[command])
+		}
+		b.WriteString(words)
+		command = strings.HasPrefix(l, "  ")
+	}
+	return b.String()
 }
 
 // Stamp is a time in the reader's zone.

@@ -36,3 +36,13 @@ func TestRefusedActionSaysWhatWasNotDone(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestContextPartsCommands: two commands on one line are not one.
+func TestContextPartsCommands(t *testing.T) {
+	a := alert.Alert{Rule: "root.login_no_mfa", Runbook: alert.Runbook{EN: "Check first:\n  aliyun ram ListUsers\n  aliyun ram ListRoles\nThen ask.\n", ZH: "aliyun ram ListUsers\naliyun ram ListRoles"}}
+	for lang, want := range map[Language]string{English: ": Check first: aliyun ram ListUsers; aliyun ram ListRoles; Then ask.", Chinese: ": aliyun ram ListUsers; aliyun ram ListRoles"} {
+		if got := For(lang, nil).Context(a); !strings.HasSuffix(got, want) {
+			t.Errorf("%v: %s", lang, got)
+		}
+	}
+}

@@ -149,6 +149,12 @@ func (x *executor) Describe(a responders.Action) string {
 	return clean(x.describe(t), 500) + " in account " + t.account
 }
 
+// Refusal implements responders.Refuser.
+func (x *executor) Refusal(a responders.Action) error {
+	_, err := x.target(a)
+	return err
+}
+
 // DescribeUndo says what Undo would call.
 func (x *executor) DescribeUndo(a responders.Action, prior json.RawMessage) string {
 	t, err := x.target(a)

@@ -176,6 +176,10 @@ func TestVetoes(t *testing.T) {
 			if !errors.Is(err, responders.ErrRefused) || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("%v, want a refusal with %q", err, c.want)
 			}
+			// What the action itself says needs no call.
+			if known := c.r.exec(c.a.Kind).(responders.Refuser).Refusal(c.a); strings.HasPrefix(c.name, "a fence ") && (known == nil || known.Error() != err.Error()) {
+				t.Fatalf("%v beforehand, %v when it is read", known, err)
+			}
 			sameState(t, before, c.r.cloud.State())
 		})
 	}

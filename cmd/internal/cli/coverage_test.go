@@ -23,6 +23,7 @@ func TestCoverageLines(t *testing.T) {
 	}{
 		"nothing was read": {nil, 5, nil},
 		"all is there":     {[]replay.Cover{whole}, 5, []string{"coverage: 1 account, 1 region, no hour missing"}},
+		"a bad clock":      {[]replay.Cover{{Account: "1", Region: "cn-hangzhou", Apart: true}}, 5, []string{"coverage: 1 account, 1 region, no hour missing; a few events lie far from the others, and the time between was not looked at"}},
 		"not to be said":   {[]replay.Cover{rare}, 5, []string{"coverage: 1 account, 1 region; too few hours have events to tell which are missing"}},
 		"of one of two":    {[]replay.Cover{whole, rare}, 5, []string{"coverage: 2 accounts, 1 region; of 1 account too few hours have events to tell which are missing"}},
 		"missing":          {[]replay.Cover{gone}, 1, []string{"coverage: 1 account, 1 region, 4 hours missing:", first, "  and 1 stretch more, see --stats"}},

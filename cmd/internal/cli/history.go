@@ -231,8 +231,9 @@ func sparks(counts []int64) string {
 func coverageLines(cover []replay.Cover, n int) []string {
 	accounts, regions := map[string]bool{}, map[string]bool{}
 	var gaps []string
-	hours, sparse := 0, 0
+	hours, sparse, apart := 0, 0, false
 	for _, c := range cover {
+		apart = apart || c.Apart
 		if c.Sparse {
 			sparse++
 		}
@@ -265,6 +266,9 @@ func coverageLines(cover []replay.Cover, n int) []string {
 			line += fmt.Sprintf("of %s ", plural(sparse, "account"))
 		}
 		line += "too few hours have events to tell which are missing"
+	}
+	if apart {
+		line += "; a few events lie far from the others, and the time between was not looked at"
 	}
 	if len(gaps) == 0 {
 		return []string{line}

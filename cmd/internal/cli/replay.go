@@ -237,7 +237,7 @@ func (f *replayFlags) writer(e *env, picked *pick, in report.In) (func(w io.Writ
 	}
 	in.Hidden = int(picked.hidden)
 	for _, c := range picked.res.Coverage {
-		in.Sparse = in.Sparse || c.Sparse
+		in.Sparse, in.Apart = in.Sparse || c.Sparse, in.Apart || c.Apart
 		for _, g := range c.Gaps {
 			in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
 		}

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -832,4 +833,13 @@ func TestPackedAssets(t *testing.T) {
 
 func itoa(n int) string {
 	return string([]byte{byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)})
+}
+
+// Commands of a runbook stand apart from its words, so that they can be copied.
+func TestRunbookPassages(t *testing.T) {
+	got := passages("Ask first.\nThen:\n  aliyun ram ListUsers\n  aliyun ram ListRoles\n\nDone.\n")
+	want := []passage{{false, "Ask first.\nThen:"}, {true, "aliyun ram ListUsers\naliyun ram ListRoles"}, {false, "Done."}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 }

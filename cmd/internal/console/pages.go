@@ -224,11 +224,32 @@ type alertView struct {
 	Row      row
 	Details  string
 	Replay   string
-	Runbook  string
+	Runbook  []passage
 	Policy   string // what a change of permissions newly allows, in words
 	Likes    []row
 	Verdicts []responders.TriageVerdict
 	Acts     []actView
+}
+
+// passage is a part of a runbook: words, or commands to copy.
+type passage struct {
+	Command bool
+	Text    string
+}
+
+// passages tells commands, which are indented, from words.
+func passages(steps string) (out []passage) {
+	for _, l := range strings.Split(steps, "\n") {
+		command, l := strings.HasPrefix(l, "  "), text.Cut(text.Line(l), maxText)
+		switch last := len(out) - 1; {
+		case l == "":
+		case last >= 0 && out[last].Command == command:
+			out[last].Text += "\n" + l
+		default:
+			out = append(out, passage{command, l})
+		}
+	}
+	return out
 }
 
 const (
@@ -318,7 +339,7 @@ func (q *ask) alertPage() error {
 			view.Details = pretty(b)
 		}
 	}
-	view.Runbook = a.Steps(q.lang == chinese)
+	view.Runbook = passages(a.Steps(q.lang == chinese))
 	words := message.English
 	if q.lang == chinese {
 		words = message.Chinese
