@@ -219,6 +219,7 @@ func TestImpossibleIsNotProposed(t *testing.T) {
 		defer p.stop()
 		a := w.leaked("a1")
 		p.give(t, 1, a)
+		time.Sleep(time.Second)
 		d, err := p.Contain(ctxb, a, kind, "cli:dave", map[string]string{"impossible": "no address is allowed"})
 		if err != nil || d.State != Refused || d.Reason != "target: no address is allowed; next: look at the alert and act by hand if it is real" {
 			t.Fatalf("%s %q %v", d.State, d.Reason, err)

@@ -248,6 +248,9 @@ func (m *Machine) detail(r *record, seq uint64) ActionDetail {
 		Attempt: r.Attempt, Prior: r.Prior, Result: r.Result, Undo: r.Undo, Paged: r.Paged, Seq: seq,
 		Seen: r.Seen, UndoSeen: r.UndoSeen, Unseen: r.Unseen,
 	}
+	if r.State == Undone && r.UndoBy != "" { // what the trail showed of it since then was noted by the machine
+		d.By = r.UndoBy
+	}
 	if e, ok := m.exec[r.Action.Kind].(UndoDescriber); ok && len(r.Prior) > 0 {
 		d.DescribeUndo = clip(e.DescribeUndo(r.Action, r.Prior), maxReason)
 	}

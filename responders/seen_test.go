@@ -107,6 +107,9 @@ func TestUndoIsConfirmed(t *testing.T) {
 		if d = w.want(m, d.ID, Undone); d.Unseen == seen || (d.UndoSeen != nil) != seen {
 			t.Errorf("unseen %v, seen %v; want it seen: %v", d.Unseen, d.UndoSeen, seen)
 		}
+		if d.By != "dave" {
+			t.Errorf("undone by %s, want dave, who asked for it", d.By)
+		}
 	}
 }
 

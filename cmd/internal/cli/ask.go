@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,7 +49,13 @@ func answerCmd(e *env) *cobra.Command {
 		}
 		qs := d.Questions
 		if person != "" {
-			qs = slices.DeleteFunc(qs, func(q responders.Question) bool { return q.Person != person })
+			theirs := qs[:0]
+			for i := range qs {
+				if qs[i].Person == person {
+					theirs = append(theirs, qs[i])
+				}
+			}
+			qs = theirs
 		}
 		switch {
 		case len(qs) == 0:

@@ -156,7 +156,13 @@ func baselineShow(e *env) *cobra.Command {
 				return err
 			}
 			if entity != "" {
-				all = slices.DeleteFunc(all, func(l learned) bool { return !names(l.Key, entity) })
+				about := all[:0]
+				for i := range all {
+					if names(all[i].Key, entity) {
+						about = append(about, all[i])
+					}
+				}
+				all = about
 			}
 			if out == "json" {
 				return printJSON(e.out, append([]learned{}, all...))

@@ -163,7 +163,13 @@ func muteCmd(e *env) *cobra.Command {
 			return err
 		}
 		now := time.Now()
-		ss = slices.DeleteFunc(ss, func(s responders.Silence) bool { return !all && !s.Active(now) })
+		shown := ss[:0]
+		for i := range ss {
+			if all || ss[i].Active(now) {
+				shown = append(shown, ss[i])
+			}
+		}
+		ss = shown
 		if out == "json" {
 			return printJSON(e.out, ss)
 		}

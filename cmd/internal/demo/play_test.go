@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -43,9 +44,14 @@ func TestPlay(t *testing.T) {
 	defer cancel()
 	var out locked
 	dir := t.TempDir()
-	asked, held := "", ""
+	asked, held, reported := "", "", 0
 	var seen []string
 	got, err := Play(ctx, Options{Out: &out, Dir: dir, Beat: 10 * time.Millisecond, Now: time.Now(), Width: 80,
+		Report: func(_ context.Context, records io.Reader) (string, error) {
+			b, err := io.ReadAll(records)
+			reported = strings.Count(string(b), "\n")
+			return "r.html", err
+		},
 		Ask: func(q string) bool { asked = q; return false }, Console: true, Hold: func(say string) { seen, held = lookAround(t, &out), say }})
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "trailwarden.log"))
@@ -53,6 +59,10 @@ func TestPlay(t *testing.T) {
 	}
 	if !got.Contained || !got.Approved || !got.Restarted || got.Entries == 0 || got.Undone || got.Events < 18_000 || got.FirstAlert == 0 || got.Took < got.FirstAlert {
 		t.Errorf("it came to %+v", got)
+	}
+	// The intruder's last try is no part of the story's events.
+	if reported != got.Events+1 || !strings.Contains(out.String(), "opens offline: r.html\n") {
+		t.Errorf("the report is of %d records, want %d, and it is told", reported, got.Events+1)
 	}
 	if !strings.Contains(asked, "undo it") {
 		t.Errorf("asked %q", asked)

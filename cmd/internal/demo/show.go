@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,6 +45,9 @@ type Options struct {
 	// the context ends. Hold may be nil.
 	Console bool
 	Hold    func(message string)
+	// Report makes a report of all records, JSON lines, and says where it is;
+	// nil makes none.
+	Report func(ctx context.Context, records io.Reader) (path string, err error)
 	// Now is when the story ends.
 	Now time.Time
 }
@@ -123,6 +127,7 @@ type show struct {
 	Options
 	began time.Time
 	story Story
+	fed   bytes.Buffer // the records so far, JSON lines, for the report
 	log   *os.File
 	cloud *fakecloud.Cloud
 	app   *app.App
@@ -258,7 +263,7 @@ func (s *show) ordinaryDays(ctx context.Context) error {
 	step := (len(days) + firstDays - 1) / firstDays
 	for i := 0; i < len(days); i += step {
 		part := days[i:min(i+step, len(days))]
-		s.cloud.Append(raws(part)...)
+		s.feed(part...)
 		s.term.Say("  %s  %5d events of ordinary work", part[len(part)-1].Time.Format("Mon 15:04Z"), min(i+step, len(days)))
 		if err := pause.For(ctx, s.Beat/4); err != nil {
 			return err
@@ -300,7 +305,7 @@ func (s *show) attack(ctx context.Context) error {
 		case "trail.stopped":
 			s.trail(false)
 		}
-		s.cloud.Append(raws(act.Records)...)
+		s.feed(act.Records...)
 		if !until(ctx, patience, func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -360,7 +365,7 @@ func (s *show) containment(ctx context.Context) error {
 		return err
 	}
 	s.term.Say("  ▸ The intruder tries again: InvalidAccessKeyId.Inactive")
-	s.cloud.Append(retry(s.Now).JSON)
+	s.feed(retry(s.Now))
 	return pause.For(ctx, s.Beat)
 }
 
@@ -438,9 +443,15 @@ func (s *show) ending(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	report := ""
+	if s.Report != nil {
+		if report, err = s.Report(ctx, &s.fed); err != nil {
+			return fmt.Errorf("the report: %w", err)
+		}
+	}
 	s.result.Took = time.Since(s.began)
 	s.mu.Lock()
-	summary(s.term, s.result)
+	summary(s.term, s.result, report)
 	s.mu.Unlock()
 	if hold {
 		s.Hold("  The console stays open at " + s.app.ConsoleURL() + " until you press Enter.")
@@ -494,7 +505,7 @@ func shown(c chattest.Content) string {
 	return blocks[0].Text.Text
 }
 
-func summary(t *terminal, out Outcome) {
+func summary(t *terminal, out Outcome, report string) {
 	n := map[alert.Severity]int{}
 	for _, a := range out.Alerts {
 		n[a.Severity]++
@@ -516,20 +527,31 @@ func summary(t *terminal, out Outcome) {
 	t.Print("  1 key contained, 1 trail switched on again (intent journalled, called, read back)%s", taken)
 	t.Print("  1 policy taken away after a person approved it")
 	t.Print("  %d entries in the audit log, its chain of hashes holds", out.Entries)
+	if report != "" {
+		t.Print("  a report of it, made by a replay of the same events, one page that opens offline: %s", report)
+	}
 	t.Print("  %.0f s, no account, nothing sent anywhere", out.Took.Seconds())
 	t.Print("%s", "")
 	t.Print("  %s", t.paint(bold, "Next"))
+	if report == "" {
+		t.Print("  trailwarden demo --dir DIR                 the same once more, and a report of it to keep")
+	}
 	t.Print("  trailwarden rules list                     what it looks for")
 	t.Print("  trailwarden replay <your ActionTrail files>  what it finds in your own history; cannot act")
 	t.Print("  trailwarden fakecloud --help               the same cloud, fed with your files, for `trailwarden run`")
 }
 
-func raws(rs []Record) [][]byte {
+// feed puts records into the cloud, and aside for the report.
+func (s *show) feed(rs ...Record) {
 	out := make([][]byte, len(rs))
 	for i, r := range rs {
 		out[i] = r.JSON
+		if s.Report != nil {
+			s.fed.Write(r.JSON)
+			s.fed.WriteByte('\n')
+		}
 	}
-	return out
+	s.cloud.Append(out...)
 }
 
 // until polls cond for at most d.

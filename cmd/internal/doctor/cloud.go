@@ -371,7 +371,12 @@ func (r *run) trail(s config.SLS, in sls.Inspection, readable bool) {
 			here = append(here, t)
 		}
 	}
-	exact := slices.DeleteFunc(slices.Clone(here), func(t ram.Trail) bool { return "actiontrail_"+t.Name != s.Logstore })
+	var exact []ram.Trail
+	for i := range here {
+		if "actiontrail_"+here[i].Name == s.Logstore {
+			exact = append(exact, here[i])
+		}
+	}
 	if len(exact) > 0 {
 		here = exact
 	}
