@@ -443,7 +443,7 @@ func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Res
 // be further, or may have by now: the SDK sends checkpoints with force, and ours would
 // move its one back.
 func (w *worker) forgotten() bool {
-	return w.evicted.Load() || time.Since(unixNano(&w.s.n.lastHeartbeat)) >= w.s.cfg.HeartbeatTimeout
+	return w.evicted.Load() || time.Since(unixNano(&w.s.n.lastHeartbeat)) >= w.s.timeout()
 }
 
 // checkpoint watches the checkpoints of a worker and maps the error codes the
