@@ -28,6 +28,8 @@ var (
 	ErrDrift = errors.New("stream settings differ")
 	// ErrLocked: another process holds the store directory.
 	ErrLocked = errors.New("store is in use")
+	// ErrStateLocked: another process holds the state folder.
+	ErrStateLocked = errors.New("state_dir is in use")
 	// ErrFrozen: the server stopped writing after a disk error; only a
 	// restart of the process helps.
 	ErrFrozen = errors.New("store is frozen after a write error")

@@ -66,10 +66,12 @@ type Config struct {
 	RootCAs *x509.CertPool
 
 	// Heartbeat is the interval of the consumer group's heartbeat in whole
-	// seconds, default 5 s; HeartbeatTimeout how long the server waits for a
+	// seconds, default 3 s; HeartbeatTimeout how long the server waits for a
 	// silent consumer before its shards go to others, default 3 heartbeats.
 	// Short, because the library stops its heartbeat before it drains and has
-	// no call to leave the group: a peer waits this long for our shards.
+	// no call to leave the group: a peer waits this long for our shards, and
+	// for its own next heartbeat. Both together stay below the grace of live
+	// detection (15 s), or what a killed process had not read would be late.
 	Heartbeat, HeartbeatTimeout time.Duration
 	// PageGroups is how many log groups one pull asks for, 1 to 1000, default
 	// 200. A full page is followed by the next pull at once, so this is the
@@ -129,7 +131,7 @@ func (c Config) withDefaults() Config {
 	if c.Compression == "" {
 		c.Compression = "lz4"
 	}
-	def(&c.Heartbeat, failpoint.Heartbeat(5*time.Second))
+	def(&c.Heartbeat, failpoint.Heartbeat(3*time.Second))
 	def(&c.HeartbeatTimeout, 3*c.Heartbeat)
 	def(&c.Poll, 200*time.Millisecond)
 	def(&c.CheckpointEvery, time.Second)

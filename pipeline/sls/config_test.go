@@ -18,8 +18,8 @@ func TestConfigDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = c.withDefaults()
-	if c.Group != "trailwarden" || c.Consumer == "" || c.Start != StartCheckpoint || c.Heartbeat != 5*time.Second ||
-		c.HeartbeatTimeout != 15*time.Second || c.PageGroups != 200 {
+	if c.Group != "trailwarden" || c.Consumer == "" || c.Start != StartCheckpoint || c.Heartbeat != 3*time.Second ||
+		c.HeartbeatTimeout != 9*time.Second || c.PageGroups != 200 {
 		t.Errorf("defaults %+v", c)
 	}
 	c.Heartbeat, c.HeartbeatTimeout = 7*time.Second, 0
@@ -55,8 +55,8 @@ func TestConfigErrors(t *testing.T) {
 		{"page", func(c *Config) { c.PageGroups = 1001 }, "1 to 1000"},
 		{"fetches", func(c *Config) { c.MaxFetches = -1 }, "at least 1"},
 		{"heartbeat", func(c *Config) { c.Heartbeat = 1500 * time.Millisecond }, "whole seconds"},
-		{"timeout", func(c *Config) { c.HeartbeatTimeout = 5 * time.Second }, "more than the heartbeat"},
-		{"watchdog", func(c *Config) { c.Watchdog = 6 * time.Second }, "twice the heartbeat"},
+		{"timeout", func(c *Config) { c.HeartbeatTimeout = 3 * time.Second }, "more than the heartbeat"},
+		{"watchdog", func(c *Config) { c.Watchdog = 5 * time.Second }, "twice the heartbeat"},
 		{"poll", func(c *Config) { c.Poll = time.Millisecond }, "poll"},
 		{"drain", func(c *Config) { c.Drain = time.Millisecond }, "drain"},
 		{"half a key", func(c *Config) { c.Credentials = cred.Config{AccessKeyID: "LTAI5tEXAMPLE00000000001"} }, "access_key_secret"},

@@ -46,7 +46,7 @@ func (s *Source) Settled() time.Time {
 	if s.cfg.Instance != "" && len(ours) < len(s.allShards()) {
 		// Others read the rest, or are dead: so long ago they were not, or we would
 		// have what they had by now.
-		at = at.Add(-s.cfg.HeartbeatTimeout - 2*s.cfg.Heartbeat)
+		at = at.Add(-s.timeout() - 2*s.cfg.Heartbeat)
 	}
 	for _, sh := range ours {
 		if t := unixNano(&sh.settled); t.Before(at) {
@@ -63,7 +63,7 @@ func (s *Source) ours() (list []*shardState) {
 	if at.IsZero() {
 		return nil
 	}
-	fresh := time.Since(at) < 2*s.cfg.HeartbeatTimeout
+	fresh := time.Since(at) < 2*s.timeout()
 	for _, sh := range s.allShards() {
 		sh.mu.Lock()
 		held := sh.held

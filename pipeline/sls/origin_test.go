@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/aliyun/aliyun-log-go-sdk"
+
 	"github.com/trailwarden/trailwarden/pipeline/slstest"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
@@ -138,6 +140,65 @@ func TestSettledElsewhere(t *testing.T) {
 		is("it was theirs and has not been read here", 5*time.Minute)
 		src.shard(1).settled.Store(time.Now().UnixNano())
 		is("all are read here", 0)
+	}
+}
+
+// By default the shards of a process that is killed are read by another one within
+// the grace of live detection: the group's time-out, then the other's next heartbeat.
+func TestTakenOverWithinTheGrace(t *testing.T) {
+	t.Parallel()
+	const grace, toBegin = 15 * time.Second, 2 * time.Second // config.Defaults; an answer and the first pull
+	c := Config{}.withDefaults()
+	if d := c.HeartbeatTimeout + c.Heartbeat + toBegin; d > grace {
+		t.Errorf("shards of a killed process are read after up to %s, the grace is %s", d, grace)
+	}
+	if c.HeartbeatTimeout < 3*c.Heartbeat {
+		t.Errorf("time-out %s: two heartbeats of %s that fail must not cost a process its shards", c.HeartbeatTimeout, c.Heartbeat)
+	}
+}
+
+// A group that was made with another time-out (an older version's) gets ours. Where it
+// may not be changed it is read all the same, and what others read is settled as long
+// ago as its time-out says.
+func TestGroupOfAnotherTimeout(t *testing.T) {
+	t.Parallel()
+	for _, may := range []bool{true, false} {
+		r := newRig(t, signed())
+		want := r.fill(0, 0, 5)
+		src, err := New(r.config(), r.sink, r.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := src.client(t.Context())
+		if err := c.CreateConsumerGroup("trailwarden", "actiontrail_main", sdk.ConsumerGroup{ConsumerGroupName: "cg", Timeout: 40}); err != nil {
+			t.Fatal(err)
+		}
+		if !may {
+			r.srv.Inject(slstest.Fault{Call: slstest.UpdateConsumerGroup, Status: 403, Code: "Unauthorized", Times: -1})
+		}
+		r.start(func(c *Config, _ *Options) { c.Instance = "a" })
+		r.holds(0, want)
+		groups, err := c.ListConsumerGroup("trailwarden", "actiontrail_main")
+		if err != nil || len(groups) != 1 {
+			t.Fatalf("groups %v: %v", groups, err)
+		}
+		wantTimeout := 15
+		if !may {
+			wantTimeout = 40
+		}
+		if got := groups[0].Timeout; got != wantTimeout {
+			t.Errorf("may be changed %v: the group's time-out is %d s, want %d", may, got, wantTimeout)
+		}
+		r.src.shard(7) // another process reads it, and has for a while
+		r.src.resolved.Store(time.Now().Add(-time.Hour).UnixNano())
+		ago := time.Since(r.src.Settled())
+		if least := time.Duration(wantTimeout+2) * time.Second; ago < least || ago > least+10*time.Second {
+			t.Errorf("may be changed %v: settled %s ago, want %s", may, ago, least)
+		}
+		if told := contains(r.logs, "log:UpdateConsumerGroup"); told == may {
+			t.Errorf("may be changed %v: told of the permission: %v", may, told)
+		}
+		r.stop()
 	}
 }
 

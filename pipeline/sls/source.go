@@ -90,6 +90,9 @@ type Source struct {
 	// resolved is when it was last found out where every shard starts, unix
 	// nanoseconds.
 	resolved atomic.Int64
+	// groupTimeout is the group's time-out where it may not be changed to ours,
+	// else 0; nanoseconds.
+	groupTimeout atomic.Int64
 
 	mu         sync.Mutex
 	shards     map[int]*shardState
@@ -362,9 +365,9 @@ func (s *Source) heartbeatGood(held []int, at time.Time) {
 	switch since := s.n.idleSince.Load(); {
 	case len(held) > 0:
 		s.n.idleSince.Store(0)
-	case since == 0 || now-last > int64(s.cfg.HeartbeatTimeout):
+	case since == 0 || now-last > int64(s.timeout()):
 		s.n.idleSince.Store(now)
-	case now-since >= 2*int64(s.cfg.HeartbeatTimeout):
+	case now-since >= 2*int64(s.timeout()):
 		s.n.lastIdle.Store(now)
 	}
 	want := make(map[int]bool, len(held))

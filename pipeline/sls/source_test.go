@@ -310,6 +310,14 @@ func TestRefusedCheckpoint(t *testing.T) {
 			r.holds(0, want)
 			r.until("the refusal is counted", func() bool { return r.src.Stats().CheckpointRefused > 0 })
 			r.told(AlarmCheckpointRefused)
+			// What the SDK does when it hears of a refusal changes a list that its
+			// heartbeat reads without a lock, here while one is under way.
+			h2 := r.srv.Inject(slstest.Fault{Call: slstest.HeartBeat, Delay: 300 * time.Millisecond, Times: -1})
+			r.until("heartbeats are under way", func() bool { return h2.Hits() > 1 })
+			h2.Remove()
+			if contains(r.logs, "consumer has been removed or shard has been reassigned") || contains(r.logs, "shard does not exist") {
+				t.Error("the SDK hears of the refusal")
+			}
 			want = append(want, r.fill(0, 5, 5)...)
 			r.holds(0, want) // goes on
 			r.stop()

@@ -81,10 +81,20 @@ func (s *Source) ensureGroup(c sdk.ClientInterface) error {
 			continue
 		}
 		s.hadGroup = true
+		s.groupTimeout.Store(0)
 		if *g == want {
 			return nil
 		}
-		if err := c.UpdateConsumerGroup(s.cfg.Project, s.cfg.Logstore, want); err != nil {
+		err := c.UpdateConsumerGroup(s.cfg.Project, s.cfg.Logstore, want)
+		var e *sdk.Error
+		switch {
+		case err == nil:
+		case errors.As(err, &e) && (Trouble{Code: e.Code}).Denied() && g.Timeout > int(s.cfg.Heartbeat/time.Second):
+			// A time-out that is not ours is no reason to read nothing.
+			s.groupTimeout.Store(int64(time.Duration(g.Timeout) * time.Second))
+			s.log.Warn("sls: the time-out of the consumer group may not be changed, it stays; allow log:UpdateConsumerGroup, or shards of a process that is killed wait that long",
+				"group", s.cfg.Group, "timeout_seconds", g.Timeout, "wanted_seconds", want.Timeout, "err", describe(err))
+		default:
 			return fmt.Errorf("updating the consumer group: %w", describe(err))
 		}
 		return nil
@@ -101,6 +111,15 @@ func (s *Source) ensureGroup(c sdk.ClientInterface) error {
 	}
 	s.hadGroup = true
 	return nil
+}
+
+// timeout is how long the group waits for a silent consumer: as configured, but
+// for a group that may not be changed.
+func (s *Source) timeout() time.Duration {
+	if d := s.groupTimeout.Load(); d > 0 {
+		return time.Duration(d)
+	}
+	return s.cfg.HeartbeatTimeout
 }
 
 func (s *Source) savedCheckpoints(c sdk.ClientInterface) (map[int]string, error) {

@@ -87,7 +87,6 @@ const (
 	codeStopping    = "ClientStopping"
 	codeUnreachable = "ClientUnreachable"
 	codeBadAnswer   = "ClientBadAnswer"
-	codeRefused     = "ConsumerNotMatch" // what the SDK takes for "saved elsewhere, let go"
 )
 
 // transport is the RoundTripper between the SDK and the network; see the
@@ -222,14 +221,21 @@ func readError(resp *http.Response, body []byte) apiAnswer {
 	return a
 }
 
-// stopping is the answer to everything while closing. A checkpoint is
-// "refused", which the SDK takes for final: with any other answer it would
-// try for ever.
+// stopping is the answer to everything while closing.
 func (t *transport) stopping(req *http.Request, k kind) *http.Response {
 	if k == kindCheckpoint {
-		return synthetic(req, codeRefused, "trailwarden is stopping", "")
+		return given(req)
 	}
 	return synthetic(req, codeStopping, "trailwarden is stopping", "")
+}
+
+// given is the answer to a checkpoint that was not saved and is not to be asked for
+// again: to the SDK all is well. After most errors it would ask for ever. After a
+// refusal it counts the checkpoint as saved as well, but takes the shard from its next
+// heartbeat too, and that races with the heartbeat under way; the shard goes when the
+// service's answer to a heartbeat says so.
+func given(req *http.Request) *http.Response {
+	return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: req}
 }
 
 func synthetic(req *http.Request, code, msg, requestID string) *http.Response {
@@ -443,11 +449,11 @@ func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Res
 // be further, or may have by now: the SDK sends checkpoints with force, and ours would
 // move its one back.
 func (w *worker) forgotten() bool {
-	return w.evicted.Load() || time.Since(unixNano(&w.s.n.lastHeartbeat)) >= w.s.cfg.HeartbeatTimeout
+	return w.evicted.Load() || time.Since(unixNano(&w.s.n.lastHeartbeat)) >= w.s.timeout()
 }
 
-// checkpoint watches the checkpoints of a worker and maps the error codes the
-// SDK misspells.
+// checkpoint watches the checkpoints of a worker and keeps from the SDK what the
+// service refuses for good.
 func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Response {
 	var in struct {
 		Shard      int    `json:"shard"`
@@ -459,11 +465,9 @@ func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Re
 		}
 	}
 	if t.w.forgotten() {
-		// The SDK's own, as the shard goes (for others see processor.save). It is told
-		// that all is well: what it does when it is refused races with its heartbeats,
-		// and after any other error it would ask for ever.
+		// The SDK's own, as the shard goes (for others see processor.save).
 		t.s.n.refused.Add(1)
-		return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody, Request: req}
+		return given(req)
 	}
 	r, body, err := t.fetch(req, gate, quickTimeout)
 	resp := t.settle(req, kindCheckpoint, gate, r, body, err)
@@ -473,7 +477,7 @@ func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Re
 		t.s.n.checkpoints.Add(1)
 	case "ConsumerNotExsit", "ConsumerNotExist", "ConsumerNotMatch", "ShardNotExsit", "ShardNotExist", "ConsumerGroupNotExist":
 		if gate.Err() != nil {
-			return resp
+			return given(req)
 		}
 		t.s.n.refused.Add(1)
 		t.s.alarm(Alarm{Kind: AlarmCheckpointRefused, Shard: in.Shard, To: in.Checkpoint,
@@ -481,8 +485,7 @@ func (t *transport) checkpoint(req *http.Request, gate context.Context) *http.Re
 		if code == "ConsumerGroupNotExist" {
 			t.w.trouble("the consumer group %s no longer exists", t.s.cfg.Group)
 		}
-		// Whatever the spelling, the SDK must take it for final.
-		return synthetic(req, codeRefused, a.Message, "")
+		return given(req)
 	case codeStopping:
 	default:
 		t.s.n.checkpointFailures.Add(1)

@@ -97,6 +97,7 @@ type App struct {
 	inventory  *inventoryReader
 	leaks      *leakReader // nil when nobody asked for it
 	closers    []func()
+	unlock     func() // lets another process have the state folder
 
 	web atomic.Pointer[string] // where /metrics is served
 
@@ -147,6 +148,20 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	defer func() {
 		if err != nil {
 			a.spans.close()
+		}
+	}()
+
+	// With the embedded store its own lock is what protects; this one is for the rest
+	// of the folder, and for processes that share a store elsewhere.
+	if a.unlock, err = bus.LockState(c.StateDir); errors.Is(err, bus.ErrStateLocked) {
+		return nil, err
+	} else if err != nil {
+		a.log.Warn("it cannot be made sure that no other process uses this state_dir: give each its own", "err", err)
+		a.unlock = func() {}
+	}
+	defer func() {
+		if err != nil {
+			a.unlock()
 		}
 	}()
 
@@ -421,6 +436,7 @@ func warnings(c *config.Config) (out []string) {
 // stored is evaluated and handed on, and everything is closed. An error is a
 // part that could not go on.
 func (a *App) Run(ctx context.Context) error {
+	defer a.unlock()
 	defer a.bus.Close()
 	for _, c := range a.closers {
 		defer c()

@@ -113,7 +113,7 @@ func commandsPage() string {
 func configPage() string {
 	var b strings.Builder
 	b.WriteString("# Configuration\n\n" + generated)
-	b.WriteString("One strict YAML file: an unknown key is an error with its place. `trailwarden config schema` prints the JSON Schema for editors,\n`trailwarden config show --resolved` each value in force with its origin. Any text may hold `${ENV}` or `${file:path}`. The variable named\nsets the value and goes before the file; `0` stands for the entry's number. Durations are written `90s`, `15m`, `7d`.\n\n")
+	b.WriteString("One strict YAML file: an unknown key is an error with its place. `trailwarden config schema` prints the JSON Schema for editors,\n`trailwarden config show --resolved` each value in force with its origin. Any text may hold `${ENV}` or `${file:path}`. Relative paths of\nfiles that are read, also in `${file:path}`, begin at the folder of the configuration; `state_dir`, `notify.ocsf[].path` and what a variable says at the\nworking directory. The variable named\nsets the value and goes before the file; `0` stands for the entry's number. Durations are written `90s`, `15m`, `7d`.\n\n")
 	b.WriteString("| key | wants | default | |\n|---|---|---|---|\n")
 	for _, k := range config.Keys() {
 		def := k.Default

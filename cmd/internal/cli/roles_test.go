@@ -2,9 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +58,56 @@ func startRole(t *testing.T, bin, cfg, url, role string) (*child, string) {
 		}
 	})
 	return c, state
+}
+
+// Two processes that share a cluster do not share a state_dir: the second is turned
+// away with a sentence that says who has it, and the first goes on. When the holder is
+// killed the folder is free at once.
+func TestOneProcessPerStateDir(t *testing.T) {
+	t.Parallel()
+	bin := realBinary(t)
+	r := newRig(t, trail{})
+	url := startNATS(t)
+	holder, state := startRole(t, bin, r.cloud.Config, url, "ingest")
+	up := func() bool { _, err := admin.Dial(state).Status(context.Background()); return err == nil }
+	if !every(20*time.Millisecond, up) {
+		t.Fatal("it does not start")
+	}
+	second := func(role string) *exec.Cmd {
+		c := exec.Command(bin, "run", "--config", r.cloud.Config, "--role", role)
+		c.Env = append(slices.Clone(holder.cmd.Env), "TRAILWARDEN_LOG_LEVEL=warn")
+		return c
+	}
+	out, err := second("respond").CombinedOutput()
+	var ee *exec.ExitError
+	if !errors.As(err, &ee) || ee.ExitCode() != exitUnreachable {
+		t.Errorf("the second process: %v, want exit code 3\n%s", err, out)
+	}
+	for _, want := range []string{"in use", state, strconv.Itoa(holder.cmd.Process.Pid), "its own state_dir"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q is not said: %s", want, out)
+		}
+	}
+	if !up() {
+		t.Error("the first process suffered from the second")
+	}
+	if err := holder.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-holder.done
+	next := &child{cmd: second("ingest"), log: &lockedBuffer{}, done: make(chan struct{})}
+	next.cmd.Stderr = next.log
+	if err := next.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(next.done)
+		_ = next.cmd.Wait() // ProcessState says how it ended
+	}()
+	if !every(20*time.Millisecond, up) {
+		t.Errorf("the folder is not free after a kill\n%s", tail(next.log.String()))
+	}
+	next.stop(t)
 }
 
 // The roles apart, two of each, on one external server. While attacks arrive

@@ -104,6 +104,7 @@ func parse(path string, data []byte, environ []string) (*Config, *parser, error)
 		return nil, nil, p.yamlFaults(err)
 	}
 	p.root = root
+	p.paths(c)
 	p.validate(c)
 	if len(p.faults) > 0 {
 		return nil, nil, p.err()
