@@ -260,8 +260,13 @@ func (w *Worker) evaluateRecords(ctx context.Context, it *item, quiet bool, try 
 			}
 			continue
 		}
-		if ev := &it.events[i]; ev.Time.After(newest[ev.Recipient]) {
-			newest[ev.Recipient] = ev.Time
+		ev := &it.events[i]
+		at := ev.Time
+		if at.After(it.frame.Received) {
+			at = it.frame.Received // a bad clock; without this its account would never again be silent
+		}
+		if at.After(newest[ev.Recipient]) {
+			newest[ev.Recipient] = at
 		}
 	}
 	if err := try(tryGroup); err != nil {

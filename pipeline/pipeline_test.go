@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -94,6 +95,28 @@ func start(t testing.TB, p *Pipeline) (done chan error, crash func()) {
 	crash = func() { cancel(); <-end }
 	t.Cleanup(crash)
 	return done, crash
+}
+
+// How fresh an account is goes by the ingest clock where an event's own is ahead:
+// after one such event the account would never again be seen to be silent.
+func TestBadClockIsNotFresh(t *testing.T) {
+	p := newPipeline(t, openBus(t, t.TempDir()), nil)
+	start(t, p)
+	all := [][]byte{rec(0, account(0), "DescribeInstances"), rec(1_000_000, account(0), "DescribeInstances"), rec(1, account(1), "DescribeInstances")}
+	pg := page(all, 0, len(all))
+	if err := p.Sink().Store(t.Context(), pg); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]time.Time{}
+	eventually(t, "both accounts are seen", func() bool {
+		for _, w := range p.Stats(t.Context()).Workers {
+			maps.Copy(got, w.Accounts)
+		}
+		return len(got) == 2
+	})
+	if a, b := got[account(0)], got[account(1)]; !a.Equal(pg.Received) || !b.Equal(epoch.Add(time.Second)) {
+		t.Errorf("newest events at %v and %v, received at %v", a, b, pg.Received)
+	}
 }
 
 func TestPipelineRunsAndDrains(t *testing.T) {

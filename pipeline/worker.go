@@ -171,7 +171,8 @@ type WorkerStats struct {
 	Recovered     uint64 // frames evaluated again at the start
 	Rebuilt       bool   // no snapshot was usable and the history was not whole
 	Rules         string // hash of the rules that what comes next is evaluated by
-	// Accounts is the newest event time of each account, of MaxAccounts at most.
+	// Accounts is the newest event time of each account, of MaxAccounts at most;
+	// where that lies ahead, when the event was read.
 	Accounts        map[string]time.Time
 	CommitP50       time.Duration
 	CommitP99       time.Duration // from the frame's ingest stamp to its commit, over the last ones

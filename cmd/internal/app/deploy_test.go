@@ -28,6 +28,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -190,6 +191,26 @@ func TestAccountsAreBounded(t *testing.T) {
 		t.Errorf("%d accounts, 7 at %v", len(got), got["7"])
 	}
 }
+
+// The metric of an account's newest event goes by the ingest clock where the
+// event's own is ahead.
+func TestBadClockIsNotFresh(t *testing.T) {
+	m := newMeters()
+	e := m.engines(func(int) pipeline.Engine { return noEngine{} })(0)
+	now := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	e.Tick(now)
+	e.Apply(&event.Event{Recipient: "1", Time: now.AddDate(9, 0, 0)}, "s/0")
+	e.Tick(now.Add(time.Hour))
+	e.Apply(&event.Event{Recipient: "1", Time: now.Add(time.Minute)}, "s/0")
+	if got := m.lastEvents()["1"]; !got.Equal(now.Add(time.Minute)) {
+		t.Errorf("newest event at %v", got)
+	}
+}
+
+type noEngine struct{ pipeline.Engine }
+
+func (noEngine) Tick(time.Time)             {}
+func (noEngine) Apply(*event.Event, string) {}
 
 // checkExpr says what an expression asks for that the program does not serve,
 // and returns the metrics it names.

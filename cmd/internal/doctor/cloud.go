@@ -283,6 +283,7 @@ func (r *run) freshness(group string, s config.SLS, in sls.Inspection) {
 	byAccount := map[string]*Account{}
 	unread := 0
 	var newest time.Time
+	now := r.Now()
 	for _, rec := range in.Records {
 		err := event.Unwrap(rec, func(one []byte) bool {
 			ev, err := event.Parse(one)
@@ -296,11 +297,16 @@ func (r *run) freshness(group string, s config.SLS, in sls.Inspection) {
 				byAccount[ev.Recipient] = a
 			}
 			a.Events++
-			if ev.Time.After(a.Newest) {
-				a.Newest = ev.Time.UTC()
+			// One of a bad clock would hide that all others are old.
+			at := ev.Time.UTC()
+			if at.Sub(now) > skewRefused {
+				at = time.Time{}
 			}
-			if ev.Time.After(newest) {
-				newest = ev.Time
+			if at.After(a.Newest) {
+				a.Newest = at
+			}
+			if at.After(newest) {
+				newest = at
 			}
 			return true
 		})
@@ -315,10 +321,11 @@ func (r *run) freshness(group string, s config.SLS, in sls.Inspection) {
 	if unread > 0 {
 		r.bad(Warn, "TW310", group, "events", fmt.Sprintf("%d of the newest %d records are no ActionTrail events; they will be parked", unread, len(in.Records)), "nothing else should write into the trail's logstore")
 	}
-	now := r.Now()
 	old := now.Sub(newest)
 	detail := fmt.Sprintf("the newest event is %s", age(old))
 	switch {
+	case newest.IsZero():
+		r.bad(Warn, "TW308", group, "freshness", fmt.Sprintf("all of the newest %d records are of the future", len(in.Records)), "a clock is wrong, theirs or this one; how old the newest event is cannot be said")
 	case old > quietFail:
 		r.bad(Fail, "TW308", group, "freshness", detail, "the trail is stopped, narrowed, or delivers elsewhere; see the trail below")
 	case old > quietWarn:
@@ -330,6 +337,9 @@ func (r *run) freshness(group string, s config.SLS, in sls.Inspection) {
 		a := byAccount[id]
 		r.report.Accounts = append(r.report.Accounts, *a)
 		detail := fmt.Sprintf("newest event %s", age(now.Sub(a.Newest)))
+		if a.Newest.IsZero() {
+			detail = "all events in the future"
+		}
 		if a.Name == "" && len(r.cfg.Accounts) > 0 {
 			r.info("accounts", text.Line(id), "%s; it has no name under accounts", detail)
 			continue

@@ -306,6 +306,10 @@ func TestFaults(t *testing.T) {
 		{"empty logstore", func(w *world) { w.events = nil }, []string{"TW307 source"}, nil, []string{"the logstore is empty"}},
 		{"old events", func(w *world) { w.events[acct] = 30 * time.Hour }, []string{"TW308 source"}, nil, []string{"the newest event is 30 h old"}},
 		{"oldish events", func(w *world) { w.events[acct] = 3 * time.Hour }, nil, []string{"TW308 source"}, []string{"the newest event is 3 h old"}},
+		{"old events, and one of a bad clock", func(w *world) {
+			w.events[acct], w.raw = 30*time.Hour, []string{string(record(acct, time.Now().Add(1000*time.Hour)))}
+		}, []string{"TW308 source"}, nil, []string{"the newest event is 30 h old"}},
+		{"a bad clock alone", func(w *world) { w.events[acct] = -1000 * time.Hour }, nil, []string{"TW308 source"}, []string{"all of the newest 1 records are of the future", "(prod): all events in the future"}},
 		{"a silent account", func(w *world) { w.edit = replace(`"`+acct+`": prod`, `"`+acct+`": prod, "`+member+`": dev`) }, nil, []string{"TW309 accounts"}, []string{member + " (dev): none of the newest records"}},
 		{"other records", func(w *world) { w.events, w.raw = nil, []string{"GET / HTTP/1.1", "{}"} }, []string{"TW310 source"}, nil, []string{"none of the newest 2 records is an ActionTrail event"}},
 		{"some other records", func(w *world) { w.raw = []string{"GET / HTTP/1.1"} }, nil, []string{"TW310 source"}, []string{"will be parked"}},
