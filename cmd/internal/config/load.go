@@ -147,15 +147,31 @@ type parser struct {
 	// fromEnv and refs say which variable set a node, and by which reference
 	// its text came.
 	fromEnv, refs map[*yaml.Node]string
+	// vars are the variables that set something; what the i-th set is on line
+	// -i-1, so that the decoder's errors tell it too.
+	vars []string
 }
 
 func (p *parser) fault(n *yaml.Node, field, format string, args ...any) Fault {
 	f := Fault{File: p.file, Field: field, Message: fmt.Sprintf(format, args...)}
-	if n != nil && n.Line > 0 {
+	if k := p.variable(n); k != "" {
+		f.File, f.Field = environment, k
+	} else if n != nil && n.Line > 0 {
 		f.Line, f.Column = n.Line, n.Column
 		f.line = p.source(n.Line)
 	}
 	return f
+}
+
+// environment stands where a fault of the file has the file's name.
+const environment = "environment"
+
+// variable is the one that set n; "" where the file did.
+func (p *parser) variable(n *yaml.Node) string {
+	if n == nil || n.Line >= 0 {
+		return ""
+	}
+	return p.vars[-n.Line-1]
 }
 
 func (p *parser) err() error {
@@ -194,6 +210,9 @@ func (p *parser) yamlFaults(err error) error {
 
 func (p *parser) yamlFault(e *yaml.LoadError) {
 	f := Fault{File: p.file, Line: e.Mark.Line, Column: e.Mark.Column, Message: e.Message, line: p.source(e.Mark.Line)}
+	if k := p.variable(&yaml.Node{Line: e.Mark.Line}); k != "" {
+		f = Fault{File: environment, Field: k, Message: e.Message}
+	}
 	if m := unknownField.FindStringSubmatch(e.Message); m != nil {
 		f.Message = fmt.Sprintf("unknown key %q", m[1])
 		if keys := allKeys(); slices.Contains(keys, m[1]) {
@@ -294,8 +313,13 @@ func (p *parser) overlay(root *yaml.Node) {
 		n, err := set(root, reflect.TypeFor[Config](), strings.TrimPrefix(k, EnvPrefix), p.env[k])
 		if err == nil {
 			p.fromEnv[n] = k
+			p.vars = append(p.vars, k)
+			n.Line = -len(p.vars)
+			for _, c := range n.Content {
+				c.Line = n.Line
+			}
 		} else {
-			p.faults = append(p.faults, Fault{File: "environment", Field: k, Message: err.Error()})
+			p.faults = append(p.faults, Fault{File: environment, Field: k, Message: err.Error()})
 		}
 	}
 }

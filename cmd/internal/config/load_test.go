@@ -100,6 +100,8 @@ func TestFaults(t *testing.T) {
 		{"not YAML", "a: [1\n", "c.yaml:"},
 		{"two documents", "a: 1\n---\nb: 2\n", "c.yaml"},
 		{"half a key", "credentials: {access_key_id: a}\n", "belong together"},
+		{"a key in the file", "credentials:\n  access_key_id: a\n  access_key_secret: EXAMPLEsecret\n", "c.yaml:3:22: credentials.access_key_secret: is written in the file, and so in every copy and backup of it; write ${ENV} or ${file:…}, or leave credentials out for the official chain\n    access_key_secret: ****\n"},
+		{"the responder's key in the file", "respond: {ram: {credentials: {access_key_id: a, access_key_secret: EXAMPLEsecret, security_token: EXAMPLEtoken}}}\n", "respond.ram.credentials.security_token: is written in the file"},
 		{"duplicate key", "log: {level: info}\nlog: {level: info}\n", "c.yaml:2"},
 	} {
 		_, err := Parse("c.yaml", []byte(tc.src), nil)
@@ -127,6 +129,42 @@ func TestUnknownVariableIsRefused(t *testing.T) {
 
 // A secret stays secret in every form in which a configuration can be shown,
 // and in the errors about the line it stands on.
+// What is wrong with a value is said of the variable that set it, and not of the
+// file, in which it does not stand.
+func TestFaultsOfTheEnvironment(t *testing.T) {
+	const file = "respond: {mode: auto}\nnats: {max_bytes: 268435456}\n"
+	for variable, want := range map[string]string{
+		"TRAILWARDEN_RESPOND_MODE=yolo":                    `environment: TRAILWARDEN_RESPOND_MODE: "yolo": want observe, approve or auto`,
+		"TRAILWARDEN_NATS_MAX_BYTES=1GiB":                  "environment: TRAILWARDEN_NATS_MAX_BYTES: wrong kind of value (str), want a whole number",
+		"TRAILWARDEN_NATS_MAX_BYTES=1":                     "environment: TRAILWARDEN_NATS_MAX_BYTES: 1 bytes cannot hold",
+		"TRAILWARDEN_DETECT_GRACE=soon":                    `environment: TRAILWARDEN_DETECT_GRACE: duration "soon": want a span`,
+		"TRAILWARDEN_CONSOLE_AUTH_ROLES_VIEWER=user:a,bob": `environment: TRAILWARDEN_CONSOLE_AUTH_ROLES_VIEWER: "bob": want user:<name>`,
+	} {
+		if _, err := Parse("c.yaml", []byte(file), []string{variable}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s:\n got %v\nwant it to begin with %s", variable, err, want)
+		}
+	}
+}
+
+// A key comes by reference or from the environment, and by an alias of such a value.
+func TestKeysByReference(t *testing.T) {
+	env := []string{"KEY=EXAMPLEsecret"}
+	for _, src := range []string{
+		"credentials: {access_key_id: a, access_key_secret: \"${KEY}\"}\n",
+		"respond: {ram: {credentials: {access_key_id: a, access_key_secret: &k \"${KEY}\"}}}\ncredentials: {access_key_id: a, access_key_secret: *k}\n",
+		"respond: {ram: {credentials: &c {access_key_id: a, access_key_secret: \"${KEY}\"}}}\ncredentials: *c\n",
+		"respond: {ram: {credentials: &c {access_key_id: a, access_key_secret: \"${KEY}\"}}}\ncredentials: {<<: *c}\n",
+		"credentials: {access_key_id: a, access_key_secret: \"****\"}\n",
+	} {
+		if _, err := Parse("c.yaml", []byte(src), env); err != nil {
+			t.Errorf("%s: %v", src, err)
+		}
+	}
+	if _, err := Parse("c.yaml", []byte("credentials: {access_key_id: a}\n"), []string{"TRAILWARDEN_CREDENTIALS_ACCESS_KEY_SECRET=EXAMPLEsecret"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSecretsAreNeverShown(t *testing.T) {
 	const secret = "xoxb-verysecretEXAMPLE"
 	dir := t.TempDir()

@@ -324,6 +324,19 @@ func (p *parser) credentials(at string, c Credentials) {
 	if (c.AccessKeyID == "") != (c.AccessKeySecret == "") {
 		p.bad(at, "access_key_id and access_key_secret belong together, as ${ENV} or ${file:…}; leave both out for the official chain")
 	}
+	for field, v := range map[string]Secret{".access_key_secret": c.AccessKeySecret, ".security_token": c.SecurityToken} {
+		if n := p.at(at + field); v != "" && p.written(n) {
+			p.bad(at+field, "is written in the file, and so in every copy and backup of it; write ${ENV} or ${file:…}, or leave credentials out for the official chain")
+		}
+	}
+}
+
+// written says whether the value of n stands in the file itself.
+func (p *parser) written(n *yaml.Node) bool {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n.Kind == yaml.ScalarNode && p.refs[n] == "" && p.fromEnv[n] == "" && n.Value != masked // as config show prints it
 }
 
 func (p *parser) nats(n NATS) {
