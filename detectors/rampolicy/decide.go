@@ -1,7 +1,6 @@
 package rampolicy
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -716,8 +715,5 @@ func (a *analysis) search(first bool) []combo {
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(x, y combo) int {
-		return cmp.Or(cmp.Compare(x.class[0], y.class[0]), cmp.Compare(x.class[1], y.class[1]), cmp.Compare(x.class[2], y.class[2]))
-	})
-	return out
+	return out // in the order of their classes
 }
