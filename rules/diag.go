@@ -151,6 +151,14 @@ func DidYouMean(word string, known []string) string {
 	return fmt.Sprintf("did you mean %q?", best)
 }
 
+// orMeant is DidYouMean behind what was said, nothing without a suggestion.
+func orMeant(word string, known []string) string {
+	if hint := DidYouMean(word, known); hint != "" {
+		return "; " + hint
+	}
+	return ""
+}
+
 // distance counts edits (a swap of neighbours is one) from a to b; more than
 // limit is limit+1.
 func distance(a, b string, limit int) int {

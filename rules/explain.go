@@ -24,7 +24,7 @@ func (s *Set) Explain(id string, ev *event.Event) ([]string, error) {
 	for i, r := range s.all {
 		known[i] = r.id()
 	}
-	return nil, fmt.Errorf("there is no rule %q; %s", id, DidYouMean(id, known))
+	return nil, fmt.Errorf("there is no rule %q%s", id, orMeant(id, known))
 }
 
 func (s *Set) explain(r *rule, ev *event.Event) []string {

@@ -76,11 +76,11 @@ func subject(about string) (match, call string, err error) {
 	}
 	service, name, ok := strings.Cut(about, ":")
 	if !ok {
-		return "", "", fmt.Errorf("%q is neither an action nor Service:EventName; %s", about, DidYouMean(about, actions))
+		return "", "", fmt.Errorf("%q is neither an action such as iam.user.create nor Service:EventName such as Ram:CreateUser%s", about, orMeant(about, actions))
 	}
 	spelling, known := event.KnownEvent(name)
 	if !known {
-		return "", "", fmt.Errorf("unknown event name %q; %s", name, DidYouMean(name, event.KnownEvents()))
+		return "", "", fmt.Errorf("unknown event name %q%s", name, orMeant(name, event.KnownEvents()))
 	}
 	if a := event.ActionOf(service, spelling); a != "" {
 		return fmt.Sprintf("action == %q", string(a)), service + ":" + spelling, nil

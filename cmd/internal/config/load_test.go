@@ -77,6 +77,8 @@ func TestFaults(t *testing.T) {
 		{"no scheme", "source: {sls: [{endpoint: cn-hangzhou.log.aliyuncs.com, project: aa, logstore: bb}]}\n", "write https://… in full"},
 		{"bad severity", "notify: {slack: [{name: a, channel: C0123456789, token: xoxb-x, min_severity: loud}]}\n", "want info, low, medium, high or critical"},
 		{"bad mode", "respond: {mode: yolo}\n", "want observe, approve or auto"},
+		{"a playbook misspelt", "respond: {playbooks: [{name: leaked-keys, mode: auto}]}\n", "key: actor}; no built-in playbook has the name \"leaked-keys\"; did you mean \"leaked-key\"?"},
+		{"no playbook of ours", "respond: {playbooks: [{name: something, mode: auto}]}\n", "no built-in playbook has the name \"something\"; leaked-key, "},
 		{"public listener", "http: {listen: \"0.0.0.0:80\"}\n", "not a loopback address"},
 		{"console on the network in plain", "console: {listen: \"0.0.0.0:8687\", auth: {mode: proxy, proxy: {user_header: X-User}}}\n", "plain http would show every alert"},
 		{"console behind a proxy without https", "console: {listen: \"0.0.0.0:8687\", behind_proxy: true, auth: {mode: proxy, proxy: {user_header: X-User}}}\n", "needs the https address"},

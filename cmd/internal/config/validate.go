@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/rules"
 )
 
 // defaults is the configuration of an empty file.
@@ -187,6 +189,13 @@ func (p *parser) respond(c Respond) {
 	merged := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Playbooks)
 	for i, pb := range merged[:len(c.Playbooks)] {
 		if err := pb.Validate(); err != nil {
+			if len(pb.Actions) == 0 {
+				names := []string{}
+				for _, b := range merged[len(c.Respond.Playbooks):] {
+					names = append(names, b.Name)
+				}
+				err = fmt.Errorf("%w; no built-in playbook has the name %q; %s", err, pb.Name, cmp.Or(rules.DidYouMean(pb.Name, names), strings.Join(names, ", ")))
+			}
 			p.bad(fmt.Sprintf("respond.playbooks[%d]", i), "%v", err)
 		}
 	}
