@@ -8,6 +8,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // What a Markdown report holds at most.
@@ -30,7 +31,7 @@ func md(s string, max int) string { return markup.Replace(inert(s, max)) }
 
 // mdCode returns s as a code span that also stands in a table.
 func mdCode(s string, max int) string {
-	s = strings.NewReplacer("`", "ˋ", "|", `\|`, "@", "＠").Replace(strings.TrimSpace(inert(s, max)))
+	s = strings.NewReplacer("`", "ˋ", "|", `\|`, "@", "＠").Replace(text.Log(strings.TrimSpace(inert(s, max))))
 	if s == "" {
 		return "—"
 	}

@@ -139,19 +139,7 @@ func alertsCmd(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		switch out {
-		case "json":
-			return printJSON(e.out, as)
-		case "jsonl":
-			for _, a := range as {
-				if err := json.NewEncoder(e.out).Encode(a); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		printAlerts(e, as)
-		return nil
+		return writeAlerts(e, out, as)
 	})
 	addOutput(ls, &out, "table, json, jsonl")
 	ls.Flags().IntVar(&limit, "limit", 50, "how many")
@@ -165,6 +153,24 @@ func alertsCmd(e *env) *cobra.Command {
 	root.AddCommand(ls, show, askCmd(e), answerCmd(e), muteAlertCmd(e))
 	triageCmds(e, root)
 	return root
+}
+
+// writeAlerts prints alerts in the form out; as lines of JSON they are the bytes
+// that a replay writes.
+func writeAlerts(e *env, out string, as []alert.Alert) error {
+	switch out {
+	case "json":
+		return printJSON(e.out, as)
+	case "jsonl":
+		for i := range as {
+			if err := alert.WriteLine(e.out, &as[i]); err != nil {
+				return err
+			}
+		}
+	default:
+		printAlerts(e, as)
+	}
+	return nil
 }
 
 func printAlerts(e *env, as []alert.Alert) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/text"
@@ -354,7 +354,7 @@ func printSeen(ctx context.Context, e *env, out string, paths []string) error {
 	}
 	fields := p.Fields()
 	if out == "json" {
-		err := json.NewEncoder(e.out).Encode(map[string]any{"events": p.Events(), "not_read": bad, "fields": fields})
+		err := alert.WriteLine(e.out, map[string]any{"events": p.Events(), "not_read": bad, "fields": fields})
 		return cmp.Or(err, failIf(p.Events() == 0))
 	}
 	var rows []table.Row

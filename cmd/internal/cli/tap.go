@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
@@ -69,7 +71,7 @@ func tapCmd(e *env) *cobra.Command {
 		shown := 0
 		show := func(ev *event.Event, raw string) error {
 			if out == "jsonl" {
-				fmt.Fprintln(e.out, text.Line(raw))
+				fmt.Fprintln(e.out, raw)
 			} else {
 				fmt.Fprintln(e.out, tapLine(ev))
 			}
@@ -144,17 +146,13 @@ beside the pipeline and changes nothing.
 	return c
 }
 
-// oneJSONLine is a record without line breaks, so that it stays one line.
-func oneJSONLine(b []byte) string {
-	var v json.RawMessage
-	if json.Unmarshal(b, &v) != nil {
-		return string(b)
+// oneJSONLine is a record as one line that is safe to show and says the same.
+func oneJSONLine(record []byte) string {
+	var b bytes.Buffer
+	if json.Compact(&b, record) != nil {
+		return text.Line(string(record))
 	}
-	c, err := json.Marshal(v)
-	if err != nil {
-		return string(b)
-	}
-	return string(c)
+	return string(alert.EscapeJSON(b.Bytes()))
 }
 
 func tapLine(ev *event.Event) string {
