@@ -40,6 +40,7 @@ type Bus struct {
 	// full holds, per stream, when it last refused a message for its limits
 	// (unix nanoseconds).
 	full    sync.Map
+	absent  sync.Map // stream: time.Time since which the server says that it is not there
 	stepped sync.Map // stream: time.Time of the last request that its leader gives way
 	// silent counts publishes that ran out of time since the last answer.
 	silent atomic.Int64

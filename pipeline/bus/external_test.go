@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -283,5 +284,36 @@ func TestPermissionDeniedIsNamed(t *testing.T) {
 	mustPublish(t, b, Publish{Stream: StreamEvents, Subject: "ev.0.aa", ID: "a", Data: []byte("x")})
 	if h := b.Health(t.Context()); h.OK || len(h.Problems) != 1 || !strings.Contains(h.Problems[0], "cm.0") {
 		t.Errorf("health %+v", h)
+	}
+}
+
+// A stream that a cluster does not know for a moment was not deleted: a start of
+// several processes on a new cluster was told to people as tampering. One that
+// stays away was.
+func TestMissingForAMoment(t *testing.T) {
+	b := open(t, external("nats://"+startExternal(t, nil).Addr().String()))
+	if err := b.js.DeleteStream(t.Context(), StreamSnap); err != nil {
+		t.Fatal(err)
+	}
+	if h := b.Health(t.Context()); h.OK || len(h.Problems) != 1 || len(h.Missing) != 0 {
+		t.Errorf("at the first look: %+v", h)
+	}
+	long := time.Now().Add(-absentFor)
+	b.absent.Store(StreamSnap, long)
+	if h := b.Health(t.Context()); !slices.Equal(h.Missing, []string{StreamSnap}) {
+		t.Errorf("after %s: %+v", absentFor, h)
+	}
+	// It is there again, and what was counted is forgotten.
+	if _, err := b.js.CreateStream(t.Context(), streamConfigs(b.Partitions(), 1, 1<<30)[StreamSnap]); err != nil {
+		t.Fatal(err)
+	}
+	if h := b.Health(t.Context()); !h.OK {
+		t.Errorf("made again: %+v", h)
+	}
+	if err := b.js.DeleteStream(t.Context(), StreamSnap); err != nil {
+		t.Fatal(err)
+	}
+	if h := b.Health(t.Context()); h.OK || len(h.Missing) != 0 {
+		t.Errorf("gone a second time: %+v", h)
 	}
 }

@@ -85,7 +85,7 @@ func (b *Bus) Health(ctx context.Context) Health {
 		s, err := b.js.Stream(ctx, name)
 		if err != nil {
 			problem(true, "stream %s: %v", name, wrap("lookup", err))
-			if errors.Is(err, jetstream.ErrStreamNotFound) {
+			if errors.Is(err, jetstream.ErrStreamNotFound) && b.gone(name, now) {
 				h.Missing = append(h.Missing, name)
 			}
 			if _, again := classify(err); again {
@@ -93,6 +93,7 @@ func (b *Bus) Health(ctx context.Context) Health {
 			}
 			continue
 		}
+		b.absent.Delete(name)
 		info := s.CachedInfo()
 		u := Usage{Stream: name, Msgs: info.State.Msgs, Bytes: info.State.Bytes, Max: uint64(max(info.Config.MaxBytes, 0)), Last: info.State.LastSeq}
 		if v, ok := b.full.Load(name); ok {
@@ -110,6 +111,18 @@ func (b *Bus) Health(ctx context.Context) Health {
 		}
 	}
 	return h
+}
+
+// absentFor is how long a cluster must say that a stream is not there before
+// that is taken for true. While several processes make the streams of a new
+// store at once, it says so for a moment of one that it has just made.
+const absentFor = 5 * time.Second
+
+// gone says, of a stream that a look did not find, that it does not exist any
+// more.
+func (b *Bus) gone(stream string, now time.Time) bool {
+	since, _ := b.absent.LoadOrStore(stream, now)
+	return b.srv != nil || now.Sub(since.(time.Time)) >= absentFor
 }
 
 // WhenFull says what it means that a stream is full.
