@@ -145,6 +145,10 @@ func (f *fake) Triage(_ context.Context, alertID string, q responders.TriageRequ
 	return responders.Triage{}, f.note("triage %s by %s: %s %s", alertID, q.By, q.Do, q.Verdict)
 }
 
+func (f *fake) TriageOf(context.Context, string) (responders.Triage, error) {
+	return responders.Triage{State: responders.TriageOpen}, nil
+}
+
 func (f *fake) Questions(context.Context, string) ([]responders.Question, error) { return nil, nil }
 
 func (f *fake) AuditLines(_ context.Context, after uint64, limit int) ([]journal.AuditLine, error) {

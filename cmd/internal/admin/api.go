@@ -262,6 +262,8 @@ type Redriven struct {
 type AlertDetail struct {
 	Alert   alert.Alert               `json:"alert"`
 	Actions []responders.ActionDetail `json:"actions,omitempty"`
+	// Triage is what people made of it.
+	Triage responders.Triage `json:"triage"`
 	// Card is what is known of the key that the alert is about.
 	Card *responders.KeyCard `json:"card,omitempty"`
 	// Questions are those put to people about it.

@@ -21,8 +21,10 @@ type NotifyBackend interface {
 	Ask(ctx context.Context, alertID, person, by string) (responders.Question, error)
 	Answer(ctx context.Context, alertID, question, by string, yes bool) (responders.Question, error)
 	Questions(ctx context.Context, alertID string) ([]responders.Question, error)
-	// Triage says what a person makes of an alert; the id may be a beginning.
+	// Triage says what a person makes of an alert, whose id may be a beginning;
+	// TriageOf is how it stands.
 	Triage(ctx context.Context, alertID string, q responders.TriageRequest) (responders.Triage, error)
+	TriageOf(ctx context.Context, alertID string) (responders.Triage, error)
 }
 
 // Requeued says how many notices are tried again.

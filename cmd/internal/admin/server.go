@@ -123,6 +123,9 @@ func handler(b Backend) http.Handler {
 		} else if ok {
 			d.Card = &c
 		}
+		if d.Triage, err = b.TriageOf(r.Context(), a.ID); err != nil {
+			return nil, err
+		}
 		d.Questions, err = b.Questions(r.Context(), a.ID)
 		return d, err
 	})

@@ -217,6 +217,14 @@ func (a *App) Triage(ctx context.Context, alertID string, q responders.TriageReq
 	return a.dispatcher.Triage(ctx, x.ID, q)
 }
 
+// TriageOf implements admin.Backend.
+func (a *App) TriageOf(ctx context.Context, alertID string) (responders.Triage, error) {
+	if a.dispatcher == nil {
+		return responders.Triage{}, errNoResponders
+	}
+	return a.dispatcher.TriageOf(ctx, alertID)
+}
+
 // Answer implements admin.Backend.
 func (a *App) Answer(ctx context.Context, alertID, question, by string, yes bool) (responders.Question, error) {
 	if a.dispatcher == nil {

@@ -191,7 +191,7 @@ func (p *parser) respond(c Respond) {
 		if err := pb.Validate(); err != nil {
 			if len(pb.Actions) == 0 {
 				names := []string{}
-				for _, b := range merged[len(c.Respond.Playbooks):] {
+				for _, b := range merged[len(c.Playbooks):] {
 					names = append(names, b.Name)
 				}
 				err = fmt.Errorf("%w; no built-in playbook has the name %q; %s", err, pb.Name, cmp.Or(rules.DidYouMean(pb.Name, names), strings.Join(names, ", ")))
