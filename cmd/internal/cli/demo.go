@@ -57,7 +57,7 @@ func demoReport(ctx context.Context, dir string, records io.Reader) (path string
 	if err := os.WriteFile(conf, []byte("state_dir: "+strconv.Quote(dir)+"\naccounts: {\""+demo.Account+"\": prod}\n"), 0o600); err != nil {
 		return "", err
 	}
-	defer os.Remove(conf)
+	defer func() { _ = os.Remove(conf) }()
 	path = filepath.Join(dir, "report.html")
 	var errs strings.Builder
 	c := replayCmd(&env{records, io.Discard, &errs, nil})
