@@ -151,13 +151,14 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 
-	// With the embedded store its own lock is what protects; this one is for the rest
-	// of the folder, and for processes that share a store elsewhere.
-	if a.unlock, err = bus.LockState(c.StateDir); errors.Is(err, bus.ErrStateLocked) {
-		return nil, err
-	} else if err != nil {
-		a.log.Warn("it cannot be made sure that no other process uses this state_dir: give each its own", "err", err)
-		a.unlock = func() {}
+	a.unlock = func() {}
+	if c.NATS.URL != "" { // the embedded store has a lock of its own
+		if a.unlock, err = bus.LockState(c.StateDir); errors.Is(err, bus.ErrStateLocked) {
+			return nil, err
+		} else if err != nil {
+			a.log.Warn("it cannot be made sure that no other process uses this state_dir: give each its own", "err", err)
+			a.unlock = func() {}
+		}
 	}
 	defer func() {
 		if err != nil {
