@@ -93,7 +93,8 @@ type Config struct {
 	// 60 s.
 	Watchdog time.Duration
 	// Drain is how long Run goes on after its context ended, to finish pages
-	// and save checkpoints; default 8 s.
+	// and save checkpoints; default 6 s: with the heartbeat before it that is no
+	// longer than the time-out after which others are given the shards.
 	Drain time.Duration
 }
 
@@ -136,7 +137,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Poll, 200*time.Millisecond)
 	def(&c.CheckpointEvery, time.Second)
 	def(&c.Watchdog, 60*time.Second)
-	def(&c.Drain, 8*time.Second)
+	def(&c.Drain, 6*time.Second)
 	if c.PageGroups == 0 {
 		c.PageGroups = 200
 	}

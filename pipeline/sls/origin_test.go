@@ -152,6 +152,9 @@ func TestTakenOverWithinTheGrace(t *testing.T) {
 	if d := c.HeartbeatTimeout + c.Heartbeat + toBegin; d > grace {
 		t.Errorf("shards of a killed process are read after up to %s, the grace is %s", d, grace)
 	}
+	if d := c.Heartbeat + c.Drain; d > c.HeartbeatTimeout {
+		t.Errorf("a process that ends works on its shards %s after its last heartbeat, others have them after %s", d, c.HeartbeatTimeout)
+	}
 	if c.HeartbeatTimeout < 3*c.Heartbeat {
 		t.Errorf("time-out %s: two heartbeats of %s that fail must not cost a process its shards", c.HeartbeatTimeout, c.Heartbeat)
 	}

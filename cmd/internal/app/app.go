@@ -151,13 +151,14 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 
-	// With the embedded store its own lock is what protects; this one is for the rest
-	// of the folder, and for processes that share a store elsewhere.
-	if a.unlock, err = bus.LockState(c.StateDir); errors.Is(err, bus.ErrStateLocked) {
-		return nil, err
-	} else if err != nil {
-		a.log.Warn("it cannot be made sure that no other process uses this state_dir: give each its own", "err", err)
-		a.unlock = func() {}
+	a.unlock = func() {}
+	if c.NATS.URL != "" { // the embedded store has a lock of its own
+		if a.unlock, err = bus.LockState(c.StateDir); errors.Is(err, bus.ErrStateLocked) {
+			return nil, err
+		} else if err != nil {
+			a.log.Warn("it cannot be made sure that no other process uses this state_dir: give each its own", "err", err)
+			a.unlock = func() {}
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -432,6 +433,21 @@ func warnings(c *config.Config) (out []string) {
 	return out
 }
 
+// drainFor is how long what was read and stored is worked off after the end was asked
+// for at asked, the sources' own drain included: the program ends within 10 s, which
+// its supervisors and people count on, and the next start goes on where this one is.
+const drainFor = 8 * time.Second
+
+// drainUntil is when working off ends, when the sources have stopped at now: where they
+// took all of the time, still a moment later, for what needs no more.
+func drainUntil(asked, now time.Time) time.Time {
+	end := asked.Add(drainFor)
+	if least := now.Add(time.Second); least.After(end) {
+		return least
+	}
+	return end
+}
+
 // Run works until ctx ends, then drains: no more pages are taken, what is
 // stored is evaluated and handed on, and everything is closed. An error is a
 // part that could not go on.
@@ -537,9 +553,10 @@ func (a *App) Run(ctx context.Context) error {
 	case first = <-failed:
 	}
 	stopping()
+	asked := time.Now()
 	stopSources()
 	src.Wait()
-	drain, cancel := context.WithTimeout(lasting, 10*time.Second)
+	drain, cancel := context.WithDeadline(lasting, drainUntil(asked, time.Now()))
 	if err := a.pipe.Close(drain); err != nil {
 		a.log.Warn("the pipeline was stopped before it had drained; nothing is lost, the next start goes on there", "error", err)
 	}

@@ -827,7 +827,7 @@ func TestOneProcessPerStore(t *testing.T) {
 	if !errors.As(err, &ee) || ee.ExitCode() != exitUnreachable {
 		t.Errorf("the second process: %v, want exit code 3\n%s", err, out)
 	}
-	for _, want := range []string{"in use", r.state, strconv.Itoa(holder.cmd.Process.Pid), "state_dir"} {
+	for _, want := range []string{"in use", filepath.Join(r.state, "store"), strconv.Itoa(holder.cmd.Process.Pid), "state_dir"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is not said: %s", want, out)
 		}
