@@ -225,7 +225,7 @@ var phrases = [][2]string{
 	{"The audit trail does not show what was done: %s", "操作审计中未出现已执行的处置：%s"},
 	{"it was read back and is in force, but its own event never came: the trail may be broken or late, or the responder's identity is missing in the list own_principals", "处置经读取确认已生效，但始终未收到其事件：审计跟踪可能中断或延迟，或名单 own_principals 缺少处置身份"},
 	{"The responder's identity made a call that no action asked for: %s", "处置身份发起了并非由处置触发的调用：%s"},
-	{"%p, from %s; no action was under way in account %s, so somebody else has trailwarden's credentials or uses its name", "%s，来自 %s；账号 %s 当时没有进行中的处置，说明他人持有 trailwarden 的凭证或冒用其名称"},
+	{"%p, from %s; no action that makes this call was under way in account %s, so somebody else has trailwarden's credentials or uses its name", "%s，来自 %s；账号 %s 当时没有会发起该调用的处置，说明他人持有 trailwarden 的凭证或冒用其名称"},
 	{"%s called %s on %s", "%s 调用了 %s，对象 %s"},
 	{"Alerts do not reach %s", "告警无法送达 %s"},
 	{"a notice could not be delivered: %s", "一条通知无法投递：%s"},
