@@ -149,8 +149,11 @@ func (d *ActionDetail) likely(a *alert.Alert) bool {
 			return strings.EqualFold(said, name)
 		})
 	}
-	t := d.Action.Target
-	if differs(orEmpty(a.Target).Name, t.UserName, t.RoleName, t.Params["group"], t.Params["policy_name"], t.Params["trail"]) ||
+	t, target := d.Action.Target, orEmpty(a.Target)
+	if target.Type == "policy" && t.Params["policy_name"] == "" {
+		target.Name = "" // one of our own making, see below
+	}
+	if differs(target.Name, t.UserName, t.RoleName, t.Params["group"], t.Params["policy_name"], t.Params["trail"]) ||
 		t.AccessKeyID != "" && differs(a.TargetKey, t.AccessKeyID) {
 		return false
 	}

@@ -226,6 +226,7 @@ func TestForeignCallBesideAnAction(t *testing.T) {
 		"another call on the user":       {event: "Ram:AttachPolicyToUser", user: "alice", call: map[string]any{"policy_name": "AdministratorAccess"}, foreign: true},
 		"the same call on another":       {event: "Ram:UpdateAccessKey", user: "mallory", key: "LTAI5tEXAMPLEmallory001", foreign: true},
 		"the same on another key":        {event: "Ram:UpdateAccessKey", user: "alice", key: "LTAI5tEXAMPLEalice00009", foreign: true},
+		"a policy is deleted":            {event: "Ram:DeletePolicy", call: map[string]any{"policy_name": "guardrail"}, foreign: true},
 		"the trail is stopped meanwhile": {event: "Actiontrail:StopLogging", call: map[string]any{"trail": "main"}, foreign: true},
 	} {
 		t.Run(name, func(t *testing.T) {
