@@ -203,6 +203,7 @@ var phrases = [][2]string{
 	{"it was tried twice and is not in force", "已尝试两次，仍未生效"},
 	{"the process ended %s times in the middle of it, and it is not in force", "进程在执行途中退出 %s 次，处置未生效"},
 	{"the answer was lost, and then somebody switched it on again", "未收到应答，随后有人重新启用"},
+	{"the undo is not in force, and it is not tried again in the name of %s: %p", "撤销未生效，不再以 %s 的名义重试：%s"},
 	{"the answer was lost, it is not in force, and it is not tried again: %p", "未收到应答且未生效，不再重试：%s"},
 	{"the outcome of the undo is not known: %p", "撤销结果未知：%s"},
 	{"the outcome of the undo could not be found out: %p", "无法查明撤销结果：%s"},

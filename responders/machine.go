@@ -708,6 +708,23 @@ func refusal(v Verdict) func(*record) {
 	return func(n *record) { n.Reason, n.Next = v.Guard+": "+v.Reason, v.Next }
 }
 
+// stricter says whether the configuration, which may have changed since an action was
+// approved, still lets it be done.
+func (m *Machine) stricter(r *record) Verdict {
+	switch r.Action.Mode.bounded(m.opts.MaxMode) {
+	case Observe:
+		return Verdict{Guard: "mode", Decision: Refuse, Reason: "respond.mode is observe now, so nothing is done", Next: nextByHand}
+	case Approve:
+		if !r.approvedByPerson() {
+			return Verdict{Guard: "mode", Decision: Ask, Reason: "respond.mode is approve now"}
+		}
+	}
+	if why := m.lapsed(r); why != "" {
+		return Verdict{Guard: "approvers", Decision: Ask, Reason: why, Next: "approve or deny it anew"}
+	}
+	return Verdict{}
+}
+
 func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool, time.Time, error) {
 	now := m.now()
 	if now.Before(r.RetryAt) {
@@ -716,26 +733,12 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 	if now.Sub(r.ApprovedAt) > m.opts.ActWithin {
 		return false, time.Time{}, m.fail(ctx, r, seq, fmt.Sprintf("it could not be done within %s of its approval", m.opts.ActWithin)+why(r.Reason))
 	}
-	// The configuration may have become stricter since.
-	switch r.Action.Mode.bounded(m.opts.MaxMode) {
-	case Observe:
-		_, err := m.put(ctx, r, seq, Refused, machineName, func(n *record) {
-			n.Reason, n.Next = "mode: respond.mode is observe now, so nothing is done", nextByHand
-		})
-		return false, time.Time{}, err
-	case Approve:
-		if !r.approvedByPerson() {
-			_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(Verdict{Guard: "mode", Reason: "respond.mode is approve now"}, now))
-			return true, now, err
+	v := m.stricter(r)
+	if v.Decision == Pass {
+		var err error
+		if v, err = m.consider(ctx, r); err != nil {
+			return false, time.Time{}, err
 		}
-	}
-	if why := m.lapsed(r); why != "" {
-		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(Verdict{Guard: "approvers", Reason: why, Next: "approve or deny it anew"}, now))
-		return true, now, err
-	}
-	v, err := m.consider(ctx, r)
-	if err != nil {
-		return false, time.Time{}, err
 	}
 	switch v.Decision {
 	case Refuse:
@@ -965,9 +968,11 @@ func (m *Machine) stepInDoubt(ctx context.Context, r *record, seq uint64) (bool,
 	if hand.At.After(r.BegunAt) {
 		return false, time.Time{}, m.fail(ctx, r, seq, "the answer was lost, and then somebody switched it on again")
 	}
-	v, err := m.consider(ctx, r)
-	if err != nil {
-		return false, time.Time{}, err
+	v := m.stricter(r)
+	if v.Decision == Pass {
+		if v, err = m.consider(ctx, r); err != nil {
+			return false, time.Time{}, err
+		}
 	}
 	switch v.Decision {
 	case Wait:
@@ -1021,10 +1026,14 @@ func (m *Machine) stepUndoing(ctx context.Context, r *record, seq uint64) (bool,
 		m.handsOff(ctx, r)
 		return false, time.Time{}, err
 	}
-	if r.UndoDoubts >= maxUndoDoubts {
-		_, err := m.put(ctx, r, seq, Done, machineName, func(n *record) {
-			n.Reason, n.Next = fmt.Sprintf("the undo was tried %d times and is not in force", r.UndoDoubts), "undo again, or by hand"
-		})
+	reason := ""
+	if no := m.mayNotUndo(r.UndoBy, r); no != "" {
+		reason = fmt.Sprintf("the undo is not in force, and it is not tried again in the name of %s: %s", r.UndoBy, no)
+	} else if r.UndoDoubts >= maxUndoDoubts {
+		reason = fmt.Sprintf("the undo was tried %d times and is not in force", r.UndoDoubts)
+	}
+	if reason != "" {
+		_, err := m.put(ctx, r, seq, Done, machineName, func(n *record) { n.Reason, n.Next = reason, "undo again, or by hand" })
 		return false, time.Time{}, err
 	}
 	return m.undo(ctx, r, seq)
