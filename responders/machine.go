@@ -34,6 +34,9 @@ type MachineOptions struct {
 	Approvers []Approver
 	// MaxMode bounds every playbook; Observe when empty.
 	MaxMode Mode
+	// Playbooks are those in force, merged: what one asked for that may not act by itself
+	// any more waits for people. Nil knows none, and takes each action's word.
+	Playbooks []Playbook
 	// Self tells who we are in the cloud. Without it every action is refused,
 	// because it might hit our own key. It is called before each action and
 	// should remember its answer.
@@ -672,9 +675,12 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 	if r.Action.Mode.bounded(m.opts.MaxMode) != Auto || r.Escalated {
 		return false, earliest(r.ExpiresAt, now.Add(pollEvery)), nil
 	}
-	v, err := m.consider(ctx, r)
-	if err != nil {
-		return false, time.Time{}, err
+	v := m.stricter(r)
+	if v.Decision == Pass {
+		var err error
+		if v, err = m.consider(ctx, r); err != nil {
+			return false, time.Time{}, err
+		}
 	}
 	switch v.Decision {
 	case Pass:
@@ -688,7 +694,7 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
 	}
-	_, err = m.put(ctx, r, seq, Refused, machineName, refusal(v))
+	_, err := m.put(ctx, r, seq, Refused, machineName, refusal(v))
 	return false, time.Time{}, err
 }
 
@@ -719,10 +725,28 @@ func (m *Machine) stricter(r *record) Verdict {
 			return Verdict{Guard: "mode", Decision: Ask, Reason: "respond.mode is approve now"}
 		}
 	}
+	if why := m.withdrawn(r); why != "" {
+		return Verdict{Guard: "mode", Decision: Ask, Reason: why, Next: "approve or deny it"}
+	}
 	if why := m.lapsed(r); why != "" {
 		return Verdict{Guard: "approvers", Decision: Ask, Reason: why, Next: "approve or deny it anew"}
 	}
 	return Verdict{}
+}
+
+// withdrawn says why a playbook may not do by itself what it asked for, "" when it may.
+func (m *Machine) withdrawn(r *record) string {
+	if m.opts.Playbooks == nil || r.Action.Requester != requesterPlaybook || r.approvedByPerson() {
+		return ""
+	}
+	i := slices.IndexFunc(m.opts.Playbooks, func(p Playbook) bool { return p.Name == r.Action.Playbook })
+	switch {
+	case i < 0:
+		return fmt.Sprintf("there is no playbook %s any more", r.Action.Playbook)
+	case m.opts.Playbooks[i].Mode != Auto:
+		return fmt.Sprintf("the playbook %s is not in mode auto any more", r.Action.Playbook)
+	}
+	return ""
 }
 
 func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool, time.Time, error) {
