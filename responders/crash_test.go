@@ -303,3 +303,72 @@ func TestKilledInTheCallAgainAndAgain(t *testing.T) {
 		w.legal(d.ID, "")
 	}
 }
+
+// A stricter configuration holds for what the process was killed in, too: what never
+// landed is not done by one that is started to only observe, nor once those who
+// approved it may not any more.
+func TestKilledInTheCallThenStricter(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode   Mode
+		by     []string
+		strict func(*MachineOptions)
+		want   State
+	}{
+		"as it was":             {Auto, nil, func(*MachineOptions) {}, Done},
+		"observe":               {Auto, nil, func(o *MachineOptions) { o.MaxMode = Observe }, Failed},
+		"approve, and nobody":   {Auto, nil, func(o *MachineOptions) { o.MaxMode = Approve }, Failed},
+		"approve, and somebody": {Approve, []string{"cli:dave"}, func(o *MachineOptions) { o.MaxMode = Approve }, Done},
+		"observe, approved":     {Approve, []string{"cli:dave"}, func(o *MachineOptions) { o.MaxMode = Observe }, Failed},
+		"the approver left":     {Approve, []string{"cli:dave"}, func(o *MachineOptions) { o.Approvers = o.Approvers[:1] }, Failed},
+	} {
+		w := newWorld(t)
+		m := w.machine()
+		d := w.propose(m, c.mode)
+		for _, by := range c.by {
+			if _, err := m.Approve(ctxb, d.ID, by, d.Hash); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.cloud.next = []fault{dieBefore}
+		w.drive(m, time.Minute)
+		if !w.isDead() {
+			t.Fatal("it lives")
+		}
+		w.revive()
+		m = w.machine(c.strict)
+		w.drive(m, 5*time.Minute)
+		d = w.show(m, d.ID)
+		if n := w.cloud.effect("Execute", d.ID); d.State != c.want || n != map[State]int{Done: 1}[c.want] {
+			t.Errorf("%s: %s (%s), %d effects; want %s", name, d.State, d.Reason, n, c.want)
+		}
+	}
+}
+
+// So with an undo: who asked for it may not any more.
+func TestKilledInTheUndoThenStricter(t *testing.T) {
+	for name, c := range map[string]struct {
+		strict func(*MachineOptions)
+		want   State
+	}{
+		"as it was": {func(*MachineOptions) {}, Undone},
+		"dave left": {func(o *MachineOptions) { o.Approvers = o.Approvers[:1] }, Done},
+		"observe":   {func(o *MachineOptions) { o.MaxMode = Observe }, Undone}, // taking back stays possible
+	} {
+		w := newWorld(t)
+		m := w.machine()
+		d := w.propose(m, Auto)
+		w.drive(m, time.Minute)
+		w.cloud.next = []fault{dieBefore}
+		if _, err := m.Undo(ctxb, d.ID, "cli:dave"); err == nil || !w.isDead() {
+			t.Fatalf("it lives: %v", err)
+		}
+		w.revive()
+		m = w.machine(c.strict)
+		w.drive(m, 5*time.Minute)
+		d = w.show(m, d.ID)
+		if n := w.cloud.effect("Undo", d.ID); d.State != c.want || n != map[State]int{Undone: 1}[c.want] {
+			t.Errorf("%s: %s (%s), %d effects; want %s", name, d.State, d.Reason, n, c.want)
+		}
+		w.legal(d.ID, "")
+	}
+}

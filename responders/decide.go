@@ -256,14 +256,8 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 	if no := m.undoable(r); no != "" {
 		return ActionDetail{}, m.refuseClick(ctx, id, by, what, no)
 	}
-	if len(m.opts.Approvers) > 0 {
-		if _, no := m.approver(by, r); no != "" {
-			return ActionDetail{}, m.refuseClick(ctx, id, by, what, no)
-		}
-	} else if !strings.HasPrefix(by, "cli:") {
-		// Without a list of people, only whoever can reach the program's own
-		// socket counts; anybody may sit in a channel.
-		return ActionDetail{}, m.refuseClick(ctx, id, by, what, "no approvers are configured; undo on the command line (trailwarden action undo "+short(id)+")")
+	if no := m.mayNotUndo(by, r); no != "" {
+		return ActionDetail{}, m.refuseClick(ctx, id, by, what, no)
 	}
 	for {
 		env := m.gather(ctx, r)
@@ -299,6 +293,20 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 	}
 	m.note(r, seq, due)
 	return m.detail(r, seq), nil
+}
+
+// mayNotUndo says why a person may not undo an action, "" when they may.
+func (m *Machine) mayNotUndo(by string, r *record) string {
+	if len(m.opts.Approvers) > 0 {
+		_, no := m.approver(by, r)
+		return no
+	}
+	if !strings.HasPrefix(by, "cli:") {
+		// Without a list of people, only whoever can reach the program's own
+		// socket counts; anybody may sit in a channel.
+		return "no approvers are configured; undo on the command line (trailwarden action undo " + short(r.Action.ID) + ")"
+	}
+	return ""
 }
 
 // Freeze throws the kill switch: from when it returns no action is begun, in

@@ -34,6 +34,9 @@ type MachineOptions struct {
 	Approvers []Approver
 	// MaxMode bounds every playbook; Observe when empty.
 	MaxMode Mode
+	// Playbooks are those in force, merged: what one asked for that may not act by itself
+	// any more waits for people. Nil knows none, and takes each action's word.
+	Playbooks []Playbook
 	// Self tells who we are in the cloud. Without it every action is refused,
 	// because it might hit our own key. It is called before each action and
 	// should remember its answer.
@@ -679,9 +682,12 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 	if r.Action.Mode.bounded(m.opts.MaxMode) != Auto || r.Escalated {
 		return false, earliest(r.ExpiresAt, now.Add(pollEvery)), nil
 	}
-	v, err := m.consider(ctx, r)
-	if err != nil {
-		return false, time.Time{}, err
+	v := m.stricter(r)
+	if v.Decision == Pass {
+		var err error
+		if v, err = m.consider(ctx, r); err != nil {
+			return false, time.Time{}, err
+		}
 	}
 	switch v.Decision {
 	case Pass:
@@ -695,7 +701,7 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
 	}
-	_, err = m.put(ctx, r, seq, Refused, machineName, refusal(v))
+	_, err := m.put(ctx, r, seq, Refused, machineName, refusal(v))
 	return false, time.Time{}, err
 }
 
@@ -715,6 +721,41 @@ func refusal(v Verdict) func(*record) {
 	return func(n *record) { n.Reason, n.Next = v.Guard+": "+v.Reason, v.Next }
 }
 
+// stricter says whether the configuration, which may have changed since an action was
+// approved, still lets it be done.
+func (m *Machine) stricter(r *record) Verdict {
+	switch r.Action.Mode.bounded(m.opts.MaxMode) {
+	case Observe:
+		return Verdict{Guard: "mode", Decision: Refuse, Reason: "respond.mode is observe now, so nothing is done", Next: nextByHand}
+	case Approve:
+		if !r.approvedByPerson() {
+			return Verdict{Guard: "mode", Decision: Ask, Reason: "respond.mode is approve now"}
+		}
+	}
+	if why := m.withdrawn(r); why != "" {
+		return Verdict{Guard: "mode", Decision: Ask, Reason: why, Next: "approve or deny it"}
+	}
+	if why := m.lapsed(r); why != "" {
+		return Verdict{Guard: "approvers", Decision: Ask, Reason: why, Next: "approve or deny it anew"}
+	}
+	return Verdict{}
+}
+
+// withdrawn says why a playbook may not do by itself what it asked for, "" when it may.
+func (m *Machine) withdrawn(r *record) string {
+	if m.opts.Playbooks == nil || r.Action.Requester != requesterPlaybook || r.approvedByPerson() {
+		return ""
+	}
+	i := slices.IndexFunc(m.opts.Playbooks, func(p Playbook) bool { return p.Name == r.Action.Playbook })
+	switch {
+	case i < 0:
+		return fmt.Sprintf("there is no playbook %s any more", r.Action.Playbook)
+	case m.opts.Playbooks[i].Mode != Auto:
+		return fmt.Sprintf("the playbook %s is not in mode auto any more", r.Action.Playbook)
+	}
+	return ""
+}
+
 func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool, time.Time, error) {
 	now := m.now()
 	if now.Before(r.RetryAt) {
@@ -723,26 +764,12 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 	if now.Sub(r.ApprovedAt) > m.opts.ActWithin {
 		return false, time.Time{}, m.fail(ctx, r, seq, fmt.Sprintf("it could not be done within %s of its approval", m.opts.ActWithin)+why(r.Reason))
 	}
-	// The configuration may have become stricter since.
-	switch r.Action.Mode.bounded(m.opts.MaxMode) {
-	case Observe:
-		_, err := m.put(ctx, r, seq, Refused, machineName, func(n *record) {
-			n.Reason, n.Next = "mode: respond.mode is observe now, so nothing is done", nextByHand
-		})
-		return false, time.Time{}, err
-	case Approve:
-		if !r.approvedByPerson() {
-			_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(Verdict{Guard: "mode", Reason: "respond.mode is approve now"}, now))
-			return true, now, err
+	v := m.stricter(r)
+	if v.Decision == Pass {
+		var err error
+		if v, err = m.consider(ctx, r); err != nil {
+			return false, time.Time{}, err
 		}
-	}
-	if why := m.lapsed(r); why != "" {
-		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(Verdict{Guard: "approvers", Reason: why, Next: "approve or deny it anew"}, now))
-		return true, now, err
-	}
-	v, err := m.consider(ctx, r)
-	if err != nil {
-		return false, time.Time{}, err
 	}
 	switch v.Decision {
 	case Refuse:
@@ -972,9 +999,11 @@ func (m *Machine) stepInDoubt(ctx context.Context, r *record, seq uint64) (bool,
 	if hand.At.After(r.BegunAt) {
 		return false, time.Time{}, m.fail(ctx, r, seq, "the answer was lost, and then somebody switched it on again")
 	}
-	v, err := m.consider(ctx, r)
-	if err != nil {
-		return false, time.Time{}, err
+	v := m.stricter(r)
+	if v.Decision == Pass {
+		if v, err = m.consider(ctx, r); err != nil {
+			return false, time.Time{}, err
+		}
 	}
 	switch v.Decision {
 	case Wait:
@@ -1028,10 +1057,14 @@ func (m *Machine) stepUndoing(ctx context.Context, r *record, seq uint64) (bool,
 		m.handsOff(ctx, r)
 		return false, time.Time{}, err
 	}
-	if r.UndoDoubts >= maxUndoDoubts {
-		_, err := m.put(ctx, r, seq, Done, machineName, func(n *record) {
-			n.Reason, n.Next = fmt.Sprintf("the undo was tried %d times and is not in force", r.UndoDoubts), "undo again, or by hand"
-		})
+	reason := ""
+	if no := m.mayNotUndo(r.UndoBy, r); no != "" {
+		reason = fmt.Sprintf("the undo is not in force, and it is not tried again in the name of %s: %s", r.UndoBy, no)
+	} else if r.UndoDoubts >= maxUndoDoubts {
+		reason = fmt.Sprintf("the undo was tried %d times and is not in force", r.UndoDoubts)
+	}
+	if reason != "" {
+		_, err := m.put(ctx, r, seq, Done, machineName, func(n *record) { n.Reason, n.Next = reason, "undo again, or by hand" })
 		return false, time.Time{}, err
 	}
 	return m.undo(ctx, r, seq)

@@ -111,6 +111,50 @@ func TestModeLoweredLater(t *testing.T) {
 	}
 }
 
+// So does a playbook that may not act by itself any more, or is gone: a person decides
+// about what it has asked for, wherever that stands.
+func TestPlaybookWithdrawnLater(t *testing.T) {
+	other := Playbook{Name: "other", Mode: Auto}
+	for name, c := range map[string]struct {
+		now  []Playbook
+		want State
+	}{
+		"as it was": {[]Playbook{other, {Name: "leaked-key", Mode: Auto}}, Done},
+		"observes":  {[]Playbook{other, {Name: "leaked-key", Mode: Observe}}, Proposed},
+		"asks":      {[]Playbook{{Name: "leaked-key", Mode: Approve}, other}, Proposed},
+		"gone":      {[]Playbook{other}, Proposed},
+	} {
+		for _, at := range []State{Proposed, Approved} {
+			w := newWorld(t)
+			m := w.machine()
+			d := w.propose(m, Auto)
+			if at == Approved {
+				w.cloud.nextGet = []fault{throttled}
+				if _, err := m.Sweep(ctxb); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.want(m, d.ID, at)
+			m = w.machine(func(o *MachineOptions) { o.Playbooks = c.now })
+			w.drive(m, time.Minute)
+			if d = w.show(m, d.ID); d.State != c.want || d.NeedsPerson != (c.want == Proposed) {
+				t.Fatalf("%s, %s: %s (%s), want %s", name, at, d.State, d.Reason, c.want)
+			}
+			if c.want == Done {
+				continue
+			}
+			if w.cloud.count("Execute") != 0 {
+				t.Fatalf("%s, %s: done all the same", name, at)
+			}
+			if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); err != nil {
+				t.Fatal(err)
+			}
+			w.drive(m, time.Minute)
+			w.want(m, d.ID, Done) // a person wants it
+		}
+	}
+}
+
 func TestApproval(t *testing.T) {
 	w := newWorld(t)
 	m := w.machine()

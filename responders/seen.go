@@ -101,28 +101,85 @@ func (d *Dispatcher) ownCall(ctx context.Context, a *alert.Alert) error {
 // action asked for: somebody else has its credentials, or its name.
 const RuleForeignCall = "self.foreign_call"
 
-// ownEvents are the calls that actions make.
-var ownEvents = []string{"UpdateAccessKey", "SetAccessKeyPolicy", "UpdateLoginProfile", "CreatePolicy", "DeletePolicy",
-	"AttachPolicyToUser", "AttachPolicyToRole", "AttachPolicyToGroup", "DetachPolicyFromUser", "DetachPolicyFromRole", "DetachPolicyFromGroup",
-	"SetDefaultPolicyVersion", "UpdateRole", "AddUserToGroup", "RemoveUserFromGroup", "StartLogging", "StopLogging"}
+// callsOf are the calls that each kind of action makes, its undo included.
+var callsOf = map[string][]string{
+	KindFenceKey:         {"SetAccessKeyPolicy"},
+	KindFenceUser:        {"CreatePolicy", "AttachPolicyToUser", "DetachPolicyFromUser", "DeletePolicy"},
+	KindDisableAccessKey: {"UpdateAccessKey"},
+	KindBlockConsole:     {"UpdateLoginProfile"},
+	KindQuarantineUser:   {"AttachPolicyToUser", "DetachPolicyFromUser"},
+	KindCutRoleSessions:  {"CreatePolicy", "AttachPolicyToRole", "DetachPolicyFromRole", "DeletePolicy"},
+	KindNarrowTrust:      {"UpdateRole"},
+	KindDetachPolicy: {"AttachPolicyToUser", "AttachPolicyToRole", "AttachPolicyToGroup",
+		"DetachPolicyFromUser", "DetachPolicyFromRole", "DetachPolicyFromGroup"},
+	KindSetPolicyVersion: {"SetDefaultPolicyVersion"},
+	KindRemoveFromGroup:  {"AddUserToGroup", "RemoveUserFromGroup"},
+	KindStartTrail:       {"StartLogging", "StopLogging"},
+}
 
 // OwnEvent says whether an event of this name can be a call of an action. What
 // our own identity does besides is told like anybody's.
 func OwnEvent(name string) bool {
-	return slices.ContainsFunc(ownEvents, func(n string) bool { return strings.EqualFold(n, name) })
+	for _, calls := range callsOf {
+		if isCall(calls, name) {
+			return true
+		}
+	}
+	return false
 }
 
-// asked says whether an action in the account made a call, or was under way at its
-// time. It reads the journal, so that actions of other processes count.
-func (m *Machine) asked(ctx context.Context, account, request string, at time.Time) (bool, error) {
+func isCall(calls []string, name string) bool {
+	return slices.ContainsFunc(calls, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+// likely says whether the call that an alert tells of is one that an action makes: of
+// its kind, and about what the action is about. Whoever has our credentials may bring
+// about an action, to do something else in its shadow. What the alert does not say, or
+// masks, is no difference.
+func (d *ActionDetail) likely(a *alert.Alert) bool {
+	event := detail(a, "event")
+	event = event[strings.LastIndexByte(event, ':')+1:]
+	if calls, known := callsOf[d.Action.Kind]; known && event != "" && !isCall(calls, event) {
+		return false
+	}
+	differs := func(said string, ours ...string) bool {
+		said, _, _ = strings.Cut(said, "@")
+		return said != "" && !strings.Contains(said, "*") && !slices.ContainsFunc(ours, func(name string) bool {
+			name, _, _ = strings.Cut(name, "@")
+			return strings.EqualFold(said, name)
+		})
+	}
+	t, target := d.Action.Target, orEmpty(a.Target)
+	if target.Type == "policy" && t.Params["policy_name"] == "" {
+		target.Name = "" // one of our own making, see below
+	}
+	if differs(target.Name, t.UserName, t.RoleName, t.Params["group"], t.Params["policy_name"], t.Params["trail"]) ||
+		t.AccessKeyID != "" && differs(a.TargetKey, t.AccessKeyID) {
+		return false
+	}
+	for _, p := range []string{"policy_name", "policy_type", "group"} {
+		if t.Params[p] != "" && differs(called(a, p), t.Params[p]) {
+			return false
+		}
+	}
+	// The quarantine and the policies that we make have their names from elsewhere.
+	policy := called(a, "policy_name")
+	return policy == "" || t.Params["policy_name"] != "" || strings.Contains(strings.ToLower(d.Describe), "policyname: "+strings.ToLower(policy)+",")
+}
+
+// asked says whether an action in the account made the call that an alert tells of, or
+// one that makes such calls was under way at its time. It reads the journal, so that
+// actions of other processes count.
+func (m *Machine) asked(ctx context.Context, a *alert.Alert) (bool, error) {
 	const slack = 10 * time.Minute // clocks differ, and a lost answer is found out later
-	ds, err := m.List(ctx, ListFilter{Account: account})
+	request, at := called(a, "request_id"), a.Time
+	ds, err := m.List(ctx, ListFilter{Account: a.AccountID})
 	if err != nil {
 		return false, err
 	}
 	made := func(r *Result) bool { return r != nil && request != "" && r.RequestID == request }
 	return slices.ContainsFunc(ds, func(d ActionDetail) bool {
-		return made(d.Result) || made(d.Undo) || d.Attempt > 0 && at.After(d.ProposedAt.Add(-slack)) && at.Before(d.At.Add(slack))
+		return made(d.Result) || made(d.Undo) || d.Attempt > 0 && at.After(d.ProposedAt.Add(-slack)) && at.Before(d.At.Add(slack)) && d.likely(a)
 	}), nil
 }
 
@@ -131,12 +188,12 @@ func (d *Dispatcher) foreign(ctx context.Context, a *alert.Alert, event string) 
 	if d.now().Sub(a.Time) > seenFor {
 		return nil // of a time before this journal, perhaps
 	}
-	ok, err := d.m.asked(ctx, a.AccountID, called(a, "request_id"), a.Time)
+	ok, err := d.m.asked(ctx, a)
 	if err != nil || ok {
 		return err
 	}
 	about := ActionDetail{Action: Action{AlertID: a.ID, Rule: a.Rule, Target: ActionTarget{AccountID: a.AccountID, UserName: orEmpty(a.Target).Name}, Evidence: Evidence{EventIDs: a.EventIDs}}}
 	return d.raise(ctx, RuleForeignCall, event, "The responder's identity made a call that no action asked for: "+detail(a, "event"),
-		fmt.Sprintf("%s, from %s; no action was under way in account %s, so somebody else has trailwarden's credentials or uses its name; next: rotate or narrow the responder's role, then look at what it did", a.Reason, a.SourceIP, a.AccountID),
+		fmt.Sprintf("%s, from %s; no action that makes this call was under way in account %s, so somebody else has trailwarden's credentials or uses its name; next: rotate or narrow the responder's role, then look at what it did", a.Reason, a.SourceIP, a.AccountID),
 		alert.Critical, &about, "")
 }

@@ -1,6 +1,7 @@
 package responders_test
 
 import (
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,7 +169,7 @@ func TestOwnCallThroughTheDispatcher(t *testing.T) {
 func TestForeignCall(t *testing.T) {
 	own := func(w *world, id string) alert.Alert {
 		return alert.Alert{Schema: alert.Schema, ID: id, Rule: RuleOwnCall, Signal: true, Severity: alert.Info, Outcome: "success", Time: w.clock.Now(), LastAt: w.clock.Now(),
-			EventIDs: []string{"E-" + id}, Details: map[string]any{"event": "Ram:AttachPolicyToUser", "call": map[string]any{"request_id": "R-" + id}}, Revision: 1, Count: 1, AccountID: account}
+			EventIDs: []string{"E-" + id}, Details: map[string]any{"event": "Ims:UpdateAccessKey", "call": map[string]any{"request_id": "R-" + id}}, Revision: 1, Count: 1, AccountID: account}
 	}
 	bubble(t, func(t *testing.T, w *world) {
 		slack := w.chat("slack")
@@ -211,4 +212,51 @@ func TestForeignCall(t *testing.T) {
 			t.Fatalf("our own call is told, late: %d", n)
 		}
 	})
+}
+
+// Whoever has our credentials does not hide in the shadow of an action: while one
+// is under way only the calls that it makes, about what it is about, are ours.
+func TestForeignCallBesideAnAction(t *testing.T) {
+	for name, c := range map[string]struct {
+		event, user, key string
+		call             map[string]any
+		foreign          bool
+	}{
+		"its call":                       {event: "Ram:UpdateAccessKey", user: "alice", key: aliceAK},
+		"spelt in another way":           {event: "ims:updateaccesskey", user: "ALICE", key: aliceAK},
+		"by its principal name":          {event: "Ims:UpdateAccessKey", user: "alice@acme.onaliyun.com", key: aliceAK},
+		"masked":                         {event: "Ram:UpdateAccessKey", user: "al**", key: "LTAI****"},
+		"another call on the user":       {event: "Ram:AttachPolicyToUser", user: "alice", call: map[string]any{"policy_name": "AdministratorAccess"}, foreign: true},
+		"the same call on another":       {event: "Ram:UpdateAccessKey", user: "mallory", key: "LTAI5tEXAMPLEmallory001", foreign: true},
+		"the same on another key":        {event: "Ram:UpdateAccessKey", user: "alice", key: "LTAI5tEXAMPLEalice00009", foreign: true},
+		"a policy is deleted":            {event: "Ram:DeletePolicy", call: map[string]any{"policy_name": "guardrail"}, foreign: true},
+		"the trail is stopped meanwhile": {event: "Actiontrail:StopLogging", call: map[string]any{"trail": "main"}, foreign: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				p := w.startWith([]Destination{{Notifier: slack}}, confirming)
+				defer p.stop()
+				p.give(t, 1, w.leaked("a1"))
+				time.Sleep(10 * time.Second)
+				call := map[string]any{"request_id": "R-1"}
+				maps.Copy(call, c.call)
+				a := alert.Alert{Schema: alert.Schema, ID: "own", Rule: RuleOwnCall, Signal: true, Severity: alert.Info, Outcome: "success", Time: w.clock.Now(), LastAt: w.clock.Now(),
+					EventIDs: []string{"E-1"}, Details: map[string]any{"event": c.event, "call": call}, TargetKey: c.key, Revision: 1, Count: 1, AccountID: account}
+				if c.user != "" {
+					a.Target = &alert.Target{Type: "user", Name: c.user}
+				}
+				p.give(t, 2, a)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				told := false
+				for _, m := range slack.all() {
+					told = told || m.last.Alert.Rule == RuleForeignCall
+				}
+				if told != c.foreign {
+					t.Fatalf("told as foreign: %v, want %v", told, c.foreign)
+				}
+			})
+		})
+	}
 }

@@ -349,10 +349,11 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	if err := a.executors(&mo); err != nil {
 		return fmt.Errorf("%w: respond.ram: %w", ErrUnusable, err)
 	}
+	playbooks := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks)
+	mo.Playbooks = playbooks
 	if a.machine, err = responders.NewMachine(mo); err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}
-	playbooks := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks)
 	kinds := a.machine.Kinds()
 	if len(kinds) == 0 {
 		kinds = nil // without executors nothing is done, whatever a playbook says

@@ -233,6 +233,19 @@ func TestLadderEndToEnd(t *testing.T) {
 	if string(ram.State()) == before {
 		t.Fatal("nothing changed")
 	}
+	ours := func() {
+		t.Helper()
+		as, err := a.Alerts(ctx, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range as {
+			if x.Rule == responders.RuleForeignCall {
+				t.Errorf("a call of an action is told as foreign: %s; %s", x.Title, x.Reason)
+			}
+		}
+	}
+	ours()
 	// Everything that changed something is taken back, the last first. Our own
 	// undo looks like the attack again; nobody's hand is forced by it.
 	wait("no action under way", func() bool {
@@ -275,6 +288,7 @@ func TestLadderEndToEnd(t *testing.T) {
 		}
 		left = refused
 	}
+	ours()
 	if after := string(ram.State()); after != before {
 		b, c := strings.Split(before, "\n"), strings.Split(after, "\n")
 		for i := range min(len(b), len(c)) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -133,7 +134,9 @@ func (p *provider) finish(w http.ResponseWriter, r *http.Request, k *keeper) (se
 	if name == "" || len(name) > 200 || name != text.Line(name) {
 		return session{}, fmt.Errorf("%w: the token has no usable claim %q", errForbidden, claim)
 	}
-	if v, ok := claims["email_verified"].(bool); claim == "email" && ok && !v {
+	// Some providers write it as text. One that does not know the claim leaves it out.
+	verified := claims["email_verified"]
+	if word, _ := verified.(string); claim == "email" && verified != nil && verified != true && !strings.EqualFold(word, "true") {
 		return session{}, fmt.Errorf("%w: the address %s is not verified", errForbidden, name)
 	}
 	s := session{Mode: OIDC, By: "web:" + name, Name: name}

@@ -166,14 +166,16 @@ func TestOIDC(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, edit := range map[string]func(){
-		"another audience":    func() { i.claims = map[string]any{"aud": "somebody"} },
-		"another issuer":      func() { i.claims = map[string]any{"iss": "https://evil.example"} },
-		"another nonce":       func() { i.claims = map[string]any{"nonce": "x"} },
-		"expired":             func() { i.claims = map[string]any{"exp": time.Now().Add(-time.Hour).Unix()} },
-		"another key":         func() { i.signer = other },
-		"no name":             func() { i.claims = map[string]any{"email": ""} },
-		"an unverified name":  func() { i.claims = map[string]any{"email_verified": false} },
-		"a name that is text": func() { i.claims = map[string]any{"email": "carol\u202e@example.com"} },
+		"another audience":     func() { i.claims = map[string]any{"aud": "somebody"} },
+		"another issuer":       func() { i.claims = map[string]any{"iss": "https://evil.example"} },
+		"another nonce":        func() { i.claims = map[string]any{"nonce": "x"} },
+		"expired":              func() { i.claims = map[string]any{"exp": time.Now().Add(-time.Hour).Unix()} },
+		"another key":          func() { i.signer = other },
+		"no name":              func() { i.claims = map[string]any{"email": ""} },
+		"an unverified name":   func() { i.claims = map[string]any{"email_verified": false} },
+		"unverified, in text":  func() { i.claims = map[string]any{"email_verified": "false"} },
+		"verified by a number": func() { i.claims = map[string]any{"email_verified": 0} },
+		"a name that is text":  func() { i.claims = map[string]any{"email": "carol\u202e@example.com"} },
 	} {
 		i.mu.Lock()
 		i.claims, i.signer = nil, nil
