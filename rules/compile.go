@@ -34,6 +34,7 @@ const (
 	useMatch use = iota // a condition; its Cond is derived
 	useKey              // a key: fields without letter case are lowered in it
 	useText             // part of a text, or a severity
+	useShown            // what an explanation shows, which may be a list
 )
 
 // allowed says which namespaces an expression may read.
@@ -184,6 +185,7 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 		p.cond = derive(tree.Node)
 		p.native = compileNative(tree.Node)
 	case p.kind == reflect.String, p.kind == reflect.Bool, p.kind == reflect.Int, p.kind == reflect.Float64:
+	case p.kind == reflect.Slice && u == useShown:
 	default:
 		return nil, append(a.faults, fault{msg: fmt.Sprintf("the expression gives %s: want a text, number or truth value", typeWord(code.Node().Type()))})
 	}

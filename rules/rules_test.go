@@ -685,3 +685,28 @@ func TestNoTimeNoHour(t *testing.T) {
 		}
 	}
 }
+
+// An explanation shows lists, and asks for no value of what is evaluated for each
+// element of one; the parts of a part stand further in.
+func TestExplanationShowsLists(t *testing.T) {
+	set := load(t, LoadOptions{}, makeRule("x.lists", `action == "iam.role.update" && (trust.public || any(trust.accounts, # != "1" && param(#) == "")) && len(policy.paths) == 0`, ""))
+	ev, err := event.Parse([]byte(`{"eventId":"e1","eventName":"UpdateRole","serviceName":"Ram","eventTime":"2026-01-05T10:00:00Z","recipientAccountId":"1000000000000001",
+		"userIdentity":{"type":"ram-user","accountId":"1000000000000001","userName":"alice"},
+		"requestParameters":{"RoleName":"deployer","NewAssumeRolePolicyDocument":"{\"Version\":\"1\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"sts:AssumeRole\",\"Principal\":{\"RAM\":[\"acs:ram::1999999999999999:root\"]}}]}"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := set.Explain("x.lists", ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(lines, "\n")
+	for _, want := range []string{"\n  ✗ any of\n    ✗ trust.public", "(trust.accounts = [])", "(policy.paths = [])"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("explanation lacks %q:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "not known") {
+		t.Errorf("something is not known:\n%s", got)
+	}
+}

@@ -114,4 +114,3 @@ func (c *Client) startLogging() responders.Executor {
 		},
 	}.executor()
 }
-
