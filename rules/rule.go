@@ -367,8 +367,13 @@ func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Fac
 			needBy = true
 		}
 	}
-	if needBy && !d.By.set() {
+	if needBy && child(n, "by") == nil {
 		f.node(n, "for example by: actor.id", "the detector needs %q: what its state belongs to", "by")
+	}
+	if slices.Contains([]string{"distinct", "first_seen", "travel", "peer"}, d.Type.value) && child(n, "value") == nil && child(n, "signals") == nil {
+		// Without one nothing is counted or remembered, and the rule is silent for ever.
+		example := map[string]string{"distinct": "source.ip", "peer": `actor.account + "|" + action`}[d.Type.value]
+		f.node(n, "for example value: "+cmp.Or(example, "source.place"), "the detector %s needs %q: what is counted or remembered", d.Type.value, "value")
 	}
 	if r.signals != nil && len(r.steps) > 0 {
 		f.node(n, "", "a detector observes steps or signals, not both")

@@ -710,3 +710,39 @@ func TestExplanationShowsLists(t *testing.T) {
 		t.Errorf("something is not known:\n%s", got)
 	}
 }
+
+// What a person writes by mistake is refused with what was meant.
+func TestMistakesAreAnswered(t *testing.T) {
+	const is = `action == "iam.user.create" && `
+	for _, c := range []struct{ match, detector, want string }{
+		{`action == "iam.user.create" AND mfa == "no"`, "", `:8:31: unexpected token Identifier("AND"); operators have`},
+		{is + `source.ip == "10.0.0.0/8"`, "", `source.ip is one address: it is never "10.0.0.0/8", and holds no network; in_cidr(source.ip, "10.0.0.0/8")`},
+		{is + `source.ip in ["203.0.113.7", "10.0.0.0/8"]`, "", `in_cidr(source.ip, "10.0.0.0/8")`},
+		{is + `source.ip == "ecs.aliyuncs.com"`, "", "such as a service's name, is source.text"},
+		{is + `source.ip in office_networks`, "", `unknown name "office_networks"; ask a list with one_of_list("office_networks", source.ip)`},
+		{is + `in_cidr(source.ip, office_networks)`, "", `one_of_list("office_networks", source.ip)`},
+		{is + `param(UserName) == "bob"`, "", `the parameter of param must be a constant text; write "UserName"`},
+		{is + `param("MaxPasswordAge") > 90`, "", `param_num("X", -1)`},
+		{is + `mfa == false`, "", "a truth value stands alone"},
+		{is + `actor.root == "true"`, "", "a truth value stands alone"},
+		{is + `actor.root`, "detector: {type: distinct, by: source.ip, count: 3, window: 10m}", `the detector distinct needs "value": what is counted or remembered; for example value: source.ip`},
+		{is + `actor.root`, "detector: {type: distinct, by: [actor.id, source.ip], value: event.id, count: 3, window: 10m}", `want text, this is a list; one text; several parts of an expression are joined`},
+		// These are as they should be.
+		{is + `(source.ip == "" || source.ip == "203.0.113.7" || source.ip startsWith "10.")`, "", ""},
+		{is + `actor.root`, "detector: {type: distinct, by: source.ip, value: actor.id, count: 3, window: 10m}", ""},
+	} {
+		doc := string(makeRule("x.mistake", c.match, ""))
+		if c.detector != "" {
+			doc = strings.Replace(doc, "reason: r\n", c.detector+"\nreason: r\n", 1)
+		}
+		_, err := Load(LoadOptions{Files: map[string][]byte{"rules/x.mistake.yaml": []byte(doc)}, Factories: map[string]detectors.Factory{"distinct": counterFactory}, AllowFewTests: true})
+		switch got := fmt.Sprint(err); {
+		case c.want == "" && err != nil:
+			t.Errorf("%s %s: %v", c.match, c.detector, err)
+		case !strings.Contains(got, c.want) && c.want != "":
+			t.Errorf("%s %s:\n%s\nwant %s", c.match, c.detector, got, c.want)
+		case strings.Contains(got, "needs \"by\""):
+			t.Errorf("%s %s: by is there:\n%s", c.match, c.detector, got)
+		}
+	}
+}
