@@ -10,9 +10,10 @@ import (
 
 // InChinese says in Chinese what guards, the machine and alerts about
 // ourselves say in English. What they say is stored as they said it, so a
-// record of any age reads in its reader's language. Names, numbers and the
-// cloud's own error texts stay as they are, as does a sentence that is none of
-// ours: a person's words, or those of a guard that is not in this package.
+// record of any age reads in its reader's language. Names and numbers stay as
+// they are, and so do the cloud's own error texts, save for the codes of which
+// cloudCodes knows the sense. So does a sentence that is none of ours: a person's
+// words, or those of a guard that is not in this package.
 func InChinese(s string) string { return book().Say(s) }
 
 var book = sync.OnceValue(func() *phrase.Book { return phrase.New(slices.Concat(phrases, cloudPhrases), joined, listed) })
@@ -31,6 +32,9 @@ func joined(s string, say func(string) string) (string, bool) {
 	}
 	if head, next, ok := cutLast(s, "; next: "); ok {
 		return join(say(head), "；下一步：", say(next)), true
+	}
+	if zh, ok := answered(s, say); ok {
+		return zh, true
 	}
 	if name, rest, ok := strings.Cut(s, ": "); ok && guardsZH[name] != "" {
 		if by, ok := strings.CutPrefix(rest, "not by itself: "); ok {

@@ -1,8 +1,93 @@
 package responders
 
+import (
+	"regexp"
+	"strings"
+)
+
+// failed is the error of a call of the cloud as package ram words it: the call, the
+// code or what stands for one, what is said of it, the request, and its class.
+var failed = regexp.MustCompile(`(?s)^([a-z]+ [A-Z][A-Za-z]*): (?:([A-Za-z][A-Za-z0-9.]*) \(status (\d+)\)|status (\d+)|no answer)(?:: (.*?))??(?:, request ([-A-Za-z0-9]+))?(?:: (?:refused|already so|outcome unknown|try again later|target changed since))?$`)
+
+// cloudCodes says what the cloud's codes mean, the longer before what they begin with.
+var cloudCodes = [][2]string{
+	{"NoPermission", "没有权限"},
+	{"Forbidden", "被禁止"},
+	{"Throttling", "请求过于频繁，被限流"},
+	{"EntityNotExist.User.AccessKey", "AccessKey 不存在"},
+	{"EntityNotExist.User.LoginProfile", "用户未启用控制台登录"},
+	{"EntityNotExist.User", "用户不存在"},
+	{"EntityNotExist.Role", "角色不存在"},
+	{"EntityNotExist.Group", "用户组不存在"},
+	{"EntityNotExist.Policy", "权限策略不存在"},
+	{"EntityNotExist", "对象不存在"},
+	{"EntityAlreadyExist", "对象已存在"},
+	{"LimitExceeded", "数量超出配额"},
+	{"DeleteConflict", "对象仍被使用，无法删除"},
+	{"ConcurrentModification", "对象正被他人修改"},
+	{"InvalidAccessKeyId", "AccessKey 无效"},
+	{"InvalidSecurityToken", "安全令牌无效或已过期"},
+	{"MissingSecurityToken", "缺少安全令牌"},
+	{"SignatureDoesNotMatch", "签名不匹配"},
+	{"IncompleteSignature", "签名不完整"},
+	{"SignatureNonceUsed", "重复的请求"},
+	{"InvalidParameter", "参数无效"},
+	{"MissingParameter", "缺少参数"},
+	{"ServiceUnavailable", "服务暂不可用"},
+	{"InternalError", "云端内部错误"},
+}
+
+// answered says in Chinese what a call of the cloud failed with. The code stays, since
+// it is what is searched for; the cloud's own sentence goes where its code is known,
+// for it says no more, and stays otherwise. What is ours in it is said in Chinese.
+func answered(s string, say func(string) string) (string, bool) {
+	m := failed.FindStringSubmatch(s)
+	if m == nil {
+		return "", false
+	}
+	code, status, detail := m[2], m[3]+m[4], m[5]
+	out := "没有应答"
+	known := false
+	switch {
+	case code != "":
+		out = code
+		for _, c := range cloudCodes {
+			if rest, ok := strings.CutPrefix(code, c[0]); ok && (rest == "" || rest[0] == '.' || rest == "s" || strings.HasPrefix(rest, "s.")) {
+				out, known = c[1]+"："+code, true
+				break
+			}
+		}
+		out += "（状态码 " + status + "）"
+	case status != "":
+		out = "状态码 " + status
+	}
+	grant := ""
+	if head, need, ok := strings.Cut(detail, "; grant the responder's role "); ok {
+		grant = "；请为处置角色授予 " + strings.TrimSuffix(need, ", or remove the Deny") + "，或移除 Deny"
+		detail = head
+	}
+	if zh := say(detail); zh != detail {
+		detail = zh
+	} else if known {
+		// The parts that say which right was missing stand in brackets behind the sentence.
+		i := strings.LastIndex(detail, " [")
+		if i < 0 || !strings.HasSuffix(detail, "]") {
+			i = len(detail)
+		}
+		detail = strings.TrimSpace(detail[i:])
+	}
+	if detail != "" {
+		out += "：" + detail
+	}
+	out += grant
+	if m[6] != "" {
+		out += "，请求 ID " + m[6]
+	}
+	return m[1] + " 失败：" + out, true
+}
+
 // The sentences of the executors (package ram) and of refused requests, and
-// their Chinese; read as phrases is. What the cloud itself answered stays as
-// it is.
+// their Chinese; read as phrases is. What the cloud itself answered: answered.
 var cloudPhrases = [][2]string{
 	// a person's request
 	{"approve action %s: not allowed: %p", "不能批准处置 %s：%s"},
@@ -133,4 +218,15 @@ var cloudPhrases = [][2]string{
 	{"the action's parameter remove holds %s, which is neither the ARN of a principal nor %s", "处置参数 remove 含有 %s，既不是身份的 ARN 也不是 %s"},
 	{"the action's parameter remove names nobody", "处置参数 remove 未写明任何人"},
 	{"the trust document of role %s cannot be read (%s)", "无法读取角色 %s 的信任策略（%s）"},
+
+	// what became of a call
+	{"nothing was sent: %p", "请求未发出：%s"},
+	{"no answer in time", "未按时应答"},
+	{"stopped while waiting for the answer", "等待应答时停止"},
+	{"the SDK gave up", "SDK 已放弃"},
+	{"the answer is not one of the cloud's (it has no RequestId)", "应答并非来自云端（没有 RequestId）"},
+	{"the answer could not be read: %s", "无法读取应答：%s"},
+	{"the cloud had seen this very request before", "云端此前已收到过同一请求"},
+	{"the cloud does not accept the responder's own credentials; check the role or key that respond.ram works with", "云端不接受处置身份自身的凭证；请检查 respond.ram 使用的角色或密钥"},
+	{"the responder's own AccessKey is under Alibaba's protection of leaked keys; give it another, or better a role", "处置身份自身的 AccessKey 已被阿里云按泄露密钥限制；请更换密钥，最好改用角色"},
 }

@@ -267,6 +267,27 @@ func TestCloudTextsHaveChinese(t *testing.T) {
 	samePlaces(t, cloudPhrases)
 }
 
+// What the cloud answered is said by its code, which stays; a sentence of the cloud
+// whose code is not known stays as it is.
+func TestCloudsAnswersInChinese(t *testing.T) {
+	for en, zh := range map[string]string{
+		"ram UpdateAccessKey: NoPermission (status 403): You are not authorized to do this action. [AuthAction ram:UpdateAccessKey, NoPermissionType ImplicitDeny]; grant the responder's role ram:UpdateAccessKey, or remove the Deny, request 3A5C1B2E-0000-4000-8000-000000000001: refused": "ram UpdateAccessKey 失败：没有权限：NoPermission（状态码 403）：[AuthAction ram:UpdateAccessKey, NoPermissionType ImplicitDeny]；请为处置角色授予 ram:UpdateAccessKey，或移除 Deny，请求 ID 3A5C1B2E-0000-4000-8000-000000000001",
+		"given up after 8 tries: ram GetUser: Throttling.User (status 400), request R-1: try again later":                                                                              "重试 8 次后放弃：ram GetUser 失败：请求过于频繁，被限流：Throttling.User（状态码 400），请求 ID R-1",
+		"ram GetRole: EntityNotExist.Role (status 404): The role not exists.: refused; next: page a person":                                                                            "ram GetRole 失败：角色不存在：EntityNotExist.Role（状态码 404）；下一步：请通知值班人员",
+		"ram AddUserToGroup: EntityAlreadyExists.User.Group (status 409): The user is in the group.: refused":                                                                          "ram AddUserToGroup 失败：对象已存在：EntityAlreadyExists.User.Group（状态码 409）",
+		"the answer was lost: ims UpdateLoginProfile: no answer: no answer in time: outcome unknown; next: the present state is read before anything else":                             "未收到应答：ims UpdateLoginProfile 失败：没有应答：未按时应答；下一步：先读取当前状态，再决定后续",
+		"ram GetUser: no answer: nothing was sent: dial tcp: connection refused: try again later":                                                                                      "ram GetUser 失败：没有应答：请求未发出：dial tcp: connection refused",
+		"ram GetUser: status 502: bad gateway: try again later":                                                                                                                        "ram GetUser 失败：状态码 502：bad gateway",
+		"ram GetUser: Odd.Thing (status 400): An odd thing.: refused":                                                                                                                  "ram GetUser 失败：Odd.Thing（状态码 400）：An odd thing.",
+		"ram GetUser: NoPermissionAtAll (status 403): Odd.: refused":                                                                                                                   "ram GetUser 失败：NoPermissionAtAll（状态码 403）：Odd.",
+		"ram GetUser: InvalidAccessKeyId.NotFound (status 404): the cloud does not accept the responder's own credentials; check the role or key that respond.ram works with: refused": "ram GetUser 失败：AccessKey 无效：InvalidAccessKeyId.NotFound（状态码 404）：云端不接受处置身份自身的凭证；请检查 respond.ram 使用的角色或密钥",
+	} {
+		if got := InChinese(en); got != zh {
+			t.Errorf("%q\n got %q\nwant %q", en, got, zh)
+		}
+	}
+}
+
 func TestInChinese(t *testing.T) {
 	for en, zh := range map[string]string{
 		"": "", "an answer of a person": "an answer of a person", "playbook": "剧本",

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -34,6 +35,7 @@ const (
 	useMatch use = iota // a condition; its Cond is derived
 	useKey              // a key: fields without letter case are lowered in it
 	useText             // part of a text, or a severity
+	useShown            // what an explanation shows, which may be a list
 )
 
 // allowed says which namespaces an expression may read.
@@ -184,6 +186,7 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 		p.cond = derive(tree.Node)
 		p.native = compileNative(tree.Node)
 	case p.kind == reflect.String, p.kind == reflect.Bool, p.kind == reflect.Int, p.kind == reflect.Float64:
+	case p.kind == reflect.Slice && u == useShown:
 	default:
 		return nil, append(a.faults, fault{msg: fmt.Sprintf("the expression gives %s: want a text, number or truth value", typeWord(code.Node().Type()))})
 	}
@@ -249,6 +252,11 @@ func syntax(err error, src string) fault {
 		msg, hint = fmt.Sprintf("the expression has more than %d parts", maxNodes), "split the rule, or use a named list"
 	case strings.Contains(msg, `Operator("=")`):
 		hint = "compare with =="
+	case strings.HasPrefix(msg, "unexpected token Identifier("):
+		word, _, _ := strings.Cut(strings.TrimPrefix(msg, "unexpected token Identifier(\""), "\"")
+		if low := strings.ToLower(word); low != word && slices.Contains([]string{"and", "or", "not", "in", "contains", "matches", "startswith", "endswith"}, low) {
+			hint = "operators have a spelling of their own: && || ! (or and, or, not), in, contains, matches, startsWith, endsWith"
+		}
 	case strings.HasPrefix(msg, "unexpected token EOF"):
 		msg = "the expression ends too early"
 	case strings.Contains(msg, "unknown function"), strings.Contains(msg, "unknown name"):
@@ -263,7 +271,15 @@ func syntax(err error, src string) fault {
 func typing(err error) fault {
 	var fe *exprfile.Error
 	if errors.As(err, &fe) {
-		return fault{at: fe.From, msg: fe.Message}
+		hint := ""
+		switch msg := fe.Message; {
+		case !strings.Contains(msg, "mismatched types"):
+		case strings.Contains(msg, "string") && strings.Contains(msg, "bool"):
+			hint = `a truth value stands alone (actor.root, !actor.root); a text is compared with a text in quotes, a parameter by param_is("X", "true")`
+		case strings.Contains(msg, "string") && (strings.Contains(msg, "int") || strings.Contains(msg, "float")):
+			hint = `a text is compared with a text in quotes, a number with one without; the number in a parameter is param_num("X", -1)`
+		}
+		return fault{at: fe.From, msg: fe.Message, hint: hint}
 	}
 	return fault{msg: err.Error(), hint: "a condition must give true or false"}
 }
@@ -384,6 +400,9 @@ func (a *analyser) identifier(n *ast.IdentifierNode) {
 		if hint == "" && strings.HasPrefix(n.Value, "event") {
 			hint = `did you mean "event.…"?`
 		}
+		if slices.Contains(knownLists, n.Value) {
+			hint = fmt.Sprintf("ask a list with one_of_list(%q, source.ip)", n.Value)
+		}
 		a.fault(n, hint, "unknown name %q", n.Value)
 	case kind == reflect.Struct:
 		a.fault(n, "", "%s is a group of fields, not a value: write %s.<field>", n.Value, n.Value)
@@ -437,7 +456,7 @@ func (a *analyser) call(n *ast.CallNode) {
 	texts := func(from int, what string) {
 		for i := from; i < len(n.Arguments); i++ {
 			if _, ok := n.Arguments[i].(*ast.StringNode); !ok {
-				a.fault(n.Arguments[i], "", "%s of %s must be a constant text", what, id.Value)
+				a.fault(n.Arguments[i], inQuotes(n.Arguments[i]), "%s of %s must be a constant text", what, id.Value)
 			}
 		}
 	}
@@ -450,7 +469,7 @@ func (a *analyser) call(n *ast.CallNode) {
 			return "", false // the element of a list: any(["A", "B"], param(#) == "x")
 		}
 		if !ok {
-			a.fault(n.Arguments[0], "", "the %s of %s must be a constant text", what, id.Value)
+			a.fault(n.Arguments[0], inQuotes(n.Arguments[0]), "the %s of %s must be a constant text", what, id.Value)
 			return "", false
 		}
 		return s.Value, true
@@ -510,6 +529,17 @@ func (a *analyser) call(n *ast.CallNode) {
 			}
 		}
 	}
+}
+
+// inQuotes is the hint about a name that was meant as a text; "" for what has a
+// sense without quotes, and for a list, which has a hint of its own.
+func inQuotes(n ast.Node) string {
+	if id, ok := n.(*ast.IdentifierNode); ok && !slices.Contains(knownLists, id.Value) {
+		if _, known := fieldTypes[id.Value]; !known {
+			return fmt.Sprintf("write %q", id.Value)
+		}
+	}
+	return ""
 }
 
 // literals returns the texts of a constant text or list of them.
@@ -609,6 +639,13 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 		}
 		return
 	}
+	if name == "source.ip" {
+		if strings.Contains(v.Value, "/") {
+			a.fault(v, fmt.Sprintf("in_cidr(source.ip, %q)", v.Value), "source.ip is one address: it is never %q, and holds no network", v.Value)
+		} else if whole && v.Value != "" && !isAddr(v.Value) {
+			a.fault(v, "what is written there, such as a service's name, is source.text", "source.ip is an address or empty: it is never %q", v.Value)
+		}
+	}
 	if !whole {
 		return
 	}
@@ -651,6 +688,11 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 		hint = "it is one of " + strings.Join(quoted, ", ")
 	}
 	a.fault(v, hint, "%s is never %q", name, v.Value)
+}
+
+func isAddr(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }
 
 func (a *analyser) action(v *ast.StringNode, op string, whole bool) {

@@ -84,7 +84,7 @@ func (s *Set) parts(sess *session, c *compiler, prefix, src string) []string {
 		}
 		var fields []string
 		for _, name := range fieldsIn(n) {
-			fields = append(fields, name+" = "+s.value(sess, c, name, useText))
+			fields = append(fields, name+" = "+s.value(sess, c, name, useShown))
 		}
 		if len(fields) > 0 {
 			line += "  (" + strings.Join(fields, ", ") + ")"
@@ -133,8 +133,11 @@ func (s *Set) value(sess *session, c *compiler, src string, u use) string {
 	if err != nil {
 		return "an error: " + firstLine(err.Error())
 	}
-	if text, ok := out.(string); ok {
-		return fmt.Sprintf("%q", tame(text, 80))
+	switch out := out.(type) {
+	case string:
+		return fmt.Sprintf("%q", tame(out, 80))
+	case []string:
+		return tame(fmt.Sprintf("%q", out), 200)
 	}
 	return fmt.Sprint(out)
 }
@@ -170,7 +173,10 @@ func (v *fieldLister) Visit(node *ast.Node) {
 		if id, ok := n.Callee.(*ast.IdentifierNode); ok {
 			switch id.Value {
 			case "param", "resp", "extra", "field", "resource":
-				name = n.String()
+				// One that asks for each element in turn has no value of its own.
+				if text := n.String(); !strings.Contains(text, "(#") {
+					name = text
+				}
 			}
 		}
 	}

@@ -105,14 +105,23 @@ type shown struct{ source, target bool }
 // crowdOf says what a detector that is about more than its last event, the one of
 // many actors or of nobody, may show of that: what its key is about. An address that
 // tries many users is not the last of these, who must not be taken for the one to act
-// on; nor is it the caller before a silence. Nil: there is one actor.
+// on; nor is it the caller before a silence, and events counted by address or target
+// may be of many. Nil: there is one actor.
 func crowdOf(r *rule) *shown {
 	switch {
 	case r.by.about("actor") || r.by.about("lineage"):
-	case r.detType == "absence", r.detType == "distinct" && r.value.about("actor"):
+	case r.detType == "absence", r.detType == "distinct" && r.value.about("actor"),
+		(r.detType == "threshold" || r.detType == "rate") && (r.by.about("source") || r.by.about("target")) && !r.oneActor():
 		return &shown{source: r.by.about("source"), target: r.by.about("target")}
 	}
 	return nil
+}
+
+// oneActor says that the condition is about an actor that it names: the root account,
+// or one with a certain name, id or key.
+func (r *rule) oneActor() bool {
+	src := r.doc.Match.value
+	return slices.ContainsFunc([]string{"actor.root", "root-account", "actor.name", "actor.id", "actor.key ", "actor.principal", "actor.role"}, func(s string) bool { return strings.Contains(src, s) })
 }
 
 // about says that a field of a group, such as actor, is in a key. A key that is not
@@ -367,8 +376,13 @@ func (c *compiler) detector(f *file, r *rule, factories map[string]detectors.Fac
 			needBy = true
 		}
 	}
-	if needBy && !d.By.set() {
+	if needBy && child(n, "by") == nil {
 		f.node(n, "for example by: actor.id", "the detector needs %q: what its state belongs to", "by")
+	}
+	if slices.Contains([]string{"distinct", "first_seen", "travel", "peer"}, d.Type.value) && child(n, "value") == nil && child(n, "signals") == nil {
+		// Without one nothing is counted or remembered, and the rule is silent for ever.
+		example := map[string]string{"distinct": "source.ip", "peer": `actor.account + "|" + action`}[d.Type.value]
+		f.node(n, "for example value: "+cmp.Or(example, "source.place"), "the detector %s needs %q: what is counted or remembered", d.Type.value, "value")
 	}
 	if r.signals != nil && len(r.steps) > 0 {
 		f.node(n, "", "a detector observes steps or signals, not both")

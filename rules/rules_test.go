@@ -685,3 +685,64 @@ func TestNoTimeNoHour(t *testing.T) {
 		}
 	}
 }
+
+// An explanation shows lists, and asks for no value of what is evaluated for each
+// element of one; the parts of a part stand further in.
+func TestExplanationShowsLists(t *testing.T) {
+	set := load(t, LoadOptions{}, makeRule("x.lists", `action == "iam.role.update" && (trust.public || any(trust.accounts, # != "1" && param(#) == "")) && len(policy.paths) == 0`, ""))
+	ev, err := event.Parse([]byte(`{"eventId":"e1","eventName":"UpdateRole","serviceName":"Ram","eventTime":"2026-01-05T10:00:00Z","recipientAccountId":"1000000000000001",
+		"userIdentity":{"type":"ram-user","accountId":"1000000000000001","userName":"alice"},
+		"requestParameters":{"RoleName":"deployer","NewAssumeRolePolicyDocument":"{\"Version\":\"1\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"sts:AssumeRole\",\"Principal\":{\"RAM\":[\"acs:ram::1999999999999999:root\"]}}]}"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := set.Explain("x.lists", ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(lines, "\n")
+	for _, want := range []string{"\n  ✗ any of\n    ✗ trust.public", "(trust.accounts = [])", "(policy.paths = [])"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("explanation lacks %q:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "not known") {
+		t.Errorf("something is not known:\n%s", got)
+	}
+}
+
+// What a person writes by mistake is refused with what was meant.
+func TestMistakesAreAnswered(t *testing.T) {
+	const is = `action == "iam.user.create" && `
+	for _, c := range []struct{ match, detector, want string }{
+		{`action == "iam.user.create" AND mfa == "no"`, "", `:8:31: unexpected token Identifier("AND"); operators have`},
+		{is + `source.ip == "10.0.0.0/8"`, "", `source.ip is one address: it is never "10.0.0.0/8", and holds no network; in_cidr(source.ip, "10.0.0.0/8")`},
+		{is + `source.ip in ["203.0.113.7", "10.0.0.0/8"]`, "", `in_cidr(source.ip, "10.0.0.0/8")`},
+		{is + `source.ip == "ecs.aliyuncs.com"`, "", "such as a service's name, is source.text"},
+		{is + `source.ip in office_networks`, "", `unknown name "office_networks"; ask a list with one_of_list("office_networks", source.ip)`},
+		{is + `in_cidr(source.ip, office_networks)`, "", `one_of_list("office_networks", source.ip)`},
+		{is + `param(UserName) == "bob"`, "", `the parameter of param must be a constant text; write "UserName"`},
+		{is + `param("MaxPasswordAge") > 90`, "", `param_num("X", -1)`},
+		{is + `mfa == false`, "", "a truth value stands alone"},
+		{is + `actor.root == "true"`, "", "a truth value stands alone"},
+		{is + `actor.root`, "detector: {type: distinct, by: source.ip, count: 3, window: 10m}", `the detector distinct needs "value": what is counted or remembered; for example value: source.ip`},
+		{is + `actor.root`, "detector: {type: distinct, by: [actor.id, source.ip], value: event.id, count: 3, window: 10m}", `want text, this is a list; one text; several parts of an expression are joined`},
+		// These are as they should be.
+		{is + `(source.ip == "" || source.ip == "203.0.113.7" || source.ip startsWith "10.")`, "", ""},
+		{is + `actor.root`, "detector: {type: distinct, by: source.ip, value: actor.id, count: 3, window: 10m}", ""},
+	} {
+		doc := string(makeRule("x.mistake", c.match, ""))
+		if c.detector != "" {
+			doc = strings.Replace(doc, "reason: r\n", c.detector+"\nreason: r\n", 1)
+		}
+		_, err := Load(LoadOptions{Files: map[string][]byte{"rules/x.mistake.yaml": []byte(doc)}, Factories: map[string]detectors.Factory{"distinct": counterFactory}, AllowFewTests: true})
+		switch got := fmt.Sprint(err); {
+		case c.want == "" && err != nil:
+			t.Errorf("%s %s: %v", c.match, c.detector, err)
+		case !strings.Contains(got, c.want) && c.want != "":
+			t.Errorf("%s %s:\n%s\nwant %s", c.match, c.detector, got, c.want)
+		case strings.Contains(got, "needs \"by\""):
+			t.Errorf("%s %s: by is there:\n%s", c.match, c.detector, got)
+		}
+	}
+}

@@ -188,7 +188,11 @@ func (f *file) value(n *yaml.Node, v reflect.Value, enum string) {
 	switch t {
 	case textType:
 		if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
-			f.node(n, "", "want text, this is %s", kindOf(n))
+			hint := ""
+			if n.Kind == yaml.SequenceNode {
+				hint = `one text; several parts of an expression are joined: actor.id + "|" + source.ip`
+			}
+			f.node(n, hint, "want text, this is %s", kindOf(n))
 			return
 		}
 		f.word(n, enum)

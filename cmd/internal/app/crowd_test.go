@@ -21,7 +21,10 @@ func TestCrowd(t *testing.T) {
 		{"{type: distinct, by: actor.account, value: actor.id, count: 3, window: 10m}", "user3", "203.0.113.9", "victim"},
 		{"{type: distinct, by: source.ip, value: event.id, count: 3, window: 10m}", "user3", "203.0.113.9", "victim"},
 		{"{type: first_seen, kind: value, by: target.id, value: actor.id, learn_for: 1s, learn_count: 2}", "user3", "203.0.113.9", "victim"},
-		{"{type: threshold, by: target.id, count: 3, window: 10m}", "user3", "203.0.113.9", "victim"},
+		{"{type: threshold, by: target.id, count: 3, window: 10m}", "", "", "victim"},
+		{"{type: threshold, by: source.ip, count: 3, window: 10m}", "", "203.0.113.9", ""},
+		{"{type: threshold, by: 'source.ip + \"|\" + actor.account', count: 3, window: 10m}", "user3", "203.0.113.9", "victim"},
+		{"{type: threshold, by: event.account, count: 3, window: 10m}", "user3", "203.0.113.9", "victim"},
 	} {
 		doc := fmt.Sprintf(`id: test.crowd
 version: 1

@@ -328,7 +328,7 @@ func rulesExplain(e *env) *cobra.Command {
 				}
 				fmt.Fprintf(e.out, "%s %s:%s\n", text.Terminal(ev.ID), text.Terminal(ev.Service), text.Terminal(ev.Name))
 				for _, l := range lines {
-					fmt.Fprintf(e.out, "  %s\n", text.Log(text.Block(l)))
+					fmt.Fprintf(e.out, "  %s\n", text.Log(l)) // the parts of a part stand further in
 				}
 				return true
 			}); err != nil {

@@ -256,7 +256,7 @@ func printTests(e *env, out string, results []rules.TestResult) error {
 			}
 			fmt.Fprintf(e.out, "FAIL %s: %s\n     %s:%d\n", r.Rule, text.Terminal(r.Test), text.Terminal(r.File), r.Line)
 			for _, m := range append(r.Failures, r.Why...) {
-				for l := range strings.SplitSeq(text.Log(text.Block(m)), "\n") {
+				for l := range strings.SplitSeq(text.Log(m), "\n") {
 					fmt.Fprintf(e.out, "     %s\n", l)
 				}
 			}
