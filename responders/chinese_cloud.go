@@ -110,6 +110,8 @@ var cloudPhrases = [][2]string{
 	{"all actions are frozen; unfreeze first", "所有处置均已冻结，请先解除冻结"},
 	{"it is being worked on; try again", "正在处理，请重试"},
 	{"no approvers are configured; undo on the command line (%s)", "未配置审批人，请在命令行撤销（%s）"},
+	{"action %s did the same since, so what is there now is its doing; undo that one", "处置 %s 此后又执行了同样的操作，现状由它造成；请撤销那一次处置"},
+	{"somebody switched it on again at %s, so what is there now is not our doing; change it by hand", "有人于 %s 重新启用过，现状并非本系统造成；请手动修改"},
 	{"somebody else was first; look at it again", "已有他人先行操作，请重新查看"},
 	{"the action is %p, and only what is done can be undone", "该处置的状态为%s，只有已完成的处置才能撤销"},
 	{"the action changed nothing, so there is nothing to undo", "该处置未做任何更改，无需撤销"},

@@ -259,6 +259,16 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 	if no := m.mayNotUndo(by, r); no != "" {
 		return ActionDetail{}, m.refuseClick(ctx, id, by, what, no)
 	}
+	since, err := m.since(ctx, r)
+	if err != nil {
+		return ActionDetail{}, err
+	}
+	switch {
+	case since.again != "":
+		return ActionDetail{}, m.refuseClick(ctx, id, by, what, fmt.Sprintf("action %s did the same since, so what is there now is its doing; undo that one", short(since.again)))
+	case !since.byHand.IsZero():
+		return ActionDetail{}, m.refuseClick(ctx, id, by, what, fmt.Sprintf("somebody switched it on again at %s, so what is there now is not our doing; change it by hand", since.byHand.Format(time.RFC3339)))
+	}
 	for {
 		env := m.gather(ctx, r)
 		if err := env.journalErr(); err != nil {
@@ -309,6 +319,65 @@ func (m *Machine) mayNotUndo(by string, r *record) string {
 	return ""
 }
 
+// sinceThen is what became of an action's target after the action.
+type sinceThen struct {
+	again  string    // the action that did the same once more
+	byHand time.Time // when somebody switched it on by hand
+	rely   []string  // actions that found done what they were to do
+}
+
+// since reads what became of the target of an action that is done. The present state
+// alone does not tell: what was undone by hand and done again, by whomever, looks the
+// same, and is not ours to take back.
+func (m *Machine) since(ctx context.Context, r *record) (s sinceThen, err error) {
+	var h HandsOn
+	if _, err = readLast(ctx, m.j, kindHandsOn, targetID(r.Action.Target), &h); err != nil {
+		return s, err
+	}
+	if r.Action.Kind == KindDisableAccessKey && h.SwitchedOn.After(r.DoneAt) {
+		s.byHand = h.SwitchedOn
+	}
+	if r.Action.Kind == KindFenceUser || r.Action.Kind == KindCutRoleSessions {
+		return s, nil // each has a policy of its own
+	}
+	what := func(a Action) string { return a.Kind + " " + targetID(a.Target) + " " + fmt.Sprint(a.Target.Params) }
+	err = eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
+		var x record
+		if unmarshal(e.Data, &x) != nil || id == r.Action.ID || x.State != Done || x.Result == nil || !x.DoneAt.After(r.DoneAt) || what(x.Action) != what(r.Action) {
+			return nil
+		}
+		if x.Result.Changed {
+			s.again = id
+		} else {
+			s.rely = append(s.rely, id)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// noLongerSo begins the reason of an action whose effect another one's undo took away.
+const noLongerSo = "no longer so: "
+
+// tellThoseWhoRely notes in the actions that found done what they were to do that it
+// is no longer so: their incidents are not contained any more. Best effort.
+func (m *Machine) tellThoseWhoRely(ctx context.Context, r *record) {
+	s, err := m.since(ctx, r)
+	for _, id := range s.rely {
+		x, seq, lerr := m.load(ctx, id)
+		if err = errors.Join(err, lerr); lerr != nil || seq == 0 || x.State != Done {
+			continue
+		}
+		_, lerr = m.put(ctx, x, seq, Done, machineName, func(n *record) {
+			n.Reason = fmt.Sprintf("no longer so: %s undid action %s, which had done it; look at this alert anew", r.UndoBy, short(r.Action.ID))
+		})
+		err = errors.Join(err, lerr)
+	}
+	if err != nil {
+		m.log.Warn("an undo could not be noted where others rely on what was done", "action_id", r.Action.ID, "err", err)
+	}
+}
+
 // Freeze throws the kill switch: from when it returns no action is begun, in
 // any process, until Unfreeze. What has been approved waits for a new
 // approval. Undo stays possible.
@@ -350,6 +419,11 @@ func (m *Machine) Frozen(ctx context.Context) (Freeze, error) {
 // any more, and a lost answer is not tried again. It may have been the
 // attacker; that is for a person to tell.
 func (m *Machine) NoteReactivation(ctx context.Context, t ActionTarget, at time.Time, by string) error {
+	return m.noteHands(ctx, HandsOn{At: at.UTC(), By: by, Target: t, SwitchedOn: at.UTC()})
+}
+
+func (m *Machine) noteHands(ctx context.Context, now HandsOn) error {
+	t := now.Target
 	// The journal is asked, since another process may have done it.
 	done, err := m.List(ctx, ListFilter{Account: t.AccountID, States: []State{Executing, InDoubt, Done, Undoing, Undone}})
 	if err != nil {
@@ -359,11 +433,14 @@ func (m *Machine) NoteReactivation(ctx context.Context, t ActionTarget, at time.
 		return nil
 	}
 	return change(ctx, m.j, kindHandsOn, targetID(t), func(h *HandsOn) bool {
-		if !at.After(h.At) {
-			return false
+		later, on := now.At.After(h.At), now.SwitchedOn.After(h.SwitchedOn)
+		if later {
+			h.At, h.By, h.Target = now.At, now.By, t
 		}
-		*h = HandsOn{At: at.UTC(), By: by, Target: t}
-		return true
+		if on {
+			h.SwitchedOn = now.SwitchedOn
+		}
+		return later || on
 	})
 }
 

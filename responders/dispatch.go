@@ -497,6 +497,11 @@ func (d *Dispatcher) raiseFor(ctx context.Context, c ActionDetail) error {
 	case c.Unseen:
 		return d.raise(ctx, RuleActionUnseen, c.ID+string(c.State), "The audit trail does not show what was done: "+c.Describe,
 			"it was read back and is in force, but its own event never came: the trail may be broken or late, or the responder's identity is missing in the list own_principals; next: trailwarden status, then look at the trail", alert.Medium, &c, "")
+	case c.State == Done && strings.HasPrefix(c.Reason, noLongerSo):
+		if t, err := d.TriageOf(ctx, c.Action.AlertID); err != nil || t.State == TriageClosed {
+			return err
+		}
+		return d.raise(ctx, RuleActionRefused, c.ID+c.Reason, "Not contained: "+c.Describe, c.Reason, alert.High, &c, "")
 	case c.State == Refused && tellsRefusal(c):
 		// One alert for one reason about one target, however many alerts ask.
 		guard, _, _ := strings.Cut(c.Reason, ":")

@@ -1411,3 +1411,40 @@ func TestRefusalIsTold(t *testing.T) {
 		})
 	}
 }
+
+// Two incidents asked for the same, and one of them takes it back: the other is
+// told that it is not contained any more, unless it is closed.
+func TestWhoReliesOnWhatIsUndoneIsTold(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *world) {
+			slack := w.chat("slack")
+			p := w.start([]Destination{{Notifier: slack}})
+			defer p.stop()
+			p.give(t, 1, w.leaked("a1"))
+			time.Sleep(time.Minute)
+			p.give(t, 2, w.leaked("a2"))
+			time.Sleep(time.Minute)
+			if closed {
+				if _, err := p.Triage(ctxb, "a2", TriageRequest{Do: DoClose, By: "cli:dave", Verdict: Benign}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			acts, err := p.m.ForAlert(ctxb, "a1")
+			if err != nil || len(acts) != 1 {
+				t.Fatal(acts, err)
+			}
+			if _, err := p.m.Undo(ctxb, acts[0].ID, "dave"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			told := slack.byRule(RuleActionRefused)
+			if want := map[bool]int{false: 1}[closed]; len(told) != want {
+				t.Fatalf("closed %v: told %d times, want %d", closed, len(told), want)
+			}
+			if !closed && !strings.Contains(told[0].last.Alert.Reason, "no longer so: dave undid action") {
+				t.Fatal(told[0].last.Alert.Reason)
+			}
+		})
+	}
+}

@@ -176,6 +176,9 @@ type HandsOn struct {
 	At     time.Time `json:"at"` // event time
 	By     string    `json:"by,omitempty"`
 	Target ActionTarget
+	// SwitchedOn is when the audit trail last told of it, zero for never: an undo
+	// of ours is no such thing.
+	SwitchedOn time.Time `json:"switched_on,omitzero"`
 }
 
 // Env is what guards look at. The facts that had to be read carry the error of

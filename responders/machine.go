@@ -1074,9 +1074,10 @@ func (m *Machine) stepUndoing(ctx context.Context, r *record, seq uint64) (bool,
 // alert about it asks instead of acting. Best effort: the cloud's own record
 // of the change says the same a little later.
 func (m *Machine) handsOff(ctx context.Context, r *record) {
-	if err := m.NoteReactivation(ctx, r.Action.Target, m.now(), r.UndoBy); err != nil {
+	if err := m.noteHands(ctx, HandsOn{At: m.now(), By: r.UndoBy, Target: r.Action.Target}); err != nil {
 		m.log.Warn("an undo could not be noted for later actions", "action_id", r.Action.ID, "err", err)
 	}
+	m.tellThoseWhoRely(ctx, r)
 }
 
 // undo records the intent and makes the call. r is done or undoing.

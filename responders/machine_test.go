@@ -1033,3 +1033,73 @@ func TestRefusalForItsEvidence(t *testing.T) {
 		}
 	}
 }
+
+// What was done, undone by hand and done again looks like the first time. It is not
+// the first action's to take back.
+func TestUndoTakesBackNothingLater(t *testing.T) {
+	first := func(t *testing.T) (*world, *Machine, ActionDetail) {
+		w := newWorld(t)
+		m := w.machine()
+		d := w.propose(m, Auto)
+		w.drive(m, time.Minute)
+		return w, m, w.want(m, d.ID, Done)
+	}
+	again := func(w *world, m *Machine) ActionDetail {
+		d := w.propose(m, Approve, func(p *Proposal) { p.Action.AlertID = "a2" })
+		if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); err != nil {
+			t.Fatal(err)
+		}
+		w.drive(m, time.Minute)
+		return w.want(m, d.ID, Done)
+	}
+	t.Run("a later action", func(t *testing.T) {
+		w, m, d := first(t)
+		w.cloud.set(aliceAK, "Active")
+		w.clock.advance(time.Hour)
+		d2 := again(w, m)
+		if _, err := m.Undo(ctxb, d.ID, "dave"); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), d2.ID[:12]) || w.cloud.status(aliceAK) != "Inactive" {
+			t.Fatalf("key %s, %v", w.cloud.status(aliceAK), err)
+		}
+		if x, err := m.Undo(ctxb, d2.ID, "dave"); err != nil || x.State != Undone || w.cloud.status(aliceAK) != "Active" {
+			t.Fatalf("%s %v", x.State, err)
+		}
+	})
+	t.Run("a later hand", func(t *testing.T) {
+		w, m, d := first(t)
+		w.clock.advance(time.Hour)
+		if err := m.NoteReactivation(ctxb, d.Action.Target, w.clock.Now(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.advance(time.Hour) // and off again, by somebody's hand: the key is Inactive
+		if _, err := m.Undo(ctxb, d.ID, "dave"); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), "by hand") || w.cloud.status(aliceAK) != "Inactive" {
+			t.Fatalf("key %s, %v", w.cloud.status(aliceAK), err)
+		}
+	})
+	t.Run("an earlier hand", func(t *testing.T) {
+		w, m, d := first(t)
+		w.cloud.set(aliceAK, "Active")
+		w.clock.advance(time.Hour)
+		if err := m.NoteReactivation(ctxb, d.Action.Target, w.clock.Now(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.advance(time.Hour)
+		d2 := again(w, m)
+		if x, err := m.Undo(ctxb, d2.ID, "dave"); err != nil || x.State != Undone {
+			t.Fatalf("%s %v", x.State, err)
+		}
+	})
+	t.Run("who relies on it is told", func(t *testing.T) {
+		w, m, d := first(t)
+		w.clock.advance(time.Hour)
+		d2 := again(w, m)
+		if d2.Result.Changed {
+			t.Fatal("it changed what was so already")
+		}
+		if x, err := m.Undo(ctxb, d.ID, "dave"); err != nil || x.State != Undone {
+			t.Fatalf("%s %v", x.State, err)
+		}
+		if d2 = w.want(m, d2.ID, Done); !strings.Contains(d2.Reason, "no longer so: dave undid action "+d.ID[:12]) {
+			t.Fatal(d2.Reason)
+		}
+	})
+}
