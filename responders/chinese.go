@@ -160,6 +160,7 @@ var phrases = [][2]string{
 	{"the evidence is %s old and the limit is %s", "证据已过去 %s，上限为 %s"},
 	{"it could not be read whether a person has undone this before", "无法读取此前是否有人撤销过该处置"},
 	{"somebody switched it on again at %s after we had switched it off", "本系统禁用后，有人于 %s 重新启用"},
+	{"the kill switch was thrown right before the call", "调用前一刻紧急停止开关被触发"},
 	{"the kill switch could not be read", "无法读取紧急停止开关"},
 	{"all actions are frozen since %s by %s", "所有处置自 %s 起被 %s 冻结"},
 	{"two people have to approve what is done in this account (respond.guards.two_person)", "该账号的处置须经两人审批（respond.guards.two_person）"},

@@ -823,7 +823,7 @@ func (m *Machine) execute(ctx context.Context, r *record, seq uint64, prior json
 		return false, time.Time{}, err
 	}
 	failpoint.Hit(failpoint.ActionReserved)
-	now := m.now()
+	now, from := m.now(), r.State
 	deadline := now.Add(m.opts.CallTimeout)
 	seq, err = m.put(ctx, r, seq, Executing, machineName, func(n *record) {
 		n.Attempt++
@@ -838,6 +838,11 @@ func (m *Machine) execute(ctx context.Context, r *record, seq uint64, prior json
 	// From here on the intent is durable. Whatever happens to this process,
 	// the next look at the record starts by reading the cloud.
 	failpoint.Hit(failpoint.ActionExecuting)
+	// Who threw the kill switch after the last look and before the intent was told
+	// that nothing is begun any more; whoever throws it later sees it under way.
+	if frozen, err := m.Frozen(ctx); err != nil || frozen.Frozen {
+		return m.notBegun(ctx, r, seq, from, err)
+	}
 	var res Result
 	_, span := m.span(ctx, r, "execute action")
 	err = m.call(ctx, deadline, func(ctx context.Context, e Executor) (err error) {
@@ -878,6 +883,25 @@ func (m *Machine) execute(ctx context.Context, r *record, seq uint64, prior json
 		return false, time.Time{}, perr
 	}
 	return false, time.Time{}, m.fail(octx, r, seq, err.Error())
+}
+
+// notBegun takes an intent back before its call: the kill switch was thrown, or could
+// not be read. From approved, the next look asks a person; a second try is given up.
+func (m *Machine) notBegun(ctx context.Context, r *record, seq uint64, from State, unread error) (bool, time.Time, error) {
+	reason := "the kill switch was thrown right before the call"
+	if unread != nil {
+		reason = "the kill switch could not be read"
+	}
+	if from == InDoubt {
+		return false, time.Time{}, m.fail(ctx, r, seq, "it was not in force, and it is not tried again: "+reason)
+	}
+	_, err := m.put(ctx, r, seq, Approved, machineName, func(n *record) {
+		if n.Attempt--; n.Attempt == 0 {
+			n.BegunAt = time.Time{}
+		}
+		n.RetryAt, n.Reason = m.now().Add(conflictPause), reason
+	})
+	return true, m.now(), err
 }
 
 // span tells the trace of the alert of a call to the cloud.

@@ -1103,3 +1103,41 @@ func TestUndoTakesBackNothingLater(t *testing.T) {
 		}
 	})
 }
+
+// Freeze promises that nothing is begun when it returns: also where it comes between
+// the last look at it and the intent.
+func TestFreezeRightBeforeTheCall(t *testing.T) {
+	for _, before := range []string{"ledger", "action"} {
+		w := newWorld(t)
+		m := w.machine()
+		d := w.propose(m, Auto)
+		switcher, err := NewMachine(MachineOptions{Journal: w.mem, Now: w.clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reserved, thrown := false, false
+		w.onAppend = func(_ int, kind string) fault {
+			if (kind == before && (before == "ledger" || reserved)) && !thrown {
+				thrown = true
+				if err := switcher.Freeze(ctxb, "cli:dave", "it runs wild"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			reserved = reserved || kind == "ledger"
+			return none
+		}
+		w.drive(m, time.Minute)
+		d = w.want(m, d.ID, Proposed)
+		if !thrown || w.cloud.count("Execute") != 0 || w.cloud.status(aliceAK) != "Active" || d.Attempt != 0 || !strings.Contains(d.Reason, "freeze") {
+			t.Fatalf("before the record of %s: thrown %v, %d calls, %d attempts: %s", before, thrown, w.cloud.count("Execute"), d.Attempt, d.Reason)
+		}
+		if err := switcher.Unfreeze(ctxb, "cli:dave", "over"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); err != nil {
+			t.Fatal(err)
+		}
+		w.drive(m, time.Minute)
+		w.want(m, d.ID, Done)
+	}
+}
