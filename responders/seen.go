@@ -167,20 +167,44 @@ func (d *ActionDetail) likely(a *alert.Alert) bool {
 	return policy == "" || t.Params["policy_name"] != "" || strings.Contains(strings.ToLower(d.Describe), "policyname: "+strings.ToLower(policy)+",")
 }
 
+// told says that the trail has told already of every call of this name that an action
+// made and had an answer to: another one is somebody else's. What an action
+// does before and after the call that counts is not followed.
+func (r *record) told(event string) bool {
+	event = event[strings.LastIndexByte(event, ':')+1:]
+	if isCall([]string{"CreatePolicy", "DeletePolicy"}, event) {
+		return false
+	}
+	if r.UndoBy != "" {
+		return r.UndoSeen != nil && r.UndoDoubts == 0
+	}
+	return r.Seen != nil && r.Doubts+r.Deaths == 0
+}
+
 // asked says whether an action in the account made the call that an alert tells of, or
 // one that makes such calls was under way at its time. It reads the journal, so that
 // actions of other processes count.
 func (m *Machine) asked(ctx context.Context, a *alert.Alert) (bool, error) {
 	const slack = 10 * time.Minute // clocks differ, and a lost answer is found out later
-	request, at := called(a, "request_id"), a.Time
-	ds, err := m.List(ctx, ListFilter{Account: a.AccountID})
-	if err != nil {
-		return false, err
-	}
+	request, event, at := called(a, "request_id"), detail(a, "event"), a.Time
 	made := func(r *Result) bool { return r != nil && request != "" && r.RequestID == request }
-	return slices.ContainsFunc(ds, func(d ActionDetail) bool {
-		return made(d.Result) || made(d.Undo) || d.Attempt > 0 && at.After(d.ProposedAt.Add(-slack)) && at.Before(d.At.Add(slack)) && d.likely(a)
-	}), nil
+	ours := map[string]bool{} // by the id of the action; the last record of each counts
+	err := eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
+		var r record
+		if unmarshal(e.Data, &r) != nil || r.Action.Target.AccountID != a.AccountID {
+			return nil // what cannot be read is told of where actions are listed
+		}
+		d := m.detail(&r, e.Seq)
+		ours[id] = made(r.Result) || made(r.Undo) ||
+			r.Attempt > 0 && at.After(r.ProposedAt.Add(-slack)) && at.Before(r.At.Add(slack)) && !r.told(event) && d.likely(a)
+		return nil
+	})
+	for _, our := range ours {
+		if our {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 // foreign raises an alert about a call of our identity that no action made.

@@ -220,6 +220,7 @@ func TestForeignCallBesideAnAction(t *testing.T) {
 	for name, c := range map[string]struct {
 		event, user, key string
 		call             map[string]any
+		seen             bool // the trail has told of the action's own call already
 		foreign          bool
 	}{
 		"its call":                       {event: "Ram:UpdateAccessKey", user: "alice", key: aliceAK},
@@ -229,6 +230,7 @@ func TestForeignCallBesideAnAction(t *testing.T) {
 		"another call on the user":       {event: "Ram:AttachPolicyToUser", user: "alice", call: map[string]any{"policy_name": "AdministratorAccess"}, foreign: true},
 		"the same call on another":       {event: "Ram:UpdateAccessKey", user: "mallory", key: "LTAI5tEXAMPLEmallory001", foreign: true},
 		"the same on another key":        {event: "Ram:UpdateAccessKey", user: "alice", key: "LTAI5tEXAMPLEalice00009", foreign: true},
+		"its call, once more":            {event: "Ram:UpdateAccessKey", user: "alice", key: aliceAK, seen: true, foreign: true},
 		"a policy is deleted":            {event: "Ram:DeletePolicy", call: map[string]any{"policy_name": "guardrail"}, foreign: true},
 		"the trail is stopped meanwhile": {event: "Actiontrail:StopLogging", call: map[string]any{"trail": "main"}, foreign: true},
 	} {
@@ -239,14 +241,21 @@ func TestForeignCallBesideAnAction(t *testing.T) {
 				defer p.stop()
 				p.give(t, 1, w.leaked("a1"))
 				time.Sleep(10 * time.Second)
-				call := map[string]any{"request_id": "R-1"}
-				maps.Copy(call, c.call)
-				a := alert.Alert{Schema: alert.Schema, ID: "own", Rule: RuleOwnCall, Signal: true, Severity: alert.Info, Outcome: "success", Time: w.clock.Now(), LastAt: w.clock.Now(),
-					EventIDs: []string{"E-1"}, Details: map[string]any{"event": c.event, "call": call}, TargetKey: c.key, Revision: 1, Count: 1, AccountID: account}
-				if c.user != "" {
-					a.Target = &alert.Target{Type: "user", Name: c.user}
+				own := func(request string) alert.Alert {
+					call := map[string]any{"request_id": request}
+					maps.Copy(call, c.call)
+					a := alert.Alert{Schema: alert.Schema, ID: "own-" + request, Rule: RuleOwnCall, Signal: true, Severity: alert.Info, Outcome: "success", Time: w.clock.Now(), LastAt: w.clock.Now(),
+						EventIDs: []string{"E-" + request}, Details: map[string]any{"event": c.event, "call": call}, TargetKey: c.key, Revision: 1, Count: 1, AccountID: account}
+					if c.user != "" {
+						a.Target = &alert.Target{Type: "user", Name: c.user}
+					}
+					return a
 				}
-				p.give(t, 2, a)
+				if c.seen {
+					p.give(t, 2, own("REQ-1"))
+					time.Sleep(time.Minute)
+				}
+				p.give(t, 3, own("R-1"))
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				told := false
