@@ -387,6 +387,23 @@ func TestEveryCommandHasAScript(t *testing.T) {
 	}
 }
 
+// What people and their scripts rely on is there, by the name they know: the
+// commands of the design's contracts.
+func TestCommandsOfTheContract(t *testing.T) {
+	have := leaves(newRoot(&env{out: io.Discard, err: io.Discard, in: strings.NewReader("")}))
+	for _, c := range []string{"demo", "run", "fakecloud", "replay", "baseline build|show|diff",
+		"rules list|show|new|lint|test|fields|diff|backtest|coverage|export", "policy diff|explain",
+		"alerts ls|show|ack|close|mute", "action ls|show|approve|deny|undo", "parked ls|redrive", "entity show",
+		"doctor", "init", "status", "tap", "top", "check", "audit verify|export", "notify test", "config show|schema|validate", "version"} {
+		name, verbs, _ := strings.Cut(c, " ")
+		for v := range strings.SplitSeq(verbs, "|") {
+			if want := strings.TrimSpace("trailwarden " + name + " " + v); !slices.Contains(have, want) {
+				t.Errorf("there is no %q", want)
+			}
+		}
+	}
+}
+
 // leaves lists the commands that do something, as people write them.
 func leaves(c *cobra.Command) []string {
 	if !c.HasSubCommands() {
