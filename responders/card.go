@@ -379,7 +379,8 @@ func (d *Dispatcher) resolve(ctx context.Context, p Playbook, a *alert.Alert) ([
 // action is refused, and says so.
 func (d *Dispatcher) findOwner(ctx context.Context, act *Action) error {
 	f, ok := d.opts.Keys.(KeyFinder)
-	if t := act.Target; !ok || kindAbout(act.Kind)&AboutKey == 0 || t.AccessKeyID == "" || t.UserName != "" || t.PrincipalType == typeRoot {
+	if t := act.Target; !ok || kindAbout(act.Kind)&AboutKey == 0 || t.AccessKeyID == "" ||
+		t.UserName != "" && !strings.HasPrefix(t.UserName, "id:") || t.PrincipalType == typeRoot { // a call that takes the user's id: a key restored from the bin
 		return nil
 	}
 	var r resolution

@@ -342,6 +342,21 @@ func TestFindingOfALeakedKey(t *testing.T) {
 			}
 		})
 	})
+	// Who takes a key from the recycle bin names its owner by an id.
+	t.Run("an owner known by an id", func(t *testing.T) {
+		bubble(t, func(t *testing.T, w *world) {
+			slack, keys := w.chat("slack"), &finder{keyFacts: &keyFacts{}, user: "alice"}
+			p := w.start([]Destination{{Notifier: slack}}, auto, func(o *DispatcherOptions) { o.Keys = keys })
+			defer p.stop()
+			a := found(w)
+			a.Target = &alert.Target{Type: "user", ID: "user/" + account + "/id:200000000000000001", Name: "200000000000000001"}
+			p.give(t, 1, a)
+			after(time.Minute)
+			if w.cloud.status(aliceAK) != "Inactive" {
+				t.Errorf("not contained: %+v", slack.of("a1")[0].last.Actions)
+			}
+		})
+	})
 	for name, keys := range map[string]KeyInformer{"not found": &finder{keyFacts: &keyFacts{}, lost: errors.New("EntityNotExist.User")}, "nobody to ask": &keyFacts{}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {

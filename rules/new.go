@@ -35,7 +35,7 @@ severity: medium
 attack: [T1098]
 runbook:
   en: |
-    Ask {{actor}}'s owner whether this was planned.
+    Ask the caller's owner whether this was planned.
   zh: |
     向操作者的负责人确认是否为计划内操作。
 match: >-

@@ -376,3 +376,42 @@ func TestGroupWithAProtectedMember(t *testing.T) {
 	}
 	sameState(t, before, r.cloud.State())
 }
+
+// Another version of a policy is everybody's who holds it: of a user, a role or a
+// member of a group that is protected, too.
+func TestPolicyOfAProtectedHolder(t *testing.T) {
+	a := action("ram.set_default_policy_version", with("policy_name", "deploy"), with("version_id", "v1"))
+	for name, c := range map[string]struct {
+		kind, holder string
+		want         string
+	}{
+		"a user":            {"user", "zz-break-glass", "policy deploy has a holder who is spared: user zz-break-glass is protected by configuration"},
+		"a role":            {"role", "ci", "policy deploy has a holder who is spared: role ci is protected by configuration"},
+		"a member of group": {"", "", "policy deploy: group admins has a member who is spared: user zz-break-glass is protected by configuration"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(_ *ramtest.Options, c *Config) {
+				c.Protected.Users, c.Protected.Roles = []string{"zz-break-*"}, []string{"ci"}
+			})
+			e := r.exec(a.Kind)
+			prior, err := e.Read(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.cloud.AddUser(acct, "zz-break-glass")
+			if c.kind == "" {
+				r.cloud.AddGroup(acct, "admins", "zz-break-glass")
+			} else if err := r.cloud.Attach(acct, "Custom", "deploy", c.kind, c.holder); err != nil {
+				t.Fatal(err)
+			}
+			before := r.cloud.State()
+			if _, err := e.Read(t.Context(), a); !errors.Is(err, responders.ErrRefused) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("read: %v", err)
+			}
+			if _, err := e.Execute(t.Context(), a, prior); !errors.Is(err, responders.ErrRefused) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("attached after it was read: %v", err)
+			}
+			sameState(t, before, r.cloud.State())
+		})
+	}
+}

@@ -493,7 +493,7 @@ type VersionState struct {
 func (c *Client) setDefaultPolicyVersion() responders.Executor {
 	return change[VersionState]{
 		c: c, kind: "ram.set_default_policy_version",
-		perms: []string{"ram:ListPolicyVersions", "ram:SetDefaultPolicyVersion"},
+		perms: []string{"ram:ListEntitiesForPolicy", "ram:ListPolicyVersions", "ram:ListUsersForGroup", "ram:SetDefaultPolicyVersion"},
 		check: func(t *target) error {
 			name, err := t.param("policy_name", policyChars)
 			if err != nil {
@@ -534,6 +534,9 @@ func (c *Client) setDefaultPolicyVersion() responders.Executor {
 				return s, refuse("policy %s has no version %s any more; restore it from its document by hand", s.PolicyName, t.params["version_id"])
 			}
 			return s, nil
+		},
+		veto: func(ctx context.Context, sc scope, t target, prior *VersionState) error {
+			return c.sparedHolders(ctx, sc, t.account, prior.PolicyName)
 		},
 		// A policy that was deleted and made again numbers its versions from v1 again.
 		born: func(ctx context.Context, sc scope, _ target, prior VersionState) (string, string, error) {

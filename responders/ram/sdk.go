@@ -127,6 +127,10 @@ func (c *ramClient) listPoliciesForUser(q *ram.ListPoliciesForUserRequest) (*ram
 	return send(&c.Client, q.RpcRequest, params{"UserName": q.UserName}, ram.CreateListPoliciesForUserResponse())
 }
 
+func (c *ramClient) listEntitiesForPolicy(q *ram.ListEntitiesForPolicyRequest) (*ram.ListEntitiesForPolicyResponse, error) {
+	return send(&c.Client, q.RpcRequest, params{"PolicyType": q.PolicyType, "PolicyName": q.PolicyName}, ram.CreateListEntitiesForPolicyResponse())
+}
+
 func (c *ramClient) listPolicyVersions(q *ram.ListPolicyVersionsRequest) (*ram.ListPolicyVersionsResponse, error) {
 	return send(&c.Client, q.RpcRequest, params{"PolicyType": q.PolicyType, "PolicyName": q.PolicyName}, ram.CreateListPolicyVersionsResponse())
 }

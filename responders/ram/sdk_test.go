@@ -83,6 +83,7 @@ func TestCallsSendWhatTheSDKWould(t *testing.T) {
 		"ramClient.getUser":                               asked(&sent, r.getUser, ram.CreateGetUserRequest()),
 		"ramClient.getUserMFAInfo":                        asked(&sent, r.getUserMFAInfo, ram.CreateGetUserMFAInfoRequest()),
 		"ramClient.listAccessKeys":                        asked(&sent, r.listAccessKeys, ram.CreateListAccessKeysRequest()),
+		"ramClient.listEntitiesForPolicy":                 asked(&sent, r.listEntitiesForPolicy, ram.CreateListEntitiesForPolicyRequest()),
 		"ramClient.listGroups":                            asked(&sent, r.listGroups, ram.CreateListGroupsRequest()),
 		"ramClient.listGroupsForUser":                     asked(&sent, r.listGroupsForUser, ram.CreateListGroupsForUserRequest()),
 		"ramClient.listPolicies":                          asked(&sent, r.listPolicies, ram.CreateListPoliciesRequest()),

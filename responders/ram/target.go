@@ -171,6 +171,37 @@ func (c *Client) sparedMembers(ctx context.Context, sc scope, account, group str
 	return refuse("the list of the members of group %s does not end", group)
 }
 
+// sparedHolders refuses a policy that somebody holds who is protected, or as whom we
+// ourselves work: another version of it would be theirs, too.
+func (c *Client) sparedHolders(ctx context.Context, sc scope, account, policy string) error {
+	var resp *ram.ListEntitiesForPolicyResponse
+	_, err := c.do(ctx, sc.as, op{product: "ram", action: "ListEntitiesForPolicy"}, func(w *worker) (err error) {
+		r := ram.CreateListEntitiesForPolicyRequest()
+		r.PolicyType, r.PolicyName = "Custom", policy
+		resp, err = w.ram.listEntitiesForPolicy(r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, u := range resp.Users.User {
+		if err := c.spared(ctx, target{account: account, user: u.UserName}); err != nil {
+			return fmt.Errorf("policy %s has a holder who is spared: %w", policy, err)
+		}
+	}
+	for _, r := range resp.Roles.Role {
+		if err := c.spared(ctx, target{account: account, role: r.RoleName}); err != nil {
+			return fmt.Errorf("policy %s has a holder who is spared: %w", policy, err)
+		}
+	}
+	for _, g := range resp.Groups.Group {
+		if err := c.sparedMembers(ctx, sc, account, g.GroupName); err != nil {
+			return fmt.Errorf("policy %s: %w", policy, err)
+		}
+	}
+	return nil
+}
+
 // glob matches * and ? with letters folded, as the guards do.
 func glob(pattern, text string) bool {
 	p, t := strings.ToLower(pattern), strings.ToLower(text)
