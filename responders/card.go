@@ -379,8 +379,9 @@ func (d *Dispatcher) resolve(ctx context.Context, p Playbook, a *alert.Alert) ([
 // action is refused, and says so.
 func (d *Dispatcher) findOwner(ctx context.Context, act *Action) error {
 	f, ok := d.opts.Keys.(KeyFinder)
-	if t := act.Target; !ok || kindAbout(act.Kind)&AboutKey == 0 || t.AccessKeyID == "" ||
-		t.UserName != "" && !strings.HasPrefix(t.UserName, "id:") || t.PrincipalType == typeRoot { // a call that takes the user's id: a key restored from the bin
+	t := act.Target
+	named := t.UserName != "" && !strings.HasPrefix(t.UserName, "id:") // who restores a key from the bin gives its owner's id
+	if !ok || kindAbout(act.Kind)&AboutKey == 0 || t.AccessKeyID == "" || named || t.PrincipalType == typeRoot {
 		return nil
 	}
 	var r resolution

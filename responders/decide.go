@@ -259,20 +259,20 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 	if no := m.mayNotUndo(by, r); no != "" {
 		return ActionDetail{}, m.refuseClick(ctx, id, by, what, no)
 	}
-	since, err := m.since(ctx, r)
-	if err != nil {
-		return ActionDetail{}, err
-	}
+	again, _, err := m.since(ctx, r)
 	switch {
-	case since.again != "":
-		return ActionDetail{}, m.refuseClick(ctx, id, by, what, fmt.Sprintf("action %s did the same since, so what is there now is its doing; undo that one", short(since.again)))
-	case !since.byHand.IsZero():
-		return ActionDetail{}, m.refuseClick(ctx, id, by, what, fmt.Sprintf("somebody switched it on again at %s, so what is there now is not our doing; change it by hand", since.byHand.Format(time.RFC3339)))
+	case err != nil:
+		return ActionDetail{}, err
+	case again != "":
+		return ActionDetail{}, m.refuseClick(ctx, id, by, what, fmt.Sprintf("action %s did the same since, so what is there now is its doing; undo that one", short(again)))
 	}
 	for {
 		env := m.gather(ctx, r)
 		if err := env.journalErr(); err != nil {
 			return ActionDetail{}, err
+		}
+		if on := env.HandsOn.SwitchedOn; r.Action.Kind == KindDisableAccessKey && on.After(r.DoneAt) {
+			return ActionDetail{}, m.refuseClick(ctx, id, by, what, fmt.Sprintf("somebody switched it on again at %s, so what is there now is not our doing; change it by hand", on.Format(time.RFC3339)))
 		}
 		if v := checkOne(conflictGuard{}, r.Action, env); v.Decision != Pass {
 			return ActionDetail{}, m.refuseClick(ctx, id, by, what, v.Reason)
@@ -319,51 +319,39 @@ func (m *Machine) mayNotUndo(by string, r *record) string {
 	return ""
 }
 
-// sinceThen is what became of an action's target after the action.
-type sinceThen struct {
-	again  string    // the action that did the same once more
-	byHand time.Time // when somebody switched it on by hand
-	rely   []string  // actions that found done what they were to do
-}
-
-// since reads what became of the target of an action that is done. The present state
-// alone does not tell: what was undone by hand and done again, by whomever, looks the
-// same, and is not ours to take back.
-func (m *Machine) since(ctx context.Context, r *record) (s sinceThen, err error) {
-	var h HandsOn
-	if _, err = readLast(ctx, m.j, kindHandsOn, targetID(r.Action.Target), &h); err != nil {
-		return s, err
-	}
-	if r.Action.Kind == KindDisableAccessKey && h.SwitchedOn.After(r.DoneAt) {
-		s.byHand = h.SwitchedOn
-	}
+// since finds, of the actions that were to do the same after one that is done, who did
+// it again and who found it done. The present state alone does not tell: what was
+// undone by hand and done again looks the same, and is not ours to take back.
+func (m *Machine) since(ctx context.Context, r *record) (again string, rely []string, err error) {
 	if r.Action.Kind == KindFenceUser || r.Action.Kind == KindCutRoleSessions {
-		return s, nil // each has a policy of its own
+		return "", nil, nil // each has a policy of its own
 	}
-	what := func(a Action) string { return a.Kind + " " + targetID(a.Target) + " " + fmt.Sprint(a.Target.Params) }
 	err = eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
 		var x record
-		if unmarshal(e.Data, &x) != nil || id == r.Action.ID || x.State != Done || x.Result == nil || !x.DoneAt.After(r.DoneAt) || what(x.Action) != what(r.Action) {
+		if unmarshal(e.Data, &x) != nil || id == r.Action.ID || x.State != Done || x.Result == nil || !x.DoneAt.After(r.DoneAt) {
 			return nil
 		}
-		if x.Result.Changed {
-			s.again = id
-		} else {
-			s.rely = append(s.rely, id)
+		a := x.Action // as if the same alert had asked for it
+		a.AlertID, a.Again = r.Action.AlertID, r.Action.Again
+		switch same := ActionID(a) == r.Action.ID; {
+		case same && x.Result.Changed:
+			again = id
+		case same:
+			rely = append(rely, id)
 		}
 		return nil
 	})
-	return s, err
+	return again, rely, err
 }
 
-// noLongerSo begins the reason of an action whose effect another one's undo took away.
+// noLongerSo begins the reason, below, of an action whose effect another one's undo took away.
 const noLongerSo = "no longer so: "
 
 // tellThoseWhoRely notes in the actions that found done what they were to do that it
 // is no longer so: their incidents are not contained any more. Best effort.
 func (m *Machine) tellThoseWhoRely(ctx context.Context, r *record) {
-	s, err := m.since(ctx, r)
-	for _, id := range s.rely {
+	_, rely, err := m.since(ctx, r)
+	for _, id := range rely {
 		x, seq, lerr := m.load(ctx, id)
 		if err = errors.Join(err, lerr); lerr != nil || seq == 0 || x.State != Done {
 			continue

@@ -682,12 +682,9 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 	if r.Action.Mode.bounded(m.opts.MaxMode) != Auto || r.Escalated {
 		return false, earliest(r.ExpiresAt, now.Add(pollEvery)), nil
 	}
-	v := m.stricter(r)
-	if v.Decision == Pass {
-		var err error
-		if v, err = m.consider(ctx, r); err != nil {
-			return false, time.Time{}, err
-		}
+	v, err := m.allowed(ctx, r)
+	if err != nil {
+		return false, time.Time{}, err
 	}
 	switch v.Decision {
 	case Pass:
@@ -701,7 +698,7 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
 	}
-	_, err := m.put(ctx, r, seq, Refused, machineName, refusal(v))
+	_, err = m.put(ctx, r, seq, Refused, machineName, refusal(v))
 	return false, time.Time{}, err
 }
 
@@ -741,6 +738,14 @@ func (m *Machine) stricter(r *record) Verdict {
 	return Verdict{}
 }
 
+// allowed asks the configuration of today, and then the guards.
+func (m *Machine) allowed(ctx context.Context, r *record) (Verdict, error) {
+	if v := m.stricter(r); v.Decision != Pass {
+		return v, nil
+	}
+	return m.consider(ctx, r)
+}
+
 // withdrawn says why a playbook may not do by itself what it asked for, "" when it may.
 func (m *Machine) withdrawn(r *record) string {
 	if m.opts.Playbooks == nil || r.Action.Requester != requesterPlaybook || r.approvedByPerson() {
@@ -764,12 +769,9 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 	if now.Sub(r.ApprovedAt) > m.opts.ActWithin {
 		return false, time.Time{}, m.fail(ctx, r, seq, fmt.Sprintf("it could not be done within %s of its approval", m.opts.ActWithin)+why(r.Reason))
 	}
-	v := m.stricter(r)
-	if v.Decision == Pass {
-		var err error
-		if v, err = m.consider(ctx, r); err != nil {
-			return false, time.Time{}, err
-		}
+	v, err := m.allowed(ctx, r)
+	if err != nil {
+		return false, time.Time{}, err
 	}
 	switch v.Decision {
 	case Refuse:
@@ -1023,11 +1025,9 @@ func (m *Machine) stepInDoubt(ctx context.Context, r *record, seq uint64) (bool,
 	if hand.At.After(r.BegunAt) {
 		return false, time.Time{}, m.fail(ctx, r, seq, "the answer was lost, and then somebody switched it on again")
 	}
-	v := m.stricter(r)
-	if v.Decision == Pass {
-		if v, err = m.consider(ctx, r); err != nil {
-			return false, time.Time{}, err
-		}
+	v, err := m.allowed(ctx, r)
+	if err != nil {
+		return false, time.Time{}, err
 	}
 	switch v.Decision {
 	case Wait:

@@ -132,13 +132,11 @@ func isCall(calls []string, name string) bool {
 	return slices.ContainsFunc(calls, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
-// likely says whether the call that an alert tells of is one that an action makes: of
+// likely says whether the call, of this name, that an alert tells of is one that an action makes: of
 // its kind, and about what the action is about. Whoever has our credentials may bring
 // about an action, to do something else in its shadow. What the alert does not say, or
 // masks, is no difference.
-func (d *ActionDetail) likely(a *alert.Alert) bool {
-	event := detail(a, "event")
-	event = event[strings.LastIndexByte(event, ':')+1:]
+func (d *ActionDetail) likely(a *alert.Alert, event string) bool {
 	if calls, known := callsOf[d.Action.Kind]; known && event != "" && !isCall(calls, event) {
 		return false
 	}
@@ -171,7 +169,6 @@ func (d *ActionDetail) likely(a *alert.Alert) bool {
 // made and had an answer to: another one is somebody else's. What an action
 // does before and after the call that counts is not followed.
 func (r *record) told(event string) bool {
-	event = event[strings.LastIndexByte(event, ':')+1:]
 	if isCall([]string{"CreatePolicy", "DeletePolicy"}, event) {
 		return false
 	}
@@ -186,7 +183,9 @@ func (r *record) told(event string) bool {
 // actions of other processes count.
 func (m *Machine) asked(ctx context.Context, a *alert.Alert) (bool, error) {
 	const slack = 10 * time.Minute // clocks differ, and a lost answer is found out later
-	request, event, at := called(a, "request_id"), detail(a, "event"), a.Time
+	request, at := called(a, "request_id"), a.Time
+	event := detail(a, "event") // Service:Name
+	event = event[strings.LastIndexByte(event, ':')+1:]
 	made := func(r *Result) bool { return r != nil && request != "" && r.RequestID == request }
 	ours := map[string]bool{} // by the id of the action; the last record of each counts
 	err := eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
@@ -196,7 +195,7 @@ func (m *Machine) asked(ctx context.Context, a *alert.Alert) (bool, error) {
 		}
 		d := m.detail(&r, e.Seq)
 		ours[id] = made(r.Result) || made(r.Undo) ||
-			r.Attempt > 0 && at.After(r.ProposedAt.Add(-slack)) && at.Before(r.At.Add(slack)) && !r.told(event) && d.likely(a)
+			r.Attempt > 0 && at.After(r.ProposedAt.Add(-slack)) && at.Before(r.At.Add(slack)) && !r.told(event) && d.likely(a, event)
 		return nil
 	})
 	for _, our := range ours {

@@ -57,7 +57,7 @@ type program struct {
 	consts  []string // texts it can give, when it gives nothing else
 	isConst bool
 	blank   bool     // says itself that there may be nothing to show
-	names   []string // of fields and functions in it, of a text or key
+	names   []string // of fields and functions in it
 }
 
 // tables are the constants that rewritten calls refer to by number.
@@ -164,9 +164,7 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 	}
 
 	p := &program{src: src, policy: a.policy, lineage: a.lineage, verdict: a.verdict}
-	if u == useText || u == useKey {
-		p.names, p.blank = mentioned(tree.Node), u == useText && blank(tree.Node)
-	}
+	p.names, p.blank = mentioned(tree.Node), u == useText && blank(tree.Node)
 	rw := &rewriter{tables: c.tables, key: u == useKey}
 	opts := []expr.Option{expr.Env(env{}), expr.MaxNodes(maxNodes), expr.Patch(rw)}
 	if u == useMatch {

@@ -120,8 +120,11 @@ func crowdOf(r *rule) *shown {
 // oneActor says that the condition is about an actor that it names: the root account,
 // or one with a certain name, id or key.
 func (r *rule) oneActor() bool {
-	src := r.doc.Match.value
-	return slices.ContainsFunc([]string{"actor.root", "root-account", "actor.name", "actor.id", "actor.key ", "actor.principal", "actor.role"}, func(s string) bool { return strings.Contains(src, s) })
+	if r.match == nil {
+		return false
+	}
+	who := []string{"actor.root", "actor.name", "actor.id", "actor.key", "actor.principal", "actor.role"}
+	return slices.ContainsFunc(r.match.names, func(name string) bool { return slices.Contains(who, name) }) || strings.Contains(r.match.src, `"root-account"`)
 }
 
 // about says that a field of a group, such as actor, is in a key. A key that is not

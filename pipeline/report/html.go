@@ -305,6 +305,9 @@ func scopeOf(l lang, in *In) []pair {
 	if n := len(in.Scope.Sources); n > 0 {
 		shown := make([]string, 0, maxListValues)
 		for _, src := range in.Scope.Sources[:min(n, maxListValues)] {
+			if src == "-" {
+				src = l.t("standard input")
+			}
 			shown = append(shown, inert(src, maxLine))
 		}
 		if n > maxListValues {

@@ -156,6 +156,7 @@ var zh = map[string]string{
 
 	"Scope and coverage": "范围与覆盖",
 	"Sources":            "数据来源",
+	"standard input":     "标准输入",
 	"Time range":         "时间范围",
 	"from %s":            "自 %s",
 	"before %s":          "至 %s(不含)",

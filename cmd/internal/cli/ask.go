@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,13 +50,7 @@ func answerCmd(e *env) *cobra.Command {
 		}
 		qs := d.Questions
 		if person != "" {
-			theirs := qs[:0]
-			for i := range qs {
-				if qs[i].Person == person {
-					theirs = append(theirs, qs[i])
-				}
-			}
-			qs = theirs
+			qs = slices.DeleteFunc(qs, func(q responders.Question) bool { return q.Person != person })
 		}
 		switch {
 		case len(qs) == 0:

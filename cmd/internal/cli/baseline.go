@@ -156,13 +156,7 @@ func baselineShow(e *env) *cobra.Command {
 				return err
 			}
 			if entity != "" {
-				about := all[:0]
-				for i := range all {
-					if names(all[i].Key, entity) {
-						about = append(about, all[i])
-					}
-				}
-				all = about
+				all = slices.DeleteFunc(all, func(l learned) bool { return !names(l.Key, entity) })
 			}
 			if out == "json" {
 				return printJSON(e.out, append([]learned{}, all...))

@@ -172,18 +172,25 @@ type child struct {
 
 func startRun(t *testing.T, bin, cfg string, env ...string) *child {
 	t.Helper()
-	c := &child{cmd: exec.Command(bin, "run", "--config", cfg), log: &lockedBuffer{}, done: make(chan struct{})}
-	c.cmd.Env = append(append(os.Environ(), "TRAILWARDEN_DETECT_GRACE="+crashGrace.String()), env...)
-	c.cmd.Stderr = c.log
-	if err := c.cmd.Start(); err != nil {
+	c := exec.Command(bin, "run", "--config", cfg)
+	c.Env = append(append(os.Environ(), "TRAILWARDEN_DETECT_GRACE="+crashGrace.String()), env...)
+	return start(t, c)
+}
+
+// start starts a program that is killed when the test ends.
+func start(t *testing.T, cmd *exec.Cmd) *child {
+	t.Helper()
+	c := &child{cmd: cmd, log: &lockedBuffer{}, done: make(chan struct{})}
+	cmd.Stderr = c.log
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
 		defer close(c.done)
-		_ = c.cmd.Wait() // ProcessState says how it ended
+		_ = cmd.Wait() // ProcessState says how it ended
 	}()
 	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // it may have ended
 		<-c.done
 	})
 	return c
@@ -810,6 +817,22 @@ func TestAskedToEndUnderLoad(t *testing.T) {
 	}
 }
 
+// turnedAway says that a second process ends because of what the holder has, and tells
+// who that is and what to do.
+func turnedAway(t *testing.T, second *exec.Cmd, folder string, holder *child) {
+	t.Helper()
+	out, err := second.CombinedOutput()
+	var ee *exec.ExitError
+	if !errors.As(err, &ee) || ee.ExitCode() != exitUnreachable {
+		t.Errorf("the second process: %v, want exit code 3\n%s", err, out)
+	}
+	for _, want := range []string{"in use", folder, strconv.Itoa(holder.cmd.Process.Pid), "its own state_dir"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q is not said: %s", want, out)
+		}
+	}
+}
+
 // A second process on one store is turned away with a sentence that says who
 // has it; when the holder is killed, the store is free at once.
 func TestOneProcessPerStore(t *testing.T) {
@@ -822,16 +845,7 @@ func TestOneProcessPerStore(t *testing.T) {
 	if !every(20*time.Millisecond, up) {
 		t.Fatalf("it does not start\n%s", tail(holder.log.String()))
 	}
-	out, err := exec.Command(bin, "run", "--config", r.cloud.Config).CombinedOutput()
-	var ee *exec.ExitError
-	if !errors.As(err, &ee) || ee.ExitCode() != exitUnreachable {
-		t.Errorf("the second process: %v, want exit code 3\n%s", err, out)
-	}
-	for _, want := range []string{"in use", filepath.Join(r.state, "store"), strconv.Itoa(holder.cmd.Process.Pid), "state_dir"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("%q is not said: %s", want, out)
-		}
-	}
+	turnedAway(t, exec.Command(bin, "run", "--config", r.cloud.Config), filepath.Join(r.state, "store"), holder)
 	if !up() {
 		t.Error("the first process suffered from the second")
 	}

@@ -163,13 +163,7 @@ func muteCmd(e *env) *cobra.Command {
 			return err
 		}
 		now := time.Now()
-		shown := ss[:0]
-		for i := range ss {
-			if all || ss[i].Active(now) {
-				shown = append(shown, ss[i])
-			}
-		}
-		ss = shown
+		ss = slices.DeleteFunc(ss, func(s responders.Silence) bool { return !all && !s.Active(now) })
 		if out == "json" {
 			return printJSON(e.out, ss)
 		}

@@ -2,13 +2,10 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -38,25 +35,17 @@ func startNATS(t *testing.T) string {
 func startRole(t *testing.T, bin, cfg, url, role string) (*child, string) {
 	t.Helper()
 	state := filepath.Join(t.TempDir(), "state")
-	c := &child{cmd: exec.Command(bin, "run", "--config", cfg, "--role", role), log: &lockedBuffer{}, done: make(chan struct{})}
+	cmd := exec.Command(bin, "run", "--config", cfg, "--role", role)
 	// Lateness is not what is tested: a shard may wait for its new reader.
-	c.cmd.Env = append(os.Environ(), "TRAILWARDEN_DETECT_GRACE=2m", "TRAILWARDEN_STATE_DIR="+state, "TRAILWARDEN_NATS_URL="+url,
+	cmd.Env = append(os.Environ(), "TRAILWARDEN_DETECT_GRACE=2m", "TRAILWARDEN_STATE_DIR="+state, "TRAILWARDEN_NATS_URL="+url,
 		"TRAILWARDEN_NATS_REPLICAS=1", "TRAILWARDEN_NATS_PARTITIONS=8", "TRAILWARDEN_NATS_MAX_BYTES=536870912")
-	c.cmd.Stderr = c.log
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(c.done)
-		_ = c.cmd.Wait() // ProcessState says how it ended
-	}()
-	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill() // it may have ended
-		<-c.done
-		if t.Failed() {
+	var c *child
+	t.Cleanup(func() { // after it has ended
+		if t.Failed() && c != nil {
 			t.Logf("%s:\n%s", role, tail(c.log.String()))
 		}
 	})
+	c = start(t, cmd)
 	return c, state
 }
 
@@ -78,16 +67,7 @@ func TestOneProcessPerStateDir(t *testing.T) {
 		c.Env = append(slices.Clone(holder.cmd.Env), "TRAILWARDEN_LOG_LEVEL=warn")
 		return c
 	}
-	out, err := second("respond").CombinedOutput()
-	var ee *exec.ExitError
-	if !errors.As(err, &ee) || ee.ExitCode() != exitUnreachable {
-		t.Errorf("the second process: %v, want exit code 3\n%s", err, out)
-	}
-	for _, want := range []string{"in use", state, strconv.Itoa(holder.cmd.Process.Pid), "its own state_dir"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("%q is not said: %s", want, out)
-		}
-	}
+	turnedAway(t, second("respond"), state, holder)
 	if !up() {
 		t.Error("the first process suffered from the second")
 	}
@@ -95,15 +75,7 @@ func TestOneProcessPerStateDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-holder.done
-	next := &child{cmd: second("ingest"), log: &lockedBuffer{}, done: make(chan struct{})}
-	next.cmd.Stderr = next.log
-	if err := next.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(next.done)
-		_ = next.cmd.Wait() // ProcessState says how it ended
-	}()
+	next := start(t, second("ingest"))
 	if !every(20*time.Millisecond, up) {
 		t.Errorf("the folder is not free after a kill\n%s", tail(next.log.String()))
 	}

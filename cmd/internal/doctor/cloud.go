@@ -381,12 +381,7 @@ func (r *run) trail(s config.SLS, in sls.Inspection, readable bool) {
 			here = append(here, t)
 		}
 	}
-	var exact []ram.Trail
-	for i := range here {
-		if "actiontrail_"+here[i].Name == s.Logstore {
-			exact = append(exact, here[i])
-		}
-	}
+	exact := slices.DeleteFunc(slices.Clone(here), func(t ram.Trail) bool { return "actiontrail_"+t.Name != s.Logstore })
 	if len(exact) > 0 {
 		here = exact
 	}
