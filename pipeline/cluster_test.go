@@ -368,6 +368,93 @@ func TestClusterUndecided(t *testing.T) {
 	}
 }
 
+// A leader that is cut off goes on answering from what it had. What it does not
+// have is not taken for lost: with the other servers there again, it is there.
+func TestClusterStaleLeader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("elections of three servers take their time")
+	}
+	c := bustest.StartCluster(t, bustest.Options{})
+	most := openCluster(t, c.Servers[1].URL()+","+c.Servers[2].URL())
+	alone := openCluster(t, c.Servers[0].URL())
+	token := bus.ShardToken(src, 0)
+	frame := func(part int, counter, prev uint64) uint64 {
+		t.Helper()
+		to := cursor(20 * int(counter)) // each page has a frame for both partitions
+		f := &bus.Frame{
+			Kind: bus.Data, Source: src, From: cursor(20 * int(counter-1)), To: to, Reach: to, Partition: part, Counter: counter, Page: counter, PrevSeq: prev, Received: time.Now(),
+			Counts:  []bus.PartitionCount{{Partition: 0, After: counter, InPage: 1}, {Partition: 1, After: counter, InPage: 1}},
+			Records: [][]byte{fmt.Appendf(nil, "%d of %d", counter, part)},
+		}
+		data, err := bus.EncodeFrame(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := bus.Publish{Stream: bus.StreamEvents, Subject: bus.EventsSubject(part, token), ID: f.ID(data), Data: data, Fenced: true, Expect: prev}
+		for {
+			seq, err := most.Publish(t.Context(), p)
+			if err == nil {
+				return seq
+			}
+			if !errors.Is(err, bus.ErrUnknown) {
+				t.Fatal(err)
+			}
+		}
+	}
+	second := frame(0, 2, frame(0, 1, 0))
+	moveLeader(t, c, bus.StreamEvents, 0)
+	nc, err := nats.Connect(c.Servers[0].URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	answers, err := nc.SubscribeSync("_INBOX.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c.Isolate(0, true)
+	type outcome struct {
+		what string
+		err  error
+	}
+	position, kept := make(chan outcome, 1), make(chan outcome, 1)
+	go func() {
+		pos, err := NewIngester(IngesterConfig{Bus: alone, Logger: silent()}).Position(t.Context(), src, 0)
+		position <- outcome{pos, err}
+	}()
+	go func() {
+		m, err := alone.Kept(t.Context(), bus.StreamEvents, bus.EventsSubject(1, token), second+1)
+		kept <- outcome{m.ID, err}
+	}()
+	for told, end := 0, time.Now().Add(time.Minute); told < 11; { // more than one look of each
+		m, err := answers.NextMsg(time.Until(end))
+		if err != nil || len(position)+len(kept) > 0 {
+			t.Fatalf("an absence was believed, or not looked at: %v", err)
+		}
+		if strings.Contains(string(m.Data), "no message found") {
+			told++
+		}
+	}
+	if at := frame(1, 1, 0); at != second+1 {
+		t.Fatalf("stored as %d, want %d", at, second+1)
+	}
+	frame(1, 2, second+1)
+	c.Isolate(0, false)
+	for what, done := range map[string]chan outcome{"the position": position, "the message": kept} {
+		select {
+		case o := <-done:
+			if o.err != nil || o.what == "" || done == position && o.what != cursor(40) {
+				t.Errorf("%s: %q, %v", what, o.what, o.err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s is not known a minute after the servers were joined again", what)
+		}
+	}
+}
+
 // moveLeader makes a server the leader of a stream, while it is written to.
 func moveLeader(t testing.TB, c *bustest.Cluster, stream string, to int) {
 	t.Helper()

@@ -42,7 +42,7 @@ type item struct {
 // The first careful frames after committed, and those with a record that is to
 // be skipped, are handed on as they are: parsing may be what ends the process.
 func (w *Worker) read(ctx context.Context, from, committed uint64, careful int, skipped []bus.Trying, out chan<- item) {
-	r := w.b.NewReader(bus.StreamEvents, from, 16, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
+	r := w.b.NewReader(bus.StreamEvents, from, 16, bus.EventsSubject(w.cfg.Partition, "*"))
 	defer r.Stop()
 	for {
 		var it item

@@ -96,7 +96,7 @@ func (h *house) round(ctx context.Context, now time.Time) error {
 // before this one: what they hold is not missing.
 func (h *house) lags(ctx context.Context, commits []*bus.Commit, now time.Time) (bool, error) {
 	for part := range h.p.b.Partitions() {
-		m, err := h.p.b.Last(ctx, bus.StreamEvents, fmt.Sprintf("ev.%d.*", part))
+		m, err := h.p.b.Last(ctx, bus.StreamEvents, bus.EventsSubject(part, "*"))
 		if errors.Is(err, bus.ErrNotFound) {
 			continue
 		}

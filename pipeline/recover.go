@@ -101,7 +101,7 @@ func (in *Ingester) loadAhead(ctx context.Context, s *shardState, from string) e
 				in.log.Warn("too many stored frames to compare with; repeated records are left to the engine", "source", s.source, "shard", s.shard, "frames", walked-1)
 				break
 			}
-			m, err := in.b.At(ctx, bus.StreamEvents, seq)
+			m, err := in.b.Kept(ctx, bus.StreamEvents, bus.EventsSubject(part, s.token), seq)
 			if errors.Is(err, bus.ErrNotFound) {
 				break // purged: evaluated and in two snapshots
 			}
@@ -140,54 +140,82 @@ func (in *Ingester) loadAhead(ctx context.Context, s *shardState, from string) e
 	return nil
 }
 
-// recoverShard reads from the stream how far a shard is stored.
-func (in *Ingester) recoverShard(ctx context.Context, s *shardState) error {
+// ends is what the ends of a shard's subjects say.
+type ends struct {
+	last   []*bus.Frame // of each partition; nil where there is none
+	newest *bus.Frame   // the one of the last page; nil when nothing is stored
+	// complete says that its page is stored whole, intact that all pages
+	// before it are.
+	complete, intact bool
+}
+
+// readEnds reads the last frame of a shard in each partition, and fills s.parts.
+func (in *Ingester) readEnds(ctx context.Context, s *shardState) (ends, error) {
 	s.parts = make([]partState, in.n)
-	s.position, s.page, s.ahead = "", 0, nil
-	last := make([]*bus.Frame, in.n)
-	var newest *bus.Frame
-	for part := range last {
+	e := ends{last: make([]*bus.Frame, in.n), complete: true, intact: true}
+	for part := range e.last {
 		f, seq, lost, err := in.lastFrame(ctx, s, part)
 		if err != nil {
-			return err
+			return ends{}, err
 		}
 		s.parts[part].seq = seq
 		if f == nil {
 			s.parts[part].counter = lost
 			continue
 		}
-		last[part], s.parts[part].counter, s.parts[part].reach = f, f.Counter+lost, f.Reach
-		if newest == nil || f.Page > newest.Page {
-			newest = f
+		e.last[part], s.parts[part].counter, s.parts[part].reach = f, f.Counter+lost, f.Reach
+		if e.newest == nil || f.Page > e.newest.Page {
+			e.newest = f
 		}
-		in.noteRecovered(part, f)
 	}
+	if e.newest == nil {
+		return e, nil
+	}
+	for _, c := range e.newest.Counts {
+		if c.Partition >= in.n {
+			return ends{}, fmt.Errorf("frame %d of %s shard %d names partition %d of %d: %w", e.newest.Counter, s.source, s.shard, c.Partition, in.n, bus.ErrDamaged)
+		}
+		have := s.parts[c.Partition].counter
+		e.complete = e.complete && have >= c.After
+		e.intact = e.intact && have >= c.After-min(c.InPage, c.After)
+	}
+	return e, nil
+}
+
+// recoverShard reads from the stream how far a shard is stored.
+func (in *Ingester) recoverShard(ctx context.Context, s *shardState) error {
+	s.position, s.page, s.ahead = "", 0, nil
+	var e ends
+	if _, err := in.b.Absent(ctx, func(ctx context.Context) (bool, error) {
+		var err error
+		e, err = in.readEnds(ctx, s)
+		return err == nil && !e.intact, err
+	}); err != nil {
+		return err
+	}
+	newest := e.newest
 	if newest == nil {
 		s.known = true
 		return nil
 	}
-	s.page = newest.Page
-	complete, intact := true, true
-	for _, c := range newest.Counts {
-		if c.Partition >= in.n {
-			return fmt.Errorf("frame %d of %s shard %d names partition %d of %d: %w", newest.Counter, s.source, s.shard, c.Partition, in.n, bus.ErrDamaged)
+	for part, f := range e.last {
+		if f != nil {
+			in.noteRecovered(part, f)
 		}
-		have := s.parts[c.Partition].counter
-		complete = complete && have >= c.After
-		intact = intact && have >= c.After-min(c.InPage, c.After)
 	}
+	s.page = newest.Page
 	var again bool // frames beyond the position may exist
 	switch {
-	case complete:
+	case e.complete:
 		s.position = newest.To
 		if newest.PrevTo != "" && before(newest.To, newest.PrevTo) {
 			// A page from before, stored again: the position was further.
 			s.position = newest.PrevTo
 		}
-		for _, f := range last {
+		for _, f := range e.last {
 			again = again || f != nil && later(f.Reach, s.position)
 		}
-	case intact:
+	case e.intact:
 		s.position, again = newest.From, true
 		if newest.PrevTo != "" && before(newest.PrevTo, newest.From) {
 			s.position = newest.PrevTo

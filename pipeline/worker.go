@@ -291,7 +291,7 @@ func (w *Worker) takeOver(ctx context.Context) error {
 				// Nobody is troubled with it when nothing waited: the ends had
 				// another reason.
 				level := slog.LevelWarn
-				m, err := w.b.Last(ctx, bus.StreamEvents, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
+				m, err := w.b.Last(ctx, bus.StreamEvents, bus.EventsSubject(w.cfg.Partition, "*"))
 				if errors.Is(err, bus.ErrNotFound) || err == nil && m.Seq <= w.last.Input {
 					level = slog.LevelDebug
 				}
@@ -555,7 +555,7 @@ func (w *Worker) strangeStream(ctx context.Context) (bool, error) {
 	if w.committed == 0 {
 		return false, nil
 	}
-	m, err := w.b.At(ctx, bus.StreamEvents, w.committed)
+	m, err := w.b.Kept(ctx, bus.StreamEvents, bus.EventsSubject(w.cfg.Partition, "*"), w.committed)
 	if errors.Is(err, bus.ErrNotFound) {
 		return true, nil
 	}
@@ -647,7 +647,7 @@ func (w *Worker) loop(ctx context.Context) error {
 			case <-w.leave:
 				continue // seen at the top
 			case <-drain:
-				m, err := w.b.Last(ctx, bus.StreamEvents, fmt.Sprintf("ev.%d.*", w.cfg.Partition))
+				m, err := w.b.Last(ctx, bus.StreamEvents, bus.EventsSubject(w.cfg.Partition, "*"))
 				if err != nil && !errors.Is(err, bus.ErrNotFound) {
 					return err
 				}

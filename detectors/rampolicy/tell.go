@@ -405,7 +405,7 @@ func (t *teller) principalWords(v string) (en, zh string) {
 		if t.opts.Kind == Trust {
 			return "any Alibaba Cloud account", "任意阿里云账号"
 		}
-		return "anybody, also anonymous", "任何人(包括匿名访问)"
+		return "anybody (also anonymous)", "任何人(包括匿名访问)"
 	}
 	if account, name, ok := ramARN(v); ok && name == "root" {
 		if strings.Trim(account, "*") == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -206,32 +207,80 @@ func fromRaw(m *jetstream.RawStreamMsg) Message {
 
 // Last returns the last message on a subject, or ErrNotFound.
 func (b *Bus) Last(ctx context.Context, stream, subject string) (Message, error) {
-	return b.get(ctx, stream, subject, 0)
+	return b.get(ctx, stream, subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, subject)
+	})
 }
 
-// At returns the message with a sequence, or ErrNotFound.
+// At returns the message with a sequence, or ErrNotFound. Who acts on an absence
+// asks Kept.
 func (b *Bus) At(ctx context.Context, stream string, seq uint64) (Message, error) {
-	return b.get(ctx, stream, "", seq)
+	return b.get(ctx, stream, strconv.FormatUint(seq, 10), func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, seq)
+	})
 }
 
-// get asks the leader; a lost answer is asked for again until ctx ends.
-func (b *Bus) get(ctx context.Context, stream, subject string, seq uint64) (Message, error) {
+// Kept is At for a message on a subject (a filter) that loses messages only at
+// its beginning: it returns ErrNotFound when the subject begins later, or when
+// the message is Absent.
+func (b *Bus) Kept(ctx context.Context, stream, subject string, seq uint64) (Message, error) {
+	var m Message
+	var err error
+	if _, serr := b.Absent(ctx, func(ctx context.Context) (bool, error) {
+		if m, err = b.At(ctx, stream, seq); !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
+		first, ferr := b.get(ctx, stream, subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+			return s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject))
+		})
+		if ferr != nil && !errors.Is(ferr, ErrNotFound) {
+			return false, ferr
+		}
+		return ferr != nil || first.Seq <= seq, nil // a server that is behind knows no later beginning
+	}); serr != nil {
+		return Message{}, serr
+	}
+	return m, err
+}
+
+// doubtFor is how long an absence is in doubt. A leader that is cut off from the
+// others goes on answering from what it had: nats-server's raft looks every 10 s
+// whether it has heard of them within 10 s, and only then gives up the lead. Joined
+// again before that, it answers beside the new leader until it hears of it.
+const doubtFor = 25 * time.Second
+
+// Absent says whether something that should be stored is not, as missing finds.
+// In a cluster missing is asked again until it finds it, or has not for longer
+// than a server without the lead can answer.
+func (b *Bus) Absent(ctx context.Context, missing func(context.Context) (bool, error)) (bool, error) {
+	end, wait := time.Now().Add(doubtFor), 50*time.Millisecond
+	for {
+		gone, err := missing(ctx)
+		if err != nil || !gone || b.cfg.Replicas < 2 || time.Now().After(end) {
+			return gone, err
+		}
+		if err := pause.For(ctx, wait); err != nil {
+			return false, err
+		}
+		wait = min(wait*2, 2*time.Second)
+	}
+}
+
+// get asks the leader; a lost answer is asked for again until ctx ends. what says
+// what is looked for.
+func (b *Bus) get(ctx context.Context, stream, what string, ask func(context.Context, jetstream.Stream) (*jetstream.RawStreamMsg, error)) (Message, error) {
 	var m *jetstream.RawStreamMsg
 	err := b.retry(ctx, func(ctx context.Context) error {
 		s, err := b.handle(ctx, stream)
 		if err != nil {
 			return err
 		}
-		if subject != "" {
-			m, err = s.GetLastMsgForSubject(ctx, subject)
-		} else {
-			m, err = s.GetMsg(ctx, seq)
-		}
+		m, err = ask(ctx, s)
 		return err
 	})
 	if err != nil {
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return Message{}, fmt.Errorf("%s %s%d: %w", stream, subject, seq, ErrNotFound)
+			return Message{}, fmt.Errorf("%s %s: %w", stream, what, ErrNotFound)
 		}
 		return Message{}, wrap("bus: reading "+stream, err)
 	}

@@ -91,7 +91,7 @@ func TestPolicyKindByForm(t *testing.T) {
 		{[]string{"diff", own, all}, exitFindings, "Any Alibaba Cloud account", "--kind trust"},
 		{[]string{"diff", all, none}, exitOK, "may no longer assume the role", "--kind trust"},
 		{[]string{"diff", "--kind", "trust", own, all}, exitFindings, "Any Alibaba Cloud account", ""},
-		{[]string{"explain", bucket}, exitOK, "Anybody, also anonymous", "--kind resource"},
+		{[]string{"explain", bucket}, exitOK, "Anybody (also anonymous)", "--kind resource"},
 		{[]string{"explain", "--kind", "identity", bucket}, exitOK, "Whoever holds the policy", ""},
 	} {
 		code, out, errs := invoke(t, "", append([]string{"policy"}, tc.args...)...)
