@@ -307,18 +307,7 @@ func TestClusterUndecided(t *testing.T) {
 			}
 			moveLeader(t, c, bus.StreamCommits, 0)
 			b = openCluster(t, c.Servers[0].URL())
-			nc, err := nats.Connect(c.Servers[0].URL())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			answers, err := nc.SubscribeSync("_INBOX.>")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := nc.Flush(); err != nil {
-				t.Fatal(err)
-			}
+			answers := overhear(t, c.Servers[0])
 			c.Isolate(0, true)
 			p.Expect, p.Data = first, []byte("two")
 			if id != "" {
@@ -403,18 +392,7 @@ func TestClusterStaleLeader(t *testing.T) {
 	}
 	second := frame(0, 2, frame(0, 1, 0))
 	moveLeader(t, c, bus.StreamEvents, 0)
-	nc, err := nats.Connect(c.Servers[0].URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	answers, err := nc.SubscribeSync("_INBOX.>")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	answers := overhear(t, c.Servers[0])
 	c.Isolate(0, true)
 	type outcome struct {
 		what string
@@ -453,6 +431,24 @@ func TestClusterStaleLeader(t *testing.T) {
 			t.Fatalf("%s is not known a minute after the servers were joined again", what)
 		}
 	}
+}
+
+// overhear gets what a server answers to anybody.
+func overhear(t testing.TB, s *bustest.Server) *nats.Subscription {
+	t.Helper()
+	nc, err := nats.Connect(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	answers, err := nc.SubscribeSync("_INBOX.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return answers
 }
 
 // moveLeader makes a server the leader of a stream, while it is written to.

@@ -186,10 +186,9 @@ func (in *Ingester) readEnds(ctx context.Context, s *shardState) (ends, error) {
 func (in *Ingester) recoverShard(ctx context.Context, s *shardState) error {
 	s.position, s.page, s.ahead = "", 0, nil
 	var e ends
-	if _, err := in.b.Absent(ctx, func(ctx context.Context) (bool, error) {
-		var err error
+	if err := in.b.Sure(ctx, func(ctx context.Context) (missing bool, err error) {
 		e, err = in.readEnds(ctx, s)
-		return err == nil && !e.intact, err
+		return !e.intact, err
 	}); err != nil {
 		return err
 	}

@@ -221,24 +221,25 @@ func (b *Bus) At(ctx context.Context, stream string, seq uint64) (Message, error
 }
 
 // Kept is At for a message on a subject (a filter) that loses messages only at
-// its beginning: it returns ErrNotFound when the subject begins later, or when
-// the message is Absent.
+// its beginning. It returns ErrNotFound when the subject begins later, or when
+// the absence is Sure.
 func (b *Bus) Kept(ctx context.Context, stream, subject string, seq uint64) (Message, error) {
 	var m Message
-	var err error
-	if _, serr := b.Absent(ctx, func(ctx context.Context) (bool, error) {
-		if m, err = b.At(ctx, stream, seq); !errors.Is(err, ErrNotFound) {
-			return false, err
+	var absent error
+	err := b.Sure(ctx, func(ctx context.Context) (bool, error) {
+		if m, absent = b.At(ctx, stream, seq); !errors.Is(absent, ErrNotFound) {
+			return false, absent
 		}
-		first, ferr := b.get(ctx, stream, subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		first, err := b.get(ctx, stream, subject, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
 			return s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject))
 		})
-		if ferr != nil && !errors.Is(ferr, ErrNotFound) {
-			return false, ferr
+		if errors.Is(err, ErrNotFound) {
+			return true, nil
 		}
-		return ferr != nil || first.Seq <= seq, nil // a server that is behind knows no later beginning
-	}); serr != nil {
-		return Message{}, serr
+		return first.Seq <= seq, err // a server that is behind knows no later beginning
+	})
+	if err == nil {
+		err = absent
 	}
 	return m, err
 }
@@ -249,20 +250,27 @@ func (b *Bus) Kept(ctx context.Context, stream, subject string, seq uint64) (Mes
 // again before that, it answers beside the new leader until it hears of it.
 const doubtFor = 25 * time.Second
 
-// Absent says whether something that should be stored is not, as missing finds.
-// In a cluster missing is asked again until it finds it, or has not for longer
-// than a server without the lead can answer.
-func (b *Bus) Absent(ctx context.Context, missing func(context.Context) (bool, error)) (bool, error) {
-	end, wait := time.Now().Add(doubtFor), 50*time.Millisecond
-	for {
-		gone, err := missing(ctx)
-		if err != nil || !gone || b.cfg.Replicas < 2 || time.Now().After(end) {
-			return gone, err
+// Sure looks for something that should be stored, once where one server has the
+// stream. In a cluster it looks again while that is missing, until it is longer
+// since the first such answer than a server without the lead can give one. The
+// last look is what is sure.
+func (b *Bus) Sure(ctx context.Context, look func(context.Context) (missing bool, err error)) error {
+	var end time.Time // counted from an answer: none may come for as long as it likes
+	for wait := 50 * time.Millisecond; ; wait = min(wait*2, 2*time.Second) {
+		missing, err := look(ctx)
+		if err != nil || !missing || b.cfg.Replicas < 2 {
+			return err
+		}
+		now := time.Now()
+		if end.IsZero() {
+			end = now.Add(doubtFor)
+		}
+		if now.After(end) {
+			return nil
 		}
 		if err := pause.For(ctx, wait); err != nil {
-			return false, err
+			return err
 		}
-		wait = min(wait*2, 2*time.Second)
 	}
 }
 
