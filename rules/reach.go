@@ -2,6 +2,7 @@ package rules
 
 import (
 	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -71,6 +72,7 @@ func (c *reacher) walk(n ast.Node, known map[string][]string) {
 	case *ast.BinaryNode:
 		word := joins(x)
 		if word == "" {
+			c.time(x)
 			if field, words, ok := oneOf(x); ok && known[field] != nil && !overlap(words, known[field]) {
 				c.warn(x, "", "%s is never %s here: beside it, it has to be %s", field, strings.Join(words, " or "), strings.Join(known[field], " or "))
 			}
@@ -78,6 +80,7 @@ func (c *reacher) walk(n ast.Node, known map[string][]string) {
 		}
 		parts := chain(x, word)
 		c.twice(parts)
+		c.times(x, parts, word == "all of")
 		if word == "all of" {
 			inner := maps.Clone(known)
 			for _, p := range parts {
@@ -137,6 +140,103 @@ func (c *reacher) always(n ast.Node, parts []ast.Node) {
 		if !slices.ContainsFunc(f.Words, func(w string) bool { return !slices.Contains(said[field], strings.ToLower(w)) }) {
 			c.warn(n, "leave it out", "this is always true: %s is one of these words in every event", field)
 		}
+	}
+}
+
+// clock are the fields that are one of a few numbers, with a bit for each number
+// that there is, from -1 (no time) on.
+var clock = map[string]uint32{"event.hour": 1<<25 - 1, "event.weekday": 1<<8 - 1}
+
+// when reads a part that compares the hour or the day of the week with numbers:
+// for which of them it holds.
+func when(n ast.Node) (field string, held uint32, ok bool) {
+	b, isBinary := n.(*ast.BinaryNode)
+	if !isBinary {
+		return "", 0, false
+	}
+	field, _ = path(b.Left)
+	for i := range bits.Len32(clock[field]) {
+		holds, known := compares(float64(i-1), b.Operator, b.Right)
+		if !known {
+			return "", 0, false
+		}
+		if holds {
+			held |= 1 << i
+		}
+		ok = true
+	}
+	return field, held, ok
+}
+
+// compares says whether x compares with the numbers of n; known is false where it
+// can not be said.
+func compares(x float64, operator string, n ast.Node) (holds, known bool) {
+	if list, ok := n.(*ast.ArrayNode); ok && operator == "in" {
+		for _, e := range list.Nodes {
+			same, ok := compares(x, "==", e)
+			if !ok {
+				return false, false
+			}
+			holds = holds || same
+		}
+		return holds, true
+	}
+	y, ok := number(n)
+	if !ok {
+		return false, false
+	}
+	switch operator {
+	case "==":
+		return x == y, true
+	case "!=":
+		return x != y, true
+	case "<":
+		return x < y, true
+	case "<=":
+		return x <= y, true
+	case ">":
+		return x > y, true
+	case ">=":
+		return x >= y, true
+	}
+	return false, false
+}
+
+// time looks at one comparison of the hour or the day of the week.
+func (c *reacher) time(n ast.Node) {
+	switch field, held, ok := when(n); {
+	case !ok:
+	case held == 0:
+		c.warn(n, "event.hour is 0 to 23 and event.weekday 0 to 6, in UTC", "%s is never so", field)
+	case held == clock[field]:
+		c.warn(n, "leave it out", "this is always true: every %s is so", field)
+	}
+}
+
+// times looks at several, of which all have to hold or any: a night is before
+// midnight or after it, and never both.
+func (c *reacher) times(n ast.Node, parts []ast.Node, all bool) {
+	said := map[string]uint32{}
+	for _, p := range parts {
+		field, held, ok := when(p)
+		if !ok || held == 0 || held == clock[field] {
+			continue // said of the part itself
+		}
+		had, more := said[field]
+		switch {
+		case !more:
+		case all:
+			if held &= had; held == 0 {
+				c.warn(p, "did you mean or?", "%s is never so here: no number is left by what stands beside it", field)
+				return
+			}
+		default:
+			if held |= had; held == clock[field] {
+				c.warn(n, "did you mean and?", "this is always true: every %s is one of these", field)
+				return
+			}
+		}
+		said[field] = held
 	}
 }
 

@@ -387,7 +387,8 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 // believe, without opening or calling anything.
 func Check(c *config.Config) ([]string, error) {
 	var errs []error
-	if _, err := RulesOf(c).Load(); err != nil {
+	set, err := RulesOf(c).Load()
+	if err != nil {
 		errs = append(errs, fmt.Errorf("the rules cannot be used:\n%w", err))
 	}
 	if len(c.Source.SLS) == 0 && c.NATS.URL == "" { // no other process can read for this one
@@ -405,19 +406,24 @@ func Check(c *config.Config) ([]string, error) {
 	if err := responders.ValidatePlaybooks(responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks), c.Respond.Approvers, kinds); err != nil {
 		errs = append(errs, fmt.Errorf("respond: %w", err))
 	}
-	return warnings(c), errors.Join(errs...)
+	return warnings(c, set), errors.Join(errs...)
 }
 
-// warnings says what will not do what its author may believe.
-func warnings(c *config.Config) (out []string) {
+// warnings says what will not do what its author may believe. Without a set nothing
+// is said of rules.
+func warnings(c *config.Config, set *rules.Set) (out []string) {
 	if len(c.Source.SLS) == 0 && c.NATS.URL != "" {
 		out = append(out, "source.sls is empty: run starts only with a --role that does not read (detect, respond)")
 	}
 	if len(c.Notify.Destinations()) == 0 {
 		out = append(out, "notify is empty: nobody is told")
 	}
+	playbooks := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks)
+	if set != nil {
+		out = append(out, unanswered(c.Respond.Playbooks, playbooks, set.List())...)
+	}
 	acts := false
-	for _, p := range responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks) {
+	for _, p := range playbooks {
 		acts = acts || p.Mode == responders.Auto || p.Mode == responders.Approve
 	}
 	switch {
@@ -430,6 +436,25 @@ func warnings(c *config.Config) (out []string) {
 	}
 	if t := c.Respond.Guards.TwoPerson; (t.Production || len(t.Accounts)+len(t.Units) > 0) && len(c.Respond.Approvers) < 2 {
 		out = append(out, "respond.guards.two_person wants two people, and fewer are listed under respond.approvers: nothing can be approved there")
+	}
+	return out
+}
+
+// unanswered says which rules ask for a playbook that there is not, and which of the
+// configured playbooks name rules that there are not. The program's own alerts (self.…)
+// are of no file.
+func unanswered(configured, all []responders.Playbook, infos []rules.Info) (out []string) {
+	for _, r := range infos {
+		if r.Playbook != "" && !slices.ContainsFunc(all, func(p responders.Playbook) bool { return p.Name == r.Playbook }) {
+			out = append(out, fmt.Sprintf("rule %s: respond: there is no playbook %s: nothing is proposed for its alerts", r.ID, r.Playbook))
+		}
+	}
+	for i, p := range configured {
+		for _, name := range p.When.Rules {
+			if !strings.HasPrefix(name, "self.") && !slices.ContainsFunc(infos, func(r rules.Info) bool { return responders.Takes([]string{name}, r.ID) }) {
+				out = append(out, fmt.Sprintf("respond.playbooks[%d].when.rules: there is no rule %s (see: trailwarden rules list)", i, name))
+			}
+		}
 	}
 	return out
 }
@@ -540,7 +565,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.keepRules()
 	a.log.Info("running", "rules", a.Rules().Len(), "pack", a.Rules().Stamp(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
 
-	for _, w := range warnings(a.cfg) {
+	for _, w := range warnings(a.cfg, a.Rules()) {
 		a.log.Warn("configuration", "warning", w)
 	}
 	// Compiling the rules takes several times the memory that running does; the
