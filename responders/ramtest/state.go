@@ -475,13 +475,18 @@ func (s *Server) AddGroup(account, name string, members ...string) {
 func (s *Server) AddRole(account, name, trust string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.acct(account)
+	s.role(s.acct(account), name, trust)
+}
+
+// role makes a role that is not there; under s.mu.
+func (s *Server) role(a *account, name, trust string) {
+	if a.roles[fold(name)] != nil {
+		return
+	}
 	if trust == "" {
-		trust = `{"Version":"1","Statement":[{"Action":"sts:AssumeRole","Effect":"Allow","Principal":{"RAM":["acs:ram::` + account + `:root"]}}]}`
+		trust = `{"Version":"1","Statement":[{"Action":"sts:AssumeRole","Effect":"Allow","Principal":{"RAM":["acs:ram::` + a.id + `:root"]}}]}`
 	}
-	if a.roles[fold(name)] == nil {
-		a.roles[fold(name)] = &role{name: name, id: s.id("3"), trust: trust, maxSession: 3600, created: s.now(), updated: s.now()}
-	}
+	a.roles[fold(name)] = &role{name: name, id: s.id("3"), trust: trust, maxSession: 3600, created: s.now(), updated: s.now()}
 }
 
 // AddPolicy makes a custom policy; further documents become versions v2, v3 …

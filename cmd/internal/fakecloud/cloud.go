@@ -156,12 +156,44 @@ func (c *Cloud) Seed(record []byte) {
 	})
 }
 
+// Relive does to the fake account what a record says was done to the real one: its
+// users, keys, groups, roles, policies and trails change as in the trail, so that
+// what is contained is there. Failed calls and other services change nothing.
+func (c *Cloud) Relive(record []byte) {
+	_ = event.Unwrap(record, func(one []byte) bool {
+		ev, err := event.Parse(one)
+		if err != nil || ev.Outcome != event.Success || ev.Recipient == "" {
+			return true
+		}
+		for _, api := range []ramtest.API{ramtest.RAM, ramtest.IMS, ramtest.ActionTrail} {
+			if !strings.EqualFold(ev.Service, string(api)) {
+				continue
+			}
+			if ev.Target.Key != "" && ev.Target.ID != event.RootID(ev.Recipient) {
+				c.seedKey(ev.Recipient, ev.Target.Name, ev.Target.Key, ev.Time)
+			}
+			user := ""
+			if ev.Actor.Type == event.RAMUser && ev.Actor.Account == ev.Recipient {
+				user = strings.Clone(ev.Actor.Name)
+			}
+			params := map[string]string{}
+			ev.EachParam(func(name, value string) bool {
+				params[strings.Clone(name)] = strings.Clone(value)
+				return len(params) < 100 // no emulated call has as many
+			})
+			c.RAM.Relive(strings.Clone(ev.Recipient), user, api, strings.Clone(ev.Name), params)
+		}
+		return true
+	})
+}
+
 // seedKey makes a key, which is there since the first record that names it.
 func (c *Cloud) seedKey(account, user, key string, since time.Time) {
 	id := account + "/" + user + "/" + key
-	if account == "" || user == "" || c.known[id] {
+	if account == "" || user == "" || strings.Contains(key, "*") || c.known[id] {
 		return
 	}
+	account, user, key = strings.Clone(account), strings.Clone(user), strings.Clone(key)
 	c.known[id] = true
 	c.RAM.AddAccount(account, "")
 	c.RAM.AddUser(account, user)
@@ -195,7 +227,7 @@ func fnv(b []byte) uint32 {
 	return h >> 1
 }
 
-// Feed seeds and appends the records of next (which returns nil at the end),
+// Feed seeds, relives and appends the records of next (which returns nil at the end),
 // at rate records a second, 0 being as fast as it goes. It returns how many.
 func (c *Cloud) Feed(ctx context.Context, next func() ([]byte, error), rate float64) (int, error) {
 	const batch = 200
@@ -216,6 +248,7 @@ func (c *Cloud) Feed(ctx context.Context, next func() ([]byte, error), rate floa
 			return n, nil
 		}
 		c.Seed(r)
+		c.Relive(r)
 		held = append(held, append([]byte(nil), r...))
 		n++
 		if rate > 0 {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +177,97 @@ func TestSeed(t *testing.T) {
 		if got := c.RAM.KeyStatus(key); got != want {
 			t.Errorf("key %s is %q, want %q", key, got, want)
 		}
+	}
+}
+
+// did is a record of a call of alice, who is of the account, that succeeded.
+func did(service, name, params string) []byte {
+	return fmt.Appendf(nil, `{"eventId":%q,"eventName":%q,"serviceName":%q,"eventTime":"2026-11-20T08:00:00Z","eventRW":"Write","recipientAccountId":%q,`+
+		`"userIdentity":{"type":"ram-user","accountId":%[4]q,"userName":"alice","accessKeyId":"LTAI5tEXAMPLEalice00001"},"requestParameters":%[5]s}`, "E-"+name, name, service, account, params)
+}
+
+// What a trail says was done is done in the fake account, also to what was made
+// before the trail begins, and in either product's names; what failed is not.
+func TestRelive(t *testing.T) {
+	c := start(t, Options{}, account)
+	refused := bytes.Replace(did("Ram", "AttachPolicyToUser", `{"PolicyType":"System","PolicyName":"AdministratorAccess","UserName":"eve"}`), []byte(`"eventRW"`), []byte(`"errorCode":"NoPermission","eventRW"`), 1)
+	records := [][]byte{
+		did("Ram", "CreatePolicy", `{"PolicyName":"wide","PolicyDocument":"{\"Version\":\"1\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"oss:*\",\"Resource\":\"*\"}]}"}`),
+		did("Ram", "AttachPolicyToUser", `{"PolicyType":"Custom","PolicyName":"wide","UserName":"bob"}`),
+		did("Ram", "CreatePolicyVersion", `{"PolicyName":"older","SetAsDefault":true,"PolicyDocument":"{\"Version\":\"1\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\"}]}"}`),
+		did("Ram", "AttachPolicyToRole", `{"PolicyType":"System","PolicyName":"AliyunExampleAccess","RoleName":"deployer"}`),
+		did("Ims", "AddUserToGroup", `{"UserPrincipalName":"carol@`+account+`.onaliyun.com","GroupName":"admins"}`),
+		did("Ims", "CreateGroup", `{"GroupName":"readers"}`),
+		did("Ims", "CreateLoginProfile", `{"UserPrincipalName":"carol@example.onaliyun.com","Status":"Active","MFABindRequired":"false"}`),
+		did("Ram", "CreateRole", `{"RoleName":"opened","AssumeRolePolicyDocument":"{\"Statement\":[{\"Action\":\"sts:AssumeRole\",\"Effect\":\"Allow\",\"Principal\":{\"RAM\":[\"acs:ram::1000000000000009:root\"]}}],\"Version\":\"1\"}"}`),
+		did("Actiontrail", "StopLogging", `{"Name":"main-trail"}`),
+		did("Ram", "UpdateAccessKey", `{"UserAccessKeyId":"LTAI5tEXAMPLEcarol00001","UserName":"carol","Status":"Inactive"}`),
+		did("Ram", "DeleteUser", `{"UserName":"gone"}`),
+		did("Ecs", "CreateUser", `{"UserName":"elsewhere"}`),
+		refused,
+		[]byte("not a record"),
+	}
+	if _, err := c.Feed(context.Background(), func() ([]byte, error) {
+		if len(records) == 0 {
+			return nil, nil
+		}
+		r := records[0]
+		records = records[1:]
+		return r, nil
+	}, 0); err != nil {
+		t.Fatal(err)
+	}
+	var state map[string]struct {
+		Users map[string]struct {
+			Policies []string
+			Login    *struct{ Status string }
+		}
+		Groups map[string]struct{ Members []string }
+		Roles  map[string]struct {
+			Trust    string
+			Policies []string
+		}
+		Policies map[string]struct {
+			Default  string
+			Versions []struct{ ID, Document string }
+		}
+		Trails map[string]struct{ Logging bool }
+	}
+	if err := json.Unmarshal(c.RAM.State(), &state); err != nil {
+		t.Fatal(err)
+	}
+	got := state[account]
+	if p := got.Users["bob"].Policies; !slices.Equal(p, []string{"Custom/wide"}) {
+		t.Errorf("bob has %v", p)
+	}
+	if p := got.Policies["Custom/older"]; p.Default != "v2" || len(p.Versions) != 2 || !strings.Contains(p.Versions[1].Document, `"*"`) {
+		t.Errorf("the policy of before is %+v", p)
+	}
+	if r := got.Roles["deployer"]; !slices.Equal(r.Policies, []string{"System/AliyunExampleAccess"}) {
+		t.Errorf("the role of before is %+v", r)
+	}
+	if m := got.Groups["admins"].Members; !slices.Equal(m, []string{"carol"}) {
+		t.Errorf("the group of before has %v", m)
+	}
+	if l := got.Users["carol"].Login; l == nil || l.Status != ramtest.Active {
+		t.Errorf("carol's login is %v", l)
+	}
+	if r := got.Roles["opened"]; !strings.Contains(r.Trust, "1000000000000009") {
+		t.Errorf("the role that was made is %+v", r)
+	}
+	if tr, ok := got.Trails["main-trail"]; !ok || tr.Logging {
+		t.Errorf("the trail that was stopped is %v, %v", tr, ok)
+	}
+	if _, ok := got.Groups["readers"]; !ok {
+		t.Error("a group made by Ims is not there")
+	}
+	for _, not := range []string{"gone", "elsewhere", "eve"} {
+		if _, ok := got.Users[not]; ok {
+			t.Errorf("the account has %s", not)
+		}
+	}
+	if got := c.RAM.KeyStatus("LTAI5tEXAMPLEcarol00001"); got != ramtest.Inactive {
+		t.Errorf("carol's key is %q", got)
 	}
 }
 
