@@ -252,6 +252,9 @@ func TestRelive(t *testing.T) {
 	if l := got.Users["carol"].Login; l == nil || l.Status != ramtest.Active {
 		t.Errorf("carol's login is %v", l)
 	}
+	if p := got.Policies["Custom/zz-quarantine-deny-all"]; !strings.Contains(fmt.Sprint(p), "Deny") {
+		t.Errorf("what a quarantine attaches is %+v", p)
+	}
 	if r := got.Roles["opened"]; !strings.Contains(r.Trust, "1000000000000009") {
 		t.Errorf("the role that was made is %+v", r)
 	}

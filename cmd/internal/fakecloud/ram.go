@@ -30,6 +30,8 @@ func (c *Cloud) newRAM(accounts []string) {
 	c.RAM.AddUser(account, userName)
 	// The account was made just now, so nobody has the id yet.
 	_ = c.RAM.AddKey(account, userName, ramtest.Key{ID: keyID, Secret: keySecret})
+	// What a quarantine attaches is made at deployment.
+	c.RAM.AddPolicy(account, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)
 	// What fills the logstore, for doctor.
 	c.RAM.AddTrail(account, ramtest.Trail{Name: strings.TrimPrefix(logstore, "actiontrail_"), Logging: true,
 		SLSProjectARN: "acs:log:cn-hangzhou:" + account + ":project/" + project})
