@@ -415,6 +415,9 @@ func warnings(c *config.Config, set *rules.Set) (out []string) {
 	if len(c.Source.SLS) == 0 && c.NATS.URL != "" {
 		out = append(out, "source.sls is empty: run starts only with a --role that does not read (detect, respond)")
 	}
+	for _, at := range c.Written() {
+		out = append(out, at+" stands in the file, and so in every copy and backup of it: write ${ENV} or ${file:…}")
+	}
 	if len(c.Notify.Destinations()) == 0 {
 		out = append(out, "notify is empty: nobody is told")
 	}

@@ -33,6 +33,8 @@ type Config struct {
 	Console     Console          `yaml:"console"`
 	Traces      Traces           `yaml:"traces"`
 	Log         Log              `yaml:"log"`
+
+	written []string // see Written
 }
 
 // Credentials says where an AccessKey comes from: the vendor's official chain

@@ -109,6 +109,7 @@ func parse(path string, data []byte, environ []string) (*Config, *parser, error)
 	if len(p.faults) > 0 {
 		return nil, nil, p.err()
 	}
+	c.written = p.writtenSecrets(c)
 	return c, p, nil
 }
 

@@ -203,6 +203,19 @@ func Resolve(path string, environ []string) ([]Value, error) {
 		return nil, err
 	}
 	var out []Value
+	p.each(c, func(at string, v reflect.Value, n *yaml.Node) {
+		origin := p.origin(n)
+		if origin == Default && v.IsZero() {
+			return // empty, and nobody said so
+		}
+		out = append(out, Value{at, oneLine(v.Interface()), origin})
+	})
+	return out, nil
+}
+
+// each calls yield for every value of c with its path and, where it was written,
+// its node.
+func (p *parser) each(c *Config, yield func(at string, v reflect.Value, n *yaml.Node)) {
 	var walk func(v reflect.Value, n *yaml.Node, path string)
 	walk = func(v reflect.Value, n *yaml.Node, path string) {
 		t := v.Type()
@@ -235,16 +248,11 @@ func Resolve(path string, environ []string) ([]Value, error) {
 					walk(fv.Index(j), entry, at+"["+strconv.Itoa(j)+"]")
 				}
 			default:
-				origin := p.origin(child)
-				if origin == Default && fv.IsZero() {
-					continue // empty, and nobody said so
-				}
-				out = append(out, Value{at, oneLine(fv.Interface()), origin})
+				yield(at, fv, child)
 			}
 		}
 	}
 	walk(reflect.ValueOf(*c), p.root, "")
-	return out, nil
 }
 
 // oneLine writes a value as YAML on one line.

@@ -249,3 +249,18 @@ func Secrets(c *Config) (out []string) {
 	walk(reflect.ValueOf(c))
 	return out
 }
+
+// Written names the secrets that stand in the file itself, and so in every copy and
+// backup of it, each with its place. Addresses are left out: most of them are none.
+func (c *Config) Written() []string { return c.written }
+
+// writtenSecrets is what Written returns.
+func (p *parser) writtenSecrets(c *Config) (out []string) {
+	p.each(c, func(at string, v reflect.Value, n *yaml.Node) {
+		if v.Type() != secretType || v.Len() == 0 || n == nil || !p.written(n) || strings.HasSuffix(at, "url") || strings.HasSuffix(at, ".endpoint") {
+			return
+		}
+		out = append(out, p.origin(n)+": "+at)
+	})
+	return out
+}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -224,5 +226,40 @@ func TestNoSecretInDumps(t *testing.T) {
 	}
 	if len(known) != n {
 		t.Errorf("%d secrets, want %d", len(known), n)
+	}
+}
+
+// Secrets that stand in the file are named with their places, not what they are;
+// those by reference, by the environment, and addresses are not.
+func TestWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("xoxb-EXAMPLE-of-file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse("c.yaml", []byte(`
+notify:
+  slack:
+    - {name: one, token: xoxb-EXAMPLE-written, channel: C0EXAMPLE01}
+    - name: two
+      token: ${file:`+file+`}
+      channel: C0EXAMPLE01
+    - name: three
+      token: &t xoxb-EXAMPLE-anchored
+      channel: C0EXAMPLE01
+    - name: four
+      token: *t
+      channel: C0EXAMPLE01
+  webhook:
+    - name: hook
+      url: https://hook.example.com/x
+      secret: ${SECRET}
+traces: {endpoint: "https://collector.example.com/v1/traces", authorization: replaced}
+`), []string{"SECRET=EXAMPLEofEnvironment", "TRAILWARDEN_TRACES_AUTHORIZATION=Bearer EXAMPLE"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"c.yaml:4: notify.slack[0].token", "c.yaml:9: notify.slack[2].token", "c.yaml:12: notify.slack[3].token"}
+	if got := c.Written(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
