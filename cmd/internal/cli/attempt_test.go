@@ -55,3 +55,26 @@ func TestAttemptsAreMarked(t *testing.T) {
 		}
 	}
 }
+
+// The account has a column where alerts are of several, and none where it is one;
+// what would steer a terminal does not, also there.
+func TestAccountsColumn(t *testing.T) {
+	one := alert.Alert{ID: "0123456789abcdef", Rule: "ak.created", AccountID: "1000000000000001", Count: 1, Reason: "alice created a key"}
+	other := one
+	other.AccountID = "1000000000000002\x1b[31m"
+	for name, show := range map[string]func(*bytes.Buffer, []alert.Alert){
+		"list":   func(w *bytes.Buffer, as []alert.Alert) { printAlerts(&env{out: w, err: w}, as) },
+		"replay": func(w *bytes.Buffer, as []alert.Alert) { _ = alertTable(w, &env{out: w, err: w}, as) },
+	} {
+		var b bytes.Buffer
+		show(&b, []alert.Alert{one, one})
+		if s := b.String(); strings.Contains(s, "ACCOUNT") || strings.Contains(s, one.AccountID) {
+			t.Errorf("%s of one account:\n%s", name, s)
+		}
+		b.Reset()
+		show(&b, []alert.Alert{one, other})
+		if s := b.String(); !strings.Contains(s, "ACCOUNT") || !strings.Contains(s, one.AccountID) || !strings.Contains(s, "1000000000000002") || strings.Contains(s, "\x1b") {
+			t.Errorf("%s of two accounts:\n%q", name, s)
+		}
+	}
+}

@@ -117,6 +117,19 @@ func printTable(e *env, header table.Row, rows []table.Row) {
 	_ = table.Write(e.out, header, rows) // a pipe that was closed ends the program elsewhere
 }
 
+// printAccounts is printTable of rows whose second column is the account, which is
+// left out where it is one for all of them.
+func printAccounts(e *env, header table.Row, rows []table.Row) {
+	const at = 1
+	if !slices.ContainsFunc(rows, func(r table.Row) bool { return r[at] != rows[0][at] }) {
+		header = slices.Delete(header, at, at+1)
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], at, at+1)
+		}
+	}
+	printTable(e, header, rows)
+}
+
 func short(id string) string { return id[:min(12, len(id))] }
 
 func stamp(t time.Time) string {
@@ -176,9 +189,9 @@ func writeAlerts(e *env, out string, as []alert.Alert) error {
 func printAlerts(e *env, as []alert.Alert) {
 	var rows []table.Row
 	for _, a := range as {
-		rows = append(rows, table.Row{short(a.ID), stamp(a.LastAt), a.Severity.String(), a.Rule, text.Cut(a.Actor.Name, 24), a.Count, text.Cut(told(&a), 90)})
+		rows = append(rows, table.Row{short(a.ID), a.AccountID, stamp(a.LastAt), a.Severity.String(), a.Rule, text.Cut(a.Actor.Name, 24), a.Count, text.Cut(told(&a), 90)})
 	}
-	printTable(e, table.Row{"id", "last", "severity", "rule", "who", "n", "why"}, rows)
+	printAccounts(e, table.Row{"id", "account", "last", "severity", "rule", "who", "n", "why"}, rows)
 }
 
 func actionCmd(e *env) *cobra.Command {
@@ -204,9 +217,9 @@ func actionLs(e *env) *cobra.Command {
 		}
 		var rows []table.Row
 		for _, a := range as {
-			rows = append(rows, table.Row{short(a.ID), stamp(a.At), string(a.State), a.Kind, text.Cut(actedOn(a.Action.Target), 30), text.MaskKey(a.Action.Target.AccessKeyID), a.Action.Rule, text.Cut(a.Reason, 70)})
+			rows = append(rows, table.Row{short(a.ID), a.Action.Target.AccountID, stamp(a.At), string(a.State), a.Kind, text.Cut(actedOn(a.Action.Target), 30), text.MaskKey(a.Action.Target.AccessKeyID), a.Action.Rule, text.Cut(a.Reason, 70)})
 		}
-		printTable(e, table.Row{"id", "since", "state", "kind", "target", "key", "rule", "reason"}, rows)
+		printAccounts(e, table.Row{"id", "account", "since", "state", "kind", "target", "key", "rule", "reason"}, rows)
 		return nil
 	})
 	addOutput(c, &out, "table, json")

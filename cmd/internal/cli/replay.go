@@ -545,11 +545,15 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 	if width == 0 {
 		width = 160
 	}
+	several := slices.ContainsFunc(as, func(a alert.Alert) bool { return a.AccountID != as[0].AccountID })
 	if e.terminal(e.out) && width < 120 {
 		for _, a := range as {
 			n := ""
 			if a.Count > 1 {
 				n = " ×" + strconv.Itoa(a.Count)
+			}
+			if several {
+				n += "  " + text.Terminal(a.AccountID)
 			}
 			fmt.Fprintf(w, "%s  %s  %s%s\n", stamp(a.Time), strings.ToUpper(a.Severity.String()), a.Rule, n)
 			for _, l := range wrapWords(told(&a), width-4) {
@@ -557,6 +561,9 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 			}
 		}
 		return nil
+	}
+	if several {
+		width -= 18 // the account's id
 	}
 	te := &env{in: e.in, out: w, err: e.err, environ: e.environ}
 	var rows []table.Row
@@ -566,9 +573,9 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 		if a.Count > 1 {
 			n = "×" + strconv.Itoa(a.Count)
 		}
-		rows = append(rows, table.Row{stamp(a.Time), strings.ToUpper(a.Severity.String()), a.Rule, n, what})
+		rows = append(rows, table.Row{stamp(a.Time), a.AccountID, strings.ToUpper(a.Severity.String()), a.Rule, n, what})
 	}
-	printTable(te, table.Row{"time", "severity", "rule", "n", "why"}, rows)
+	printAccounts(te, table.Row{"time", "account", "severity", "rule", "n", "why"}, rows)
 	return nil
 }
 

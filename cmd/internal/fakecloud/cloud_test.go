@@ -103,6 +103,9 @@ func TestWrittenConfiguration(t *testing.T) {
 			t.Errorf("%s is at %s, want http://%s", what, url, c.Addr)
 		}
 	}
+	if want := "acs:ram::{account}:role/trailwarden-responder"; cfg.Respond.RAM.AssumeRole != want {
+		t.Errorf("acts in the other account as %q, want %q", cfg.Respond.RAM.AssumeRole, want)
+	}
 	if len(cfg.Accounts) != 2 || cfg.HTTP.Listen != "" {
 		t.Errorf("accounts %v, http %q", cfg.Accounts, cfg.HTTP.Listen)
 	}

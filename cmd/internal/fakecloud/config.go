@@ -14,6 +14,7 @@ const (
 	keyID     = "LTAI5tEXAMPLEtrailwarden"
 	keySecret = "EXAMPLEsecretOfTheFakeCloud0001"
 	userName  = "trailwarden"
+	roleName  = "trailwarden-responder"
 )
 
 // writeConfig writes a configuration for `trailwarden run` and the files that
@@ -35,6 +36,13 @@ func writeConfig(dir, addr, project, logstore string, accounts []string) (string
 	if names.Len() == 0 {
 		names.WriteString("  {}\n")
 	}
+	own, assume := "", "" // where there are several accounts
+	if len(accounts) > 1 {
+		assume = "\n    assume_role: acs:ram::{account}:role/" + roleName
+		for _, a := range accounts {
+			own += ", role/" + a + "/" + roleName
+		}
+	}
 	static := `{access_key_id: "${file:key-id}", access_key_secret: "${file:key-secret}"}`
 	text := fmt.Sprintf(`# Written by trailwarden fakecloud; for its own emulators on %[1]s only.
 state_dir: %[2]s
@@ -49,7 +57,7 @@ source:
       consumer_group: trailwarden
       start: begin
 detect:
-  lists: {own_principals: [%[8]s, user/%[9]s/%[8]s]}
+  lists: {own_principals: [%[8]s, user/%[9]s/%[8]s%[10]s]}
 notify:
   slack:
     - name: slack
@@ -64,7 +72,7 @@ respond:
   ram:
     enabled: true
     region: cn-hangzhou
-    endpoint: http://%[1]s
+    endpoint: http://%[1]s%[11]s
     credentials: %[4]s
   guards:
     max_evidence_age: 36500d        # recorded events are old; in production keep the default of 30m
@@ -78,7 +86,7 @@ respond:
     - {name: suspicious-key, mode: auto}
 nats: {max_bytes: 536870912}        # it lies in a folder of temporary files, which may be a small one in memory
 http: {listen: ""}
-`, addr, quote(filepath.Join(dir, "state")), names.String(), static, project, logstore, chattest.DefaultChannel, userName, home(accounts))
+`, addr, quote(filepath.Join(dir, "state")), names.String(), static, project, logstore, chattest.DefaultChannel, userName, home(accounts), own, assume)
 	path := filepath.Join(dir, "trailwarden.yaml")
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }

@@ -30,8 +30,20 @@ func (c *Cloud) newRAM(accounts []string) {
 	c.RAM.AddUser(account, userName)
 	// The account was made just now, so nobody has the id yet.
 	_ = c.RAM.AddKey(account, userName, ramtest.Key{ID: keyID, Secret: keySecret})
-	// What a quarantine attaches is made at deployment.
-	c.RAM.AddPolicy(account, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)
+	// What a deployment makes in every account: the policy that a quarantine
+	// attaches and, of several accounts, the role to act there.
+	trust := `{"Version":"1","Statement":[{"Action":"sts:AssumeRole","Effect":"Allow","Principal":{"RAM":["acs:ram::` + account + `:root"]}}]}`
+	all := accounts
+	if len(all) == 0 {
+		all = []string{account}
+	}
+	for _, a := range all {
+		c.RAM.AddAccount(a, "")
+		c.RAM.AddPolicy(a, "zz-quarantine-deny-all", `{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)
+		if len(all) > 1 {
+			c.RAM.AddRole(a, roleName, trust)
+		}
+	}
 	// What fills the logstore, for doctor.
 	c.RAM.AddTrail(account, ramtest.Trail{Name: strings.TrimPrefix(logstore, "actiontrail_"), Logging: true,
 		SLSProjectARN: "acs:log:cn-hangzhou:" + account + ":project/" + project})
