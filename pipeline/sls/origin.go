@@ -20,12 +20,36 @@ var _ source.Origin = (*Source)(nil)
 // know of.
 const staleAfter = time.Second
 
+// What stops a shard for longer than stoodFor, be it the store or the service, is
+// taken to stop the readers of the others, too. They are back othersBack later: the
+// longest back-off, a connection made again, and the first pages.
+const stoodFor, othersBack = 5 * time.Second, 30 * time.Second
+
+// failed is told when a page of the shard cannot be had or stored, when it can be
+// stored again, and when that took long.
+func (s *Source) failed(sh *shardState) {
+	now := time.Now()
+	// A shard that was never at its end reads a backlog, alone.
+	if at := unixNano(&sh.settled); !at.IsZero() && now.Sub(at) > stoodFor {
+		s.stood.Store(now.UnixNano())
+	}
+}
+
 // Behind implements source.Origin. A shard that somebody else of the group reads
 // is his to say; for as long as the service may take to find that its reader is
-// gone, it counts as ours.
+// gone, it counts as ours. So it does after a standstill: who can store again first
+// does not know what others have yet to store.
 func (s *Source) Behind() (shards []int) {
 	now := time.Now()
-	for _, sh := range s.ours() {
+	ours := s.ours()
+	if s.cfg.Instance != "" && now.Sub(unixNano(&s.stood)) < othersBack {
+		for _, sh := range s.allShards() {
+			if !slices.Contains(ours, sh) {
+				shards = append(shards, sh.id)
+			}
+		}
+	}
+	for _, sh := range ours {
 		// A service that is slow to answer is seldom asked, and not behind for
 		// that: what was settled is as old as one answer, and lasts for the next.
 		usual := staleAfter + s.cfg.Poll + 2*time.Duration(sh.took.Load())

@@ -143,6 +143,81 @@ func TestSettledElsewhere(t *testing.T) {
 	}
 }
 
+// After a standstill those who read the other shards may have had it, too, and have
+// yet to come back: for a while their shards are behind. It is none where a backlog
+// is read, nor where nobody shares the sink.
+func TestOthersAfterAStandstill(t *testing.T) {
+	t.Parallel()
+	for _, instance := range []string{"", "a"} {
+		r := newRig(t, signed())
+		cfg := r.config()
+		cfg.Instance = instance
+		src, err := New(cfg, r.sink, r.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := func(what string, want ...int) {
+			t.Helper()
+			if instance == "" {
+				want = slices.DeleteFunc(want, func(id int) bool { return id > 0 })
+			}
+			if got := src.Behind(); !slices.Equal(got, want) {
+				t.Errorf("%q: %s: the shards %v are behind, want %v", instance, what, got, want)
+			}
+		}
+		src.resolved.Store(time.Now().Add(-time.Hour).UnixNano())
+		src.shard(1)
+		src.shard(2).settled.Store(1) // ours, long ago
+		src.heartbeatGood([]int{0}, time.Now())
+		sh := src.shard(0)
+		src.failed(sh)
+		is("a backlog", 0)
+		sh.settled.Store(time.Now().Add(-stoodFor / 2).UnixNano())
+		src.failed(sh)
+		is("a moment", 0)
+		sh.settled.Store(time.Now().Add(-time.Minute).UnixNano())
+		is("nothing failed", 0)
+		src.failed(sh)
+		is("it stood still", 0, 1, 2)
+		sh.settled.Store(time.Now().UnixNano())
+		is("ours is at its end", 1, 2)
+		src.stood.Add(-int64(othersBack))
+		is("the others are back or lost")
+	}
+}
+
+// A standstill is noticed where pages cannot be had, and where they cannot be stored.
+func TestStandstillIsNoticed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	want := r.fill(0, 0, 5)
+	r.start(func(c *Config, _ *Options) { c.Instance = "a" })
+	r.holds(0, want)
+	sh := r.src.shard(0)
+	ago := func() { sh.settled.Store(time.Now().Add(-time.Minute).UnixNano()) }
+	if r.src.stood.Load() != 0 {
+		t.Error("a standstill before there was one")
+	}
+	r.sink.mu.Lock()
+	r.sink.before = func(source.Page) error { ago(); return errTest }
+	r.sink.mu.Unlock()
+	want = append(want, r.fill(0, 5, 1)...)
+	r.until("the store is noticed", func() bool { return r.src.stood.Load() != 0 })
+	r.sink.mu.Lock()
+	r.sink.before = func(source.Page) error { ago(); r.src.stood.Store(0); return nil }
+	r.sink.mu.Unlock()
+	r.holds(0, want)
+	r.until("so is that it is back", func() bool { return r.src.stood.Load() != 0 && len(r.src.Behind()) == 0 })
+
+	failed := r.src.n.pullErrors.Load()
+	r.srv.Inject(slstest.Fault{Call: slstest.PullLogs, Status: 500, Code: "InternalServerError", Times: -1})
+	r.until("pulls fail", func() bool { return r.src.n.pullErrors.Load() > failed })
+	r.src.stood.Store(0)
+	ago()
+	r.until("the service is noticed", func() bool { return r.src.stood.Load() != 0 })
+	r.stop()
+}
+
 // By default the shards of a process that is killed are read by another one within
 // the grace of live detection: the group's time-out, then the other's next heartbeat.
 func TestTakenOverWithinTheGrace(t *testing.T) {

@@ -120,6 +120,9 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 	}
 	err = s.sink.Store(p.w.store, source.Page{Source: s.name, Shard: sh.id, From: from, To: to, Records: records, Times: times, Received: now.UTC()})
 	clear(sh.recordBuf[:len(records)]) // a page's memory is not kept by its list
+	if err != nil || sh.failures.Load() > 0 || time.Since(now) > stoodFor {
+		s.failed(sh)
+	}
 	if err != nil {
 		if p.w.store.Err() != nil {
 			return "", errStopping

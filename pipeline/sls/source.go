@@ -93,6 +93,8 @@ type Source struct {
 	// groupTimeout is the group's time-out where it may not be changed to ours,
 	// else 0; nanoseconds.
 	groupTimeout atomic.Int64
+	// stood is when a shard last stood still (see failed), unix nanoseconds.
+	stood atomic.Int64
 
 	mu         sync.Mutex
 	shards     map[int]*shardState

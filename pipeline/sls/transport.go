@@ -308,6 +308,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 				return resp
 			}
 			t.s.n.pullErrors.Add(1)
+			t.s.failed(sh)
 			if code == "InvalidCursor" {
 				sh.mu.Lock()
 				sh.invalid = cursor

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -47,7 +48,69 @@ type replicas struct {
 type replica struct {
 	*child
 	dir, web string
+	link     *link
 	alive    bool
+}
+
+// link is the way to the store of one replica, which can be cut.
+type link struct {
+	net.Listener
+	to   string
+	mu   sync.Mutex
+	gone bool
+	open []net.Conn
+}
+
+// newLink is a link to an address.
+func newLink(t *testing.T, to string) *link {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &link{Listener: ln, to: to}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { l.carry(c) })
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); l.cut(true); wg.Wait() })
+	return l
+}
+
+// carry is one connection, unless the link is cut.
+func (l *link) carry(c net.Conn) {
+	defer c.Close()
+	l.mu.Lock()
+	if l.gone {
+		l.mu.Unlock()
+		return
+	}
+	s, err := net.Dial("tcp", l.to)
+	if err != nil {
+		l.mu.Unlock()
+		return
+	}
+	defer s.Close()
+	l.open = append(l.open, c, s)
+	l.mu.Unlock()
+	go func() { _, _ = io.Copy(s, c); _ = s.Close() }()
+	_, _ = io.Copy(c, s) // until one of them is closed
+}
+
+// cut ends what is open, and says whether anything may be opened again.
+func (l *link) cut(gone bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.open {
+		_ = c.Close()
+	}
+	l.open, l.gone = nil, gone
 }
 
 // checkpoints looks at every checkpoint that the log service takes: it never
@@ -116,10 +179,10 @@ func ordinal(cursor string) int64 {
 }
 
 // newReplicas starts two.
-func newReplicas(t *testing.T, shards int, beat time.Duration) *replicas {
+func newReplicas(t *testing.T, seconds, shards int, beat time.Duration) *replicas {
 	t.Helper()
 	start := time.Now().Truncate(time.Second)
-	rs := &replicas{trail: writeTrail(15*feedRate, start, 1), rig: &rig{journal: &lockedBuffer{}}, t: t, url: startNATS(t), shards: shards, beat: beat}
+	rs := &replicas{trail: writeTrail(seconds*feedRate, start, 1), rig: &rig{journal: &lockedBuffer{}}, t: t, url: startNATS(t), shards: shards, beat: beat}
 	b, err := bus.Open(t.Context(), bus.Config{URL: rs.url, Replicas: 1, Partitions: 8, MaxBytes: 512 << 20, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +206,7 @@ func newReplicas(t *testing.T, shards int, beat time.Duration) *replicas {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		p := &replica{dir: dir, web: freeAddress(t)}
+		p := &replica{dir: dir, web: freeAddress(t), link: newLink(t, strings.TrimPrefix(rs.url, "nats://"))}
 		rs.start(p)
 		rs.list = append(rs.list, p)
 	}
@@ -165,7 +228,7 @@ func freeAddress(t *testing.T) string {
 func (rs *replicas) start(p *replica) {
 	rs.t.Helper()
 	c := &child{cmd: exec.Command(failingBinary(rs.t), "run", "--config", rs.cloud.Config), log: &lockedBuffer{}, done: make(chan struct{})}
-	c.cmd.Env = append(p.env(), "HEARTBEAT="+rs.beat.String(), "TRAILWARDEN_DETECT_GRACE="+crashGrace.String(), "TRAILWARDEN_NATS_URL="+rs.url,
+	c.cmd.Env = append(p.env(), "HEARTBEAT="+rs.beat.String(), "TRAILWARDEN_DETECT_GRACE="+crashGrace.String(), "TRAILWARDEN_NATS_URL=nats://"+p.link.Addr().String(),
 		"TRAILWARDEN_NATS_REPLICAS=1", "TRAILWARDEN_NATS_PARTITIONS=8", "TRAILWARDEN_NATS_MAX_BYTES=536870912")
 	c.cmd.Stderr = c.log
 	if err := c.cmd.Start(); err != nil {
@@ -406,7 +469,7 @@ func TestReplicas(t *testing.T) {
 	// Of two who both read, the one that is left must not decide before it has read
 	// what the other one had not: so the time-out is longer than the quiet after
 	// which what waits is decided.
-	both := []*replicas{newReplicas(t, 1, time.Second), newReplicas(t, 2, 2*time.Second)}
+	both := []*replicas{newReplicas(t, 15, 1, time.Second), newReplicas(t, 15, 2, 2*time.Second)}
 	each := func(do func(*replicas)) {
 		for _, rs := range both {
 			do(rs)
@@ -485,4 +548,30 @@ func TestReplicas(t *testing.T) {
 	each((*replicas).settled)
 	each((*replicas).end)
 	step("ended")
+}
+
+// The store is away from two processes that read one shard each, from the second one
+// for longer: who can store again first does not decide what the other has yet to
+// store. None of it is late.
+func TestStoreAway(t *testing.T) {
+	t.Parallel()
+	rs := newReplicas(t, 23, 2, 2*time.Second)
+	feed := func(upTo int) {
+		t.Helper()
+		if err := rs.feed(upTo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rs.divided()
+	feed(3)
+	first, second := rs.reader(0), rs.reader(1)
+	first.link.cut(true)
+	second.link.cut(true)
+	feed(11)
+	first.link.cut(false)
+	feed(20)
+	second.link.cut(false)
+	feed(23)
+	rs.settled()
+	rs.end()
 }
