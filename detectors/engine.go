@@ -33,12 +33,13 @@ type EngineConfig struct {
 	IdleAfter time.Duration
 	// HoldFor is the ingest time for which a shard that is known to have more
 	// to give (see Behind) holds the watermark back without giving anything
-	// (default 2 min).
+	// while others do (default 2 min).
 	HoldFor time.Duration
 	// MaxLag is how long silence is taken for slow delivery (default 10 min).
 	// When no shard has sent anything for longer, event time is taken to go
 	// on at the pace of the ingest clock, MaxLag behind, so that absences are
-	// noticed. A backlog that pauses is not silence: its time stands still.
+	// noticed. A backlog that pauses is not silence, nor is a shard that is
+	// behind: their time stands still.
 	MaxLag time.Duration
 	// FutureLimit is how far ahead of the ingest clock an event's time may
 	// be before it is taken for a bad clock and cut there (default 5 min).
@@ -317,6 +318,14 @@ func (e *Engine) slowest() (low time.Time, live bool) {
 // called before the Tick that goes with those records.
 func (e *Engine) Behind(source string, shards []string, giving string) {
 	if s := e.shards[giving]; s != nil {
+		if s.idle && s.behind {
+			// Nothing could be read; the others are on their way, too.
+			for _, o := range e.shards {
+				if o.behind {
+					o.idle, o.active = false, time.Time{}
+				}
+			}
+		}
 		s.idle, s.active = false, time.Time{} // Tick sets it to now
 	} else if giving != "" {
 		e.shards[strings.Clone(giving)] = &shard{}
@@ -348,6 +357,10 @@ func (e *Engine) Behind(source string, shards []string, giving string) {
 	}
 }
 
+// blindFor is how long a shard that is behind and gives nothing keeps silence from
+// being taken for silence. Its source may be gone for good.
+const blindFor = 24 * time.Hour
+
 // Tick tells the ingest clock. Shards that have sent nothing for a while no
 // longer hold the watermark back; when no shard sends, everything pending is
 // decided.
@@ -358,6 +371,7 @@ func (e *Engine) Tick(now time.Time) {
 	pause := now.Sub(e.now) - e.cfg.HoldFor/8
 	e.now = now
 	var high, active time.Time
+	blind := false
 	for _, s := range e.shards {
 		if s.behind && pause > 0 && !s.active.IsZero() {
 			// While the program was down nobody could give anything. That
@@ -370,6 +384,7 @@ func (e *Engine) Tick(now time.Time) {
 		limit := e.cfg.IdleAfter
 		if s.behind {
 			limit = max(limit, e.cfg.HoldFor)
+			blind = blind || now.Sub(s.active) < blindFor
 		}
 		if now.Sub(s.active) >= limit {
 			s.idle = true
@@ -387,7 +402,9 @@ func (e *Engine) Tick(now time.Time) {
 	}
 	if !high.IsZero() {
 		e.release(high.Add(1))
-		e.release(high.Add(now.Sub(active) - e.cfg.MaxLag))
+		if !blind {
+			e.release(high.Add(now.Sub(active) - e.cfg.MaxLag))
+		}
 	}
 }
 

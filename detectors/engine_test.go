@@ -586,6 +586,58 @@ func TestBehindAfterAnOutage(t *testing.T) {
 	}
 }
 
+// The log service answers nothing while the program runs and ticks. What waits is
+// decided, but time does not go on, and who comes back first does not make the
+// other one late, which had no chance to give anything.
+func TestBehindWhileNothingIsRead(t *testing.T) {
+	set := mixed(t)
+	at := func(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
+	const a, b = "sls/p/l/0", "sls/p/l/1"
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: time.Second, IdleAfter: 2 * time.Second}), set.NewEvaluator()
+	frame := func(now int, shard, id string, when int, behind ...string) {
+		e.Behind("sls/p/l", behind, shard)
+		e.Tick(at(now))
+		e.Apply(eval.Evaluate(ev(t, id, at(when), nil)), shard)
+	}
+	frame(10, a, "a1", 8)
+	frame(10, b, "b1", 9)
+	now := 12
+	for ; now < 2*3600; now += 5 {
+		e.Behind("sls/p/l", []string{a, b}, "")
+		e.Tick(at(now))
+	}
+	if s := e.Stats(); s.Pending != 0 {
+		t.Errorf("%d wait for the end of the outage", s.Pending)
+	}
+	if ds := e.Take(); len(ds) > 0 {
+		t.Errorf("an absence where nothing was read: %+v", ds)
+	}
+	frame(now, a, "a2", 20, a, b)
+	frame(now+1, a, "a3", now, a, b)
+	frame(now+2, b, "b2", 15, b)
+	frame(now+3, b, "b3", now)
+	if s := e.Stats(); s.Late != 0 {
+		t.Errorf("%d late", s.Late)
+	}
+	// One that gives nothing now holds nobody for long.
+	e.Behind("sls/p/l", []string{b}, "")
+	for end := now + 200; now < end; now += 5 {
+		frame(now, a, fmt.Sprint("a", now), now, b)
+	}
+	if m := e.Watermark(); !m.Equal(at(now - 5 - 1)) {
+		t.Errorf("the watermark is %v, want %v", m, at(now-5-1))
+	}
+	// One that gives nothing for days may be gone for good: silence is silence again.
+	e.Take()
+	for end := now + 25*3600; now < end; now += 15 {
+		e.Behind("sls/p/l", []string{b}, "")
+		e.Tick(at(now))
+	}
+	if ds := e.Take(); len(ds) != 1 || ds[0].Rule != "silent" {
+		t.Errorf("detections %v, want the absence", ds)
+	}
+}
+
 // A shard that gives nothing does not hold the others for ever, and one that
 // has caught up without anything for us does not hold them at all.
 func TestBehindEnds(t *testing.T) {

@@ -81,7 +81,8 @@ func (s *Source) Settled() time.Time {
 }
 
 // ours are the shards that Behind and Settled are about: nil before it was found
-// out where they start.
+// out where they start. Until heartbeats have said whose they are, a new worker's
+// first ones also after an outage, those that were not read since are ours.
 func (s *Source) ours() (list []*shardState) {
 	at := unixNano(&s.resolved)
 	if at.IsZero() {
@@ -92,7 +93,7 @@ func (s *Source) ours() (list []*shardState) {
 		sh.mu.Lock()
 		held := sh.held
 		sh.mu.Unlock()
-		if held || fresh && sh.settled.Load() == 0 {
+		if held || fresh && unixNano(&sh.settled).Before(at) {
 			list = append(list, sh)
 		}
 	}

@@ -186,6 +186,32 @@ func TestOthersAfterAStandstill(t *testing.T) {
 	}
 }
 
+// A worker that is made anew, as after an outage, holds nothing until its first
+// heartbeats: what was not read since is behind all the same.
+func TestBehindUntilRead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	src, err := New(r.config(), r.sink, r.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ago := time.Now().Add(-time.Hour)
+	src.shard(0).settled.Store(ago.UnixNano())
+	src.resolved.Store(time.Now().UnixNano())
+	if got, at := src.Behind(), src.Settled(); !slices.Equal(got, []int{0}) || at.After(ago) {
+		t.Errorf("the shards %v are behind, settled %v, want 0 and %v", got, at, ago)
+	}
+	src.shard(0).settled.Store(time.Now().UnixNano())
+	if got := src.Behind(); len(got) > 0 {
+		t.Errorf("the shards %v are behind, which were read since", got)
+	}
+	src.shard(0).settled.Store(ago.UnixNano())
+	src.resolved.Store(ago.Add(time.Minute).UnixNano())
+	if got := src.Behind(); len(got) > 0 {
+		t.Errorf("the shards %v are behind, which others have read for long", got)
+	}
+}
+
 // A standstill is noticed where pages cannot be had, and where they cannot be stored.
 func TestStandstillIsNoticed(t *testing.T) {
 	t.Parallel()
