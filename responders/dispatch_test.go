@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	. "github.com/trailwarden/trailwarden/responders"
 )
 
@@ -1445,6 +1446,48 @@ func TestWhoReliesOnWhatIsUndoneIsTold(t *testing.T) {
 			if !closed && !strings.Contains(told[0].last.Alert.Reason, "no longer so: dave undid action") {
 				t.Fatal(told[0].last.Alert.Reason)
 			}
+		})
+	}
+}
+
+// A refused attempt in the same incident makes the act that it is about no newer: what
+// was too old to act on by itself stays so, until the act is done again.
+func TestRefusedAttemptIsNoFreshEvidence(t *testing.T) {
+	for name, c := range map[string]struct {
+		old, last event.Outcome
+		together  bool // in one commit
+		want      string
+	}{
+		"an act, then an attempt":  {event.Success, event.Attempt, false, "Active"},
+		"both at once":             {event.Success, event.Attempt, true, "Active"},
+		"an act, and once more":    {event.Success, event.Success, false, "Inactive"},
+		"an attempt, then the act": {event.Attempt, event.Success, false, "Inactive"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				p := w.start(nil, func(o *DispatcherOptions) {
+					o.Playbooks = MergePlaybooks(DefaultPlaybooks(), []Playbook{{Name: "suspicious-key", Mode: Auto}})
+				})
+				defer p.stop()
+				g := alert.NewGrouper(alert.GrouperConfig{})
+				for i, o := range []event.Outcome{c.old, c.last} {
+					at := w.clock.Now().Add([]time.Duration{-2 * time.Hour, -time.Minute}[i])
+					a := w.leaked("a1")
+					x := g.Add(alert.Detection{
+						Rule: "ak.new_source_ip", Severity: alert.High, Outcome: o, Time: at, FirstAt: at, AccountID: account,
+						Actor: a.Actor, EventIDs: []string{fmt.Sprint("E", i)}, Count: 1, Key: "k", Window: 365 * 24 * time.Hour,
+					})
+					if i == 1 || !c.together {
+						p.give(t, uint64(i+1), *x)
+					}
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if got := w.cloud.status(aliceAK); got != c.want {
+					l, err := p.m.List(ctxb, ListFilter{})
+					t.Fatalf("the key is %s, want %s: %+v %v", got, c.want, l, err)
+				}
+			})
 		})
 	}
 }

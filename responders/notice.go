@@ -104,6 +104,7 @@ type storedAlert struct {
 	TitleZH   string      `json:"title_zh,omitempty"`
 	ReasonZH  string      `json:"reason_zh,omitempty"`
 	Revision  int         `json:"revision"`
+	SuccessAt time.Time   `json:"success_at,omitzero"`
 	At        time.Time   `json:"at"` // when this revision reached us
 	// Raised is the severity that people raised it to.
 	Raised alert.Severity `json:"raised,omitzero"`
@@ -118,7 +119,7 @@ func (s storedAlert) severity() alert.Severity { return max(s.Alert.Severity, s.
 const maxStoredAlert = 256 << 10
 
 func storeAlert(a alert.Alert, now time.Time) storedAlert {
-	s := storedAlert{V: recordVersion, Alert: a, TargetKey: a.TargetKey, Playbook: a.Playbook, TitleZH: a.TitleZH, ReasonZH: a.ReasonZH, Revision: a.Revision, At: now}
+	s := storedAlert{V: recordVersion, Alert: a, TargetKey: a.TargetKey, Playbook: a.Playbook, TitleZH: a.TitleZH, ReasonZH: a.ReasonZH, Revision: a.Revision, SuccessAt: a.SuccessAt, At: now}
 	const keepIDs = 256
 	if len(a.EventIDs) > keepIDs {
 		s.Alert.EventIDs = slices.Clone(a.EventIDs[len(a.EventIDs)-keepIDs:])
@@ -132,7 +133,7 @@ func storeAlert(a alert.Alert, now time.Time) storedAlert {
 func (s storedAlert) restore() alert.Alert {
 	a := s.Alert
 	a.TitleZH, a.ReasonZH = s.TitleZH, s.ReasonZH
-	a.TargetKey, a.Playbook, a.Revision = s.TargetKey, s.Playbook, s.Revision
+	a.TargetKey, a.Playbook, a.Revision, a.SuccessAt = s.TargetKey, s.Playbook, s.Revision, s.SuccessAt
 	a.Severity = s.severity()
 	return a
 }

@@ -390,6 +390,9 @@ func (p Playbook) request(step PlaybookAction, a *alert.Alert, t ActionTarget) A
 		Evidence: Evidence{EventIDs: slices.Clone(ids), Time: a.Time.UTC(), Outcome: a.Outcome, RefusalIsEvidence: step.RefusalIsEvidence},
 		Mode:     p.Mode, Requester: requesterPlaybook,
 	}
+	if a.Outcome == "success" && !a.SuccessAt.IsZero() && !step.RefusalIsEvidence {
+		act.Evidence.Time = a.SuccessAt.UTC() // what was refused later is no evidence
+	}
 	act.ID = ActionID(act)
 	return act
 }

@@ -149,6 +149,9 @@ type Alert struct {
 	TargetKey string `json:"-"`
 	Playbook  string `json:"-"`
 	Signal    bool   `json:"-"`
+	// SuccessAt is the time of the last evidence of what succeeded, zero while all
+	// was refused: what was refused later makes it no newer.
+	SuccessAt time.Time `json:"-"`
 	// Revision counts the changes of this alert, from 1; a responder posts
 	// revision 1 and edits on later ones.
 	Revision int `json:"-"`

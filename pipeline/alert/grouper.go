@@ -203,6 +203,9 @@ func (a *group) add(d *Detection) {
 	if first || d.Time.After(x.LastAt) {
 		x.LastAt, x.Time = d.Time, d.Time
 	}
+	if d.Outcome == event.Success && d.Time.After(x.SuccessAt) {
+		x.SuccessAt = d.Time
+	}
 	if l := leadOf(d); first || l.before(&a.lead) {
 		a.lead = l
 		x.RuleVersion, x.Pack, x.Title, x.Reason, x.Severity = d.RuleVersion, d.Pack, d.Title, d.Reason, d.Severity

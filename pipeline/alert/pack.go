@@ -19,14 +19,14 @@ import (
 
 // fields are those of a group that are always there, in the order in which they
 // are packed; of l, its lead.
-func (a *group) fields() (texts [24]*string, numbers [4]*int, severities [2]*Severity, times [5]*time.Time) {
+func (a *group) fields() (texts [24]*string, numbers [4]*int, severities [2]*Severity, times [6]*time.Time) {
 	x, l := &a.alert, &a.lead
 	return [24]*string{&x.Schema, &x.ID, &x.Rule, &x.Pack, &x.Title, &x.Reason, &x.TitleZH, &x.ReasonZH, &x.Outcome, &x.AccountID,
 			&x.Actor.Type, &x.Actor.ID, &x.Actor.Name, &x.Actor.AccessKeyID, &x.Actor.Role, &x.Actor.Session,
 			&x.SourceIP, &x.Runbook.EN, &x.Runbook.ZH, &x.TargetKey, &x.Playbook, &l.ID, &l.Reason, &l.ReasonZH},
 		[4]*int{&x.RuleVersion, &x.Count, &x.Revision, &l.Count},
 		[2]*Severity{&x.Severity, &l.Severity},
-		[5]*time.Time{&x.Time, &x.FirstAt, &x.LastAt, &a.end, &l.At}
+		[6]*time.Time{&x.Time, &x.FirstAt, &x.LastAt, &x.SuccessAt, &a.end, &l.At}
 }
 
 // appendGroup appends a group. The error is that its details have no JSON.

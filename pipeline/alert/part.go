@@ -86,11 +86,15 @@ func (p *Part) Join(q *Part) error {
 	if y.LastAt.After(last) {
 		last = y.LastAt
 	}
+	success := x.SuccessAt
+	if y.SuccessAt.After(success) {
+		success = y.SuccessAt
+	}
 	revision, count := x.Revision+y.Revision, x.Count+y.Count
 	if o.lead.before(&g.lead) {
 		g.lead, g.alert = o.lead, o.alert
 	}
-	x.Revision, x.Count, x.FirstAt, x.LastAt, x.Time = revision, count, first, last, last
+	x.Revision, x.Count, x.FirstAt, x.LastAt, x.Time, x.SuccessAt = revision, count, first, last, last, success
 	for _, e := range o.evidence {
 		g.witness(e)
 	}

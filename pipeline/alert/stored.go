@@ -19,12 +19,18 @@ type stored struct {
 	ReasonZH  string `json:"reason_zh,omitempty"`
 	Signal    bool   `json:"signal,omitempty"`
 	Revision  int    `json:"revision"`
+	// SuccessAt is left out where the alert's own time and outcome say it.
+	SuccessAt time.Time `json:"success_at,omitzero"`
 }
 
 // MarshalStored encodes an alert with its internal fields, for the bus. The
 // encoding is deterministic.
 func MarshalStored(a *Alert) ([]byte, error) {
-	return json.Marshal(stored{Alert: *a, TargetKey: a.TargetKey, Playbook: a.Playbook, TitleZH: a.TitleZH, ReasonZH: a.ReasonZH, Signal: a.Signal, Revision: a.Revision})
+	s := stored{Alert: *a, TargetKey: a.TargetKey, Playbook: a.Playbook, TitleZH: a.TitleZH, ReasonZH: a.ReasonZH, Signal: a.Signal, Revision: a.Revision, SuccessAt: a.SuccessAt}
+	if a.Outcome == "success" && a.SuccessAt.Equal(a.Time) {
+		s.SuccessAt = time.Time{}
+	}
+	return json.Marshal(s)
 }
 
 // UnmarshalStored reads what MarshalStored wrote. Numbers in details come
@@ -41,7 +47,10 @@ func UnmarshalStored(data []byte) (Alert, error) {
 	}
 	a := s.Alert
 	a.TitleZH, a.ReasonZH = s.TitleZH, s.ReasonZH
-	a.TargetKey, a.Playbook, a.Signal, a.Revision = s.TargetKey, s.Playbook, s.Signal, s.Revision
+	a.TargetKey, a.Playbook, a.Signal, a.Revision, a.SuccessAt = s.TargetKey, s.Playbook, s.Signal, s.Revision, s.SuccessAt
+	if a.SuccessAt.IsZero() && a.Outcome == "success" {
+		a.SuccessAt = a.Time
+	}
 	return a, nil
 }
 
