@@ -1491,3 +1491,58 @@ func TestRefusedAttemptIsNoFreshEvidence(t *testing.T) {
 		})
 	}
 }
+
+// What was to act by itself and is held back asks nobody. Its record says what it
+// waits for, and people are paged when it comes to nothing: it was "nobody
+// answered", and no alert.
+func TestHeldBackIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		fresh, expires time.Duration
+		down           bool // the process, all the time
+		rule           string
+		want           State
+		says, sagt     string
+	}{
+		"until it expires":         {time.Hour, 30 * time.Minute, false, RuleActionFailed, Failed, "could not be done within 30m0s (self: who we are in the cloud could not be found out", "30m0s 内未能执行（自身：无法查明本系统在云上的身份"},
+		"until it is too old":      {30 * time.Minute, time.Hour, false, RuleActionRefused, Refused, "s (self: who we are in the cloud could not be found out", "（自身：无法查明本系统在云上的身份"},
+		"while the program is off": {time.Hour, 30 * time.Minute, true, RuleActionFailed, Failed, "could not be done within 30m0s", "30m0s 内未能执行"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				blind := func(o *MachineOptions) {
+					o.Self = func(context.Context) ([]Identity, error) { return nil, errors.New("sts does not answer") }
+				}
+				books := func(o *DispatcherOptions) {
+					o.Playbooks = MergePlaybooks(DefaultPlaybooks(), []Playbook{{Name: "leaked-key", Mode: Auto, Expires: Duration(c.expires), Guards: GuardOverrides{MaxEvidenceAge: Duration(c.fresh)}}})
+				}
+				p := w.startWith([]Destination{{Notifier: slack}}, blind, books)
+				p.give(t, 1, w.leaked("a1"))
+				time.Sleep(10 * time.Second)
+				if c.down {
+					p.stop()
+				} else {
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					if v := slack.of("a1")[0].last.Actions[0]; v.State != Proposed || !strings.Contains(v.Reason, "who we are") || !strings.Contains(v.Reason, "credentials") {
+						t.Errorf("after a minute: %+v", v)
+					}
+				}
+				time.Sleep(45 * time.Minute)
+				if c.down {
+					p = w.start([]Destination{{Notifier: slack}}, books)
+					time.Sleep(time.Minute)
+				}
+				defer p.stop()
+				synctest.Wait()
+				v, pages := slack.of("a1")[0].last.Actions[0], slack.byRule(c.rule)
+				if v.State != c.want || !strings.Contains(v.Reason, c.says) || !strings.Contains(InChinese(v.Reason), c.sagt) {
+					t.Errorf("%+v\n%s", v, InChinese(v.Reason))
+				}
+				if len(pages) != 1 || !strings.Contains(pages[0].first.Alert.Reason, "by hand") || w.cloud.count("Execute") != 0 {
+					t.Errorf("%d pages, calls %v", len(pages), w.cloud.log())
+				}
+			})
+		})
+	}
+}

@@ -109,6 +109,7 @@ const (
 	takeOverAfter = 5 * time.Second  // beyond a deadline, for clocks that differ
 	verifyDelay   = 2 * time.Second  // the cloud's read side follows its write side
 	conflictPause = 2 * time.Second  // between looks at an action in the way
+	tellWait      = time.Minute      // then the record says what it waits for
 	pollEvery     = 5 * time.Second  // open actions: another process may have moved them
 	doubtPause    = 10 * time.Minute // between reads once a person has been paged
 	doubtEnd      = 24 * time.Hour   // then the outcome is given up as unknown
@@ -673,13 +674,17 @@ func (m *Machine) stepObserved(ctx context.Context, r *record, seq uint64) (bool
 
 func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool, time.Time, error) {
 	now := m.now()
+	byItself := r.Action.Mode.bounded(m.opts.MaxMode) == Auto && !r.Escalated
 	if !now.Before(r.ExpiresAt) {
+		if byItself { // nobody was asked, so that it is no silence of people
+			return false, time.Time{}, m.fail(ctx, r, seq, fmt.Sprintf("it could not be done within %s", r.Expires)+why(r.Reason))
+		}
 		_, err := m.put(ctx, r, seq, Expired, machineName, func(n *record) {
 			n.Reason, n.Next = fmt.Sprintf("nobody answered within %s, so nothing was done", r.Expires), nextByHand
 		})
 		return false, time.Time{}, err
 	}
-	if r.Action.Mode.bounded(m.opts.MaxMode) != Auto || r.Escalated {
+	if !byItself {
 		return false, earliest(r.ExpiresAt, now.Add(pollEvery)), nil
 	}
 	v, err := m.allowed(ctx, r)
@@ -693,13 +698,26 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 		})
 		return true, now, err
 	case Wait:
-		return false, now.Add(conflictPause), nil
+		return m.waits(ctx, r, seq, v, r.ProposedAt)
 	case Ask:
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
 	}
+	v.Reason += why(r.Reason) // what it waited for until then
 	_, err = m.put(ctx, r, seq, Refused, machineName, refusal(v))
 	return false, time.Time{}, err
+}
+
+// waits comes back to an action that a guard holds back, and says so in its record
+// when that takes long: who looks at it has to know what it waits for.
+func (m *Machine) waits(ctx context.Context, r *record, seq uint64, v Verdict, since time.Time) (bool, time.Time, error) {
+	now, reason := m.now(), v.Guard+": "+v.Reason
+	due := now.Add(conflictPause)
+	if now.Sub(since) < tellWait || r.Reason == reason {
+		return false, due, nil
+	}
+	_, err := m.put(ctx, r, seq, r.State, machineName, func(n *record) { n.Reason, n.Next = reason, v.Next })
+	return false, due, err
 }
 
 // escalate hands an action that a guard holds back to people.
@@ -781,7 +799,7 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
 	case Wait:
-		return false, now.Add(conflictPause), nil
+		return m.waits(ctx, r, seq, v, r.ApprovedAt)
 	}
 	prior, err := m.read(ctx, r)
 	switch {

@@ -718,11 +718,11 @@ func TestKeyShare(t *testing.T) {
 	w.drive(m, time.Minute)
 	w.want(m, c.ID, Proposed) // waits for the fact
 	w.drive(m, time.Hour)
-	w.want(m, c.ID, Expired) // and ends on the safe side
+	w.want(m, c.ID, Failed) // and ends on the safe side
 	m = w.machine(func(o *MachineOptions) { o.Guards.KeyShare = 0.5 })
 	d := w.propose(m, Auto, bob, func(p *Proposal) { p.Action.AlertID = "a4"; p.Action.Evidence.Time = w.clock.Now() })
 	w.drive(m, time.Hour)
-	w.want(m, d.ID, Expired) // nobody can count
+	w.want(m, d.ID, Failed) // nobody can count
 	if w.cloud.status(bobAK) != "Active" {
 		t.Fatal("done all the same")
 	}

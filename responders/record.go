@@ -109,7 +109,7 @@ func (r *record) approvedByPerson() bool {
 var legal = map[State][]State{
 	"":        {Proposed, Observed, Refused},
 	Observed:  {Observed, Refused},
-	Proposed:  {Proposed, Approved, Denied, Expired, Refused},
+	Proposed:  {Proposed, Approved, Denied, Expired, Refused, Failed},
 	Approved:  {Approved, Proposed, Executing, Done, Refused, Failed},
 	Executing: {Done, Failed, Refused, InDoubt, Approved},
 	InDoubt:   {InDoubt, Executing, Done, Failed, Refused},
