@@ -750,6 +750,9 @@ func (m *Machine) stricter(r *record) Verdict {
 	if why := m.withdrawn(r); why != "" {
 		return Verdict{Guard: "mode", Decision: Ask, Reason: why, Next: "approve or deny it"}
 	}
+	if r.approvedByPerson() && m.exec[r.Action.Kind] != nil && m.describe(r.Action) != r.Describe {
+		return Verdict{Guard: "mode", Decision: Ask, Reason: "by the configuration of today it would do something else than what was approved", Next: "approve or deny it anew"}
+	}
 	if why := m.lapsed(r); why != "" {
 		return Verdict{Guard: "approvers", Decision: Ask, Reason: why, Next: "approve or deny it anew"}
 	}
@@ -796,6 +799,7 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 		_, err := m.put(ctx, r, seq, Refused, machineName, refusal(v))
 		return false, time.Time{}, err
 	case Ask:
+		r.Describe = m.describe(r.Action) // what is asked for now
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
 	case Wait:
@@ -1092,8 +1096,10 @@ func (m *Machine) stepUndoing(ctx context.Context, r *record, seq uint64) (bool,
 		return false, time.Time{}, perr
 	}
 	if !inForce {
+		left := r.Reason // why there was no answer; it may tell of what is left over
 		_, err := m.put(ctx, r, seq, Undone, machineName, func(n *record) {
 			n.Undo = &Result{Changed: true, Note: "no longer in force, found by reading after a lost answer", After: after}
+			n.Undo.Note += why(left)
 			n.Reason = n.Undo.Note
 		})
 		m.handsOff(ctx, r)

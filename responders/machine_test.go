@@ -1141,3 +1141,53 @@ func TestFreezeRightBeforeTheCall(t *testing.T) {
 		w.want(m, d.ID, Done)
 	}
 }
+
+// What approvers saw is what is done. The networks of a fence, for one, come from the
+// configuration, and are no part of the action.
+func TestApprovedUnderAnotherConfiguration(t *testing.T) {
+	w := newWorld(t)
+	configured := func(to string) func(*MachineOptions) {
+		return func(o *MachineOptions) { o.Executors = []Executor{fencing{w.cloud, to}} }
+	}
+	m := w.machine(configured("198.51.100.0/24"))
+	d := w.propose(m, Approve)
+	m = w.machine(configured("203.0.113.0/24"))
+	if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); err != nil { // on the message that was there
+		t.Fatal(err)
+	}
+	w.drive(m, time.Minute)
+	x := w.want(m, d.ID, Proposed)
+	if w.cloud.count("Execute") != 0 || !strings.Contains(x.Describe, "203.0.113.0/24") || !strings.Contains(x.Reason, "something else than what was approved") || !x.NeedsPerson {
+		t.Fatalf("calls %v, %+v", w.cloud.log(), x)
+	}
+	if _, err := m.Approve(ctxb, d.ID, "dave", x.Hash); err != nil {
+		t.Fatal(err)
+	}
+	w.drive(m, time.Minute)
+	w.want(m, d.ID, Done)
+}
+
+// fencing is an executor that does what its configuration says.
+type fencing struct {
+	*cloud
+	to string
+}
+
+func (f fencing) Describe(a Action) string { return f.cloud.Describe(a) + " but from " + f.to }
+
+// That an undo was found by reading does not hide what its call said: a part of it may
+// be left over.
+func TestUndoFoundByReadingSaysWhatItMet(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	d := w.propose(m, Auto)
+	w.drive(m, time.Minute)
+	w.cloud.next = []fault{lostAfter}
+	if _, err := m.Undo(ctxb, d.ID, "dave"); err != nil {
+		t.Fatal(err)
+	}
+	w.drive(m, time.Minute)
+	if x := w.want(m, d.ID, Undone); !strings.Contains(x.Reason, "(the undo has no answer yet: time-out") || !strings.Contains(InChinese(x.Reason), "撤销尚未收到应答") {
+		t.Fatalf("%s\n%s", x.Reason, InChinese(x.Reason))
+	}
+}

@@ -15,6 +15,13 @@ import (
 // contains it too.
 var errGone = errors.New("it does not exist (any more)")
 
+// errMoved is errGone of what can be renamed, and lives on with all that it has:
+// nothing is contained by that.
+var errMoved = fmt.Errorf("%w, or has another name by now", errGone)
+
+// moved is errMoved of a user or a group.
+func moved(kind, name string) error { return fmt.Errorf("%s %s: %w", kind, name, errMoved) }
+
 // change is one kind of change: a state that is read, and one call that sets
 // it to an absolute value. S is that state; its JSON is the prior state that
 // the machine keeps. All executors are made of one, so that all keep the same
@@ -232,6 +239,8 @@ func (x *executor) Read(ctx context.Context, a responders.Action) (json.RawMessa
 	}
 	s, err := x.read(ctx, sc, t)
 	switch {
+	case errors.Is(err, errMoved):
+		return nil, notFound(err)
 	case errors.Is(err, errGone):
 		return nil, settled("nothing to do, %w", err)
 	case err != nil:
@@ -254,6 +263,11 @@ func (x *executor) Read(ctx context.Context, a responders.Action) (json.RawMessa
 		// Where it may not be read, containment goes on and undo goes by the name.
 	}
 	return encode(s), nil
+}
+
+// notFound refuses what has no such name any more.
+func notFound(err error) error {
+	return refuse("%v; look for UpdateUser and UpdateGroup in the trail, and act on what has the new name", err)
 }
 
 // equal compares states by what is changed.
@@ -365,6 +379,8 @@ func (x *executor) Verify(ctx context.Context, a responders.Action) (bool, json.
 	}
 	s, ok, err := x.wait(ctx, sc, t, verifyFor, func(s any) bool { return x.inForce(t, s) })
 	switch {
+	case errors.Is(err, errMoved):
+		return false, nil, notFound(err)
 	case errors.Is(err, errGone):
 		return true, json.RawMessage(`{"gone":true}`), nil
 	case err != nil:

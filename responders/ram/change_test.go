@@ -415,3 +415,43 @@ func TestPolicyOfAProtectedHolder(t *testing.T) {
 		})
 	}
 }
+
+// Whoever renames a user or a group keeps all that it has. That there is nothing of the
+// old name is no containment, whether it is seen before the call, at it or when a lost
+// answer is looked after. What was deleted is refused the same way: the cloud does not
+// tell them apart.
+func TestRenamedIsNotContained(t *testing.T) {
+	for _, a := range cases() {
+		kind, name := "user", a.Target.UserName
+		if g := a.Target.Params["group"]; g != "" {
+			kind, name = "group", g
+		}
+		if name == "" || a.Kind == "ram.set_default_policy_version" || a.Kind == "actiontrail.start_logging" {
+			continue
+		}
+		t.Run(a.Kind+" of a "+kind, func(t *testing.T) {
+			r := newRig(t)
+			e := r.exec(a.Kind)
+			prior, err := e.Read(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.cloud.Rename(acct, kind, name, "innocent") {
+				t.Fatalf("no %s %s", kind, name)
+			}
+			before := r.cloud.State()
+			if _, err := e.Read(t.Context(), a); !errors.Is(err, responders.ErrRefused) {
+				t.Errorf("read: %v, want refused", err)
+			} else if zh := responders.InChinese(err.Error()); a.Target.AccessKeyID == "" && zh == err.Error() {
+				t.Errorf("no Chinese: %v", err)
+			}
+			if res, err := e.Execute(t.Context(), a, prior); !errors.Is(err, responders.ErrRefused) {
+				t.Errorf("execute: %+v, %v, want refused", res, err)
+			}
+			if in, after, err := e.Verify(t.Context(), a); !errors.Is(err, responders.ErrRefused) {
+				t.Errorf("verify: %v %s %v, want refused", in, after, err)
+			}
+			sameState(t, before, r.cloud.State())
+		})
+	}
+}

@@ -51,7 +51,7 @@ func (c *Client) disableAccessKey() responders.Executor {
 		write: func(ctx context.Context, sc scope, t target, _, to KeyState) (string, error) {
 			return c.updateKey(ctx, sc, t, to.Status)
 		},
-		already: func(err error) bool { return absent(err, "User.AccessKey") || absent(err, "User") },
+		already: func(err error) bool { return absent(err, "User.AccessKey") },
 		owner: func(t target, s KeyState) bool {
 			return strings.EqualFold(s.UserName, t.user) && s.AccessKeyID == t.key
 		},
@@ -201,7 +201,7 @@ func (c *Client) fenceKey() responders.Executor {
 				return err
 			})
 		},
-		already: func(err error) bool { return absent(err, "User.AccessKey") || absent(err, "User") },
+		already: func(err error) bool { return absent(err, "User.AccessKey") },
 		owner: func(t target, s FenceState) bool {
 			return strings.EqualFold(s.UserName, t.user) && s.AccessKeyID == t.key
 		},

@@ -67,7 +67,10 @@ func (c *Client) ownPolicy(x change[OwnPolicyState], document func(t target, s O
 			s.Exists = true
 		}
 		if h.kind == "role" {
-			if s.Until = cutUntil(s.Document); s.Until == "" {
+			if s.Attached { // else it cuts nothing yet, and sessions have been opened since
+				s.Until = cutUntil(s.Document)
+			}
+			if s.Until == "" {
 				s.Until, err = c.sessionsEnd(ctx, sc, h.name)
 			}
 		}
@@ -81,8 +84,8 @@ func (c *Client) ownPolicy(x change[OwnPolicyState], document func(t target, s O
 		return s.Attached && s.Exists && sameJSON(s.Document, text(t, s))
 	}
 	x.same = func(a, b OwnPolicyState) bool {
-		if !a.Exists && !b.Exists {
-			return a.HolderKind == b.HolderKind && a.Holder == b.Holder && a.PolicyName == b.PolicyName && a.Attached == b.Attached
+		if !a.Attached && !b.Attached { // without effect, whether the policy is there or not
+			return a.HolderKind == b.HolderKind && a.Holder == b.Holder && a.PolicyName == b.PolicyName
 		}
 		a.Document, b.Document = canonicalJSON(a.Document), canonicalJSON(b.Document)
 		return a == b
@@ -129,22 +132,32 @@ func ownName(kind, action string) string {
 
 // makePolicy creates the policy and attaches it.
 func (c *Client) makePolicy(ctx context.Context, sc scope, p PolicyState, document string) (string, error) {
-	_, err := c.do(ctx, sc.as, op{product: "ram", action: "CreatePolicy", write: true}, func(w *worker) error {
-		r := ram.CreateCreatePolicyRequest()
-		r.PolicyName, r.PolicyDocument, r.Description = p.PolicyName, document, "made by trailwarden to contain an incident; its undo deletes it"
-		_, err := w.ram.createPolicy(r)
+	create := func() error {
+		_, err := c.do(ctx, sc.as, op{product: "ram", action: "CreatePolicy", write: true}, func(w *worker) error {
+			r := ram.CreateCreatePolicyRequest()
+			r.PolicyName, r.PolicyDocument, r.Description = p.PolicyName, document, "made by trailwarden to contain an incident; its undo deletes it"
+			_, err := w.ram.createPolicy(r)
+			return err
+		})
 		return err
-	})
-	switch {
-	case code(err) == "EntityAlreadyExists.Policy":
+	}
+	err := create()
+	if code(err) == "EntityAlreadyExists.Policy" {
 		// Ours, from a try that ended in between, or somebody else's.
-		there, err := c.policyDocument(ctx, sc, "Custom", p.PolicyName)
-		if err != nil {
+		var there string
+		switch there, err = c.policyDocument(ctx, sc, "Custom", p.PolicyName); {
+		case err != nil:
 			return "", notSent(err)
-		}
-		if !sameJSON(there, document) {
+		case sameJSON(there, document):
+		case cutUntil(there) == "":
 			return "", refuse("a policy %s is there already and says something else", p.PolicyName)
+		default: // a cut that would end before the sessions opened since that try
+			if err = c.deletePolicy(ctx, sc, p.PolicyName); err == nil {
+				err = create()
+			}
 		}
+	}
+	switch {
 	case errors.Is(err, responders.ErrInDoubt):
 		// The policy alone has no effect, so the same may be tried again.
 		return "", fmt.Errorf("%w: %w", plain{err}, responders.ErrRetry)

@@ -234,7 +234,7 @@ func TestCallsPerAction(t *testing.T) {
 	want := map[string][2]int{
 		responders.KindFenceKey: {9, 9}, responders.KindFenceUser: {6, 6}, responders.KindDisableAccessKey: {3, 3}, responders.KindBlockConsole: {8, 8},
 		responders.KindQuarantineUser: {5, 3}, responders.KindCutRoleSessions: {7, 7}, responders.KindNarrowTrust: {4, 4}, responders.KindDetachPolicy: {6, 4},
-		responders.KindSetPolicyVersion: {6, 4}, responders.KindRemoveFromGroup: {8, 5}, responders.KindStartTrail: {4, 4},
+		responders.KindSetPolicyVersion: {6, 4}, responders.KindRemoveFromGroup: {9, 6}, responders.KindStartTrail: {4, 4},
 	}
 	for _, a := range cases() {
 		r := newRig(t)
@@ -271,5 +271,54 @@ func TestCallsPerAction(t *testing.T) {
 		if got := [2]int{do, count()}; got != expect {
 			t.Errorf("%s: %d calls and %d for the undo, DESIGN.md says %v", a.Kind, got[0], got[1], expect)
 		}
+	}
+}
+
+// A cut whose policy was made and could not be attached at once ends after the sessions
+// that were opened meanwhile, too; and what is undone is known to be undone, whether
+// or not the policy was there before.
+func TestOwnPolicyThatWasNotAttachedAtOnce(t *testing.T) {
+	for _, a := range []responders.Action{action(responders.KindCutRoleSessions, aRoleNamed("ci")), action(responders.KindFenceUser, with("allow", "198.51.100.0/24"))} {
+		t.Run(a.Kind, func(t *testing.T) {
+			start := time.Now()
+			var later time.Duration // set between calls only
+			r := newRig(t, func(o *ramtest.Options, c *Config) {
+				o.MaxSkew = 48 * time.Hour
+				o.Now = func() time.Time { return start.Add(later) }
+				c.Now = func() time.Time { return start.Add(later) }
+			})
+			e, before := r.exec(a.Kind), r.cloud.State()
+			for _, call := range []string{"AttachPolicyToRole", "AttachPolicyToUser"} {
+				r.cloud.Inject(ramtest.Throttled(call, 1))
+			}
+			try := func() (json.RawMessage, error) {
+				prior, err := e.Read(t.Context(), a)
+				if err == nil {
+					_, err = e.Execute(t.Context(), a, prior)
+				}
+				return prior, err
+			}
+			if _, err := try(); !errors.Is(err, responders.ErrRetry) {
+				t.Fatalf("%v, want throttled", err)
+			}
+			later = 12 * time.Minute
+			prior, err := try()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var s OwnPolicyState
+			if err := json.Unmarshal(prior, &s); err != nil {
+				t.Fatal(err)
+			}
+			if a.Kind == responders.KindCutRoleSessions {
+				if end := start.Add(later + time.Hour).UTC().Format(time.RFC3339); !strings.Contains(string(r.cloud.State()), s.Until) || s.Until < end {
+					t.Errorf("the cut ends at %s, and a session may live until %s", s.Until, end)
+				}
+			}
+			if res, err := e.Undo(t.Context(), a, prior); err != nil || !res.Changed {
+				t.Errorf("undo: %+v %v", res, err)
+			}
+			sameState(t, before, r.cloud.State())
+		})
 	}
 }

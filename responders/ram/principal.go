@@ -55,7 +55,7 @@ func (c *Client) blockConsole() responders.Executor {
 			case absent(err, "User.LoginProfile"):
 				return LoginState{}, fmt.Errorf("user %s has no console login: %w", t.user, errGone)
 			case absent(err, "User"):
-				return LoginState{}, errGone
+				return LoginState{}, moved("user", t.user)
 			case err != nil:
 				return LoginState{}, err
 			}
@@ -89,7 +89,7 @@ func (c *Client) blockConsole() responders.Executor {
 				return err
 			})
 		},
-		already: func(err error) bool { return absent(err, "User.LoginProfile") || absent(err, "User") },
+		already: func(err error) bool { return absent(err, "User.LoginProfile") },
 		owner:   func(t target, s LoginState) bool { return strings.EqualFold(s.UserName, t.user) },
 		words:   func(s LoginState) string { return s.Status },
 	}.executor()
@@ -191,7 +191,9 @@ func (c *Client) readAttached(ctx context.Context, sc scope, h holder, kind, nam
 		list, err = c.groupPolicies(ctx, sc, h.name)
 	}
 	switch {
-	case absent(err, "User"), absent(err, "Role"), absent(err, "Group"):
+	case absent(err, "User"), absent(err, "Group"):
+		return s, moved(h.kind, h.name)
+	case absent(err, "Role"):
 		return s, fmt.Errorf("%s %s: %w", h.kind, h.name, errGone)
 	case err != nil:
 		return s, err
@@ -612,7 +614,7 @@ func policiesHash(list []ram.Policy) string {
 func (c *Client) removeFromGroup() responders.Executor {
 	return change[MemberState]{
 		c: c, kind: "ram.remove_from_group", needs: aUser,
-		perms: []string{"ram:AddUserToGroup", "ram:GetPolicy", "ram:GetUser", "ram:ListGroupsForUser", "ram:ListPoliciesForGroup", "ram:RemoveUserFromGroup"},
+		perms: []string{"ram:AddUserToGroup", "ram:GetGroup", "ram:GetPolicy", "ram:GetUser", "ram:ListGroupsForUser", "ram:ListPoliciesForGroup", "ram:RemoveUserFromGroup"},
 		check: func(t *target) error {
 			_, err := t.param("group", groupChars)
 			return err
@@ -634,12 +636,17 @@ func (c *Client) removeFromGroup() responders.Executor {
 			})
 			switch {
 			case absent(err, "User"):
-				return s, fmt.Errorf("user %s: %w", t.user, errGone)
+				return s, moved("user", t.user)
 			case err != nil:
 				return s, err
 			}
 			for _, g := range resp.Groups.Group {
 				s.Member = s.Member || strings.EqualFold(g.GroupName, s.GroupName)
+			}
+			if !s.Member { // of a group of this name; it may have another one
+				if _, id, err := c.holderBorn(ctx, sc, holder{"group", s.GroupName}); err == nil && id == "" {
+					return s, moved("group", s.GroupName)
+				}
 			}
 			return s, nil
 		},

@@ -267,7 +267,7 @@ func (c *Client) userID(ctx context.Context, sc scope, user string) (string, err
 	})
 	switch {
 	case absent(err, "User"):
-		return "", errGone
+		return "", moved("user", user)
 	case err != nil:
 		return "", err
 	case resp.User.UserId == "" || !strings.EqualFold(resp.User.UserName, user):

@@ -437,6 +437,43 @@ func (s *Server) Remake(account, kind, name string) bool {
 	return false
 }
 
+// Rename gives a user or a group another name, as UpdateUser and UpdateGroup do: all
+// that it has stays. It reports whether there was one.
+func (s *Server) Rename(account, kind, name, to string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.acct(account)
+	if kind == "group" {
+		g := a.groups[fold(name)]
+		if g == nil {
+			return false
+		}
+		delete(a.groups, fold(name))
+		g.name, a.groups[fold(to)] = to, g
+		return true
+	}
+	u := a.users[fold(name)]
+	if u == nil {
+		return false
+	}
+	s.rename(a, u, to)
+	return true
+}
+
+// rename moves a user, and what names it, to another name.
+func (s *Server) rename(a *account, u *user, to string) {
+	delete(a.users, fold(u.name))
+	for _, g := range a.groups {
+		if slices.Contains(g.members, fold(u.name)) {
+			g.members = insert(remove(g.members, fold(u.name)), fold(to))
+		}
+	}
+	for id := range u.keys {
+		s.keys[id] = keyOwner{a.id, fold(to)}
+	}
+	u.name, a.users[fold(to)] = to, u
+}
+
 // AddLogin gives a user console access with the given status.
 func (s *Server) AddLogin(account, userName, status string, mfaRequired bool) {
 	s.mu.Lock()

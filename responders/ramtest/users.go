@@ -134,17 +134,7 @@ func ramUpdateUser(c *call) (map[string]any, *apiError) {
 		if c.acct.users[fold(v)] != nil {
 			return nil, errf(409, "EntityAlreadyExists.User", "The user already exists: %s.", v)
 		}
-		delete(c.acct.users, fold(u.name))
-		for _, g := range c.acct.groups {
-			if slices.Contains(g.members, fold(u.name)) {
-				g.members = insert(remove(g.members, fold(u.name)), fold(v))
-			}
-		}
-		for id := range u.keys {
-			c.s.keys[id] = keyOwner{c.acct.id, fold(v)}
-		}
-		u.name = v
-		c.acct.users[fold(v)] = u
+		c.s.rename(c.acct, u, v)
 	}
 	if v := c.params["NewDisplayName"]; v != "" {
 		u.display = v
