@@ -224,6 +224,7 @@ var phrases = [][2]string{
 	{"not undone: %p", "未能撤销：%s"},
 	{"the undo has no answer yet: %p", "撤销尚未收到应答：%s"},
 	{"%s of %s approvals", "已获 %s/%s 人批准"},
+	{"no longer so: %s took it back by %s at %s; look at this alert anew", "已不再如此：%s 已通过 %s 将其撤销（%s）；请重新研判本告警"},
 	{"no longer so: %s undid action %s, which had done it; look at this alert anew", "已不再如此：%s 撤销了当初执行它的处置 %s；请重新研判本告警"},
 	{"its own event is in the audit trail", "操作审计中已出现该操作的事件"},
 	{"the audit trail did not show it within %s", "%s 内操作审计未出现该操作的事件"},

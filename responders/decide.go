@@ -344,7 +344,8 @@ func (m *Machine) since(ctx context.Context, r *record) (again string, rely []st
 	return again, rely, err
 }
 
-// noLongerSo begins the reason, below, of an action whose effect another one's undo took away.
+// noLongerSo begins the reason of an action whose effect another one's undo, or somebody's
+// hand, took away.
 const noLongerSo = "no longer so: "
 
 // tellThoseWhoRely notes in the actions that found done what they were to do that it
@@ -352,14 +353,7 @@ const noLongerSo = "no longer so: "
 func (m *Machine) tellThoseWhoRely(ctx context.Context, r *record) {
 	_, rely, err := m.since(ctx, r)
 	for _, id := range rely {
-		x, seq, lerr := m.load(ctx, id)
-		if err = errors.Join(err, lerr); lerr != nil || seq == 0 || x.State != Done {
-			continue
-		}
-		_, lerr = m.put(ctx, x, seq, Done, machineName, func(n *record) {
-			n.Reason = fmt.Sprintf("no longer so: %s undid action %s, which had done it; look at this alert anew", r.UndoBy, short(r.Action.ID))
-		})
-		err = errors.Join(err, lerr)
+		err = errors.Join(err, m.noLonger(ctx, id, m.now(), fmt.Sprintf("no longer so: %s undid action %s, which had done it; look at this alert anew", r.UndoBy, short(r.Action.ID))))
 	}
 	if err != nil {
 		m.log.Warn("an undo could not be noted where others rely on what was done", "action_id", r.Action.ID, "err", err)
@@ -402,14 +396,9 @@ func (m *Machine) Frozen(ctx context.Context) (Freeze, error) {
 	return f, err
 }
 
-// NoteReactivation records that somebody switched a target on again, at event
-// time, if we had switched it off before: then no action touches it by itself
-// any more, and a lost answer is not tried again. It may have been the
-// attacker; that is for a person to tell.
-func (m *Machine) NoteReactivation(ctx context.Context, t ActionTarget, at time.Time, by string) error {
-	return m.noteHands(ctx, HandsOn{At: at.UTC(), By: by, Target: t, SwitchedOn: at.UTC()})
-}
-
+// noteHands notes somebody's hand in what we had done to a target, if we had: no action
+// touches it by itself any more, and a lost answer is not tried again. It may have
+// been the attacker; that is for a person to tell.
 func (m *Machine) noteHands(ctx context.Context, now HandsOn) error {
 	t := now.Target
 	// The journal is asked, since another process may have done it.

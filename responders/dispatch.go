@@ -67,8 +67,9 @@ type DispatcherOptions struct {
 	// Raw is where the raw records of an alert are shown, "" for nowhere; nil
 	// where there is no such place.
 	Raw func(a *alert.Alert) string
-	// ReactivationRules are the rules that tell of a credential being switched
-	// on again; ak.reactivated and ak.undo_containment when nil.
+	// ReactivationRules are the rules that tell of a credential being switched on
+	// again, or of another containment being undone by hand; ak.reactivated,
+	// ak.undo_containment and user.undo_containment when nil.
 	ReactivationRules []string
 	// Owner as in MachineOptions; the machine's when empty.
 	Owner string
@@ -143,7 +144,7 @@ func NewDispatcher(o DispatcherOptions) (*Dispatcher, error) {
 		o.Owner = o.Machine.opts.Owner
 	}
 	if o.ReactivationRules == nil {
-		o.ReactivationRules = []string{"ak.reactivated", "ak.undo_containment"}
+		o.ReactivationRules = []string{"ak.reactivated", "ak.undo_containment", "user.undo_containment"}
 	}
 	d := &Dispatcher{
 		opts: o, j: o.Journal, m: o.Machine, now: func() time.Time { return o.Now().UTC() }, log: o.Log, owner: o.Owner,
@@ -255,8 +256,8 @@ func (d *Dispatcher) take(ctx context.Context, origin Origin, a alert.Alert) (er
 		a = known
 	}
 	a.Severity = max(a.Severity, known.Severity) // as people have raised it
-	if globAny(d.opts.ReactivationRules, a.Rule) && a.Outcome == "success" && a.TargetKey != "" {
-		if err := d.m.NoteReactivation(ctx, targetTarget(&a), a.Time, a.Actor.Name); err != nil {
+	if globAny(d.opts.ReactivationRules, a.Rule) && a.Outcome == "success" {
+		if err := d.m.takenBack(ctx, &a); err != nil {
 			return err
 		}
 	}
@@ -501,7 +502,7 @@ func (d *Dispatcher) raiseFor(ctx context.Context, c ActionDetail) error {
 		if t, err := d.TriageOf(ctx, c.Action.AlertID); err != nil || t.State == TriageClosed {
 			return err
 		}
-		return d.raise(ctx, RuleActionRefused, c.ID+c.Reason, "Not contained: "+c.Describe, c.Reason, alert.High, &c, "")
+		return d.raise(ctx, RuleActionRefused, c.ID+noLongerSo, "Not contained: "+c.Describe, c.Reason, alert.High, &c, "")
 	case c.State == Refused && tellsRefusal(c):
 		// One alert for one reason about one target, however many alerts ask.
 		guard, _, _ := strings.Cut(c.Reason, ":")

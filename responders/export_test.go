@@ -1,6 +1,9 @@
 package responders
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // NextDue lets tests with a clock of their own go on to what happens next.
 func (m *Machine) NextDue() time.Time { return m.nextDue() }
@@ -38,3 +41,8 @@ func SetMaxMembers(named, others int) (restore func()) {
 
 // Settled is State.settled.
 func (s State) Settled() bool { return s.settled() }
+
+// NoteReactivation notes what an alert tells of a credential that was switched on again.
+func (m *Machine) NoteReactivation(ctx context.Context, t ActionTarget, at time.Time, by string) error {
+	return m.noteHands(ctx, HandsOn{At: at.UTC(), By: by, Target: t, SwitchedOn: at.UTC()})
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // ledger is one record for the whole installation: what was begun lately and
@@ -49,8 +51,8 @@ func (m *Machine) reserve(ctx context.Context, r *record) (Verdict, error) {
 // is open already. An undo never counts against caps: not where the entry of
 // the action is gone, and not beside it.
 func (l *ledger) open(a Action, now time.Time, undo bool) bool {
-	l.Executions = slices.DeleteFunc(slices.Clone(l.Executions), func(e Execution) bool {
-		return e.ActionID != a.ID && now.Sub(e.At) > ledgerKeep
+	l.Executions = lists.Keep(slices.Clone(l.Executions), func(e *Execution) bool {
+		return e.ActionID == a.ID || now.Sub(e.At) <= ledgerKeep
 	})
 	for i := range l.Executions {
 		if e := &l.Executions[i]; e.ActionID == a.ID {

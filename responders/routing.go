@@ -85,7 +85,7 @@ func (d *Dispatcher) Mute(ctx context.Context, author string, matchers []string,
 	if err != nil {
 		return Silence{}, err
 	}
-	if n := len(slices.DeleteFunc(all, func(x Silence) bool { return !x.Active(now) })); n >= maxSilences {
+	if n := len(lists.Keep(all, func(x *Silence) bool { return x.Active(now) })); n >= maxSilences {
 		return Silence{}, fmt.Errorf("%w: %d silences are in force; expire some", ErrBadSilence, n)
 	}
 	if _, err := appendJSON(ctx, d.j, kindSilence, s.ID, s, 0); err != nil {

@@ -184,8 +184,7 @@ func (r *record) told(event string) bool {
 func (m *Machine) asked(ctx context.Context, a *alert.Alert) (bool, error) {
 	const slack = 10 * time.Minute // clocks differ, and a lost answer is found out later
 	request, at := called(a, "request_id"), a.Time
-	event := detail(a, "event") // Service:Name
-	event = event[strings.LastIndexByte(event, ':')+1:]
+	event := eventName(a)
 	made := func(r *Result) bool { return r != nil && request != "" && r.RequestID == request }
 	ours := map[string]bool{} // by the id of the action; the last record of each counts
 	err := eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
@@ -204,6 +203,50 @@ func (m *Machine) asked(ctx context.Context, a *alert.Alert) (bool, error) {
 		}
 	}
 	return false, err
+}
+
+// eventName is the name of the call that an alert tells of, without its service.
+func eventName(a *alert.Alert) string {
+	event := detail(a, "event") // Service:Name
+	return event[strings.LastIndexByte(event, ':')+1:]
+}
+
+// takenBack takes an alert that tells of somebody's hand in what was done: the next action
+// on the target asks, and what was done says that it is no longer so.
+func (m *Machine) takenBack(ctx context.Context, a *alert.Alert) error {
+	t, event := targetTarget(a), eventName(a)
+	if t.AccessKeyID+t.UserName+t.RoleName == "" {
+		return nil // it does not say whose
+	}
+	hand := HandsOn{At: a.Time.UTC(), By: a.Actor.Name, Target: t}
+	if t.AccessKeyID != "" {
+		hand.SwitchedOn = hand.At
+	}
+	if err := m.noteHands(ctx, hand); err != nil || event == "" {
+		return err
+	}
+	done, err := m.List(ctx, ListFilter{Account: a.AccountID, States: []State{Done}})
+	for _, d := range done {
+		if d.likely(a, event) {
+			err = errors.Join(err, m.noLonger(ctx, d.ID, a.Time, fmt.Sprintf("no longer so: %s took it back by %s at %s; look at this alert anew",
+				clip(a.Actor.Name, 64), event, a.Time.UTC().Format(time.RFC3339))))
+		}
+	}
+	return err
+}
+
+// noLonger notes in an action that is done that its effect was taken away at a time.
+func (m *Machine) noLonger(ctx context.Context, id string, at time.Time, reason string) error {
+	for {
+		r, seq, err := m.load(ctx, id)
+		if err != nil || r.State != Done || strings.HasPrefix(r.Reason, noLongerSo) || at.Before(r.BegunAt) || r.BegunAt.IsZero() && at.Before(r.DoneAt) {
+			return err
+		}
+		_, err = m.put(ctx, r, seq, Done, machineName, func(n *record) { n.Reason = reason })
+		if !errors.Is(err, ErrConflict) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // foreign raises an alert about a call of our identity that no action made.

@@ -2,6 +2,8 @@ package responders_test
 
 import (
 	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,6 +266,82 @@ func TestForeignCallBesideAnAction(t *testing.T) {
 				}
 				if told != c.foreign {
 					t.Fatalf("told as foreign: %v, want %v", told, c.foreign)
+				}
+			})
+		})
+	}
+}
+
+// quarantining is an executor that attaches a policy to a user.
+type quarantining struct{ *cloud }
+
+func (quarantining) Kind() string { return KindQuarantineUser }
+func (quarantining) Describe(a Action) string {
+	return "ram AttachPolicyToUser{PolicyType: Custom, PolicyName: zz-quarantine-deny-all, UserName: " + a.Target.UserName + "}"
+}
+
+// What was done and is undone by somebody's hand is no longer said to be in force: the
+// incident's message says who took it back, people are told, and the next action on
+// the target asks. What else was done stays.
+func TestTakenBackByHand(t *testing.T) {
+	for name, c := range map[string]struct {
+		rule, event, policy, key string
+		before                   bool // the hand came before the action
+		want                     string
+	}{
+		"a key":                {"ak.reactivated", "Ram:UpdateAccessKey", "", aliceAK, false, KindDisableAccessKey},
+		"a quarantine":         {"user.undo_containment", "Ram:DetachPolicyFromUser", "zz-quarantine-deny-all", "", false, KindQuarantineUser},
+		"another policy":       {"user.undo_containment", "Ram:DetachPolicyFromUser", "zz-quarantine-mail", "", false, ""},
+		"another key":          {"ak.reactivated", "Ram:UpdateAccessKey", "", bobAK, false, ""},
+		"another call":         {"user.undo_containment", "Ims:UpdateLoginProfile", "", "", false, ""},
+		"a hand before it":     {"ak.reactivated", "Ram:UpdateAccessKey", "", aliceAK, true, ""},
+		"a rule of other acts": {"policy.deny_removed", "Ram:DetachPolicyFromUser", "zz-quarantine-deny-all", "", false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				slack := w.chat("slack")
+				w.cloud.owners[""], w.cloud.keys[""] = "alice", "Active"
+				p := w.startWith([]Destination{{Notifier: slack}}, func(o *MachineOptions) { o.Executors = []Executor{w.cloud, quarantining{w.cloud}} }, func(o *DispatcherOptions) {
+					o.Playbooks = []Playbook{{Name: "both", When: When{Rules: []string{"ak.leaked_in_use"}}, Mode: Auto,
+						Actions: []PlaybookAction{{Kind: kind, RefusalIsEvidence: true}, {Kind: KindQuarantineUser, RefusalIsEvidence: true}}}}
+				})
+				defer p.stop()
+				hand := w.plain("hand", c.rule, alert.High)
+				p.give(t, 1, w.leaked("a1"))
+				time.Sleep(time.Minute)
+				hand.Actor.Name, hand.TargetKey, hand.Time = "mallory", c.key, w.clock.Now()
+				hand.Target = &alert.Target{Type: "user", ID: "user/" + account + "/alice", Name: "alice"}
+				hand.Details = map[string]any{"event": c.event, "call": map[string]any{"policy_name": c.policy}}
+				if c.before {
+					hand.Time = hand.Time.Add(-time.Hour)
+				}
+				p.give(t, 2, hand)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				acts := slack.of("a1")[0].last.Actions
+				if len(acts) != 2 {
+					t.Fatalf("%+v", acts)
+				}
+				for _, x := range acts {
+					told := strings.HasPrefix(x.Reason, "no longer so: mallory took it back by")
+					if told != (x.Kind == c.want) || x.State != Done || told && !strings.Contains(InChinese(x.Reason), "已不再如此") {
+						t.Errorf("%s %s: %s", x.Kind, x.State, x.Reason)
+					}
+				}
+				if told := slack.byRule(RuleActionRefused); (len(told) == 1) != (c.want != "") {
+					t.Errorf("told %d times", len(told))
+				}
+				if c.want == "" {
+					return
+				}
+				p.give(t, 3, w.leaked("a2"))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				l, err := p.m.List(ctxb, ListFilter{AlertID: "a2"})
+				if err != nil || !slices.ContainsFunc(l, func(d ActionDetail) bool {
+					return d.Action.Kind == c.want && d.State == Proposed && strings.Contains(d.Reason, "hands-off")
+				}) {
+					t.Errorf("%+v %v", l, err)
 				}
 			})
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // TestResult is what came of one test of one rule.
@@ -131,7 +132,7 @@ func (s *Set) runTest(r *rule, t *testDoc) TestResult {
 		events = append(events, ev)
 	}
 	alerts, faults := one.replay(events)
-	alerts = slices.DeleteFunc(alerts, func(a alert.Alert) bool { return a.Rule != r.id() })
+	alerts = lists.Keep(alerts, func(a *alert.Alert) bool { return a.Rule == r.id() })
 	for _, f := range faults {
 		fail("%s", f)
 	}

@@ -24,3 +24,21 @@ func TestSortAsSlicesDoes(t *testing.T) {
 		}
 	})
 }
+
+func TestKeepAsSlicesDoes(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := rapid.SliceOf(rapid.IntRange(0, 9)).Draw(rt, "s")
+		less := rapid.IntRange(0, 10).Draw(rt, "less")
+		whole := slices.Clone(s)
+		want := slices.DeleteFunc(slices.Clone(s), func(x int) bool { return x >= less })
+		got := Keep(whole, func(x *int) bool { return *x < less })
+		if !slices.Equal(got, want) {
+			rt.Fatalf("%v of %v, want %v", got, s, want)
+		}
+		for _, x := range whole[len(got):] {
+			if x != 0 {
+				rt.Fatalf("what went is still there: %v", whole)
+			}
+		}
+	})
+}

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/route"
@@ -50,7 +50,7 @@ func answerCmd(e *env) *cobra.Command {
 		}
 		qs := d.Questions
 		if person != "" {
-			qs = slices.DeleteFunc(qs, func(q responders.Question) bool { return q.Person != person })
+			qs = lists.Keep(qs, func(q *responders.Question) bool { return q.Person == person })
 		}
 		switch {
 		case len(qs) == 0:

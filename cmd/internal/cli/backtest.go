@@ -319,7 +319,7 @@ func (b *backtest) fill(ids, only []string, titles map[string]string, shadow map
 		}
 	}
 	if len(only) > 0 {
-		b.Rules = slices.DeleteFunc(b.Rules, func(v verdictOf) bool { return !slices.Contains(only, v.Rule) })
+		b.Rules = lists.Keep(b.Rules, func(v *verdictOf) bool { return slices.Contains(only, v.Rule) })
 	}
 	for i := range b.Rules {
 		b.Rules[i].Title, b.Rules[i].Shadow = titles[b.Rules[i].Rule], shadow[b.Rules[i].Rule]

@@ -156,7 +156,7 @@ func baselineShow(e *env) *cobra.Command {
 				return err
 			}
 			if entity != "" {
-				all = slices.DeleteFunc(all, func(l learned) bool { return !names(l.Key, entity) })
+				all = lists.Keep(all, func(l *learned) bool { return names(l.Key, entity) })
 			}
 			if out == "json" {
 				return printJSON(e.out, append([]learned{}, all...))

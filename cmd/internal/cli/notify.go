@@ -17,6 +17,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/cli/table"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/message"
@@ -163,7 +164,7 @@ func muteCmd(e *env) *cobra.Command {
 			return err
 		}
 		now := time.Now()
-		ss = slices.DeleteFunc(ss, func(s responders.Silence) bool { return !all && !s.Active(now) })
+		ss = lists.Keep(ss, func(s *responders.Silence) bool { return all || s.Active(now) })
 		if out == "json" {
 			return printJSON(e.out, ss)
 		}

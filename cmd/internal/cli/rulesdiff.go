@@ -347,7 +347,7 @@ func together(alerts *[2][]alert.Alert, stopped int, st *replay.Stats, grace tim
 		}
 	}
 	for i := range alerts {
-		alerts[i] = slices.DeleteFunc(alerts[i], func(a alert.Alert) bool { return open[a.ID] })
+		alerts[i] = lists.Keep(alerts[i], func(a *alert.Alert) bool { return !open[a.ID] })
 	}
 	return "interrupted: compared is only what was over on both sides by " + stamp(until)
 }

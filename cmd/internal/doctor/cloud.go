@@ -13,6 +13,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/sls"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/pipeline/text"
@@ -381,7 +382,7 @@ func (r *run) trail(s config.SLS, in sls.Inspection, readable bool) {
 			here = append(here, t)
 		}
 	}
-	exact := slices.DeleteFunc(slices.Clone(here), func(t ram.Trail) bool { return "actiontrail_"+t.Name != s.Logstore })
+	exact := lists.Keep(slices.Clone(here), func(t *ram.Trail) bool { return "actiontrail_"+t.Name == s.Logstore })
 	if len(exact) > 0 {
 		here = exact
 	}
