@@ -331,9 +331,7 @@ func (m *Machine) since(ctx context.Context, r *record) (again string, rely []st
 		if unmarshal(e.Data, &x) != nil || id == r.Action.ID || x.State != Done || x.Result == nil || !x.DoneAt.After(r.DoneAt) {
 			return nil
 		}
-		a := x.Action // as if the same alert had asked for it
-		a.AlertID, a.Again = r.Action.AlertID, r.Action.Again
-		switch same := ActionID(a) == r.Action.ID; {
+		switch same := sameDeed(x.Action, r.Action); {
 		case same && x.Result.Changed:
 			again = id
 		case same:
@@ -342,6 +340,30 @@ func (m *Machine) since(ctx context.Context, r *record) (again string, rely []st
 		return nil
 	})
 	return again, rely, err
+}
+
+// sameDeed says whether two actions do the same, whichever alerts asked for it.
+func sameDeed(a, b Action) bool {
+	a.AlertID, a.Again = b.AlertID, b.Again
+	return ActionID(a) == b.ID
+}
+
+// undoneMeanwhile notes in an action that found done what it was to do that this has been
+// undone since the record of it at seq: what was read may have been of before, and
+// who undid it did not know of this one yet.
+func (m *Machine) undoneMeanwhile(ctx context.Context, r *record, seq uint64) error {
+	undone := ""
+	err := eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
+		var x record
+		if e.Seq > seq && unmarshal(e.Data, &x) == nil && x.State == Undone && id != r.Action.ID && sameDeed(x.Action, r.Action) {
+			undone = fmt.Sprintf("no longer so: %s undid action %s, which had done it; look at this alert anew", x.UndoBy, short(id))
+		}
+		return nil
+	})
+	if err != nil || undone == "" {
+		return err
+	}
+	return m.noLonger(ctx, r.Action.ID, m.now(), undone)
 }
 
 // noLongerSo begins the reason of an action whose effect another one's undo, or somebody's

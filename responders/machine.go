@@ -813,6 +813,9 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 			n.Result, n.DoneAt = &Result{Note: err.Error()}, m.now()
 			n.Reason = err.Error()
 		})
+		if err == nil {
+			err = m.undoneMeanwhile(ctx, r, seq)
+		}
 		return false, time.Time{}, err
 	case errors.Is(err, ErrRefused):
 		_, err := m.put(ctx, r, seq, Refused, machineName, func(n *record) { n.Reason, n.Next = err.Error(), nextPage })

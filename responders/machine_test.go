@@ -1191,3 +1191,38 @@ func TestUndoFoundByReadingSaysWhatItMet(t *testing.T) {
 		t.Fatalf("%s\n%s", x.Reason, InChinese(x.Reason))
 	}
 }
+
+// Two incidents want the same key off. The second one reads that it is, while another
+// process undoes what the first one did: it does not go on to say that it is contained.
+func TestFoundDoneWhileItIsUndone(t *testing.T) {
+	w := newWorld(t)
+	one := w.machine()
+	a := w.propose(one, Auto)
+	w.drive(one, time.Minute)
+	w.want(one, a.ID, Done)
+	two := w.machine(func(o *MachineOptions) {
+		o.Executors = []Executor{reading{w.cloud, func() {
+			if d, err := one.Undo(ctxb, a.ID, "dave"); err != nil || d.State != Undone {
+				t.Errorf("%+v %v", d, err)
+			}
+		}}}
+	})
+	b := w.propose(two, Auto, func(p *Proposal) { p.Action.AlertID = "a2" })
+	w.drive(two, time.Minute)
+	x := w.want(two, b.ID, Done)
+	if w.cloud.status(aliceAK) != "Active" || !strings.HasPrefix(x.Reason, "no longer so: dave undid action "+a.ID[:12]) {
+		t.Fatalf("the key is %s, and the action says %q", w.cloud.status(aliceAK), x.Reason)
+	}
+}
+
+// reading is an executor in whose Read, after the cloud's answer, something happens.
+type reading struct {
+	*cloud
+	then func()
+}
+
+func (r reading) Read(ctx context.Context, a Action) (json.RawMessage, error) {
+	prior, err := r.cloud.Read(ctx, a)
+	r.then()
+	return prior, err
+}
