@@ -63,6 +63,9 @@ type change[S any] struct {
 	owner func(t target, s S) bool
 	// words describes a state to people.
 	words func(s S) string
+	// set is the document that the configuration made of an action when its prior
+	// state was read, which is what undo finds; optional.
+	set func(s S) string
 }
 
 // executor carries a change out. It handles states without knowing their type:
@@ -90,6 +93,7 @@ type executor struct {
 	write     func(ctx context.Context, sc scope, t target, from, to any) (requestID string, err error)
 	owner     func(t target, s any) bool
 	words     func(s any) string
+	set       func(s any) string
 }
 
 // executor makes an executor of a change.
@@ -111,6 +115,9 @@ func (x change[S]) executor() responders.Executor {
 		},
 		owner: func(t target, s any) bool { return x.owner(t, s.(S)) },
 		words: func(s any) string { return x.words(s.(S)) },
+	}
+	if x.set != nil {
+		e.set = func(s any) string { return x.set(s.(S)) }
 	}
 	if x.veto != nil {
 		e.veto = func(ctx context.Context, sc scope, t target, prior any) (any, error) {
@@ -401,6 +408,9 @@ func (x *executor) Undo(ctx context.Context, a responders.Action, prior json.Raw
 	}
 	if x.inForce(t, before) {
 		return responders.Result{}, refuse("it was %s before already, so there is nothing of ours to undo", x.words(before))
+	}
+	if x.set != nil {
+		t.set = x.set(before)
 	}
 	left := x.want(t, before)
 	// Who is protected now was not when this was done; giving back what was

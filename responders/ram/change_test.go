@@ -455,3 +455,39 @@ func TestRenamedIsNotContained(t *testing.T) {
 		})
 	}
 }
+
+// The networks of a fence may come from the configuration. Undo looks for those that were
+// set, and not for those of today: it said that somebody else had changed them.
+func TestFenceIsUndoneUnderAnotherConfiguration(t *testing.T) {
+	for _, a := range []responders.Action{action(responders.KindFenceUser), action(responders.KindFenceKey)} {
+		t.Run(a.Kind, func(t *testing.T) {
+			r := newRig(t, func(_ *ramtest.Options, c *Config) { c.Fence = []string{"198.51.100.0/24"} })
+			before := r.cloud.State()
+			prior, err := r.exec(a.Kind).Read(t.Context(), a)
+			if err == nil {
+				_, err = r.exec(a.Kind).Execute(t.Context(), a, prior)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.c.cfg.Fence = []string{"203.0.113.0/24"}
+			if res, err := r.exec(a.Kind).Undo(t.Context(), a, prior); err != nil || !res.Changed {
+				t.Fatalf("%+v, %v", res, err)
+			}
+			sameState(t, before, r.cloud.State())
+
+			old := map[string]any{} // as earlier versions recorded it
+			if err := json.Unmarshal(prior, &old); err != nil {
+				t.Fatal(err)
+			}
+			delete(old, "set")
+			if _, err := r.exec(a.Kind).Execute(t.Context(), a, mustJSON(t, old)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.exec(a.Kind).Undo(t.Context(), a, mustJSON(t, old)); err != nil {
+				t.Fatal(err)
+			}
+			sameState(t, before, r.cloud.State())
+		})
+	}
+}

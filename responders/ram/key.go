@@ -147,6 +147,7 @@ type FenceState struct {
 	UPN         string `json:"upn"`
 	AccessKeyID string `json:"access_key_id"`
 	Policy      string `json:"policy"`
+	Set         string `json:"set,omitempty"` // the document of the fence
 }
 
 // fenceKey lets a key be used from some networks only: the workload goes on,
@@ -154,7 +155,12 @@ type FenceState struct {
 // networks, separated by commas; without it the configured Fence is used.
 // Undo sets the document that was there.
 func (c *Client) fenceKey() responders.Executor {
-	fence := func(t target) string { return fenceDocument(t.params["allow"], c.cfg.Fence) }
+	fence := func(t target) string {
+		if t.set != "" {
+			return t.set
+		}
+		return fenceDocument(t.params["allow"], c.cfg.Fence)
+	}
 	return change[FenceState]{
 		c: c, kind: "ram.fence_key", needs: aUser | aKey,
 		perms: []string{"ram:GetAccessKeyPolicy", "ram:GetUser", "ram:ListAccessKeys", "ram:SetAccessKeyPolicy"},
@@ -178,7 +184,7 @@ func (c *Client) fenceKey() responders.Executor {
 			if err != nil {
 				return FenceState{}, err
 			}
-			s := FenceState{UserName: t.user, UPN: upn, AccessKeyID: t.key}
+			s := FenceState{UserName: t.user, UPN: upn, AccessKeyID: t.key, Set: fence(t)}
 			s.Policy, err = c.networkPolicy(ctx, sc, upn, t.key)
 			return s, err
 		},
@@ -188,7 +194,7 @@ func (c *Client) fenceKey() responders.Executor {
 		},
 		inForce: func(t target, s FenceState) bool { return canonical(s.Policy) == canonical(fence(t)) },
 		same: func(a, b FenceState) bool {
-			a.Policy, b.Policy = canonical(a.Policy), canonical(b.Policy)
+			a.Policy, b.Policy, a.Set, b.Set = canonical(a.Policy), canonical(b.Policy), "", ""
 			return a == b
 		},
 		write: func(ctx context.Context, sc scope, t target, _, to FenceState) (string, error) {
@@ -211,6 +217,7 @@ func (c *Client) fenceKey() responders.Executor {
 			}
 			return "under the network policy " + clean(s.Policy, 200)
 		},
+		set: func(s FenceState) string { return s.Set },
 	}.executor()
 }
 

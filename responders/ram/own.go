@@ -35,6 +35,8 @@ type OwnPolicyState struct {
 	Document string `json:"document,omitempty"`
 	// Until is when a cut ends: when every session that is open now is over.
 	Until string `json:"until,omitempty"`
+	// Set is the text that a fence has.
+	Set string `json:"set,omitempty"`
 }
 
 // ownPolicy is a change that makes a policy and attaches it, and whose undo
@@ -58,6 +60,9 @@ func (c *Client) ownPolicy(x change[OwnPolicyState], document func(t target, s O
 			return OwnPolicyState{}, err
 		}
 		s := OwnPolicyState{HolderKind: h.kind, Holder: h.name, PolicyName: at.PolicyName, Attached: at.Attached}
+		if h.kind == "user" {
+			s.Set = text(t, s)
+		}
 		switch s.Document, err = c.policyDocument(ctx, sc, "Custom", s.PolicyName); {
 		case absent(err, "Policy"):
 			err = nil
@@ -87,7 +92,7 @@ func (c *Client) ownPolicy(x change[OwnPolicyState], document func(t target, s O
 		if !a.Attached && !b.Attached { // without effect, whether the policy is there or not
 			return a.HolderKind == b.HolderKind && a.Holder == b.Holder && a.PolicyName == b.PolicyName
 		}
-		a.Document, b.Document = canonicalJSON(a.Document), canonicalJSON(b.Document)
+		a.Document, b.Document, a.Set, b.Set = canonicalJSON(a.Document), canonicalJSON(b.Document), "", ""
 		return a == b
 	}
 	x.write = func(ctx context.Context, sc scope, _ target, _, to OwnPolicyState) (string, error) {
@@ -101,6 +106,7 @@ func (c *Client) ownPolicy(x change[OwnPolicyState], document func(t target, s O
 		return c.makePolicy(ctx, sc, p, to.Document)
 	}
 	x.already = func(err error) bool { return attachmentRepeats(err) }
+	x.set = func(s OwnPolicyState) string { return s.Set }
 	x.owner = func(t target, s OwnPolicyState) bool {
 		h := holderOf(target{user: t.user, role: t.role})
 		return s.HolderKind == h.kind && strings.EqualFold(s.Holder, h.name) && s.PolicyName == name(t)
@@ -300,6 +306,9 @@ func (c *Client) fenceUser() responders.Executor {
 }
 
 func (c *Client) fencePolicy(t target) string {
+	if t.set != "" {
+		return t.set
+	}
 	list := slices.Clone(fenceList(t.params["allow"], c.cfg.Fence))
 	slices.Sort(list)
 	return `{"Version":"1","Statement":[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"NotIpAddress":{"acs:SourceIp":` + string(encode(slices.Compact(list))) + `}}}]}`

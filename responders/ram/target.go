@@ -25,6 +25,7 @@ type target struct {
 	id                       string // of the action
 	account, user, role, key string
 	params                   map[string]string
+	set                      string // for undo: the document that was set, see change
 }
 
 // needs says what a kind of change is about.
