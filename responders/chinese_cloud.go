@@ -226,6 +226,7 @@ var cloudPhrases = [][2]string{
 
 	// what became of a call
 	{"nothing was sent: %p", "请求未发出：%s"},
+	{"the role's trust document was changed by another hand just now", "角色的信任策略刚被他人修改"},
 	{"no answer in time", "未按时应答"},
 	{"stopped while waiting for the answer", "等待应答时停止"},
 	{"the SDK gave up", "SDK 已放弃"},

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	ramapi "github.com/aliyun/alibaba-cloud-sdk-go/services/ram"
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/responders"
@@ -233,7 +234,7 @@ func TestLadder(t *testing.T) {
 func TestCallsPerAction(t *testing.T) {
 	want := map[string][2]int{
 		responders.KindFenceKey: {9, 9}, responders.KindFenceUser: {6, 6}, responders.KindDisableAccessKey: {3, 3}, responders.KindBlockConsole: {8, 8},
-		responders.KindQuarantineUser: {5, 3}, responders.KindCutRoleSessions: {7, 7}, responders.KindNarrowTrust: {4, 4}, responders.KindDetachPolicy: {6, 4},
+		responders.KindQuarantineUser: {5, 3}, responders.KindCutRoleSessions: {7, 7}, responders.KindNarrowTrust: {5, 5}, responders.KindDetachPolicy: {6, 4},
 		responders.KindSetPolicyVersion: {6, 4}, responders.KindRemoveFromGroup: {9, 6}, responders.KindStartTrail: {4, 4},
 	}
 	for _, a := range cases() {
@@ -320,5 +321,48 @@ func TestOwnPolicyThatWasNotAttachedAtOnce(t *testing.T) {
 			}
 			sameState(t, before, r.cloud.State())
 		})
+	}
+}
+
+// Between the read and the call somebody changes the role's trust. The whole document is
+// written, so the change would be lost, and undo would not know of it either: it is
+// read anew.
+func TestTrustChangedInBetween(t *testing.T) {
+	r := newRig(t)
+	a := action(responders.KindNarrowTrust, aRoleNamed("open"), with("remove", "external"))
+	e := r.exec(a.Kind)
+	prior, err := e.Read(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const carol = "acs:ram::" + acct + ":user/carol"
+	change := func() {
+		t.Helper()
+		role, err := r.c.getRole(t.Context(), scope{acct, own{}}, "open")
+		if err == nil {
+			_, err = r.c.do(t.Context(), own{}, op{product: "ram", action: "UpdateRole", write: true}, func(w *worker) error {
+				q := ramapi.CreateUpdateRoleRequest()
+				q.RoleName, q.NewAssumeRolePolicyDocument = "open", strings.Replace(role.AssumeRolePolicyDocument, "acs:ram::"+acct+":user/bob", carol, 1)
+				_, err := w.ram.updateRole(q)
+				return err
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	change()
+	before := r.cloud.State()
+	if _, err := e.Execute(t.Context(), a, prior); !errors.Is(err, responders.ErrRetry) {
+		t.Fatalf("%v, want it tried again", err)
+	} else if zh := responders.InChinese(err.Error()); !strings.Contains(zh, "信任策略刚被他人修改") {
+		t.Error(zh)
+	}
+	sameState(t, before, r.cloud.State())
+	if prior, err = e.Read(t.Context(), a); err == nil {
+		_, err = e.Execute(t.Context(), a, prior)
+	}
+	if err != nil || !strings.Contains(string(r.cloud.State()), carol) {
+		t.Fatalf("what was put in meanwhile is lost, or %v", err)
 	}
 }

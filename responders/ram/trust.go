@@ -75,9 +75,17 @@ func (c *Client) narrowTrust() responders.Executor {
 			return err == nil && !changed
 		},
 		same: func(a, b TrustState) bool { return a.RoleName == b.RoleName && sameJSON(a.Trust, b.Trust) },
-		write: func(ctx context.Context, sc scope, t target, _, to TrustState) (string, error) {
+		write: func(ctx context.Context, sc scope, t target, from, to TrustState) (string, error) {
 			if t.role == "" || to.Trust == "" {
 				return "", refuse("a call without a role or a document is never made")
+			}
+			// The whole document is written, so that what another hand has put into it
+			// meanwhile would be lost.
+			switch r, err := c.getRole(ctx, sc, t.role); {
+			case err != nil:
+				return "", notSent(err)
+			case !sameJSON(r.AssumeRolePolicyDocument, from.Trust):
+				return "", &Error{Action: "ram UpdateRole", Class: responders.ErrRetry, Detail: "nothing was sent: the role's trust document was changed by another hand just now"}
 			}
 			return c.do(ctx, sc.as, op{product: "ram", action: "UpdateRole", write: true}, func(w *worker) error {
 				r := ram.CreateUpdateRoleRequest()
