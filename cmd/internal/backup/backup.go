@@ -85,10 +85,31 @@ func leftOut(rel string, mode fs.FileMode) bool {
 	return !mode.IsRegular() || filepath.Base(rel) == "LOCK" || strings.HasPrefix(filepath.Base(rel), ".trailwarden-doctor-")
 }
 
+// behind is the folder that dir leads to: systemd's DynamicUser makes state folders
+// links, and others link them to a larger disk. Walking a link would find nothing,
+// and a folder put in its place would lie on the wrong disk.
+func behind(dir string) (string, error) {
+	if to, err := os.Readlink(dir); err == nil {
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(filepath.Clean(dir)), to)
+		}
+		dir = to // also of a folder that was moved aside, where the link leads nowhere
+	}
+	to, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return dir, nil
+	}
+	return to, err
+}
+
 // Write writes the state folder dir to w. No program may have it open: the
 // error wraps bus.ErrLocked when one does.
 func Write(w io.Writer, dir, version string) (Manifest, error) {
 	m := Manifest{Format: Format, Made: time.Now().UTC().Truncate(time.Second), Version: version, Server: bus.ServerVersion}
+	dir, err := behind(dir)
+	if err != nil {
+		return m, err
+	}
 	store := filepath.Join(dir, "store")
 	if _, err := os.Stat(store); err != nil {
 		return m, fmt.Errorf("there is no store in %s: %w", dir, err)
@@ -112,8 +133,14 @@ func Write(w io.Writer, dir, version string) (Manifest, error) {
 			return err
 		}
 		rel, err := filepath.Rel(dir, path)
-		if err != nil || d.IsDir() || leftOut(rel, d.Type()) {
+		if err != nil || d.IsDir() {
 			return err
+		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("%s is a link, and what it leads to would not be in the archive: let state_dir itself be the link", path)
+		}
+		if leftOut(rel, d.Type()) {
+			return nil
 		}
 		f, err := add(tw, path, filepath.ToSlash(rel))
 		m.Files = append(m.Files, f)
@@ -164,6 +191,9 @@ const maxManifest = 64 << 20
 // Read restores an archive as the state folder dir, which must not exist or be
 // empty. Nothing is at dir until everything was read and verified.
 func Read(r io.Reader, dir string) (m Manifest, err error) {
+	if dir, err = behind(dir); err != nil {
+		return m, err
+	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return m, fmt.Errorf("%w in %s", ErrExists, dir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -239,6 +269,9 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 		return m, fmt.Errorf("%w: store layout %s, this one has %s; restore it with trailwarden %s", ErrNewer, m.Layout, bus.Layout, m.Version)
 	case len(m.Files) != len(got):
 		return m, damaged("%d files, its list has %d", len(got), len(m.Files))
+	case len(got) == 0:
+		// Such ones were made of a state_dir that is a link.
+		return m, damaged("there is nothing in it")
 	}
 	for _, f := range m.Files {
 		if got[f.Path] != f {

@@ -201,6 +201,62 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A state folder that is a link, as systemd's DynamicUser makes it, is backed up and
+// restored through it; a link inside, which would be left out, is refused.
+func TestLinks(t *testing.T) {
+	base := t.TempDir()
+	private, dir := filepath.Join(base, "private", "trailwarden"), filepath.Join(base, "trailwarden")
+	files := map[string]string{"store/a": "a", "rules/b": "b"}
+	write(t, private, files)
+	if err := os.Symlink("private/trailwarden", dir); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if m, err := Write(&b, dir, "v1"); err != nil || len(m.Files) != len(files) {
+		t.Fatalf("%v %v", m.Paths(), err)
+	}
+	if _, err := Read(bytes.NewReader(b.Bytes()), dir); !errors.Is(err, ErrExists) {
+		t.Errorf("over what the link leads to: %v", err)
+	}
+	for _, empty := range []bool{false, true} {
+		if err := os.Rename(private, private+fmt.Sprint(empty)); err != nil {
+			t.Fatal(err)
+		}
+		if empty {
+			if err := os.Mkdir(private, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Read(bytes.NewReader(b.Bytes()), dir); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Lstat(dir); err != nil || st.Mode()&os.ModeSymlink == 0 || !maps.Equal(read(t, private), files) {
+			t.Errorf("restored beside the link: %v %v %v", st.Mode(), err, read(t, private))
+		}
+	}
+	if err := os.Symlink("a", filepath.Join(private, "store", "c")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(&bytes.Buffer{}, dir, "v1"); err == nil || !strings.Contains(err.Error(), "is a link") {
+		t.Errorf("a link inside: %v", err)
+	}
+}
+
+// An archive of nothing is not taken for a state.
+func TestNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "store"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := Write(&b, dir, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(&b, filepath.Join(dir, "to")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("it was restored: %v", err)
+	}
+}
+
 func TestInside(t *testing.T) {
 	top := t.TempDir()
 	write(t, top, map[string]string{"state/store/a": "a", "states/b": "b"})

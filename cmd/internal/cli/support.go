@@ -147,7 +147,8 @@ func collect(ctx context.Context, e *env, path string, offline bool) []bundled {
 		add("rules.txt", b.String())
 	}
 	var files strings.Builder
-	_ = filepath.WalkDir(cfg.StateDir, func(p string, d fs.DirEntry, err error) error {
+	// With the slash a state folder that is a link (systemd's DynamicUser) is walked, too.
+	_ = filepath.WalkDir(cfg.StateDir+string(filepath.Separator), func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			fmt.Fprintf(&files, "%s: %v\n", p, err)
 			return nil

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,6 +21,30 @@ key-2 email-1 [redacted] [redacted] [redacted] [redacted]
 	if got := r.redact("1000000000000001"); got != "account-1" {
 		t.Errorf("another file names it %s", got)
 	}
+}
+
+// The files of a state folder that is a link, as systemd makes it, are listed.
+func TestBundleOfLinkedState(t *testing.T) {
+	dir := t.TempDir()
+	state, config := filepath.Join(dir, "state"), filepath.Join(dir, "trailwarden.yaml")
+	if err := os.MkdirAll(filepath.Join(dir, "private", "store"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("private", state); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, []byte("state_dir: "+state+"\nhttp: {listen: \"\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range collect(t.Context(), &env{}, config, true) {
+		if x.name == "state.txt" {
+			if !strings.Contains(string(x.data), "store\n") {
+				t.Errorf("state.txt:\n%s", x.data)
+			}
+			return
+		}
+	}
+	t.Error("there is no state.txt")
 }
 
 func FuzzRedact(f *testing.F) {
