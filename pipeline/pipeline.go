@@ -528,6 +528,8 @@ func (p *Pipeline) Stats(ctx context.Context) Stats {
 	} else {
 		s.Store = p.b.Health(ctx)
 	}
-	s.Parked, _ = p.b.ParkedCounts(ctx)
+	if s.Store.Connected { // else nobody answers, and whoever asks us would wait for it
+		s.Parked, _ = p.b.ParkedCounts(ctx)
+	}
 	return s
 }

@@ -151,14 +151,12 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 
-	a.unlock = func() {}
-	if c.NATS.URL != "" { // the embedded store has a lock of its own
-		if a.unlock, err = bus.LockState(c.StateDir); errors.Is(err, bus.ErrStateLocked) {
-			return nil, err
-		} else if err != nil {
-			a.log.Warn("it cannot be made sure that no other process uses this state_dir: give each its own", "err", err)
-			a.unlock = func() {}
-		}
+	// The embedded store has a lock of its own, against commands that take it alone.
+	if a.unlock, err = bus.LockState(c.StateDir); errors.Is(err, bus.ErrStateLocked) {
+		return nil, err
+	} else if err != nil {
+		a.log.Warn("it cannot be made sure that no other process uses this state_dir: give each its own", "err", err)
+		a.unlock = func() {}
 	}
 	defer func() {
 		if err != nil {

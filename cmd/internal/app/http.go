@@ -132,7 +132,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put := func(m metric, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(m.Desc, m.typ, v, labels...)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
 	defer cancel()
 	flag := map[bool]float64{true: 1}
 	hash := c.a.Rules().Hash()

@@ -20,8 +20,15 @@ var errNoResponders = fmt.Errorf("%w: this process does not play the role respon
 // program says that it is blind.
 const blindAfter = time.Minute
 
+// answerWithin bounds how long a status and the metrics wait for the store: less than
+// probes (10 s) and Prometheus (10 s, unless told otherwise) wait for them.
+const answerWithin = 5 * time.Second
+
 // Status implements admin.Backend.
 func (a *App) Status(ctx context.Context) (admin.Status, error) {
+	// A store that does not answer is among the problems, not what they wait for.
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	ps := a.pipe.Stats(ctx)
 	s := admin.Status{Version: a.version, Started: a.started, Rules: a.Rules().Len(), Pack: a.Rules().Stamp(), Parked: ps.Parked, Sources: []admin.SourceStatus{}, Partitions: []admin.PartitionStatus{}}
 	a.book.mu.Lock()
@@ -93,8 +100,10 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 			s.Problems = append(s.Problems, err.Error())
 		}
 		s.Actions, _ = a.machine.Stats()
-		if f, err := a.machine.Frozen(ctx); err == nil {
-			s.Frozen = f
+		if ps.Store.Connected {
+			if f, err := a.machine.Frozen(ctx); err == nil {
+				s.Frozen = f
+			}
 		}
 		for _, d := range s.Destinations {
 			if !d.FailingSince.IsZero() {

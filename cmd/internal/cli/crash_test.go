@@ -821,7 +821,9 @@ func TestAskedToEndUnderLoad(t *testing.T) {
 // who that is and what to do.
 func turnedAway(t *testing.T, second *exec.Cmd, folder string, holder *child) {
 	t.Helper()
+	late := time.AfterFunc(time.Minute, func() { _ = second.Process.Kill() }) // it runs instead
 	out, err := second.CombinedOutput()
+	late.Stop()
 	var ee *exec.ExitError
 	if !errors.As(err, &ee) || ee.ExitCode() != exitUnreachable {
 		t.Errorf("the second process: %v, want exit code 3\n%s", err, out)
@@ -845,7 +847,10 @@ func TestOneProcessPerStore(t *testing.T) {
 	if !every(20*time.Millisecond, up) {
 		t.Fatalf("it does not start\n%s", tail(holder.log.String()))
 	}
-	turnedAway(t, exec.Command(bin, "run", "--config", r.cloud.Config), filepath.Join(r.state, "store"), holder)
+	turnedAway(t, exec.Command(bin, "run", "--config", r.cloud.Config), r.state, holder)
+	cluster := exec.Command(bin, "run", "--config", r.cloud.Config, "--role", "detect")
+	cluster.Env = append(os.Environ(), "TRAILWARDEN_NATS_URL="+startNATS(t))
+	turnedAway(t, cluster, r.state, holder) // one whose store is elsewhere
 	if !up() {
 		t.Error("the first process suffered from the second")
 	}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,12 @@ import (
 // startNATS runs a server with a socket, as an operator would.
 func startNATS(t *testing.T) string {
 	t.Helper()
+	url, _ := stoppableNATS(t)
+	return url
+}
+
+func stoppableNATS(t *testing.T) (url string, stop func()) {
+	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true,
 		NoSigs: true, NoLog: true, JetStreamMaxStore: 2 << 30, JetStreamMaxMemory: 64 << 20})
 	if err != nil {
@@ -28,7 +35,38 @@ func startNATS(t *testing.T) string {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	return "nats://" + s.Addr().String()
+	return "nats://" + s.Addr().String(), func() { s.Shutdown(); s.WaitForShutdown() }
+}
+
+// A store that is away does not keep the status from being told.
+func TestStatusWithoutStore(t *testing.T) {
+	t.Parallel()
+	bin := realBinary(t)
+	r := newRig(t, trail{})
+	url, stop := stoppableNATS(t)
+	_, state := startRole(t, bin, r.cloud.Config, url, "ingest")
+	if !every(20*time.Millisecond, func() bool { s, err := admin.Dial(state).Status(context.Background()); return err == nil && s.Ready }) {
+		t.Fatal("it does not start")
+	}
+	stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if !every(20*time.Millisecond, func() bool {
+		s, err := admin.Dial(state).Status(ctx)
+		return ctx.Err() != nil || err == nil && !s.Ready && strings.Contains(strings.Join(s.Problems, "; "), "no connection to the server")
+	}) || ctx.Err() != nil {
+		t.Error("the status does not say that the store is away")
+	}
+	// What would start it anew, which does not bring the store back, is told that it lives.
+	for _, x := range []struct {
+		flag string
+		exit int
+	}{{"--live=true", 0}, {"--live=false", exitFindings}} {
+		c := exec.Command(bin, "status", x.flag, "--state", state)
+		if _ = c.Run(); c.ProcessState.ExitCode() != x.exit {
+			t.Errorf("status %s: %v, want %d", x.flag, c.ProcessState, x.exit)
+		}
+	}
 }
 
 // startRole runs one role against an external server, with a folder of its own.
@@ -68,6 +106,9 @@ func TestOneProcessPerStateDir(t *testing.T) {
 		return c
 	}
 	turnedAway(t, second("respond"), state, holder)
+	embedded := exec.Command(bin, "run", "--config", r.cloud.Config)
+	embedded.Env = append(os.Environ(), "TRAILWARDEN_STATE_DIR="+state)
+	turnedAway(t, embedded, state, holder)
 	if !up() {
 		t.Error("the first process suffered from the second")
 	}
