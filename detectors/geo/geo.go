@@ -80,7 +80,13 @@ func read(what, path string, h io.Writer) (*maxminddb.Reader, error) {
 	_, _ = h.Write(b) // a hash takes everything
 	r, err := maxminddb.OpenBytes(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s data %s is not an mmdb file: %w", what, path, err)
+		return nil, fmt.Errorf("%s data %s is not an mmdb file, or not all of one: %w", what, path, err)
+	}
+	// All look-ups in the other file succeed, and find nothing.
+	kind := strings.ToLower(r.Metadata.DatabaseType)
+	places, networks := strings.Contains(kind, "country") || strings.Contains(kind, "city"), strings.Contains(kind, "asn")
+	if places != networks && places != (what == "country") {
+		return nil, fmt.Errorf("%s data %s is %q, which has none: are the two files mixed up?", what, path, r.Metadata.DatabaseType)
 	}
 	return r, nil
 }

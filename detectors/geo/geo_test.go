@@ -1,6 +1,7 @@
 package geo
 
 import (
+	"bytes"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -98,6 +99,29 @@ func TestBadFiles(t *testing.T) {
 		db, err := Open(write(t, "cut.mmdb", whole[len(whole)-n:]), "")
 		if err == nil {
 			db.Lookup(netip.MustParseAddr("203.0.113.9"))
+		}
+	}
+}
+
+// A whole file that has nothing of what it is asked is refused; one with both is not.
+func TestMixedUpFiles(t *testing.T) {
+	named := func(kind string) string {
+		was := []byte("database_type\x44test")
+		now := append(append([]byte("database_type"), byte(0x40+len(kind))), kind...)
+		return write(t, "x.mmdb", bytes.Replace(geotest.File(map[string]any{"203.0.113.0/24": map[string]any{}}), was, now, 1))
+	}
+	for kind, holds := range map[string][2]bool{"GeoLite2-Country": {true, false}, "GeoIP2-City": {true, false}, "DBIP-ASN-Lite": {false, true},
+		"country_asn.mmdb": {true, true}, "GeoIP2-ISP": {true, true}} {
+		path := named(kind)
+		_, err1 := Open(path, "")
+		_, err2 := Open("", path)
+		if got := [2]bool{err1 == nil, err2 == nil}; got != holds {
+			t.Errorf("%s: %v, want %v: %v %v", kind, got, holds, err1, err2)
+		}
+		for _, err := range []error{err1, err2} {
+			if err != nil && !strings.Contains(err.Error(), kind) {
+				t.Errorf("%s is not named: %v", kind, err)
+			}
 		}
 	}
 }

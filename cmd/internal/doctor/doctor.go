@@ -182,6 +182,9 @@ func (r *run) configuration() {
 	} else {
 		r.ok(group, "rules", "%d rules", set.Len())
 	}
+	if r.cfg.Detect.GeoCountry == "" && r.cfg.Detect.GeoASN == "" {
+		r.info(group, "addresses", "neither detect.geo_country nor detect.geo_asn is set: where an address is is not known, and rules that ask (signin.impossible_travel) are silent")
+	}
 	warnings, err := app.Check(r.cfg)
 	for _, w := range warnings {
 		r.bad(Warn, "TW102", group, "sense", w, "")
