@@ -28,6 +28,7 @@ type ruleBook struct {
 	reloads uint64
 	refused refusal
 	seen    string // FileState before the set was loaded at the start
+	waiting string // what the configuration says otherwise than at the start
 }
 
 // refusal says that what stands in the files now is not used.
@@ -164,7 +165,13 @@ func (a *App) reload(ctx context.Context, asked bool) {
 		return
 	}
 	was := a.Rules()
+	waiting := ""
+	if next != nil {
+		waiting = strings.Join(config.Changed(a.cfg, next), ", ")
+	}
 	a.book.mu.Lock()
+	news := waiting != a.book.waiting
+	a.book.waiting = waiting
 	mended := a.book.refused.err != nil
 	a.book.refused.at, a.book.refused.err = time.Time{}, nil
 	changed := was.Hash() != set.Hash()
@@ -175,6 +182,9 @@ func (a *App) reload(ctx context.Context, asked bool) {
 		a.rules.Store(set)
 	}
 	a.book.mu.Unlock()
+	if waiting != "" && (news || asked) {
+		a.log.Warn("the configuration was changed; this counts when the program is started again", "changed", waiting)
+	}
 	if !changed {
 		if asked || mended {
 			a.log.Info("the rules are as they were", "rules", set.Stamp())

@@ -343,7 +343,7 @@ func TestReloadByWatching(t *testing.T) {
 	r := newReloading(t)
 	r.write("rules/t.made.yaml", fmt.Sprintf(makingRule, 1, "first"))
 	r.cfg.Detect.Reload = 1 // as often as it goes
-	more := false
+	more, other := false, false
 	var mu sync.Mutex
 	r.reread = func() (*config.Config, error) {
 		mu.Lock()
@@ -351,6 +351,9 @@ func TestReloadByWatching(t *testing.T) {
 		c := *r.cfg
 		if more {
 			c.Detect.Disable = []string{"t.made"}
+		}
+		if other {
+			c.Detect.Grace, c.Notify.Slack = c.Detect.Grace+1, nil
 		}
 		return &c, nil
 	}
@@ -366,6 +369,21 @@ func TestReloadByWatching(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, "a file that is gone is seen", func() bool { return r.a.Rules().Len() == 0 })
+	// What counts from the start only is said to wait for it, until it is taken back.
+	says := func() bool {
+		s, err := r.a.Status(context.Background())
+		return err == nil && strings.Contains(strings.Join(s.Problems, "\n"), "changed in notify, detect.grace; this counts when")
+	}
+	if says() {
+		t.Error("the rules are taken for what waits for a start")
+	}
+	for _, waits := range []bool{true, false} {
+		mu.Lock()
+		other = waits
+		mu.Unlock()
+		r.hangup <- syscall.SIGHUP
+		wait(t, "what waits for a start is said", func() bool { return says() == waits })
+	}
 }
 
 // What is kept loads as the same rules; damaged, it is refused.

@@ -37,6 +37,9 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 		s.Refused = faultsOf(r.err, 20)
 		s.Problems = append(s.Problems, fmt.Sprintf("the rules in the files are refused since %s, those before stay in force: %s", since(r.at), s.Refused[0]))
 	}
+	if w := a.book.waiting; w != "" {
+		s.Problems = append(s.Problems, fmt.Sprintf("the configuration was changed in %s; this counts when the program is started again", w))
+	}
 	a.book.mu.Unlock()
 	s.Store.Embedded = a.bus.Embedded()
 	for _, u := range ps.Store.Streams {

@@ -55,8 +55,9 @@ in the rest is read again from SLS within its retention, except the journal: wit
 what was told and done is not remembered, and alerts that are still open may be told again.
 
 Rules, exceptions, lists and address data are read again when their files change (see
-detect.reload), or on SIGHUP: all of them or, with any error, none. The section detect of the
-configuration is read again with them; everything else counts from the start.`,
+detect.reload), or on SIGHUP: all of them or, with any error, none. Which files those are, and
+what is left out, is read again from the section detect of the configuration; everything else
+counts from the start, and status says what was changed since.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/dingtalk"
@@ -35,6 +36,24 @@ type Config struct {
 	Log         Log              `yaml:"log"`
 
 	written []string // see Written
+}
+
+// Changed names what a program that was started with was does not do as is says,
+// until it is started again: sections, and of detect, most of which is read again
+// while it runs, the other keys.
+func Changed(was, is *Config) (names []string) {
+	walk := func(prefix string, a, b reflect.Value, live ...string) {
+		for i := range a.NumField() {
+			name := yamlKey(a.Type().Field(i))
+			if !slices.Contains(live, name) && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+				names = append(names, prefix+name)
+			}
+		}
+	}
+	walk("", reflect.ValueOf(*was), reflect.ValueOf(*is), "detect")
+	walk("detect.", reflect.ValueOf(was.Detect), reflect.ValueOf(is.Detect),
+		"pack", "rules", "exceptions", "disable", "lists", "list_dirs", "owners", "geo_country", "geo_asn")
+	return names
 }
 
 // Credentials says where an AccessKey comes from: the vendor's official chain

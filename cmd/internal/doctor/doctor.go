@@ -183,7 +183,7 @@ func (r *run) configuration() {
 		r.ok(group, "rules", "%d rules", set.Len())
 	}
 	if r.cfg.Detect.GeoCountry == "" && r.cfg.Detect.GeoASN == "" {
-		r.info(group, "addresses", "neither detect.geo_country nor detect.geo_asn is set: where an address is is not known, and rules that ask (signin.impossible_travel) are silent")
+		r.info(group, "addresses", "neither detect.geo_country nor detect.geo_asn is set: the place of an address is not known, and rules that ask for it (signin.impossible_travel) are silent")
 	}
 	warnings, err := app.Check(r.cfg)
 	for _, w := range warnings {
