@@ -839,3 +839,34 @@ func TestMemory(t *testing.T) {
 	}
 	t.Logf("peak heap %d KB, %d KB", small>>10, large>>10)
 }
+
+// TestMemoryOfFiles: memory does not grow with the number of files, either, of which
+// a trail delivers a few hundred a day, all of them small.
+func TestMemoryOfFiles(t *testing.T) {
+	peak := func(n int) (most uint64) {
+		set := newTestSet()
+		set.order.forget = true
+		set.order.every = func(i int) {
+			if i%1600 == 0 {
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				most = max(most, m.HeapAlloc)
+			}
+		}
+		files := map[string]string{}
+		for i := range n { // more of them wait at a time than blocks are kept for later
+			files[fmt.Sprintf("%05d.json.gz", i)] = packGzip(t, array(recs(fmt.Sprint("f", i), 40*i, 8)))
+		}
+		res, err := Run(context.Background(), []string{write(t, files)}, RunConfig{Rules: set, Options: Options{BlockSize: 64 << 10}})
+		if err != nil || res.Stats.Events != int64(8*n) {
+			t.Fatalf("%+v %v", res.Stats, err)
+		}
+		return most
+	}
+	small, large := peak(400), peak(1200)
+	if large > small+(16<<20) {
+		t.Errorf("peak heap %d KB for 400 files, %d KB for 1200", small>>10, large>>10)
+	}
+	t.Logf("peak heap %d KB, %d KB", small>>10, large>>10)
+}

@@ -287,7 +287,9 @@ func (r *run) reverse(ctx context.Context, st *stream) error {
 // moves on. from owns the event's memory; nil when the event does.
 func (st *stream) take() (res *result, from *batch) {
 	if len(st.loaded) > 0 {
-		res, st.loaded = &st.loaded[0], st.loaded[1:]
+		if res, st.loaded = &st.loaded[0], st.loaded[1:]; len(st.loaded) == 0 {
+			st.loaded = nil // and not the last one's memory
+		}
 		return res, nil
 	}
 	res = &st.cur.results[st.next]
@@ -313,6 +315,7 @@ func (r *run) batch(ctx context.Context, st *stream) (*batch, error) {
 		}
 	}
 	b := st.behind[0]
+	st.behind[0] = nil // streams outlive their batches
 	st.behind = st.behind[1:]
 	return b, nil
 }
