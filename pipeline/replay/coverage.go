@@ -34,6 +34,8 @@ type Cover struct {
 type Gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
+	// Usual says that on other days, too, there are seldom events at these hours.
+	Usual bool `json:"usual,omitempty"`
 }
 
 // coverKey is one account's region.
@@ -198,7 +200,9 @@ func (c *coverage) covers(from, to time.Time) []Cover {
 	var out []Cover
 	whole, sparse, apart := map[string][]Gap{}, map[string]bool{}, map[string]bool{}
 	for account, h := range byAccount {
-		whole[account], sparse[account] = h.gaps(nil, &could)
+		if whole[account], sparse[account] = h.gaps(nil, &could); len(whole[account]) == 0 && sparse[account] {
+			whole[account] = h.unusual()
+		}
 		apart[account] = h.apart(&could)
 		if regions[account] > 1 && (len(whole[account]) > 0 || sparse[account] || apart[account]) {
 			out = append(out, Cover{account, "", h.events, h.first, h.last, whole[account], sparse[account], apart[account]})
@@ -214,7 +218,11 @@ func (c *coverage) covers(from, to time.Time) []Cover {
 		} else {
 			c.Gaps, c.Sparse, c.Apart = whole[k.account], sparse[k.account], apart[k.account]
 		}
+		h.judge(c.Gaps)
 		out = append(out, c)
+	}
+	for account, h := range byAccount {
+		h.judge(whole[account])
 	}
 	lists.Sort(out, func(a, b Cover) int {
 		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Region, b.Region))
@@ -262,7 +270,7 @@ func (h *hours) silence(until int64) (g Gap, ok bool) {
 			return g, false
 		}
 	}
-	return Gap{time.Unix(from*3600, 0).UTC(), time.Unix(until*3600, 0).UTC()}, true
+	return Gap{From: time.Unix(from*3600, 0).UTC(), To: time.Unix(until*3600, 0).UTC()}, true
 }
 
 // part is hours with events that lie together.
@@ -329,7 +337,7 @@ func (h *hours) gaps(told []Gap, could *bounds) (out []Gap, sparse bool) {
 		if to <= from+1 {
 			return
 		}
-		if g := (Gap{time.Unix((from+1)*3600, 0).UTC(), time.Unix(to*3600, 0).UTC()}); !slices.Contains(told, g) {
+		if g := (Gap{From: time.Unix((from+1)*3600, 0).UTC(), To: time.Unix(to*3600, 0).UTC()}); !slices.Contains(told, g) {
 			out = append(out, g)
 		}
 	}
@@ -382,4 +390,97 @@ func (h *hours) gaps(told []Gap, could *bounds) (out []Gap, sparse bool) {
 	}
 	lists.Sort(out, func(a, b Gap) int { return a.From.Compare(b.From) })
 	return out, sparse
+}
+
+// A gap is usual when, going by the same hours of other days, of which there must be
+// so many, one such as this one comes in a hundred.
+const (
+	otherDays = 2
+	seldom    = 0.01
+)
+
+// judge marks the gaps that are usual: most accounts are still at night, and what is
+// not read hides among their nights.
+func (h *hours) judge(gaps []Gap) {
+	var b bounds
+	for _, p := range h.parts() {
+		if p.real {
+			b.include(p.first(), p.last()+1)
+		}
+	}
+	h.compare(gaps, b)
+}
+
+// unusual lists the gaps of an account that has events in few hours, as one has where
+// people work by day, that other days do not have.
+func (h *hours) unusual() (out []Gap) {
+	var most part
+	for _, p := range h.parts() {
+		if len(p.hours) > len(most.hours) {
+			most = p
+		}
+	}
+	if len(most.hours) < busy || h.clipped {
+		return nil
+	}
+	for i, hour := range most.hours[1:] {
+		if before := most.hours[i]; hour > before+1 {
+			out = append(out, Gap{time.Unix((before+1)*3600, 0).UTC(), time.Unix(hour*3600, 0).UTC(), true})
+		}
+	}
+	h.compare(out, bounds{most.first(), most.last() + 1})
+	n := 0
+	for _, g := range out {
+		if !g.Usual {
+			out[n] = g
+			n++
+		}
+	}
+	return out[:n]
+}
+
+// compare says which gaps are usual, by the hours within b. Working days are compared
+// with working days.
+func (h *hours) compare(gaps []Gap, b bounds) {
+	if len(gaps) == 0 || b.to-b.from > maxHours {
+		return
+	}
+	var days, still dayHours
+	count := func(b bounds, n float64) {
+		for at := b.from; at < b.to; at++ {
+			*days.at(at) += n
+			if h.seen[at] == 0 {
+				*still.at(at) += n
+			}
+		}
+	}
+	count(b, 1)
+	often := max(0, 1-float64(len(h.seen))/float64(b.to-b.from))
+	for i := range gaps {
+		from, to := gaps[i].From.Unix()/3600, gaps[i].To.Unix()/3600
+		own := bounds{max(from, b.from), min(to, b.to)}
+		count(own, -1)
+		chance, known := 1.0, true
+		for at := from; at < to && chance >= seldom; at++ {
+			n := *days.at(at)
+			chance *= (*still.at(at) + often) / (n + 1)
+			known = known && n >= otherDays
+		}
+		if known {
+			gaps[i].Usual = chance >= seldom
+		}
+		count(own, 1)
+	}
+}
+
+// dayHours counts by the hour of the day, of working days and of Saturdays and Sundays.
+type dayHours [2][24]float64
+
+func (d *dayHours) at(hour int64) *float64 {
+	n := ((hour-2*24)%week + week) % week // since Saturday; 1 January 1970 was a Thursday
+	weekend := 0
+	if n < 2*24 {
+		weekend = 1
+	}
+	return &d[weekend][n%24]
 }

@@ -472,7 +472,7 @@ func TestCoverage(t *testing.T) {
 	})
 	dir := write(t, map[string]string{"a.jsonl": lines(r)})
 	hour := func(from, to int) Gap {
-		return Gap{t0.Add(time.Duration(from) * time.Hour), t0.Add(time.Duration(to) * time.Hour)}
+		return Gap{From: t0.Add(time.Duration(from) * time.Hour), To: t0.Add(time.Duration(to) * time.Hour)}
 	}
 	var want []Cover
 	for _, workers := range []int{1, 4} {
@@ -608,6 +608,62 @@ func TestGapsOfAccounts(t *testing.T) {
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestGapsUsual: hours in which an account is still on other days, too, are told apart
+// from those in which it is not; also where it has events in few hours.
+func TestGapsUsual(t *testing.T) {
+	type lost struct{ from, to int64 }
+	day := func(d, hour int64) int64 { return (d+4)*24 + hour } // from Monday, 5 January 1970
+	for name, c := range map[string]struct {
+		days          int64
+		hours, resort func(hour int64) bool // with events, on working days and others
+		lost          []lost
+		want          string // d.h-d.h
+		usual         int
+	}{
+		"day and evening":                 {14, func(h int64) bool { return h >= 6 && h < 21 }, nil, nil, "", 13},
+		"a day lost":                      {14, func(h int64) bool { return h >= 6 && h < 21 }, nil, []lost{{day(8, 0), day(9, 0)}}, "7.21-9.6", 11},
+		"two hours of a morning":          {14, func(h int64) bool { return h >= 6 && h < 21 }, nil, []lost{{day(8, 8), day(8, 10)}}, "8.8-8.10", 13},
+		"around the clock":                {14, func(int64) bool { return true }, nil, []lost{{day(8, 3), day(8, 4)}}, "8.3-8.4", 0},
+		"two days are not enough to tell": {2, func(h int64) bool { return h >= 6 && h < 21 }, nil, nil, "0.21-1.6", 0},
+		"office hours":                    {14, func(h int64) bool { return h >= 1 && h < 10 }, func(int64) bool { return false }, nil, "", 0},
+		"a working day of it lost":        {14, func(h int64) bool { return h >= 1 && h < 10 }, func(int64) bool { return false }, []lost{{day(8, 0), day(9, 0)}}, "7.10-9.1", 0},
+		"an afternoon of it":              {14, func(h int64) bool { return h >= 1 && h < 10 }, func(int64) bool { return false }, []lost{{day(8, 6), day(9, 0)}}, "8.6-9.1", 0},
+		"twice a day":                     {14, func(h int64) bool { return h == 3 || h == 15 }, nil, nil, "", 0},
+	} {
+		cover := coverage{all: map[coverKey]*hours{}}
+	hours:
+		for at := day(0, 0); at < day(c.days, 0); at++ {
+			has := c.hours
+			if c.resort != nil && (at/24-4)%7 >= 5 {
+				has = c.resort
+			}
+			for _, l := range c.lost {
+				if at >= l.from && at < l.to {
+					continue hours
+				}
+			}
+			if has(at % 24) {
+				cover.add(&event.Event{Recipient: "a", Region: "cn-hangzhou", Time: time.Unix(at*3600+1, 0)})
+			}
+		}
+		var got []string
+		usual := 0
+		for _, c := range cover.covers(time.Time{}, time.Time{}) {
+			for _, g := range c.Gaps {
+				if g.Usual {
+					usual++
+					continue
+				}
+				from, to := g.From.Unix()/3600, g.To.Unix()/3600
+				got = append(got, fmt.Sprintf("%d.%d-%d.%d", from/24-4, from%24, to/24-4, to%24))
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want || usual != c.usual {
+			t.Errorf("%s: %q and %d usual ones, want %q and %d", name, s, usual, c.want, c.usual)
 		}
 	}
 }

@@ -374,10 +374,15 @@ func scopeOf(l lang, in *In) []pair {
 		add("Missing hours", l.t("none among those that have events around them; a few events lie far from the others, and the time between was not looked at"))
 	case in.GapsKnown && in.Sparse:
 		add("Missing hours", l.t("not known: of an account too few hours have events to tell which are missing"))
+	case in.Quiet > 0:
+		add("Missing hours", l.t("none that has events on other days"))
 	case in.GapsKnown:
 		add("Missing hours", l.t("none: no whole hour without events between the first and the last"))
 	default:
 		add("Missing hours", l.t("not looked for in this run"))
+	}
+	if in.Quiet > 0 {
+		add("Quiet hours", l.n(int64(in.Quiet), "%s stretch without any event, in which other days have few, too", "%s stretches without any event, in which other days have few, too"))
 	}
 	if in.Hidden > 0 {
 		add("Not shown", l.n(int64(in.Hidden), "%s alert: a signal, or below the severity asked for", "%s alerts: signals, or below the severity asked for"))

@@ -35,7 +35,9 @@ type In struct {
 	// GapsKnown says that they were looked for, Sparse that an account has
 	// events in too few hours to tell, Apart that a few of its events lie far from
 	// the others, and the time between was not looked at.
+	// Those in which other days have few events, too, are only counted.
 	Gaps      []Gap
+	Quiet     int
 	GapsKnown bool
 	Sparse    bool
 	Apart     bool

@@ -87,7 +87,7 @@ func sample() In {
 		Tool:  "v0.0.0-test", RuleSet: "0123456789abcdef",
 		Rules: []Rule{{ID: "signin.spray"}, {ID: "policy.admin_attached"}, {ID: "ak.new_network"}, {ID: "signal.only"}, {ID: "quiet.one"}, {ID: "off.one", NotRun: Off}, {ID: "geo.one", NotRun: NoGeo}},
 		Files: []File{{"archive/a.jsonl", 120_000, strings.Repeat("ab", 32)}, {"-", -1, ""}},
-		Gaps:  []Gap{{"1000000000000001", "cn-hangzhou", day("2026-11-20T03:00:00Z"), day("2026-11-20T09:00:00Z")}}, GapsKnown: true, Hidden: 2,
+		Gaps:  []Gap{{"1000000000000001", "cn-hangzhou", day("2026-11-20T03:00:00Z"), day("2026-11-20T09:00:00Z")}}, Quiet: 12, GapsKnown: true, Hidden: 2,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/app"
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
@@ -227,11 +228,15 @@ func sparks(counts []int64) string {
 }
 
 // coverageLines says what was read of which account, and the hours that are
-// missing; at most n of these.
+// missing; at most n of these, the longest, and none in which there usually is nothing.
 func coverageLines(cover []replay.Cover, n int) []string {
 	accounts, regions := map[string]bool{}, map[string]bool{}
-	var gaps []string
-	hours, sparse, apart := 0, 0, false
+	type gap struct {
+		hours int
+		line  string
+	}
+	var gaps []gap
+	hours, sparse, usual, apart := 0, 0, 0, false
 	for _, c := range cover {
 		apart = apart || c.Apart
 		if c.Sparse {
@@ -242,12 +247,17 @@ func coverageLines(cover []replay.Cover, n int) []string {
 			regions[c.Region] = true
 		}
 		for _, g := range c.Gaps {
-			hours += int(g.To.Sub(g.From) / time.Hour)
+			if g.Usual {
+				usual++
+				continue
+			}
+			n := int(g.To.Sub(g.From) / time.Hour)
+			hours += n
 			where := "account " + text.Terminal(c.Account)
 			if c.Region != "" {
 				where += ", " + text.Terminal(c.Region)
 			}
-			gaps = append(gaps, fmt.Sprintf("  nothing from %s to %s (%d h): %s", stamp(g.From), stamp(g.To), int(g.To.Sub(g.From)/time.Hour), where))
+			gaps = append(gaps, gap{n, fmt.Sprintf("  nothing from %s to %s (%d h): %s", stamp(g.From), stamp(g.To), n, where)})
 		}
 	}
 	if len(cover) == 0 {
@@ -257,8 +267,13 @@ func coverageLines(cover []replay.Cover, n int) []string {
 	switch {
 	case len(gaps) > 0:
 		line += fmt.Sprintf(", %s missing", plural(hours, "hour"))
-	case sparse == 0:
+	case sparse == 0 && usual == 0:
 		line += ", no hour missing"
+	case sparse == 0:
+		line += ", no hour missing that has events on other days"
+	}
+	if len(gaps) > 0 && usual > 0 {
+		line += fmt.Sprintf(" beside %s in which other days have few events", plural(usual, "stretch"))
 	}
 	if sparse > 0 {
 		line += "; "
@@ -274,7 +289,10 @@ func coverageLines(cover []replay.Cover, n int) []string {
 		return []string{line}
 	}
 	out := []string{line + ":"}
-	out = append(out, gaps[:min(n, len(gaps))]...)
+	lists.Sort(gaps, func(a, b gap) int { return b.hours - a.hours })
+	for _, g := range gaps[:min(n, len(gaps))] {
+		out = append(out, g.line)
+	}
 	if more := len(gaps) - n; more > 0 {
 		out = append(out, fmt.Sprintf("  and %s more, see --stats", plural(more, "stretch")))
 	}

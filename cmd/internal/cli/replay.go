@@ -239,6 +239,10 @@ func (f *replayFlags) writer(e *env, picked *pick, in report.In) (func(w io.Writ
 	for _, c := range picked.res.Coverage {
 		in.Sparse, in.Apart = in.Sparse || c.Sparse, in.Apart || c.Apart
 		for _, g := range c.Gaps {
+			if g.Usual {
+				in.Quiet++
+				continue
+			}
 			in.Gaps = append(in.Gaps, report.Gap{Account: c.Account, Region: c.Region, From: g.From, To: g.To})
 		}
 	}
