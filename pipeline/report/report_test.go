@@ -285,17 +285,20 @@ func TestMissingHours(t *testing.T) {
 	gaps := sample().Gaps
 	for name, c := range map[string]struct {
 		gaps   []Gap
+		quiet  int
 		sparse bool
 		want   map[string]string
 	}{
-		"none":        {nil, false, map[string]string{"en": "none: no whole hour", "zh": "无:首尾"}},
-		"not known":   {nil, true, map[string]string{"en": "not known: of an account", "zh": "无法判断:"}},
-		"listed":      {gaps, false, map[string]string{"en": "2026-11-20 03:00:00Z", "zh": "2026-11-20 03:00:00Z"}},
-		"and perhaps": {gaps, true, map[string]string{"en": "those listed, and perhaps more", "zh": "可能还有更多"}},
+		"none":        {nil, 0, false, map[string]string{"en": "none: no whole hour", "zh": "无:首尾"}},
+		"but nights":  {nil, 12, false, map[string]string{"en": "none that has events on other days", "zh": "没有其他日期"}},
+		"nights, too": {gaps, 12, false, map[string]string{"en": "12 stretches without any event, in which other days", "zh": "12 段时间没有任何事件,其他日期"}},
+		"not known":   {nil, 0, true, map[string]string{"en": "not known: of an account", "zh": "无法判断:"}},
+		"listed":      {gaps, 0, false, map[string]string{"en": "2026-11-20 03:00:00Z", "zh": "2026-11-20 03:00:00Z"}},
+		"and perhaps": {gaps, 0, true, map[string]string{"en": "those listed, and perhaps more", "zh": "可能还有更多"}},
 	} {
 		for lang, want := range c.want {
 			in := sample()
-			in.Lang, in.Gaps, in.Sparse = lang, c.gaps, c.sparse
+			in.Lang, in.Gaps, in.Quiet, in.Sparse = lang, c.gaps, c.quiet, c.sparse
 			for _, format := range []string{"html", "markdown"} {
 				if out := write(t, format, in); !strings.Contains(out, want) || c.sparse != strings.Contains(out, map[string]string{"en": "too few hours have events", "zh": "小时数太少"}[lang]) {
 					t.Errorf("%s: the %s in %s does not say %q", name, format, lang, want)
