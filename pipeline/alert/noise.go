@@ -2,7 +2,6 @@ package alert
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -71,9 +70,10 @@ func (n Noise) Join(m Noise) Noise {
 		days[d.Day] += d.Alerts
 	}
 	n.Days = nil
-	for _, d := range slices.SortedFunc(maps.Keys(days), time.Time.Compare) {
-		n.Days = append(n.Days, NoiseDay{d, days[d]})
+	for d, alerts := range days {
+		n.Days = append(n.Days, NoiseDay{d, alerts})
 	}
+	lists.Sort(n.Days, func(a, b NoiseDay) int { return a.Day.Compare(b.Day) })
 	actors := map[string]int{}
 	for _, a := range append(slices.Clone(n.Actors), m.Actors...) {
 		actors[a.ID] += a.Alerts

@@ -192,7 +192,7 @@ func (w *dayWriter) live(p *identity, day int) {
 		}
 		at[i] = w.day.Add(time.Duration(sec) * time.Second)
 	}
-	slices.SortFunc(at, time.Time.Compare)
+	lists.Sort(at, time.Time.Compare)
 	home := p.fromHome && (weekend || (int(w.day.Weekday())+p.number)%5 < 2)
 	place := p.nets[0]
 	switch {
