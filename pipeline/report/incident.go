@@ -12,16 +12,19 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
 
-// incidentGap is how long an entity may be quiet within one incident, hub how
-// many actors may share an address or a target before it says nothing about
+// incidentGap is how long an entity may be quiet within one incident, and patience
+// where more than one word says that it is one: the actor and the target, or that the
+// alert told who made the actor. Who has a way back in waits. hub is how many actors may share an address or a target before it says nothing about
 // who belongs together: an office's way out, a bucket that everybody uses.
 const (
 	incidentGap = 24 * time.Hour
+	patience    = 30 * 24 * time.Hour
 	hub         = 8
 )
 
 // incident is alerts that share an actor, key, address or target, each within
-// a day of the one before.
+// a day of the one before, or an actor and a target, or whose actor another one tells
+// the making of, within a month.
 type incident struct {
 	N           int // 1 is the worst
 	Level       int
@@ -81,19 +84,41 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 		at    time.Time
 	}
 	last := map[string]seen{}
+	// made is last of what alerts tell the making of. They are at least high: else all
+	// would belong to whose work it is to make identities.
+	made := map[string]seen{}
 	for i := range as {
 		a := &as[i]
-		for _, w := range ties(a) {
-			if len(actors[w[1]]) > hub {
-				continue
-			}
-			// What an actor is in one alert it may be the target of in another.
-			s, ok := last[w[1]]
-			if ok && a.FirstAt.Sub(s.at) <= incidentGap {
+		tie := func(word string, in map[string]seen, gap time.Duration) (s seen, ok bool) {
+			if s, ok = in[word]; ok && a.FirstAt.Sub(s.at) <= gap {
 				parent[root(i)] = root(s.alert)
 			}
-			if !ok || a.Time.After(s.at) {
-				last[w[1]] = seen{i, a.Time}
+			return s, ok
+		}
+		note := func(word string, gap time.Duration) {
+			if s, ok := tie(word, last, gap); !ok || a.Time.After(s.at) {
+				last[word] = seen{i, a.Time}
+			}
+		}
+		for _, w := range ties(a) {
+			// What an actor is in one alert it may be the target of in another.
+			if len(actors[w[1]]) <= hub {
+				note(w[1], incidentGap)
+			}
+		}
+		if a.Target != nil && a.Target.ID != "" && a.Actor.ID != "" {
+			note(a.Actor.ID+" "+a.Target.ID, patience)
+		}
+		tie(a.Actor.ID, made, patience)
+		tie("key/"+a.Actor.AccessKeyID, made, patience)
+		var kin struct {
+			Made []struct{ Child string }
+		}
+		if level(a) >= alert.High && read(a.Details, "lineage", &kin) {
+			for _, k := range kin.Made {
+				if _, ok := made[k.Child]; !ok {
+					made[k.Child] = seen{i, a.Time}
+				}
 			}
 		}
 	}

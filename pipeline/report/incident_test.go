@@ -53,6 +53,37 @@ func TestIncidents(t *testing.T) {
 	}
 }
 
+// TestPatientIncidents: who comes back a week later by what was made, or goes on with
+// the same target, is the same incident; who was only met, and what a low alert tells
+// the making of, is not.
+func TestPatientIncidents(t *testing.T) {
+	made := func(a alert.Alert, child string) alert.Alert {
+		a.Details = map[string]any{"lineage": map[string]any{"made": []any{map[string]any{"child": child}}}}
+		return a
+	}
+	const day = 24
+	as := []alert.Alert{
+		made(by(0, alert.High, "mallory", "K1", "203.0.113.7", "r1"), "role/1/helper"), // 0
+		made(by(1, alert.Low, "platform", "", "192.0.2.1", "r2"), "role/1/app"),        // 1
+		by(2, alert.Medium, "wang", "", "192.0.2.2", "policy/1/dash"),                  // 2
+		made(by(3, alert.Critical, "eve", "", "203.0.113.9", "bob"), "key/K2"),         // 3
+		by(6*day, alert.Medium, "role/1/helper", "STS.1", "198.51.100.1", "r3"),        // 4: of 0
+		by(6*day+1, alert.Medium, "role/1/app", "STS.2", "198.51.100.2", "r4"),         // 5: not of 1
+		by(9*day, alert.High, "wang", "", "192.0.2.3", "policy/1/dash"),                // 6: of 2
+		by(9*day+1, alert.High, "carl", "K2", "198.51.100.7", "r5"),                    // 7: of 3
+		by(12*day, alert.Medium, "bob", "", "192.0.2.5", "r6"),                         // 8: not of 3
+		by(12*day+1, alert.Medium, "wang", "", "192.0.2.4", "policy/1/other"),          // 9: not of 2
+		by(40*day, alert.Medium, "role/1/helper", "STS.3", "198.51.100.8", "r7"),       // 10: too late
+	}
+	_, of := incidentsOf(english, as)
+	if of[0] != of[4] || of[2] != of[6] || of[3] != of[7] {
+		t.Errorf("parted: %v", of)
+	}
+	if of[1] == of[5] || of[3] == of[8] || of[2] == of[9] || of[0] == of[10] {
+		t.Errorf("mixed: %v", of)
+	}
+}
+
 // TestTrailTold: a report about an entity tells its steps and its kin, whatever
 // they are called.
 func TestTrailTold(t *testing.T) {

@@ -142,7 +142,7 @@ func (m *markdown) trail(t *replay.Trail) {
 
 // incidents are the alerts that belong together.
 func (m *markdown) incidents(incidents []incident) {
-	m.p("\n## %s\n\n%s\n\n| %s | %s | %s | %s | %s | %s |\n|---:|---|---|---|---|---:|\n", m.l.t("Incidents"), m.l.t("Alerts that share an actor, key, address or target within a day."),
+	m.p("\n## %s\n\n%s\n\n| %s | %s | %s | %s | %s | %s |\n|---:|---|---|---|---|---:|\n", m.l.t("Incidents"), m.l.t("Alerts that share an actor, key, address or target within a day; an actor and a target, or an actor whom one of them tells the making of, within 30 days."),
 		m.l.t("Number"), m.l.t("Worst"), m.l.t("What"), m.l.t("Who"), m.l.t("Addresses"), m.l.t("Alerts"))
 	for i := range incidents[:min(len(incidents), maxToldMD)] {
 		n := &incidents[i]

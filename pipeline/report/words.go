@@ -175,7 +175,7 @@ var zh = map[string]string{
 	"%s, %s by it, %s refused or failed":                          "%s 次，由其发起 %s 次，被拒绝或失败 %s 次",
 	"Entities":                                                    "涉及对象",
 	"Number":                                                      "编号",
-	"Alerts that share an actor, key, address or target within a day.": "一天之内涉及相同主体、密钥、地址或目标的告警。",
+	"Alerts that share an actor, key, address or target within a day; an actor and a target, or an actor whom one of them tells the making of, within 30 days.": "一天之内涉及相同主体、密钥、地址或目标的告警;30 天之内主体与目标均相同,或主体由其中某条告警所述的操作创建的告警。",
 	"Role here":     "角色",
 	"For":           "归属",
 	"Keys":          "密钥",
