@@ -495,7 +495,8 @@ func (c *compiler) steps(f *file, r *rule, n *yaml.Node, may allowed) *yaml.Node
 }
 
 // stateOf is a stable text of everything a detector's state depends on. Words
-// in Chinese are for people: with new ones nothing that was learned is lost.
+// in Chinese are for people, and roaming is about what is told: with new ones
+// nothing that was learned is lost.
 func stateOf(n *yaml.Node) string {
 	var b strings.Builder
 	var walk func(n *yaml.Node)
@@ -506,7 +507,7 @@ func stateOf(n *yaml.Node) string {
 		default:
 			b.WriteByte('(')
 			for i, c := range n.Content {
-				if n.Kind == yaml.MappingNode && strings.HasSuffix(n.Content[i&^1].Value, "_zh") {
+				if key := n.Content[i&^1].Value; n.Kind == yaml.MappingNode && (strings.HasSuffix(key, "_zh") || key == "roaming") {
 					continue
 				}
 				walk(c)

@@ -107,7 +107,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	}
 	changed = d.forget(st) || changed
 	i := st.find(c, &s)
-	if level := d.novelty(st, &s, i); level != "" && d.learned(st, at) {
+	if level := d.novelty(st, &s, i); level != "" && d.learned(st, at) && (level == LevelCountry || !d.roams(st, at)) {
 		out = append(out, d.verdict(e, &s, level, &o))
 	}
 	if !attempt {
@@ -195,6 +195,21 @@ func (d *Detector) learned(st *state, at uint32) bool {
 		return st.seen > 0 && (days || count)
 	}
 	return st.seen > 0 && days && count
+}
+
+// roamFor is how far back networks count as new for an identity that roams.
+const roamFor = 14 * 86_400
+
+// roams says whether so many of the identity's networks are new that one more
+// says nothing: people in hotels, a role that many share, a vendor's pool.
+func (d *Detector) roams(st *state, at uint32) bool {
+	n := 0
+	for i := range st.places {
+		if int64(st.places[i].first)+roamFor >= int64(at) {
+			n++
+		}
+	}
+	return d.cfg.Roaming > 0 && n >= d.cfg.Roaming
 }
 
 // novelty returns the widest level on which a sight is new, when it is new on

@@ -67,6 +67,43 @@ func TestUnfamiliarNetwork(t *testing.T) {
 	}
 }
 
+// TestRoaming has people in hotels: where each week has new networks, one more
+// is no news, until they have settled; a new country is news all the same, and
+// failed sign-ins from many places make nobody a traveller.
+func TestRoaming(t *testing.T) {
+	c := Defaults()
+	c.LearnFor, c.LearnCount, c.Roaming = 2*day, 5, 4
+	d := New(c)
+	see := func(value string, when time.Duration) bool {
+		return len(d.Observe(at("user/1/alice", value, value, when), nil)) > 0
+	}
+	for i := range 20 {
+		if see(fmt.Sprintf("198.18.%d.1||NL", i), time.Duration(i)*day) {
+			t.Errorf("hotel %d is told", i)
+		}
+	}
+	if see("203.0.113.7||NL", 20*day) {
+		t.Error("one more of a traveller's networks is told")
+	}
+	if !see("203.0.114.7||BR", 20*day) {
+		t.Error("a traveller's new country is not told")
+	}
+	for i := range 20 {
+		see("198.18.0.1||NL", time.Duration(21+i)*day)
+	}
+	if !see("203.0.115.7||NL", 41*day) {
+		t.Error("a new network of somebody who has settled is not told")
+	}
+	for i := range 20 {
+		see("198.51.100.7", time.Duration(50+i)*day)
+		o := at("user/1/alice", fmt.Sprintf("198.19.%d.1||NL", i), "failed", time.Duration(50+i)*day)
+		o.Event.Outcome = event.Attempt
+		if n := len(d.Observe(o, nil)); i > 10 && n != 1 {
+			t.Errorf("attempt %d: %d verdicts", i, n)
+		}
+	}
+}
+
 func TestNoveltyLevels(t *testing.T) {
 	for _, tt := range []struct{ novelty, value, want string }{
 		{LevelNetwork, "192.0.2.200", ""},
@@ -209,9 +246,9 @@ func (o *oracle) observe(key string, a netip.Addr, when int64, late bool) bool {
 	// Replay what was kept: a network goes when the identity was active for
 	// ForgetAfter without it, and by age of last use when there are too many.
 	type kept struct {
-		net   netip.Prefix
-		last  int64
-		count int
+		net         netip.Prefix
+		first, last int64
+		count       int
 	}
 	var have []kept
 	forget := func(now int64) {
@@ -231,15 +268,24 @@ func (o *oracle) observe(key string, a netip.Addr, when int64, late bool) bool {
 				}
 				have = slices.Delete(have, old, old+1)
 			}
-			have = append(have, kept{net: s.net, last: s.at})
+			have = append(have, kept{net: s.net, first: s.at, last: s.at})
 			i = len(have) - 1
 		}
 		have[i].count++
-		have[i].last = max(have[i].last, s.at)
+		have[i].first, have[i].last = min(have[i].first, s.at), max(have[i].last, s.at)
 		last = max(last, s.at)
 	}
 	forget(last)
 	i := slices.IndexFunc(have, func(k kept) bool { return k.net == net && k.count >= o.cfg.Support })
+	newOnes := 0
+	for _, k := range have {
+		if k.first >= when-14*86_400 {
+			newOnes++
+		}
+	}
+	if o.cfg.Roaming > 0 && newOnes >= o.cfg.Roaming {
+		return false
+	}
 	return i < 0 && when-first >= int64(o.cfg.LearnFor/time.Second) && len(past) >= o.cfg.LearnCount
 }
 
@@ -253,6 +299,7 @@ func TestPropOracle(t *testing.T) {
 		c.ForgetAfter = time.Duration(rapid.IntRange(2, 12).Draw(t, "forget")) * day
 		c.Support = rapid.IntRange(1, 2).Draw(t, "support")
 		c.MaxValues = rapid.IntRange(1, 4).Draw(t, "max")
+		c.Roaming = rapid.IntRange(0, c.MaxValues).Draw(t, "roaming")
 		d := New(c)
 		o := &oracle{cfg: c, all: map[string][]sighting{}}
 		hints := map[string]uint32{}
@@ -377,6 +424,7 @@ func TestValidate(t *testing.T) {
 		"novelty":      func(c *Config) { c.Novelty = "continent" },
 		"max_values":   func(c *Config) { c.MaxValues = 0 },
 		"noun":         func(c *Config) { c.Noun = "" },
+		"roaming":      func(c *Config) { c.Roaming = c.MaxValues + 1 },
 		"max_keys":     func(c *Config) { c.MaxKeys = 0 },
 	} {
 		c := Defaults()
@@ -384,6 +432,11 @@ func TestValidate(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), key+":") {
 			t.Errorf("%s: %v", key, err)
 		}
+	}
+	c := Defaults()
+	c.Kind, c.Roaming = KindValue, 4
+	if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "roaming:") {
+		t.Errorf("values roam: %v", err)
 	}
 }
 

@@ -36,6 +36,10 @@ type Config struct {
 	Support int `yaml:"support"`
 	// Novelty is the level on which something must be new, see the package.
 	Novelty string `yaml:"novelty"`
+	// Roaming is how many networks that are new within 14 days make an identity
+	// one that has no usual place, so that a further network is told only when
+	// its country is new; 0 is never. What is learned does not depend on it.
+	Roaming int `yaml:"roaming"`
 	// MaxValues is the most networks or values kept for one identity.
 	MaxValues int `yaml:"max_values"`
 	// Noun is what an observation is in the reason, in the singular, for
@@ -102,6 +106,12 @@ func (c Config) Validate() error {
 	}
 	if err := window.CheckRange("max_values", c.MaxValues, 1, 1024); err != nil {
 		return err
+	}
+	if err := window.CheckRange("roaming", c.Roaming, 0, c.MaxValues); err != nil {
+		return err
+	}
+	if c.Roaming > 0 && c.Kind == KindValue {
+		return window.Bad("roaming", "is about networks, and kind is value")
 	}
 	if c.Noun == "" {
 		return window.Bad("noun", "must not be empty")

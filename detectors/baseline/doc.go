@@ -26,6 +26,11 @@
 // With support above 1 a network is usual only after that many observations;
 // until then each of them is a verdict, also for what was seen while learning.
 //
+// With roaming above 0, an identity with so many networks that were new in the
+// last 14 days has no usual place: a further one is a verdict only when its
+// country is new. Attempts make no network, so whoever only fails cannot bring
+// that about.
+//
 // A network is forgotten when its identity was active for forget_after
 // without it: an identity that was silent for months still knows its networks
 // when it comes back. The identity itself is dropped after drop_after. At
