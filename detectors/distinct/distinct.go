@@ -6,6 +6,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/window"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/snapshot"
 )
 
@@ -15,6 +16,10 @@ type Config struct {
 	// they must fall into.
 	Count  int           `yaml:"count"`
 	Window time.Duration `yaml:"window"`
+	// UnlessSuccess leaves out values that succeed: with an event that is a
+	// success its value does not count, before and after it, for a window.
+	// Successes are no observations otherwise.
+	UnlessSuccess bool `yaml:"unless_success"`
 	// Noun says in the reason what the values are, in the plural, for
 	// example "users".
 	Noun string `yaml:"noun"`
@@ -72,12 +77,14 @@ type value struct {
 	at         int64
 	hash       uint32
 	reported   bool
+	succeeded  bool   // it does not count
 	chain      *value // the next in state.index
 	id         []byte // of its event; written over with the next
 }
 
 type state struct {
 	n      int      // values held
+	passed int      // of these, the ones that do not count
 	index  []*value // of these by hash, once there are more than few
 	root   value    // root.next is the oldest
 	bytes  int
@@ -190,7 +197,10 @@ func (d *Detector) remove(s *state, v *value) {
 		s.leave(v)
 	}
 	s.bytes -= valueCost + len(v.text) + len(v.id)
-	if s.episode && !v.reported {
+	switch {
+	case v.succeeded:
+		s.passed--
+	case s.episode && !v.reported:
 		s.fresh--
 	}
 	if d.spare < maxSpare {
@@ -260,6 +270,13 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	if at < from {
 		return out // late, and older than the window
 	}
+	text := window.BoundValue(o.Value)
+	success := d.cfg.UnlessSuccess && o.Event != nil && o.Event.Outcome == event.Success
+	if s.passed > 0 && !success {
+		if v := s.find(text); v != nil && v.succeeded && v.at >= from {
+			return out
+		}
+	}
 	for v := s.root.next; v != &s.root && v.at < from; v = s.root.next {
 		d.remove(s, v)
 	}
@@ -269,8 +286,12 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	if s.episode && !s.atLeast((d.cfg.Count+1)/2, from) {
 		s.end()
 	}
-	text := window.BoundValue(o.Value)
 	v := s.find(text)
+	if success {
+		d.succeed(s, v, text, at)
+		d.table.Resize(e, s.size(), nil)
+		return out
+	}
 	switch {
 	case v == nil:
 		v = d.value()
@@ -287,7 +308,9 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 			if s.sketch == nil {
 				s.sketch, s.cutAt = &sketch{}, old.at
 				for x := s.root.next; x != &s.root; x = x.next {
-					s.sketch.add(x.text, x.at)
+					if !x.succeeded {
+						s.sketch.add(x.text, x.at)
+					}
 				}
 			}
 			s.cutAt = max(s.cutAt, old.at)
@@ -324,14 +347,50 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		}
 	case full:
 		s.episode = true
-		s.first, s.since = s.root.next.at, s.root.next.at
-		s.events, s.fresh = uint64(s.n), s.n
+		s.first = s.oldest().at
+		s.since, s.fresh = s.first, s.n-s.passed
+		s.events = uint64(s.fresh)
 		total := s.total(from)
 		out = append(out, d.verdict(s, total, &o))
 		s.report(newest, total)
 	}
 	d.table.Resize(e, s.size(), nil)
 	return out
+}
+
+// succeed notes that a value succeeded; v is where it is held, if it is.
+func (d *Detector) succeed(s *state, v *value, text string, at int64) {
+	if v == nil {
+		v = d.value()
+		v.text, v.at, v.succeeded = text, at, true
+		s.add(v)
+		s.passed++
+		if s.n > d.cfg.MaxValues {
+			d.remove(s, s.root.next)
+		}
+		return
+	}
+	if !v.succeeded {
+		v.succeeded = true
+		s.passed++
+		if s.episode && !v.reported {
+			s.fresh--
+		}
+	}
+	if at > v.at {
+		v.prev.next, v.next.prev = v.next, v.prev
+		v.at = at
+		s.put(v)
+	}
+}
+
+// oldest is the oldest value that counts; there must be one.
+func (s *state) oldest() *value {
+	v := s.root.next
+	for v.succeeded {
+		v = v.next
+	}
+	return v
 }
 
 func (s *state) size() int {
@@ -347,16 +406,16 @@ func (s *state) size() int {
 
 // atLeast says whether so many different values are in the window.
 func (s *state) atLeast(n int, from int64) bool {
-	return s.n >= n || s.sketch != nil && s.total(from) >= n
+	return s.n-s.passed >= n || s.sketch != nil && s.total(from) >= n
 }
 
 // total is how many different values are in the window: exact as long as all of
 // them are held.
 func (s *state) total(from int64) int {
 	if s.sketch == nil {
-		return s.n
+		return s.n - s.passed
 	}
-	return max(s.sketch.since(from), s.n)
+	return max(s.sketch.since(from), s.n-s.passed)
 }
 
 func (s *state) end() {
@@ -379,7 +438,7 @@ const shown = 20
 func (d *Detector) verdict(s *state, total int, o *detectors.Observation) detectors.Verdict {
 	var fresh []*value
 	for v := s.root.next; v != &s.root; v = v.next {
-		if !v.reported {
+		if !v.reported && !v.succeeded {
 			fresh = append(fresh, v)
 		}
 	}
@@ -404,7 +463,7 @@ func (d *Detector) verdict(s *state, total int, o *detectors.Observation) detect
 	for i, v := range fresh {
 		names[i], words[i] = v.text, window.Show(v.text)
 	}
-	last, first := s.newest(), s.root.next.at
+	last, first := s.newest(), s.oldest().at
 	about, added := "", s.fresh
 	if s.sketch != nil {
 		// The oldest are not held: the episode may be older than these.
@@ -498,6 +557,9 @@ func (d *Detector) Snapshot() []byte {
 			enc.Int(v.at)
 			enc.String(string(v.id))
 			enc.Bool(v.reported)
+			if d.cfg.UnlessSuccess {
+				enc.Bool(v.succeeded)
+			}
 		}
 		enc.Bool(s.episode)
 		if s.episode {
@@ -548,6 +610,7 @@ func (d *Detector) restore(data []byte) error {
 		}
 		for range n {
 			v := &value{text: dec.String(), at: dec.Int(), id: []byte(dec.String()), reported: dec.Bool()}
+			v.succeeded = d.cfg.UnlessSuccess && dec.Bool()
 			if dec.Err() != nil {
 				break
 			}
@@ -557,7 +620,10 @@ func (d *Detector) restore(data []byte) error {
 				break
 			}
 			s.add(v)
-			if !v.reported {
+			switch {
+			case v.succeeded:
+				s.passed++
+			case !v.reported:
 				s.fresh++
 			}
 		}

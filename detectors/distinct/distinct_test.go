@@ -55,6 +55,33 @@ func TestSpray(t *testing.T) {
 	}
 }
 
+// TestUnlessSuccess has a morning in an office, where everybody mistypes and
+// gets in, and somebody there who tries the names of others.
+func TestUnlessSuccess(t *testing.T) {
+	c := config(3, time.Hour)
+	c.UnlessSuccess = true
+	d := New(c)
+	n := 0
+	see := func(user string, outcome event.Outcome) []detectors.Verdict {
+		n++
+		o := at("192.0.2.0/24", user, fmt.Sprint("e", n), time.Duration(n)*time.Minute)
+		o.Event.Outcome = outcome
+		return d.Observe(o, nil)
+	}
+	for i := range 8 {
+		user := fmt.Sprint("user", i)
+		if i%2 == 0 && len(see(user, event.Attempt)) > 0 || len(see(user, event.Success)) > 0 || i%2 == 1 && len(see(user, event.Attempt)) > 0 {
+			t.Fatalf("%s mistyped and was told", user)
+		}
+	}
+	see("eve", event.Attempt)
+	see("mallory", event.Attempt)
+	got := see("trent", event.Attempt)
+	if len(got) != 1 || got[0].Reason != "3 different values in 2 minutes (eve, mallory and trent)" || got[0].Count != 3 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // oracle keeps everything and works each answer out from the definition.
 type oracle struct {
 	cfg   Config
@@ -66,6 +93,7 @@ type oracle struct {
 type obs struct {
 	value string
 	at    int64
+	ok    bool // it succeeded
 }
 
 type episode struct {
@@ -78,14 +106,14 @@ type episode struct {
 func (o *oracle) values(key string, from int64) map[string]bool {
 	out := map[string]bool{}
 	for _, x := range o.all[key] {
-		if x.at >= from {
+		if x.at >= from && !x.ok {
 			out[x.value] = true
 		}
 	}
 	return out
 }
 
-func (o *oracle) observe(key, val string, now int64) (fresh []string, fires bool) {
+func (o *oracle) observe(key, val string, now int64, ok bool) (fresh []string, fires bool) {
 	if now < o.floor {
 		return nil, false
 	}
@@ -99,6 +127,10 @@ func (o *oracle) observe(key, val string, now int64) (fresh []string, fires bool
 	if now < from {
 		return nil, false
 	}
+	same := func(x obs) bool { return x.value == val && x.at >= from }
+	if !ok && slices.ContainsFunc(o.all[key], func(x obs) bool { return same(x) && x.ok }) {
+		return nil, false
+	}
 	before := o.values(key, from)
 	ep := o.open[key]
 	if ep != nil {
@@ -106,6 +138,18 @@ func (o *oracle) observe(key, val string, now int64) (fresh []string, fires bool
 		if 2*len(before) < o.cfg.Count {
 			ep = nil
 		}
+	}
+	if ok {
+		// Its failures are forgiven, and those to come for as long as this one or
+		// the last of them is in the window.
+		for _, x := range o.all[key] {
+			if same(x) {
+				now = max(now, x.at)
+			}
+		}
+		o.all[key] = append(slices.DeleteFunc(o.all[key], same), obs{value: val, at: now, ok: true})
+		o.open[key] = ep
+		return nil, false
 	}
 	o.all[key] = append(o.all[key], obs{value: val, at: now})
 	have := o.values(key, from)
@@ -137,6 +181,7 @@ func (o *oracle) observe(key, val string, now int64) (fresh []string, fires bool
 func TestPropOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := config(rapid.IntRange(2, 11).Draw(t, "count"), time.Duration(rapid.IntRange(1, 40).Draw(t, "window"))*time.Second)
+		cfg.UnlessSuccess = rapid.Bool().Draw(t, "unless_success")
 		d := New(cfg)
 		o := &oracle{cfg: cfg, all: map[string][]obs{}, open: map[string]*episode{}, floor: window.Nanos(time.Time{})}
 		hints := map[string]uint32{}
@@ -174,6 +219,10 @@ func TestPropOracle(t *testing.T) {
 				key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 				val := rapid.SampledFrom([]string{"p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "0", "1", "2"}).Draw(t, "value")
 				ob := at(key, val, fmt.Sprintf("e%03d", i), when)
+				ok := cfg.UnlessSuccess && rapid.IntRange(0, 3).Draw(t, "ok") == 0
+				if cfg.UnlessSuccess && !ok {
+					ob.Event.Outcome = event.Attempt
+				}
 				// A hint is of now, of before, or wrong.
 				switch rapid.IntRange(0, 3).Draw(t, "hint") {
 				case 0:
@@ -184,7 +233,7 @@ func TestPropOracle(t *testing.T) {
 				}
 				ob.Hint = hints[key]
 				got := d.Observe(ob, nil)
-				fresh, fires := o.observe(key, val, window.Nanos(t0.Add(when)))
+				fresh, fires := o.observe(key, val, window.Nanos(t0.Add(when)), ok)
 				if fires != (len(got) == 1) || len(got) > 1 {
 					t.Fatalf("step %d: got %v, want %v", i, got, fires)
 				}

@@ -12,6 +12,9 @@
 // left in the window. Each verdict stands for what the ones before did not
 // report, and names the new values.
 //
+// With unless_success, what succeeds does not count: of users who fail from one
+// network, those who get in from there, before or after, are people who mistype.
+//
 // State is, for each entity, the values of the window with the time and event
 // of their last observation: about 820 bytes with two values, 1,400 with six,
 // measured on the heap with 36-character ids;
