@@ -178,6 +178,7 @@ const (
 	ActVPCRouteCreate                     Action = "vpc.route.create"
 	ActVPCPeerCreate                      Action = "vpc.peer.create"
 	ActCENAttach                          Action = "cen.attach"
+	ActSLBDeletionProtectionUpdate        Action = "slb.deletion_protection.update"
 	ActSLBHTTPListenerCreate              Action = "slb.http_listener.create"
 	ActRDSWhitelistUpdate                 Action = "rds.whitelist.update"
 	ActRDSPublicEndpointCreate            Action = "rds.public_endpoint.create"
@@ -218,6 +219,7 @@ const (
 	ActCMSRulesDelete                     Action = "cms.rules.delete"
 	ActCMSRulesDisable                    Action = "cms.rules.disable"
 	ActCMSEventRulesDelete                Action = "cms.event_rules.delete"
+	ActCMSEventRulesDisable               Action = "cms.event_rules.disable"
 	ActEventBridgeRuleDelete              Action = "eventbridge.rule.delete"
 	ActEventBridgeRuleDisable             Action = "eventbridge.rule.disable"
 	ActCSControlPlaneLogUpdate            Action = "cs.control_plane_log.update"
@@ -226,14 +228,17 @@ const (
 	ActFCFunctionUpdate                   Action = "fc.function.update"
 	ActFCLayerACL                         Action = "fc.layer.acl"
 	ActECIContainerGroupCreate            Action = "eci.container_group.create"
+	ActECIContainerExec                   Action = "eci.container.exec"
 	ActOOSExecutionStart                  Action = "oos.execution.start"
 	ActHBRVaultDelete                     Action = "hbr.vault.delete"
 	ActHBRPlanDelete                      Action = "hbr.plan.delete"
+	ActHBRPlanDisable                     Action = "hbr.plan.disable"
 	ActNASFileSystemDelete                Action = "nas.filesystem.delete"
 	ActQuotasApplicationCreate            Action = "quotas.application.create"
 	ActDLCJobCreate                       Action = "dlc.job.create"
 	ActShareResourceCreate                Action = "share.resource.create"
 	ActShareResourceAssociate             Action = "share.resource.associate"
+	ActShareResourceUpdate                Action = "share.resource.update"
 	ActDNSRecordUpdate                    Action = "dns.record.update"
 	ActDNSDomainDelete                    Action = "dns.domain.delete"
 )
@@ -414,6 +419,7 @@ var allActions = []Action{
 	ActVPCRouteCreate,
 	ActVPCPeerCreate,
 	ActCENAttach,
+	ActSLBDeletionProtectionUpdate,
 	ActSLBHTTPListenerCreate,
 	ActRDSWhitelistUpdate,
 	ActRDSPublicEndpointCreate,
@@ -454,6 +460,7 @@ var allActions = []Action{
 	ActCMSRulesDelete,
 	ActCMSRulesDisable,
 	ActCMSEventRulesDelete,
+	ActCMSEventRulesDisable,
 	ActEventBridgeRuleDelete,
 	ActEventBridgeRuleDisable,
 	ActCSControlPlaneLogUpdate,
@@ -462,14 +469,17 @@ var allActions = []Action{
 	ActFCFunctionUpdate,
 	ActFCLayerACL,
 	ActECIContainerGroupCreate,
+	ActECIContainerExec,
 	ActOOSExecutionStart,
 	ActHBRVaultDelete,
 	ActHBRPlanDelete,
+	ActHBRPlanDisable,
 	ActNASFileSystemDelete,
 	ActQuotasApplicationCreate,
 	ActDLCJobCreate,
 	ActShareResourceCreate,
 	ActShareResourceAssociate,
+	ActShareResourceUpdate,
 	ActDNSRecordUpdate,
 	ActDNSDomainDelete,
 }
