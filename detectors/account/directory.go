@@ -14,6 +14,10 @@ import (
 
 const maxFolders = 12 // the directory takes five levels
 
+// rootFolder begins the id of a directory's root folder, and stands for it
+// where its id was not seen.
+const rootFolder = "r-"
+
 // guards collects the control policies that hold for a target, its own but for
 // one, and those of the folders above. known says that the way up was seen to the root
 // and the text of every policy.
@@ -23,7 +27,7 @@ func (c *call) guards(target, but string) (docs []*rampolicy.Document, known boo
 		e := c.j.get(kindTarget, c.account, target)
 		if e == nil {
 			// The root folder is the end of the way.
-			return docs, known && strings.HasPrefix(target, "r-")
+			return docs, known && strings.HasPrefix(target, rootFolder)
 		}
 		for _, a := range e.attached {
 			if a.name == strings.ToLower(but) && but != "" {
@@ -41,7 +45,7 @@ func (c *call) guards(target, but string) (docs []*rampolicy.Document, known boo
 			docs = append(docs, d)
 		}
 		if len(e.links) == 0 {
-			return docs, known && strings.HasPrefix(target, "r-")
+			return docs, known && strings.HasPrefix(target, rootFolder)
 		}
 		target, but = e.links[0], ""
 	}
@@ -55,10 +59,16 @@ func (c *call) moveAccount() {
 	if e := c.j.get(kindTarget, c.account, account); e != nil && len(e.links) > 0 {
 		from = e.links[0]
 	}
-	if from == "" {
+	switch {
+	case strings.HasPrefix(from, rootFolder) && !strings.HasPrefix(folder, rootFolder):
+		// All folders lie below it: what holds there goes on to hold.
+		c.diff(nil, nil, rampolicy.Options{Kind: rampolicy.Control})
+		c.say("account "+shown+" was moved from the root folder to "+window.Show(folder)+", where its guard rails hold as well",
+			"账号 "+shown+" 从根资源夹移至 "+window.Show(folder)+"，根资源夹的管控策略仍然生效")
+	case from == "":
 		c.unknown("account "+shown+" was moved to folder "+window.Show(folder)+"; where it was before was not seen, so it may have left guard rails behind",
 			"账号 "+shown+" 已移至资源夹 "+window.Show(folder)+"；未见过此前位置，可能已脱离管控策略")
-	} else {
+	default:
 		before, known := c.guards(from, "")
 		after, known2 := c.guards(folder, "")
 		c.diff(rampolicy.Merge(before...), rampolicy.Merge(after...), rampolicy.Options{Kind: rampolicy.Control})
@@ -119,7 +129,9 @@ func (c *call) placed() {
 	parent := c.param("ParentFolderId")
 	id, _ := c.ev.Response("Folder.FolderId")
 	if id == "" {
-		id, _ = c.ev.Response("Account.AccountId")
+		if id, _ = c.ev.Response("Account.AccountId"); parent == "" {
+			parent = rootFolder // where new accounts lie when nothing else is said
+		}
 	}
 	if parent != "" && id != "" && len(id) <= maxName {
 		c.apply(kindTarget, id, func(e *entry) { e.complete, e.links = true, []string{parent} })

@@ -176,6 +176,15 @@ func TestMoveAccount(t *testing.T) {
 	if f := judge("MoveAccount", params{"AccountId": "2000000000000002", "DestinationFolderId": "fd-a"}, nil); f.Verdict != "contracts" || f.Expands {
 		t.Error(f.Verdict, f.Sentence)
 	}
+	// Down from the root nothing is left behind, whatever the folder; an account
+	// that is made lies there unless it was said where.
+	judge("CreateResourceAccount", params{"DisplayName": "new"}, map[string]any{"Account": map[string]any{"AccountId": "2000000000000003"}})
+	if f := judge("MoveAccount", params{"AccountId": "2000000000000003", "DestinationFolderId": "fd-unseen"}, nil); f.Verdict != "equivalent" || f.Expands || !strings.Contains(f.Sentence, "from the root folder to fd-unseen") {
+		t.Error(f.Verdict, f.Sentence)
+	}
+	if f := judge("MoveAccount", params{"AccountId": "2000000000000003", "DestinationFolderId": "fd-a"}, nil); !f.Expands {
+		t.Error("from a folder that was not seen, it may have left something behind:", f.Verdict, f.Sentence)
+	}
 	judge("CreateControlPolicy", params{"PolicyId": "cp-2", "PolicyDocument": doc(`{"Effect":"Deny","Action":"actiontrail:*","Resource":"*"}`)}, nil)
 	judge("AttachControlPolicy", params{"PolicyId": "cp-2", "TargetId": "r-root"}, nil)
 	if f := judge("DetachControlPolicy", params{"PolicyId": "cp-1", "TargetId": "fd-a"}, nil); f.DenyRemoved || f.Verdict != "equivalent" {
