@@ -225,6 +225,9 @@ func (c *compiler) read(in *reading, factories map[string]detectors.Factory) *ru
 		c.severity(f, r, texts)
 	}
 	for _, t := range d.Dedup.By {
+		if !t.set() {
+			continue // no text: a fault that was said
+		}
 		r.dedup = append(r.dedup, c.expression(f, t, t.value, 0, useKey, keys))
 	}
 	r.window = d.Dedup.Window
