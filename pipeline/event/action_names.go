@@ -176,7 +176,9 @@ const (
 	ActVPCFlowLogUpdate                   Action = "vpc.flowlog.update"
 	ActVPCMirrorFilterCreate              Action = "vpc.mirror_filter.create"
 	ActVPCRouteCreate                     Action = "vpc.route.create"
+	ActVPCEndpointServiceAddUser          Action = "vpc.endpoint_service.add_user"
 	ActVPCPeerCreate                      Action = "vpc.peer.create"
+	ActCENGrant                           Action = "cen.grant"
 	ActCENAttach                          Action = "cen.attach"
 	ActSLBDeletionProtectionUpdate        Action = "slb.deletion_protection.update"
 	ActSLBHTTPListenerCreate              Action = "slb.http_listener.create"
@@ -417,7 +419,9 @@ var allActions = []Action{
 	ActVPCFlowLogUpdate,
 	ActVPCMirrorFilterCreate,
 	ActVPCRouteCreate,
+	ActVPCEndpointServiceAddUser,
 	ActVPCPeerCreate,
+	ActCENGrant,
 	ActCENAttach,
 	ActSLBDeletionProtectionUpdate,
 	ActSLBHTTPListenerCreate,
