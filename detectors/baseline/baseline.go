@@ -200,16 +200,26 @@ func (d *Detector) learned(st *state, at uint32) bool {
 // roamFor is how far back networks count as new for an identity that roams.
 const roamFor = 14 * 86_400
 
-// roams says whether so many of the identity's networks are new that one more
-// says nothing: people in hotels, a role that many share, a vendor's pool.
+// roams says whether so many of the identity's networks are new, and go on coming,
+// that one more says nothing: people in hotels, a role that many share, a vendor's
+// pool. Somebody who has many networks and was seen in all of them at first does not
+// roam: a third of the new ones are of the later half of the time.
 func (d *Detector) roams(st *state, at uint32) bool {
-	n := 0
+	if d.cfg.Roaming == 0 {
+		return false
+	}
+	from := max(int64(at)-roamFor, int64(st.first))
+	fresh, late := 0, 0
 	for i := range st.places {
-		if int64(st.places[i].first)+roamFor >= int64(at) {
-			n++
+		first := int64(st.places[i].first)
+		if first >= from {
+			fresh++
+		}
+		if 2*first >= from+int64(at) {
+			late++
 		}
 	}
-	return d.cfg.Roaming > 0 && n >= d.cfg.Roaming
+	return fresh >= d.cfg.Roaming && 3*late >= d.cfg.Roaming
 }
 
 // novelty returns the widest level on which a sight is new, when it is new on

@@ -222,6 +222,23 @@ type oracle struct {
 	all map[string][]sighting
 }
 
+// TestManyNetworksAreNotRoaming has a key that is used from ten networks from its
+// first day on, and from no other for a week: an eleventh is news.
+func TestManyNetworksAreNotRoaming(t *testing.T) {
+	c := Defaults()
+	c.LearnFor, c.LearnCount, c.Roaming = 2*day, 5, 6
+	d := New(c)
+	for hour := range 7 * 24 {
+		value := fmt.Sprintf("198.18.%d.1||NL", hour%10)
+		if n := len(d.Observe(at("user/1/deploy", value, value, time.Duration(hour)*time.Hour), nil)); n != 0 {
+			t.Errorf("hour %d: %d verdicts", hour, n)
+		}
+	}
+	if n := len(d.Observe(at("user/1/deploy", "203.0.113.7||NL", "new", 7*day), nil)); n != 1 {
+		t.Errorf("%d verdicts on a network that is new after a week, want 1", n)
+	}
+}
+
 type sighting struct {
 	net  netip.Prefix
 	at   int64
@@ -277,13 +294,17 @@ func (o *oracle) observe(key string, a netip.Addr, when int64, late bool) bool {
 	}
 	forget(last)
 	i := slices.IndexFunc(have, func(k kept) bool { return k.net == net && k.count >= o.cfg.Support })
-	newOnes := 0
+	from := max(when-14*86_400, first)
+	newOnes, ofLate := 0, 0
 	for _, k := range have {
-		if k.first >= when-14*86_400 {
+		if k.first >= from {
 			newOnes++
 		}
+		if float64(k.first) >= float64(from)/2+float64(when)/2 {
+			ofLate++
+		}
 	}
-	if o.cfg.Roaming > 0 && newOnes >= o.cfg.Roaming {
+	if o.cfg.Roaming > 0 && newOnes >= o.cfg.Roaming && 3*ofLate >= o.cfg.Roaming {
 		return false
 	}
 	return i < 0 && when-first >= int64(o.cfg.LearnFor/time.Second) && len(past) >= o.cfg.LearnCount

@@ -36,8 +36,8 @@ type Config struct {
 	Support int `yaml:"support"`
 	// Novelty is the level on which something must be new, see the package.
 	Novelty string `yaml:"novelty"`
-	// Roaming is how many networks that are new within 14 days make an identity
-	// one that has no usual place, so that a further network is told only when
+	// Roaming is how many networks that are new within 14 days, and go on coming, make
+	// an identity one that has no usual place, so that a further network is told only when
 	// its country is new; 0 is never. What is learned does not depend on it.
 	Roaming int `yaml:"roaming"`
 	// MaxValues is the most networks or values kept for one identity.

@@ -27,9 +27,10 @@
 // until then each of them is a verdict, also for what was seen while learning.
 //
 // With roaming above 0, an identity with so many networks that were new in the
-// last 14 days has no usual place: a further one is a verdict only when its
-// country is new. Attempts make no network, so whoever only fails cannot bring
-// that about.
+// last 14 days, a third of the number in the later half of that time, has no usual
+// place: a further one is a verdict only when its country is new. Attempts make no
+// network, so whoever only fails cannot bring that about; nor does a key that is
+// used from many networks from its first days on.
 //
 // A network is forgotten when its identity was active for forget_after
 // without it: an identity that was silent for months still knows its networks
