@@ -698,7 +698,7 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 		})
 		return true, now, err
 	case Wait:
-		return m.waits(ctx, r, seq, v, r.ProposedAt)
+		return m.waits(ctx, r, seq, v)
 	case Ask:
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
@@ -710,10 +710,10 @@ func (m *Machine) stepProposed(ctx context.Context, r *record, seq uint64) (bool
 
 // waits comes back to an action that a guard holds back, and says so in its record
 // when that takes long: who looks at it has to know what it waits for.
-func (m *Machine) waits(ctx context.Context, r *record, seq uint64, v Verdict, since time.Time) (bool, time.Time, error) {
-	now, reason := m.now(), v.Guard+": "+v.Reason
+func (m *Machine) waits(ctx context.Context, r *record, seq uint64, v Verdict) (bool, time.Time, error) {
+	now, reason := m.now(), clip(v.Guard+": "+v.Reason, maxReason)
 	due := now.Add(conflictPause)
-	if now.Sub(since) < tellWait || r.Reason == reason {
+	if now.Sub(r.At) < tellWait || r.Reason == reason { // once a minute, also where two guards take turns
 		return false, due, nil
 	}
 	_, err := m.put(ctx, r, seq, r.State, machineName, func(n *record) { n.Reason, n.Next = reason, v.Next })
@@ -803,7 +803,7 @@ func (m *Machine) stepApproved(ctx context.Context, r *record, seq uint64) (bool
 		_, err := m.put(ctx, r, seq, Proposed, machineName, escalate(v, now))
 		return true, now, err
 	case Wait:
-		return m.waits(ctx, r, seq, v, r.ApprovedAt)
+		return m.waits(ctx, r, seq, v)
 	}
 	prior, err := m.read(ctx, r)
 	switch {
