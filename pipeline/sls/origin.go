@@ -50,15 +50,20 @@ func (s *Source) Behind() (shards []int) {
 		}
 	}
 	for _, sh := range ours {
-		// A service that is slow to answer is seldom asked, and not behind for
-		// that: what was settled is as old as one answer, and lasts for the next.
-		usual := staleAfter + s.cfg.Poll + 2*time.Duration(sh.took.Load())
-		if now.Sub(unixNano(&sh.settled)) > usual {
+		if s.stale(sh, now) {
 			shards = append(shards, sh.id)
 		}
 	}
 	slices.Sort(shards)
 	return shards
+}
+
+// stale says that a shard was not at its end for a moment.
+func (s *Source) stale(sh *shardState, now time.Time) bool {
+	// A service that is slow to answer is seldom asked, and not behind for that:
+	// what was settled is as old as one answer, and lasts for the next.
+	usual := staleAfter + s.cfg.Poll + 2*time.Duration(sh.took.Load())
+	return now.Sub(unixNano(&sh.settled)) > usual
 }
 
 // Settled implements source.Origin.
@@ -81,8 +86,7 @@ func (s *Source) Settled() time.Time {
 }
 
 // ours are the shards that Behind and Settled are about: nil before it was found
-// out where they start. Until heartbeats have said whose they are, a new worker's
-// first ones also after an outage, those that were not read since are ours.
+// out where they start.
 func (s *Source) ours() (list []*shardState) {
 	at := unixNano(&s.resolved)
 	if at.IsZero() {
@@ -93,7 +97,7 @@ func (s *Source) ours() (list []*shardState) {
 		sh.mu.Lock()
 		held := sh.held
 		sh.mu.Unlock()
-		if held || fresh && unixNano(&sh.settled).Before(at) {
+		if held || fresh && sh.settled.Load() == 0 {
 			list = append(list, sh)
 		}
 	}

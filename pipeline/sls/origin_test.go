@@ -186,30 +186,36 @@ func TestOthersAfterAStandstill(t *testing.T) {
 	}
 }
 
-// A worker that is made anew, as after an outage, holds nothing until its first
-// heartbeats: what was not read since is behind all the same.
-func TestBehindUntilRead(t *testing.T) {
+// How far reading is behind goes on while it stands still, and is nobody's who does
+// not hold the shard.
+func TestHowFarBehind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, signed())
 	src, err := New(r.config(), r.sink, r.options())
 	if err != nil {
 		t.Fatal(err)
 	}
-	ago := time.Now().Add(-time.Hour)
-	src.shard(0).settled.Store(ago.UnixNano())
-	src.resolved.Store(time.Now().UnixNano())
-	if got, at := src.Behind(), src.Settled(); !slices.Equal(got, []int{0}) || at.After(ago) {
-		t.Errorf("the shards %v are behind, settled %v, want 0 and %v", got, at, ago)
+	sh := src.shard(0)
+	is := func(what string, want time.Duration) {
+		t.Helper()
+		if got := src.Stats().Shards[0].Behind; got < want || got > want+10*time.Second {
+			t.Errorf("%s: %s behind, want %s", what, got, want)
+		}
 	}
-	src.shard(0).settled.Store(time.Now().UnixNano())
-	if got := src.Behind(); len(got) > 0 {
-		t.Errorf("the shards %v are behind, which were read since", got)
-	}
-	src.shard(0).settled.Store(ago.UnixNano())
-	src.resolved.Store(ago.Add(time.Minute).UnixNano())
-	if got := src.Behind(); len(got) > 0 {
-		t.Errorf("the shards %v are behind, which others have read for long", got)
-	}
+	ago := func(d time.Duration) int64 { return time.Now().Add(-d).UnixNano() }
+	src.heartbeatGood([]int{0}, time.Now())
+	is("nothing was read", 0)
+	sh.behind.Store(int64(time.Minute))
+	sh.asked.Store(ago(0))
+	is("a backlog is read", time.Minute)
+	sh.asked.Store(ago(time.Hour))
+	is("reading stands still", time.Hour+time.Minute)
+	sh.settled.Store(ago(0))
+	sh.behind.Store(0)
+	is("at its end", 0)
+	sh.settled.Store(ago(time.Hour))
+	src.heartbeatGood(nil, time.Now())
+	is("another has it", 0)
 }
 
 // A standstill is noticed where pages cannot be had, and where they cannot be stored.

@@ -2,6 +2,7 @@ package sls
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -499,6 +501,30 @@ func TestPositionOfAnotherLogstore(t *testing.T) {
 	r.told(AlarmCursorExpired)
 	if st := r.src.Stats(); st.CursorResets != 1 || st.Rebuilds != 0 || st.Realigned != 0 {
 		t.Errorf("stats %+v", st)
+	}
+	if !contains(r.logs, "deleted and made again") {
+		t.Error("nobody is told what happened")
+	}
+}
+
+// One of which all cursors are later, as they are where they count from when it was
+// made: no number of lost log groups is made up.
+func TestPositionOfAnEarlierLogstore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	want := r.fill(0, 0, 5)
+	begin, _ := r.srv.Bounds(0)
+	n, _ := cursorValue(begin)
+	r.sink.setPos(0, base64.StdEncoding.EncodeToString(strconv.AppendInt(nil, n-2*mostLost, 10)))
+	r.start(nil)
+	r.until("it is read", func() bool { return len(r.sink.shard(0)) == len(want) })
+	r.sink.mu.Lock()
+	r.sink.gaps = nil // this one was announced
+	r.sink.mu.Unlock()
+	r.stop()
+	r.told(AlarmCursorExpired)
+	if !contains(r.logs, "deleted and made again") || contains(r.logs, "were lost to retention") {
+		t.Error("something else is told than what happened")
 	}
 }
 

@@ -136,6 +136,10 @@ func (s *Source) savedCheckpoints(c sdk.ClientInterface) (map[int]string, error)
 	return saved, nil
 }
 
+// mostLost is more log groups than a shard takes in three weeks: who lacks more
+// looks at another logstore.
+const mostLost = 1_000_000_000
+
 // startOf is the cursor a shard starts at: the sink's position, else the one
 // this process was at, else what the configuration says. A cursor that the
 // shard does not have any more (or never had: a logstore made anew) becomes
@@ -206,7 +210,11 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 	if lost {
 		s.n.resets.Add(1)
 		msg := fmt.Sprintf("the position of shard %d (%s) is not in the logstore any more; reading goes on at its beginning", sh.id, why)
-		if ok && ok1 && at < first {
+		switch {
+		case !ok || !ok1 || !ok2:
+		case at > last, first-at > mostLost:
+			msg += ": it was deleted and made again, it seems, and what was not read of the old one is lost"
+		case at < first:
 			msg += fmt.Sprintf(": %d log groups were lost to retention", first-at)
 		}
 		s.alarm(Alarm{Kind: AlarmCursorExpired, Shard: sh.id, From: cursor, To: begin, Message: msg})

@@ -78,7 +78,9 @@ type ShardStats struct {
 	LastPull time.Time
 	Records  uint64
 	// Behind is how old the newest record of the last page was when it was
-	// read, where the service said so; 0 at the end of the shard.
+	// read, where the service said so; 0 at the end of the shard. Where reading
+	// stands still, the time since then is added. It is 0 of a shard that is not
+	// held.
 	Behind time.Duration
 }
 
@@ -206,14 +208,19 @@ func (s *Source) Stats() Stats {
 		out.Trouble = s.trouble
 	}
 	s.mu.Unlock()
+	now := time.Now()
 	for _, sh := range s.allShards() {
 		sh.mu.Lock()
-		held, pos := sh.held, sh.position
+		x := ShardStats{Shard: sh.id, Held: sh.held, Position: sh.position}
 		sh.mu.Unlock()
-		out.Shards = append(out.Shards, ShardStats{
-			Shard: sh.id, Held: held, Position: pos, LastPull: unixNano(&sh.lastPull),
-			Records: sh.records.Load(), Behind: time.Duration(sh.behind.Load()),
-		})
+		x.LastPull, x.Records = unixNano(&sh.lastPull), sh.records.Load()
+		if x.Held {
+			x.Behind = time.Duration(sh.behind.Load())
+			if at := unixNano(&sh.asked); !at.IsZero() && s.stale(sh, now) {
+				x.Behind += now.Sub(at)
+			}
+		}
+		out.Shards = append(out.Shards, x)
 	}
 	return out
 }

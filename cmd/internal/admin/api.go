@@ -202,7 +202,8 @@ type SourceStatus struct {
 	// read all shards; Standby says that it is so.
 	LastSight time.Time `json:"last_sight,omitzero"`
 	Standby   bool      `json:"standby,omitempty"`
-	// BehindSeconds is how old the newest record was when it was read.
+	// BehindSeconds is how old the newest record was when it was read and,
+	// where reading stands still, how long that was ago.
 	BehindSeconds float64 `json:"behind_seconds,omitempty"`
 	Rebuilds      uint64  `json:"rebuilds,omitempty"`
 	// Shards this process has read, and the last comparison of counts.

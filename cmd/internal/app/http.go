@@ -93,7 +93,7 @@ var (
 	mFrozen         = gauge("containment_frozen", "1 when the kill switch is on.")
 	mSourceRecords  = counter("source_records_total", "Audit records read from a source.", "source")
 	mSourcePull     = gauge("source_last_pull_timestamp_seconds", "When a source last answered a read; or, where others read all its shards, when the consumer group last said so.", "source")
-	mSourceBehind   = gauge("source_behind_seconds", "How old the newest record of a source was when it was read.", "source")
+	mSourceBehind   = gauge("source_behind_seconds", "How old the newest record of a source was when it was read; where reading stands still, how long ago that was is added.", "source")
 	mSourceRebuilds = counter("source_rebuilds_total", "Consumers rebuilt because they no longer read.", "source")
 	mSourceRefused  = counter("source_checkpoints_refused_total", "Checkpoints that the service refused.", "source")
 	mAccountLast    = gauge("account_last_event_timestamp_seconds", "Event time of the newest event evaluated of an account.", "account")

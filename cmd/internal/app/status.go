@@ -70,11 +70,7 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 		}
 		if seen.IsZero() || time.Since(seen) > blindAfter {
 			ready = false
-			state := st.State
-			if elsewhere(st, seen) {
-				state = strangers
-			}
-			s.Problems = append(s.Problems, fmt.Sprintf("%s: no good read since %s (%s); nothing is seen of it now", src.Name(), since(seen), state))
+			s.Problems = append(s.Problems, fmt.Sprintf("%s: no good read since %s (%s); nothing is seen of it now", src.Name(), since(seen), whyBlind(st, seen)))
 		}
 		s.Sources = append(s.Sources, x)
 	}

@@ -24,8 +24,8 @@ func alarmed(source, group string, a sls.Alarm, now time.Time) (pipeline.Report,
 		return pipeline.Report{
 			Rule: pipeline.RuleTampered, Key: source + "/group/" + now.UTC().Format(time.RFC3339), At: now, Severity: alert.Critical,
 			Title: "The consumer group was deleted", TitleZH: "消费组被删除",
-			ReasonZH: fmt.Sprintf("有人删除了 %s 的消费组 %s，本系统正是通过它读取审计跟踪；现已重建，没有遗漏", source, group),
-			Reason:   fmt.Sprintf("somebody deleted the consumer group %s of %s, with which this system reads the trail; it was made again and nothing was left out", group, source),
+			ReasonZH: fmt.Sprintf("有人删除了 %s 的消费组 %s，本系统正是通过它读取审计跟踪；现已重建，从已存储记录的末尾继续读取", source, group),
+			Reason:   fmt.Sprintf("somebody deleted the consumer group %s of %s, with which this system reads the trail; it was made again, and reading goes on where what is stored ends", group, source),
 			Details:  map[string]any{"source": source, "consumer_group": group},
 			Runbook: alert.Runbook{
 				EN: "Find out who did it: search the trail for DeleteConsumerGroup. Whoever blinds the detection comes before or after something else.",
@@ -36,7 +36,7 @@ func alarmed(source, group string, a sls.Alarm, now time.Time) (pipeline.Report,
 		return pipeline.Report{
 			Rule: pipeline.RuleLost, Key: fmt.Sprintf("%s/%d/%s", source, a.Shard, a.From), At: now, Severity: alert.High,
 			Title: "Records expired before they were read", TitleZH: "记录在读取之前已过期",
-			ReasonZH: fmt.Sprintf("%s：分区 %d 自位置 %s 起的记录在读取之前已超过日志库保存时间，未经检测", source, a.Shard, a.From),
+			ReasonZH: fmt.Sprintf("%s：分区 %d 自位置 %s 起的记录在读取之前已不在日志库中（超过保存时间，或日志库被删除后重建），未经检测", source, a.Shard, a.From),
 			Reason:   fmt.Sprintf("%s: %s", source, a.Message),
 			Details:  map[string]any{"source": source, "shard": a.Shard, "from": a.From, "to": a.To},
 			Runbook: alert.Runbook{
@@ -67,6 +67,17 @@ const (
 // elsewhere says that a source is not seen because others read it who have another
 // store.
 func elsewhere(st sls.Stats, seen time.Time) bool { return st.Standby && st.LastSight.After(seen) }
+
+// whyBlind says what a source that is not seen does, and what it was last answered.
+func whyBlind(st sls.Stats, seen time.Time) string {
+	switch {
+	case elsewhere(st, seen):
+		return strangers
+	case st.Trouble.Code != "":
+		return st.State + ", " + st.Trouble.Code
+	}
+	return st.State
+}
 
 // sight judges a source's condition: refused is somebody's doing, silent may be
 // anybody's. seen is when it was last well.

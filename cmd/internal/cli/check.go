@@ -186,7 +186,7 @@ func printVerdictOf(e *env, v checked, format string) error {
 		g("ready", "Whether it sees everything and can write.", flag[v.Ready])
 		g("state", "0 ok, 1 warning, 2 critical, 3 unknown.", float64(rank[v.State]))
 		if v.Running {
-			g("behind_seconds", "Age of the newest record when it was read.", v.Behind)
+			g("behind_seconds", "Age of the newest record when it was read, and for how long reading has stood still.", v.Behind)
 			g("pull_age_seconds", "Time since the oldest last good read of a source.", v.Pull)
 			g("lag_frames", "Frames stored and not yet evaluated.", float64(v.Lag))
 			g("parked_records", "Records in quarantine.", float64(v.Parked))
