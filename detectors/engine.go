@@ -132,6 +132,7 @@ type Engine struct {
 	lineage Lineage   // nil when the rules keep none
 	near    *shard    // the last that sent something
 	nearBy  string    // its name
+	ahead   bool      // the next event is a bad clock's (see Ahead)
 	behind  int       // shards that are known to have more to give
 	now     time.Time // newest ingest stamp
 	mark    time.Time // watermark
@@ -182,7 +183,7 @@ func NewEngine(set RuleSet, cfg EngineConfig) *Engine {
 func (e *Engine) reset() {
 	e.seen = newSeen(e.cfg.DedupHorizon, e.cfg.DedupMax)
 	e.shards, e.behind = make(map[string]*shard), 0
-	e.near, e.nearBy = nil, ""
+	e.near, e.nearBy, e.ahead = nil, "", false
 	e.now, e.mark, e.stepped, e.coming = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	e.pending = reorder{}
 	e.out, e.done, e.undone, e.lookers = nil, nil, 0, nil
@@ -231,6 +232,15 @@ func (e *Engine) ApplyAt(v *Evaluated, shardName string) {
 			e.stats.Future++
 		}
 	}
+	if e.ahead {
+		e.ahead = false
+		if s := e.shards[shardName]; s != nil && !s.max.IsZero() && at.After(s.max.Add(e.cfg.FutureLimit)) {
+			if at = s.max; at.Before(e.mark) {
+				at = e.mark
+			}
+			e.stats.Future++
+		}
+	}
 	// A repeated record also shows that the shard is alive and how far it
 	// is, so it moves the watermark like any other.
 	if e.seen.add(v.key, when) {
@@ -276,6 +286,12 @@ func (e *Engine) ApplyAt(v *Evaluated, shardName string) {
 	}
 	e.progress(shardName, at)
 }
+
+// Ahead says whether the next event's time lies far ahead of those that follow it. If
+// it does of what its shard has given, too, by more than FutureLimit, it is a bad
+// clock's, and the event counts as one of where the shard is: in a backlog it would
+// make all that follow late.
+func (e *Engine) Ahead(far bool) { e.ahead = far }
 
 // progress notes that a shard has come to an event time.
 func (e *Engine) progress(name string, at time.Time) {

@@ -676,6 +676,46 @@ func TestBehindEnds(t *testing.T) {
 	}
 }
 
+// In a backlog one event of a bad clock, which is told by those that follow it, does
+// not make these late. What its shard may have come to is believed.
+func TestAhead(t *testing.T) {
+	set := mixed(t)
+	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 10 * time.Second}), set.NewEvaluator()
+	e.Tick(t0.Add(time.Hour))
+	n := 0
+	apply := func(far bool, at time.Duration) {
+		n++
+		e.Ahead(far)
+		e.Apply(eval.Evaluate(ev(t, fmt.Sprint(n), t0.Add(at), nil)), "s")
+	}
+	apply(true, 0) // the first
+	apply(true, 4*time.Minute)
+	if m, want := e.Watermark(), t0.Add(4*time.Minute-10*time.Second); !m.Equal(want) {
+		t.Errorf("the watermark is %v, want %v", m, want)
+	}
+	apply(true, 50*time.Minute)
+	apply(true, 50*time.Minute)
+	apply(false, 4*time.Minute+time.Second)
+	apply(false, 5*time.Minute)
+	if s := e.Stats(); s.Late != 0 || s.Future != 2 || s.Events != 6 {
+		t.Errorf("%d late, %d of a bad clock, %d events", s.Late, s.Future, s.Events)
+	}
+	apply(false, 50*time.Minute) // nothing that follows says otherwise
+	if m, want := e.Watermark(), t0.Add(50*time.Minute-10*time.Second); !m.Equal(want) {
+		t.Errorf("the watermark is %v, want %v", m, want)
+	}
+	// Where the watermark is further than its shard it is not late, either.
+	e.Ahead(true)
+	e.Apply(eval.Evaluate(ev(t, "late", t0, nil)), "other")
+	late := e.Stats().Late
+	apply(true, 59*time.Minute)
+	e.Ahead(true)
+	e.Apply(eval.Evaluate(ev(t, "far", t0.Add(59*time.Minute), nil)), "other")
+	if s := e.Stats(); s.Late != late || s.Pending == 0 {
+		t.Errorf("%d late, want %d; %d wait", s.Late, late, s.Pending)
+	}
+}
+
 func TestBacklogIsNotLate(t *testing.T) {
 	set := mixed(t)
 	e, eval := detectors.NewEngine(set, detectors.EngineConfig{Grace: 10 * time.Second}), set.NewEvaluator()

@@ -18,6 +18,9 @@ type Engine interface {
 	// Tick tells the ingest clock. It is called with each frame's stamp,
 	// before the frame's events, and with stamps that only grow.
 	Tick(now time.Time)
+	// Ahead says, before an event, whether its time lies far ahead of those that
+	// follow it; detectors.Engine says what that means.
+	Ahead(far bool)
 	// Apply evaluates one event. The engine may keep the event.
 	Apply(ev *event.Event, shard string)
 	// Take returns the detections since the last Take, in a fixed order.
@@ -91,6 +94,7 @@ func (m *measuredEngine) Apply(ev *event.Event, shard string) {
 func (d *detectorEngine) Behind(source string, shards []string, giving string) {
 	d.e.Behind(source, shards, giving)
 }
+func (d *detectorEngine) Ahead(far bool)                      { d.e.Ahead(far) }
 func (d *detectorEngine) Tick(now time.Time)                  { d.e.Tick(now) }
 func (d *detectorEngine) Apply(ev *event.Event, shard string) { d.e.Apply(d.eval.Evaluate(ev), shard) }
 func (d *detectorEngine) Take() []alert.Detection             { return d.e.Take() }

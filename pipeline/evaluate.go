@@ -237,6 +237,10 @@ func (w *Worker) evaluateRecords(ctx context.Context, it *item, quiet bool, try 
 	})
 	var parser event.Parser
 	newest := map[string]time.Time{}
+	var far []bool
+	if !it.lazy { // what is parsed one by one has nothing behind it yet
+		far = ahead(it.events)
+	}
 	for i := range it.events {
 		err := error(nil)
 		switch {
@@ -250,6 +254,9 @@ func (w *Worker) evaluateRecords(ctx context.Context, it *item, quiet bool, try 
 			err = parseOne(&parser, it.frame.Records[i], it.frame.Received, &it.events[i])
 		case it.faults != nil:
 			err = it.faults[i]
+		}
+		if far != nil {
+			w.eng.Ahead(far[i])
 		}
 		if err == nil {
 			err = w.apply(&it.events[i], name)
@@ -279,6 +286,42 @@ func (w *Worker) evaluateRecords(ctx context.Context, it *item, quiet bool, try 
 	w.book(it.frame)
 	w.fresh(newest)
 	return nil
+}
+
+// What lies further than aheadBy ahead of all but two of the events that follow it,
+// aheadOf at most and aheadLeast at least, is looked at closer. The last events of a
+// frame have too few behind them.
+const (
+	aheadBy             = 5 * time.Minute
+	aheadOf, aheadLeast = 32, 8
+)
+
+// ahead finds the events whose times lie far ahead of those around them; nil when
+// there are none.
+func ahead(events []event.Event) (far []bool) {
+	var high time.Time
+	for i := range events {
+		at, rest := events[i].Time, events[i+1:]
+		near := 3
+		if at.After(high.Add(aheadBy)) && len(rest) >= aheadLeast {
+			near = 0
+			for k := range rest[:min(aheadOf, len(rest))] {
+				// One without a time could not be parsed.
+				if t := rest[k].Time; t.IsZero() || !at.After(t.Add(aheadBy)) {
+					near++
+				}
+			}
+		}
+		if near <= 2 {
+			if far == nil {
+				far = make([]bool, len(events))
+			}
+			far[i] = true
+		} else if at.After(high) {
+			high = at
+		}
+	}
+	return far
 }
 
 // parkRecord sets one record aside that could not be evaluated.

@@ -113,6 +113,8 @@ func newFake(int) Engine { return &fakeEngine{state: fakeState{Seen: map[string]
 
 func (e *fakeEngine) Behind(string, []string, string) {}
 
+func (e *fakeEngine) Ahead(bool) {}
+
 func (e *fakeEngine) Tick(now time.Time) {
 	if now.After(e.state.Now) {
 		e.state.Now = now

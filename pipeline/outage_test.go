@@ -3,20 +3,21 @@ package pipeline
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/sequence"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
-// A chain that lacks one step, or gets it late, is not found. Two shards are read
-// by a program that dies in the middle of pages and of frames and is away for
-// seconds or half an hour; every chain is found, as in one reading in order.
-func TestChainsThroughOutages(t *testing.T) {
+// chains is a rule about two steps.
+func chains(t *testing.T) detectors.RuleSet {
+	t.Helper()
 	set, err := rules.Load(rules.LoadOptions{
 		AllowFewTests: true,
 		Factories:     map[string]detectors.Factory{"sequence": sequence.Factory},
@@ -42,7 +43,76 @@ dedup: {by: [event.account], window: 24h}
 	if err != nil {
 		t.Fatal(err)
 	}
-	engines := DetectorEngines(set, func(int) detectors.EngineConfig {
+	return set
+}
+
+// One event of a bad clock in a backlog does not make those that follow late.
+func TestBadClockInABacklog(t *testing.T) {
+	engines := DetectorEngines(chains(t), func(int) detectors.EngineConfig { return detectors.EngineConfig{Grace: 15 * time.Second} })
+	b := openBus(t, t.TempDir())
+	in := NewIngester(IngesterConfig{Bus: b, Logger: silent()})
+	pg := source.Page{Source: src, From: cursor(0), To: cursor(60), Received: epoch.Add(2 * time.Hour)}
+	for i := range 60 {
+		sec := i
+		if i == 20 || i == 21 {
+			sec = 3000 + i
+		}
+		pg.Records = append(pg.Records, rec(sec, account(1), "DescribeInstances"))
+	}
+	if err := in.Store(t.Context(), pg); err != nil {
+		t.Fatal(err)
+	}
+	var late, events uint64
+	for _, s := range drainAll(t, b, func(c *WorkerConfig) { c.NewEngine = engines }) {
+		late, events = late+s.Late, events+s.Evaluated
+	}
+	if late != 0 || events != 60 {
+		t.Errorf("%d of %d events are late", late, events)
+	}
+}
+
+// What lies far ahead of those that follow is found, unless that may be where the
+// events go on, or nearly nothing follows.
+func TestAheadOfWhatFollows(t *testing.T) {
+	for name, tc := range map[string]struct {
+		n    int
+		at   func(i int) int // minutes
+		want []int
+	}{
+		"in order":            {40, func(i int) int { return i }, nil},
+		"a pause":             {40, func(i int) int { return i / 20 * 600 }, nil},
+		"one":                 {40, func(i int) int { return map[int]int{7: 600}[i] }, []int{7}},
+		"the first":           {40, func(i int) int { return map[int]int{0: 600}[i] }, []int{0}},
+		"three":               {40, func(i int) int { return map[int]int{7: 600, 9: 700, 11: 600}[i] }, []int{7, 9, 11}},
+		"four are believed":   {40, func(i int) int { return map[int]int{7: 600, 9: 700, 11: 600, 12: 600}[i] }, []int{9}},
+		"few follow":          {40, func(i int) int { return map[int]int{32: 600}[i] }, nil},
+		"some follow":         {40, func(i int) int { return map[int]int{31: 600}[i] }, []int{31}},
+		"not far":             {40, func(i int) int { return map[int]int{7: 5}[i] }, nil},
+		"not much that parse": {40, func(i int) int { return map[int]int{7: 600, 8: -1, 9: -1, 10: -1}[i] }, nil},
+	} {
+		events := make([]event.Event, tc.n)
+		for i := range events {
+			if m := tc.at(i); m >= 0 {
+				events[i].Time = epoch.Add(time.Duration(m) * time.Minute)
+			}
+		}
+		var got []int
+		for i, far := range ahead(events) {
+			if far {
+				got = append(got, i)
+			}
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// A chain that lacks one step, or gets it late, is not found. Two shards are read
+// by a program that dies in the middle of pages and of frames and is away for
+// seconds or half an hour; every chain is found, as in one reading in order.
+func TestChainsThroughOutages(t *testing.T) {
+	engines := DetectorEngines(chains(t), func(int) detectors.EngineConfig {
 		return detectors.EngineConfig{Grace: 8 * time.Second, IdleAfter: 2 * time.Second}
 	})
 	for seed := range uint64(3) {

@@ -700,6 +700,7 @@ type trivial struct {
 }
 
 func (e *trivial) Behind(string, []string, string) {}
+func (e *trivial) Ahead(bool)                      {}
 func (e *trivial) Tick(time.Time)                  {}
 func (e *trivial) Apply(ev *event.Event, _ string) {
 	e.events++
