@@ -3,7 +3,6 @@ package pipeline
 import (
 	"cmp"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +36,7 @@ func spanOf(t time.Time) int64 { return t.Unix() / bus.TallySpan }
 func (w *Worker) book(f *bus.Frame) {
 	if f.Repairs != "" {
 		n := len(w.missing)
-		w.missing = slices.DeleteFunc(w.missing, func(g bus.Gap) bool { return g.ID == f.Repairs })
+		w.missing = lists.Keep(w.missing, func(g *bus.Gap) bool { return g.ID != f.Repairs })
 		w.base.Repaired += uint64(n - len(w.missing))
 	}
 	src := f.Source

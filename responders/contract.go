@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -186,6 +187,12 @@ type ActionView struct {
 	// ActionHash is the hash of the exact action; a click carries it back, so
 	// that people approve what they were shown.
 	ActionHash string `json:"-"`
+}
+
+// TakenBack says that what was done is no longer so: another incident's undo, or
+// somebody's hand, took it away.
+func (v *ActionView) TakenBack() bool {
+	return v.State == Done && strings.HasPrefix(v.Reason, noLongerSo)
 }
 
 // MessageRef finds a sent message again. Opaque to everyone but its notifier.

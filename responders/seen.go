@@ -239,8 +239,17 @@ func (m *Machine) takenBack(ctx context.Context, a *alert.Alert) error {
 func (m *Machine) noLonger(ctx context.Context, id string, at time.Time, reason string) error {
 	for {
 		r, seq, err := m.load(ctx, id)
-		if err != nil || r.State != Done || strings.HasPrefix(r.Reason, noLongerSo) || at.Before(r.BegunAt) || r.BegunAt.IsZero() && at.Before(r.DoneAt) {
+		if err != nil || r.State != Done || strings.HasPrefix(r.Reason, noLongerSo) {
 			return err
+		}
+		since := r.BegunAt
+		if r.Seen != nil {
+			since = r.Seen.At // by the clock that at is by
+		} else if since.IsZero() {
+			since = r.DoneAt
+		}
+		if at.Before(since) {
+			return nil
 		}
 		_, err = m.put(ctx, r, seq, Done, machineName, func(n *record) { n.Reason = reason })
 		if !errors.Is(err, ErrConflict) || ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/trailwarden/trailwarden/detectors/rampolicy"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // call is one event being judged.
@@ -279,7 +280,7 @@ func (h *holding) scopes() []string {
 // without returns the holding but for one attachment of the principal itself.
 func (h *holding) without(a attachment) holding {
 	out := *h
-	out.parts = slices.DeleteFunc(slices.Clone(h.parts), func(p part) bool { return p.own == a.id() })
+	out.parts = lists.Keep(slices.Clone(h.parts), func(p *part) bool { return p.own != a.id() })
 	return out
 }
 

@@ -437,6 +437,9 @@ func detail(d map[string]any, key string) string {
 // ActionLine says where one action stands, who did it, and how to undo it.
 func (w *Words) ActionLine(v responders.ActionView) string {
 	state := w.State[v.State]
+	if v.TakenBack() {
+		state = w.TakenBack
+	}
 	if state == "" {
 		state = One(string(v.State), 40)
 	}

@@ -63,3 +63,17 @@ func TestLines(t *testing.T) {
 		}
 	}
 }
+
+// What was done and was taken away is no longer shown as contained.
+func TestActionLineOfWhatWasTakenBack(t *testing.T) {
+	v := responders.ActionView{Kind: responders.KindQuarantineUser, Describe: "quarantine", State: responders.Done, Reason: "no longer so: mallory took it back by DetachPolicyFromUser at 2026-11-27T08:00:00Z; look at this alert anew"}
+	for lang, want := range map[Language]string{English: "⚠️ no longer contained: quarantine", Chinese: "⚠️ 处置已失效"} {
+		if got := For(lang, nil).ActionLine(v); !strings.HasPrefix(got, want) || strings.Contains(got, "✅") {
+			t.Errorf("%q", got)
+		}
+	}
+	v.Reason = "its own event is in the audit trail"
+	if got := For(English, nil).ActionLine(v); !strings.HasPrefix(got, "✅ contained") {
+		t.Errorf("%q", got)
+	}
+}

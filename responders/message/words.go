@@ -41,7 +41,9 @@ type Words struct {
 	Fields   [6]string // who, key, from, when, did, where
 	// State is one line per action state; what and who follow.
 	State map[responders.State]string
-	Types map[string]string // actor types
+	// TakenBack stands for the state of what was done and is no longer so.
+	TakenBack string
+	Types     map[string]string // actor types
 	// Targets are types of targets; what is not there is said as it is.
 	Targets map[string]string
 	MFA     map[string]string
@@ -116,6 +118,7 @@ var catalogue = map[Language]*Words{
 			responders.Undoing:   "↩️ being undone",
 			responders.Undone:    "↩️ undone, as before",
 		},
+		TakenBack: "⚠️ no longer contained",
 		Types: map[string]string{
 			"root-account": "root account", "ram-user": "RAM user", "assumed-role": "role", "saml-user": "SAML user", "oidc-user": "OIDC user",
 			"cloudsso-user": "CloudSSO user", "alibaba-cloud-account": "cloud account", "system": "system",
@@ -188,6 +191,7 @@ var catalogue = map[Language]*Words{
 			responders.Undoing:   "↩️ 正在撤销",
 			responders.Undone:    "↩️ 已撤销，恢复原状",
 		},
+		TakenBack: "⚠️ 处置已失效",
 		Types: map[string]string{
 			"root-account": "主账号", "ram-user": "RAM 用户", "assumed-role": "角色", "saml-user": "SAML 用户", "oidc-user": "OIDC 用户",
 			"cloudsso-user": "云 SSO 用户", "alibaba-cloud-account": "云账号", "system": "系统",

@@ -72,7 +72,7 @@ func (l *lister) scopes(ctx context.Context) error {
 	for i := range l.inv.Holders {
 		h := &l.inv.Holders[i]
 		at := func(p AttachedPolicy) key { return key{h.Kind, strings.ToLower(h.Name), p} }
-		h.Attached = slices.DeleteFunc(h.Attached, func(p AttachedPolicy) bool { return len(groups[at(p)]) > 0 && !everywhere[at(p)] })
+		h.Attached = lists.Keep(h.Attached, func(p *AttachedPolicy) bool { return len(groups[at(*p)]) == 0 || everywhere[at(*p)] })
 		var inGroups []AttachedPolicy
 		for k, list := range groups {
 			if k == at(k.policy) {

@@ -249,7 +249,7 @@ func listPolicyAttachments(c *call) (map[string]any, *apiError) {
 		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.name, y.name), cmp.Compare(x.ref, y.ref), cmp.Compare(x.group, y.group))
 	})
 	if g := c.params["ResourceGroupId"]; g != "" {
-		all = slices.DeleteFunc(all, func(x grouped) bool { return x.group != g })
+		all = lists.Keep(all, func(x *grouped) bool { return x.group == g })
 	}
 	part, out, e := number(c, all)
 	if e != nil {

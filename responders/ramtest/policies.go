@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 func (c *call) policyRef() (string, *apiError) {
@@ -260,7 +262,7 @@ func deletePolicyVersion(c *call) (map[string]any, *apiError) {
 		return nil, errf(409, "DeleteConflict.PolicyVersion.Default", "The default version cannot be deleted.")
 	}
 	id := v.id
-	p.versions = slices.DeleteFunc(p.versions, func(v version) bool { return v.id == id })
+	p.versions = lists.Keep(p.versions, func(v *version) bool { return v.id != id })
 	return nil, nil
 }
 
