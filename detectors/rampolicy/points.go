@@ -60,7 +60,11 @@ func dateCells(conds []*Condition) []string {
 	if len(points) == 0 {
 		return []string{"2000-01-01T00:00:00Z"}
 	}
-	lists.Sort(points, time.Time.Compare)
+	for i := range points { // few, as they stand in one policy
+		for k := i; k > 0 && points[k].Before(points[k-1]); k-- {
+			points[k], points[k-1] = points[k-1], points[k]
+		}
+	}
 	points = slices.CompactFunc(points, time.Time.Equal)
 	var out []string
 	put := func(t time.Time) { out = append(out, t.Format(time.RFC3339Nano)) }
