@@ -382,7 +382,7 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 }
 
 // Check says what New would refuse, and what will not do what its author may
-// believe, without opening or calling anything.
+// believe, without opening the store or calling anything.
 func Check(c *config.Config) ([]string, error) {
 	var errs []error
 	set, err := RulesOf(c).Load()
@@ -415,6 +415,11 @@ func warnings(c *config.Config, set *rules.Set) (out []string) {
 	}
 	for _, at := range c.Written() {
 		out = append(out, at+" stands in the file, and so in every copy and backup of it: write ${ENV} or ${file:…}")
+	}
+	if dir := filepath.Join(c.StateDir, "store"); c.NATS.URL != "" {
+		if layout, _ := bus.StoreLayout(dir); layout != "" {
+			out = append(out, fmt.Sprintf("nats.url is set, and what the embedded store in %s holds (positions, alerts, the journal with its undo) is not in that cluster: move it (deploy/UPGRADING.md), or move the folder away", dir))
+		}
 	}
 	if len(c.Notify.Destinations()) == 0 {
 		out = append(out, "notify is empty: nobody is told")
