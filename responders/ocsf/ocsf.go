@@ -202,7 +202,15 @@ func (n *Notifier) write(notice responders.Notice, update bool) error {
 // open opens the file and takes off what an earlier process did not finish.
 func (n *Notifier) open() error {
 	if n.f != nil {
-		return nil
+		at, err1 := os.Stat(n.spec.Path)
+		is, err2 := n.f.Stat()
+		if err1 == nil && err2 == nil && os.SameFile(at, is) {
+			n.size = is.Size() // logrotate may have cut it (copytruncate)
+			return nil
+		}
+		// Moved or removed by somebody else: what is written there nobody reads.
+		_ = n.f.Close()
+		n.f = nil
 	}
 	if err := os.MkdirAll(filepath.Dir(n.spec.Path), 0o700); err != nil {
 		return err

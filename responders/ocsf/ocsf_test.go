@@ -2,6 +2,7 @@ package ocsf
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -158,6 +159,46 @@ func TestTurnsOver(t *testing.T) {
 			if _, ok, err := n.Find(t.Context(), fmt.Sprintf("%032x", id), time.Time{}); err != nil || ok != want {
 				t.Errorf("%d files kept, finding %d: %v %v", c.files-1, id, ok, err)
 			}
+		}
+	}
+}
+
+// A file that something else moves, removes or cuts is begun again.
+func TestOthersTurnIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.jsonl")
+	n := notifier(t, path)
+	defer n.Close()
+	for _, x := range []struct {
+		what string
+		do   func() error
+		both bool
+	}{
+		{"nothing", func() error { return nil }, true},
+		{"moved", func() error { return os.Rename(path, path+".old") }, false},
+		{"removed", func() error { return os.Remove(path) }, false},
+		{"cut", func() error { return os.Truncate(path, 0) }, false},
+		{"another in its place", func() error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) }, false},
+	} {
+		notice := desttest.Bare()
+		if _, err := n.Post(t.Context(), notice); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.do(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.Post(t.Context(), notice); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(path)
+		if err != nil || st.Size() == 0 || (st.Size() > before.Size()) != x.both || st.Size() != n.size {
+			t.Errorf("%s: %v, it counts %d", x.what, err, n.size)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
