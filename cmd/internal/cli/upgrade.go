@@ -103,7 +103,7 @@ the logstore, as far as it keeps the events.`,
 			case errors.Is(err, backup.ErrExists):
 				return exit(exitRefused, fmt.Errorf("%w: move it aside first, it may be the only copy", err))
 			case err != nil:
-				return exit(exitUsage, err)
+				return exit(exitUsage, fmt.Errorf("%s: %w", from, err))
 			}
 			fmt.Fprintf(e.out, "%s: %s, %s, made %s by trailwarden %s\n", dir, plural(len(m.Files), "file"), size(m.Bytes()), stamp(m.Made), text.Terminal(m.Version))
 			return nil

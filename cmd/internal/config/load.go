@@ -251,6 +251,8 @@ func typeWord(goType string) string {
 		return "a mapping"
 	case strings.HasPrefix(goType, "int"):
 		return "a whole number"
+	case strings.HasPrefix(goType, "float"):
+		return "a number"
 	case strings.HasPrefix(goType, "bool"):
 		return "true or false"
 	}

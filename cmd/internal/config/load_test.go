@@ -72,6 +72,7 @@ func TestFaults(t *testing.T) {
 		{"key of another place", "respond:\n  route: {receiver: x}\n", "c.yaml:2:3: unknown key \"route\" here; it belongs elsewhere: see trailwarden config schema\n    route: {receiver: x}\n    ^"},
 		{"unknown key", "detect:\n  grase: 2s\n", "c.yaml:2:3: unknown key \"grase\"; did you mean \"grace\"?\n    grase: 2s\n    ^"},
 		{"wrong type", "nats:\n  partitions: many\n", "c.yaml:2:15: wrong kind of value (str), want a whole number"},
+		{"wrong share", "traces: {sample: half}\n", "c.yaml:1:18: wrong kind of value (str), want a number"},
 		{"no such variable", "notify: {slack: [{name: a, channel: C0123456789, token: \"${NO_SUCH}\"}]}\n", "the environment variable NO_SUCH is not set"},
 		{"plain http", "source: {sls: [{endpoint: \"http://cn-hangzhou.log.aliyuncs.com\", project: aa, logstore: bb}]}\n", "plain http would send credentials in clear"},
 		{"no scheme", "source: {sls: [{endpoint: cn-hangzhou.log.aliyuncs.com, project: aa, logstore: bb}]}\n", "write https://… in full"},
