@@ -20,7 +20,7 @@ func numericCells(conds []*Condition) []string {
 			}
 		}
 	}
-	slices.SortFunc(points, (*big.Rat).Cmp)
+	lists.Sort(points, (*big.Rat).Cmp)
 	points = slices.CompactFunc(points, func(a, b *big.Rat) bool { return a.Cmp(b) == 0 })
 	var out []string
 	put := func(r *big.Rat) {
@@ -60,11 +60,7 @@ func dateCells(conds []*Condition) []string {
 	if len(points) == 0 {
 		return []string{"2000-01-01T00:00:00Z"}
 	}
-	for i := range points { // few, as they stand in one policy
-		for k := i; k > 0 && points[k].Before(points[k-1]); k-- {
-			points[k], points[k-1] = points[k-1], points[k]
-		}
-	}
+	lists.Sort(points, time.Time.Compare)
 	points = slices.CompactFunc(points, time.Time.Equal)
 	var out []string
 	put := func(t time.Time) { out = append(out, t.Format(time.RFC3339Nano)) }

@@ -433,6 +433,11 @@ func (w *worker) record(raw []byte) bool {
 		if birth := detectors.BirthOf(ev); birth != nil {
 			b.births = append(b.births, birth)
 		}
+		for _, other := range [2]*detectors.Birth{giftOf(ev), endOf(ev)} {
+			if other != nil {
+				b.births = append(b.births, other)
+			}
+		}
 	}
 	p.result = len(b.results)
 	res := b.result()

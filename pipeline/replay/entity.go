@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
@@ -16,8 +17,9 @@ type entity struct {
 // newEntity finds the words of what somebody wrote or pasted; nil when it is
 // empty. Besides what alerts and records call it, that is
 //
-//   - a resource name, acs:ram::<account>:user/<name> or role/<name>, and of a
-//     session acs:sts::<account>:assumed-role/<role>/<session>;
+//   - a resource name, acs:ram::<account>:user/<name>, and so of a role, group,
+//     policy or identity provider, and of a session
+//     acs:sts::<account>:assumed-role/<role>/<session>;
 //   - a user principal name, <name>@<account>.onaliyun.com or of another domain;
 //   - kind and name, as in user/alice, and key/<id> and login/<id> as lineage
 //     names them;
@@ -37,8 +39,10 @@ func newEntity(asked string) *entity {
 		account, name := part[3], part[4]
 		kind, name, _ := strings.Cut(name, "/")
 		switch kind {
-		case "user", "role":
+		case "user", "role", "group", "policy":
 			add(event.ActorID(kind, account, name))
+		case "saml-provider", "oidc-provider":
+			add(event.ActorID("idp", account, name))
 		case "assumed-role":
 			add(strings.Replace(name, "/", ":", 1))
 		case "root":
@@ -79,7 +83,8 @@ func (e *entity) is(word string) bool {
 
 // concerns reports whether an event is about the entity: an id as alerts show
 // it, a user or role name, an AccessKey id, a principal id, a role's id, an
-// account or an address, as actor or as target; or the one event or request
+// account or an address, as actor or as target; a policy or group that is given or
+// taken away, the identity provider a session comes by; or the one event or request
 // with that id.
 func (e *entity) concerns(ev *event.Event) bool {
 	t := &ev.Target
@@ -88,11 +93,87 @@ func (e *entity) concerns(ev *event.Event) bool {
 			return true
 		}
 	}
+	if kind, name := given(ev); name != "" && (e.is(name) || e.is(event.ActorID(kind, ev.Recipient, name))) {
+		return true
+	}
 	return e.acted(ev)
 }
 
+// given is the policy or group that an event gives to its target, or takes from it, or
+// the identity provider by which a session is opened.
+func given(ev *event.Event) (kind, name string) {
+	p := ""
+	switch ev.Action {
+	case event.ActIAMPolicyAttach, event.ActIAMPolicyDetach:
+		kind, p = "policy", "PolicyName"
+	case event.ActIAMGroupAddUser, event.ActIAMGroupRemoveUser:
+		kind, p = "group", "GroupName"
+	case event.ActSTSAssumeRoleSAML:
+		kind, p = "idp", "SAMLProviderArn"
+	case event.ActSTSAssumeRoleOIDC:
+		kind, p = "idp", "OIDCProviderArn"
+	default:
+		return "", ""
+	}
+	name, _ = ev.Param(p)
+	return kind, name[strings.LastIndexByte(name, '/')+1:]
+}
+
+// subject is what an event brings into being or ends, as lineage names it: a key, a
+// login, what is given to whom, or the target itself.
+func subject(ev *event.Event) string {
+	t := &ev.Target
+	switch ev.Action {
+	case event.ActIAMAccessKeyCreate, event.ActIAMAccessKeyRestore, event.ActIAMAccessKeyUpdate, event.ActIAMAccessKeyDelete:
+		if t.Key == "" {
+			return ""
+		}
+		return detectors.KeyChild(t.Key)
+	case event.ActIAMLoginProfileCreate, event.ActIAMLoginProfileUpdate, event.ActIAMLoginProfileDelete:
+		return detectors.LoginChild(t.ID)
+	case event.ActIAMMFABind, event.ActIAMMFAUnbind:
+		return "mfa/" + t.ID
+	case event.ActIAMPolicyAttach, event.ActIAMPolicyDetach, event.ActIAMGroupAddUser, event.ActIAMGroupRemoveUser:
+		_, name := given(ev)
+		return name + " on " + t.ID
+	}
+	return strings.Clone(t.ID)
+}
+
+// giftOf reads what an event makes or gives that cannot act by itself; nil when it does
+// not. What can is in lineage.
+func giftOf(ev *event.Event) *detectors.Birth {
+	switch ev.Action {
+	case event.ActIAMPolicyCreate, event.ActIAMPolicyAttach, event.ActIAMGroupAddUser, event.ActIAMSAMLProviderCreate, event.ActIAMOIDCProviderCreate, event.ActIAMMFABind:
+		if child := subject(ev); child != "" && ev.Outcome == event.Success && ev.Actor.ID != "" {
+			return &detectors.Birth{Child: child, Maker: strings.Clone(ev.Actor.ID), Key: strings.Clone(ev.Actor.Key), At: ev.Time, Event: strings.Clone(ev.ID), Action: ev.Action}
+		}
+	}
+	return nil
+}
+
+// endOf reads what an event ends or, as when a key is switched on again, brings back,
+// which Session then says; nil when it does neither.
+func endOf(ev *event.Event) *detectors.Birth {
+	off := false
+	switch act := string(ev.Action); {
+	case ev.Outcome != event.Success:
+		return nil
+	case ev.Action == event.ActIAMAccessKeyUpdate || ev.Action == event.ActIAMLoginProfileUpdate:
+		status, _ := ev.Param("Status")
+		if off = strings.EqualFold(status, "Inactive"); !off && !strings.EqualFold(status, "Active") {
+			return nil
+		}
+	case strings.HasPrefix(act, "iam.") && (strings.HasSuffix(act, ".delete") || strings.HasSuffix(act, ".detach") || strings.HasSuffix(act, ".remove_user") || strings.HasSuffix(act, ".unbind")):
+		off = true
+	default:
+		return nil
+	}
+	return &detectors.Birth{Child: subject(ev), Maker: strings.Clone(ev.Actor.ID), At: ev.Time, Event: strings.Clone(ev.ID), Session: !off}
+}
+
 // acted says that the entity is who acted, or the address or key it was done
-// with.
+// with, or the instance that a session is named after, as those of its role are.
 func (e *entity) acted(ev *event.Event) bool {
 	a := &ev.Actor
 	for _, s := range [...]string{a.ID, a.Name, a.Display, a.Principal, a.Key, ev.Address.Text} {
@@ -100,7 +181,7 @@ func (e *entity) acted(ev *event.Event) bool {
 			return true
 		}
 	}
-	if id, _, session := strings.Cut(a.Principal, ":"); session && e.is(id) {
+	if id, _, session := strings.Cut(a.Principal, ":"); session && e.is(id) || strings.HasPrefix(a.Session, "i-") && e.is(a.Session) {
 		return true
 	}
 	return ev.Address.IP.IsValid() && e.is(ev.Address.IP.String())

@@ -31,8 +31,9 @@ func TestEntityForms(t *testing.T) {
 		"app": role, "role/app": role, "role/" + acct + "/app": role, "acs:ram::" + acct + ":role/App": role, "app:i-1": role, "acs:sts::" + acct + ":assumed-role/app/i-1": role,
 		"300000000000000003": role, "300000000000000003:i-1": role, "sts.example1": role, "::ffff:203.0.113.9": role,
 		"root": root, "root/" + acct: root, "acs:ram::" + acct + ":root": root,
+		"i-1": role, // an instance whose role it is
 		// What only looks like them.
-		"acs:ram::" + other + ":user/alice": nil, "alice@" + other + ".onaliyun.com": nil, "alice@example.com": nil, "role/alice/x": nil, "key/": nil, "user/": nil, "@": nil, "i-1": nil, "3000": nil, ":": nil, "acs:::::": nil,
+		"acs:ram::" + other + ":user/alice": nil, "alice@" + other + ".onaliyun.com": nil, "alice@example.com": nil, "role/alice/x": nil, "key/": nil, "user/": nil, "@": nil, "3000": nil, ":": nil, "acs:::::": nil,
 	} {
 		e := newEntity(asked)
 		if e == nil {

@@ -20,7 +20,8 @@ type Step struct {
 	Count   int64     `json:"count"`
 	Actor   string    `json:"actor"`
 	Key     string    `json:"key,omitempty"`
-	Action  string    `json:"action"` // service:name
+	Action  string    `json:"action"`          // service:name
+	Given   string    `json:"given,omitempty"` // policy or group, or provider that a session comes by
 	Target  string    `json:"target,omitempty"`
 	Address string    `json:"address,omitempty"`
 	Write   bool      `json:"write,omitempty"`
@@ -33,12 +34,13 @@ type Kinship struct {
 	// Depth is how many steps lie between it and the entity: 1 is what made
 	// the entity, or what it made.
 	Depth   int       `json:"depth"`
-	Child   string    `json:"child"` // "user/…", "role/…", "key/…" or "login/…"
+	Child   string    `json:"child"` // "user/…", "role/…", "key/…", "login/…", "idp/…", "policy/…", "mfa/…", or what was given: "AdministratorAccess on user/…"
 	Of      string    `json:"of,omitempty"`
 	Maker   string    `json:"maker"`
 	WithKey string    `json:"with_key,omitempty"`
 	Time    time.Time `json:"time"`
 	EventID string    `json:"event_id"`
+	Ended   *End      `json:"ended,omitempty"`
 }
 
 // The bounds of what is followed.
@@ -53,13 +55,13 @@ const (
 
 // stepKey is what tells steps apart.
 type stepKey struct {
-	actor, key, action, target, address string
-	write, attempt                      bool
+	actor, key, action, given, target, address string
+	write, attempt                             bool
 }
 
 // step books an event; what is over MaxSteps kinds is counted only.
 func (t *Trail) step(n *note) {
-	k := stepKey{n.identity, n.key, n.act, n.targ, n.address, n.write, n.attempt}
+	k := stepKey{n.identity, n.key, n.act, n.given, n.targ, n.address, n.write, n.attempt}
 	if i, ok := t.kinds[k]; ok {
 		s := &t.Steps[i]
 		s.Count++
@@ -79,7 +81,7 @@ func (t *Trail) step(n *note) {
 		t.kinds = map[stepKey]int{}
 	}
 	t.kinds[k] = len(t.Steps)
-	t.Steps = append(t.Steps, Step{n.at, n.at, 1, n.identity, n.key, n.act, n.targ, n.address, n.write, n.attempt, n.id})
+	t.Steps = append(t.Steps, Step{n.at, n.at, 1, n.identity, n.key, n.act, n.given, n.targ, n.address, n.write, n.attempt, n.id})
 }
 
 // Telling returns at most n of the steps, in the order of time: what the alerts
@@ -120,18 +122,81 @@ func (t *Trail) Telling(n int, about []alert.Alert) []Step {
 	return out
 }
 
-// born notes what any event of the run made.
+// born notes what any event of the run made, gave or ended.
 func (t *Trail) born(b *detectors.Birth) {
-	if len(t.births) >= maxBirths {
+	list := &t.births
+	switch {
+	case b.Action == "":
+		list = &t.ends
+	case !detectors.Makes(b.Action):
+		list = &t.gifts
+	}
+	if len(*list) >= maxBirths {
 		t.Cut = true
 		return
 	}
-	t.births = append(t.births, b)
+	*list = append(*list, b)
+}
+
+// close says of what was made when it ended, and what is open.
+func (t *Trail) close() {
+	lists.Sort(t.ends, func(a, b *detectors.Birth) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event)) })
+	ended := func(child string, made time.Time) (end *End) {
+		for _, b := range t.ends {
+			if b.Child == child && !b.At.Before(made) {
+				if end = nil; !b.Session {
+					end = &End{b.At, b.Maker, b.Event}
+				}
+			}
+		}
+		return end
+	}
+	seen := map[string]bool{}
+	open := func(child, shown string, end *End) {
+		if end == nil && child != "" && !seen[child] {
+			seen[child] = true
+			t.Open = append(t.Open, shown)
+		}
+	}
+	for i := range t.Made {
+		if m := &t.Made[i]; !m.Attempt && !strings.HasPrefix(m.Key, "STS.") {
+			m.Ended = ended(m.child, m.Time)
+			shown := m.child
+			if m.Key != "" && m.Target != "" {
+				shown += " of " + m.Target
+			}
+			open(m.child, shown, m.Ended)
+		}
+	}
+	for _, l := range [2][]Kinship{t.Origin, t.Offspring} {
+		for i := range l {
+			k := &l[i]
+			k.Ended = ended(k.Child, k.Time)
+		}
+	}
+	for i := range t.Offspring {
+		if k := &t.Offspring[i]; !strings.HasPrefix(k.Child, "key/STS.") {
+			shown := k.Child
+			if k.Of != "" && !strings.HasPrefix(k.Child, "login/") {
+				shown += " of " + k.Of
+			}
+			open(k.Child, shown, k.Ended)
+		}
+	}
+	rank := func(s string) int {
+		kind, _, _ := strings.Cut(s, "/")
+		if i := slices.Index([]string{"key", "login", "mfa", "idp", "", "role", "user"}, kind); i >= 0 {
+			return i
+		}
+		return 4 // what was given
+	}
+	lists.Sort(t.Open, func(a, b string) int { return rank(a) - rank(b) })
 }
 
 // relate follows the births up to the beginning and down to the end. A session
 // counts where it made something itself; of others the last few are named.
 func (t *Trail) relate() {
+	t.births = append(t.births, t.gifts...)
 	lists.Sort(t.births, func(a, b *detectors.Birth) int {
 		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event), strings.Compare(a.Child, b.Child))
 	})
@@ -154,7 +219,7 @@ func (t *Trail) relate() {
 		}
 	}
 	kin := func(b *detectors.Birth, depth int) Kinship {
-		return Kinship{depth, b.Child, b.Of, b.Maker, b.Key, b.At, b.Event}
+		return Kinship{Depth: depth, Child: b.Child, Of: b.Of, Maker: b.Maker, WithKey: b.Key, Time: b.At, EventID: b.Event}
 	}
 	seen := map[*detectors.Birth]bool{}
 	var up func(name string, depth int)
@@ -173,24 +238,27 @@ func (t *Trail) relate() {
 	}
 	var idle []*detectors.Birth // sessions that made nothing themselves
 	var down func(name string, depth int)
+	child := func(b *detectors.Birth, name string, depth int) {
+		if seen[b] || depth > maxDepth || len(t.Offspring) >= maxKin {
+			return
+		}
+		seen[b] = true
+		if b.Session && len(by[b.Child]) == 0 {
+			if depth > 1 { // its own are among what it did
+				idle = append(idle, b)
+			}
+			return
+		}
+		t.Offspring = append(t.Offspring, kin(b, depth))
+		down(b.Child, depth+1)
+		// What a new login or key is used for is done by whom it is of.
+		if b.Of != "" && b.Of != name && strings.HasPrefix(b.Child, "login/") {
+			down(b.Of, depth+1)
+		}
+	}
 	down = func(name string, depth int) {
 		for _, b := range by[name] {
-			if seen[b] || depth > maxDepth || len(t.Offspring) >= maxKin {
-				continue
-			}
-			if b.Session && len(by[b.Child]) == 0 {
-				if seen[b] = true; depth > 1 { // its own are among what it did
-					idle = append(idle, b)
-				}
-				continue
-			}
-			seen[b] = true
-			t.Offspring = append(t.Offspring, kin(b, depth))
-			down(b.Child, depth+1)
-			// What a new login or key is used for is done by whom it is of.
-			if b.Of != "" && b.Of != name && strings.HasPrefix(b.Child, "login/") {
-				down(b.Of, depth+1)
-			}
+			child(b, name, depth)
 		}
 	}
 	sorted := slices.Sorted(maps.Keys(names))
@@ -207,6 +275,18 @@ func (t *Trail) relate() {
 	}
 	for _, n := range sorted {
 		down(n, 1)
+	}
+	// An address or a session is no maker by its name.
+	made := map[string]bool{}
+	for i := range t.Made {
+		if t.Made[i].by {
+			made[t.Made[i].EventID] = true
+		}
+	}
+	for _, b := range t.births {
+		if made[b.Event] {
+			child(b, b.Maker, 1)
+		}
 	}
 	lists.Sort(idle, func(a, b *detectors.Birth) int {
 		return cmp.Or(b.At.Compare(a.At), strings.Compare(a.Event, b.Event), strings.Compare(a.Child, b.Child))

@@ -37,6 +37,9 @@ type Trail struct {
 	// Offspring what it made, what that made, each before what it made in turn.
 	Origin    []Kinship `json:"origin,omitempty"`
 	Offspring []Kinship `json:"offspring,omitempty"`
+	// Open is what was made by or for it, or by what it made, and had not ended by the
+	// end of what was read, in the order to close it: keys and logins first.
+	Open []string `json:"open,omitempty"`
 	// Sessions is how many sessions that others of these began made nothing
 	// themselves, which are not in Offspring; LastSessions are the latest.
 	Sessions     int      `json:"sessions,omitempty"`
@@ -52,6 +55,8 @@ type Trail struct {
 	ids    map[string]struct{} // of events by it or on it
 	kinds  map[stepKey]int     // of Steps
 	births []*detectors.Birth  // of the whole run
+	gifts  []*detectors.Birth  // so
+	ends   []*detectors.Birth  // so
 }
 
 // Tally is how often a word was met, and when.
@@ -73,6 +78,19 @@ type Lineage struct {
 	Key     string    `json:"key,omitempty"` // AccessKey id that was made
 	EventID string    `json:"event_id"`
 	Attempt bool      `json:"attempt,omitempty"`
+	Given   string    `json:"given,omitempty"` // policy or group, or provider that a session comes by
+	Ended   *End      `json:"ended,omitempty"`
+
+	child string
+	by    bool // the entity made it
+}
+
+// End is when something that was made ended, and by whom: it was deleted, switched off
+// or taken away.
+type End struct {
+	Time    time.Time `json:"time"`
+	Actor   string    `json:"actor"`
+	EventID string    `json:"event_id"`
 }
 
 // The bounds of a trail.
@@ -86,7 +104,7 @@ const (
 type note struct {
 	at                                            time.Time
 	id, identity, key, address, region, act, targ string
-	madeKey                                       string
+	madeKey, given, child                         string
 	by, attempt, made, write                      bool
 }
 
@@ -98,8 +116,10 @@ func noteOf(ev *event.Event, e *entity) note {
 		by: e.acted(ev), write: ev.RW == event.Write}
 	n.act = ev.Service + ":" + ev.Name
 	n.made = makes(ev)
+	_, n.given = given(ev)
+	n.given = strings.Clone(n.given)
 	if n.made {
-		n.madeKey = strings.Clone(t.Key)
+		n.madeKey, n.child = strings.Clone(t.Key), subject(ev)
 	}
 	return n
 }
@@ -151,7 +171,7 @@ func (t *Trail) add(n *note) {
 			t.Cut = true
 			return
 		}
-		t.Made = append(t.Made, Lineage{Time: n.at, Actor: n.identity, WithKey: n.key, Action: n.act, Target: n.targ, Key: n.madeKey, EventID: n.id, Attempt: n.attempt})
+		t.Made = append(t.Made, Lineage{Time: n.at, Actor: n.identity, WithKey: n.key, Action: n.act, Target: n.targ, Key: n.madeKey, EventID: n.id, Attempt: n.attempt, Given: n.given, child: n.child, by: n.by})
 	}
 }
 
@@ -191,7 +211,8 @@ func (t *Trail) finish() {
 		return cmp.Or(a.First.Compare(b.First), strings.Compare(a.EventID, b.EventID), strings.Compare(a.Action, b.Action))
 	})
 	t.relate()
-	t.kinds, t.births = nil, nil
+	t.close()
+	t.kinds, t.births, t.gifts, t.ends = nil, nil, nil, nil
 	lists.Sort(t.Made, func(a, b Lineage) int {
 		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.EventID, b.EventID))
 	})

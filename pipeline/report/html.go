@@ -182,7 +182,7 @@ func newPage(l lang, t *template.Template, in *In) (*page, error) {
 	}
 	if p.Trail = in.Trail; p.Trail != nil {
 		p.Steps, p.StepsMore = stepsOf(in, maxSteps)
-		p.Kin = kinOf(p.Trail)
+		p.Kin = kinOf(l, p.Trail)
 	}
 	p.rules(l, in)
 	p.versions(l, in)

@@ -213,17 +213,21 @@ type trailRow struct {
 // stepsOf are at most n steps of a trail.
 func stepsOf(in *In, n int) (rows []trailRow, more int) {
 	for _, s := range in.Trail.Telling(n, in.Alerts) {
-		rows = append(rows, trailRow{s.First, s.Last, s.Actor, s.Action, s.Target, s.Address, s.Key, s.Count, s.Attempt, s.Write})
+		rows = append(rows, trailRow{s.First, s.Last, s.Actor, strings.TrimSpace(s.Action + " " + s.Given), s.Target, s.Address, s.Key, s.Count, s.Attempt, s.Write})
 	}
 	return rows, len(in.Trail.Steps) - len(rows)
 }
 
 // kinOf are the makers of the entity, furthest first, and then what it made.
-func kinOf(t *replay.Trail) (rows []trailRow) {
-	for _, l := range [2][]replay.Kinship{t.Origin, t.Offspring} {
-		for i := range l {
-			k := &l[i]
-			rows = append(rows, trailRow{First: k.Time, Last: k.Time, Who: k.Maker, Key: k.WithKey, What: k.Child, Whom: k.Of})
+func kinOf(l lang, t *replay.Trail) (rows []trailRow) {
+	for _, list := range [2][]replay.Kinship{t.Origin, t.Offspring} {
+		for i := range list {
+			k := &list[i]
+			whom := k.Of
+			if k.Ended != nil {
+				whom = strings.TrimSpace(whom + " " + l.t("(ended %s by %s)", stamp(k.Ended.Time), k.Ended.Actor))
+			}
+			rows = append(rows, trailRow{First: k.Time, Last: k.Time, Who: k.Maker, Key: k.WithKey, What: k.Child, Whom: whom})
 		}
 	}
 	lists.Sort(rows, func(a, b trailRow) int { return a.First.Compare(b.First) })

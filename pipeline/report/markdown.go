@@ -118,11 +118,21 @@ func (m *markdown) head() {
 // trail is what one entity did.
 func (m *markdown) trail(t *replay.Trail) {
 	m.p("\n## %s: %s\n\n- %s: %s\n", m.l.t("Entity"), mdCode(t.Entity, maxLine), m.l.t("Events"), m.l.t("%s, %s by it, %s refused or failed", num(t.Events), num(t.By), num(t.Attempts)))
-	if kin := kinOf(t); len(kin) > 0 {
+	if kin := kinOf(m.l, t); len(kin) > 0 {
 		m.p("\n### %s\n\n", m.l.t("Who made whom"))
 		for i := range kin[:min(len(kin), maxToldMD)] {
 			k := &kin[i]
 			m.p("- %s %s → %s %s\n", stamp(k.First), mdCode(strings.TrimSpace(k.Who+" "+k.Key), maxLine), mdCode(k.What, maxLine), mdCode(k.Whom, maxLine))
+		}
+	}
+	if len(t.Open) > 0 {
+		m.p("\n### %s\n\n", m.l.t("Still open at the end of what was read"))
+		for i, o := range t.Open {
+			if i == maxToldMD {
+				m.more(len(t.Open) - i)
+				break
+			}
+			m.p("- %s\n", mdCode(o, maxLine))
 		}
 	}
 	if steps, more := stepsOf(m.in, maxToldMD); len(steps) > 0 {

@@ -31,8 +31,10 @@ func entityShow(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "show ENTITY SOURCE...", Short: "Show what one entity did, from where, what made it and what it made",
 		Long: `entity show reads recorded events and shows everything that concerns one user,
 role, AccessKey, address, account, request or event: when it was active, with which
-keys and from which addresses, what it called, what made it and what it made, and
-the alerts about it. It is named as alerts, the console or a policy name it: alice,
+keys and from which addresses, what it called, what made it and what it made, what
+of that is open at the end of what was read, keys and logins first, and the alerts
+about it. A policy, a group, an identity provider and an instance can be asked about,
+too. It is named as alerts, the console or a policy name it: alice,
 alice@example.onaliyun.com, acs:ram::1234567890123456:role/app, app:session, an id.
 SOURCE is what replay reads.`,
 		Example: "  trailwarden entity show LTAI5tEXAMPLEkey0001 archive/",
@@ -170,12 +172,13 @@ func showTrail(w io.Writer, t *replay.Trail, n, width int) {
 		if m.Attempt {
 			what += " (refused)"
 		}
+		what += ended(m.Ended)
 		actor := m.Actor
 		if m.WithKey != "" {
 			actor += " with " + m.WithKey
 		}
 		folded(w, fmt.Sprintf("  %-10s ", name),
-			fmt.Sprintf("%s  %s  %s → %s", stamp(m.Time), text.Terminal(actor), text.Terminal(m.Action), text.Terminal(what)), width)
+			fmt.Sprintf("%s  %s  %s → %s", stamp(m.Time), text.Terminal(actor), text.Terminal(strings.TrimSpace(m.Action+" "+m.Given)), text.Terminal(what)), width)
 	}
 	// What made it and what it made itself is above.
 	for _, l := range []struct {
@@ -192,6 +195,16 @@ func showTrail(w io.Writer, t *replay.Trail, n, width int) {
 			name = ""
 		}
 	}
+	name := "open"
+	for i, o := range t.Open {
+		if i == n {
+			o = fmt.Sprintf("and %d more", len(t.Open)-n)
+		}
+		if fmt.Fprintf(w, "  %-10s %s\n", name, text.Cut(text.Terminal(o), 160)); i == n {
+			break
+		}
+		name = ""
+	}
 	if t.Sessions > 0 {
 		are := ": "
 		if t.Sessions > len(t.LastSessions) {
@@ -202,6 +215,13 @@ func showTrail(w io.Writer, t *replay.Trail, n, width int) {
 	}
 }
 
+func ended(e *replay.End) string {
+	if e == nil {
+		return ""
+	}
+	return " (ended " + stamp(e.Time) + " by " + e.Actor + ")"
+}
+
 func maker(k *replay.Kinship) string {
 	if k.WithKey != "" {
 		return text.Terminal(k.Maker + " with " + k.WithKey)
@@ -210,10 +230,11 @@ func maker(k *replay.Kinship) string {
 }
 
 func whatMade(k *replay.Kinship) string {
+	what := k.Child
 	if k.Of != "" {
-		return text.Terminal(k.Child + " of " + k.Of)
+		what += " of " + k.Of
 	}
-	return text.Terminal(k.Child)
+	return text.Terminal(what + ended(k.Ended))
 }
 
 // folded writes a line that goes on below its beginning where the terminal is
@@ -248,7 +269,7 @@ func showSteps(w io.Writer, t *replay.Trail, about []alert.Alert, n, width int) 
 	var rows []row
 	for i := range steps {
 		s := &steps[i]
-		line := "  " + text.Terminal(s.Actor) + "  " + text.Terminal(s.Action)
+		line := "  " + text.Terminal(s.Actor) + "  " + text.Terminal(strings.TrimSpace(s.Action+" "+s.Given))
 		if s.Attempt {
 			line += " (refused)"
 		}

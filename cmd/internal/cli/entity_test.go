@@ -17,9 +17,10 @@ func TestHostileTrail(t *testing.T) {
 	at := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	words := []replay.Tally{{Word: evil, Count: 2, First: at, Last: at}}
 	tr := &replay.Trail{Entity: evil, Events: 2, By: 1, First: at, Last: at.Add(48 * time.Hour), Identities: words, Keys: words, Addresses: words, Regions: words, Actions: words, Targets: words,
-		Made:   []replay.Lineage{{Time: at, Actor: evil, WithKey: evil, Action: evil, Target: evil, Key: evil}},
-		Steps:  []replay.Step{{First: at, Last: at, Count: 2, Actor: evil, Key: evil, Action: evil, Target: evil + "x", Address: evil, Attempt: true}},
-		Origin: []replay.Kinship{{Depth: 2, Child: evil, Of: evil, Maker: evil + "m", WithKey: evil, Time: at}}}
+		Made:   []replay.Lineage{{Time: at, Actor: evil, WithKey: evil, Action: evil, Target: evil, Key: evil, Given: evil, Ended: &replay.End{Time: at, Actor: evil}}},
+		Open:   []string{evil},
+		Steps:  []replay.Step{{First: at, Last: at, Count: 2, Actor: evil, Key: evil, Action: evil, Given: evil, Target: evil + "x", Address: evil, Attempt: true}},
+		Origin: []replay.Kinship{{Depth: 2, Child: evil, Of: evil, Maker: evil + "m", WithKey: evil, Time: at, Ended: &replay.End{Time: at, Actor: evil}}}}
 	for _, width := range []int{0, 40, 90} {
 		var out, err bytes.Buffer
 		e := &env{out: &out, err: &err}
@@ -50,6 +51,30 @@ func TestHostileTrail(t *testing.T) {
 				}
 				bare = !bare
 			}
+		}
+	}
+}
+
+// What was made says when it ended, what was given which policy it was, and what is
+// open stands by itself, no more of it than asked for.
+func TestTrailOpen(t *testing.T) {
+	at := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	end := &replay.End{Time: at.Add(time.Hour), Actor: "user/1/mona"}
+	tr := &replay.Trail{Entity: "eve", Events: 2, First: at, Last: at,
+		Made: []replay.Lineage{{Time: at, Actor: "user/1/eve", Action: "Ram:AttachPolicyToUser", Given: "AdministratorAccess", Target: "user/1/x"},
+			{Time: at, Actor: "user/1/eve", Action: "Ram:CreateAccessKey", Target: "user/1/x", Key: "K1", Ended: end}},
+		Offspring: []replay.Kinship{{Depth: 2, Child: "key/K2", Of: "user/1/y", Maker: "user/1/x", Time: at, Ended: end}},
+		Open:      []string{"key/K3 of user/1/x", "AdministratorAccess on user/1/x", "user/1/x"}}
+	var out bytes.Buffer
+	showTrail(&out, tr, 2, 0)
+	for _, want := range []string{
+		"Ram:AttachPolicyToUser AdministratorAccess → user/1/x\n",
+		"Ram:CreateAccessKey → user/1/x K1 (ended 2026-11-20 09:00:00Z by user/1/mona)\n",
+		"user/1/x made key/K2 of user/1/y (ended 2026-11-20 09:00:00Z by user/1/mona) (2 steps away)\n",
+		"  open       key/K3 of user/1/x\n             AdministratorAccess on user/1/x\n             and 1 more\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
 }
