@@ -168,6 +168,41 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 		}
 	}
 	r.whole = box.minus(excluded).minus(cells).empty()
+	if !r.whole {
+		// Several patterns of which the rest was there before say it better than a
+		// part of one around them all.
+		over := slices.Clone(left)
+		var parts []*cand
+		for _, c := range widest(func(c *cand) bool {
+			known := true
+			c.cells.minus(cells).each(func(n int) { known = known && allowed(n) })
+			return known
+		}) {
+			if c.cells.meets(over) {
+				parts = append(parts, c)
+				over.take(c.cells)
+			}
+		}
+		if over.empty() {
+			slices.SortFunc(parts, func(x, y *cand) int { return cmp.Compare(x.pat, y.pat) })
+			for _, c := range parts {
+				en, zh := render(a.dims[dim].patterns[c.pat].text)
+				var had, hadZH []string
+				for _, o := range outside {
+					if o.cells.within(c.cells) {
+						en, zh := render(a.dims[dim].patterns[o.pat].text)
+						had, hadZH = append(had, en), append(hadZH, zh)
+					}
+				}
+				if len(had) > 0 {
+					en, zh = en+a.already(had), zh+a.alreadyZH(hadZH)
+				}
+				r.names, r.namesZH = append(r.names, en), append(r.namesZH, zh)
+			}
+			r.whole = true
+			return r
+		}
+	}
 	if r.rest, r.restZH = render(around); dim == dimPrincipal && n > len(a.dims[dim].cells) {
 		r.rest, r.restZH = "everybody", "所有人"
 	}
@@ -180,16 +215,27 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 		r.restZH += "(除 " + r.exceptZH + " 外)"
 	}
 	if len(before) > 0 {
-		// Told backwards, for what is taken away, it is what stays.
-		en, zh := " (before: ", "(此前:"
-		if a.turned {
-			en, zh = " (still allowed: ", "(仍允许:"
-		}
-		r.rest += en + listOf(before, 6) + ")"
-		r.beforeZH = zh + listZH(beforeZH, 6) + ")"
+		r.rest += a.already(before)
+		r.beforeZH = a.alreadyZH(beforeZH)
 		r.restZH += r.beforeZH
 	}
 	return r
+}
+
+// already says what of a pattern was there before. Told backwards, for what is taken
+// away, it is what stays.
+func (a *analysis) already(words []string) string {
+	if a.turned {
+		return " (still allowed: " + listOf(words, 6) + ")"
+	}
+	return " (before: " + listOf(words, 6) + ")"
+}
+
+func (a *analysis) alreadyZH(words []string) string {
+	if a.turned {
+		return "(仍允许:" + listZH(words, 6) + ")"
+	}
+	return "(此前:" + listZH(words, 6) + ")"
 }
 
 // words returns the region as a list.
