@@ -43,14 +43,10 @@ func (s *Server) AddEvent(raw []byte) {
 	if s.history == nil {
 		s.history = map[string][]lookedUp{}
 	}
-	h := s.history[head.Account]
-	i, _ := slices.BinarySearchFunc(h, head.Time, func(e lookedUp, at time.Time) int {
-		if e.at.After(at) {
-			return 1
-		}
-		return -1 // after those of the same time
-	})
-	h = slices.Insert(h, i, lookedUp{head.Time, slices.Clone(raw)})
+	h := append(s.history[head.Account], lookedUp{head.Time, slices.Clone(raw)})
+	for i := len(h) - 1; i > 0 && h[i-1].at.After(h[i].at); i-- { // behind those of the same time
+		h[i-1], h[i] = h[i], h[i-1]
+	}
 	s.history[head.Account] = h[max(0, len(h)-maxLookup):]
 }
 
