@@ -20,7 +20,7 @@ func numericCells(conds []*Condition) []string {
 			}
 		}
 	}
-	lists.Sort(points, (*big.Rat).Cmp)
+	slices.SortFunc(points, (*big.Rat).Cmp)
 	points = slices.CompactFunc(points, func(a, b *big.Rat) bool { return a.Cmp(b) == 0 })
 	var out []string
 	put := func(r *big.Rat) {
@@ -60,7 +60,7 @@ func dateCells(conds []*Condition) []string {
 	if len(points) == 0 {
 		return []string{"2000-01-01T00:00:00Z"}
 	}
-	lists.Sort(points, time.Time.Compare)
+	slices.SortFunc(points, time.Time.Compare)
 	points = slices.CompactFunc(points, time.Time.Equal)
 	var out []string
 	put := func(t time.Time) { out = append(out, t.Format(time.RFC3339Nano)) }
