@@ -12,7 +12,7 @@ import (
 // packArchive is the folder pack: as it is it would be a hundredth of the
 // program. `go test ./rules -run TestPackIsPacked -update` makes it anew.
 //
-//go:embed pack.tar.gz
+//go:embed pack.tar.zst
 var packArchive []byte
 
 var unpacked = sync.OnceValues(func() (map[string][]byte, error) {

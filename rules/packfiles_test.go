@@ -8,5 +8,5 @@ import (
 
 // The program has the rules packed; what is packed is what stands in the folder.
 func TestPackIsPacked(t *testing.T) {
-	packedtest.Check(t, "pack.tar.gz", "pack/*.yaml", *update)
+	packedtest.Check(t, "pack.tar.zst", "pack/*.yaml", *update)
 }

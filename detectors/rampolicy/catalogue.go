@@ -3,8 +3,6 @@ package rampolicy
 import (
 	"slices"
 	"strings"
-
-	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Class is what an action can do to an account, by its worst use. The classes
@@ -129,7 +127,7 @@ var known, byName, byLower = func() ([]knownAction, []int, map[string]int) {
 	for i := range order {
 		order[i] = i
 	}
-	lists.Sort(order, func(x, y int) int { return strings.Compare(list[x].lower, list[y].lower) })
+	slices.SortFunc(order, func(x, y int) int { return strings.Compare(list[x].lower, list[y].lower) })
 	return list, order, numbers
 }()
 

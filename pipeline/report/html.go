@@ -26,7 +26,7 @@ import (
 // archive is the files of the folder page, packed:
 // `go test ./pipeline/report -run TestPageIsPacked -update` makes it anew.
 //
-//go:embed page.tar.gz
+//go:embed page.tar.zst
 var archive []byte
 
 // sources are the page's template, style and script.

@@ -7,5 +7,5 @@ import (
 )
 
 func TestPageIsPacked(t *testing.T) {
-	packedtest.Check(t, "page.tar.gz", "page/*", *update)
+	packedtest.Check(t, "page.tar.zst", "page/*", *update)
 }

@@ -27,7 +27,7 @@ import (
 // `go test ./cmd/internal/console -run TestTemplatesArePacked -update` makes it
 // anew.
 //
-//go:embed templates.tar.gz
+//go:embed templates.tar.zst
 var templates []byte
 
 // ours are these files by name.

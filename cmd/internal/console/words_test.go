@@ -110,5 +110,5 @@ func TestAbout(t *testing.T) {
 }
 
 func TestTemplatesArePacked(t *testing.T) {
-	packedtest.Check(t, "templates.tar.gz", "templates/*", *update)
+	packedtest.Check(t, "templates.tar.zst", "templates/*", *update)
 }

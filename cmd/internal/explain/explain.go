@@ -12,7 +12,7 @@ import (
 // archive is codes.md, packed: `go test ./cmd/internal/explain -update` makes it
 // anew.
 //
-//go:embed codes.tar.gz
+//go:embed codes.tar.zst
 var archive []byte
 
 var pages = sync.OnceValue(func() string {

@@ -10,7 +10,7 @@ import (
 var update = flag.Bool("update", false, "pack what is embedded anew")
 
 func TestCodesArePacked(t *testing.T) {
-	packedtest.Check(t, "codes.tar.gz", "codes.md", *update)
+	packedtest.Check(t, "codes.tar.zst", "codes.md", *update)
 	if len(Pages()) < 20 {
 		t.Errorf("%d pages", len(Pages()))
 	}

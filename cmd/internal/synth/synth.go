@@ -20,7 +20,7 @@ import (
 // attacks are the stories of the folder of that name, packed:
 // `go test ./cmd/internal/synth -run TestAttacksArePacked -update` makes it anew.
 //
-//go:embed attacks.tar.gz
+//go:embed attacks.tar.zst
 var attacks []byte
 
 // Attack is a story that is shipped.

@@ -146,5 +146,5 @@ func TestLife(t *testing.T) {
 }
 
 func TestAttacksArePacked(t *testing.T) {
-	packedtest.Check(t, "attacks.tar.gz", "attacks/*.yaml", *update)
+	packedtest.Check(t, "attacks.tar.zst", "attacks/*.yaml", *update)
 }
