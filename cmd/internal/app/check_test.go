@@ -17,7 +17,7 @@ func TestStoreLeftBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	says := func() bool { return strings.Contains(strings.Join(warnings(c), "\n"), "not in that cluster") }
+	says := func() bool { return strings.Contains(strings.Join(warnings(c, nil), "\n"), "not in that cluster") }
 	if says() {
 		t.Error("there is no store to leave behind")
 	}
