@@ -45,7 +45,7 @@ func Changed(was, is *Config) (names []string) {
 	walk := func(prefix string, a, b reflect.Value, live ...string) {
 		for i := range a.NumField() {
 			name := yamlKey(a.Type().Field(i))
-			if !slices.Contains(live, name) && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			if name != "" && !slices.Contains(live, name) && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
 				names = append(names, prefix+name)
 			}
 		}
