@@ -5,7 +5,7 @@ import "strings"
 // params is the catalogue of request parameters that rules look at. A name
 // that is not here gives a lint warning only: there are thousands.
 var params = strings.Fields(`
-AcceptLanguage CenOwnerId NewStatus AccessConfigurationId AccessKeyId AccountId ActionName AddAccount AddGroup AiRules AllowUserToChangePassword
+AcceptLanguage CenOwnerId NewStatus AccessConfigurationId AccessKeyId AccessKeyPolicy AccountId ActionName AddAccount AddGroup AiRules AllowUserToChangePassword
 AllowUserToManageAccessKeys AllowUserToManageMFADevices AllowUserToManagePublicKeys AllowUserToLoginWithPasskey AppId AppName
 AssumeRolePolicyDocument AutoProtect AuxiliaryDomain BackupPolicyMode BasicRules Bucket BucketName ClientIds Comments
 CommandContent CommandId ControlPolicyName CtiRules DBInstanceId DBInstanceNetType DBClusterId DeletionProtection Description
