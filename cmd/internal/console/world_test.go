@@ -183,7 +183,9 @@ func (w *world) start() {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	w.base = w.server.URL()
+	if base := w.server.URL(); base != w.base { // after a restart the same, and tabs read it
+		w.base = base
+	}
 	w.opts.Listen = w.server.o.Listen
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -393,9 +393,9 @@ func TestFaults(t *testing.T) {
 			}
 		}, []string{"TW412 dingtalk"}, nil, []string{"no answer"}},
 		{"dingtalk app works", func(w *world) { dingtalkApp(w, chattest.DingTalkClientSecret) }, nil, nil, []string{"heard of in Stream mode"}},
-		{"webhook only", func(w *world) {
+		{"webhook only, and in the file itself", func(w *world) {
 			w.edit = replace(`token: "${file:token}", app_token: "${file:app}", channel: `+chattest.DefaultChannel, `webhook: "https://hooks.example.com/EXAMPLE"`)
-		}, nil, []string{"TW406 slack"}, []string{"cannot be checked without sending"}},
+		}, nil, []string{"TW102 configuration", "TW406 slack"}, []string{"stands in the file", "cannot be checked without sending"}},
 		{"no room", func(w *world) {
 			w.edit = func(c string) string { return c + "nats: {max_bytes: 4000000000000000000}\n" }
 		}, []string{"TW501 store"}, nil, []string{"has room for", "lower nats.max_bytes"}},
