@@ -356,7 +356,7 @@ func (m *Machine) undoneMeanwhile(ctx context.Context, r *record, seq uint64) er
 	err := eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
 		var x record
 		if e.Seq > seq && unmarshal(e.Data, &x) == nil && x.State == Undone && id != r.Action.ID && sameDeed(x.Action, r.Action) {
-			undone = fmt.Sprintf("no longer so: %s undid action %s, which had done it; look at this alert anew", x.UndoBy, short(id))
+			undone = undoneBy(&x)
 		}
 		return nil
 	})
@@ -370,12 +370,17 @@ func (m *Machine) undoneMeanwhile(ctx context.Context, r *record, seq uint64) er
 // hand, took away.
 const noLongerSo = "no longer so: "
 
+// undoneBy is that of those who rely on an action that was undone.
+func undoneBy(r *record) string {
+	return fmt.Sprintf("no longer so: %s undid action %s, which had done it; look at this alert anew", r.UndoBy, short(r.Action.ID))
+}
+
 // tellThoseWhoRely notes in the actions that found done what they were to do that it
 // is no longer so: their incidents are not contained any more. Best effort.
 func (m *Machine) tellThoseWhoRely(ctx context.Context, r *record) {
 	_, rely, err := m.since(ctx, r)
 	for _, id := range rely {
-		err = errors.Join(err, m.noLonger(ctx, id, m.now(), fmt.Sprintf("no longer so: %s undid action %s, which had done it; look at this alert anew", r.UndoBy, short(r.Action.ID))))
+		err = errors.Join(err, m.noLonger(ctx, id, m.now(), undoneBy(r)))
 	}
 	if err != nil {
 		m.log.Warn("an undo could not be noted where others rely on what was done", "action_id", r.Action.ID, "err", err)

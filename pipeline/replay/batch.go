@@ -36,6 +36,7 @@ type batch struct {
 	parked   []parked
 	notes    []note             // of events that concern the entity
 	births   []*detectors.Birth // of all, where there is an entity
+	turns    []*turn            // so
 	records  int64              // found, whatever became of them
 	filtered int64              // of these, not asked for,
 	outside  [2]time.Time       // the first and the last time of them
@@ -253,7 +254,8 @@ func (b *batch) reset() {
 	clear(b.results) // of a batch that was not applied
 	clear(b.notes)
 	clear(b.births)
-	b.births = b.births[:0]
+	clear(b.turns)
+	b.births, b.turns = b.births[:0], b.turns[:0]
 	b.results, b.parked, b.notes = b.results[:0], b.parked[:0], b.notes[:0]
 	b.records, b.filtered, b.slab, b.used, b.kept, b.end = 0, 0, 0, 0, 0, nil
 	b.earliest, b.latest, b.lead, b.over = time.Time{}, time.Time{}, 0, 0
@@ -433,10 +435,11 @@ func (w *worker) record(raw []byte) bool {
 		if birth := detectors.BirthOf(ev); birth != nil {
 			b.births = append(b.births, birth)
 		}
-		for _, other := range [2]*detectors.Birth{giftOf(ev), endOf(ev)} {
-			if other != nil {
-				b.births = append(b.births, other)
-			}
+		if gift := giftOf(ev); gift != nil {
+			b.births = append(b.births, gift)
+		}
+		if turn := turnOf(ev); turn != nil {
+			b.turns = append(b.turns, turn)
 		}
 	}
 	p.result = len(b.results)

@@ -152,9 +152,16 @@ func giftOf(ev *event.Event) *detectors.Birth {
 	return nil
 }
 
-// endOf reads what an event ends or, as when a key is switched on again, brings back,
-// which Session then says; nil when it does neither.
-func endOf(ev *event.Event) *detectors.Birth {
+// turn is an event that ends what there was or, as when a key is switched on again,
+// brings it back.
+type turn struct {
+	child string // as lineage names it
+	off   bool
+	end   End
+}
+
+// turnOf reads what an event ends or brings back; nil when it does neither.
+func turnOf(ev *event.Event) *turn {
 	off := false
 	switch act := string(ev.Action); {
 	case ev.Outcome != event.Success:
@@ -169,7 +176,7 @@ func endOf(ev *event.Event) *detectors.Birth {
 	default:
 		return nil
 	}
-	return &detectors.Birth{Child: subject(ev), Maker: strings.Clone(ev.Actor.ID), At: ev.Time, Event: strings.Clone(ev.ID), Session: !off}
+	return &turn{subject(ev), off, End{ev.Time, strings.Clone(ev.Actor.ID), strings.Clone(ev.ID)}}
 }
 
 // acted says that the entity is who acted, or the address or key it was done

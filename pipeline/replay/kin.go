@@ -122,13 +122,10 @@ func (t *Trail) Telling(n int, about []alert.Alert) []Step {
 	return out
 }
 
-// born notes what any event of the run made, gave or ended.
+// born notes what any event of the run made or gave.
 func (t *Trail) born(b *detectors.Birth) {
 	list := &t.births
-	switch {
-	case b.Action == "":
-		list = &t.ends
-	case !detectors.Makes(b.Action):
+	if !detectors.Makes(b.Action) {
 		list = &t.gifts
 	}
 	if len(*list) >= maxBirths {
@@ -138,18 +135,35 @@ func (t *Trail) born(b *detectors.Birth) {
 	*list = append(*list, b)
 }
 
+// turned notes what any event of the run ended or brought back.
+func (t *Trail) turned(x *turn) {
+	if t.turns == nil {
+		t.turns = map[string][]*turn{}
+	}
+	if t.turnings == maxBirths {
+		t.Cut = true
+		return
+	}
+	t.turnings++
+	t.turns[x.child] = append(t.turns[x.child], x)
+}
+
 // close says of what was made when it ended, and what is open.
 func (t *Trail) close() {
-	lists.Sort(t.ends, func(a, b *detectors.Birth) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event)) })
-	ended := func(child string, made time.Time) (end *End) {
-		for _, b := range t.ends {
-			if b.Child == child && !b.At.Before(made) {
-				if end = nil; !b.Session {
-					end = &End{b.At, b.Maker, b.Event}
-				}
-			}
+	for _, turns := range t.turns {
+		lists.Sort(turns, func(a, b *turn) int {
+			return cmp.Or(a.end.Time.Compare(b.end.Time), strings.Compare(a.end.EventID, b.end.EventID))
+		})
+	}
+	ended := func(child string, made time.Time) *End {
+		turns := t.turns[child]
+		if len(turns) == 0 {
+			return nil
 		}
-		return end
+		if last := turns[len(turns)-1]; last.off && !last.end.Time.Before(made) {
+			return &last.end
+		}
+		return nil
 	}
 	seen := map[string]bool{}
 	open := func(child, shown string, end *End) {

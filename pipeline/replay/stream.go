@@ -211,6 +211,9 @@ func (r *run) fetch(ctx context.Context, st *stream) (*batch, error) {
 		for _, birth := range b.births {
 			r.trail.born(birth)
 		}
+		for _, turn := range b.turns {
+			r.trail.turned(turn)
+		}
 	}
 	st.records += b.records
 	r.stats.Records += b.records

@@ -51,12 +51,13 @@ type Trail struct {
 	Steps    []Step `json:"steps"`
 	StepsCut int64  `json:"steps_cut,omitempty"`
 
-	ticks  map[int64]int64
-	ids    map[string]struct{} // of events by it or on it
-	kinds  map[stepKey]int     // of Steps
-	births []*detectors.Birth  // of the whole run
-	gifts  []*detectors.Birth  // so
-	ends   []*detectors.Birth  // so
+	ticks    map[int64]int64
+	ids      map[string]struct{} // of events by it or on it
+	kinds    map[stepKey]int     // of Steps
+	births   []*detectors.Birth  // of the whole run
+	gifts    []*detectors.Birth  // so
+	turns    map[string][]*turn  // so, by what they end or bring back
+	turnings int                 // how many these are
 }
 
 // Tally is how often a word was met, and when.
@@ -212,7 +213,7 @@ func (t *Trail) finish() {
 	})
 	t.relate()
 	t.close()
-	t.kinds, t.births, t.gifts, t.ends = nil, nil, nil, nil
+	t.kinds, t.births, t.gifts, t.turns = nil, nil, nil, nil
 	lists.Sort(t.Made, func(a, b Lineage) int {
 		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.EventID, b.EventID))
 	})

@@ -14,8 +14,9 @@ import (
 
 // incidentGap is how long an entity may be quiet within one incident, and patience
 // where more than one word says that it is one: the actor and the target, or that the
-// alert told who made the actor. Who has a way back in waits. hub is how many actors may share an address or a target before it says nothing about
-// who belongs together: an office's way out, a bucket that everybody uses.
+// alert told who made the actor. Who has a way back in waits. hub is how many actors
+// may share an address or a target before it says nothing about who belongs together:
+// an office's way out, a bucket that everybody uses.
 const (
 	incidentGap = 24 * time.Hour
 	patience    = 30 * 24 * time.Hour

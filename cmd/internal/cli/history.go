@@ -251,13 +251,13 @@ func coverageLines(cover []replay.Cover, n int) []string {
 				usual++
 				continue
 			}
-			n := int(g.To.Sub(g.From) / time.Hour)
-			hours += n
+			long := int(g.To.Sub(g.From) / time.Hour)
+			hours += long
 			where := "account " + text.Terminal(c.Account)
 			if c.Region != "" {
 				where += ", " + text.Terminal(c.Region)
 			}
-			gaps = append(gaps, gap{n, fmt.Sprintf("  nothing from %s to %s (%d h): %s", stamp(g.From), stamp(g.To), n, where)})
+			gaps = append(gaps, gap{long, fmt.Sprintf("  nothing from %s to %s (%d h): %s", stamp(g.From), stamp(g.To), long, where)})
 		}
 	}
 	if len(cover) == 0 {
