@@ -4,8 +4,8 @@
 //
 // # Reading
 //
-// What a file holds is decided by its bytes, not by its name: gzip and zstd
-// are unpacked, a JSON array of any length is taken apart element by element,
+// What a file holds is decided by its bytes, not by its name: gzip (by package
+// gunzip) and zstd are unpacked, a JSON array of any length is taken apart element by element,
 // line-delimited JSON line by line, and every record may be wrapped in any of
 // the containers that event.Unwrap knows. Memory does not grow with the input:
 // the files open at once, the blocks read ahead of each, and the windows of all

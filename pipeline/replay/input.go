@@ -17,8 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/trailwarden/trailwarden/pipeline/gunzip"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
 )
@@ -408,11 +408,12 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 	out := io.Reader(br)
 	switch packing(head) {
 	case "gzip":
-		z, err := gzip.NewReader(br)
+		z, err := gunzip.NewReader(br)
 		if err != nil {
 			shut()
 			return nil, broken("gzip", err)
 		}
+		closers = append(closers, z.Close)
 		out = faults{"gzip", z}
 	case "zstd":
 		window := o.MaxWindow

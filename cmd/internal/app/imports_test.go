@@ -84,6 +84,7 @@ var directions = []struct {
 	{`^pipeline/phrase$`, `.`, "saying our own sentences in another language is a leaf: responders and reports have each their own"},
 	{`^pipeline/snapshot$`, `.`, "how state becomes bytes is a leaf: the engine, its detectors and the grouper of alerts share it"},
 	{`^pipeline/packed$`, `.`, "unpacking what is embedded is a leaf"},
+	{`^pipeline/gunzip$`, `.`, "unpacking archives is a leaf"},
 	{`^pipeline/text$`, `.`, "what makes hostile text safe to show is a leaf: chat, terminal and reports share it"},
 	{`^pipeline/alert$`, `^(detectors|rules|responders|cmd|pipeline$|pipeline/(bus|sls|replay))`, "an alert knows neither who made it nor who handles it"},
 	{`^detectors`, `^(rules|responders|cmd|pipeline$|pipeline/(bus|sls|replay|source))`, "detection is pure: no bus, no rules files, no responders"},
