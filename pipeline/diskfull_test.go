@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,9 @@ func smallDisk(t testing.TB, size string) string {
 	return dir
 }
 
+// stuck says that a server in this process will never end, and its goroutines with it.
+var stuck atomic.Bool
+
 // Somebody else fills the disk under the embedded store, past our own limits.
 // The server stores nothing from then on, not even with room again: the pipeline
 // ends with ErrFrozen, for a supervisor to start it again. When there is room,
@@ -43,8 +47,20 @@ func TestEmbeddedDiskFull(t *testing.T) {
 	dir := filepath.Join(disk, "store")
 	all := trail(4000)
 	want := undisturbed(t, all)
+	config := func() bus.Config {
+		return bus.Config{Dir: dir, Partitions: partitions, MaxBytes: bus.MinBudget, PublishTimeout: time.Second, Logger: silent()}
+	}
 	open := func() *bus.Bus {
-		b, err := bus.Open(t.Context(), bus.Config{Dir: dir, Partitions: partitions, MaxBytes: bus.MinBudget, PublishTimeout: time.Second, Logger: silent()})
+		b, err := bus.Open(t.Context(), config())
+		if errors.Is(err, bus.ErrLocked) && !stuck.Swap(true) {
+			t.Log("the server waits for itself (Bus.Close says why): what its end would leave is read from a copy")
+			whole := t.TempDir()
+			if err := os.CopyFS(whole, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			dir = whole
+			b, err = bus.Open(t.Context(), config())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

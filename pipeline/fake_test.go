@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,14 @@ func TestMain(m *testing.M) {
 	if child() || replica() || victim() {
 		return
 	}
-	goleak.VerifyTestMain(m)
+	code := m.Run()
+	if code == 0 && !stuck.Load() {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
 const partitions = 4

@@ -38,6 +38,14 @@ type Bus struct {
 	closed atomic.Bool
 	once   sync.Once
 
+	// Of the embedded server: how it is asked for its health and made to end,
+	// which a test replaces, since both may take for ever.
+	healthz     func() (ok bool, text string)
+	endServer   func()
+	closeWithin time.Duration
+	asking      sync.Mutex // over question, nil when nothing is asked
+	question    *question
+
 	// full holds, per stream, when it last refused a message for its limits
 	// (unix nanoseconds).
 	full    sync.Map
@@ -72,7 +80,7 @@ func Open(ctx context.Context, cfg Config) (_ *Bus, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg, log: cfg.Logger}
+	b := &Bus{cfg: cfg, log: cfg.Logger, closeWithin: closeWithin}
 	defer func() {
 		if err != nil {
 			b.Close()
@@ -129,6 +137,8 @@ func (b *Bus) openEmbedded() (*marker, error) {
 	if b.srv, err = startServer(b.cfg.Dir, max(room, b.budget), b.log); err != nil {
 		return nil, err
 	}
+	b.healthz = func() (bool, string) { return serverHealth(b.srv) }
+	b.endServer = func() { b.srv.Shutdown(); b.srv.WaitForShutdown() }
 	for _, c := range []**nats.Conn{&b.nc, &b.rc} {
 		*c, err = nats.Connect("", append(b.cfg.clientOptions(b.noteDenied), nats.InProcessServer(b.srv))...)
 		if err != nil {
@@ -171,8 +181,15 @@ func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 // Logger is the one given in Config.
 func (b *Bus) Logger() *slog.Logger { return b.log }
 
+// closeWithin is how long the embedded server may take to end: less than
+// supervisors wait (deploy has 30 s), and much more than it needs.
+const closeWithin = 15 * time.Second
+
 // Close ends connections and the embedded server, and gives the directory
 // free. Everything acknowledged is already on the disk; callers stop first.
+// A server that does not end is left alone after closeWithin, and the directory
+// stays locked until the process ends, which it can then: on a full disk the
+// server was seen to wait for a lock that it holds itself, for ever.
 func (b *Bus) Close() {
 	b.once.Do(func() {
 		b.closed.Store(true)
@@ -182,8 +199,14 @@ func (b *Bus) Close() {
 			}
 		}
 		if b.srv != nil {
-			b.srv.Shutdown()
-			b.srv.WaitForShutdown()
+			ended := make(chan struct{})
+			go func() { b.endServer(); close(ended) }()
+			select {
+			case <-ended:
+			case <-time.After(b.closeWithin):
+				b.log.Error("the embedded server does not end; what it acknowledged is on the disk, and the directory stays locked until this process ends", "dir", b.cfg.Dir, "waited", b.closeWithin.String())
+				return
+			}
 		}
 		if b.release != nil {
 			b.release()

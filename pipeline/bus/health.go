@@ -41,7 +41,8 @@ type Health struct {
 	// OK means that messages can be stored now.
 	OK bool
 	// Frozen means that the embedded server stopped writing after a disk
-	// error. Nothing but a restart of the process helps: exit.
+	// error, or has answered nothing for stuckAfter. Nothing but a restart of
+	// the process helps: exit.
 	Frozen    bool
 	Connected bool
 	Streams   []Usage
@@ -49,6 +50,44 @@ type Health struct {
 	Missing []string
 	// Problems are sentences for people, most serious first.
 	Problems []string
+}
+
+// stuckAfter is how long the embedded server may take to say how it is before it
+// is taken to be stuck. It says so under the locks under which it writes: a disk
+// that hangs delays it, and where it waits for itself the answer never comes.
+const stuckAfter = time.Minute
+
+// question is one look at the embedded server's health. What it found counts once
+// done is closed.
+type question struct {
+	asked time.Time
+	done  chan struct{}
+	ok    bool
+	text  string
+}
+
+// ask asks the embedded server how it is and waits for the answer until ctx ends.
+// One question is asked at a time: whoever comes while it is open waits for the same.
+func (b *Bus) ask(ctx context.Context) (q *question, answered bool) {
+	b.asking.Lock()
+	if b.question == nil {
+		b.question = &question{asked: time.Now(), done: make(chan struct{})}
+		go func(q *question) {
+			q.ok, q.text = b.healthz()
+			b.asking.Lock()
+			b.question = nil
+			b.asking.Unlock()
+			close(q.done)
+		}(b.question)
+	}
+	q = b.question
+	b.asking.Unlock()
+	select {
+	case <-q.done:
+		return q, true
+	case <-ctx.Done():
+		return q, false
+	}
 }
 
 // Health asks the server for its own opinion and compares streams with their
@@ -63,9 +102,15 @@ func (b *Bus) Health(ctx context.Context) Health {
 		h.Problems = append(h.Problems, fmt.Sprintf(format, args...))
 	}
 	if b.srv != nil {
-		if ok, text := serverHealth(b.srv); !ok {
+		q, answered := b.ask(ctx)
+		switch waited := time.Since(q.asked); {
+		case !answered:
+			h.Frozen = waited >= stuckAfter
+			problem(true, "the embedded server has not said for %s how it is: it waits for the disk, or for itself; check the disk", waited.Truncate(time.Second))
+			return h // nor would it answer anything else
+		case !q.ok:
 			h.Frozen = true
-			problem(true, "the embedded server reports %q: it stores nothing until this process restarts; check the disk first", text)
+			problem(true, "the embedded server reports %q: it stores nothing until this process restarts; check the disk first", q.text)
 		}
 	}
 	if !h.Connected {
