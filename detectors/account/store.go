@@ -304,36 +304,21 @@ func (j *Judge) restore(data []byte) error {
 	}
 	j.late = dec.Uint()
 	evicted := dec.Uint()
-	str := func(max int) string {
-		s := dec.String()
-		if len(s) > max {
-			dec.Fail("a text of %d bytes where at most %d are kept", len(s), max)
-		}
-		return s
-	}
-	count := func(size, max int) int {
-		n := dec.Count(size)
-		if n > max {
-			dec.Fail("a list of %d where at most %d are kept", n, max)
-			return 0
-		}
-		return n
-	}
 	for range dec.Count(10) {
 		x, isNew := j.table.Touch(window.Bound(dec.String()))
 		e := &x.State
 		e.complete, e.created, e.used, e.changed = dec.Bool(), dec.Bool(), dec.Bool(), dec.Int()
-		for range count(2, maxVersions) {
-			e.versions = append(e.versions, version{id: str(maxName), text: keep(str(rampolicy.MaxText))})
+		for range dec.CountTo(2, maxVersions) {
+			e.versions = append(e.versions, version{id: dec.StringTo(maxName), text: keep(dec.StringTo(rampolicy.MaxText))})
 		}
-		e.inForce = str(maxName)
-		for range count(4, maxAttachments) {
-			e.attached = append(e.attached, attachment{system: dec.Bool(), name: str(maxName), scope: str(maxName), shown: str(maxName)})
+		e.inForce = dec.StringTo(maxName)
+		for range dec.CountTo(4, maxAttachments) {
+			e.attached = append(e.attached, attachment{system: dec.Bool(), name: dec.StringTo(maxName), scope: dec.StringTo(maxName), shown: dec.StringTo(maxName)})
 		}
-		for range count(1, maxMembers) {
-			e.links = append(e.links, str(2*maxName))
+		for range dec.CountTo(1, maxMembers) {
+			e.links = append(e.links, dec.StringTo(2*maxName))
 		}
-		e.trust = keep(str(rampolicy.MaxText))
+		e.trust = keep(dec.StringTo(rampolicy.MaxText))
 		if dec.Err() == nil && !isNew {
 			dec.Fail("two states of one object")
 		}

@@ -623,20 +623,13 @@ func (d *Detector) restore(data []byte) error {
 	d.floor = dec.Int()
 	places := dec.Uint()
 	evicted := dec.Uint()
-	u32 := func() uint32 {
-		v := dec.Uint()
-		if v > math.MaxUint32 {
-			dec.Fail("a number is too large")
-		}
-		return uint32(v)
-	}
 	for range dec.Count(6) {
 		e, isNew := d.table.Touch(window.Bound(dec.String()))
 		if !isNew && dec.Err() == nil {
 			dec.Fail("two states of one key")
 		}
 		st := &e.State
-		*st = state{seen: dec.Uint(), first: u32(), last: u32(), dropped: u32()}
+		*st = state{seen: dec.Uint(), first: dec.Uint32(), last: dec.Uint32(), dropped: dec.Uint32()}
 		n := dec.Count(4)
 		if st.seen == 0 || st.first > st.last || n > d.cfg.MaxValues {
 			dec.Fail("an identity that cannot be")
@@ -656,14 +649,14 @@ func (d *Detector) restore(data []byte) error {
 			} else {
 				p.net.v4 = dec.Bool()
 				copy(p.net.addr[:], dec.Raw(16))
-				p.asn = u32()
+				p.asn = dec.Uint32()
 				copy(p.country[:], dec.Raw(2))
 				p.net = d.cfg.rebuild(p.net)
 				if p.net == (netIP{}) || slices.ContainsFunc(st.places[:i], func(q place) bool { return q.net == p.net }) || p.country != [2]byte{} && !(letter(p.country[0]) && letter(p.country[1])) {
 					dec.Fail("a network that cannot be, or is there twice")
 				}
 			}
-			p.count, p.first, p.last = u32(), u32(), u32()
+			p.count, p.first, p.last = dec.Uint32(), dec.Uint32(), dec.Uint32()
 			if p.count == 0 || p.first > p.last {
 				dec.Fail("a place that cannot be")
 			}

@@ -56,20 +56,12 @@ func (s *Store) restore(data []byte) error {
 	if err != nil {
 		return err
 	}
-	// name reads a text that Learn has bounded.
-	name := func(max int) string {
-		w := dec.String()
-		if len(w) > max {
-			dec.Fail("a text of %d bytes where at most %d are kept", len(w), max)
-		}
-		return w
-	}
 	s.floor = dec.Int()
 	for _, t := range []*window.Table[birth]{s.lasting, s.sessions} {
 		evicted := dec.Uint()
 		for range dec.Count(7) {
-			key := name(window.MaxKey)
-			b := birth{of: name(window.MaxKey), maker: name(window.MaxKey), key: name(window.MaxValue), action: name(window.MaxValue), event: name(window.MaxID), at: dec.Int()}
+			key := dec.StringTo(window.MaxKey)
+			b := birth{of: dec.StringTo(window.MaxKey), maker: dec.StringTo(window.MaxKey), key: dec.StringTo(window.MaxValue), action: dec.StringTo(window.MaxValue), event: dec.StringTo(window.MaxID), at: dec.Int()}
 			if dec.Err() != nil {
 				return dec.Err()
 			}
@@ -84,7 +76,7 @@ func (s *Store) restore(data []byte) error {
 	}
 	evicted := dec.Uint()
 	for range dec.Count(3) {
-		e, isNew := s.makers.Touch(name(window.MaxKey))
+		e, isNew := s.makers.Touch(dec.StringTo(window.MaxKey))
 		if !isNew && dec.Err() == nil {
 			dec.Fail("one maker twice")
 		}
@@ -95,7 +87,7 @@ func (s *Store) restore(data []byte) error {
 		}
 		size := 0
 		for range n {
-			c := child{name: name(window.MaxKey), of: name(window.MaxKey), action: name(window.MaxValue), event: name(window.MaxID), at: dec.Int()}
+			c := child{name: dec.StringTo(window.MaxKey), of: dec.StringTo(window.MaxKey), action: dec.StringTo(window.MaxValue), event: dec.StringTo(window.MaxID), at: dec.Int()}
 			if dec.Err() != nil {
 				return dec.Err()
 			}

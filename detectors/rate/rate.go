@@ -432,13 +432,6 @@ func (d *Detector) restore(data []byte) error {
 	d.floor = dec.Int()
 	evicted := dec.Uint()
 	low, high := window.Nanos(time.Time{}), window.Nanos(time.Unix(1<<40, 0))
-	u32 := func() uint32 {
-		v := dec.Uint()
-		if v > math.MaxUint32 {
-			dec.Fail("a number is too large")
-		}
-		return uint32(v)
-	}
 	for range dec.Count(13) {
 		e, isNew := d.table.Touch(window.Bound(dec.String()))
 		if !isNew && dec.Err() == nil {
@@ -446,7 +439,7 @@ func (d *Detector) restore(data []byte) error {
 		}
 		s := &e.State
 		first, age := dec.Int(), dec.Int()
-		*s = state{hours: u32(), hour: dec.Int(), fullest: u32(), bin: dec.Int(), count: u32(), begun: dec.Int(), told: u32(), unusual: dec.Bool()}
+		*s = state{hours: dec.Uint32(), hour: dec.Int(), fullest: dec.Uint32(), bin: dec.Int(), count: dec.Uint32(), begun: dec.Int(), told: dec.Uint32(), unusual: dec.Bool()}
 		s.marks = window.GetMarks(dec, kept)
 		if dec.Err() != nil {
 			break

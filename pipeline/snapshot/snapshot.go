@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"strings"
 	"time"
 )
@@ -145,6 +146,26 @@ func (d *Decoder) Count(size int) int {
 	return int(v)
 }
 
+// CountTo is Count where no more than most things are ever kept.
+func (d *Decoder) CountTo(size, most int) int {
+	n := d.Count(size)
+	if n > most {
+		d.Fail("a list of %d where at most %d are kept", n, most)
+		return 0
+	}
+	return n
+}
+
+// Uint32 reads what Encoder.Uint wrote of a number of 32 bits.
+func (d *Decoder) Uint32() uint32 {
+	v := d.Uint()
+	if v > math.MaxUint32 {
+		d.Fail("a number is too large")
+		return 0
+	}
+	return uint32(v)
+}
+
 // Raw reads n bytes; after a fault they are zero.
 func (d *Decoder) Raw(n int) []byte {
 	if n > len(d.b) {
@@ -170,6 +191,16 @@ func (d *Decoder) Bool() bool {
 
 // String reads what Encoder.String wrote.
 func (d *Decoder) String() string { return string(d.Raw(d.Count(1))) }
+
+// StringTo is String where texts are cut to most bytes before they are kept.
+func (d *Decoder) StringTo(most int) string {
+	s := d.String()
+	if len(s) > most {
+		d.Fail("a text of %d bytes where at most %d are kept", len(s), most)
+		return ""
+	}
+	return s
+}
 
 // Bytes reads what Encoder.Bytes wrote.
 func (d *Decoder) Bytes() []byte { return d.Raw(d.Count(1)) }

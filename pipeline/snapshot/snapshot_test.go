@@ -162,3 +162,34 @@ func FuzzDecoder(f *testing.F) {
 		}
 	})
 }
+
+// What is larger than anything that is kept is a fault, and reads as nothing.
+func TestBoundedReads(t *testing.T) {
+	for _, c := range []struct {
+		write func(*Encoder)
+		read  func(*Decoder) bool // whether it read what was written
+		fault string
+	}{
+		{func(e *Encoder) { e.Uint(math.MaxUint32) }, func(d *Decoder) bool { return d.Uint32() == math.MaxUint32 }, ""},
+		{func(e *Encoder) { e.Uint(math.MaxUint32 + 1) }, func(d *Decoder) bool { return d.Uint32() == 0 }, "a number is too large"},
+		{func(e *Encoder) { e.String("abc") }, func(d *Decoder) bool { return d.StringTo(3) == "abc" }, ""},
+		{func(e *Encoder) { e.String("abcd") }, func(d *Decoder) bool { return d.StringTo(3) == "" }, "a text of 4 bytes where at most 3 are kept"},
+		{func(e *Encoder) { e.Uint(2); e.Raw([]byte{1, 2}) }, func(d *Decoder) bool { return d.CountTo(1, 2) == 2 && len(d.Rest()) == 2 }, ""},
+		{func(e *Encoder) { e.Uint(2); e.Raw([]byte{1, 2}) }, func(d *Decoder) bool { return d.CountTo(1, 1) == 0 }, "a list of 2 where at most 1 are kept"},
+		{func(e *Encoder) { e.Uint(2); e.Raw([]byte{1, 2}) }, func(d *Decoder) bool { return d.CountTo(2, 9) == 0 }, cut},
+	} {
+		e := NewEncoder("T1\n")
+		c.write(e)
+		d, err := Open(e.Seal(), "T1\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, fault := c.read(d), ""
+		if err := d.End(); err != nil {
+			fault = err.Error()
+		}
+		if !read || fault != c.fault {
+			t.Errorf("read as written: %t, fault %q, want %q", read, fault, c.fault)
+		}
+	}
+}
