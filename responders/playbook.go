@@ -180,72 +180,69 @@ func ValidatePlaybooks(playbooks []Playbook, approvers []Approver, kinds []strin
 func (p Playbook) Validate() error { return errors.Join(p.validate("playbook", nil, nil)...) }
 
 func (p Playbook) validate(at string, approvers []Approver, kinds []string) []error {
-	var errs []error
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s%s: %s", at, field, fmt.Sprintf(format, args...)))
-	}
+	wrong := faults{at: at}
 	if !validName(p.Name) {
-		bad(".name", "%q: want 1 to 64 letters, digits, dots, hyphens or underscores", p.Name)
+		wrong.add(".name", "%q: want 1 to 64 letters, digits, dots, hyphens or underscores", p.Name)
 	}
 	if !validMode(p.Mode) {
-		bad(".mode", "%q: want observe, approve or auto", p.Mode)
+		wrong.add(".mode", "%q: want observe, approve or auto", p.Mode)
 	}
 	for i, r := range p.When.Rules {
 		if r == "" {
-			bad(fmt.Sprintf(".when.rules[%d]", i), "empty: want a rule id or a glob")
+			wrong.add(fmt.Sprintf(".when.rules[%d]", i), "empty: want a rule id or a glob")
 		}
 	}
 	for i, a := range p.When.Accounts {
 		if !validAccountPattern(a) {
-			bad(fmt.Sprintf(".when.accounts[%d]", i), "%q: want an account id (digits) or a glob", a)
+			wrong.add(fmt.Sprintf(".when.accounts[%d]", i), "%q: want an account id (digits) or a glob", a)
 		}
 	}
 	if len(p.Actions) == 0 {
-		bad(".actions", "none: want at least one, e.g. {kind: %s, key: actor}", KindDisableAccessKey)
+		wrong.add(".actions", "none: want at least one, e.g. {kind: %s, key: actor}", KindDisableAccessKey)
 	}
 	for i, a := range p.Actions {
 		f := fmt.Sprintf(".actions[%d]", i)
 		if a.Kind == "" {
-			bad(f+".kind", "empty: want a kind such as %s", KindDisableAccessKey)
+			wrong.add(f+".kind", "empty: want a kind such as %s", KindDisableAccessKey)
 		} else if kinds != nil && !slices.Contains(kinds, a.Kind) {
-			bad(f+".kind", "%q does not exist: want one of %s", a.Kind, strings.Join(kinds, ", "))
+			wrong.add(f+".kind", "%q does not exist: want one of %s", a.Kind, strings.Join(kinds, ", "))
 		}
 		if a.Else != "" && kinds != nil && !slices.Contains(kinds, a.Else) {
-			bad(f+".else", "%q does not exist: want one of %s", a.Else, strings.Join(kinds, ", "))
+			wrong.add(f+".else", "%q does not exist: want one of %s", a.Else, strings.Join(kinds, ", "))
 		}
 		if a.Key != "" && a.Key != ActorKey && a.Key != TargetKey {
-			bad(f+".key", "%q: want actor or target", a.Key)
+			wrong.add(f+".key", "%q: want actor or target", a.Key)
 		}
 	}
 	for i, u := range p.When.Units {
 		if u == "" {
-			bad(fmt.Sprintf(".when.units[%d]", i), "empty: want the name of a unit")
+			wrong.add(fmt.Sprintf(".when.units[%d]", i), "empty: want the name of a unit")
 		}
 	}
 	for _, l := range slices.Sorted(maps.Keys(p.When.Labels)) {
 		if !slices.Contains(labelNames(), l) {
-			bad(".when.labels."+l, "no such label: want one of %s", strings.Join(labelNames(), ", "))
+			wrong.add(".when.labels."+l, "no such label: want one of %s", strings.Join(labelNames(), ", "))
 		}
 	}
-	errs = append(errs, p.Guards.Protected.validate(at+".guards.protected")...)
+	wrong.errs = append(wrong.errs, p.Guards.Protected.validate(at+".guards.protected")...)
 	for _, n := range []struct {
 		field string
 		n     int
 	}{{"per_hour", p.Guards.PerHour}, {"per_account_hour", p.Guards.PerAccountHour}, {"per_account_day", p.Guards.PerAccountDay}} {
 		if n.n < 0 {
-			bad(".guards."+n.field, "%d: want 1 or more, or leave it out", n.n)
+			wrong.add(".guards."+n.field, "%d: want 1 or more, or leave it out", n.n)
 		}
 	}
 	if p.Approvals < 0 || p.Approvals > 10 {
-		bad(".approvals", "%d: want 1 to 10", p.Approvals)
+		wrong.add(".approvals", "%d: want 1 to 10", p.Approvals)
 	}
 	if p.Expires.Std() > maxExpires {
-		bad(".expires", "%s: want at most 7d", p.Expires)
+		wrong.add(".expires", "%s: want at most 7d", p.Expires)
 	}
 	if approvers != nil {
 		for i, name := range p.Approvers {
 			if !slices.ContainsFunc(approvers, func(a Approver) bool { return a.Name == name }) {
-				bad(fmt.Sprintf(".approvers[%d]", i), "%q is not among respond.approvers", name)
+				wrong.add(fmt.Sprintf(".approvers[%d]", i), "%q is not among respond.approvers", name)
 			}
 		}
 	}
@@ -255,10 +252,20 @@ func (p Playbook) validate(at string, approvers []Approver, kinds []string) []er
 			n = len(p.Approvers)
 		}
 		if n < max(p.Approvals, 1) {
-			bad(".mode", "approve needs %d people but %d may approve: add them to respond.approvers", max(p.Approvals, 1), n)
+			wrong.add(".mode", "approve needs %d people but %d may approve: add them to respond.approvers", max(p.Approvals, 1), n)
 		}
 	}
-	return errs
+	return wrong.errs
+}
+
+// faults collects what is wrong with what stands at a place of the configuration.
+type faults struct {
+	at   string
+	errs []error
+}
+
+func (f *faults) add(field, format string, args ...any) {
+	f.errs = append(f.errs, fmt.Errorf("%s%s: %s", f.at, field, fmt.Sprintf(format, args...)))
 }
 
 // ValidateApprovers checks the list of approvers; errors name the field.

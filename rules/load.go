@@ -149,6 +149,9 @@ func (l *loader) keep(kind, name string, data []byte) {
 // files. The names of one kind differ.
 func (s *Set) Sources() []Source { return s.sources }
 
+// fail records a fault of a file as a whole; like file.at not inlined (DESIGN D23).
+//
+//go:noinline
 func (l *loader) fail(path, hint, format string, args ...any) {
 	l.errs = append(l.errs, &Error{File: path, Message: fmt.Sprintf(format, args...), Hint: hint})
 }

@@ -10,7 +10,10 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
-// apply changes what is known, unless the call failed.
+// apply changes what is known, unless the call failed. It stands in every act, so
+// it is not inlined (DESIGN D23).
+//
+//go:noinline
 func (c *call) apply(kind, name string, f func(*entry)) {
 	if c.done && name != "" {
 		c.j.change(kind, c.account, name, c.ev.Time, f)

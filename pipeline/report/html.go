@@ -293,15 +293,22 @@ func warnings(l lang, in *In) []string {
 	return out
 }
 
+// facts is a list of names and values in one language; what is empty is no fact.
+type facts struct {
+	l    lang
+	rows []pair
+}
+
+func (f *facts) add(name, value string) {
+	if value != "" {
+		f.rows = append(f.rows, pair{f.l.t(name), value})
+	}
+}
+
 // scopeOf lists what was asked for and what was read.
 func scopeOf(l lang, in *In) []pair {
 	s := &in.Stats
-	var out []pair
-	add := func(k, v string) {
-		if v != "" {
-			out = append(out, pair{l.t(k), v})
-		}
-	}
+	out := facts{l: l}
 	if n := len(in.Scope.Sources); n > 0 {
 		shown := make([]string, 0, maxListValues)
 		for _, src := range in.Scope.Sources[:min(n, maxListValues)] {
@@ -313,7 +320,7 @@ func scopeOf(l lang, in *In) []pair {
 		if n > maxListValues {
 			shown = append(shown, l.t("and %s more", num(int64(n-maxListValues))))
 		}
-		add("Sources", strings.Join(shown, l.t(", ")))
+		out.add("Sources", strings.Join(shown, l.t(", ")))
 	}
 	var bounds []string
 	if !in.Scope.From.IsZero() {
@@ -325,16 +332,16 @@ func scopeOf(l lang, in *In) []pair {
 	if len(bounds) == 0 {
 		bounds = []string{l.t("all")}
 	}
-	add("Time range", strings.Join(bounds, l.t(", ")))
+	out.add("Time range", strings.Join(bounds, l.t(", ")))
 	entity := l.t("all")
 	if in.Scope.Entity != "" {
 		entity = inert(in.Scope.Entity, maxLine)
 	}
-	add("Entity", entity)
+	out.add("Entity", entity)
 	if s.FirstEvent != nil && s.LastEvent != nil {
-		add("Events found", l.t("%s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent)))
+		out.add("Events found", l.t("%s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent)))
 	}
-	add("Files read", filesRead(l, s))
+	out.add("Files read", filesRead(l, s))
 	if s.FilesIgnored > 0 {
 		names := slices.Clone(s.Ignored)
 		for i := range names {
@@ -344,10 +351,10 @@ func scopeOf(l lang, in *In) []pair {
 		if n := s.FilesIgnored - int64(len(names)); n > 0 {
 			more = l.t(", ") + l.t("and %s more", num(n))
 		}
-		add("Not looked at", l.n(s.FilesIgnored, "%s file whose name is of no form that is read: %s", "%s files whose names are of no form that is read: %s", strings.Join(names, l.t(", "))+more))
+		out.add("Not looked at", l.n(s.FilesIgnored, "%s file whose name is of no form that is read: %s", "%s files whose names are of no form that is read: %s", strings.Join(names, l.t(", "))+more))
 	}
 	if s.FilesSkipped > 0 {
-		add("Not opened", l.n(s.FilesSkipped, "%s delivery, by its name of another time or region", "%s deliveries, by their names of other times or regions"))
+		out.add("Not opened", l.n(s.FilesSkipped, "%s delivery, by its name of another time or region", "%s deliveries, by their names of other times or regions"))
 	}
 	records := l.t("%s (%s events evaluated, %s duplicates, %s parked, %s late)", num(s.Records), num(s.Events), num(s.Duplicates), num(s.Parked), num(s.Late))
 	if s.Filtered > 0 {
@@ -356,38 +363,38 @@ func scopeOf(l lang, in *In) []pair {
 			records += l.t(" (%s to %s)", stamp(*s.FilteredFirst), stamp(*s.FilteredLast))
 		}
 	}
-	add("Records", records)
+	out.add("Records", records)
 	if len(s.ByReason) > 0 {
 		var reasons []string
 		for r, n := range s.ByReason {
 			reasons = append(reasons, l.t("%s: %s", inert(string(r), maxShort), num(n)))
 		}
 		sort.Strings(reasons)
-		add("Parked, by reason", strings.Join(reasons, l.t(", ")))
+		out.add("Parked, by reason", strings.Join(reasons, l.t(", ")))
 	}
-	add("Read", l.t("%s stored, %s unpacked", size(s.BytesRead), size(s.BytesDecoded)))
+	out.add("Read", l.t("%s stored, %s unpacked", size(s.BytesRead), size(s.BytesDecoded)))
 	switch {
 	case len(in.Gaps) > 0 && in.Sparse:
-		add("Missing hours", l.t("those listed, and perhaps more: of an account too few hours have events to tell which are missing"))
+		out.add("Missing hours", l.t("those listed, and perhaps more: of an account too few hours have events to tell which are missing"))
 	case len(in.Gaps) > 0:
 	case in.GapsKnown && in.Apart && !in.Sparse:
-		add("Missing hours", l.t("none among those that have events around them; a few events lie far from the others, and the time between was not looked at"))
+		out.add("Missing hours", l.t("none among those that have events around them; a few events lie far from the others, and the time between was not looked at"))
 	case in.GapsKnown && in.Sparse:
-		add("Missing hours", l.t("not known: of an account too few hours have events to tell which are missing"))
+		out.add("Missing hours", l.t("not known: of an account too few hours have events to tell which are missing"))
 	case in.Quiet > 0:
-		add("Missing hours", l.t("none that has events on other days"))
+		out.add("Missing hours", l.t("none that has events on other days"))
 	case in.GapsKnown:
-		add("Missing hours", l.t("none: no whole hour without events between the first and the last"))
+		out.add("Missing hours", l.t("none: no whole hour without events between the first and the last"))
 	default:
-		add("Missing hours", l.t("not looked for in this run"))
+		out.add("Missing hours", l.t("not looked for in this run"))
 	}
 	if in.Quiet > 0 {
-		add("Quiet hours", l.n(int64(in.Quiet), "%s stretch without any event, in which other days have few, too", "%s stretches without any event, in which other days have few, too"))
+		out.add("Quiet hours", l.n(int64(in.Quiet), "%s stretch without any event, in which other days have few, too", "%s stretches without any event, in which other days have few, too"))
 	}
 	if in.Hidden > 0 {
-		add("Not shown", l.n(int64(in.Hidden), "%s alert: a signal, or below the severity asked for", "%s alerts: signals, or below the severity asked for"))
+		out.add("Not shown", l.n(int64(in.Hidden), "%s alert: a signal, or below the severity asked for", "%s alerts: signals, or below the severity asked for"))
 	}
-	return out
+	return out.rows
 }
 
 // filesRead says how many files were read, and how many of them not well.

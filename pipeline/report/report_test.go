@@ -177,7 +177,7 @@ func TestLanguages(t *testing.T) {
 			name := ""
 			switch fun := call.Fun.(type) {
 			case *ast.SelectorExpr:
-				if x, ok := fun.X.(*ast.Ident); ok && x.Name == "l" {
+				if x, ok := fun.X.(*ast.Ident); ok && (x.Name == "l" || x.Name == "out") {
 					name = fun.Sel.Name
 				}
 			case *ast.Ident:

@@ -144,6 +144,10 @@ func isClean(s string) bool {
 
 // Line returns s as one line of visible text: no control or invisible
 // characters, line breaks and runs of blanks as one space, nothing at the ends.
+// Like Cut it stands in a hundred places, none of them on the way of an event, and
+// is not inlined (DESIGN D23).
+//
+//go:noinline
 func Line(s string) string { return clean(s, false) }
 
 // Block is Line for text of several lines: line breaks ("\n") are kept, at
@@ -244,13 +248,17 @@ func CSV(s string) string {
 
 // Cut shortens s to at most max runes, the last being an ellipsis when
 // something was cut. A letter keeps the marks that stand on it or goes with
-// them. A max below 1 gives "".
+// them. A max below 1 gives "". Not inlined, as Line is not.
+//
+//go:noinline
 func Cut(s string, max int) string {
 	return cut(s, max, func(rune) int { return 1 })
 }
 
 // CutUTF16 is Cut counted in UTF-16 units, the strictest way in which a chat
 // platform may count "characters": the result is within max either way.
+//
+//go:noinline
 func CutUTF16(s string, max int) string {
 	return cut(s, max, utf16.RuneLen)
 }

@@ -100,8 +100,12 @@ type Replies struct {
 	Again    string // where a chat cannot ask "are you sure?"
 }
 
-var catalogue = map[Language]*Words{
-	English: {
+var catalogue = map[Language]*Words{English: &english, Chinese: &chinese}
+
+// A variable of its own for each language: what is text in it is then data of the
+// program, and in a map it would be code that puts it there.
+var (
+	english = Words{
 		Severity: map[alert.Severity]string{alert.Info: "INFO", alert.Low: "LOW", alert.Medium: "MEDIUM", alert.High: "HIGH", alert.Critical: "CRITICAL"},
 		Fields:   [6]string{"Who", "Key", "From", "When", "Did", "Where"},
 		State: map[responders.State]string{
@@ -173,8 +177,8 @@ var catalogue = map[Language]*Words{
 		ClickFailed: "That did not work: %s", ClickOK: "Done.", Working: "It is being done; the message will say how it ended.", Unavailable: "an internal error; use trailwarden action on the command line",
 		Units:     [4]string{"%d s", "%d min", "%d h", "%d d"},
 		Sentences: sentences[English], None: "none", AndMore: " and %d more", Comma: ", ", Semicolon: "; ", Colon: ":", AfterColon: " ",
-	},
-	Chinese: {
+	}
+	chinese = Words{
 		Severity: map[alert.Severity]string{alert.Info: "提示", alert.Low: "低危", alert.Medium: "中危", alert.High: "高危", alert.Critical: "严重"},
 		Fields:   [6]string{"身份", "密钥", "来源", "时间", "操作", "位置"},
 		State: map[responders.State]string{
@@ -252,8 +256,8 @@ var catalogue = map[Language]*Words{
 		ClickFailed: "未能完成：%s", ClickOK: "已完成。", Working: "正在执行，结果会显示在消息中。", Unavailable: "内部错误；请在命令行使用 trailwarden action",
 		Units:     [4]string{"%d 秒", "%d 分钟", "%d 小时", "%d 天"},
 		Sentences: sentences[Chinese], None: "无", AndMore: "，另有 %d 项", Comma: "、", Semicolon: "；", Colon: "：",
-	},
-}
+	}
+)
 
 // Length is a length of time in its largest whole unit.
 func (w *Words) Length(d time.Duration) string {

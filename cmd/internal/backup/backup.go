@@ -188,6 +188,10 @@ func add(tw *tar.Writer, path, name string) (File, error) {
 // maxManifest bounds the manifest; a state folder has some thousand files.
 const maxManifest = 64 << 20
 
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
 // Read restores an archive as the state folder dir, which must not exist or be
 // empty. Nothing is at dir until everything was read and verified.
 func Read(r io.Reader, dir string) (m Manifest, err error) {
@@ -212,9 +216,6 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 			_ = os.RemoveAll(tmp) // a folder of our own
 		}
 	}()
-	damaged := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
-	}
 	gz, err := gzip.NewReader(bufio.NewReaderSize(r, 1<<20))
 	if err != nil {
 		return m, damaged("%v", err)

@@ -415,44 +415,46 @@ func printAction(e *env, d responders.ActionDetail) {
 		}
 		entered = h
 	}
-	line := func(k, v string) {
-		if v != "" {
-			fmt.Fprintf(e.out, "%-10s %s\n", k, text.Terminal(v))
-		}
-	}
-	line("action", d.ID)
-	line("does", d.Describe)
-	line("state", string(d.State)+" since "+stamp(entered.At)+by(entered.By))
-	line("reason", d.Reason)
-	line("next", d.Next)
+	e.line("action", d.ID)
+	e.line("does", d.Describe)
+	e.line("state", string(d.State)+" since "+stamp(entered.At)+by(entered.By))
+	e.line("reason", d.Reason)
+	e.line("next", d.Next)
 	target := strings.TrimSpace(actedOn(t) + " of account " + t.AccountID)
 	if t.AccessKeyID != "" {
 		target += ", key " + t.AccessKeyID
 	}
-	line("target", target)
-	line("because", fmt.Sprintf("rule %s, alert %s, %s, last %s", d.Action.Rule, short(d.Action.AlertID), plural(len(d.Action.Evidence.EventIDs), "event"), stamp(d.Action.Evidence.Time)))
-	line("before", string(d.Prior))
+	e.line("target", target)
+	e.line("because", fmt.Sprintf("rule %s, alert %s, %s, last %s", d.Action.Rule, short(d.Action.AlertID), plural(len(d.Action.Evidence.EventIDs), "event"), stamp(d.Action.Evidence.Time)))
+	e.line("before", string(d.Prior))
 	if d.Result != nil {
-		line("after", string(d.Result.After))
+		e.line("after", string(d.Result.After))
 	}
 	if d.Undo != nil {
-		line("restored", string(d.Undo.After))
+		e.line("restored", string(d.Undo.After))
 	}
 	seen := func(k string, s *responders.Seen) {
 		if s != nil {
-			line(k, fmt.Sprintf("in the trail at %s, event %s", stamp(s.At), s.EventID))
+			e.line(k, fmt.Sprintf("in the trail at %s, event %s", stamp(s.At), s.EventID))
 		}
 	}
 	seen("seen", d.Seen)
 	seen("undo seen", d.UndoSeen)
 	if d.Unseen {
-		line("seen", "NOT in the trail")
+		e.line("seen", "NOT in the trail")
 	}
 	if !d.UndoUntil.IsZero() {
-		line("undo", "until "+stamp(d.UndoUntil)+": "+d.DescribeUndo)
+		e.line("undo", "until "+stamp(d.UndoUntil)+": "+d.DescribeUndo)
 	}
 	for _, h := range d.History {
-		line("·", fmt.Sprintf("%s  %-10s%s  %s", stamp(h.At), h.State, by(h.By), h.Reason))
+		e.line("·", fmt.Sprintf("%s  %-10s%s  %s", stamp(h.At), h.State, by(h.By), h.Reason))
+	}
+}
+
+// line prints a fact under its name; what is empty is no fact.
+func (e *env) line(name, fact string) {
+	if fact != "" {
+		fmt.Fprintf(e.out, "%-10s %s\n", name, text.Terminal(fact))
 	}
 }
 

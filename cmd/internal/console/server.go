@@ -250,43 +250,48 @@ func wantsJSON(r *http.Request) bool {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, need Role, fn func(*ask) error) {
-		s.pattern = append(s.pattern, pattern)
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	for _, x := range []struct {
+		pattern string
+		need    Role
+		show    func(*ask) error
+	}{
+		{"GET /{$}", Viewer, (*ask).nowPage},
+		{"GET /strip", Viewer, (*ask).strip},
+		{"GET /alerts/{id}", Viewer, (*ask).alertPage},
+		{"POST /alerts/{id}/triage", Analyst, (*ask).triage},
+		{"POST /alerts/{id}/ask", Analyst, (*ask).question},
+		{"POST /alerts/{id}/answer", Analyst, (*ask).answer},
+		{"POST /alerts/{id}/request", Analyst, (*ask).request},
+		{"GET /entities/{kind}", Viewer, (*ask).entityPage},
+		{"GET /rules", Viewer, (*ask).rulesPage},
+		{"POST /rules/try", Analyst, (*ask).try},
+		{"GET /rules/{id}", Viewer, (*ask).rulePage},
+		{"GET /actions", Viewer, (*ask).actionsPage},
+		{"GET /actions/{id}", Viewer, (*ask).actionPage},
+		{"POST /actions/{id}/approve", Approver, (*ask).approve},
+		{"POST /actions/{id}/deny", Approver, (*ask).deny},
+		{"POST /actions/{id}/undo", Approver, (*ask).undo},
+		{"GET /session", Viewer, (*ask).session},
+		{"GET /live", Viewer, (*ask).live},
+		{"GET /openapi.json", Viewer, (*ask).openapi},
+		{"GET /login", Nobody, (*ask).login},
+		{"GET /login/callback", Nobody, (*ask).loginCallback},
+		{"POST /logout", Nobody, (*ask).logout},
+		{"GET /assets/{name}", Nobody, (*ask).asset},
+		{"GET /favicon.ico", Nobody, (*ask).favicon},
+	} {
+		s.pattern = append(s.pattern, x.pattern)
+		mux.HandleFunc(x.pattern, func(w http.ResponseWriter, r *http.Request) {
 			q := &ask{s: s, w: w, r: r, lang: langOf(w, r, s.keep), now: s.o.Now()}
-			err := s.admit(q, need)
+			err := s.admit(q, x.need)
 			if err == nil {
-				err = fn(q)
+				err = x.show(q)
 			}
 			if err != nil {
 				s.fail(q, err)
 			}
 		})
 	}
-	handle("GET /{$}", Viewer, (*ask).nowPage)
-	handle("GET /strip", Viewer, (*ask).strip)
-	handle("GET /alerts/{id}", Viewer, (*ask).alertPage)
-	handle("POST /alerts/{id}/triage", Analyst, (*ask).triage)
-	handle("POST /alerts/{id}/ask", Analyst, (*ask).question)
-	handle("POST /alerts/{id}/answer", Analyst, (*ask).answer)
-	handle("POST /alerts/{id}/request", Analyst, (*ask).request)
-	handle("GET /entities/{kind}", Viewer, (*ask).entityPage)
-	handle("GET /rules", Viewer, (*ask).rulesPage)
-	handle("POST /rules/try", Analyst, (*ask).try)
-	handle("GET /rules/{id}", Viewer, (*ask).rulePage)
-	handle("GET /actions", Viewer, (*ask).actionsPage)
-	handle("GET /actions/{id}", Viewer, (*ask).actionPage)
-	handle("POST /actions/{id}/approve", Approver, (*ask).approve)
-	handle("POST /actions/{id}/deny", Approver, (*ask).deny)
-	handle("POST /actions/{id}/undo", Approver, (*ask).undo)
-	handle("GET /session", Viewer, (*ask).session)
-	handle("GET /live", Viewer, (*ask).live)
-	handle("GET /openapi.json", Viewer, (*ask).openapi)
-	handle("GET /login", Nobody, (*ask).login)
-	handle("GET /login/callback", Nobody, (*ask).loginCallback)
-	handle("POST /logout", Nobody, (*ask).logout)
-	handle("GET /assets/{name}", Nobody, (*ask).asset)
-	handle("GET /favicon.ico", Nobody, (*ask).favicon)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		q := &ask{s: s, w: w, r: r, lang: langOf(w, r, s.keep), now: s.o.Now()}
 		q.u, _ = s.whoIs(r) // to show whom we know the way back
