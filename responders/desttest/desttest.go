@@ -62,11 +62,11 @@ func Hostile() responders.Notice {
 // Huge is far beyond every limit.
 func Huge() responders.Notice {
 	n := Hostile()
-	n.Alert.Title, n.Alert.Reason = strings.Repeat("很长的标题 ", 10_000), strings.Repeat("🦊 reason ", 10_000)
-	n.Alert.TitleZH, n.Alert.ReasonZH = n.Alert.Title, strings.Repeat("🦊 原因 ", 10_000)
+	n.Alert.Title, n.Alert.Reason = strings.Repeat("很长的标题 ", 1_000), strings.Repeat("🦊 reason ", 1_000)
+	n.Alert.TitleZH, n.Alert.ReasonZH = n.Alert.Title, strings.Repeat("🦊 原因 ", 1_000)
 	for range 60 {
-		n.Actions = append(n.Actions, responders.ActionView{ID: "x", Describe: strings.Repeat("d", 5_000), State: responders.Failed, Reason: strings.Repeat("r", 5_000)})
-		n.Thread = append(n.Thread, responders.Said(strings.Repeat("动作 ", 2_000))...)
+		n.Actions = append(n.Actions, responders.ActionView{ID: "x", Describe: strings.Repeat("d", 1_000), State: responders.Failed, Reason: strings.Repeat("r", 1_000)})
+		n.Thread = append(n.Thread, responders.Said(strings.Repeat("动作 ", 200))...)
 	}
 	return n
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/trailwarden/trailwarden/pipeline/raced"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/message"
@@ -665,6 +667,7 @@ func TestExactlyOnce(t *testing.T) {
 }
 
 func TestAnyNoticeIsTaken(t *testing.T) {
+	raced.Checks(t, raced.Size(math.MaxInt, 25))
 	s := server(t, chattest.Options{Unlimited: true})
 	cfg := config(s)
 	cfg.AppToken, cfg.ThreadCap = chattest.DefaultAppToken, 1000

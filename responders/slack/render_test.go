@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	slackapi "github.com/slack-go/slack"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/raced"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/chattest"
 	"github.com/trailwarden/trailwarden/responders/desttest"
@@ -297,6 +299,7 @@ func checkMessage(t interface{ Fatalf(string, ...any) }, r renderer, n responder
 }
 
 func TestAnyNoticeFits(t *testing.T) {
+	raced.Checks(t, raced.Size(math.MaxInt, 25))
 	rapid.Check(t, func(t *rapid.T) {
 		lang := rapid.SampledFrom([]Language{English, Chinese}).Draw(t, "lang")
 		checkMessage(t, renderer{w: message.For(lang, nil), buttons: rapid.Bool().Draw(t, "buttons"), inline: rapid.Bool().Draw(t, "inline")}, drawNotice(t))
