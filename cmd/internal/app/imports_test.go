@@ -21,6 +21,7 @@ type pkg struct {
 	ImportPath string
 	Dir        string
 	GoFiles    []string
+	Imports    []string
 	Deps       []string
 	Module     *struct{ Path, Dir string }
 	Standard   bool
@@ -29,7 +30,7 @@ type pkg struct {
 // list runs go list on the module, dependencies included when deps is set.
 func list(t *testing.T, deps bool) []pkg {
 	t.Helper()
-	args := []string{"list", "-json=ImportPath,Dir,GoFiles,Deps,Module,Standard"}
+	args := []string{"list", "-json=ImportPath,Dir,GoFiles,Imports,Deps,Module,Standard"}
 	if deps {
 		args = append(args, "-deps")
 	}
