@@ -571,7 +571,7 @@ func (handsOnGuard) Check(a Action, env *Env) Verdict {
 	if env.Person || env.HandsOn.At.IsZero() {
 		return Verdict{}
 	}
-	return ask(fmt.Sprintf("somebody switched it on again at %s after we had switched it off", env.HandsOn.At.UTC().Format(time.RFC3339)),
+	return ask(fmt.Sprintf("somebody took back at %s what we had done to it", env.HandsOn.At.UTC().Format(time.RFC3339)),
 		"ask who did that, then approve or deny")
 }
 

@@ -1048,7 +1048,7 @@ func (m *Machine) stepInDoubt(ctx context.Context, r *record, seq uint64) (bool,
 		return false, time.Time{}, err
 	}
 	if hand.At.After(r.BegunAt) {
-		return false, time.Time{}, m.fail(ctx, r, seq, "the answer was lost, and then somebody switched it on again")
+		return false, time.Time{}, m.fail(ctx, r, seq, "the answer was lost, and then somebody took it back")
 	}
 	v, err := m.allowed(ctx, r)
 	if err != nil {

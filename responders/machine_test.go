@@ -433,7 +433,7 @@ func TestDoubtDoesNotActLate(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.drive(m, time.Minute)
-			if x := w.want(m, d.ID, Failed); !strings.Contains(x.Reason, "switched it on again") {
+			if x := w.want(m, d.ID, Failed); !strings.Contains(x.Reason, "took it back") {
 				t.Fatal(x.Reason)
 			}
 			if w.cloud.status(aliceAK) != "Active" {

@@ -280,6 +280,14 @@ func (quarantining) Describe(a Action) string {
 	return "ram AttachPolicyToUser{PolicyType: Custom, PolicyName: zz-quarantine-deny-all, UserName: " + a.Target.UserName + "}"
 }
 
+// networks is an executor that fences a key.
+type networks struct{ *cloud }
+
+func (networks) Kind() string { return KindFenceKey }
+func (networks) Describe(a Action) string {
+	return "ims SetAccessKeyPolicy{UserAccessKeyId: " + a.Target.AccessKeyID + "}"
+}
+
 // What was done and is undone by somebody's hand is no longer said to be in force: the
 // incident's message says who took it back, people are told, and the next action on
 // the target asks. What else was done stays.
@@ -291,6 +299,8 @@ func TestTakenBackByHand(t *testing.T) {
 	}{
 		"a key":                {"ak.reactivated", "Ram:UpdateAccessKey", "", aliceAK, false, KindDisableAccessKey},
 		"a quarantine":         {"user.undo_containment", "Ram:DetachPolicyFromUser", "zz-quarantine-deny-all", "", false, KindQuarantineUser},
+		"a fence":              {"user.undo_containment", "Ims:SetAccessKeyPolicy", "", aliceAK, false, KindFenceKey},
+		"another key's fence":  {"user.undo_containment", "Ims:SetAccessKeyPolicy", "", bobAK, false, ""},
 		"another policy":       {"user.undo_containment", "Ram:DetachPolicyFromUser", "zz-quarantine-mail", "", false, ""},
 		"another key":          {"ak.reactivated", "Ram:UpdateAccessKey", "", bobAK, false, ""},
 		"another call":         {"user.undo_containment", "Ims:UpdateLoginProfile", "", "", false, ""},
@@ -302,11 +312,12 @@ func TestTakenBackByHand(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				slack := w.chat("slack")
 				w.cloud.owners[""], w.cloud.keys[""] = "alice", "Active"
+				fence := networks{&cloud{w: w, keys: map[string]string{aliceAK: "Active"}, owners: map[string]string{aliceAK: "alice"}, request: "REQ-2"}}
 				p := w.startWith([]Destination{{Notifier: slack}}, func(o *MachineOptions) {
-					o.Executors, o.ConfirmWithin = []Executor{w.cloud, quarantining{w.cloud}}, 20*time.Minute
+					o.Executors, o.ConfirmWithin = []Executor{w.cloud, quarantining{w.cloud}, fence}, 20*time.Minute
 				}, func(o *DispatcherOptions) {
 					o.Playbooks = []Playbook{{Name: "both", When: When{Rules: []string{"ak.leaked_in_use"}}, Mode: Auto,
-						Actions: []PlaybookAction{{Kind: kind, RefusalIsEvidence: true}, {Kind: KindQuarantineUser, RefusalIsEvidence: true}}}}
+						Actions: []PlaybookAction{{Kind: kind, RefusalIsEvidence: true}, {Kind: KindQuarantineUser, RefusalIsEvidence: true}, {Kind: KindFenceKey, RefusalIsEvidence: true}}}}
 				})
 				defer p.stop()
 				hand := w.plain("hand", c.rule, alert.High)
@@ -328,10 +339,14 @@ func TestTakenBackByHand(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				acts := slack.of("a1")[0].last.Actions
-				if len(acts) != 2 {
+				if len(acts) != 3 {
 					t.Fatalf("%+v", acts)
 				}
+				disabled := ""
 				for _, x := range acts {
+					if x.Kind == KindDisableAccessKey {
+						disabled = x.ID
+					}
 					told := strings.HasPrefix(x.Reason, "no longer so: mallory took it back by")
 					if told != (x.Kind == c.want) || x.State != Done || told && !strings.Contains(InChinese(x.Reason), "已不再如此") {
 						t.Errorf("%s %s: %s", x.Kind, x.State, x.Reason)
@@ -339,6 +354,11 @@ func TestTakenBackByHand(t *testing.T) {
 				}
 				if told := slack.byRule(RuleActionRefused); (len(told) == 1) != (c.want != "") {
 					t.Errorf("told %d times", len(told))
+				}
+				if c.want == KindFenceKey { // the key was not switched on: that it is off is our doing still
+					if _, err := p.m.Undo(ctxb, disabled, "dave"); err != nil {
+						t.Error(err)
+					}
 				}
 				if c.want == "" {
 					return

@@ -16,6 +16,7 @@ const (
 	ActIAMAccessKeyDelete                 Action = "iam.accesskey.delete"
 	ActIAMAccessKeyRestore                Action = "iam.accesskey.restore"
 	ActIAMAccessKeyPurge                  Action = "iam.accesskey.purge"
+	ActIAMAccessKeyPolicySet              Action = "iam.accesskey_policy.set"
 	ActIAMUserCreate                      Action = "iam.user.create"
 	ActIAMUserUpdate                      Action = "iam.user.update"
 	ActIAMUserDelete                      Action = "iam.user.delete"
@@ -259,6 +260,7 @@ var allActions = []Action{
 	ActIAMAccessKeyDelete,
 	ActIAMAccessKeyRestore,
 	ActIAMAccessKeyPurge,
+	ActIAMAccessKeyPolicySet,
 	ActIAMUserCreate,
 	ActIAMUserUpdate,
 	ActIAMUserDelete,

@@ -435,6 +435,8 @@ func TestTargets(t *testing.T) {
 		{"Ims", "UpdateAccessKey", `{"UserAccessKeyId":"LTAI5tEXAMPLEbob000001","Status":"Active","UserPrincipalName":"bob@x.onaliyun.com"}`, "", ActIAMAccessKeyUpdate, withKey(u("bob"), "LTAI5tEXAMPLEbob000001")},
 		{"Ram", "UpdateAccessKey", `{"UserAccessKeyId":"LTAI5tEXAMPLEalice0001"}`, "", ActIAMAccessKeyUpdate, withKey(u("Alice"), "LTAI5tEXAMPLEalice0001")},
 		{"Ram", "DeleteAccessKey", `{"UserAccessKeyId":"LTAI5tEXAMPLEbob000001","UserName":"bob"}`, "", ActIAMAccessKeyDelete, withKey(u("bob"), "LTAI5tEXAMPLEbob000001")},
+		{"Ims", "SetAccessKeyPolicy", `{"UserAccessKeyId":"LTAI5tEXAMPLEbob000001","UserPrincipalName":"bob@x.onaliyun.com","AccessKeyPolicy":"{}"}`, "", ActIAMAccessKeyPolicySet, withKey(u("bob"), "LTAI5tEXAMPLEbob000001")},
+		{"Ims", "SetAccessKeyPolicy", `{"UserAccessKeyId":"LTAI5tEXAMPLEalice0001"}`, "", ActIAMAccessKeyPolicySet, withKey(u("Alice"), "LTAI5tEXAMPLEalice0001")},
 		{"Ims", "RestoreAccessKeyFromRecycleBin", `{"UserAccessKeyId":"LTAI5tEXAMPLEbob000001","UserId":"200000000000000099"}`, "", ActIAMAccessKeyRestore,
 			Target{Type: "user", ID: "user/" + acct + "/id:200000000000000099", Name: "200000000000000099", Key: "LTAI5tEXAMPLEbob000001"}},
 		{"Ims", "RestoreAccessKeyFromRecycleBin", `{"UserAccessKeyId":"LTAI5tEXAMPLEalice0001","UserId":"` + uid + `"}`, "", ActIAMAccessKeyRestore, withKey(u("Alice"), "LTAI5tEXAMPLEalice0001")},
