@@ -193,6 +193,7 @@ var cloudPhrases = [][2]string{
 	{"the action's parameter policy_type is %s; want System or Custom", "处置参数 policy_type 为 %s，应为 System 或 Custom"},
 	{"the document of policy %s cannot be read (%s), so it is not known what taking it away would do", "无法读取策略 %s 的文档（%s），不知道移除后的影响"},
 	{"policy %s denies something, so taking it away would grant; do it by hand", "策略 %s 含有拒绝语句，移除会放开权限；请手动处理"},
+	{"the policy %s was made and is attached to nobody", "策略 %s 已创建但未绑定任何身份"},
 	{"policy %s is the quarantine itself", "策略 %s 就是隔离策略本身"},
 	{"policy %s has no version %s any more; restore it from its document by hand", "策略 %s 已没有版本 %s；请用其文档手动恢复"},
 	{"the target's account %s is not an account id", "对象的账号 %s 不是账号 ID"},

@@ -171,12 +171,14 @@ func (c *Client) makePolicy(ctx context.Context, sc scope, p PolicyState, docume
 		return "", err
 	}
 	id, err := c.setAttached(ctx, sc, p)
-	if err != nil && !errors.Is(err, responders.ErrInDoubt) && !errors.Is(err, responders.ErrRetry) && !attachmentRepeats(err) {
-		if derr := c.deletePolicy(ctx, sc, p.PolicyName); derr != nil {
-			return "", fmt.Errorf("%w; the policy %s was made and is attached to nobody", err, p.PolicyName)
-		}
+	if err == nil || errors.Is(err, responders.ErrInDoubt) || attachmentRepeats(err) {
+		return id, err
 	}
-	return id, err
+	// What is tried again needs it. Where that is given up, the error is what is told of it.
+	if errors.Is(err, responders.ErrRetry) || c.deletePolicy(ctx, sc, p.PolicyName) != nil {
+		err = fmt.Errorf("%w; the policy %s was made and is attached to nobody", err, p.PolicyName)
+	}
+	return "", err
 }
 
 // unmakePolicy detaches the policy and deletes it.

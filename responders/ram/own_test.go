@@ -299,8 +299,11 @@ func TestOwnPolicyThatWasNotAttachedAtOnce(t *testing.T) {
 				}
 				return prior, err
 			}
-			if _, err := try(); !errors.Is(err, responders.ErrRetry) {
+			// Where no other try comes, the policy is there until somebody deletes it.
+			if _, err := try(); !errors.Is(err, responders.ErrRetry) || !strings.Contains(err.Error(), "was made and is attached to nobody") {
 				t.Fatalf("%v, want throttled", err)
+			} else if zh := responders.InChinese(err.Error()); !strings.Contains(zh, "已创建但未绑定任何身份") {
+				t.Error(zh)
 			}
 			later = 12 * time.Minute
 			prior, err := try()
