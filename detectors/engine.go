@@ -267,7 +267,7 @@ func (e *Engine) ApplyAt(v *Evaluated, shardName string) {
 		}
 	}
 	if v.Keeps() {
-		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, birth: v.birth, hold: v.Hold, timed: v.timed && e.cfg.Timer != nil}
+		p := pending{at: at, ev: ev, brief: v.Brief, work: v.work, judge: v.judge, turn: v.turn, birth: v.birth, hold: v.Hold, timed: v.timed && e.cfg.Timer != nil}
 		if late {
 			e.process(&p, true, e.ask(&p, 0, true))
 		} else {

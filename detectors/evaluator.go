@@ -68,6 +68,7 @@ type Evaluated struct {
 	told  bool     // a rule of found is observed by others
 	whole bool     // some of the work needs the whole event
 	timed bool     // the engine is to measure it
+	turn  uint8    // of its second, as turn says
 	key   [16]byte // hashed here, where evaluators work in parallel
 }
 
@@ -176,7 +177,7 @@ func (e *Evaluator) EvaluateIn(v *Evaluated, ev *event.Event, a *Arena) { e.eval
 
 func (e *Evaluator) evaluate(v *Evaluated, ev *event.Event, a *Arena, t *Timer) {
 	is := e.lookup.find(ev)
-	*v = Evaluated{Event: ev, judge: e.judges && is.judged, key: e.keyer.DedupKey(ev)}
+	*v = Evaluated{Event: ev, judge: e.judges && is.judged, turn: is.turn, key: e.keyer.DedupKey(ev)}
 	if e.births && is.makes {
 		v.birth = BirthOf(ev)
 	}

@@ -123,7 +123,10 @@ func (c *counter) Observe(o detectors.Observation, out []detectors.Verdict) []de
 		panic("a broken detector")
 	}
 	list := append(c.keys[o.Key], seenEvent{o.Time, o.Event.ID, o.Event.Raw()})
-	sort.SliceStable(list, func(i, j int) bool { return list[i].At.Before(list[j].At) })
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := list[i], list[j] // by ids within a second, as the snapshot of the first encoding has them
+		return a.At.Before(b.At) || a.At.Equal(b.At) && a.ID < b.ID
+	})
 	for list[len(list)-1].At.Sub(list[0].At) > c.window {
 		list = list[1:]
 	}

@@ -145,6 +145,7 @@ type known struct {
 	// What the action alone decides: whether the judge has to look at the event,
 	// and whether something may be born by it.
 	judged, makes bool
+	turn          uint8 // as turn says
 }
 
 // place is where in front a kind is.
@@ -165,7 +166,7 @@ func (l *lookup) find(ev *event.Event) *known {
 		if l.kinds == nil || len(l.kinds) >= maxKinds {
 			l.kinds = make(map[kind]*known)
 		}
-		is = &known{kind: kind{strings.Clone(k.name), strings.Clone(k.action), strings.Clone(k.service)}, judged: judged(ev.Action), makes: Makes(ev.Action)}
+		is = &known{kind: kind{strings.Clone(k.name), strings.Clone(k.action), strings.Clone(k.service)}, judged: judged(ev.Action), makes: Makes(ev.Action), turn: turn(ev.Action)}
 		is.cands = l.index.candidates(&is.kind)
 		l.kinds[is.kind] = is
 	}

@@ -51,7 +51,7 @@ type PolicyFacts struct {
 // PolicyJudge turns policy events into facts. It keeps the account's policy
 // history, so it is called once for each policy event (see PolicyAction) and each
 // change of AccessKeys and second factors, for which it has no facts, in
-// (time, id) order except for late ones, from one goroutine. A judge that
+// event-time order except for late ones, from one goroutine. A judge that
 // also implements Snapshotter has its state kept in the engine's snapshot.
 type PolicyJudge interface {
 	Judge(ev *event.Event) PolicyFacts

@@ -11,6 +11,26 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
+// Ids say nothing about what came first within a second. What is made is judged before what
+// needs it, whatever the ids are, and what ends something after that.
+func TestTurnsOfASecond(t *testing.T) {
+	var r reorder
+	at := time.Unix(1, 0)
+	for i, a := range []event.Action{event.ActIAMPolicyDelete, event.ActIAMGroupRemoveUser, event.ActIAMPolicyDetach, event.ActIAMPolicyVersionSetDefault, event.ActIAMPolicyAttach, "", event.ActSTSAssumeRole,
+		event.ActIAMAccessKeyCreate, event.ActIAMPolicyVersionCreate, event.ActIAMPolicyCreate, event.ActIAMUserCreate} {
+		r.push(&pending{at: at, turn: turn(a), ev: &event.Event{ID: fmt.Sprintf("%02d", i), Action: a}})
+	}
+	r.push(&pending{at: at.Add(-1), turn: 3, ev: &event.Event{ID: "before"}})
+	var got []string
+	for r.len() > 0 {
+		p := r.pop()
+		got = append(got, p.ev.ID)
+	}
+	if want := []string{"before", "09", "10", "06", "07", "08", "03", "04", "05", "00", "01", "02"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // TestPropReorder compares the calendar with a slice that is sorted each time.
 func TestPropReorder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -25,7 +45,7 @@ func TestPropReorder(t *testing.T) {
 					at = rapid.SampledFrom([]time.Time{{}, time.Date(9999, 1, 1, 0, 0, 0, 1, time.UTC), base.Add(1)}).Draw(t, "odd time")
 				}
 				id := rapid.StringMatching("[ab]{0,10}").Draw(t, "id")
-				p := pending{at: at, ev: &event.Event{ID: id, Recipient: rapid.SampledFrom([]string{"1", "2"}).Draw(t, "recipient")}}
+				p := pending{at: at, turn: rapid.Uint8Range(0, 3).Draw(t, "turn"), ev: &event.Event{ID: id, Recipient: rapid.SampledFrom([]string{"1", "2"}).Draw(t, "recipient")}}
 				r.push(&p)
 				slow = append(slow, p)
 				slices.SortStableFunc(slow, func(a, b pending) int { return a.before(&b) })

@@ -203,7 +203,7 @@ func (e *Engine) restoreWaiting(d *snapshot.Decoder) error {
 			v.work = e.signalsOf(f.rule, ev, &f.det, v.work)
 		}
 		if v.Keeps() {
-			e.pending.push(&pending{at: at, ev: ev, work: v.work, judge: v.judge, birth: v.birth})
+			e.pending.push(&pending{at: at, ev: ev, work: v.work, judge: v.judge, turn: v.turn, birth: v.birth})
 		}
 	}
 	return nil

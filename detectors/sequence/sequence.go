@@ -135,8 +135,10 @@ type seen struct {
 	step int
 }
 
+// before orders events by time, and what is of one second by steps: which came first is not
+// known, since ids say nothing, and a program takes all the steps within a second.
 func (a seen) before(b seen) bool {
-	return a.Mark.Before(b.Mark) || !b.Mark.Before(a.Mark) && a.step < b.step
+	return a.At < b.At || a.At == b.At && (a.step < b.step || a.step == b.step && a.ID < b.ID)
 }
 
 // same says whether both are one event.
@@ -199,7 +201,7 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 	key := window.Bound(o.Key)
 	// An entity is kept only from an event on that a sequence can begin with:
 	// the later steps are often what everybody does all day. The last of them are
-	// at hand for a first step that comes late.
+	// at hand for a first step that comes late, or behind them within a second.
 	first := d.cfg.Require == 0 && step == d.chain[0].step
 	if d.cfg.Require == 0 && !first && !o.Late {
 		if e := d.table.Get(key); e == nil || e.State.newest() < d.floor {
@@ -231,8 +233,8 @@ func (d *Detector) Observe(o detectors.Observation, out []detectors.Verdict) []d
 		return out // the same observation again
 	}
 	s.events = slices.Insert(s.events, i, ev)
-	if first && o.Late {
-		d.passed.take(key, ev, at+d.width, func(x seen) {
+	if first {
+		d.passed.take(key, ev, at+d.width, o.Late, func(x seen) {
 			k := len(s.events)
 			for k > 0 && x.before(s.events[k-1]) {
 				k--
@@ -303,9 +305,15 @@ func (p *passed) add(key string, at int64, step int, o *detectors.Observation) {
 }
 
 // take gives those of an entity that are after an event, up to a time, to f,
-// the oldest first, and remembers them no longer.
-func (p *passed) take(key string, after seen, until int64, f func(seen)) {
-	for i := range p.list {
+// the oldest first, and remembers them no longer. Of an event that is not late none
+// is older than they are: those of its second are looked at, the last ones of the list.
+func (p *passed) take(key string, after seen, until int64, late bool, f func(seen)) {
+	i := 0
+	if !late {
+		for i = len(p.list); i > 0 && p.list[(p.next+i-1)%len(p.list)].at >= after.At; i-- {
+		}
+	}
+	for ; i < len(p.list); i++ {
 		x := &p.list[(p.next+i)%len(p.list)]
 		if x.key != key || x.at > until {
 			continue
@@ -437,8 +445,8 @@ func (d *Detector) extend(events []seen, i, k, need int, limit int64) path {
 		if events[j].step == before && !events[j].same(events[i]) {
 			n := have
 			// The event at j may have matched this step too.
-			for q := j + 1; q < i && events[q].same(events[j]); q++ {
-				if events[q].step == l.step {
+			for q := j + 1; q < i && events[q].At == events[j].At; q++ {
+				if events[q].step == l.step && events[q].same(events[j]) {
 					n--
 				}
 			}
@@ -611,13 +619,18 @@ func (d *Detector) restore(data []byte) error {
 			ev := seen{Mark: window.Mark{At: dec.Int(), ID: dec.String()}}
 			step := dec.Uint()
 			ev.step = int(min(step, maxSteps))
-			if dec.Err() == nil && (ev.step >= len(d.cfg.Steps) || len(ev.ID) > window.MaxID || i > 0 && !s.events[i-1].before(ev) && ev.ID != "") {
+			k := i // earlier versions had those of a second in another order
+			for k > 0 && s.events[k-1].At == ev.At && ev.before(s.events[k-1]) {
+				k--
+			}
+			if dec.Err() == nil && (ev.step >= len(d.cfg.Steps) || len(ev.ID) > window.MaxID || k > 0 && !s.events[k-1].before(ev) && ev.ID != "") {
 				dec.Fail("an event that cannot be, or is out of order")
 			}
 			if dec.Err() != nil {
 				break
 			}
-			s.events[i] = ev
+			copy(s.events[k+1:i+1], s.events[k:i])
+			s.events[k] = ev
 		}
 		if dec.Err() != nil {
 			break

@@ -73,6 +73,10 @@ func TestSequences(t *testing.T) {
 		"gap too long":            {chain, "a@0 b@70 c@80", nil},
 		"one event, two steps":    {chain, "a@0 b@1=x c@1=x", nil},
 		"nothing between":         {guarded, "off@0 write@5", []string{"off, then write, in 5 seconds: e00 e01"}},
+		"within a second":         {chain, "c@0 b@0 a@0", []string{"a, then b, then c, at the same moment: e00 e01 e02"}},
+		"within a second, twice":  {guarded, "off@0 write@9 off@9", []string{"off, then write, in 9 seconds: e00 e01"}},
+		"undone within a second":  {guarded, "write@0 on@0 off@0", nil},
+		"the wrong way round":     {chain, "c@0 b@0 a@1", nil},
 		"undone":                  {guarded, "off@0 on@3 write@5", nil},
 		"undone and done again":   {guarded, "off@0 on@3 off@4 write@5", []string{"off, then write, in 1 second: e02 e03"}},
 		"two of three":            {two, "z@0 x@10 x@20", []string{"x ×2 and z, in 20 seconds: e00 e01 e02"}},
@@ -235,7 +239,7 @@ func TestPropOracle(t *testing.T) {
 					} else if now >= from {
 						list = slices.DeleteFunc(slices.Clone(list), func(s seen) bool { return s.At < from })
 						list = append(list, ev)
-						if c.Require == 0 && step == 0 && late {
+						if c.Require == 0 && step == 0 {
 							over[key] = slices.DeleteFunc(over[key], func(s seen) bool {
 								taken := ev.before(s) && s.At >= floor && s.At-now <= int64(c.Within)
 								if taken {
