@@ -66,16 +66,20 @@ func (p *pending) whole() *event.Event {
 // Where something was ended first and then made anew, less is known of it afterwards
 // than there is, which hides nothing.
 func turn(a event.Action) uint8 {
-	switch a {
-	case event.ActIAMUserCreate, event.ActIAMRoleCreate, event.ActIAMGroupCreate, event.ActIAMPolicyCreate, event.ActIAMSAMLProviderCreate, event.ActIAMOIDCProviderCreate,
-		event.ActSSOUserCreate, event.ActSSOAccessConfigurationCreate, event.ActOrgControlPolicyCreate, event.ActOrgFolderCreate, event.ActOrgAccountCreate:
-		return 0
-	case event.ActIAMPolicyVersionCreate, event.ActIAMAccessKeyCreate, event.ActIAMLoginProfileCreate,
-		event.ActSTSAssumeRole, event.ActSTSAssumeRoleSAML, event.ActSTSAssumeRoleOIDC:
-		return 1
-	}
 	s := string(a)
-	if strings.HasPrefix(s, "iam.") && (strings.HasSuffix(s, ".delete") || strings.HasSuffix(s, ".detach") || a == event.ActIAMGroupRemoveUser) {
+	if what, ok := strings.CutSuffix(s, ".create"); ok {
+		switch what {
+		case "iam.accesskey", "iam.policy_version", "iam.login_profile":
+			return 1
+		case "sso.assignment":
+			return 2
+		}
+		return 0
+	}
+	switch {
+	case strings.HasPrefix(s, "sts.assume"):
+		return 1
+	case strings.HasSuffix(s, ".delete"), strings.HasSuffix(s, ".detach"), a == event.ActIAMGroupRemoveUser:
 		return 3
 	}
 	return 2

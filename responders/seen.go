@@ -219,7 +219,7 @@ func (m *Machine) takenBack(ctx context.Context, a *alert.Alert) error {
 		return nil // it does not say whose
 	}
 	hand := HandsOn{At: a.Time.UTC(), By: a.Actor.Name, Target: t}
-	if t.AccessKeyID != "" && !isCall(callsOf[KindFenceKey], event) { // a key whose networks were changed was not switched on
+	if t.AccessKeyID != "" && !strings.EqualFold(event, "SetAccessKeyPolicy") { // a key whose networks were changed was not switched on
 		hand.SwitchedOn = hand.At
 	}
 	if err := m.noteHands(ctx, hand); err != nil || event == "" {

@@ -619,18 +619,14 @@ func (d *Detector) restore(data []byte) error {
 			ev := seen{Mark: window.Mark{At: dec.Int(), ID: dec.String()}}
 			step := dec.Uint()
 			ev.step = int(min(step, maxSteps))
-			k := i // earlier versions had those of a second in another order
-			for k > 0 && s.events[k-1].At == ev.At && ev.before(s.events[k-1]) {
-				k--
-			}
-			if dec.Err() == nil && (ev.step >= len(d.cfg.Steps) || len(ev.ID) > window.MaxID || k > 0 && !s.events[k-1].before(ev) && ev.ID != "") {
+			// Earlier versions had those of a second in another order.
+			if dec.Err() == nil && (ev.step >= len(d.cfg.Steps) || len(ev.ID) > window.MaxID || i > 0 && (s.events[i-1].At > ev.At || s.events[i-1] == ev && ev.ID != "")) {
 				dec.Fail("an event that cannot be, or is out of order")
 			}
 			if dec.Err() != nil {
 				break
 			}
-			copy(s.events[k+1:i+1], s.events[k:i])
-			s.events[k] = ev
+			s.events[i] = ev
 		}
 		if dec.Err() != nil {
 			break

@@ -91,6 +91,23 @@ func TestSequences(t *testing.T) {
 	}
 }
 
+// Earlier versions kept the events of a second by their ids.
+func TestRestoreAnotherOrder(t *testing.T) {
+	c := config(time.Hour, Step{Name: "a"}, Step{Name: "b", Count: 2})
+	d := New(c)
+	d.Observe(at("k", "a", "e9", 0), nil)
+	d.Observe(at("k", "b", "e1", 0), nil)
+	e := d.table.Get(window.Bound("k"))
+	slices.Reverse(e.State.events)
+	restored := New(c)
+	if err := restored.Restore(d.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	if out := restored.Observe(at("k", "b", "e2", time.Minute), nil); len(out) > 1 || restored.Stats().Keys > 1 {
+		t.Errorf("%+v", out)
+	}
+}
+
 // oracle tries every way to choose the events that complete the steps.
 func completes(c Config, events []seen, p int) bool {
 	if c.Require > 0 {
