@@ -274,13 +274,6 @@ func (s *statement) normalText() string {
 	return string(b)
 }
 
-func itoa(n int) string {
-	if n < 10 {
-		return string(rune('0' + n))
-	}
-	return itoa(n/10) + string(rune('0'+n%10))
-}
-
 // anySuspect says whether there is anything that could expand at all.
 func (a *analysis) anySuspect() bool {
 	return slices.ContainsFunc(a.stmts, func(s statement) bool { return s.suspect })

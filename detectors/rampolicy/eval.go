@@ -140,9 +140,10 @@ func (c *Condition) id() string {
 
 // opaque says whether the condition cannot be evaluated from its key's value.
 func (c *Condition) opaque() bool {
-	if c.Set != "" || !slices.Contains(operators, c.Operator) {
+	if c.Set != "" || !slices.Contains(operators, c.Operator) || len(c.Values) == 0 && negated(c.Operator) {
 		// Also StringEqualsIfExists and its like, whose first letters alone
-		// would put them into a family.
+		// would put them into a family; and what is in none of no values, which
+		// holds always or never.
 		return true
 	}
 	switch family(c.Operator) {

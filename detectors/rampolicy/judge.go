@@ -3,6 +3,7 @@ package rampolicy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -329,8 +330,8 @@ func (t *teller) because(g *group, f *Finding) (en, zh string) {
 	number := func(list []int) (en, zh, s string) {
 		var out []string
 		for _, i := range list {
-			if n := t.a.stmts[i].Index; n > 0 && !slices.Contains(out, itoa(n)) {
-				out = append(out, itoa(n))
+			if n := t.a.stmts[i].Index; n > 0 && !slices.Contains(out, strconv.Itoa(n)) {
+				out = append(out, strconv.Itoa(n))
 			}
 		}
 		switch len(out) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -258,7 +259,7 @@ func (r *region) wordsZH() []string {
 // listOf joins words with commas and "and", at most max of them.
 func listOf(words []string, max int) string {
 	if len(words) > max {
-		return strings.Join(words[:max], ", ") + " and " + itoa(len(words)-max) + " more"
+		return strings.Join(words[:max], ", ") + " and " + strconv.Itoa(len(words)-max) + " more"
 	}
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -268,7 +269,7 @@ func listOf(words []string, max int) string {
 
 func listZH(words []string, max int) string {
 	if len(words) > max {
-		return strings.Join(words[:max], "、") + " 等 " + itoa(len(words)) + " 项"
+		return strings.Join(words[:max], "、") + " 等 " + strconv.Itoa(len(words)) + " 项"
 	}
 	return strings.Join(words, "、")
 }

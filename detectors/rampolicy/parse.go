@@ -354,9 +354,18 @@ func (p *parser) statement(n *node, index int) error {
 		p.note("%s holds ${…}: what it stands for is not known", path)
 	}
 	s.lower = lowerAll(s.Actions)
+	for _, a := range s.Actions {
+		if strings.Count(a, ":") > 1 || strings.Trim(a, actionChars) != "" {
+			p.doubt("%s has an action that has not the form of one: what it matches is not certain", path)
+		}
+	}
 	p.doc.Statements = append(p.doc.Statements, s)
 	return nil
 }
+
+// actionChars are those of the patterns of actions, and of placeholders. Whether blanks are taken off others, or a
+// letter like one of these stands for it, is not known.
+const actionChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:*?-_./${}"
 
 // templated says whether a text of the statement holds "${".
 func (s *Statement) templated() bool {

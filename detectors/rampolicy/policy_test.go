@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -36,6 +37,8 @@ func TestParseForms(t *testing.T) {
 		`{"Version":"1","Statement":[{"Effect":"Allow","Action":"a:b","Action":"c:d","Resource":"*"}]}`:          "twice",
 		`{"Version":"1","Statement":[{"Effect":"Allow","Action":"a:b","NotPrincipal":{"RAM":"*"}}]}`:             "NotPrincipal",
 		`{"Version":"1","Statement":[{"Effect":"Allow","Action":"a:b","Principal":{"AWS":"*"},"Resource":"*"}]}`: "not known",
+		`{"Version":"1","Statement":[{"Effect":"Allow","Action":"*:*:*","Resource":"*"}]}`:                       "has not the form",
+		`{"Version":"1","Statement":[{"Effect":"Deny","Action":["a:b"," ram:*"],"Resource":"*"}]}`:               "has not the form",
 	} {
 		d := parse(t, text)
 		if !d.Doubtful || !strings.Contains(strings.Join(d.Notes, " "), want) {
@@ -44,6 +47,28 @@ func TestParseForms(t *testing.T) {
 		if r := Diff(d, parse(t, stmt("")), Options{}); r.Verdict != Unknown && r.Verdict != Contracts || r.Verdict == Contracts {
 			t.Errorf("a doubtful document: verdict %s", r.Verdict)
 		}
+	}
+}
+
+// A Deny is not replaced in silence by what only looks like it: letters that fold into others,
+// further colons, blanks, and values of which there are none.
+func TestDenyThatOnlyLooksLikeOne(t *testing.T) {
+	old := parse(t, stmt(admin+`,{"Effect":"Deny","Action":"kms:*","Resource":"*"},{"Effect":"Deny","Action":"oss:*","Resource":"*","Condition":{"NotIpAddress":{"acs:SourceIp":["192.0.2.0/24"]}}}`))
+	for name, deny := range map[string][2]string{
+		"a Kelvin sign":          {`"kms:*"`, "\"\u212Ams:*\""},
+		"a blank":                {`"kms:*"`, `"kms:* "`},
+		"another colon":          {`"kms:*"`, `"kms:*:*"`},
+		"no network":             {`["192.0.2.0/24"]`, `[]`},
+		"all the same, repeated": {`"kms:*"`, `["kms:*","KMS:*"]`},
+	} {
+		text := stmt(admin + `,{"Effect":"Deny","Action":"kms:*","Resource":"*"},{"Effect":"Deny","Action":"oss:*","Resource":"*","Condition":{"NotIpAddress":{"acs:SourceIp":["192.0.2.0/24"]}}}`)
+		v := Compare(old, parse(t, strings.Replace(text, deny[0], deny[1], 1)), Identity)
+		if quiet := v == Equivalent || v == Contracts; quiet != (name == "all the same, repeated") {
+			t.Errorf("%s: verdict %s", name, v)
+		}
+	}
+	if v := Compare(parse(t, stmt(ecsRead)), parse(t, stmt(ecsRead+`,{"Effect":"Allow","Action":"*:*:*","Resource":"*"}`)), Identity); v != Unknown {
+		t.Errorf("an Allow that may mean anything: verdict %s", v)
 	}
 }
 
@@ -360,8 +385,8 @@ func TestBoundsOfHostileDocuments(t *testing.T) {
 func TestManyStatements(t *testing.T) {
 	var parts, wide []string
 	for i := range 150 {
-		parts = append(parts, `{"Effect":"Allow","Action":"s`+itoa(i)+`:*","Resource":"r`+itoa(i)+`*"}`)
-		wide = append(wide, `{"Effect":"Allow","Action":"*:A`+itoa(i)+`*","Resource":"*/r`+itoa(i)+`"}`)
+		parts = append(parts, `{"Effect":"Allow","Action":"s`+strconv.Itoa(i)+`:*","Resource":"r`+strconv.Itoa(i)+`*"}`)
+		wide = append(wide, `{"Effect":"Allow","Action":"*:A`+strconv.Itoa(i)+`*","Resource":"*/r`+strconv.Itoa(i)+`"}`)
 	}
 	for _, list := range [][]string{parts, wide} {
 		text := stmt(strings.Join(list, ","))

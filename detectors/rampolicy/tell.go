@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -248,7 +249,7 @@ func examples(acts []int, r *region) []string {
 	}
 	out = append(append(out, others...), later...)
 	if len(out) > most {
-		return append(out[:most:most], "+"+itoa(len(out)-most)+" more known actions")
+		return append(out[:most:most], "+"+strconv.Itoa(len(out)-most)+" more known actions")
 	}
 	return out
 }
@@ -518,7 +519,7 @@ func (t *teller) conditions(g *group) (out, zh []string) {
 			en, cn = append(en, "when "+strings.Join(a, " and ")), append(cn, "当 "+strings.Join(b, " 且 "))
 		}
 		if len(ways) > 4 {
-			en, cn = append(en, "in "+itoa(len(ways)-4)+" more cases"), append(cn, "其他 "+itoa(len(ways)-4)+" 种情况")
+			en, cn = append(en, "in "+strconv.Itoa(len(ways)-4)+" more cases"), append(cn, "其他 "+strconv.Itoa(len(ways)-4)+" 种情况")
 		}
 		say(only+strings.Join(en, ", or "), onlyZH+strings.Join(cn, ",或 "))
 	}
@@ -581,7 +582,7 @@ func (c *Condition) wordsZH() string {
 	values := slices.Clone(c.Values)
 	more := ""
 	if len(values) > 6 {
-		values, more = values[:6], " 等 "+itoa(len(c.Values))+" 项"
+		values, more = values[:6], " 等 "+strconv.Itoa(len(c.Values))+" 项"
 	}
 	return c.Key + " " + op + " " + strings.Join(values, " 或 ") + more
 }
@@ -594,7 +595,7 @@ func (c *Condition) words() string {
 	}
 	values := slices.Clone(c.Values)
 	if len(values) > 6 {
-		values = append(values[:6:6], itoa(len(c.Values)-6)+" more")
+		values = append(values[:6:6], strconv.Itoa(len(c.Values)-6)+" more")
 	}
 	return c.Key + " " + op + " " + strings.Join(values, " or ")
 }
