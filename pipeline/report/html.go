@@ -70,6 +70,7 @@ var pages = sync.OnceValue(func() [2]*template.Template {
 			"sev":   func(n int) string { return l.severity(alert.Severity(n)) },
 			"num":   func(n any) string { return num(toInt(n)) },
 			"short": func(s string) string { return inert(s, maxShort) },
+			"given": l.given,
 			"line":  func(s string) string { return inert(s, maxLine) },
 			"text":  func(s string) string { return inert(s, maxText) },
 			"join":  joined,

@@ -228,7 +228,7 @@ func kinOf(l lang, t *replay.Trail) (rows []trailRow) {
 			if k.Ended != nil {
 				whom = strings.TrimSpace(whom + " " + l.t("(ended %s by %s)", stamp(k.Ended.Time), k.Ended.Actor))
 			}
-			rows = append(rows, trailRow{First: k.Time, Last: k.Time, Who: k.Maker, Key: k.WithKey, What: k.Child, Whom: whom})
+			rows = append(rows, trailRow{First: k.Time, Last: k.Time, Who: k.Maker, Key: k.WithKey, What: l.given(k.Child), Whom: whom})
 		}
 	}
 	lists.Sort(rows, func(a, b trailRow) int { return a.First.Compare(b.First) })

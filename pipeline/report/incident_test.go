@@ -92,11 +92,11 @@ func TestTrailTold(t *testing.T) {
 	in.Scope.Entity = evil
 	in.Trail = &replay.Trail{Entity: evil, Events: 3, By: 2, Attempts: 1, First: hour(0), Last: hour(3), Keys: []replay.Tally{{Word: evil, Count: 2}}, Identities: []replay.Tally{{Word: evil, Count: 2}},
 		Steps:  []replay.Step{{First: hour(0), Last: hour(3), Count: 2, Actor: evil, Key: evil, Action: evil, Given: evil, Target: evil, Address: evil, Write: true, Attempt: true}},
-		Origin: []replay.Kinship{{Depth: 1, Child: "key/" + evil, Of: evil, Maker: evil, WithKey: evil, Time: hour(0), Ended: &replay.End{Time: hour(2), Actor: evil}}}, Open: []string{evil, "key/STILL1"}}
+		Origin: []replay.Kinship{{Depth: 1, Child: "key/" + evil, Of: evil, Maker: evil, WithKey: evil, Time: hour(0), Ended: &replay.End{Time: hour(2), Actor: evil}}}, Open: []string{evil, "key/STILL1 of user/eve", "Admin on user/eve"}}
 	for i := range 400 {
 		in.Trail.Steps = append(in.Trail.Steps, replay.Step{First: hour(i), Last: hour(i), Count: 1, Actor: "a", Action: fmt.Sprintf("Ecs:Describe%d", i)})
 	}
-	for _, lang := range []string{"en", "zh"} {
+	for lang, given := range map[string]string{"en": "Admin on user/eve", "zh": "Admin（授予 user/eve）"} {
 		in.Lang = lang
 		for _, format := range []string{"html", "markdown"} {
 			out := write(t, format, in)
@@ -104,7 +104,7 @@ func TestTrailTold(t *testing.T) {
 				strings.ContainsAny(out, "\x1b\u202e") {
 				t.Errorf("%s %s: the name is not inert", format, lang)
 			}
-			for _, want := range []string{langOf(lang).t("What was done, in order"), langOf(lang).t("Who made whom"), langOf(lang).t("Still open at the end of what was read"), "key/STILL1", langOf(lang).t("%s, %s by it, %s refused or failed", "3", "2", "1"), "Ecs:Describe7"} {
+			for _, want := range []string{langOf(lang).t("What was done, in order"), langOf(lang).t("Who made whom"), langOf(lang).t("Still open at the end of what was read"), "key/STILL1", given, langOf(lang).t("%s, %s by it, %s refused or failed", "3", "2", "1"), "Ecs:Describe7"} {
 				if !strings.Contains(out, want) {
 					t.Errorf("%s %s: no %q", format, lang, want)
 				}

@@ -134,7 +134,7 @@ func (m *markdown) trail(t *replay.Trail) {
 				m.more(len(t.Open) - i)
 				break
 			}
-			m.p("- %s\n", mdCode(o, maxLine))
+			m.p("- %s\n", mdCode(m.l.given(o), maxLine))
 		}
 	}
 	if steps, more := stepsOf(m.in, maxToldMD); len(steps) > 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +41,18 @@ func (l lang) t(phrase string, args ...any) string {
 		return phrase
 	}
 	return fmt.Sprintf(phrase, args...)
+}
+
+// given says what was given to whom, or whose a key is, as trails name it.
+func (l lang) given(s string) string {
+	if l == chinese {
+		for _, w := range [][2]string{{" on ", "授予"}, {" of ", "属于"}} {
+			if what, whom, ok := strings.Cut(s, w[0]); ok {
+				return what + "（" + w[1] + " " + whom + "）"
+			}
+		}
+	}
+	return s
 }
 
 // title and reason are those of an alert in the report's language.

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
@@ -261,6 +262,9 @@ func (b *auditBatch) add(t *tip, e AuditEntry) int {
 	if err != nil { // Data was checked by tell
 		raw = []byte(`{}`)
 	}
+	// Strangers' text is printed with the line, and escapes are all that may
+	// be changed of it before it is hashed.
+	raw = alert.EscapeJSON(raw)
 	l := AuditLine{Entry: raw, Prev: t.hash.String()}
 	t.hash = auditHash(t.hash, raw)
 	l.Hash = t.hash.String()

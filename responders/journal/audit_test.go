@@ -153,6 +153,23 @@ func TestAuditTells(t *testing.T) {
 
 // Whoever is killed, restarted, or runs beside another: each record is told
 // once, in order, in one chain.
+// What strangers write is escaped before it is hashed, so that an export can be
+// read on a terminal and verified as it is.
+func TestAuditHidesNothing(t *testing.T) {
+	r := newAuditRig(t, Options{})
+	r.run(1, r.put("silence", "s1", "{\"v\":1,\"id\":\"s1\",\"author\":\"slack:UDAVE\",\"comment\":\"gnp\u202ehidden\u200b\"}"))
+	var export bytes.Buffer
+	for _, l := range r.lines() {
+		export.Write(append(l.export(), '\n'))
+	}
+	if s := export.String(); strings.ContainsAny(s, "\u202e\u200b") || !strings.Contains(s, `gnp\u202ehidden\u200b`) {
+		t.Errorf("hidden characters stand in the export: %q", s)
+	}
+	if rep, err := VerifyExport(&export, ""); err != nil || !rep.OK() {
+		t.Errorf("%v, %+v", err, rep)
+	}
+}
+
 func TestAuditOnceEach(t *testing.T) {
 	r := newAuditRig(t, Options{})
 	var seqs []uint64

@@ -92,7 +92,7 @@ var (
 	mBuild          = gauge("build_info", "Always 1; the version of the program and the hash of its rules.", "version", "rules")
 	mRulesLoaded    = gauge("rules_loaded_timestamp_seconds", "When the rules in force were loaded.")
 	mRulesReloads   = counter("rules_reloads_total", "Changes of the rules while running: taken, or refused because of an error.", "outcome")
-	mRulesRefused   = gauge("rules_refused", "1 while the files hold rules that are not used because of an error; those before stay in force.")
+	mRulesRefused   = gauge("rules_refused", "1 while the files hold rules, or a configuration, that are not used because of an error; the rules before stay in force.")
 	mReady          = gauge("ready", "1 when the program sees everything and can write, as /readyz says.")
 	mFrozen         = gauge("containment_frozen", "1 when the kill switch is on.")
 	mSourceRecords  = counter("source_records_total", "Audit records read from a source.", "source")

@@ -33,9 +33,10 @@ type ruleBook struct {
 
 // refusal says that what stands in the files now is not used.
 type refusal struct {
-	at    time.Time // of the first look at these files; zero when the files are fine
-	err   error
-	times uint64
+	at     time.Time // of the first look at these files; zero when the files are fine
+	err    error
+	times  uint64
+	config bool // the configuration is wrong, and the rules were not looked at
 }
 
 // Rules is the rule set in force; a reload replaces it.
@@ -143,6 +144,7 @@ func (a *App) reload(ctx context.Context, asked bool) {
 			detect = next.Detect
 		}
 	}
+	unread := err != nil
 	var set *rules.Set
 	if err == nil {
 		set, err = rulesOf(&detect).Load()
@@ -150,14 +152,18 @@ func (a *App) reload(ctx context.Context, asked bool) {
 	if err != nil {
 		a.book.mu.Lock()
 		fresh := a.book.refused.err == nil || a.book.refused.err.Error() != err.Error()
-		a.book.refused.err = err
+		a.book.refused.err, a.book.refused.config = err, unread
 		a.book.refused.times++
 		if fresh {
 			a.book.refused.at = time.Now()
 		}
 		a.book.mu.Unlock()
 		if fresh || asked {
-			a.log.Error("the rules in the files are refused; those in force stay", "rules", a.Rules().Stamp(), "error", err.Error())
+			said := "the rules in the files are refused; those in force stay"
+			if unread {
+				said = "the configuration is refused; the rules in force stay"
+			}
+			a.log.Error(said, "rules", a.Rules().Stamp(), "error", err.Error())
 		}
 		if fresh {
 			a.noteRefusal(ctx)
@@ -212,15 +218,19 @@ func (a *App) noteRefusal(ctx context.Context) {
 		return
 	}
 	first := faultsOf(r.err, 20)[0]
+	what, whatZH, look := "rules in the files are", "文件中的规则", "rules lint"
+	if r.config {
+		what, whatZH, look = "configuration is", "配置文件", "config validate"
+	}
 	a.pipe.Raise(pipeline.Report{
 		Rule: pipeline.RuleRefused, Key: r.at.UTC().Format(time.RFC3339), At: r.at, Severity: alert.High,
-		Title: "The rules in the files are refused", TitleZH: "文件中的规则被拒绝",
-		ReasonZH: fmt.Sprintf("规则已改动但无法使用（%s）；原规则 %s 继续生效，改动所要检测的内容暂时检测不到", first, a.Rules().Stamp()),
-		Reason:   fmt.Sprintf("the rules were changed and cannot be used (%s); those before, %s, stay in force, so what the change was meant to find is not found", first, a.Rules().Stamp()),
+		Title: "The " + what + " refused", TitleZH: whatZH + "被拒绝",
+		ReasonZH: fmt.Sprintf("%s已改动但无法使用（%s）；原规则 %s 继续生效，改动所要检测的内容暂时检测不到", whatZH, first, a.Rules().Stamp()),
+		Reason:   fmt.Sprintf("what was changed cannot be used (%s); the rules before, %s, stay in force, so what the change was meant to find is not found", first, a.Rules().Stamp()),
 		Details:  map[string]any{"pack": a.Rules().Stamp(), "faults": faultsOf(r.err, 20)},
 		Runbook: alert.Runbook{
-			EN: "trailwarden rules lint --config … shows every fault with file, line and column. Mend or take back the change; it is read again by itself.",
-			ZH: "用 trailwarden rules lint --config … 查看每处错误的文件、行与列;修正或撤回改动后会自动重新读取。",
+			EN: "trailwarden " + look + " --config … shows every fault with its place. Mend or take back the change; it is read again by itself.",
+			ZH: "用 trailwarden " + look + " --config … 查看每处错误的位置;修正或撤回改动后会自动重新读取。",
 		},
 	})
 	if a.machine == nil {

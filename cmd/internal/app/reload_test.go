@@ -344,10 +344,14 @@ func TestReloadByWatching(t *testing.T) {
 	r.write("rules/t.made.yaml", fmt.Sprintf(makingRule, 1, "first"))
 	r.cfg.Detect.Reload = 1 // as often as it goes
 	more, other := false, false
+	var wrong error
 	var mu sync.Mutex
 	r.reread = func() (*config.Config, error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if wrong != nil {
+			return nil, wrong
+		}
 		c := *r.cfg
 		if more {
 			c.Detect.Disable = []string{"t.made"}
@@ -383,6 +387,19 @@ func TestReloadByWatching(t *testing.T) {
 		mu.Unlock()
 		r.hangup <- syscall.SIGHUP
 		wait(t, "what waits for a start is said", func() bool { return says() == waits })
+	}
+	// A mistake elsewhere in the configuration is not told as one of the rules.
+	mu.Lock()
+	wrong = errors.New("notify.slack[0].chanel: unknown key")
+	mu.Unlock()
+	r.reload(true)
+	s, err := r.a.Status(t.Context())
+	if said := strings.Join(s.Problems, "\n"); err != nil || !strings.Contains(said, "the configuration is refused since ") || !strings.Contains(said, ": notify.slack[0].chanel: unknown key") {
+		t.Errorf("problems %q, %v", said, err)
+	}
+	wait(t, "people are told", func() bool { return len(r.of(pipeline.RuleRefused)) == 1 })
+	if a := r.of(pipeline.RuleRefused)[0]; a.Title != "The configuration is refused" || !strings.Contains(a.TitleZH, "配置") || !strings.Contains(a.Runbook.EN, "config validate") {
+		t.Errorf("told as %q, %q: %q", a.Title, a.TitleZH, a.Runbook.EN)
 	}
 }
 

@@ -35,7 +35,11 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 	s.RulesLoaded = a.book.loaded
 	if r := a.book.refused; r.err != nil {
 		s.Refused = faultsOf(r.err, 20)
-		s.Problems = append(s.Problems, fmt.Sprintf("the rules in the files are refused since %s, those before stay in force: %s", since(r.at), s.Refused[0]))
+		if r.config {
+			s.Problems = append(s.Problems, fmt.Sprintf("the configuration is refused since %s, the rules before stay in force: %s", since(r.at), s.Refused[0]))
+		} else {
+			s.Problems = append(s.Problems, fmt.Sprintf("the rules in the files are refused since %s, those before stay in force: %s", since(r.at), s.Refused[0]))
+		}
 	}
 	if w := a.book.waiting; w != "" {
 		s.Problems = append(s.Problems, fmt.Sprintf("the configuration was changed in %s; this counts when the program is started again", w))

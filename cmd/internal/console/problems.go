@@ -16,6 +16,7 @@ import (
 // last: the first that fits counts.
 var problems = [][2]string{
 	{"the rules in the files are refused since %s, those before stay in force: %s", "文件中的规则自 {1} 起被拒绝,之前的规则继续生效:{2}"},
+	{"the configuration is refused since %s, the rules before stay in force: %s", "配置文件自 {1} 起被拒绝,之前的规则继续生效:{2}"},
 	{"the configuration was changed in %s; this counts when the program is started again", "配置在 {1} 处已更改;重新启动程序后才生效"},
 	{"%s holds %d more logs between %s and %s than were evaluated", "{1} 在 {3} 至 {4} 之间比已评估的多 {2} 条日志"},
 	{"%s: counts cannot be compared: %s", "{1}:无法核对数量:{2}"},
