@@ -2,6 +2,7 @@ package ram
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -158,7 +159,8 @@ func (x *executor) Permissions() []string { return append([]string(nil), x.perms
 func (x *executor) Describe(a responders.Action) string {
 	t, err := x.target(a)
 	if err != nil {
-		return x.kind + ": " + clean(err.Error(), 300)
+		// Why it cannot be is the reason of the refusal, which stands beside it.
+		return clean(x.kind+" "+cmp.Or(a.Target.AccessKeyID, a.Target.UserName, a.Target.RoleName), 300)
 	}
 	return clean(x.describe(t), 500) + " in account " + t.account
 }

@@ -138,7 +138,18 @@ func (a *App) Alerts(ctx context.Context, limit int) ([]alert.Alert, error) {
 	if a.dispatcher == nil {
 		return nil, errNoResponders
 	}
-	return a.dispatcher.Alerts(ctx, limit)
+	all, err := a.dispatcher.Alerts(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	out := all[:0]
+	for _, x := range all {
+		// A digest is a message to one destination about incidents that are all here.
+		if x.Rule != responders.RuleDigest && (limit <= 0 || len(out) < limit) {
+			out = append(out, x)
+		}
+	}
+	return out, nil
 }
 
 // Alert implements admin.Backend; id may be an unambiguous beginning.

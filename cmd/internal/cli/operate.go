@@ -45,20 +45,15 @@ func stateDir(e *env, path, state string) (string, error) {
 	if state != "" {
 		return state, nil
 	}
-	cfg, err := stateConfig(e, path)
+	dir, err := config.StateDir(configPath(e, path), e.environ)
 	if err != nil {
-		return "", err
+		return "", stateUnknown(err)
 	}
-	return cfg.StateDir, nil
+	return dir, nil
 }
 
-// stateConfig is the configuration, read for the state folder that it names.
-func stateConfig(e *env, path string) (*config.Config, error) {
-	cfg, err := config.Load(configPath(e, path), e.environ)
-	if err != nil {
-		return nil, exit(exitUsage, fmt.Errorf("the configuration (which names the state folder) cannot be used; or give --state:\n%w", err))
-	}
-	return cfg, nil
+func stateUnknown(err error) error {
+	return exit(exitUsage, fmt.Errorf("the configuration, which names the state folder, cannot be used (or give --state):\n%w", err))
 }
 
 func operationError(err error) error {

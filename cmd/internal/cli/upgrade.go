@@ -119,9 +119,9 @@ func storeDir(e *env, path, state string) (string, error) {
 	if state != "" {
 		return state, nil
 	}
-	cfg, err := stateConfig(e, path)
+	cfg, err := config.Load(configPath(e, path), e.environ)
 	if err != nil {
-		return "", err
+		return "", stateUnknown(err)
 	}
 	if cfg.NATS.URL != "" {
 		return "", exit(exitRefused, errors.New("nats.url is set: the state is in the cluster; use `nats stream backup` and `nats stream restore` for its streams (EVENTS, COMMITS, ACTIONS and the others)"))

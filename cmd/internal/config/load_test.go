@@ -66,6 +66,35 @@ func TestEmptyFileIsTheDefault(t *testing.T) {
 	}
 }
 
+// Who asks a running program needs to know where it is, and not its secrets.
+func TestStateDir(t *testing.T) {
+	const secret = "notify: {slack: [{name: a, channel: C0123456789, token: \"${NO_SUCH}\"}]}\n"
+	for _, tc := range []struct {
+		name, src, env, want string
+	}{
+		{"all is there", "state_dir: /s\n", "", "/s"},
+		{"a secret is not in the environment", "state_dir: /s\n" + secret, "", "/s"},
+		{"last", secret + "state_dir: ${WHERE}/s\n", "WHERE=/v", "/v/s"},
+		{"by the environment", secret, "TRAILWARDEN_STATE_DIR=/e", "/e"},
+		{"by default", secret, "TRAILWARDEN_DETECT_GRACE=soon", "trailwarden-data"},
+		{"a mistake elsewhere", "state_dir: /s\ndetect: {grase: 2s}\n", "", "/s"},
+		{"not named", "state_dir: ${NOWHERE}\n", "", ""},
+		{"not text", "state_dir: [a]\n", "", ""},
+		{"no YAML", "state_dir: /s\n\t- x: [\n", "", ""},
+	} {
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(path, []byte(tc.src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := StateDir(path, []string{tc.env}); got != tc.want || (err == nil) != (tc.want != "") {
+			t.Errorf("%s: %q, %v", tc.name, got, err)
+		}
+	}
+	if _, err := StateDir(filepath.Join(t.TempDir(), "none.yaml"), nil); err == nil || !strings.Contains(err.Error(), "there is no such file") {
+		t.Errorf("no file: %v", err)
+	}
+}
+
 // Each fault is told with its place, what is wrong and what to do.
 func TestFaults(t *testing.T) {
 	for _, tc := range []struct{ name, src, want string }{

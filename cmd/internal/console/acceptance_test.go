@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -270,22 +271,34 @@ func zoom(t *testing.T, browser context.Context) {
 	for i := range 600 {
 		w.event(call(fmt.Sprintf("E%04d", i), "ListUsers", "user-1", aliceKey, "203.0.113.7", t0.Add(-time.Duration(i)*time.Minute)))
 	}
+	w.event(call("E9999", "ListUsers", "user-9", "LTAI5tEXAMPLEonce0001", "203.0.113.7", t0.Add(-time.Minute)))
 	w.raise(sample(1, t0.Add(-time.Hour)))
 	b := w.tab(browser)
 	b.signIn("carol")
-	b.open("/entities/key?id=" + aliceKey)
-	b.until(`document.querySelector("#chart .u-over")`)
-	box := eval[[]float64](b, `(() => { const r = document.querySelector("#chart .u-over"); r.scrollIntoView({block: "center", behavior: "instant"}); const q = r.getBoundingClientRect(); return [q.left, q.top, q.width, q.height] })()`)
-	y := box[1] + box[3]/2
-	if err := chromedp.Do(b.ctx, chromedp.DragAndDropXY(box[0]+box[2]*0.4, y, box[0]+box[2]*0.6, y, 8)); err != nil {
-		t.Fatal(err)
+	drag := func(key string, from, to float64) (string, url.Values) {
+		b.open("/entities/key?id=" + key)
+		b.until(`document.querySelector("#chart .u-over")`)
+		box := eval[[]float64](b, `(() => { const r = document.querySelector("#chart .u-over"); r.scrollIntoView({block: "center", behavior: "instant"}); const q = r.getBoundingClientRect(); return [q.left, q.top, q.width, q.height] })()`)
+		y := box[1] + box[3]/2
+		if err := chromedp.Do(b.ctx, chromedp.DragAndDropXY(box[0]+box[2]*from, y, box[0]+box[2]*to, y, 8)); err != nil {
+			t.Fatal(err)
+		}
+		b.until(`location.search.includes("from=") && location.search.includes("to=") && document.documentElement.dataset.ready == "1"`)
+		at := eval[string](b, "location.search")
+		q, err := url.ParseQuery(strings.TrimPrefix(at, "?"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at, q
 	}
-	b.until(`location.search.includes("from=") && location.search.includes("to=") && document.documentElement.dataset.ready == "1"`)
-	at := eval[string](b, "location.search")
-	q, err := url.ParseQuery(strings.TrimPrefix(at, "?"))
-	if err != nil {
-		t.Fatal(err)
+	// One event is one bar over the whole width, and not a line among years.
+	_, once := drag("LTAI5tEXAMPLEonce0001", 0.1, 0.9)
+	from, err1 := time.Parse(time.RFC3339, once.Get("from"))
+	to, err2 := time.Parse(time.RFC3339, once.Get("to"))
+	if err := errors.Join(err1, err2); err != nil || to.Sub(from) > time.Hour {
+		t.Errorf("the chart of one event goes beyond %s to %s, %v", from, to, err)
 	}
+	at, q := drag(aliceKey, 0.4, 0.6)
 	var f EntityFacts
 	w.as("carol").json("/entities/key?"+q.Encode(), &f)
 	if f.Entity.Count == 0 || f.Entity.Count >= 400 || f.Entity.Total != 600 {

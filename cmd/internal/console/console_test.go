@@ -837,6 +837,9 @@ func itoa(n int) string {
 
 // Commands of a runbook stand apart from its words, so that they can be copied.
 func TestRunbookPassages(t *testing.T) {
+	if none := passages(""); none != nil {
+		t.Errorf("of no steps: %+v", none)
+	}
 	got := passages("Ask first.\nThen:\n  aliyun ram ListUsers\n  aliyun ram ListRoles\n\nDone.\n")
 	want := []passage{{false, "Ask first.\nThen:"}, {true, "aliyun ram ListUsers\naliyun ram ListRoles"}, {false, "Done."}}
 	if !slices.Equal(got, want) {

@@ -242,7 +242,7 @@ func passages(steps string) (out []passage) {
 	for _, l := range strings.Split(steps, "\n") {
 		command, l := strings.HasPrefix(l, "  "), text.Cut(text.Line(l), maxText)
 		switch last := len(out) - 1; {
-		case l == "" && last >= 0: // between two passages
+		case l == "": // between two passages, or there is none
 		case last >= 0 && out[last].Command == command:
 			out[last].Text += "\n" + l
 		default:

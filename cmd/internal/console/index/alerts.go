@@ -153,6 +153,9 @@ func (x *Index) Apply(c responders.Change) {
 
 func (x *Index) putAlert(c responders.Change) {
 	a := c.Alert
+	if a.Rule == responders.RuleDigest {
+		return // a message to one destination about incidents that are all here
+	}
 	e := x.alerts[a.ID]
 	if e == nil {
 		e = &entry{}

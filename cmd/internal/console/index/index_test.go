@@ -25,6 +25,19 @@ func anAlert(n int, at time.Time) alert.Alert {
 		Actor: alert.Actor{ID: fmt.Sprintf("user/1/u%d", n%4), Name: fmt.Sprintf("u%d", n%4)}}
 }
 
+// A digest is a message about incidents that are in the list themselves.
+func TestDigestIsNoIncident(t *testing.T) {
+	x := New(Limits{})
+	a, d := anAlert(1, t0), anAlert(2, t0)
+	d.Rule = responders.RuleDigest
+	for i, one := range []alert.Alert{a, d} {
+		x.Apply(responders.Change{Alert: &one, Seq: uint64(i + 1)})
+	}
+	if l := x.List(Query{}); l.Total != 1 || l.Alerts[0].ID != a.ID {
+		t.Errorf("%+v", l)
+	}
+}
+
 // Replays are bounded, begin once, end once, and nobody changes another's.
 func TestReplays(t *testing.T) {
 	x := New(Limits{})

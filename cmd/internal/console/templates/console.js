@@ -109,7 +109,8 @@
       width: box.clientWidth, height: 200,
       tzDate: (s) => uPlot.tzDate(new Date(s * 1e3), "Etc/UTC"),
       cursor: { drag: { x: true, y: false, setScale: false } },
-      scales: { x: { time: true }, y: { range: (u, lo, hi) => [0, Math.max(hi, 1)] } },
+      // A bar stands right of its time, so the last one needs room; of one alone uPlot makes years.
+      scales: { x: { time: true, range: () => [d.at[0], d.at.at(-1) + d.step] }, y: { range: (u, lo, hi) => [0, Math.max(hi, 1)] } },
       axes: [{
         ...axis, space: 70,
         // 24 hours and ISO days, in every language; the day where it changes.
