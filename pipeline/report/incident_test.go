@@ -96,7 +96,7 @@ func TestTrailTold(t *testing.T) {
 	for i := range 400 {
 		in.Trail.Steps = append(in.Trail.Steps, replay.Step{First: hour(i), Last: hour(i), Count: 1, Actor: "a", Action: fmt.Sprintf("Ecs:Describe%d", i)})
 	}
-	for lang, given := range map[string]string{"en": "Admin on user/eve", "zh": "Admin（授予 user/eve）"} {
+	for lang, given := range map[string]string{"en": "Admin on user/eve", "zh": "Admin，授予 user/eve"} {
 		in.Lang = lang
 		for _, format := range []string{"html", "markdown"} {
 			out := write(t, format, in)

@@ -43,14 +43,12 @@ func (l lang) t(phrase string, args ...any) string {
 	return fmt.Sprintf(phrase, args...)
 }
 
+var givenZH = strings.NewReplacer(" on ", "，授予 ", " of ", "，属于 ")
+
 // given says what was given to whom, or whose a key is, as trails name it.
 func (l lang) given(s string) string {
 	if l == chinese {
-		for _, w := range [][2]string{{" on ", "授予"}, {" of ", "属于"}} {
-			if what, whom, ok := strings.Cut(s, w[0]); ok {
-				return what + "（" + w[1] + " " + whom + "）"
-			}
-		}
+		return givenZH.Replace(s)
 	}
 	return s
 }

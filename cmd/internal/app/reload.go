@@ -39,6 +39,14 @@ type refusal struct {
 	config bool // the configuration is wrong, and the rules were not looked at
 }
 
+// what is refused, in English and in Chinese, and the command that looks closer.
+func (r refusal) what() (en, zh, look string) {
+	if r.config {
+		return "configuration is", "配置文件", "config validate"
+	}
+	return "rules in the files are", "文件中的规则", "rules lint"
+}
+
 // Rules is the rule set in force; a reload replaces it.
 func (a *App) Rules() *rules.Set { return a.rules.Load() }
 
@@ -159,11 +167,8 @@ func (a *App) reload(ctx context.Context, asked bool) {
 		}
 		a.book.mu.Unlock()
 		if fresh || asked {
-			said := "the rules in the files are refused; those in force stay"
-			if unread {
-				said = "the configuration is refused; the rules in force stay"
-			}
-			a.log.Error(said, "rules", a.Rules().Stamp(), "error", err.Error())
+			what, _, _ := refusal{config: unread}.what()
+			a.log.Error("the "+what+" refused; the rules in force stay", "rules", a.Rules().Stamp(), "error", err.Error())
 		}
 		if fresh {
 			a.noteRefusal(ctx)
@@ -218,10 +223,7 @@ func (a *App) noteRefusal(ctx context.Context) {
 		return
 	}
 	first := faultsOf(r.err, 20)[0]
-	what, whatZH, look := "rules in the files are", "文件中的规则", "rules lint"
-	if r.config {
-		what, whatZH, look = "configuration is", "配置文件", "config validate"
-	}
+	what, whatZH, look := r.what()
 	a.pipe.Raise(pipeline.Report{
 		Rule: pipeline.RuleRefused, Key: r.at.UTC().Format(time.RFC3339), At: r.at, Severity: alert.High,
 		Title: "The " + what + " refused", TitleZH: whatZH + "被拒绝",

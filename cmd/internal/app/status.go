@@ -35,11 +35,8 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 	s.RulesLoaded = a.book.loaded
 	if r := a.book.refused; r.err != nil {
 		s.Refused = faultsOf(r.err, 20)
-		if r.config {
-			s.Problems = append(s.Problems, fmt.Sprintf("the configuration is refused since %s, the rules before stay in force: %s", since(r.at), s.Refused[0]))
-		} else {
-			s.Problems = append(s.Problems, fmt.Sprintf("the rules in the files are refused since %s, those before stay in force: %s", since(r.at), s.Refused[0]))
-		}
+		what, _, _ := r.what()
+		s.Problems = append(s.Problems, fmt.Sprintf("the %s refused since %s, the rules before stay in force: %s", what, since(r.at), s.Refused[0]))
 	}
 	if w := a.book.waiting; w != "" {
 		s.Problems = append(s.Problems, fmt.Sprintf("the configuration was changed in %s; this counts when the program is started again", w))
@@ -142,14 +139,12 @@ func (a *App) Alerts(ctx context.Context, limit int) ([]alert.Alert, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := all[:0]
-	for _, x := range all {
-		// A digest is a message to one destination about incidents that are all here.
-		if x.Rule != responders.RuleDigest && (limit <= 0 || len(out) < limit) {
-			out = append(out, x)
-		}
+	// A digest is a message to one destination about incidents that are all here.
+	all = lists.Keep(all, func(x *alert.Alert) bool { return x.Rule != responders.RuleDigest })
+	if limit > 0 && len(all) > limit {
+		all = all[:limit]
 	}
-	return out, nil
+	return all, nil
 }
 
 // Alert implements admin.Backend; id may be an unambiguous beginning.

@@ -121,7 +121,7 @@ func storeDir(e *env, path, state string) (string, error) {
 	}
 	cfg, err := config.Load(configPath(e, path), e.environ)
 	if err != nil {
-		return "", stateUnknown(err)
+		return "", exit(exitUsage, err)
 	}
 	if cfg.NATS.URL != "" {
 		return "", exit(exitRefused, errors.New("nats.url is set: the state is in the cluster; use `nats stream backup` and `nats stream restore` for its streams (EVENTS, COMMITS, ACTIONS and the others)"))

@@ -70,6 +70,9 @@ func Load(path string, environ []string) (*Config, error) {
 	return Parse(path, data, environ)
 }
 
+// stateLine is where a configuration names its state folder.
+var stateLine = regexp.MustCompile(`(?m)^state_dir:.*`)
+
 // StateDir is what Load says of state_dir, also where the rest cannot be used: who
 // asks a running program has not its secrets in the environment, and wants to know
 // why a changed configuration is refused. The error is that of Load.
@@ -78,35 +81,20 @@ func StateDir(path string, environ []string) (string, error) {
 	if err == nil {
 		return c.StateDir, nil
 	}
-	data, rerr := readBounded(path)
-	if rerr != nil {
-		return "", err
-	}
-	p := newParser(path, data, environ)
-	root, rerr := p.tree(data)
-	if rerr != nil || root.Kind != yaml.MappingNode {
-		return "", err
-	}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if root.Content[i].Value == "state_dir" {
-			root.Content = root.Content[i : i+2]
-			break
-		} else if i+2 >= len(root.Content) {
-			root.Content = nil
+	var mine []string
+	named := false
+	for _, kv := range environ {
+		here := strings.HasPrefix(kv, EnvPrefix+"STATE_DIR=")
+		if named = named || here; here || !strings.HasPrefix(kv, EnvPrefix) {
+			mine = append(mine, kv)
 		}
 	}
-	for k := range p.env {
-		if strings.HasPrefix(k, EnvPrefix) && k != EnvPrefix+"STATE_DIR" {
-			delete(p.env, k)
-		}
+	data, _ := readBounded(path) // the error of Load says so
+	line := stateLine.Find(data)
+	if c, only := Parse(path, line, mine); only == nil && (named || line != nil) {
+		return c.StateDir, nil
 	}
-	p.resolve(root, "")
-	p.overlay(root)
-	c = defaults()
-	if root.Load(c) != nil || len(p.faults) > 0 || c.StateDir == "" {
-		return "", err
-	}
-	return c.StateDir, nil
+	return "", err
 }
 
 // unreadable says that there is no configuration to read, and how to come to one.

@@ -15,8 +15,9 @@ import (
 // it is made; that a page is in Chinese is known here only. General ones come
 // last: the first that fits counts.
 var problems = [][2]string{
-	{"the rules in the files are refused since %s, those before stay in force: %s", "文件中的规则自 {1} 起被拒绝,之前的规则继续生效:{2}"},
-	{"the configuration is refused since %s, the rules before stay in force: %s", "配置文件自 {1} 起被拒绝,之前的规则继续生效:{2}"},
+	{"the %s refused since %s, the rules before stay in force: %s", "{1}自 {2} 起被拒绝,之前的规则继续生效:{3}"},
+	{"rules in the files are", "文件中的规则"},
+	{"configuration is", "配置文件"},
 	{"the configuration was changed in %s; this counts when the program is started again", "配置在 {1} 处已更改;重新启动程序后才生效"},
 	{"%s holds %d more logs between %s and %s than were evaluated", "{1} 在 {3} 至 {4} 之间比已评估的多 {2} 条日志"},
 	{"%s: counts cannot be compared: %s", "{1}:无法核对数量:{2}"},
