@@ -647,6 +647,9 @@ func (a *analyser) literal(name string, v *ast.StringNode, op string, whole bool
 	if !whole {
 		return
 	}
+	if name == "source.country" && v.Value != "" && len(v.Value) != 2 {
+		a.warn(v, "it has two letters, such as CN", "source.country is never %q", v.Value)
+	}
 	var words []string
 	open := false
 	switch name {

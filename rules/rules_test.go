@@ -316,6 +316,7 @@ func TestLint(t *testing.T) {
 		makeRule("d", `policy.expands && event.name == "RunInstances"`, ""),
 		makeRule("e", `one_of_list("offce_networks", source.ip) || event.service == "Nirgendwo"`, ""),
 		makeRule("f", `event.region in ["cn-hangzhou ", "cn-beijing"] || actor.name == " alice" || event.user_agent == "aliyun " || event.region startsWith "cn "`, ""),
+		makeRule("g", `source.country == "China" || source.country in ["CN", "nl", ""] && source.country startsWith "C"`, ""),
 		rule1, rule2,
 	)
 	var all []string
@@ -329,10 +330,14 @@ func TestLint(t *testing.T) {
 		`rules/a.yaml:1:5: no ATT&CK id`, `rules/a.yaml:1:5: 0 tests`, `rules/b.yaml:7:8: no event can match`, `temporary keys change with every session`,
 		`rules/d.yaml:7:8: policy facts exist only`, `list "offce_networks" has no meaning of its own: it works only where it is configured; did you mean "office_networks"?`, `service "Nirgendwo"`,
 		`"cn-hangzhou " begins or ends with a space, and is compared with it`, `" alice" begins or ends with a space`,
+		`source.country is never "China"; it has two letters, such as CN`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lint lacks %q", want)
 		}
+	}
+	if strings.Count(text, "source.country is never") != 1 {
+		t.Error("a country that there is is never met")
 	}
 	if strings.Count(text, "begins or ends with a space") != 2 {
 		t.Error("a program's name may have a space, and so may a part of a name")

@@ -86,7 +86,8 @@ type App struct {
 	hangup     <-chan os.Signal
 	bus        *bus.Bus
 	tracer     *trace.Tracer
-	spans      *spanSender // nil when nothing is traced
+	raw        func(*alert.Alert) string // where records are shown outside; nil for nowhere
+	spans      *spanSender               // nil when nothing is traced
 	pipe       *pipeline.Pipeline
 	machine    *responders.Machine
 	audit      *journal.Audit
@@ -369,12 +370,11 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	if err != nil {
 		return fmt.Errorf("%w: notify: %w", ErrUnusable, err)
 	}
-	var raw func(*alert.Alert) string
 	if s := a.logstore(); s != nil && !strings.HasPrefix(s.Endpoint, "http://") { // not the fake cloud
-		raw = rawLink(s)
+		a.raw = rawLink(s)
 	}
 	a.dispatcher, err = responders.NewDispatcher(responders.DispatcherOptions{Journal: j, Machine: a.machine, Playbooks: playbooks,
-		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Console.BaseURL), Raw: raw, Ask: c.Respond.Ask, Tracer: a.tracer, Log: a.log})
+		Destinations: dests, Accounts: c.Accounts, Units: c.Units, Keys: a.keys, Routes: tree, Link: linkTo(c.Console.BaseURL), Raw: a.raw, Ask: c.Respond.Ask, Tracer: a.tracer, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("%w: respond: %w", ErrUnusable, err)
 	}

@@ -75,7 +75,7 @@ func (a *App) makeConsole() error {
 		OIDC: console.OIDCAuth{Issuer: c.Auth.OIDC.Issuer, ClientID: c.Auth.OIDC.ClientID, ClientSecret: c.Auth.OIDC.ClientSecret.Reveal(),
 			Scopes: c.Auth.OIDC.Scopes, UserClaim: c.Auth.OIDC.UserClaim, GroupsClaim: c.Auth.OIDC.GroupsClaim},
 		Roles:    console.RoleMap{Viewer: c.Auth.Roles.Viewer, Analyst: c.Auth.Roles.Analyst, Approver: c.Auth.Roles.Approver},
-		Accounts: a.cfg.Accounts, Key: key, Version: a.version, Log: a.log,
+		Accounts: a.cfg.Accounts, Raw: a.raw, Key: key, Version: a.version, Log: a.log,
 	})
 	return err
 }

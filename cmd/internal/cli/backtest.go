@@ -120,11 +120,9 @@ func rulesBacktest(e *env) *cobra.Command {
 for each what it would have said: alerts per day, who caused most of them, a few
 samples. With --budget it is a test: a rule with more alerts per day on average
 than that fails, and the exit code is 1; so it is where a file was not read to its
-end, or no event was evaluated at all, since then nothing is known, of which JUnit
-and GitHub have a failure of their own. The average is over the days that have
-events, without those of --warm. SOURCE is what replay reads. With --resume
-months of history may be interrupted: the same command goes on, and says the same in
-the end, byte for byte.`,
+end, or no event was evaluated: JUnit and GitHub have a failure of its own for that.
+The average is over the days that have events, without those of --warm. SOURCE is
+what replay reads. What is interrupted goes on with --resume, to the same bytes.`,
 		Example: "  trailwarden rules backtest --rules my-rules/ --only my.rule archive/\n  trailwarden rules backtest --budget 5 -o junit --out backtest.xml archive/",
 		Args:    args(1, -1, "at least one file or folder (or - for standard input)"),
 		RunE: func(c *cobra.Command, sources []string) error {

@@ -199,7 +199,7 @@ func routeCmd(e *env) *cobra.Command {
 	var path, file, expect, at string
 	var while []string
 	test := &cobra.Command{Use: "test [LABEL=VALUE…]", Short: "Say who would hear of an alert with these labels; nothing is started or sent",
-		Long: "Say who would hear of an alert with these labels, or of the alerts in a file (JSON lines, as replay and alerts ls write them).\nInhibition is tested by saying what fires meanwhile (--while), or by the alerts of a file, each at the time of its last event.\n\nLabels: " + strings.Join(route.LabelNames(), ", ") + ".",
+		Long: "Say who would hear of an alert with these labels, or of the alerts in a file\n(JSON lines of replay or alerts ls). What fires meanwhile (--while, or in the file) inhibits.\n\nLabels: " + strings.Join(route.LabelNames(), ", ") + ".",
 		RunE: func(_ *cobra.Command, a []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {

@@ -67,7 +67,7 @@ file holds is decided by its bytes. With a configuration, SOURCE is also
 Alerts come out ordered by time, rule and id, the same for the same input.
 Files that cannot be read to their end are named on standard error, with -q in
 one line; with --fail-on they make the exit code 1, since what they held is not
-known, and so it is where no event was evaluated at all. Records that are no events are counted (parked) and do not.
+known, and so does input without an event. Records that are no events are parked.
 A replay has no way to act: it does not link the code that could.`,
 		Example: `  trailwarden replay archive/
   trailwarden replay --from 2026-11-20 --to 2026-11-22 -o jsonl archive/ > alerts.jsonl

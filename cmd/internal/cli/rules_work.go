@@ -369,7 +369,7 @@ func printSeen(ctx context.Context, e *env, out string, paths []string) error {
 func rulesExceptions(e *env) *cobra.Command {
 	var f ruleFlags
 	var out, state string
-	c := &cobra.Command{Use: "exceptions", Short: "List the exceptions: what is found and is no attack, who says so, until when, and what each has withheld", Args: noArgs,
+	c := &cobra.Command{Use: "exceptions", Short: "List the exceptions: who says what is no attack, until when, and what each has withheld", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(out, "table", "json"); err != nil {
 				return err

@@ -96,11 +96,10 @@ func fakecloudCmd(e *env) *cobra.Command {
 		Long: `fakecloud emulates the cloud and the chat on one loopback address, feeds the records
 of --events into its logstore, and prints one line of JSON with its endpoints and the path
 of a configuration for "trailwarden run". Every request it receives is written to --journal
-as one line of JSON. What a record says was done to users, keys, groups, roles, policies or
-trails is done in the fake account, so that containment finds it. At a --rate, what trailwarden changes in it comes back as a record of
-the time that the trail has come to, so that what follows is not late. With --up-to-now the
-records are those of a trail that is written now: what looks at how old events are (doctor,
-the guards of containment) sees fresh ones. It serves until it is interrupted.`,
+as one line of JSON. What a record says was done to users, keys, roles, policies or trails
+is done in the fake account, where containment finds it. At a --rate, what trailwarden
+changes there comes back as a record. With --up-to-now the newest record is of now, as
+doctor and the guards of containment want it.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if rate < 0 {

@@ -81,18 +81,11 @@ func StateDir(path string, environ []string) (string, error) {
 	if err == nil {
 		return c.StateDir, nil
 	}
-	var mine []string
-	named := false
-	for _, kv := range environ {
-		here := strings.HasPrefix(kv, EnvPrefix+"STATE_DIR=")
-		if named = named || here; here || !strings.HasPrefix(kv, EnvPrefix) {
-			mine = append(mine, kv)
-		}
-	}
 	data, _ := readBounded(path) // the error of Load says so
-	line := stateLine.Find(data)
-	if c, only := Parse(path, line, mine); only == nil && (named || line != nil) {
-		return c.StateDir, nil
+	if line := stateLine.Find(data); line != nil {
+		if c, only := Parse(path, line, environ); only == nil {
+			return c.StateDir, nil
+		}
 	}
 	return "", err
 }

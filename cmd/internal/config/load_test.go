@@ -75,12 +75,12 @@ func TestStateDir(t *testing.T) {
 		{"all is there", "state_dir: /s\n", "", "/s"},
 		{"a secret is not in the environment", "state_dir: /s\n" + secret, "", "/s"},
 		{"last", secret + "state_dir: ${WHERE}/s\n", "WHERE=/v", "/v/s"},
-		{"by the environment", secret, "TRAILWARDEN_STATE_DIR=/e", "/e"},
+		{"by the environment", secret + "state_dir: /s\n", "TRAILWARDEN_STATE_DIR=/e", "/e"},
 		{"not named in a line of its own", "{state_dir: /s, detect: {grase: 2s}}\n", "", ""},
 		{"a mistake elsewhere", "state_dir: /s\ndetect: {grase: 2s}\n", "", "/s"},
 		{"not named", "state_dir: ${NOWHERE}\n", "", ""},
 		{"not text", "state_dir: [a]\n", "", ""},
-		{"no YAML", "state_dir: /s # here\n\t- x: [\n", "TRAILWARDEN_DETECT_GRACE=soon", "/s"},
+		{"no YAML", "state_dir: /s # here\n\t- x: [\n", "", "/s"},
 		{"not in one line", "state_dir: >-\n  /s\n" + secret, "", ""},
 	} {
 		path := filepath.Join(t.TempDir(), "c.yaml")

@@ -95,3 +95,30 @@ func TestAlertSaysWhatChanged(t *testing.T) {
 		t.Error("an alert about something else says what changed")
 	}
 }
+
+// The records that are kept here make room for newer ones; where else they are is
+// said. What the program says of itself is of no rule that there is a page of.
+func TestRecordsOutside(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Raw = func(a *alert.Alert) string {
+			if strings.HasPrefix(a.Rule, "self.") {
+				return ""
+			}
+			return "https://sls.example.com/search?from=1&id=" + a.ID
+		}
+	})
+	a, own := sample(1, t0), sample(2, t0)
+	own.Rule = "self.action_refused"
+	w.raise(a)
+	w.raise(own)
+	b := w.as("carol")
+	for lang, label := range map[string]string{"en": "Open in SLS", "zh": "在 SLS 中打开"} {
+		want := `<a href="https://sls.example.com/search?from=1&amp;id=` + a.ID + `" rel="noreferrer">` + label + "</a>"
+		if page := b.get("/alerts/"+a.ID+"?lang="+lang, "text/html").body; !strings.Contains(page, want) || !strings.Contains(page, `href="/rules/`+a.Rule) {
+			t.Errorf("%s: the page has no link to the records, or to the rule", lang)
+		}
+		if page := b.get("/alerts/"+own.ID+"?lang="+lang, "text/html").body; strings.Contains(page, label) || strings.Contains(page, `href="/rules/self.`) {
+			t.Errorf("%s: a link that leads nowhere", lang)
+		}
+	}
+}

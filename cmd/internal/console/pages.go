@@ -224,6 +224,8 @@ type alertView struct {
 	Row      row
 	Details  string
 	Replay   string
+	Outside  string // where the records are after they have gone here
+	InSLS    string
 	Runbook  []passage
 	Policy   string // what a change of permissions newly allows, in words
 	Likes    []row
@@ -344,7 +346,11 @@ func (q *ask) alertPage() error {
 	if q.lang == chinese {
 		words = message.Chinese
 	}
-	view.Policy = message.For(words, nil).PolicyIn(a.Details, 2_000, maxRaw*2_000)
+	said := message.For(words, nil)
+	if view.InSLS = said.InSLS; q.s.o.Raw != nil {
+		view.Outside = q.s.o.Raw(&a)
+	}
+	view.Policy = said.PolicyIn(a.Details, 2_000, maxRaw*2_000)
 	view.Acts = q.acts(f.Actions, &view.page)
 	entity := a.Actor.AccessKeyID
 	if entity == "" {

@@ -30,6 +30,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 )
 
 //go:embed assets
@@ -50,9 +51,12 @@ type Options struct {
 	Key               []byte // 32 bytes that sign sessions and forms
 	// Accounts names accounts for people.
 	Accounts map[string]string
-	Version  string
-	Log      *slog.Logger
-	Now      func() time.Time // time.Now when nil
+	// Raw is where the records of an alert are shown outside, "" for nowhere; it
+	// may be nil. Those kept here make room for newer ones.
+	Raw     func(a *alert.Alert) string
+	Version string
+	Log     *slog.Logger
+	Now     func() time.Time // time.Now when nil
 }
 
 // Server is the console. Make one with New; it is a http.Handler.
