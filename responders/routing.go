@@ -66,9 +66,9 @@ func (d *Dispatcher) Mute(ctx context.Context, author string, matchers []string,
 	case author == "":
 		return Silence{}, fmt.Errorf("%w: it is not said who asks", ErrBadSilence)
 	case comment == "":
-		return Silence{}, fmt.Errorf("%w: say why (comment)", ErrBadSilence)
+		return Silence{}, fmt.Errorf("%w: say why (--comment)", ErrBadSilence)
 	case lasts < time.Minute || lasts > maxSilence:
-		return Silence{}, fmt.Errorf("%w: for %s: want 1m to 90d", ErrBadSilence, lasts)
+		return Silence{}, fmt.Errorf("%w: for %s: want 1m to 90d", ErrBadSilence, Duration(lasts))
 	case len(matchers) == 0 || len(matchers) > maxMatchers:
 		return Silence{}, fmt.Errorf("%w: %d matchers: want 1 to %d, such as rule=ak.created", ErrBadSilence, len(matchers), maxMatchers)
 	}

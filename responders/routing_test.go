@@ -274,6 +274,9 @@ func TestMuteRefuses(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		if _, err := p.Mute(ctxb, "a", []string{"rule=x"}, 100*24*time.Hour, "c"); err == nil || !strings.Contains(err.Error(), "for 100d: want 1m to 90d") {
+			t.Errorf("what was asked for is told otherwise: %v", err)
+		}
 	})
 }
 

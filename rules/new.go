@@ -76,7 +76,7 @@ func subject(about string) (match, call string, err error) {
 	}
 	service, name, ok := strings.Cut(about, ":")
 	if !ok {
-		return "", "", fmt.Errorf("%q is neither an action such as iam.user.create nor Service:EventName such as Ram:CreateUser%s", about, orMeant(about, actions))
+		return "", "", fmt.Errorf("--about %q: want an action such as iam.user.create, or Service:EventName such as Ram:CreateUser%s", about, orMeant(about, actions))
 	}
 	spelling, known := event.KnownEvent(name)
 	if !known {

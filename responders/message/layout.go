@@ -263,6 +263,9 @@ func (w *Words) madeItem(a alert.Alert) Item {
 	}
 	first, _ := chain[0].(map[string]any)
 	by := detail(first, "by")
+	if strings.HasPrefix(by, "root/") {
+		by = "root" // what follows is the account, which is told elsewhere
+	}
 	by = by[strings.LastIndexByte(by, '/')+1:]
 	after := ""
 	if key := detail(first, "with_key"); key != "" {

@@ -26,6 +26,10 @@ func TestMakerIsShown(t *testing.T) {
 	if got := show(For(Chinese, nil)); !strings.Contains(got, "创建者 bob") || strings.Contains(got, "(") {
 		t.Errorf("from the console: %q", got)
 	}
+	a.Details = map[string]any{"lineage": map[string]any{"chain": []any{map[string]any{"by": "root/1000000000000001"}}}}
+	if got := show(For(English, nil)); !strings.Contains(got, "made by root") || strings.Contains(got, "1000000000000001") {
+		t.Errorf("the root account is told as a number: %q", got)
+	}
 	a.Details = map[string]any{"lineage": map[string]any{"chain": []any{"no map"}}}
 	show(For(English, nil)) // another version's alert must not end anything
 }
