@@ -505,6 +505,10 @@ func TestPositionOfAnotherLogstore(t *testing.T) {
 	if !contains(r.logs, "deleted and made again") {
 		t.Error("nobody is told what happened")
 	}
+	// It may have fewer shards: the others are in no list.
+	if !contains(r.logs, "of shards that it no longer has, too") {
+		t.Error("nobody is told of what was lost with its other shards")
+	}
 }
 
 // One of which all cursors are later, as they are where they count from when it was

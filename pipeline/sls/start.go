@@ -213,7 +213,8 @@ func (s *Source) startOf(ctx context.Context, c sdk.ClientInterface, sh *shardSt
 		switch {
 		case !ok || !ok1 || !ok2:
 		case at > last, first-at > mostLost:
-			msg += ": it was deleted and made again, it seems, and what was not read of the old one is lost"
+			// Shards that it does not have any more are listed by nobody: it is said here.
+			msg += ": it was deleted and made again, it seems, and what was not read of the old one is lost, of shards that it no longer has, too"
 		case at < first:
 			msg += fmt.Sprintf(": %d log groups were lost to retention", first-at)
 		}

@@ -36,12 +36,12 @@ func alarmed(source, group string, a sls.Alarm, now time.Time) (pipeline.Report,
 		return pipeline.Report{
 			Rule: pipeline.RuleLost, Key: fmt.Sprintf("%s/%d/%s", source, a.Shard, a.From), At: now, Severity: alert.High,
 			Title: "Records expired before they were read", TitleZH: "记录在读取之前已过期",
-			ReasonZH: fmt.Sprintf("%s：分区 %d 自位置 %s 起的记录在读取之前已不在日志库中（超过保存时间，或日志库被删除后重建），未经检测", source, a.Shard, a.From),
+			ReasonZH: fmt.Sprintf("%s：分区 %d 自位置 %s 起的记录在读取之前已不在日志库中（超过保存时间，或日志库被删除后重建；若重建后分区减少，已不存在的分区中未读的记录也一并丢失），未经检测", source, a.Shard, a.From),
 			Reason:   fmt.Sprintf("%s: %s", source, a.Message),
 			Details:  map[string]any{"source": source, "shard": a.Shard, "from": a.From, "to": a.To},
 			Runbook: alert.Runbook{
-				EN: "Raise the logstore's retention, and find out why reading stood still for so long. A delivery to OSS, where there is one, still has the records: trailwarden replay.",
-				ZH: "延长日志库的保存时间,并查明读取为何停滞。若有 OSS 投递,可用 trailwarden replay 重查。",
+				EN: "Find out who deleted the logstore (DeleteLogStore), or raise its retention and find out why reading stood still for so long. A delivery to OSS, where there is one, still has the records: trailwarden replay.",
+				ZH: "查明是谁删除了日志库(DeleteLogStore),或延长其保存时间并查明读取为何停滞。若有 OSS 投递,可用 trailwarden replay 重查。",
 			},
 		}, true
 	}

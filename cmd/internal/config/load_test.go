@@ -105,6 +105,8 @@ func TestFaults(t *testing.T) {
 		{"wrong share", "traces: {sample: half}\n", "c.yaml:1:18: wrong kind of value (str), want a number"},
 		{"no such variable", "notify: {slack: [{name: a, channel: C0123456789, token: \"${NO_SUCH}\"}]}\n", "the environment variable NO_SUCH is not set"},
 		{"plain http", "source: {sls: [{endpoint: \"http://cn-hangzhou.log.aliyuncs.com\", project: aa, logstore: bb}]}\n", "plain http would send credentials in clear"},
+		{"the same names in two regions", "source: {sls: [{endpoint: \"https://cn-hangzhou.log.aliyuncs.com\", project: aa, logstore: bb}, {endpoint: \"https://cn-beijing.log.aliyuncs.com\", project: aa, logstore: bb}]}\n",
+			"source.sls[1].logstore: aa/bb is listed twice"},
 		{"no scheme", "source: {sls: [{endpoint: cn-hangzhou.log.aliyuncs.com, project: aa, logstore: bb}]}\n", "write https://… in full"},
 		{"bad severity", "notify: {slack: [{name: a, channel: C0123456789, token: xoxb-x, min_severity: loud}]}\n", "want info, low, medium, high or critical"},
 		{"bad mode", "respond: {mode: yolo}\n", "want observe, approve or auto"},

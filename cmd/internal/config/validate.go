@@ -86,9 +86,11 @@ func (p *parser) validate(c *Config) {
 	for i, s := range c.Source.SLS {
 		at := fmt.Sprintf("source.sls[%d].", i)
 		p.logstore(at, s)
-		id := s.Endpoint + "/" + s.Project + "/" + s.Logstore
+		// Whatever the endpoint: positions are kept by these names, and those of two
+		// logstores would be taken for each other's.
+		id := s.Project + "/" + s.Logstore
 		if seen[id] {
-			p.bad(at+"logstore", "this logstore is listed twice")
+			p.bad(at+"logstore", "%s is listed twice: how far it is read is kept by these names; the one of another region needs a program with a state_dir of its own", id)
 		}
 		seen[id] = true
 	}
