@@ -65,6 +65,9 @@ type Ingester struct {
 	mu     sync.Mutex
 	shards map[string]*shardState
 	parts  []partClock
+	// sure is the clock when the sources last answered (see Tick), noted that as the
+	// monotonic clock had it.
+	sure, noted time.Time
 
 	stats ingestCounters
 }
@@ -132,8 +135,8 @@ func NewIngester(cfg IngesterConfig) *Ingester {
 	if cfg.Logger == nil {
 		cfg.Logger = cfg.Bus.Logger()
 	}
-	n := cfg.Bus.Partitions()
-	return &Ingester{cfg: cfg, b: cfg.Bus, log: cfg.Logger, n: n, born: time.Now(), shards: map[string]*shardState{}, parts: make([]partClock, n)}
+	n, now := cfg.Bus.Partitions(), time.Now()
+	return &Ingester{cfg: cfg, b: cfg.Bus, log: cfg.Logger, n: n, born: now, sure: now, noted: now, shards: map[string]*shardState{}, parts: make([]partClock, n)}
 }
 
 func (in *Ingester) shard(src string, shard int) *shardState {
@@ -507,7 +510,9 @@ func (in *Ingester) publishFrames(ctx context.Context, s *shardState, from, to s
 // that receive nothing at all. now is the ingest clock. It does nothing while
 // the shard is storing a page, or has one that is not complete. While any source
 // may hold records that are not stored, the clock stands still, for unsettledFor
-// at most: a tick decides what waits, and what came late would be late.
+// at most: a tick decides what waits, and what came late would be late. Then it goes
+// on from what it was: where it was set, nobody has confirmed it (a service refuses
+// requests of a wrong time), and what comes after a tick of next year is late for a year.
 func (in *Ingester) Tick(ctx context.Context, src string, shard int, now time.Time) error {
 	in.gate.RLock()
 	defer in.gate.RUnlock()
@@ -528,9 +533,16 @@ func (in *Ingester) Tick(ctx context.Context, src string, shard int, now time.Ti
 		if since.Before(in.born) {
 			since = in.born
 		}
-		if now.Sub(since) < unsettledFor && at.Before(now) {
-			now = at
+		in.mu.Lock()
+		if now.Sub(since) < unsettledFor {
+			in.sure, in.noted = now, time.Now()
+			if at.Before(now) {
+				now = at
+			}
+		} else if on := in.sure.Add(time.Since(in.noted)); on.Before(now) {
+			now = on
 		}
+		in.mu.Unlock()
 	}
 	now = now.UTC()
 	for part := range s.parts {

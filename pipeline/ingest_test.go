@@ -540,7 +540,38 @@ func TestTicksWaitForTheSources(t *testing.T) {
 		t.Fatal("nothing waits")
 	}
 	tick("no answer for a minute", time.Minute, 0)
+	in.noted = in.noted.Add(-unsettledFor) // as if it had lasted
 	tick("nor for longer", unsettledFor+time.Minute, fed)
+}
+
+// A clock that is set a year ahead while nothing answers is not believed: what comes
+// after such a tick would be late for a year.
+func TestTicksOfAWrongClock(t *testing.T) {
+	b := openBus(t, t.TempDir())
+	p := page(trail(60), 0, 60)
+	p.Received = time.Now()
+	settled := p.Received
+	in := NewIngester(IngesterConfig{Bus: b, Logger: silent(), IdleTick: time.Minute, Settled: func() time.Time { return settled.Round(0) }})
+	if err := in.Store(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	in.noted = time.Now().Add(-3 * time.Minute)
+	if err := in.TickAll(t.Context(), settled.AddDate(1, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	_, frames := stored(t, b)
+	for _, f := range frames {
+		if f.Kind == bus.Tick {
+			n++
+			if f.Received.Sub(settled) > time.Hour {
+				t.Errorf("a tick says %v", f.Received)
+			}
+		}
+	}
+	if n != partitions {
+		t.Errorf("%d ticks, want %d: what waits is to be decided", n, partitions)
+	}
 }
 
 func TestStoreAfterCloseAndHold(t *testing.T) {

@@ -450,7 +450,9 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 	}
 	// Of two copies of an event that differ, the first counts: which that is must
 	// not depend on the order in which somebody named the files.
-	for i, st := range slices.SortedStableFunc(slices.Values(streams), func(a, b *stream) int { return strings.Compare(a.in.path, b.in.path) }) {
+	sorted := slices.Clone(streams)
+	lists.Sort(sorted, func(a, b *stream) int { return strings.Compare(a.in.path, b.in.path) })
+	for i, st := range sorted {
 		st.index = i
 	}
 	m := &merge{run: r, readers: &readers, depth: 3}

@@ -118,7 +118,7 @@ func (p *processor) page(sh *shardState, list *sdk.LogGroupList, tracker consume
 	for _, r := range records {
 		bytes += len(r)
 	}
-	err = s.sink.Store(p.w.store, source.Page{Source: s.name, Shard: sh.id, From: from, To: to, Records: records, Times: times, Received: now.UTC()})
+	err = s.sink.Store(p.w.store, source.Page{Source: s.name, Shard: sh.id, From: from, To: to, Records: records, Times: times, Received: sh.received()})
 	clear(sh.recordBuf[:len(records)]) // a page's memory is not kept by its list
 	if err != nil || sh.failures.Load() > 0 || time.Since(now) > stoodFor {
 		s.failed(sh)
@@ -218,7 +218,7 @@ func (p *processor) defeatThrottle(sh *shardState, list *sdk.LogGroupList) {
 	}
 	const margin = 2 * time.Millisecond // the SDK's clock starts before ours, by as much as its own steps take
 	if d := fetchInterval + margin - time.Since(unixNano(&sh.fetchStart)); d > 0 {
-		_ = pause.For(p.w.reads, d)
+		_ = pause.For(p.w.reads, min(d, fetchInterval+margin)) // the clock may have been set back
 	}
 }
 

@@ -70,6 +70,8 @@ type Options struct {
 	// Alarm is called at once for everything an operator should hear of. It
 	// must not block for long.
 	Alarm func(Alarm)
+
+	wall func(time.Time) time.Time // of a reading of the clock, for tests
 }
 
 // Source reads a logstore. Make it with New, run it once with Run.
@@ -121,6 +123,9 @@ func New(cfg Config, sink source.Sink, opts Options) (*Source, error) {
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.opts.wall == nil {
+		s.opts.wall = func(t time.Time) time.Time { return t.Round(0) }
 	}
 	s.log = s.log.With("source", s.name)
 	if s.cred == nil {
@@ -387,9 +392,25 @@ func (s *Source) heartbeatGood(held []int, at time.Time) {
 	}
 }
 
+// setBack is by how much the host's clock must have been set back between two looks
+// to be noticed; a leap second is less.
+const setBack = 2 * time.Second
+
+// notLater moves what is noted of times that the clock has yet to reach.
+func (s *Source) notLater(now time.Time) {
+	marks := []*atomic.Int64{&s.resolved, &s.stood, &s.n.lastPull, &s.n.lastHeartbeat, &s.n.idleSince, &s.n.lastIdle}
+	for _, sh := range s.allShards() {
+		marks = append(marks, &sh.lastGood, &sh.lastPull, &sh.asked, &sh.settled)
+	}
+	for _, m := range marks {
+		m.Store(min(m.Load(), now.UnixNano()))
+	}
+}
+
 // watch waits until ctx ends ("") or the worker must be rebuilt (why).
 func (s *Source) watch(ctx context.Context, w *worker) string {
 	began := time.Now()
+	before := began
 	tick := time.NewTicker(min(time.Second, s.cfg.Watchdog/4))
 	defer tick.Stop()
 	for {
@@ -404,6 +425,13 @@ func (s *Source) watch(ctx context.Context, w *worker) string {
 		case <-tick.C:
 		}
 		now := time.Now()
+		// The SDK's pauses end when the clock is again what it was, those between heartbeats
+		// too; until then others are given our shards, and those of a split are read by nobody.
+		back := now.Sub(before) - s.opts.wall(now).Sub(s.opts.wall(before))
+		if before = now; back > setBack {
+			s.notLater(now)
+			return fmt.Sprintf("the clock of this host was set back by %s", back.Round(time.Second))
+		}
 		last := unixNano(&s.n.lastHeartbeat)
 		if last.Before(began) {
 			last = began

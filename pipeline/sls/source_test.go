@@ -1280,3 +1280,68 @@ func TestSDKLoggerLevels(t *testing.T) {
 		t.Errorf("logged %q", got)
 	}
 }
+
+// The host's clock is set back: the SDK would send no heartbeat, and take up no shard,
+// until it is again what it was.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, signed())
+	var back atomic.Int64
+	want := r.fill(0, 0, 5)
+	r.start(func(_ *Config, o *Options) {
+		began := time.Now()
+		o.wall = func(now time.Time) time.Time {
+			if now.Sub(began) > time.Duration(back.Load()) && back.Load() > 0 {
+				return now.Round(0).Add(-time.Hour)
+			}
+			return now.Round(0)
+		}
+		r.sink.setBefore(func(source.Page) error {
+			back.CompareAndSwap(0, int64(time.Since(began)))
+			return nil
+		})
+	})
+	r.holds(0, want)
+	r.told(AlarmRebuilt)
+	want = append(want, r.fill(0, 5, 5)...)
+	r.holds(0, want)
+	r.stop()
+	if st := r.src.Stats(); st.Rebuilds != 1 || !contains(r.logs, "the clock of this host was set back by 1h0m0s") {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+// What was noted before lies ahead of the clock then: no page waits for it, and what
+// is judged by its age is.
+func TestMarksAfterClockSetBack(t *testing.T) {
+	r := newRig(t, signed())
+	src, err := New(r.config(), r.sink, r.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	ahead := now.Add(time.Hour).UnixNano()
+	sh := src.shard(0)
+	for _, m := range []*atomic.Int64{&sh.settled, &sh.lastGood, &src.n.lastHeartbeat, &sh.fetchStart} {
+		m.Store(ahead)
+	}
+	sh.pulled = now.Add(-time.Minute)
+	sh.asked.Store(now.AddDate(-1, 0, 0).UnixNano()) // then the clock was set a year ahead
+	if at := sh.received(); at.Sub(now.AddDate(-1, 0, 0)) < time.Minute || at.Sub(now.AddDate(-1, 0, 0)) > time.Hour {
+		t.Errorf("a page was received at %v", at)
+	}
+	src.notLater(now)
+	if !src.stale(sh, now.Add(time.Minute)) || sh.lastGood.Load() > now.UnixNano() || src.n.lastHeartbeat.Load() > now.UnixNano() || src.stood.Load() != 0 {
+		t.Error("times to come are kept")
+	}
+	p := &processor{s: src, w: newWorker(src)}
+	done := make(chan struct{})
+	go func() { defer close(done); p.defeatThrottle(sh, pageOf(1, event(0, 0))) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Error("a page waits until the clock is again what it was")
+	}
+	p.w.closeReads()
+	<-done
+}

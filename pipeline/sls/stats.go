@@ -1,7 +1,6 @@
 package sls
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,6 +122,7 @@ type shardState struct {
 	asked, settled, took atomic.Int64
 
 	mu       sync.Mutex
+	pulled   time.Time // asked, as the monotonic clock has it
 	held     bool
 	position string // last stored, or resolved start
 	invalid  string // a cursor the server refused
@@ -143,6 +143,18 @@ type shardState struct {
 // atEnd notes that everything the shard had when its last page was asked for is
 // stored.
 func (sh *shardState) atEnd() { sh.settled.Store(sh.asked.Load()) }
+
+// received is the time of a page that was just read: when it was asked for, which the
+// service has confirmed by answering, and what went by since. The clock may have been
+// set meanwhile, and a stamp of next year makes what follows late for a year.
+func (sh *shardState) received() time.Time {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.pulled.IsZero() {
+		return time.Now().UTC()
+	}
+	return unixNano(&sh.asked).Add(time.Since(sh.pulled))
+}
 
 func (sh *shardState) setPosition(p string) {
 	sh.mu.Lock()
@@ -168,8 +180,10 @@ func (s *Source) allShards() []*shardState {
 	out := make([]*shardState, 0, len(s.shards))
 	for _, sh := range s.shards {
 		out = append(out, sh)
+		for i := len(out) - 1; i > 0 && out[i-1].id > sh.id; i-- { // they are few
+			out[i-1], out[i] = out[i], out[i-1]
+		}
 	}
-	slices.SortFunc(out, func(a, b *shardState) int { return a.id - b.id })
 	return out
 }
 

@@ -325,7 +325,10 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 		}
 		sh.groups.Store(int64(groups))
 		now := time.Now()
+		sh.mu.Lock()
 		sh.asked.Store(asked.UnixNano())
+		sh.pulled = asked
+		sh.mu.Unlock()
 		sh.took.Store(int64(now.Sub(asked)))
 		sh.behind.Store(0)
 		if sec, err := strconv.ParseInt(resp.Header.Get("X-Log-Cursor-Time"), 10, 64); err == nil && groups > 0 {
