@@ -457,6 +457,9 @@ func TestStoreIsReported(t *testing.T) {
 	if got := look(bus.Health{Streams: []bus.Usage{{Stream: bus.StreamEvents, Bytes: 96 << 20, Max: 100 << 20}}}); len(got) != 1 || !strings.HasPrefix(got[0], RuleStore+" high") {
 		t.Errorf("full: %q", got)
 	}
+	if got := look(bus.Health{Free: 5 << 20}); len(got) != 1 || !strings.HasPrefix(got[0], RuleStore+" high the disk of state_dir has room for 5 MiB") {
+		t.Errorf("the disk is nearly full: %q", got)
+	}
 	if got := look(bus.Health{Missing: []string{bus.StreamSnap}}); len(got) != 1 || !strings.HasPrefix(got[0], RuleTampered+" critical the stream SNAP does not exist") {
 		t.Errorf("gone: %q", got)
 	}

@@ -184,6 +184,10 @@ var whenFullZH = map[string]string{
 // store is gone.
 func (p *Pipeline) reportStore(h *bus.Health) {
 	day := time.Now().UTC().Format(time.DateOnly)
+	if h.Free > 0 {
+		p.Raise(Report{Rule: RuleStore, Key: "disk/" + day, Title: "The event store is filling up", TitleZH: "事件存储即将写满", Severity: alert.High, Reason: h.Short(),
+			ReasonZH: fmt.Sprintf("state_dir 所在磁盘仅剩 %d MiB，被其他数据占用：写满后将无法存储，程序随之退出，请释放空间", h.Free>>20)})
+	}
 	for _, u := range h.Streams {
 		f := u.Fraction()
 		if f < bus.WarnAt && !u.Refusing {

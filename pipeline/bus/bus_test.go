@@ -374,6 +374,18 @@ func TestPublishBackpressureAndHealth(t *testing.T) {
 	mustPublish(t, b, Publish{Stream: StreamCommits, Subject: "cm.0", ID: "after", Data: data})
 }
 
+// Others fill the disk, which no limit of ours sees; a full one ends storing.
+func TestDiskNearlyFull(t *testing.T) {
+	b := open(t, testConfig(t.TempDir()))
+	if h := b.Health(t.Context()); h.Free != 0 || len(h.Problems) > 0 {
+		t.Fatalf("health %+v", h)
+	}
+	b.budget = 1 << 61 // no disk has a tenth of that
+	if h := b.Health(t.Context()); !h.OK || h.Free == 0 || len(h.Problems) != 1 || !strings.Contains(h.Problems[0], "others fill it") {
+		t.Errorf("health %+v", h)
+	}
+}
+
 func TestActionsAreKept(t *testing.T) {
 	b := open(t, testConfig(t.TempDir()))
 	seq := mustPublish(t, b, Publish{Stream: StreamActions, Subject: "act.key.1", ID: "a", Data: []byte("x")})

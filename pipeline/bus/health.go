@@ -46,6 +46,10 @@ type Health struct {
 	Frozen    bool
 	Connected bool
 	Streams   []Usage
+	// Free is what may still be written on the disk of the embedded store, where
+	// that is less than a tenth of its budget; else 0. It is not the store that
+	// took the rest: at its limits it leaves more.
+	Free int64
 	// Missing are streams that do not exist any more.
 	Missing []string
 	// Problems are sentences for people, most serious first.
@@ -90,6 +94,11 @@ func (b *Bus) ask(ctx context.Context) (q *question, answered bool) {
 	}
 }
 
+// Short says what it means that the disk is nearly full.
+func (h *Health) Short() string {
+	return fmt.Sprintf("the disk of state_dir has room for %d MiB, others fill it: once it is full nothing is stored and the program ends; free space", h.Free>>20)
+}
+
 // Health asks the server for its own opinion and compares streams with their
 // limits. It takes as long as the server takes, at most until ctx ends.
 func (b *Bus) Health(ctx context.Context) Health {
@@ -111,6 +120,10 @@ func (b *Bus) Health(ctx context.Context) Health {
 		case !q.ok:
 			h.Frozen = true
 			problem(true, "the embedded server reports %q: it stores nothing until this process restarts; check the disk first", q.text)
+		}
+		if free := freeBytes(b.cfg.Dir); free >= 0 && free < b.budget/10 {
+			h.Free = max(free, 1)
+			problem(false, "%s", h.Short())
 		}
 	}
 	if !h.Connected {
