@@ -621,6 +621,7 @@ func TestPark(t *testing.T) {
 		{Reason: "", Partition: -1, Source: "sls/p/l", Raw: []byte(strings.Repeat("a", 3<<20))},
 		{Reason: "too-large", Partition: 0, Source: "sls/p/l", Raw: noise},
 		{Reason: "empty", Partition: 0, Source: "sls/p/l"},
+		{Reason: "huge", Partition: 0, Source: "sls/p/l", Raw: []byte(strings.Repeat("b", MaxRaw+1))}, // small when packed
 	} {
 		for try := range 2 {
 			fresh, err := b.Park(t.Context(), p)
@@ -630,17 +631,20 @@ func TestPark(t *testing.T) {
 		}
 	}
 	counts, err := b.ParkedCounts(t.Context())
-	if err != nil || fmt.Sprint(counts) != "map[empty:1 too-large:1 truncated-----:1 unknown:1]" {
+	if err != nil || fmt.Sprint(counts) != "map[empty:1 huge:1 too-large:1 truncated-----:1 unknown:1]" {
 		t.Errorf("counts %v, %v", counts, err)
 	}
 	var got []Parked
 	if err := b.EachParked(t.Context(), func(p Parked) bool { got = append(got, p); return true }); err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 4 || !bytes.Equal(got[0].Raw, raw) || got[0].Source != "sls/p/l" || got[0].Shard != 1 || len(got[1].Raw) != 3<<20 {
+	if len(got) != 5 || !bytes.Equal(got[0].Raw, raw) || got[0].Source != "sls/p/l" || got[0].Shard != 1 || len(got[1].Raw) != 3<<20 {
 		t.Fatalf("%d records came back", len(got))
 	}
 	if c := got[2]; !c.Cut || c.Size != len(noise) || !bytes.HasPrefix(noise, c.Raw) || len(c.Raw) < 512<<10 {
+		t.Errorf("cut %v, size %d, %d bytes kept", c.Cut, c.Size, len(c.Raw))
+	}
+	if c := got[4]; !c.Cut || c.Size != MaxRaw+1 || len(c.Raw) < 512<<10 {
 		t.Errorf("cut %v, size %d, %d bytes kept", c.Cut, c.Size, len(c.Raw))
 	}
 	for range 2 {
@@ -648,7 +652,7 @@ func TestPark(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if counts, _ = b.ParkedCounts(t.Context()); len(counts) != 3 {
+	if counts, _ = b.ParkedCounts(t.Context()); len(counts) != 4 {
 		t.Errorf("counts %v", counts)
 	}
 }

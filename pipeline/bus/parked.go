@@ -82,7 +82,7 @@ func (b *Bus) Park(ctx context.Context, p Parked) (fresh bool, err error) {
 	p.ID = hex.EncodeToString(h.Sum(nil)[:12])
 	raw := p.Raw
 	body, zipped := deflate(raw)
-	if len(body) > MaxBody {
+	if len(body) > MaxBody || len(raw) > MaxRaw { // MaxRaw is what is believed when it is read
 		p.Cut = true
 		body, zipped = deflate(raw[:MaxBody-1024])
 	}
