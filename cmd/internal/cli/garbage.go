@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -49,4 +51,30 @@ func garbagePercent(held, roots uint64) int {
 		return garbage
 	}
 	return min(max(garbage, int((roomy-held)*100/max(held+roots, 1))), most)
+}
+
+// stayBelow keeps the heap below nine tenths of what the process may take, by its
+// control group (a pod's limit, systemd's MemoryMax). A backlog makes garbage faster than
+// Go would collect it by percent: the process was killed, again and again, with room
+// for what it holds. GOMEMLIMIT in the environment has the last word.
+func stayBelow() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		if n := memoryMax("/proc/self/cgroup", "/sys/fs/cgroup"); n > 0 {
+			debug.SetMemoryLimit(n / 10 * 9)
+		}
+	}
+}
+
+// memoryMax is the limit of the control group that own names, below root; 0 where
+// there is none.
+func memoryMax(own, root string) int64 {
+	b, _ := os.ReadFile(own)
+	for line := range strings.Lines(string(b)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			b, _ = os.ReadFile(root + name + "/memory.max")
+			n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // "max" is none
+			return n
+		}
+	}
+	return 0
 }

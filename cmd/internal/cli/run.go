@@ -63,6 +63,7 @@ counts from the start, and status says what was changed since.`,
 			if err != nil {
 				return err
 			}
+			stayBelow()
 			log := logger(e, cfg.Log)
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
