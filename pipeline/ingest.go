@@ -136,7 +136,7 @@ func NewIngester(cfg IngesterConfig) *Ingester {
 		cfg.Logger = cfg.Bus.Logger()
 	}
 	n, now := cfg.Bus.Partitions(), time.Now()
-	return &Ingester{cfg: cfg, b: cfg.Bus, log: cfg.Logger, n: n, born: now, sure: now, noted: now, shards: map[string]*shardState{}, parts: make([]partClock, n)}
+	return &Ingester{cfg: cfg, b: cfg.Bus, log: cfg.Logger, n: n, born: now, sure: now.Round(0), noted: now, shards: map[string]*shardState{}, parts: make([]partClock, n)}
 }
 
 func (in *Ingester) shard(src string, shard int) *shardState {
@@ -535,7 +535,7 @@ func (in *Ingester) Tick(ctx context.Context, src string, shard int, now time.Ti
 		}
 		in.mu.Lock()
 		if now.Sub(since) < unsettledFor {
-			in.sure, in.noted = now, time.Now()
+			in.sure, in.noted = now.Round(0), time.Now() // to be compared by the wall clock
 			if at.Before(now) {
 				now = at
 			}

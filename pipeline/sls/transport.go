@@ -292,6 +292,9 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 	}
 	began := time.Now()
 	sh.fetchStart.Store(began.UnixNano())
+	// The request is of now, whenever it is sent: what the service confirms with its
+	// answer is this reading of the clock, which may be set meanwhile, and what went by.
+	clock := func() time.Time { return began.Add(time.Since(began)) }
 	for {
 		// The count falls to 0 only when a page reaches the processor: pages
 		// that cannot be decoded count as failures too.
@@ -299,7 +302,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 		if !t.s.slot(gate) {
 			return t.stopping(req, kindPull)
 		}
-		asked := time.Now()
+		asked := clock()
 		r, body, err := t.fetch(req, gate, pullTimeout)
 		t.s.release()
 		resp := t.settle(req, kindPull, gate, r, body, err)
@@ -324,7 +327,7 @@ func (t *transport) pull(req *http.Request, gate context.Context, sh *shardState
 			return synthetic(req, codeBadAnswer, err.Error(), resp.Header.Get("X-Log-Requestid"))
 		}
 		sh.groups.Store(int64(groups))
-		now := time.Now()
+		now := clock()
 		sh.mu.Lock()
 		sh.asked.Store(asked.UnixNano())
 		sh.pulled = asked
