@@ -166,7 +166,7 @@ func newPage(l lang, t *template.Template, in *In) (*page, error) {
 	p.scope(l, in)
 	if p.HasAlerts {
 		p.Histogram, p.Heat = newHistogram(l, in), newHeat(l, in.Alerts)
-		p.Actors = rank(l, in.Alerts, who, maxActorBars)
+		p.Actors = rank(l, in.Alerts, whoIn(in.Alerts), maxActorBars)
 		p.Addrs = rank(l, in.Alerts, func(a *alert.Alert) string { return a.SourceIP }, maxActorBars)
 		incidents, of := incidentsOf(l, in.Alerts)
 		n := min(len(incidents), maxIncidents)
@@ -741,9 +741,9 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 	}
 
 	b = budget{t: t, left: maxRowBytes}
-	rows := 0
+	rows, who := 0, whoIn(all)
 	for _, i := range rest[:min(len(rest), maxRows)] {
-		ok, err := b.add("row", newRow(l, &all[i]))
+		ok, err := b.add("row", newRow(l, &all[i], who(&all[i])))
 		if err != nil {
 			return err
 		}
@@ -810,8 +810,8 @@ type tableRow struct {
 	Count     int
 }
 
-func newRow(l lang, a *alert.Alert) tableRow {
-	return tableRow{a.Time, int(level(a)), firstOf(l.title(a), a.Rule), who(a), a.SourceIP, a.Outcome == "attempt", a.Count}
+func newRow(l lang, a *alert.Alert, who string) tableRow {
+	return tableRow{a.Time, int(level(a)), firstOf(l.title(a), a.Rule), who, a.SourceIP, a.Outcome == "attempt", a.Count}
 }
 
 // raw packs the alerts as JSON lines into a link that holds them, as many of

@@ -126,6 +126,12 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 	by := map[int]*incident{}
 	lead := map[int]int{}
 	words := map[int][2][]string{}
+	type word struct {
+		root, kind int
+		text       string
+	}
+	known := map[word]bool{}
+	who := whoIn(as)
 	for i := range as {
 		a, r := &as[i], root(i)
 		n := by[r]
@@ -145,8 +151,8 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 		}
 		w := words[r]
 		for k, s := range []string{who(a), a.SourceIP} {
-			if s != "" && len(w[k]) <= maxListValues && !slices.Contains(w[k], s) {
-				w[k] = append(w[k], s)
+			if x := (word{r, k, s}); s != "" && !known[x] {
+				w[k], known[x] = append(w[k], s), true
 			}
 		}
 		words[r] = w

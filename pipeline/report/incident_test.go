@@ -53,6 +53,53 @@ func TestIncidents(t *testing.T) {
 	}
 }
 
+// TestManyInIncident: of more actors than there is room for, it is said how many.
+func TestManyInIncident(t *testing.T) {
+	var as []alert.Alert
+	for i := range 40 {
+		as = append(as, by(i, alert.Low, fmt.Sprintf("user%d", i), "K", fmt.Sprintf("192.0.2.%d", i/2), fmt.Sprintf("user%d", i+1)))
+	}
+	got, _ := incidentsOf(english, as)
+	if len(got) != 1 || !strings.HasSuffix(got[0].Who, "user11, … +28") || !strings.HasSuffix(got[0].From, "192.0.2.11, … +8") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestSameNames: actors of several accounts that have one name are not one.
+func TestSameNames(t *testing.T) {
+	var as []alert.Alert
+	for i, id := range []string{"root/1000000000000001", "root/1000000000000002", "", "user/1000000000000001/dave"} {
+		a := by(0, alert.High, id, "", fmt.Sprintf("192.0.2.%d", i), "")
+		a.AccountID, a.Actor.Name = "1000000000000003", "root"
+		if i == 3 {
+			a.Actor.Name = "dave"
+		}
+		as = append(as, a)
+	}
+	want := []string{"root (1000000000000001)", "root (1000000000000002)", "root (1000000000000003)", "dave"}
+	name := whoIn(as)
+	for i := range as {
+		if got := name(&as[i]); got != want[i] {
+			t.Errorf("%q, want %q", got, want[i])
+		}
+	}
+	if got := whoIn(as[1:])(&as[3]); got != "dave" {
+		t.Errorf("%q", got)
+	}
+	for _, format := range []string{"html", "markdown"} {
+		many := as
+		for range maxFull + 5 {
+			many = append(many, as[:2]...)
+		}
+		out := write(t, format, In{Alerts: many})
+		for _, w := range want[:2] {
+			if !strings.Contains(out, w) {
+				t.Errorf("%s does not say %q", format, w)
+			}
+		}
+	}
+}
+
 // TestPatientIncidents: who comes back a week later by what was made, or goes on with
 // the same target, is the same incident; who was only met, and what a low alert tells
 // the making of, is not.

@@ -236,6 +236,7 @@ func (m *markdown) alert(v *view, ran map[string]bool) {
 // table has a row for each alert that is not told in full.
 func (m *markdown) table(rest []int) {
 	m.p("\n### %s\n\n| %s | %s | %s | %s | %s |\n|---|---|---|---|---|\n", m.l.t("More alerts"), m.l.t("Time"), m.l.t("Severity"), m.l.t("Rule"), m.l.t("Who"), m.l.t("Address"))
+	who := whoIn(m.in.Alerts)
 	for k, i := range rest {
 		if k == maxRowsMD {
 			m.p("\n%s\n", m.l.t("%s alerts are in no table for lack of room; they are in the counts and charts. All of them: replay -o jsonl.", num(int64(len(rest)-k))))

@@ -124,6 +124,34 @@ func who(a *alert.Alert) string {
 	return name
 }
 
+// whoIn is who, for alerts that are told together: where actors of several accounts
+// have one name, as every account has a root, with the account.
+func whoIn(as []alert.Alert) func(*alert.Alert) string {
+	of := func(a *alert.Alert) string {
+		if _, rest, ok := strings.Cut(a.Actor.ID, "/"); ok { // kind/account/name
+			account, _, _ := strings.Cut(rest, "/")
+			return account
+		}
+		return a.AccountID
+	}
+	first, several := map[string]string{}, map[string]bool{}
+	for i := range as {
+		name, account := who(&as[i]), of(&as[i])
+		if known, ok := first[name]; !ok {
+			first[name] = account
+		} else if known != account {
+			several[name] = name != ""
+		}
+	}
+	return func(a *alert.Alert) string {
+		name := who(a)
+		if several[name] {
+			name += " (" + of(a) + ")"
+		}
+		return name
+	}
+}
+
 // target names what it was done to.
 func target(a *alert.Alert) string {
 	if a.Target == nil {
