@@ -23,6 +23,7 @@ type entity struct {
 //   - a user principal name, <name>@<account>.onaliyun.com or of another domain;
 //   - kind and name, as in user/alice, and key/<id> and login/<id> as lineage
 //     names them;
+//   - <role>/<session>, as reports name a session;
 //   - an address in any of its spellings.
 func newEntity(asked string) *entity {
 	asked = strings.ToLower(strings.TrimSpace(asked))
@@ -52,8 +53,12 @@ func newEntity(asked string) *entity {
 	}
 	if rest, ok := strings.CutPrefix(asked, "login/"); ok {
 		add(rest)
-	} else if kind, name, ok := strings.Cut(asked, "/"); ok && !strings.Contains(name, "/") && (kind == "user" || kind == "role" || kind == "key") {
-		add(name)
+	} else if kind, name, ok := strings.Cut(asked, "/"); ok && !strings.Contains(name, "/") {
+		if kind == "user" || kind == "role" || kind == "key" {
+			add(name)
+		} else {
+			add(kind + ":" + name)
+		}
 	}
 	if name, domain, ok := strings.Cut(asked, "@"); ok && name != "" {
 		if account, of, _ := strings.Cut(domain, "."); of == "onaliyun.com" && strings.Trim(account, "0123456789") == "" {

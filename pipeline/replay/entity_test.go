@@ -28,7 +28,7 @@ func TestEntityForms(t *testing.T) {
 		"alice": user, " ALICE\n": user, "user/alice": user, "User/" + acct + "/Alice": user, "acs:ram::" + acct + ":user/Alice": user, "200000000000000017": user,
 		"alice@" + acct + ".onaliyun.com": user, "Alice@example-corp.onaliyun.com": user, "ltai5texamplealice00001": user, "key/LTAI5tEXAMPLEalice00001": user,
 		"login/user/" + acct + "/alice": user, "2001:DB8:0:0::1": user, "r-1": user, "e-1": user,
-		"app": role, "role/app": role, "role/" + acct + "/app": role, "acs:ram::" + acct + ":role/App": role, "app:i-1": role, "acs:sts::" + acct + ":assumed-role/app/i-1": role,
+		"app": role, "role/app": role, "role/" + acct + "/app": role, "acs:ram::" + acct + ":role/App": role, "app:i-1": role, "app/i-1": role, "APP/I-1": role, "acs:sts::" + acct + ":assumed-role/app/i-1": role,
 		"300000000000000003": role, "300000000000000003:i-1": role, "sts.example1": role, "::ffff:203.0.113.9": role,
 		"root": root, "root/" + acct: root, "acs:ram::" + acct + ":root": root,
 		"i-1": role, // an instance whose role it is

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -126,11 +127,7 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 	by := map[int]*incident{}
 	lead := map[int]int{}
 	words := map[int][2][]string{}
-	type word struct {
-		root, kind int
-		text       string
-	}
-	known := map[word]bool{}
+	known := map[string]bool{}
 	who := whoIn(as)
 	for i := range as {
 		a, r := &as[i], root(i)
@@ -151,7 +148,7 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 		}
 		w := words[r]
 		for k, s := range []string{who(a), a.SourceIP} {
-			if x := (word{r, k, s}); s != "" && !known[x] {
+			if x := strconv.Itoa(2*r+k) + " " + s; s != "" && !known[x] {
 				w[k], known[x] = append(w[k], s), true
 			}
 		}

@@ -245,6 +245,7 @@ func (bf *backtestFlags) tell(e *env, b *backtest, res *replay.Result) {
 			fmt.Fprintln(e.err, l)
 		}
 	}
+	remarkOrder(e, &res.Stats)
 	if f := failures(res.Stats); f != "" {
 		fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 	}

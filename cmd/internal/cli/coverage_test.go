@@ -27,11 +27,11 @@ func TestCoverageLines(t *testing.T) {
 		"a bad clock":      {[]replay.Cover{{Account: "1", Region: "cn-hangzhou", Apart: true}}, 5, []string{"coverage: 1 account, 1 region, no hour missing; a few events lie far from the others, and the time between was not looked at"}},
 		"not to be said":   {[]replay.Cover{rare}, 5, []string{"coverage: 1 account, 1 region; too few hours have events to tell which are missing"}},
 		"of one of two":    {[]replay.Cover{whole, rare}, 5, []string{"coverage: 2 accounts, 1 region; of 1 account too few hours have events to tell which are missing"}},
-		"missing":          {[]replay.Cover{gone}, 1, []string{"coverage: 1 account, 1 region, 4 hours missing:", first, "  and 1 stretch more, see --stats"}},
+		"missing":          {[]replay.Cover{gone}, 1, []string{"coverage: 1 account, 1 region, 4 hours missing:", first, "  and 1 stretch more, see replay --stats"}},
 		"but by night":     {[]replay.Cover{night}, 5, []string{"coverage: 1 account, 1 region, no hour missing that has events on other days"}},
-		"and by day":       {[]replay.Cover{night, gone}, 1, []string{"coverage: 2 accounts, 1 region, 4 hours missing beside 1 stretch in which other days have few events:", first, "  and 1 stretch more, see --stats"}},
-		"the longest":      {[]replay.Cover{{Account: "1", Region: "cn-hangzhou", Gaps: []replay.Gap{gone.Gaps[1], gone.Gaps[0]}}}, 1, []string{"coverage: 1 account, 1 region, 4 hours missing:", first, "  and 1 stretch more, see --stats"}},
-		"both":             {[]replay.Cover{gone, rare}, 1, []string{"coverage: 2 accounts, 1 region, 4 hours missing; of 1 account too few hours have events to tell which are missing:", first, "  and 1 stretch more, see --stats"}},
+		"and by day":       {[]replay.Cover{night, gone}, 1, []string{"coverage: 2 accounts, 1 region, 4 hours missing beside 1 stretch in which other days have few events:", first, "  and 1 stretch more, see replay --stats"}},
+		"the longest":      {[]replay.Cover{{Account: "1", Region: "cn-hangzhou", Gaps: []replay.Gap{gone.Gaps[1], gone.Gaps[0]}}}, 1, []string{"coverage: 1 account, 1 region, 4 hours missing:", first, "  and 1 stretch more, see replay --stats"}},
+		"both":             {[]replay.Cover{gone, rare}, 1, []string{"coverage: 2 accounts, 1 region, 4 hours missing; of 1 account too few hours have events to tell which are missing:", first, "  and 1 stretch more, see replay --stats"}},
 	} {
 		if d := cmp.Diff(c.want, coverageLines(c.cover, c.most)); d != "" {
 			t.Errorf("%s:\n%s", name, d)

@@ -112,7 +112,7 @@ SOURCE is what replay reads.`,
 				nextSteps(e, res.Trail, a[1:])
 			}
 			if res.Trail.Events == 0 {
-				fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case; names of resources and sign-in names are understood\n", text.Terminal(a[0]))
+				remarkNobody(e, res.Trail)
 				return exit(exitFindings, nil)
 			}
 			return nil
@@ -121,6 +121,13 @@ SOURCE is what replay reads.`,
 	hf.add(c)
 	addOutput(c, &out, "table, json")
 	return c
+}
+
+// remarkNobody says what may be wrong with the question where no event is the answer.
+func remarkNobody(e *env, t *replay.Trail) {
+	if t.Events == 0 {
+		fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case; names of resources and sign-in names are understood\n", text.Terminal(t.Entity))
+	}
 }
 
 // showTrail shows a trail, at most n words of each list. Every word can be

@@ -294,22 +294,26 @@ func coverageLines(cover []replay.Cover, n int) []string {
 		out = append(out, g.line)
 	}
 	if more := len(gaps) - n; more > 0 {
-		out = append(out, fmt.Sprintf("  and %s more, see --stats", plural(more, "stretch")))
+		out = append(out, fmt.Sprintf("  and %s more, see replay --stats", plural(more, "stretch")))
 	}
 	return out
 }
 
 // plural counts things: "1 event", "2 events".
-func plural[N ~int | ~int64 | ~uint64](n N, word string) string {
+func plural[N ~int | ~int64 | ~uint64](n N, word string) string { return countOfThings(int64(n), word) }
+
+// countOfThings is plural, compiled once.
+func countOfThings(n int64, word string) string {
 	switch {
 	case n == 1:
-		return "1 " + word
 	case strings.HasSuffix(word, "ry"):
-		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(word, "y"))
+		word = strings.TrimSuffix(word, "y") + "ies"
 	case strings.HasSuffix(word, "ch"):
-		return fmt.Sprintf("%d %ses", n, word)
+		word += "es"
+	default:
+		word += "s"
 	}
-	return fmt.Sprintf("%d %ss", n, word)
+	return fmt.Sprintf("%d %s", n, word)
 }
 
 // isAre is the verb after plural.

@@ -265,6 +265,16 @@ func (f *replayFlags) remarkBaselines(e *env, s *replay.Stats) {
 	}
 	if f.hf.baseline != "" && 2*s.Late >= s.Events && s.Late > 0 {
 		fmt.Fprintf(e.err, "\n%d of %s are older than what the baseline ends with, so that detectors cannot put them in order: build it from what came before\n", s.Late, plural(int(s.Events), "event"))
+	} else {
+		remarkOrder(e, s)
+	}
+}
+
+// remarkOrder says that much of what was read was in no order, as files are that are
+// put behind each other into a pipe: what goes by order did not see it.
+func remarkOrder(e *env, s *replay.Stats) {
+	if 10*s.Late >= s.Events && s.Late > 0 {
+		fmt.Fprintf(e.err, "\n%d of %s came too late behind newer ones for detectors that go by order (bursts, sequences, what is usual): name the files or their folder in place of a pipe, or sort by eventTime\n", s.Late, plural(int(s.Events), "event"))
 	}
 }
 
@@ -273,38 +283,43 @@ func (f *replayFlags) remarkBaselines(e *env, s *replay.Stats) {
 // never replaced.
 func toFile(e *env, path string, write func(io.Writer) error) error {
 	if path == "" {
-		b := bufio.NewWriter(e.out)
-		if err := write(b); err != nil {
-			return err
-		}
-		return b.Flush()
+		return flushed(e.out, write)
 	}
+	if err := intoFile(path, write); err != nil {
+		return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+	}
+	return nil
+}
+
+func intoFile(path string, write func(io.Writer) error) error {
 	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
-			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+			return err
 		}
-		b := bufio.NewWriter(f)
-		if err := errors.Join(write(b), b.Flush(), f.Close()); err != nil {
-			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
-		}
-		return nil
+		return errors.Join(flushed(f, write), f.Close())
 	}
 	tmp, err := os.CreateTemp(dirOf(path), ".trailwarden-*")
 	if err != nil {
-		return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+		return err
 	}
-	b := bufio.NewWriter(tmp)
-	err = write(b)
-	err = errors.Join(err, b.Flush(), tmp.Chmod(0o644), tmp.Close())
+	err = errors.Join(flushed(tmp, write), tmp.Chmod(0o644), tmp.Close())
 	if err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(tmp.Name()) // ours, and useless
-		return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
 	}
-	return nil
+	return err
+}
+
+// flushed writes through a buffer. A full disk, of which both tell, is told once.
+func flushed(w io.Writer, write func(io.Writer) error) error {
+	b := bufio.NewWriter(w)
+	if err := write(b); err != nil {
+		return err
+	}
+	return b.Flush()
 }
 
 // canWrite says why toFile could not write one of these later, before anything
@@ -650,6 +665,7 @@ func summarize(e *env, p *pick) {
 		fmt.Fprint(e.err, "\n")
 		showTrail(e.err, res.Trail, 5, e.width(e.err))
 		showSteps(e.err, res.Trail, nil, 12, e.width(e.err))
+		remarkNobody(e, res.Trail)
 	}
 	fmt.Fprintf(e.err, "\n%s", strings.TrimPrefix(failures(s), "\n"))
 	if len(s.FilesFailed) > 0 {
@@ -709,7 +725,7 @@ func failures(s replay.Stats) string {
 	var b strings.Builder
 	for i, f := range s.FilesFailed {
 		if i == 10 {
-			fmt.Fprintf(&b, "\n  and %d more, see --stats", len(s.FilesFailed)-i)
+			fmt.Fprintf(&b, "\n  and %d more, see replay --stats", len(s.FilesFailed)-i)
 			break
 		}
 		fmt.Fprintf(&b, "\n  not read to its end: %s: %s", text.Terminal(f.Path), text.Terminal(f.Error))

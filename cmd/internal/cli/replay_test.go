@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -37,6 +38,39 @@ func TestToFileSpecial(t *testing.T) {
 	}
 	if err := toFile(&env{}, t.TempDir(), write); err == nil || !strings.Contains(err.Error(), "cannot write") {
 		t.Errorf("a folder: %v", err)
+	}
+}
+
+// TestFullDiskOnce: that the disk is full is said once, though writing and emptying
+// the buffer both failed of it.
+func TestFullDiskOnce(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip(err)
+	}
+	err := toFile(&env{}, "/dev/full", func(w io.Writer) error { _, err := w.Write(make([]byte, 1<<20)); return err })
+	if err == nil || strings.Count(err.Error(), "no space") != 1 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%q", err)
+	}
+}
+
+// TestNoOrder: files behind each other in a pipe are in no order, which keeps much
+// from detectors; and a name that nothing has is told as that. Both are said.
+func TestNoOrder(t *testing.T) {
+	var in strings.Builder
+	for i := range 20 { // the second half is a day older
+		fmt.Fprintf(&in, `{"eventId":"E-EXAMPLE-%d","eventName":"ListUsers","serviceName":"Ram","eventTime":"2026-11-%02dT08:%02d:00Z","recipientAccountId":"1000000000000001"}`+"\n", i, 21-i/10, i)
+	}
+	for _, args := range [][]string{{"replay", "--entity", "nobody", "-"}, {"rules", "backtest", "-"}} {
+		var errs bytes.Buffer
+		if code := Run(t.Context(), args, &env{in: strings.NewReader(in.String()), out: io.Discard, err: &errs}); code != 0 {
+			t.Errorf("%q: exit %d", args, code)
+		}
+		if !strings.Contains(errs.String(), "\n10 of 20 events came too late behind newer ones") {
+			t.Errorf("%q: %s", args, &errs)
+		}
+		if args[0] == "replay" && !strings.Contains(errs.String(), "no event concerns nobody;") {
+			t.Errorf("%q: %s", args, &errs)
+		}
 	}
 }
 

@@ -34,6 +34,22 @@ type change struct {
 	Fields []string     `json:"fields,omitempty"`
 	Old    *alert.Alert `json:"old,omitempty"`
 	New    *alert.Alert `json:"new,omitempty"`
+
+	like int // how many of its kind and rule there are, if it is the first
+}
+
+// like counts changes of one kind and rule at the first of them, and how many of
+// these there are.
+func like(changes []change) (kinds int) {
+	at := map[string]int{}
+	for i := range changes {
+		k := changes[i].Kind + changes[i].of().Rule
+		if at[k] == 0 {
+			at[k] = i + 1
+		}
+		changes[at[k]-1].like++
+	}
+	return len(at)
 }
 
 func (c *change) of() *alert.Alert {
@@ -47,7 +63,8 @@ func (c *change) of() *alert.Alert {
 type diffFlags struct {
 	hf           historyFlags
 	rf           ruleFlags
-	dir          string // of A..B
+	dir          string    // of A..B
+	revs         [2]string // of A..B, each with the folder as git names it; empty where it is a folder
 	out, outFile string
 }
 
@@ -105,7 +122,7 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 	}
 	sets := [2]*rules.Set{}
 	for i := range sets { // before hours of reading
-		if sets[i], err = ruleSide(a[i], base); err != nil {
+		if sets[i], err = ruleSide(a[i], f.revs[i], base); err != nil {
 			return err
 		}
 	}
@@ -145,6 +162,7 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 		return err
 	}
 	changes := compareAlerts(both.alerts[0], both.alerts[1])
+	both.kinds = like(changes)
 	write := map[string]func(io.Writer, []change, string) error{"table": changesTable, "json": func(w io.Writer, c []change, _ string) error { return printJSON(w, append([]change{}, c...)) },
 		"junit": changesJUnit, "github": changesGitHub}[f.out]
 	if err := toFile(e, f.outFile, func(w io.Writer) error { return write(w, changes, both.unsure) }); err != nil {
@@ -194,7 +212,10 @@ func (f *diffFlags) twoSets(ctx context.Context, a []string) (args []string, don
 	case f.dir == "":
 		return nil, done, usagef("%s: say with --rules which folder of the repository holds the rules", text.Terminal(a[0]))
 	}
-	for _, rev := range []string{old, new} {
+	for i, rev := range []string{old, new} {
+		if rev != "" {
+			f.revs[i] = rev + ":" + f.dir
+		}
 		side, clean, err := ruleRevision(ctx, f.dir, rev)
 		cleans = append(cleans, clean)
 		if err != nil {
@@ -211,6 +232,7 @@ type comparison struct {
 	alerts  [2][]alert.Alert
 	last    int // the side that was evaluated last
 	stopped bool
+	kinds   int // of changes
 
 	unsure  string // why the comparison does not say all; empty where it does
 	nothing bool   // since no event was evaluated
@@ -278,6 +300,13 @@ func (b *comparison) summarize(e *env, changes []change) {
 	st := &b.res().Stats
 	fmt.Fprintf(e.err, "%s; %s before, %d after: %d added, %d removed, %d changed\n",
 		plural(st.Events, "event"), plural(len(b.alerts[0]), "alert"), len(b.alerts[1]), n["added"], n["removed"], n["changed"])
+	if b.kinds < len(changes) {
+		for i := range changes {
+			if c := &changes[i]; c.like > 0 {
+				fmt.Fprintf(e.err, "  %s: %d %s\n", c.of().Rule, c.like, c.Kind)
+			}
+		}
+	}
 	fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st))
 	for _, l := range coverageLines(b.res().Coverage, 5) {
 		fmt.Fprintln(e.err, l)
@@ -471,14 +500,19 @@ func (f *ruleFlags) both(e *env) (app.Rules, error) {
 	return r, nil
 }
 
-// ruleSide loads one side's rules.
-func ruleSide(where string, r app.Rules) (*rules.Set, error) {
+// ruleSide loads one side's rules. Errors tell the place under another name, if
+// it has one.
+func ruleSide(where, name string, r app.Rules) (*rules.Set, error) {
 	if where != "pack" {
 		r.Dirs = []string{where}
 	}
 	set, err := r.Load()
 	if err != nil {
-		return nil, exit(exitUsage, fmt.Errorf("the rules of %s cannot be used:\n%w", where, err))
+		said := err.Error()
+		if name != "" { // where it is now is gone when this is read
+			said, where = strings.ReplaceAll(said, where, name), name
+		}
+		return nil, exit(exitUsage, fmt.Errorf("the rules of %s cannot be used:\n%s", where, said))
 	}
 	return set, nil
 }
@@ -594,12 +628,26 @@ func changesJUnit(w io.Writer, changes []change, unsure string) error {
 	return writeJUnit(w, s)
 }
 
+// maxAnnotations is how many annotations of one step GitHub shows. Of more changes
+// there is one for each rule, so that none hides behind those of another.
+const maxAnnotations = 10
+
 func changesGitHub(w io.Writer, changes []change, unsure string) error {
 	if err := unsureGitHub(w, "rules diff", unsure); err != nil {
 		return err
 	}
+	few := len(changes) <= maxAnnotations
 	for i := range changes {
-		if _, err := io.WriteString(w, gitHubCommand("warning", changes[i].line(), "title", changes[i].Kind+" "+changes[i].of().Rule)); err != nil {
+		c := &changes[i]
+		msg := c.line()
+		switch {
+		case few:
+		case c.like == 0:
+			continue
+		default:
+			msg = fmt.Sprintf("%d alerts, the first: %s", c.like, msg)
+		}
+		if _, err := io.WriteString(w, gitHubCommand("warning", msg, "title", c.Kind+" "+c.of().Rule)); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,7 @@ func TestSameHistory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		set, err := ruleSide(side, app.Rules{Pack: true, AllowFewTests: true})
+		set, err := ruleSide(side, "", app.Rules{Pack: true, AllowFewTests: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ dedup: {by: [source.text], window: 90m}, reason: "{event.name} %[3]s", runbook: 
 				t.Fatal(err)
 			}
 		}
-		set, err := ruleSide(at, app.Rules{AllowFewTests: true})
+		set, err := ruleSide(at, "", app.Rules{AllowFewTests: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,5 +259,45 @@ dedup: {by: [source.text], window: 90m}, reason: "{event.name} %[3]s", runbook: 
 		if !strings.Contains(tell(all, *st.LastEvent), line) {
 			t.Errorf("not so: %s", line)
 		}
+	}
+}
+
+// TestManyChanges: where there are more changes than GitHub shows of a step, each
+// rule has one annotation; the summary counts by rule.
+func TestManyChanges(t *testing.T) {
+	var changes []change
+	for i := range 30 {
+		changes = append(changes, change{Kind: "added", New: &alert.Alert{Rule: "a.loud", ID: fmt.Sprint(i)}})
+	}
+	changes = append(changes, change{Kind: "removed", Old: &alert.Alert{Rule: "a.quiet", ID: "q"}})
+	kinds := like(changes)
+	var out, errs strings.Builder
+	if err := changesGitHub(&out, changes, ""); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(got) != 2 || !strings.HasPrefix(got[0], "::warning title=added a.loud::30 alerts, the first: ") || !strings.HasPrefix(got[1], "::warning title=removed a.quiet::1 alerts") {
+		t.Errorf("%q", got)
+	}
+	(&comparison{kinds: kinds}).summarize(&env{err: &errs}, changes)
+	if said := errs.String(); !strings.Contains(said, "\n  a.loud: 30 added\n  a.quiet: 1 removed\n") {
+		t.Errorf("%s", said)
+	}
+	out.Reset()
+	if err := changesGitHub(&out, changes[:10], ""); err != nil || strings.Count(out.String(), "\n") != 10 || strings.Contains(out.String(), "the first") {
+		t.Errorf("%v %s", err, out.String())
+	}
+}
+
+// TestRevisionIsNamed: what is wrong with the rules of a revision is not told of a
+// folder that is gone by then.
+func TestRevisionIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte("id: a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ruleSide(dir, "HEAD:my-rules", app.Rules{})
+	if err == nil || strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "\nHEAD:my-rules/a.yaml:1:") {
+		t.Error(err)
 	}
 }
