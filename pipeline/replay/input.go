@@ -399,7 +399,11 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 	if o.Hash {
 		packed.sum = sha256.New()
 	}
-	br := bufio.NewReaderSize(packed, 64<<10)
+	ahead := int64(64 << 10)
+	if in.path != "-" {
+		ahead = min(ahead, max(in.size+1, 4<<10)) // the end, too
+	}
+	br := bufio.NewReaderSize(packed, int(ahead))
 	head, err := br.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		shut()

@@ -90,17 +90,18 @@ func (s *splitter) next(c *chunk) error {
 			return err
 		}
 	}
-	if cap(c.buf) < s.block {
-		c.buf = make([]byte, 0, s.block)
-	}
 	// No more than a block at a time, however large the buffer has become:
 	// where a chunk ends must depend on the input alone.
-	buf := append(c.buf[:0:s.block], s.rest...)
+	buf := append(c.buf[:0], s.rest...)
+	limit := max(s.block, len(s.rest))
 	s.rest = s.rest[:0]
 	for {
-		for s.err == nil && len(buf) < cap(buf) {
+		for s.err == nil && len(buf) < limit {
+			if len(buf) == cap(buf) {
+				buf = roomier(buf, limit)
+			}
 			var n int
-			n, s.err = s.r.Read(buf[len(buf):cap(buf)])
+			n, s.err = s.r.Read(buf[len(buf):min(cap(buf), limit)])
 			buf = buf[:len(buf)+n]
 		}
 		if !s.started && len(buf) > 0 {
@@ -155,10 +156,19 @@ func (s *splitter) next(c *chunk) error {
 			s.at += int64(used)
 			buf = append(buf[:0], buf[used:]...)
 		}
-		if len(buf) == cap(buf) {
-			buf = append(buf, make([]byte, cap(buf))...)[:len(buf)]
+		if len(buf) == limit {
+			limit *= 2
 		}
 	}
+}
+
+// leastBuffer is where a buffer begins: the files of a trail's delivery are small,
+// and there are tens of thousands of them.
+const leastBuffer = 64 << 10
+
+// roomier returns a full buffer with room to grow, up to limit.
+func roomier(buf []byte, limit int) []byte {
+	return append(make([]byte, 0, min(limit, max(leastBuffer, 2*cap(buf)))), buf...)
 }
 
 // keep puts aside what the next chunk begins with.

@@ -361,3 +361,31 @@ func TestFirstLineLong(t *testing.T) {
 		}
 	}
 }
+
+// TestRoom: a small file takes a small buffer, and where chunks end does not depend on
+// how large the buffers are that they come in.
+func TestRoom(t *testing.T) {
+	var c chunk
+	small := lines(recs("s", 0, 3))
+	o := Options{}.withDefaults()
+	if err := newSplitter(strings.NewReader(small), &o).next(&c); err != nil || cap(c.buf) > leastBuffer {
+		t.Errorf("%v, a buffer of %d bytes for %d", err, cap(c.buf), len(small))
+	}
+	long := `{"eventId":"` + strings.Repeat("x", 3*o.BlockSize) + `"}`
+	for _, in := range []string{lines(recs("l", 0, 8000)), array(recs("v", 0, 8000)), lines(append(recs("a", 0, 2000), append([]string{long}, recs("b", 0, 4000)...)...))} {
+		var cuts [2][]int64
+		for i, room := range []int{0, 4 * o.BlockSize} {
+			s := newSplitter(strings.NewReader(in), &o)
+			for {
+				c := chunk{buf: make([]byte, 0, room)}
+				if err := s.next(&c); err != nil {
+					break
+				}
+				cuts[i] = append(cuts[i], s.at)
+			}
+		}
+		if !slices.Equal(cuts[0], cuts[1]) || len(cuts[0]) < 3 {
+			t.Errorf("%v\n%v", cuts[0], cuts[1])
+		}
+	}
+}
