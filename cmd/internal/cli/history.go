@@ -196,12 +196,12 @@ const maxBaseline = 1 << 30
 
 func readBaseline(path string) ([]byte, error) {
 	st, err := os.Stat(path)
-	if err == nil && (!st.Mode().IsRegular() || st.Size() > maxBaseline) {
-		err = errors.New("no file that baseline build wrote")
-	}
 	var b []byte
-	if err == nil {
+	if err == nil && st.Mode().IsRegular() && st.Size() <= maxBaseline {
 		b, err = os.ReadFile(path)
+	}
+	if err == nil && !strings.HasPrefix(string(b), "TWENGINE") { // of whichever version
+		err = errors.New("no file that baseline build wrote")
 	}
 	if err != nil {
 		return nil, usagef("--baseline %s: %w", path, err)

@@ -112,3 +112,21 @@ func TestErrorsCannotSteer(t *testing.T) {
 		}
 	}
 }
+
+// TestNoBaseline: a file of another kind named as a baseline is told as that, in
+// words of the user's.
+func TestNoBaseline(t *testing.T) {
+	dir := t.TempDir()
+	events, base := filepath.Join(dir, "a.jsonl"), filepath.Join(dir, "b")
+	if err := os.WriteFile(events, []byte(`{"eventId":"E-EXAMPLE-1","eventName":"ListUsers","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","recipientAccountId":"1000000000000001"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"baseline", "build", "--out", base, events}, {"replay", "--baseline", base, events}, {"replay", "--baseline", events, events}, {"baseline", "show", events}} {
+		var errs bytes.Buffer
+		code := Run(t.Context(), args, &env{in: strings.NewReader(""), out: io.Discard, err: &errs})
+		bad := args[len(args)-1] == events && args[len(args)-2] != base
+		if (code == exitUsage) != bad || strings.Contains(errs.String(), "no file that baseline build wrote") != bad {
+			t.Errorf("%q: exit %d, %s", args, code, &errs)
+		}
+	}
+}
