@@ -225,7 +225,7 @@ func (a *App) noteRefusal(ctx context.Context) {
 	first := faultsOf(r.err, 20)[0]
 	what, whatZH, look := r.what()
 	a.pipe.Raise(pipeline.Report{
-		Rule: pipeline.RuleRefused, Key: r.at.UTC().Format(time.RFC3339), At: r.at, Severity: alert.High,
+		Rule: pipeline.RuleRefused, Key: r.at.UTC().Format(time.RFC3339Nano), At: r.at, Severity: alert.High,
 		Title: "The " + what + " refused", TitleZH: whatZH + "被拒绝",
 		ReasonZH: fmt.Sprintf("%s已改动但无法使用（%s）；原规则 %s 继续生效，改动所要检测的内容暂时检测不到", whatZH, first, a.Rules().Stamp()),
 		Reason:   fmt.Sprintf("what was changed cannot be used (%s); the rules before, %s, stay in force, so what the change was meant to find is not found", first, a.Rules().Stamp()),
