@@ -241,10 +241,13 @@ type passage struct {
 
 // passages tells commands, which are indented, from words.
 func passages(steps string) (out []passage) {
+	if steps == "" {
+		return nil
+	}
 	for _, l := range strings.Split(steps, "\n") {
 		command, l := strings.HasPrefix(l, "  "), text.Cut(text.Line(l), maxText)
 		switch last := len(out) - 1; {
-		case l == "": // between two passages, or there is none
+		case l == "" && last >= 0: // between two passages
 		case last >= 0 && out[last].Command == command:
 			out[last].Text += "\n" + l
 		default:
