@@ -123,7 +123,7 @@ func (b *Bus) Health(ctx context.Context) Health {
 		}
 		if free := freeBytes(b.cfg.Dir); free >= 0 && free < b.budget/10 {
 			h.Free = max(free, 1)
-			problem(false, "%s", h.Short())
+			h.Problems = append(h.Problems, h.Short())
 		}
 	}
 	if !h.Connected {

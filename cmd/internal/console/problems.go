@@ -28,6 +28,8 @@ var problems = [][2]string{
 	{"%d notices to %s could not be delivered: %s", "发往 {2} 的 {1} 条通知未能送达:{3}"},
 	{"the store is closed", "存储已关闭"},
 	{"the embedded server reports %q: it stores nothing until this process restarts; check the disk first", "内嵌服务器报告 {1}:重启此进程之前不会存储任何内容;请先检查磁盘"},
+	{"the embedded server has not said for %s how it is: it waits for the disk, or for itself; check the disk", "内嵌服务器已 {1} 没有报告状态:它在等待磁盘或自身;请检查磁盘"},
+	{"the disk of state_dir has room for %d MiB, others fill it: once it is full nothing is stored and the program ends; free space", "state_dir 所在磁盘仅剩 {1} MiB,被其他数据占用:写满后将无法存储,程序随之退出;请释放空间"},
 	{"no connection to the server (%v)", "与服务器没有连接({1})"},
 	{"the last %d attempts to store a message got no answer", "最近 {1} 次存储消息没有得到答复"},
 	{"the server refuses us something: %s", "服务器拒绝了我们的请求:{1}"},
