@@ -102,6 +102,30 @@ type EngineStats struct {
 	ByReason   map[string]uint64      // withheld detections by the reason that Except gave
 }
 
+// Evicted is how many entities each rule forgot to stay within its bounds, those
+// that forgot none left out; lineage has LineageState in place of a rule.
+func (s *EngineStats) Evicted() map[string]uint64 {
+	var m map[string]uint64
+	add := func(rule string, n uint64) {
+		if n == 0 {
+			return
+		}
+		if m == nil {
+			m = make(map[string]uint64)
+		}
+		m[rule] = n
+	}
+	for rule, c := range s.ByRule {
+		add(rule, c.Detector.Evicted)
+	}
+	add(LineageState, s.Lineage.Evicted)
+	return m
+}
+
+// LineageState stands for what is remembered of who made whom, which no rule has
+// for itself.
+const LineageState = "lineage"
+
 // RuleStats counts one rule. Rules that did nothing are left out.
 type RuleStats struct {
 	Matches  uint64 // detections, shadow ones included

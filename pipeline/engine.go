@@ -43,6 +43,9 @@ type EngineStats struct {
 	// would have made. They are not changed after the call.
 	Excepted map[string]uint64
 	Noise    map[string]alert.Noise
+	// Evicted is how many entities each rule forgot to stay within its bounds, those
+	// that forgot none left out.
+	Evicted map[string]uint64
 }
 
 // Grouper folds detections into alerts; deterministic like the engine.
@@ -103,5 +106,5 @@ func (d *detectorEngine) Snapshot() []byte                    { return d.e.Snaps
 func (d *detectorEngine) Restore(b []byte) error              { return d.e.Restore(b) }
 func (d *detectorEngine) Stats() EngineStats {
 	s := d.e.Stats()
-	return EngineStats{Events: s.Events, Duplicates: s.Duplicates, Late: s.Late, RuleErrors: s.RuleErrors, Pending: s.Pending, Excepted: s.ByReason, Noise: s.Noise}
+	return EngineStats{Events: s.Events, Duplicates: s.Duplicates, Late: s.Late, RuleErrors: s.RuleErrors, Pending: s.Pending, Excepted: s.ByReason, Noise: s.Noise, Evicted: s.Evicted()}
 }

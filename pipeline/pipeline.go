@@ -497,6 +497,16 @@ func (p *Pipeline) watch(ctx context.Context) error {
 	}
 }
 
+// Workers is the condition of the partitions that this process has. It asks
+// nobody.
+func (p *Pipeline) Workers() []WorkerStats {
+	var s []WorkerStats
+	for _, w := range p.running() {
+		s = append(s, w.Stats())
+	}
+	return s
+}
+
 // Stats returns the condition of every part. It asks the store for the
 // quarantine counts and takes as long as that.
 func (p *Pipeline) Stats(ctx context.Context) Stats {
@@ -508,9 +518,7 @@ func (p *Pipeline) Stats(ctx context.Context) Stats {
 	if p.owner != nil {
 		s.Members = p.owner.Stats().Members
 	}
-	for _, w := range p.running() {
-		s.Workers = append(s.Workers, w.Stats())
-	}
+	s.Workers = p.Workers()
 	for _, r := range p.cfg.Readers {
 		if o := p.readers[r.Name]; o != nil && len(o.Stats().Held) == 0 {
 			s.Standby = append(s.Standby, r.Name)

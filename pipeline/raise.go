@@ -30,6 +30,8 @@ const (
 	RuleRepaired = "self.store_repaired"
 	// RuleStore: the store is filling up, or a part of it is missing.
 	RuleStore = "self.store"
+	// RuleForgot: rules forgot entities to stay within their bounds.
+	RuleForgot = "self.state_full"
 	// RuleRefused: rules were changed in the files and cannot be used.
 	RuleRefused = "self.rules_refused"
 )

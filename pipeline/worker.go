@@ -161,8 +161,10 @@ type WorkerStats struct {
 	Pending   int       // events that wait for the watermark
 	bus.Counters
 	// Excepted are withheld detections by reason, Noise what rules in shadow
-	// would have made, since the state began.
+	// would have made, since the state began; Evicted entities that rules forgot to
+	// stay within their bounds.
 	Excepted      map[string]uint64
+	Evicted       map[string]uint64
 	Noise         map[string]alert.Noise
 	Snapshots     uint64 // made since the start
 	SnapshotInput uint64
@@ -543,7 +545,7 @@ func (w *Worker) restore(ctx context.Context) error {
 	counters, es := w.counters()
 	w.note(func(s *WorkerStats) {
 		s.Input, s.SnapshotInput, s.Watermark, s.Stamp, s.Counters, s.Pending = w.input, w.snapInput, w.watermark, w.stamp, counters, es.Pending
-		s.Excepted, s.Noise = es.Excepted, es.Noise
+		s.Excepted, s.Noise, s.Evicted = es.Excepted, es.Noise, es.Evicted
 	})
 	return nil
 }
@@ -773,7 +775,7 @@ func (w *Worker) commit(ctx context.Context) error {
 	now := time.Now()
 	w.note(func(s *WorkerStats) {
 		s.Committed, s.Watermark, s.Stamp, s.Counters, s.Pending = w.committed, w.watermark, w.stamp, counters, es.Pending
-		s.Excepted, s.Noise = es.Excepted, es.Noise
+		s.Excepted, s.Noise, s.Evicted = es.Excepted, es.Noise, es.Evicted
 		if !w.oldest.IsZero() {
 			w.lat.add(now.Sub(w.oldest))
 		}

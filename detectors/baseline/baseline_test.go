@@ -333,7 +333,7 @@ func TestPropOracle(t *testing.T) {
 				if err := d.Restore(snap); err != nil {
 					t.Fatal(err)
 				}
-				if !bytes.Equal(snap, d.Snapshot()) || d.Stats().Keys != before.Keys || d.Stats().Evicted != before.Evicted {
+				if !bytes.Equal(snap, d.Snapshot()) || d.Stats().Keys != before.Keys || d.Stats().Evicted != before.Evicted || d.Stats().Trimmed != before.Trimmed {
 					t.Fatal("a restored state is another")
 				}
 				d.Advance(t0.Add(clock), nil)
@@ -399,7 +399,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	s := d.Stats()
-	if s.Keys > 100 || s.Bytes > 64<<10 || s.Evicted != 400+2*500 {
+	if s.Keys > 100 || s.Bytes > 64<<10 || s.Evicted != 400 || s.Trimmed != 2*500 {
 		t.Errorf("%+v", s)
 	}
 	p, ok := d.Profile("user/1/u499")

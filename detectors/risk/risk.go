@@ -376,10 +376,9 @@ func (st *state) newest() int64 { return st.signals[len(st.signals)-1].At }
 // Patient implements detectors.Patient.
 func (d *Detector) Patient() {}
 
-// Stats implements detectors.Detector. Evicted counts identities and signals
-// dropped for lack of room.
+// Stats implements detectors.Detector. Trimmed counts signals.
 func (d *Detector) Stats() detectors.Stats {
-	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted() + d.dropped}
+	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted(), Trimmed: d.dropped}
 }
 
 const magic = "TWRISK1\n"

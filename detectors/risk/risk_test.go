@@ -239,7 +239,7 @@ func TestBounds(t *testing.T) {
 			d.Observe(at(fmt.Sprint(strings.Repeat("k", 1000), i), fmt.Sprintf("l%d:1", j), "e", time.Duration(i)*time.Second), nil)
 		}
 	}
-	if s := d.Stats(); s.Keys != 50 || s.Evicted != 50+5*100 {
+	if s := d.Stats(); s.Keys != 50 || s.Evicted != 50 || s.Trimmed != 5*100 {
 		t.Errorf("%+v", s)
 	}
 	d.Advance(t0.Add(10*day), nil)

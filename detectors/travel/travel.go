@@ -496,10 +496,9 @@ func (d *Detector) Advance(watermark time.Time, out []detectors.Verdict) []detec
 // Patient implements detectors.Patient.
 func (d *Detector) Patient() {}
 
-// Stats implements detectors.Detector. Evicted counts identities and places
-// dropped for lack of room.
+// Stats implements detectors.Detector. Trimmed counts places.
 func (d *Detector) Stats() detectors.Stats {
-	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted() + d.places}
+	return detectors.Stats{Keys: d.table.Len(), Bytes: d.table.Bytes(), Evicted: d.table.Evicted(), Trimmed: d.places}
 }
 
 const magic = "TWTRAVEL1\n"

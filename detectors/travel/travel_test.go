@@ -317,7 +317,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	s := d.Stats()
-	if s.Keys != 100 || s.Evicted != 200+2*300 {
+	if s.Keys != 100 || s.Evicted != 200 || s.Trimmed != 2*300 {
 		t.Errorf("%+v", s)
 	}
 	for e := range d.table.All() {

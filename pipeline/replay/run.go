@@ -641,14 +641,8 @@ func (r *run) result(took time.Duration) (Result, error) {
 		s.Events, s.Duplicates = int64(es.Events-r.before.Events), int64(es.Duplicates-r.before.Duplicates)+r.again
 		s.Early = int64(es.Spilled - r.before.Spilled)
 		s.Late, s.RuleErrors, s.Excepted = s.Late+int64(es.Late-r.before.Late), int64(es.RuleErrors-r.before.RuleErrors), int64(es.Excepted-r.before.Excepted)
-		for reason, n := range es.ByReason {
-			if n -= r.before.ByReason[reason]; n > 0 {
-				if s.ByException == nil {
-					s.ByException = map[string]int64{}
-				}
-				s.ByException[reason] = int64(n)
-			}
-		}
+		s.ByException = more(es.ByReason, r.before.ByReason)
+		s.Evicted = more(es.Evicted(), r.before.Evicted())
 	}
 	s.BytesRead, s.BytesDecoded = r.bytes.read.Load(), r.bytes.decoded.Load()
 	if !r.first.IsZero() {
@@ -657,6 +651,20 @@ func (r *run) result(took time.Duration) (Result, error) {
 	s.Seconds = took.Seconds()
 	s.PeakRSSBytes = peakRSS()
 	return res, err
+}
+
+// more is what counts are beyond those of before; nil where they are the same.
+func more(now, before map[string]uint64) map[string]int64 {
+	var m map[string]int64
+	for k, n := range now {
+		if old := before[k]; n > old {
+			if m == nil {
+				m = make(map[string]int64)
+			}
+			m[k] = int64(n - old)
+		}
+	}
+	return m
 }
 
 // order counts the alerts and puts them in the order of the output.

@@ -60,6 +60,9 @@ type Stats struct {
 	Excepted     int64                  `json:"excepted,omitempty"` // detections withheld by an exception
 	// ByException counts them by what withheld them.
 	ByException map[string]int64 `json:"by_exception,omitempty"`
+	// Evicted is how many entities each rule forgot to stay within its bounds
+	// (max_keys, max_bytes): what came of them later was new to it.
+	Evicted map[string]int64 `json:"evicted,omitempty"`
 	// Set by who writes the statistics: Result has them too.
 	Coverage []Cover `json:"coverage,omitempty"`
 	Trail    *Trail  `json:"trail,omitempty"`

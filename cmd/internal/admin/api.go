@@ -161,6 +161,9 @@ type Status struct {
 	// Accounts is the newest event of each account, oldest first: who is silent
 	// stands on top.
 	Accounts []AccountStatus `json:"accounts,omitempty"`
+	// Evicted is how many entities rules of this process forgot, since their state
+	// began, to stay within max_keys and max_bytes.
+	Evicted map[string]uint64 `json:"evicted,omitempty"`
 	// Slowest are the rules of this process that take most of its time.
 	Slowest []RuleTime `json:"slowest_rules,omitempty"`
 }

@@ -566,7 +566,7 @@ func (a *App) Run(ctx context.Context) error {
 		start(&src, s.Name(), func() error { return s.Run(srcCtx) })
 	}
 	if len(a.sources) > 0 {
-		src.Go(func() { a.watchSources(srcCtx) })
+		src.Go(func() { a.watch(srcCtx) })
 	}
 	a.keepRules()
 	a.log.Info("running", "rules", a.Rules().Len(), "pack", a.Rules().Stamp(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))

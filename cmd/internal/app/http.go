@@ -104,6 +104,7 @@ var (
 	mEvents         = counter("events_evaluated_total", "Events evaluated.", "partition")
 	mDuplicates     = counter("events_duplicate_total", "Repeated records that were recognised and left out.", "partition")
 	mLate           = counter("events_late_total", "Events that came after the watermark.", "partition")
+	mEvicted        = counter("entities_forgotten_total", "Entities that a rule forgot to stay within its max_keys and max_bytes.", "rule")
 	mEventsParked   = counter("events_parked_total", "Records set aside because they could not be evaluated.", "partition")
 	mDetections     = counter("detections_total", "Detections, before they are folded into alerts.", "partition")
 	mLag            = gauge("partition_lag_frames", "Frames stored and not yet evaluated.", "partition")
@@ -120,7 +121,7 @@ var (
 	mJudgement      = summary("policy_judgement_seconds", fmt.Sprintf("Time that it took to work out what a permission change means, measured for one event in %d of a partition.", pipeline.TimeEvery))
 	mSpans          = counter("trace_spans_total", "Spans by what came of them: sent, or lost (the collector did not take them).", "outcome")
 	allMetrics      = []metric{mBuild, mRulesLoaded, mRulesReloads, mRulesRefused, mReady, mFrozen, mSourceRecords, mSourcePull, mSourceBehind, mSourceRebuilds, mSourceRefused, mAccountLast,
-		mEvents, mDuplicates, mLate, mEventsParked, mDetections, mLag, mPending, mCommit, mWatermark, mParked,
+		mEvents, mDuplicates, mLate, mEvicted, mEventsParked, mDetections, mLag, mPending, mCommit, mWatermark, mParked,
 		mNotices, mNoticesWaiting, mNoticesDead, mActions, mStoreFraction, mRuleTime, mJudgement, mSpans}
 )
 
@@ -188,6 +189,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	ps := c.a.pipe.Stats(ctx)
+	for rule, n := range evicted(ps.Workers) {
+		put(mEvicted, float64(n), rule)
+	}
 	for _, w := range ps.Workers {
 		p := fmt.Sprint(w.Partition)
 		put(mEvents, float64(w.Evaluated), p)

@@ -86,6 +86,7 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("partition %d is %s: %s", w.Partition, w.State, w.LastCommitError))
 		}
 	}
+	s.Evicted = evicted(ps.Workers)
 	lists.Sort(s.Accounts, func(a, b admin.AccountStatus) int {
 		return cmp.Or(a.Newest.Compare(b.Newest), strings.Compare(a.Account, b.Account))
 	})

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/sls"
 )
 
@@ -128,8 +130,66 @@ func orNone(s string) string {
 	return s
 }
 
-// watchSources tells people when a source is blind, until ctx ends.
-func (a *App) watchSources(ctx context.Context) {
+// evicted adds up what the partitions' rules forgot to stay within their bounds.
+func evicted(workers []pipeline.WorkerStats) map[string]uint64 {
+	sum := map[string]uint64{}
+	for _, w := range workers {
+		for rule, n := range w.Evicted {
+			sum[rule] += n
+		}
+	}
+	return sum
+}
+
+// memory is what the rules of each partition had forgotten at the last look.
+type memory map[int]uint64
+
+// forgot says whether a partition that was looked at before has forgotten more
+// since: what one that was just taken over forgot was told by who had it.
+func (m memory) forgot(workers []pipeline.WorkerStats) (more bool) {
+	for _, w := range workers {
+		if w.State != "running" {
+			continue // it has not read its state yet
+		}
+		n := uint64(0)
+		for _, x := range w.Evicted {
+			n += x
+		}
+		last, known := m[w.Partition]
+		more = more || known && n > last
+		m[w.Partition] = n
+	}
+	return more
+}
+
+// forgetting is the report that rules forget entities, once a day.
+func forgetting(workers []pipeline.WorkerStats, now time.Time) pipeline.Report {
+	by := evicted(workers)
+	all := uint64(0)
+	var rules []string
+	for rule, n := range by {
+		all += n
+		rules = append(rules, fmt.Sprintf("%s %d", rule, n))
+	}
+	lists.Sort(rules, strings.Compare)
+	list := strings.Join(rules, ", ")
+	return pipeline.Report{
+		Rule: pipeline.RuleForgot, Key: "entities/" + now.UTC().Format(time.DateOnly), At: now, Severity: alert.Medium,
+		Title: "Rules forget entities for lack of room", TitleZH: "规则因容量不足遗忘对象",
+		Reason: fmt.Sprintf("to stay within max_keys and max_bytes rules have forgotten %d entities so far (%s): what is usual for them is learned anew and what they had begun is not counted; there are more than there is room for, or somebody makes many to that end",
+			all, list),
+		ReasonZH: fmt.Sprintf("为不超出 max_keys 与 max_bytes，规则至今已遗忘 %d 个对象（%s）：其常态需重新学习，已开始的行为不再计入；或是对象数量超过容量，或是有人为此大量制造", all, list),
+		Details:  map[string]any{"evicted": by},
+		Runbook: alert.Runbook{
+			EN: "Look for who makes so many identities, addresses or names. Where they are in order, raise max_keys and max_bytes of these rules; an identity takes 0.3 to 2 KB.",
+			ZH: "查明是谁制造了如此多的身份、地址或名称;若属正常,调大这些规则的 max_keys 与 max_bytes,每个身份约占 0.3 至 2 KB。",
+		},
+	}
+}
+
+// watch tells people when a source is blind, and when rules forget, until ctx ends.
+func (a *App) watch(ctx context.Context) {
+	known := memory{}
 	t := time.NewTicker(15 * time.Second)
 	defer t.Stop()
 	for {
@@ -143,6 +203,9 @@ func (a *App) watchSources(ctx context.Context) {
 			if r, bad := sight(s.Name(), st, seen(st, a.bus.Embedded()), a.started, time.Now()); bad {
 				a.pipe.Raise(r)
 			}
+		}
+		if workers := a.pipe.Workers(); known.forgot(workers) {
+			a.pipe.Raise(forgetting(workers, time.Now()))
 		}
 	}
 }

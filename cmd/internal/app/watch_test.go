@@ -105,3 +105,37 @@ func TestSeen(t *testing.T) {
 		}
 	}
 }
+
+// TestForgetting tells of rules that forget entities once they do, and not of what a
+// partition had forgotten when it was taken over.
+func TestForgetting(t *testing.T) {
+	worker := func(p int, state string, n uint64) pipeline.WorkerStats {
+		return pipeline.WorkerStats{Partition: p, State: state, Evicted: map[string]uint64{"ak.new_source_ip": n}}
+	}
+	m := memory{}
+	for i, look := range []struct {
+		workers []pipeline.WorkerStats
+		want    bool
+	}{
+		{[]pipeline.WorkerStats{worker(0, "running", 0)}, false},
+		{[]pipeline.WorkerStats{worker(0, "running", 0), worker(1, "recovering", 0)}, false},
+		{[]pipeline.WorkerStats{worker(0, "running", 0), worker(1, "running", 700)}, false},
+		{[]pipeline.WorkerStats{worker(0, "running", 0), worker(1, "running", 701)}, true},
+		{[]pipeline.WorkerStats{worker(0, "running", 0), worker(1, "running", 701)}, false},
+		{[]pipeline.WorkerStats{worker(0, "running", 3), worker(1, "running", 701)}, true},
+	} {
+		if got := m.forgot(look.workers); got != look.want {
+			t.Errorf("look %d: %v, want %v", i, got, look.want)
+		}
+	}
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	r := forgetting([]pipeline.WorkerStats{worker(0, "running", 3), worker(1, "running", 701)}, now)
+	for _, text := range []string{r.Reason, r.ReasonZH} {
+		if !strings.Contains(text, "704") || !strings.Contains(text, "ak.new_source_ip 704") {
+			t.Errorf("%q", text)
+		}
+	}
+	if r.Rule != pipeline.RuleForgot || r.Key != forgetting(nil, now.Add(11*time.Hour)).Key || r.Key == forgetting(nil, now.Add(12*time.Hour)).Key {
+		t.Errorf("%+v: it is told once a day", r)
+	}
+}

@@ -635,6 +635,7 @@ func printStatus(e *env, s admin.Status) {
 	}
 	fmt.Fprintln(e.out)
 	printTable(e, table.Row{"partition", "evaluated", "duplicate", "late", "lag", "watermark"}, rows)
+	fmt.Fprint(e.out, forgotten(s.Evicted))
 	if len(s.Destinations) > 0 {
 		rows = nil
 		for _, d := range s.Destinations {

@@ -601,6 +601,18 @@ func alertTable(w io.Writer, e *env, as []alert.Alert) error {
 // bars is how many bars a sparkline of a time range has.
 func bars(from, to time.Time) int { return min(60, replay.Ticks(from, to)) }
 
+// forgotten says which rules forgot entities for lack of room; empty where none did.
+func forgotten[N int64 | uint64](by map[string]N) string {
+	s, sep := "", "forgotten to stay within max_keys and max_bytes, and learned anew: "
+	for _, rule := range slices.Sorted(maps.Keys(by)) {
+		s, sep = s+fmt.Sprintf("%s%d of %s", sep, by[rule], text.Terminal(rule)), ", "
+	}
+	if s != "" {
+		s += "\n"
+	}
+	return s
+}
+
 func summarize(e *env, p *pick) {
 	res, s := p.res, p.res.Stats
 	var span string
@@ -644,7 +656,7 @@ func summarize(e *env, p *pick) {
 	if s.Early > 0 {
 		fmt.Fprintf(e.err, "\n%s decided before their grace was over, since at most %d wait: what was older and came later was late", plural(s.Early, "event"), detectors.DefaultReorderMax)
 	}
-	fmt.Fprintf(e.err, "\n%s", plural(int(s.Alerts), "alert"))
+	fmt.Fprintf(e.err, "\n%s%s", forgotten(s.Evicted), plural(int(s.Alerts), "alert"))
 	sep := ": "
 	for i := alert.Critical; i >= alert.Info; i-- {
 		if n := s.BySeverity[i.String()]; n > 0 {
