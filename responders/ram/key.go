@@ -316,7 +316,7 @@ func fenceList(allow string, def []string) []string {
 func checkFence(allow string, def []string) error {
 	list := fenceList(allow, def)
 	if len(list) == 0 {
-		return errors.New("no address is allowed; give the parameter allow, or configure a fence")
+		return errors.New("no address is allowed; give the parameter allow: networks, or usual")
 	}
 	if len(list) > 50 {
 		return errors.New("more than 50 entries")
