@@ -495,17 +495,8 @@ func (r *rig) settle(ctx context.Context, t *testing.T, tr trail, want map[strin
 		if o.status, err = client.Status(ctx); err != nil {
 			return false
 		}
-		if o.alerts, err = client.Alerts(ctx, 10_000); err != nil {
+		if o.alerts, err = alertsOf(ctx, client, r.told()); err != nil {
 			return false
-		}
-		// Digests are in no list: who was told asks for them.
-		for id := range r.told() {
-			if slices.ContainsFunc(o.alerts, func(a alert.Alert) bool { return a.ID == id }) {
-				continue
-			}
-			if d, err := client.Alert(ctx, id); err == nil {
-				o.alerts = append(o.alerts, d.Alert)
-			}
 		}
 		if o.actions, err = client.Actions(ctx); err != nil {
 			return false
@@ -513,6 +504,21 @@ func (r *rig) settle(ctx context.Context, t *testing.T, tr trail, want map[strin
 		return r.done(t, tr, want, o)
 	})
 	return o, ok
+}
+
+// alertsOf are the alerts of a running program, with the digests among those that
+// people were told: these are in no list, and who was told of one asks for it.
+func alertsOf(ctx context.Context, c *admin.Client, told map[string]int) ([]alert.Alert, error) {
+	as, err := c.Alerts(ctx, 10_000)
+	for id := range told {
+		if err != nil || slices.ContainsFunc(as, func(a alert.Alert) bool { return a.ID == id }) {
+			continue
+		}
+		if d, err := c.Alert(ctx, id); err == nil {
+			as = append(as, d.Alert)
+		}
+	}
+	return as, err
 }
 
 // done says whether everything that must happen has happened.

@@ -419,7 +419,7 @@ func (rs *replicas) settled() {
 				continue
 			}
 			var err error
-			if o.alerts, err = admin.Dial(p.dir).Alerts(rs.t.Context(), 10_000); err != nil {
+			if o.alerts, err = alertsOf(rs.t.Context(), admin.Dial(p.dir), rs.told()); err != nil {
 				return false
 			}
 			if o.actions, err = admin.Dial(p.dir).Actions(rs.t.Context()); err != nil {
