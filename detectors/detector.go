@@ -101,5 +101,5 @@ type Stats struct {
 	Keys    int    // entities remembered
 	Bytes   int    // estimated size of the state
 	Evicted uint64 // entities dropped to stay within bounds, since start
-	Trimmed uint64 // of entities that stay, things dropped to stay within bounds: places, members, signals
+	Trimmed uint64 // of entities that stay, things dropped to stay within bounds: places, signals
 }

@@ -97,13 +97,15 @@ type EngineStats struct {
 	Remembered int    // records in the duplicate horizon
 	Watermark  time.Time
 	Lineage    Stats // of what is remembered of who made whom
+	Policies   Stats // of what the judge remembers
 	ByRule     map[string]RuleStats
 	Noise      map[string]alert.Noise // what rules in shadow would have made
 	ByReason   map[string]uint64      // withheld detections by the reason that Except gave
 }
 
 // Evicted is how many entities each rule forgot to stay within its bounds, those
-// that forgot none left out; lineage has LineageState in place of a rule.
+// that forgot none left out; what no rule has for itself stands under LineageState and
+// PolicyState.
 func (s *EngineStats) Evicted() map[string]uint64 {
 	var m map[string]uint64
 	add := func(rule string, n uint64) {
@@ -119,12 +121,15 @@ func (s *EngineStats) Evicted() map[string]uint64 {
 		add(rule, c.Detector.Evicted)
 	}
 	add(LineageState, s.Lineage.Evicted)
+	add(PolicyState, s.Policies.Evicted)
 	return m
 }
 
-// LineageState stands for what is remembered of who made whom, which no rule has
-// for itself.
-const LineageState = "lineage"
+// What is remembered of who made whom, and of policies and who has them.
+const (
+	LineageState = "lineage"
+	PolicyState  = "policies"
+)
 
 // RuleStats counts one rule. Rules that did nothing are left out.
 type RuleStats struct {
@@ -944,6 +949,9 @@ func (e *Engine) Stats() EngineStats {
 	s.Watermark = e.mark
 	if e.lineage != nil {
 		s.Lineage = e.lineage.Stats()
+	}
+	if j, ok := e.cfg.Judge.(interface{ Stats() Stats }); ok {
+		s.Policies = j.Stats()
 	}
 	s.ByReason = maps.Clone(e.excepted)
 	for i, n := range e.noise {

@@ -970,3 +970,21 @@ func FuzzRestore(f *testing.F) {
 		e.Snapshot()
 	})
 }
+
+// forgetful is a judge that has forgotten.
+type forgetful struct{ judge }
+
+func (*forgetful) Stats() detectors.Stats { return detectors.Stats{Evicted: 7} }
+
+// What was forgotten for lack of room is told by whose it was, with what no rule has
+// for itself, and without what an entity that stays has lost.
+func TestEvicted(t *testing.T) {
+	_, stats := drive(t, kinfolk(t), detectors.EngineConfig{Judge: &forgetful{}}, []item{{rec("e1", t0, user("alice")), "s"}})
+	stats.Lineage.Evicted = 2
+	stats.ByRule["a"] = detectors.RuleStats{Detector: detectors.Stats{Evicted: 3, Trimmed: 9}}
+	stats.ByRule["b"] = detectors.RuleStats{Detector: detectors.Stats{Trimmed: 9}}
+	want := map[string]uint64{"a": 3, detectors.LineageState: 2, detectors.PolicyState: 7}
+	if d := cmp.Diff(want, stats.Evicted()); d != "" {
+		t.Error(d)
+	}
+}

@@ -21,10 +21,10 @@ var (
 
 const (
 	window   = 32 << 10 // how far back a match may lie
-	longest  = 258      // bytes of the longest match
+	maxMatch = 258      // bytes of the longest match
 	word     = 8        // bytes that are moved at once
 	room     = 128 << 10
-	unpacked = window + room + longest + word
+	unpacked = window + room + maxMatch + word
 	packed   = 64 << 10
 )
 
@@ -311,7 +311,7 @@ func (z *Reader) copied() error {
 			return z.ended()
 		}
 	}
-	n := copy(z.out[z.w:window+room+longest], z.in[z.ip:min(z.ie, z.ip+z.left)])
+	n := copy(z.out[z.w:window+room+maxMatch], z.in[z.ip:min(z.ie, z.ip+z.left)])
 	z.ip, z.w, z.left = z.ip+n, z.w+n, z.left-n
 	return nil
 }

@@ -254,9 +254,9 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestSteps keeps what is unpacked into memory that is there out of the
-// collector's way.
-func TestSteps(t *testing.T) {
+// TestAllocations unpacks without making garbage: the memory of one reader is the
+// next one's.
+func TestAllocations(t *testing.T) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write(bytes.Repeat([]byte("0123456789"), 100_000))
