@@ -30,7 +30,7 @@ oracle: ## 200,000 pairs of policies against brute force; without the race detec
 	$(GO) test -count=1 -timeout 10m -run '^TestBruteForce$$' ./detectors/rampolicy
 
 # The tests that do a part of their work, or none, under the race detector, and where they are (TestWhole).
-WHOLE_TESTS := TestAnyNoticeFits TestAnyNoticeIsTaken TestBruteForce TestDeterministic TestEveryAlertIsSomewhere TestEveryConditionIsTested TestHostileHTML TestLife TestMessagesOfAStorm TestPropHoles TestPropOracle TestRatioTogether TestRawIsBounded TestSize TestStoryAtAnyHour TestWindowsHeap TestWindowsTogether
+WHOLE_TESTS := TestAnyNoticeFits TestAnyNoticeIsTaken TestBruteForce TestDeterministic TestEveryAlertIsSomewhere TestEveryConditionIsTested TestHostileHTML TestLife TestMessagesOfAStorm TestPropHoles TestPropOracle TestRatioTogether TestRawIsBounded TestReserve TestSize TestStoryAtAnyHour TestWindowsHeap TestWindowsTogether
 
 WHOLE_PACKAGES := ./cmd/internal/app ./cmd/internal/demo ./cmd/internal/synth ./detectors/rampolicy ./pipeline/replay ./pipeline/report ./responders ./responders/slack
 SPACE := $(subst ,, )

@@ -316,6 +316,7 @@ type reading struct {
 	root   *yaml.Node // nil when it cannot be read
 	doc    document
 	tests  func() []testDoc
+	cases  int    // how many there are
 	faulty Errors // in the tests
 }
 
@@ -333,14 +334,17 @@ func (r *reading) parsed() bool {
 // testsKey begins the tests of a shipped rule, which are the last thing in it.
 const testsKey = "\ntests:\n"
 
+// testBegin begins each of them.
+const testBegin = "\n  - "
+
 // parse takes the file apart. The tests of a shipped rule, more than half of it,
-// are left for those who want to run them: a test of this package holds that
-// they can be.
+// are counted and left for those who want to run them: tests of this package hold
+// that they can be, and are as many.
 func (r *reading) parse() {
 	defer close(r.done)
-	data, tests := r.data, false
+	data, later, tests := r.data, []byte(nil), false
 	if r.shipped() {
-		data, _, tests = bytes.Cut(data, []byte(testsKey))
+		data, later, tests = bytes.Cut(data, []byte(testsKey))
 	}
 	r.file = newFile(r.path, data)
 	defer func() {
@@ -355,9 +359,9 @@ func (r *reading) parse() {
 	}
 	r.file.structure(r.root, reflectOf(&r.doc))
 	docs := r.doc.Tests
-	r.tests = func() []testDoc { return docs }
+	r.tests, r.cases = func() []testDoc { return docs }, len(docs)
 	if tests {
-		r.tests = sync.OnceValue(shippedTests(r.path, r.data))
+		r.tests, r.cases = sync.OnceValue(shippedTests(r.path, r.data)), bytes.Count(append([]byte("\n"), later...), []byte(testBegin))
 		return
 	}
 	f := &file{path: r.path, lines: r.file.lines}
@@ -737,7 +741,7 @@ func (s *Set) List() []Info {
 		in := Info{
 			ID: r.id(), Version: r.doc.Version, Title: r.doc.Title.value, TitleZH: r.doc.TitleZH.value, Reason: r.doc.Reason.value, ReasonZH: r.doc.ReasonZH.value, Description: strings.TrimSpace(r.doc.Description.value),
 			Severity: r.doc.Severity.value, Status: "on", Attack: slices.Clone(r.attack), Match: strings.TrimSpace(r.doc.Match.value), Detector: r.detType,
-			Playbook: r.doc.Respond.value, Signal: r.signal, Budget: r.doc.Budget, Ordered: r.newDet != nil || r.policy(), Tests: len(r.tests()),
+			Playbook: r.doc.Respond.value, Signal: r.signal, Budget: r.doc.Budget, Ordered: r.newDet != nil || r.policy(), Tests: r.cases,
 			File: r.file.path, Runbook: r.runbook,
 		}
 		for _, u := range r.doc.References {

@@ -96,6 +96,7 @@ type rule struct {
 	state    string
 	cond     detectors.Cond
 	tests    func() []testDoc
+	cases    int        // how many of them
 	programs []*program // all of them, to be timed
 }
 
@@ -167,7 +168,7 @@ const maxWindow = 31 * 24 * time.Hour
 // read checks and compiles one file. Faults go to the file.
 func (c *compiler) read(in *reading, factories map[string]detectors.Factory) *rule {
 	f, root := in.file, in.root
-	r := &rule{file: f, doc: in.doc, tests: in.tests}
+	r := &rule{file: f, doc: in.doc, tests: in.tests, cases: in.cases}
 	d := &r.doc
 	name := strings.TrimSuffix(filepath.Base(f.path), filepath.Ext(f.path))
 	if d.ID.set() {

@@ -4,8 +4,11 @@ package replay
 
 import (
 	"os"
+	"runtime"
 	"runtime/metrics"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,10 +27,42 @@ type hugePages struct {
 }
 
 const (
+	smallPage = 4 << 10
 	hugePage  = 2 << 20
 	heapArena = 64 << 20 // what Go's heap takes of the address space at a time
 	hugeEvery = 4        // calls of check per look at the heap
 )
+
+// reserve is how much of the heap is on huge pages from the beginning: a run with
+// the whole pack comes to it, and pages that are huge when they are touched need
+// not be copied.
+const reserve = 96 << 20
+
+// reserved is what Reserve has seen to, in bytes of the heap.
+var reserved atomic.Uintptr
+
+// Reserve has the kernel keep the heap of a run that is about to begin on huge
+// pages. It takes no memory: what is not used is not touched. It is for the
+// beginning of a process, since it collects garbage, and called again it does
+// nothing.
+func Reserve() {
+	if os.Getpagesize() == smallPage && reserved.CompareAndSwap(0, reserve) {
+		prepare(reserve)
+	}
+}
+
+// prepare has the heap grow by size, and returns where.
+func prepare(size int) uintptr {
+	var b strings.Builder // whose memory nobody sets to zero
+	b.Grow(size)
+	b.WriteByte(0)
+	at := uintptr(unsafe.Pointer(unsafe.StringData(b.String())))
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, at, uintptr(size), unix.MADV_HUGEPAGE)
+	runtime.KeepAlive(&b)
+	b.Reset()
+	runtime.GC()
+	return at
+}
 
 // check is called for each block of input, by any goroutine.
 func (h *hugePages) check() {
@@ -37,12 +72,13 @@ func (h *hugePages) check() {
 		return
 	}
 	if h.heap == nil {
-		if os.Getpagesize() != 4096 {
+		if os.Getpagesize() != smallPage {
 			return // huge pages are larger there: memory would be, too
 		}
 		for _, class := range []string{"objects", "unused", "free", "released", "stacks"} {
 			h.heap = append(h.heap, metrics.Sample{Name: "/memory/classes/heap/" + class + ":bytes"})
 		}
+		h.mapped = reserved.Load()
 	}
 	metrics.Read(h.heap)
 	mapped := uintptr(0)

@@ -6,10 +6,13 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
 	"unsafe"
+
+	"github.com/trailwarden/trailwarden/pipeline/raced"
 )
 
 // Memory is what it was after the kernel has moved it, whoever asks and however
@@ -48,6 +51,30 @@ func TestHugePages(t *testing.T) {
 	}
 	if flags := flagsOf(t, uintptr(unsafe.Pointer(h))); !strings.Contains(flags+" ", " hg ") {
 		t.Errorf("the heap has the flags %q, without hg", flags)
+	}
+}
+
+// What is prepared lies on huge pages, is not touched, and is given back.
+func TestReserve(t *testing.T) {
+	if os.Getpagesize() != smallPage {
+		t.Skip("pages are not of 4 KiB here")
+	}
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage/enabled"); err != nil {
+		t.Skip("the kernel has no huge pages:", err)
+	}
+	const size = 256 << 20
+	before := peakRSS()
+	at := prepare(size)
+	if flags := flagsOf(t, at+size/2); !strings.Contains(flags+" ", " hg ") {
+		t.Errorf("the heap has the flags %q, without hg", flags)
+	}
+	most := int64(raced.Size(size/2, 8*size)) // the race detector writes down what is allocated
+	if now := peakRSS(); now > before+most {
+		t.Errorf("%d MiB were resident, %d before", now>>20, before>>20)
+	}
+	m := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	if metrics.Read(m); m[0].Value.Uint64() > size {
+		t.Errorf("%d bytes are in use: it is not given back", m[0].Value.Uint64())
 	}
 }
 

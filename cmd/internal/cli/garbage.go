@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/trailwarden/trailwarden/pipeline/replay"
 )
 
 // When garbage is collected in a long run over recorded events.
@@ -26,9 +28,10 @@ const (
 
 var collecting sync.Once
 
-// collectSeldom has garbage collected as the constants say, from now on. GOGC in
-// the environment has the last word.
+// collectSeldom has garbage collected as the constants say, from now on, and the
+// heap prepared. GOGC in the environment has the last word.
 func collectSeldom() {
+	replay.Reserve()
 	if os.Getenv("GOGC") == "" {
 		collecting.Do(afterCollection)
 	}
