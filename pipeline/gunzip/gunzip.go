@@ -26,6 +26,7 @@ const (
 	room     = 128 << 10
 	unpacked = window + room + maxMatch + word
 	packed   = 64 << 10
+	straight = 2 * window // what Read is given at least for it not to go through out
 )
 
 // Reader unpacks gzip archives. It is not for several goroutines.
@@ -49,8 +50,11 @@ type state struct {
 	bits   uint64 // of the input before ip, the next one lowest; above those that there are may be some of what follows
 	have   uint   // how many there are
 
-	r, w int // out[r:w] is unpacked and not given out
-	from int // where in out the member begins
+	to    []byte // out, or what Read was given
+	r     int    // out[r:w] is unpacked and not given out
+	w     int    // where in to it goes on
+	limit int    // and how far, but for the rest of a match
+	from  int    // where in to the member begins
 
 	sum, size uint32 // of what came out of the member
 	last      bool   // the block is the member's last
@@ -66,7 +70,7 @@ var readers = sync.Pool{New: func() any { return new(Reader) }}
 // or an error. Close gives the reader's memory to the next one.
 func NewReader(r io.Reader) (*Reader, error) {
 	z := readers.Get().(*Reader)
-	z.state = state{src: r}
+	z.state = state{src: r, to: z.out[:]}
 	if err := z.header(); err != nil {
 		z.Close()
 		return nil, err
@@ -90,23 +94,53 @@ func (z *Reader) Read(p []byte) (int, error) {
 		if len(p) == 0 {
 			return 0, nil
 		}
-		z.slide()
-		at := z.w
-		for z.err == nil && z.w == at {
-			z.err = z.next(z)
+		if len(p) >= straight {
+			z.slide(room)
+			z.unpack(z.w + window)
+			n := copy(p, z.out[z.r:z.w])
+			if z.r = z.w; n >= window && z.err == nil {
+				n = z.onward(p, n)
+			}
+			if n > 0 {
+				return n, nil
+			}
+			continue
 		}
-		z.sum = crc32.Update(z.sum, crc32.IEEETable, z.out[at:z.w])
-		z.size += uint32(z.w - at) // of the size, too, the archive has 32 bits
+		z.slide(window + room)
+		z.unpack(window + room)
 	}
 	n := copy(p, z.out[z.r:z.w])
 	z.r += n
 	return n, nil
 }
 
-// slide makes room in out, where all is given out: matches still see the last
-// window.
-func (z *Reader) slide() {
-	if z.w < window+room {
+// onward unpacks straight into p behind its first n bytes, which are what was
+// unpacked last and all that matches see, and returns how much of p is full.
+func (z *Reader) onward(p []byte, n int) int {
+	z.to, z.from, z.w = p, max(0, z.from-(z.w-n)), n
+	z.unpack(len(p) - maxMatch - word)
+	n = z.w
+	copy(z.out[:window], p[n-window:n])
+	z.to, z.from, z.r, z.w = z.out[:], max(0, z.from-(n-window)), window, window
+	return n
+}
+
+// unpack goes on up to limit, or to where there is something to give out and more
+// input would have to be waited for.
+func (z *Reader) unpack(limit int) {
+	z.limit = limit
+	for begin := z.w; z.err == nil && z.w < limit && (z.w == begin || z.ie-z.ip >= reach); {
+		at := z.w
+		z.err = z.next(z)
+		z.sum = crc32.Update(z.sum, crc32.IEEETable, z.to[at:z.w])
+		z.size += uint32(z.w - at) // of the size, too, the archive has 32 bits
+	}
+}
+
+// slide makes room in out, where all is given out, if it is used up to most:
+// matches still see the last window.
+func (z *Reader) slide(most int) {
+	if z.w < most {
 		return
 	}
 	by := z.w - window
@@ -311,7 +345,7 @@ func (z *Reader) copied() error {
 			return z.ended()
 		}
 	}
-	n := copy(z.out[z.w:window+room+maxMatch], z.in[z.ip:min(z.ie, z.ip+z.left)])
+	n := copy(z.to[z.w:z.limit+maxMatch], z.in[z.ip:min(z.ie, z.ip+z.left)])
 	z.ip, z.w, z.left = z.ip+n, z.w+n, z.left-n
 	return nil
 }
@@ -428,11 +462,11 @@ func (z *Reader) rest(e entry) (int, error) {
 	return int(e>>16) + z.take(extra), nil
 }
 
-// codes unpacks what it can of a compressed block: until out is full, the block
+// codes unpacks what it can of a compressed block: up to the limit, until the block
 // ends, or there is something to give out and more input would have to be waited
 // for.
 func (z *Reader) codes() error {
-	for at := z.w; z.w < window+room; {
+	for at := z.w; z.w < z.limit; {
 		if z.ie-z.ip < reach && z.end == nil {
 			if z.w > at {
 				return nil
@@ -461,7 +495,7 @@ func (z *Reader) one() error {
 		return err
 	}
 	if e&literal != 0 {
-		z.out[z.w] = byte(e >> 16)
+		z.to[z.w] = byte(e >> 16)
 		z.w++
 		return nil
 	}
@@ -484,7 +518,7 @@ func (z *Reader) one() error {
 		return errBack
 	}
 	for range length {
-		z.out[z.w] = z.out[z.w-back]
+		z.to[z.w] = z.to[z.w-back]
 		z.w++
 	}
 	return nil
@@ -506,12 +540,12 @@ const reach = 24
 // The entry that comes next is loaded before a match is copied, so that the
 // processor waits for both at once.
 func (z *Reader) fast() (ended bool, err error) {
-	in, out := z.in[:z.ie], &z.out
+	in, out, limit := z.in[:z.ie], z.to, z.limit
 	symbols, distances := &z.symbols, &z.distances
 	w := z.w
 	ip, bits, have := refill(in, z.ip, z.bits, z.have)
 	e := symbols[bits&(1<<symbolBits-1)]
-	for ip+reach <= len(in) && w < window+room {
+	for ip+reach <= len(in) && w < limit {
 		if e&literal != 0 {
 			out[w] = byte(e >> 16)
 			w++
