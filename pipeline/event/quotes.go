@@ -48,3 +48,27 @@ func quotesOf(list []uint32, b []byte) []uint32 {
 	}
 	return list[:n]
 }
+
+// Quotes are the quotes of a text that no backslash escapes, for those who look for
+// the ends of its strings. The zero value has none; it is not for several goroutines.
+type Quotes struct{ list []uint32 }
+
+// MaxQuotes is the longest text that Quotes lists, in bytes.
+const MaxQuotes = maxListed
+
+// List lists the quotes of b, which is no longer than MaxQuotes. It returns false
+// where the processor cannot do that, and without a text.
+func (q *Quotes) List(b []byte) bool {
+	list := quotesOf(q.list, b)
+	if list == nil {
+		return false
+	}
+	q.list = list
+	return true
+}
+
+// Len is how many there are.
+func (q *Quotes) Len() int { return len(q.list) }
+
+// At is the place of one of them in the text.
+func (q *Quotes) At(n int) int { return int(q.list[n] >> quoteAt) }

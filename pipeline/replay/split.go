@@ -52,6 +52,7 @@ type splitter struct {
 	skip    *skipper
 	skipEOL bool // the rest of an over-long line is being skipped
 	started bool
+	ends    ends
 	// In long mode: the last byte of the first record's line that is no blank,
 	// and that the line has ended.
 	last  byte
@@ -395,6 +396,7 @@ func (s *splitter) cutLines(c *chunk, buf []byte) (used int) {
 // when they are parsed.
 func (s *splitter) cutValues(c *chunk, buf []byte) (used int) {
 	i := 0
+	s.ends.begin(buf)
 	for {
 		if s.skip != nil {
 			n, done := s.skip.walk(buf[i:])
@@ -434,7 +436,7 @@ func (s *splitter) cutValues(c *chunk, buf []byte) (used int) {
 					continue
 				}
 			}
-			end := valueEnd(buf, i)
+			end := s.ends.of(i)
 			if end < 0 {
 				if len(buf)-i > s.maxRecord {
 					c.recs = append(c.recs, span{i, i + min(sampleSize, len(buf)-i), true})
@@ -620,6 +622,70 @@ func valueEnd(b []byte, i int) int {
 		i++
 	}
 	return -1
+}
+
+// ends finds the ends of the objects and arrays of a text, one behind the other, as
+// valueEnd does, in a list of the text's quotes where there can be one: strings are
+// most of a record.
+type ends struct {
+	buf      []byte
+	quotes   event.Quotes // of buf[from:to]
+	from, to int
+	next     int // of the quotes; those before it have been passed
+}
+
+func (e *ends) begin(buf []byte) { e.buf, e.from, e.to = buf, 0, 0 }
+
+// of is valueEnd(buf, i), of an object or array that lies behind those asked for
+// before.
+func (e *ends) of(i int) int {
+	if i < e.to {
+		if end := e.within(i); end > 0 {
+			return end
+		}
+	}
+	if i > e.from || e.to == 0 {
+		e.from, e.to, e.next = i, min(len(e.buf), i+event.MaxQuotes), 0
+		if !e.quotes.List(e.buf[e.from:e.to]) {
+			e.to = e.from
+		} else if end := e.within(i); end > 0 {
+			return end
+		}
+	}
+	return valueEnd(e.buf, i)
+}
+
+// within returns 0 where the value does not end in what is listed, or a backslash
+// stands outside of strings, where it escapes nothing.
+func (e *ends) within(i int) int {
+	n, depth := e.next, 0
+	for n < e.quotes.Len() && e.from+e.quotes.At(n) < i {
+		n++
+	}
+	for {
+		stop := e.to
+		if n < e.quotes.Len() {
+			stop = e.from + e.quotes.At(n)
+		}
+		for ; i < stop; i++ {
+			switch e.buf[i] {
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					e.next = n
+					return i + 1
+				}
+			case '\\':
+				return 0
+			}
+		}
+		if n+1 >= e.quotes.Len() {
+			return 0
+		}
+		i = e.from + e.quotes.At(n+1) + 1
+		n += 2
+	}
 }
 
 // skipper walks over a value that is not kept, across blocks.

@@ -12,6 +12,8 @@ import (
 	"testing/iotest"
 
 	"pgregory.net/rapid"
+
+	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // split cuts in into records.
@@ -388,4 +390,34 @@ func TestRoom(t *testing.T) {
 			t.Errorf("%v\n%v", cuts[0], cuts[1])
 		}
 	}
+}
+
+// TestPropEnds: the ends of values found in a list of quotes are those that are found
+// by looking at every byte, whatever stands between and within them.
+func TestPropEnds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b []byte
+		piece := rapid.OneOf(
+			rapid.SampledFrom([]string{`{`, `}`, `[`, `]`, `,`, `:`, `"`, `\`, `\\`, `\"`, " ", "\n", `"a"`, `{"a":"b"}`, `{"a":{"b":["}","\\","\""]}}`, `"\\"`, `é`, "\x00"}),
+			rapid.Map(rapid.IntRange(1, 200), func(n int) string { return `{"long":"` + strings.Repeat(`\"}`, n) + `"}` }),
+		)
+		for range rapid.IntRange(1, 60).Draw(t, "pieces") {
+			b = append(b, piece.Draw(t, "piece")...)
+		}
+		if rapid.IntRange(0, 9).Draw(t, "far") == 0 { // over the end of what is listed at a time
+			b = append(append([]byte(`{"":"`+strings.Repeat("x", event.MaxQuotes-rapid.IntRange(0, 60).Draw(t, "less"))+`"}`), b...), b...)
+		}
+		var e ends
+		e.begin(b)
+		for i := 0; i < len(b); i++ {
+			if b[i] != '{' && b[i] != '[' {
+				continue
+			}
+			want := valueEnd(b, i)
+			if got := e.of(i); got != want {
+				t.Fatalf("the value at %d of %q ends at %d, want %d", i, b, got, want)
+			}
+			i = max(i, want-1)
+		}
+	})
 }
