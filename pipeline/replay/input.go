@@ -363,6 +363,9 @@ type file struct {
 	close func()
 }
 
+// sniffed is how much of an input is read to look at its first bytes.
+const sniffed = 4 << 10
+
 // open opens an input and looks at its first bytes for a packing. Bytes are
 // added to c, and to the decoded total of the run, unless c is nil.
 func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, error) {
@@ -399,11 +402,7 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 	if o.Hash {
 		packed.sum = sha256.New()
 	}
-	ahead := int64(64 << 10)
-	if in.path != "-" {
-		ahead = min(ahead, max(in.size+1, 4<<10)) // the end, too
-	}
-	br := bufio.NewReaderSize(packed, int(ahead))
+	br := bufio.NewReaderSize(packed, sniffed) // and longer reads go past it
 	head, err := br.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		shut()
@@ -424,7 +423,11 @@ func (in *input) open(ctx context.Context, o *Options, c *counters) (*file, erro
 		if in.window > 0 {
 			window = uint64(in.window)
 		}
-		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		ahead := int64(64 << 10)
+		if in.path != "-" {
+			ahead = min(ahead, max(in.size+1, sniffed)) // the end, too
+		}
+		z, err := zstd.NewReader(bufio.NewReaderSize(br, int(ahead)), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(window))
 		if err != nil {
 			shut()

@@ -471,11 +471,19 @@ func (st *stream) believe(res *result) {
 	}
 }
 
+// peeking is what peek uses again for the next file.
+type peeking struct {
+	chunk  chunk
+	parser event.Parser
+	ev     event.Event
+	times  []result
+}
+
 // peek finds when a file's events begin, and whether it is written newest
 // first, from its first block, or from those up to the first that has two events,
 // where a record over the cap stands before them. Files of which that cannot be
 // told begin at once.
-func (st *stream) peek(ctx context.Context, o Options) {
+func (st *stream) peek(ctx context.Context, o Options, m *peeking) {
 	if st.in.path == "-" {
 		return
 	}
@@ -487,18 +495,15 @@ func (st *stream) peek(ctx context.Context, o Options) {
 	defer f.close()
 	o.BlockSize = 64 << 10
 	s := newSplitter(f, &o)
-	var c chunk
-	var times []result
+	c, ev, times := &m.chunk, &m.ev, m.times[:0]
 	var start time.Time
-	var p event.Parser
-	ev := new(event.Event)
-	for most := 2*o.MaxRecord/o.BlockSize + 2; most > 0 && len(times) < 2 && s.next(&c) == nil; most-- {
+	for most := 2*o.MaxRecord/o.BlockSize + 2; most > 0 && len(times) < 2 && s.next(c) == nil; most-- {
 		for raw := range c.records() {
 			line := c.lines
 			// What is wrong with a record shows when it is read in earnest.
 			_ = event.Unwrap(raw, func(rec []byte) bool {
-				if p.Parse(rec, ev) == nil && !ev.Time.IsZero() {
-					if times == nil {
+				if m.parser.Parse(rec, ev) == nil && !ev.Time.IsZero() {
+					if len(times) == 0 {
 						st.lines = line && len(ev.Raw()) == len(raw)
 					}
 					times = append(times, result{at: ev.Time})
@@ -510,6 +515,7 @@ func (st *stream) peek(ctx context.Context, o Options) {
 			})
 		}
 	}
+	m.times = times
 	if st.turn = descends(times); !st.turn || s.err != nil {
 		st.start = start // otherwise the beginning is further down
 	}
@@ -548,11 +554,12 @@ func peekAll(ctx context.Context, streams []*stream, o Options, parallel int) {
 	next := make(chan *stream)
 	for range min(parallel, len(streams)) {
 		wg.Go(func() {
+			m := new(peeking)
 			for st := range next {
 				st.in.measure(&o)
 				n := min(st.in.window, o.MaxDecoders)
 				room.take(n)
-				st.peek(ctx, o)
+				st.peek(ctx, o, m)
 				room.take(-n)
 			}
 		})
