@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/bits"
 	"strings"
+	"sync"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
@@ -135,7 +136,9 @@ func (s *splitter) next(c *chunk) error {
 		case modeLines:
 			used = s.cutLines(c, buf)
 		case modeValues:
+			s.ends.begin(buf)
 			used = s.cutValues(c, buf)
+			s.ends.finish()
 		case modeLong:
 			if used = s.cutLong(buf); s.mode != modeLong {
 				s.at += int64(used)
@@ -396,7 +399,6 @@ func (s *splitter) cutLines(c *chunk, buf []byte) (used int) {
 // when they are parsed.
 func (s *splitter) cutValues(c *chunk, buf []byte) (used int) {
 	i := 0
-	s.ends.begin(buf)
 	for {
 		if s.skip != nil {
 			n, done := s.skip.walk(buf[i:])
@@ -629,12 +631,23 @@ func valueEnd(b []byte, i int) int {
 // most of a record.
 type ends struct {
 	buf      []byte
-	quotes   event.Quotes // of buf[from:to]
+	quotes   *event.Quotes // of buf[from:to]
 	from, to int
 	next     int // of the quotes; those before it have been passed
 }
 
-func (e *ends) begin(buf []byte) { e.buf, e.from, e.to = buf, 0, 0 }
+func (e *ends) begin(buf []byte) {
+	e.buf, e.from, e.to = buf, 0, 0
+	e.quotes = listed.Get().(*event.Quotes)
+}
+
+func (e *ends) finish() {
+	listed.Put(e.quotes)
+	e.buf, e.quotes = nil, nil
+}
+
+// listed is for the next text: a list has 256 KB, and there are thousands of files.
+var listed = sync.Pool{New: func() any { return new(event.Quotes) }}
 
 // of is valueEnd(buf, i), of an object or array that lies behind those asked for
 // before.

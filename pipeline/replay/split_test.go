@@ -409,6 +409,7 @@ func TestPropEnds(t *testing.T) {
 		}
 		var e ends
 		e.begin(b)
+		defer e.finish()
 		for i := 0; i < len(b); i++ {
 			if b[i] != '{' && b[i] != '[' {
 				continue
