@@ -91,6 +91,18 @@ func (l *linter) chinese() {
 	walk(d.Detector)
 }
 
+// called warns of a call in a test that is nearly one that there is: a near miss that
+// is misspelt passes whatever the rule says. What is like none may be made up.
+func (l *linter) called(t *testDoc, call text) {
+	_, name, _ := strings.Cut(call.value, ":")
+	if _, known := event.KnownEvent(name); known || strings.Contains(name, "{n}") {
+		return
+	}
+	if hint := DidYouMean(name, event.KnownEvents()); hint != "" {
+		l.warn(call.node, hint, "test %q: unknown event name %q", t.Name.value, name)
+	}
+}
+
 func isHan(c rune) bool { return unicode.Is(unicode.Han, c) }
 
 func (l *linter) rule() {
@@ -116,6 +128,9 @@ func (l *linter) rule() {
 	}
 	hit, miss := false, false
 	for _, t := range tests {
+		for _, e := range t.Events {
+			l.called(&t, e.Event)
+		}
 		if t.Expect.Alerts != nil && *t.Expect.Alerts > 0 {
 			hit = true
 		} else {

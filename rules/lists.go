@@ -63,9 +63,12 @@ func parseNetwork(s string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// looksLikeNetwork says that an entry was meant as a network: as a plain word
+// noNetwork says that an entry was meant as a network and is none: as a plain word
 // it would never match anything.
-func looksLikeNetwork(s string) bool {
+func noNetwork(s string) bool {
+	if _, ok := parseNetwork(s); ok {
+		return false
+	}
 	addr, bits, ok := strings.Cut(strings.TrimSpace(s), "/")
 	return ok && addr != "" && strings.Trim(addr, "0123456789abcdefABCDEF.:") == "" && strings.Trim(bits, "0123456789") == "" && strings.ContainsAny(addr, ".:")
 }
@@ -163,12 +166,11 @@ func parseList(path string, data []byte) ([]string, Errors) {
 			continue
 		}
 		column := indent + 1
-		switch _, network := parseNetwork(entry); {
-		case network:
+		switch {
 		case strings.ContainsAny(entry, " \t,;"):
 			f.at(i+1, column, "", "one entry a line; this has several words")
 			continue
-		case looksLikeNetwork(entry):
+		case noNetwork(entry):
 			f.at(i+1, column, `write 203.0.113.0/24 or 2001:db8::/32`, "%q is not a network", tame(entry, 60))
 			continue
 		case strings.IndexFunc(entry, hostile) >= 0:

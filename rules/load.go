@@ -92,6 +92,7 @@ type Set struct {
 	entries map[string][]string // of lists, as written
 	warns   []*Error
 	instead []*Error // rules in the place of shipped ones
+	empty   []string
 
 	exceptions []*exception
 }
@@ -131,6 +132,7 @@ type loader struct {
 	kept  []Source
 
 	instead Errors
+	empty   []string
 }
 
 // Source is one file as it was read.
@@ -148,6 +150,10 @@ func (l *loader) keep(kind, name string, data []byte) {
 // whoever keeps them can load the same set again, whatever becomes of the
 // files. The names of one kind differ.
 func (s *Set) Sources() []Source { return s.sources }
+
+// Empty are the folders of LoadOptions.Dirs without a rule file: none is needed,
+// and a folder is named for the rules that should be in it.
+func (s *Set) Empty() []string { return s.empty }
 
 // fail records a fault of a file as a whole; like file.at not inlined (DESIGN D23).
 //
@@ -198,7 +204,10 @@ func (l *loader) readDir(dir string) {
 		return
 	}
 	if info.IsDir() {
-		l.readFS(os.DirFS(dir), ".", dir, dir)
+		n := len(l.row) + len(l.errs)
+		if l.readFS(os.DirFS(dir), ".", dir, dir); n == len(l.row)+len(l.errs) {
+			l.empty = append(l.empty, dir)
+		}
 		return
 	}
 	if info.Size() > maxFile {
@@ -404,7 +413,7 @@ func (l *loader) finish() (*Set, error) {
 	s.owners = l.owners()
 	for _, name := range sortedLists(l.opts.Lists) {
 		for _, e := range l.opts.Lists[name] {
-			if _, ok := parseNetwork(e); !ok && looksLikeNetwork(e) {
+			if noNetwork(e) {
 				l.fail("list "+name, `write "203.0.113.0/24" or "2001:db8::/32"`, "%q is not a network", tame(e, 60))
 			}
 		}
@@ -465,7 +474,7 @@ func (l *loader) finish() (*Set, error) {
 		fmt.Fprintf(&b, "geo %s\n", g.Identity())
 	}
 	s.hash = hash(b.String())
-	s.sources, s.entries, s.instead = l.kept, lists, l.instead
+	s.sources, s.entries, s.instead, s.empty = l.kept, lists, l.instead, l.empty
 	s.stamp = PackVersion + "+" + s.hash
 	return s, nil
 }

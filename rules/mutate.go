@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"slices"
 
 	"github.com/expr-lang/expr/ast"
@@ -22,11 +23,15 @@ type Mutant struct {
 
 // Mutate leaves out, one at a time, each part of each and and or in the
 // conditions of the rules whose id one of the patterns matches (of all rules
-// without patterns), and runs the rule's tests.
-func Mutate(set *Set, patterns ...string) []Mutant {
+// without patterns), and runs the rule's tests. When ctx ends it returns what it
+// has so far.
+func Mutate(ctx context.Context, set *Set, patterns ...string) []Mutant {
 	var out []Mutant
 	for _, r := range set.matching(patterns) {
 		for _, m := range set.mutants(r) {
+			if ctx.Err() != nil {
+				return out
+			}
 			m.Killed = m.killed()
 			out = append(out, m.Mutant)
 		}

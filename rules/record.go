@@ -117,6 +117,13 @@ func checkTests(f *file, tests []testDoc) {
 				f.node(t.Name.node, hint, "test %q: owners: %s", t.Name.value, fmt.Sprintf(format, args...))
 			})
 		}
+		for _, name := range slices.Sorted(maps.Keys(t.Lists)) {
+			for _, e := range t.Lists[name] {
+				if noNetwork(e) {
+					f.node(t.Name.node, "", "test %q: list %s: %q is not a network", t.Name.value, name, e)
+				}
+			}
+		}
 		for network := range t.Geo {
 			if _, ok := parseNetwork(network); !ok {
 				f.node(t.Name.node, "", "test %q: geo %q is not an address or network", t.Name.value, network)

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -317,6 +318,10 @@ func TestLint(t *testing.T) {
 		makeRule("e", `one_of_list("offce_networks", source.ip) || event.service == "Nirgendwo"`, ""),
 		makeRule("f", `event.region in ["cn-hangzhou ", "cn-beijing"] || actor.name == " alice" || event.user_agent == "aliyun " || event.region startsWith "cn "`, ""),
 		makeRule("g", `source.country == "China" || source.country in ["CN", "nl", ""] && source.country startsWith "C"`, ""),
+		makeRule("h", `event.name == "CreateUser"`, `tests:
+  - {name: hit, events: [{event: "Ram:CreateUser"}, {event: "Ram:Get{n}"}, {event: "Own:Heartbeat"}], expect: {alerts: 1}}
+  - {name: miss, events: [{event: "Ram:CreateUsr"}], expect: {alerts: 0}}
+`),
 		rule1, rule2,
 	)
 	var all []string
@@ -331,6 +336,7 @@ func TestLint(t *testing.T) {
 		`rules/d.yaml:7:8: policy facts exist only`, `list "offce_networks" has no meaning of its own: it works only where it is configured; did you mean "office_networks"?`, `service "Nirgendwo"`,
 		`"cn-hangzhou " begins or ends with a space, and is compared with it`, `" alice" begins or ends with a space`,
 		`source.country is never "China"; it has two letters, such as CN`,
+		`rules/h.yaml:11:35: test "miss": unknown event name "CreateUsr"; did you mean "CreateUser"?`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lint lacks %q", want)
@@ -338,6 +344,9 @@ func TestLint(t *testing.T) {
 	}
 	if strings.Count(text, "source.country is never") != 1 {
 		t.Error("a country that there is is never met")
+	}
+	if strings.Count(text, "unknown event name") != 1 {
+		t.Error("a call that is made up may be in a test")
 	}
 	if strings.Count(text, "begins or ends with a space") != 2 {
 		t.Error("a program's name may have a space, and so may a part of a name")
@@ -380,7 +389,7 @@ func TestMutate(t *testing.T) {
 	want := map[string]bool{
 		`action == "iam.accesskey.create"`: false, `actor.kind != "service"`: false, `!target.self`: true, `outcome == "attempt"`: false, `actor.type == "ram-user"`: false,
 	}
-	mutants := Mutate(set)
+	mutants := Mutate(t.Context(), set)
 	if len(mutants) != len(want) {
 		t.Errorf("%d mutants, want %d", len(mutants), len(want))
 	}
@@ -394,9 +403,28 @@ func TestMutate(t *testing.T) {
 	}
 	// With a test for it, the mutant dies.
 	more := append(slices.Clone(rule1), []byte("  - {name: another act, events: [{event: \"Ram:CreateUser\", params: {UserName: bob}}], expect: {alerts: 0}}\n")...)
-	for _, m := range Mutate(load(t, LoadOptions{}, more), "test.*") {
+	for _, m := range Mutate(t.Context(), load(t, LoadOptions{}, more), "test.*") {
 		if strings.HasPrefix(m.Part, "action") && !m.Killed {
 			t.Errorf("%+v survives its test", m)
+		}
+	}
+}
+
+// Both end when they are asked to.
+func TestMutateEnds(t *testing.T) {
+	set := load(t, LoadOptions{}, rule1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if m, s := Mutate(ctx, set), Suggest(ctx, set); len(m)+len(s) != 0 {
+		t.Errorf("%d mutants and %d suggestions after the end", len(m), len(s))
+	}
+	r := set.all[0]
+	b := newBench(r)
+	b.ended = ctx.Err
+	for _, m := range set.mutants(r) {
+		b.search(set, &m)
+		if b.tries < maxTries-1 {
+			t.Errorf("%d tries after the end for %s", maxTries-b.tries, m.Part)
 		}
 	}
 }
@@ -406,7 +434,7 @@ func TestMutate(t *testing.T) {
 func TestSuggest(t *testing.T) {
 	set := load(t, LoadOptions{}, rule1)
 	with := slices.Clone(rule1)
-	for _, s := range Suggest(set) {
+	for _, s := range Suggest(t.Context(), set) {
 		if s.Test == "" {
 			t.Errorf("nothing found for %s", s.Part)
 		}
@@ -418,12 +446,12 @@ func TestSuggest(t *testing.T) {
 			t.Errorf("%s: %v", r.Test, r.Failures)
 		}
 	}
-	for _, m := range Mutate(better) {
+	for _, m := range Mutate(t.Context(), better) {
 		if !m.Killed {
 			t.Errorf("%s survives", m.Part)
 		}
 	}
-	if left := Suggest(better); len(left) != 0 {
+	if left := Suggest(t.Context(), better); len(left) != 0 {
 		t.Errorf("suggestions for a rule whose parts are all tested: %v", left)
 	}
 }

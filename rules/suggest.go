@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -30,12 +31,16 @@ type Suggestion struct {
 // notices: it changes one or two things in a test that the rule has. A part
 // without one is either of no effect or needs a story that is not a small
 // change of one there is. Each found test passes on the rule as it stands, so
-// it must be read before it is believed.
-func Suggest(set *Set, patterns ...string) []Suggestion {
+// it must be read before it is believed. When ctx ends it returns what it has so far.
+func Suggest(ctx context.Context, set *Set, patterns ...string) []Suggestion {
 	var out []Suggestion
 	for _, r := range set.matching(patterns) {
 		b := newBench(r)
+		b.ended = ctx.Err
 		for _, m := range set.mutants(r) {
+			if ctx.Err() != nil {
+				return out
+			}
 			if m.killed() || slices.ContainsFunc(b.found, func(t *testDoc) bool { return m.fails(t) }) {
 				continue
 			}
@@ -62,6 +67,7 @@ type bench struct {
 	names map[string]bool
 	found []*testDoc
 	tries int // left for the part in hand
+	ended func() error
 }
 
 // maxTries bounds the changed tests looked at for one part.
@@ -147,7 +153,7 @@ func (b *bench) try(set *Set, m *mutant, edits []edit) *candidate {
 				if i == -1 && len(events) < 2 {
 					break
 				}
-				if b.tries--; b.tries < 0 {
+				if b.tries--; b.tries < 0 || b.ended() != nil {
 					return nil
 				}
 				changed := deepCopy(base)

@@ -33,7 +33,7 @@ func TestEveryConditionIsTested(t *testing.T) {
 		}
 		listed[f[0]+"\t"+f[1]] = true
 	}
-	mutants := rules.Mutate(packWith(t, nil))
+	mutants := rules.Mutate(t.Context(), packWith(t, nil))
 	for _, m := range mutants {
 		key := m.Rule + "\t" + m.Part
 		switch {

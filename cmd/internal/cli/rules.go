@@ -68,6 +68,9 @@ func (f *ruleFlags) load(e *env) (*rules.Set, error) {
 	if err != nil {
 		return nil, exit(exitUsage, fmt.Errorf("the rules cannot be used:\n%w", err))
 	}
+	for _, dir := range set.Empty() {
+		fmt.Fprintf(e.err, "no rule file (*.yaml) in %s\n", text.Terminal(dir))
+	}
 	return set, nil
 }
 
@@ -236,7 +239,7 @@ func rulesTest(e *env) *cobra.Command {
 			}
 			err = printTests(e, out, results)
 			if err == nil && mutate {
-				err = printMutants(e, rules.Mutate(set, a...))
+				err = printMutants(c.Context(), e, "table", set, a)
 			}
 			return err
 		}
@@ -247,7 +250,7 @@ func rulesTest(e *env) *cobra.Command {
 			return usagef("--watch needs --file or --rules: the shipped rules do not change")
 		}
 		watch(c.Context(), f.dirs, func() {
-			if err := once(); err != nil && err.Error() != "" {
+			if err := once(); err != nil && err.Error() != "" && c.Context().Err() == nil {
 				fmt.Fprintln(e.err, err)
 			}
 			fmt.Fprintf(e.err, "watching %s; Ctrl-C ends\n", strings.Join(f.dirs, ", "))
@@ -315,7 +318,9 @@ func rulesExplain(e *env) *cobra.Command {
 				return exit(exitUsage, err)
 			}
 			var first error
+			records := 0
 			if err := event.Unwrap(b, func(one []byte) bool {
+				records++
 				ev, err := event.Parse(one)
 				if err != nil {
 					first = err
@@ -336,6 +341,9 @@ func rulesExplain(e *env) *cobra.Command {
 			}
 			if first != nil {
 				return exit(exitUsage, first)
+			}
+			if records == 0 {
+				return usagef("there is no record in %s", a[1])
 			}
 			return nil
 		}}

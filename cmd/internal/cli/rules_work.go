@@ -95,7 +95,7 @@ that can go without a failing test is not tested, or has no effect. With --sugge
 that would notice is looked for: it passes on the rule as it stands, so read it before you
 believe it. With a test that fails on a rule as it stands, nothing is left out and the exit
 code is 1.`,
-		RunE: func(_ *cobra.Command, a []string) error {
+		RunE: func(c *cobra.Command, a []string) error {
 			if err := checkOutput(out, "table", "json"); err != nil {
 				return err
 			}
@@ -115,7 +115,10 @@ code is 1.`,
 				return err
 			}
 			if suggest {
-				found := rules.Suggest(set, a...)
+				found := rules.Suggest(c.Context(), set, a...)
+				if err := c.Context().Err(); err != nil {
+					return err
+				}
 				if out == "json" {
 					return cmp.Or(printJSON(e.out, found), failIf(len(found) > 0))
 				}
@@ -128,11 +131,7 @@ code is 1.`,
 				}
 				return failIf(len(found) > 0)
 			}
-			mutants := rules.Mutate(set, a...)
-			if out == "json" {
-				return cmp.Or(printJSON(e.out, mutants), failIf(slices.ContainsFunc(mutants, func(m rules.Mutant) bool { return !m.Killed })))
-			}
-			return printMutants(e, mutants)
+			return printMutants(c.Context(), e, out, set, a)
 		}}
 	f.add(c)
 	addOutput(c, &out, "table, json")
@@ -141,7 +140,14 @@ code is 1.`,
 	return c
 }
 
-func printMutants(e *env, mutants []rules.Mutant) error {
+func printMutants(ctx context.Context, e *env, out string, set *rules.Set, patterns []string) error {
+	mutants := rules.Mutate(ctx, set, patterns...)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if out == "json" {
+		return cmp.Or(printJSON(e.out, mutants), failIf(slices.ContainsFunc(mutants, func(m rules.Mutant) bool { return !m.Killed })))
+	}
 	alive := 0
 	for _, m := range mutants {
 		if !m.Killed {
@@ -151,7 +157,7 @@ func printMutants(e *env, mutants []rules.Mutant) error {
 	}
 	fmt.Fprintf(e.out, "%s, %d not tested\n", plural(len(mutants), "part"), alive)
 	if alive > 0 {
-		fmt.Fprintln(e.err, "next: trailwarden rules mutate --suggest")
+		fmt.Fprintln(e.err, "next: trailwarden rules mutate --suggest with the same flags")
 	}
 	return failIf(alive > 0)
 }

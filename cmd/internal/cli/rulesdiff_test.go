@@ -168,6 +168,25 @@ tests: [{name: made, events: [{event: "Ram:CreateUser"}], expect: {alerts: 1}}]}
 	}
 }
 
+// TestMutateInterrupted: what looks at every part of every rule ends when it is asked to.
+func TestMutateInterrupted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "my.rule.yaml")
+	const rule = `{id: my.rule, version: 1, title: Made, description: An example., severity: low, match: 'event.name == "CreateUser" && actor.name != "bob"', reason: made,
+tests: [{name: made, events: [{event: "Ram:CreateUser"}], expect: {alerts: 1}}]}`
+	if err := os.WriteFile(path, []byte(rule), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"mutate"}, {"mutate", "-o", "json"}, {"mutate", "--suggest"}, {"test", "--mutate"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var o bytes.Buffer
+		code := Run(ctx, append([]string{"rules", args[0], "--no-pack", "--file", path}, args[1:]...), &env{in: strings.NewReader(""), out: &o, err: io.Discard})
+		if code != exitInterrupted || strings.Contains(o.String(), "actor.name") {
+			t.Errorf("%v: %d: %s", args, code, o.String())
+		}
+	}
+}
+
 // TestTogether: of a comparison that was interrupted is shown what a comparison of
 // all that was read by then shows, but for what was not over.
 func TestTogether(t *testing.T) {
