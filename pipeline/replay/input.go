@@ -235,9 +235,12 @@ func (r *Reader) expand(paths []string) {
 			fail(`""`, errors.New("no name"))
 			continue
 		}
+		written := p
 		p = filepath.Clean(p)
 		st, err := os.Lstat(p)
 		switch {
+		case err != nil && strings.Contains(written, "://"):
+			fail(written, errors.New("nothing is read from there: name files that were copied from it, or sls://PROJECT/LOGSTORE or actiontrail://REGION"))
 		case err != nil:
 			fail(p, plain(err))
 		case st.Mode().IsRegular():

@@ -86,13 +86,13 @@ func notifyTest(ctx context.Context, e *env, cfg *config.Config, names []string)
 			todo = append(todo, p.Spec)
 		}
 	}
+	if len(known) == 0 {
+		return usagef("notify has no destinations")
+	}
 	for _, n := range names {
 		if !slices.Contains(known, n) {
 			return usagef("no destination is called %q; there are: %s", n, strings.Join(known, ", "))
 		}
-	}
-	if len(todo) == 0 {
-		return usagef("notify has no destinations")
 	}
 	failed := 0
 	for _, s := range todo {
@@ -428,21 +428,21 @@ func printRoute(e *env, cfg *config.Config, tree *route.Tree, l route.Labels, no
 		for _, name := range order {
 			say(name, "(no route)", "")
 		}
-		return got
-	}
-	for _, d := range tree.Route(l) {
-		how := "  at once, by itself"
-		if len(d.GroupBy) > 0 {
-			how = fmt.Sprintf("  grouped by %s, after %s, then every %s", strings.Join(d.GroupBy, ","), d.GroupWait, d.GroupInterval)
+	} else {
+		for _, d := range tree.Route(l) {
+			how := "  at once, by itself"
+			if len(d.GroupBy) > 0 {
+				how = fmt.Sprintf("  grouped by %s, after %s, then every %s", strings.Join(d.GroupBy, ","), d.GroupWait, d.GroupInterval)
+			}
+			how += fmt.Sprintf("; again after %s unless acknowledged", d.RepeatInterval)
+			if until, by := tree.MutedUntil(d, now); by != "" {
+				how = fmt.Sprintf("  held back by %s until %s", by, until.UTC().Format(time.RFC3339))
+			}
+			if inhibited != "" {
+				how = inhibited
+			}
+			say(d.Receiver, d.Path, how)
 		}
-		how += fmt.Sprintf("; again after %s unless acknowledged", d.RepeatInterval)
-		if until, by := tree.MutedUntil(d, now); by != "" {
-			how = fmt.Sprintf("  held back by %s until %s", by, until.UTC().Format(time.RFC3339))
-		}
-		if inhibited != "" {
-			how = inhibited
-		}
-		say(d.Receiver, d.Path, how)
 	}
 	if len(got) == 0 {
 		fmt.Fprintln(e.out, "  nobody hears of it")

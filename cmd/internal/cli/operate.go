@@ -47,9 +47,13 @@ func stateDir(e *env, path, state string) (string, error) {
 	}
 	dir, err := config.StateDir(configPath(e, path), e.environ)
 	if err != nil {
-		return "", exit(exitUsage, fmt.Errorf("the configuration, which names the state folder, cannot be used (or give --state):\n%w", err))
+		return "", noStateDir(err)
 	}
 	return dir, nil
+}
+
+func noStateDir(err error) error {
+	return exit(exitUsage, fmt.Errorf("the configuration, which names the state folder, cannot be used (or give --state):\n%w", err))
 }
 
 func operationError(err error) error {

@@ -73,6 +73,9 @@ takes is compared all the same, with a note.`,
 			if err != nil {
 				return err
 			}
+			if a[0] == "-" && a[1] == "-" {
+				return usagef("standard input holds one document: name a file for the other")
+			}
 			old, err := readPolicy(e, a[0], true)
 			if err != nil {
 				return err

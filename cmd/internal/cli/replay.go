@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"maps"
 	"os"
@@ -74,7 +75,12 @@ A replay has no way to act: it does not link the code that could.`,
   trailwarden replay -o html --out report.html archive/
   zcat events.gz | trailwarden replay --entity LTAI5tEXAMPLEkey0001 -`,
 		Args: args(1, -1, "at least one file or folder (or - for standard input)"),
-		RunE: func(c *cobra.Command, sources []string) error { return f.run(c.Context(), e, sources) }}
+		RunE: func(c *cobra.Command, sources []string) error {
+			if c.Flags().Changed("entity") && strings.TrimSpace(f.entity) == "" { // a variable that is not set
+				return usagef("--entity is empty: say what to show")
+			}
+			return f.run(c.Context(), e, sources)
+		}}
 	f.rf.add(c)
 	c.Flags().StringVar(&f.state, "state", "", "state folder of a running program: its console shows this replay, its audit log notes it")
 	f.hf.add(c)
@@ -286,9 +292,18 @@ func toFile(e *env, path string, write func(io.Writer) error) error {
 		return flushed(e.out, write)
 	}
 	if err := intoFile(path, write); err != nil {
-		return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+		return cannotWrite(path, err)
 	}
 	return nil
+}
+
+// cannotWrite leaves out the name of the file that is written before it takes path.
+func cannotWrite(path string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) && pe.Op == "open" {
+		err = pe.Err
+	}
+	return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
 }
 
 func intoFile(path string, write func(io.Writer) error) error {
@@ -348,7 +363,7 @@ func canWrite(e *env, sources []string, paths ...string) error {
 			err = errors.Join(tmp.Close(), os.Remove(tmp.Name()))
 		}
 		if err != nil {
-			return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))
+			return cannotWrite(path, err)
 		}
 	}
 	return nil

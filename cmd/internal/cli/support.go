@@ -43,11 +43,9 @@ Look through it before you send it: it is a tar archive of text files.`,
 				out = "trailwarden-support-" + time.Now().UTC().Format("20060102-150405") + ".tar.gz"
 			}
 			files := collect(c.Context(), e, configPath(e, path), offline)
-			f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-			if errors.Is(err, fs.ErrExist) {
-				return exit(exitRefused, fmt.Errorf("%s is there already", out))
-			} else if err != nil {
-				return exit(exitUsage, err)
+			f, err := newArchive(out)
+			if err != nil {
+				return err
 			}
 			err = writeBundle(f, files)
 			if err = errors.Join(err, f.Close()); err != nil {

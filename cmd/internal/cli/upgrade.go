@@ -39,11 +39,9 @@ it as you keep those. With nats.url the state is in the cluster: nats stream bac
 			if backup.Inside(dir, out) {
 				return exit(exitRefused, fmt.Errorf("%s would be inside the state folder %s, part of itself and lost with it: give another place by --out", out, dir))
 			}
-			f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-			if errors.Is(err, fs.ErrExist) {
-				return exit(exitRefused, fmt.Errorf("%s is there already", out))
-			} else if err != nil {
-				return exit(exitUsage, err)
+			f, err := newArchive(out)
+			if err != nil {
+				return err
 			}
 			m, err := backup.Write(f, dir, Version())
 			if err == nil {
@@ -63,6 +61,18 @@ it as you keep those. With nats.url the state is in the cluster: nats stream bac
 	c.Flags().StringVar(&state, "state", "", "state folder (default: as the configuration says)")
 	c.Flags().StringVar(&out, "out", "", "archive to write (default trailwarden-backup-<time>.tar.gz)")
 	return c
+}
+
+// newArchive makes a file that is not there yet, for its owner only.
+func newArchive(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil, exit(exitRefused, fmt.Errorf("%s is there already: give another name by --out", path))
+	case err != nil:
+		return nil, exit(exitUsage, err)
+	}
+	return f, nil
 }
 
 // size is a number of bytes for people.
@@ -121,7 +131,7 @@ func storeDir(e *env, path, state string) (string, error) {
 	}
 	cfg, err := config.Load(configPath(e, path), e.environ)
 	if err != nil {
-		return "", exit(exitUsage, err)
+		return "", noStateDir(err)
 	}
 	if cfg.NATS.URL != "" {
 		return "", exit(exitRefused, errors.New("nats.url is set: the state is in the cluster; use `nats stream backup` and `nats stream restore` for its streams (EVENTS, COMMITS, ACTIONS and the others)"))
@@ -212,7 +222,7 @@ func overtaken(set *rules.Set) (out []string) {
 	}
 	for _, r := range set.List() {
 		shipped, ok := version[r.ID]
-		if ok && !strings.HasPrefix(r.File, "pack/") && shipped != fmt.Sprint(r.Version) {
+		if ok && shipped != fmt.Sprint(r.Version) {
 			out = append(out, fmt.Sprintf("%s is yours at version %d, the shipped one is at %s: trailwarden upgrade merge", r.ID, r.Version, shipped))
 		}
 	}
