@@ -192,6 +192,39 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
+// An archive may unpack to plainBytes, and beyond that to maxRatio times what was read of
+// it: what a state folder holds is packed already, and gzip alone packs zeros a
+// thousandfold.
+var plainBytes int64 = 1 << 30
+
+const maxRatio = 100
+
+// counted counts what was read of an archive.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// sane ends an archive that unpacks to far more than it is.
+type sane struct {
+	counted
+
+	packed *counted
+}
+
+func (s *sane) Read(p []byte) (int, error) {
+	if s.n > plainBytes && s.n/maxRatio > s.packed.n {
+		return 0, fmt.Errorf("it unpacks to more than %d times its size", maxRatio)
+	}
+	return s.counted.Read(p)
+}
+
 // Read restores an archive as the state folder dir, which must not exist or be
 // empty. Nothing is at dir until everything was read and verified.
 func Read(r io.Reader, dir string) (m Manifest, err error) {
@@ -216,10 +249,12 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 			_ = os.RemoveAll(tmp) // a folder of our own
 		}
 	}()
-	gz, err := gzip.NewReader(bufio.NewReaderSize(r, 1<<20))
+	packed := &counted{r: r}
+	unpacked, err := gzip.NewReader(bufio.NewReaderSize(packed, 1<<20))
 	if err != nil {
 		return m, damaged("%v", err)
 	}
+	gz := &sane{counted{r: unpacked}, packed}
 	root, err := os.OpenRoot(tmp) // nothing of the archive gets out of it
 	if err != nil {
 		return m, err

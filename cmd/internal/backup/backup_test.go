@@ -3,9 +3,11 @@ package backup
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -179,6 +181,34 @@ func TestHostileArchives(t *testing.T) {
 	newer := make(func(tw *tar.Writer) { file(tw, manifestName, `{"format":2,"files":[]}`, tar.TypeReg) })
 	if _, err := Read(bytes.NewReader(newer), filepath.Join(t.TempDir(), "to")); !errors.Is(err, ErrNewer) {
 		t.Errorf("newer: %v", err)
+	}
+}
+
+// An archive that packs zeros fills no disk.
+func TestBomb(t *testing.T) {
+	old := plainBytes
+	plainBytes = 1 << 20
+	defer func() { plainBytes = old }()
+	const size = 512 << 20 // nobody waits for the end of it
+	pr, pw := io.Pipe()
+	go func() {
+		gz := gzip.NewWriter(pw)
+		tw := tar.NewWriter(gz)
+		err := tw.WriteHeader(&tar.Header{Name: "store/zeros", Mode: 0o600, Size: size})
+		zeros := make([]byte, 1<<20)
+		for n := 0; err == nil && n < size; n += len(zeros) {
+			_, err = tw.Write(zeros)
+		}
+		pw.CloseWithError(cmp.Or(err, io.EOF))
+	}()
+	parent := t.TempDir()
+	_, err := Read(pr, filepath.Join(parent, "state"))
+	_ = pr.Close() // ends who writes
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "times its size") {
+		t.Errorf("%v", err)
+	}
+	if left, _ := os.ReadDir(parent); len(left) > 0 {
+		t.Errorf("left over: %v", left)
 	}
 }
 
