@@ -179,30 +179,35 @@ func (r *record) told(event string) bool {
 }
 
 // asked says whether an action in the account made the call that an alert tells of, or
-// one that makes such calls was under way at its time. It reads the journal, so that
-// actions of other processes count.
-func (m *Machine) asked(ctx context.Context, a *alert.Alert) (bool, error) {
+// one that makes such calls was under way at its time; and since when the journal knows
+// of any action, zero when it knows of none. It reads the journal, so that actions of
+// other processes count.
+func (m *Machine) asked(ctx context.Context, a *alert.Alert) (ours bool, since time.Time, err error) {
 	const slack = 10 * time.Minute // clocks differ, and a lost answer is found out later
 	request, at := called(a, "request_id"), a.Time
 	event := eventName(a)
 	made := func(r *Result) bool { return r != nil && request != "" && r.RequestID == request }
-	ours := map[string]bool{} // by the id of the action; the last record of each counts
-	err := eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
+	byID := map[string]bool{} // the last record of each action counts
+	err = eachLast(ctx, m.j, kindAction, func(id string, e Entry) error {
 		var r record
-		if unmarshal(e.Data, &r) != nil || r.Action.Target.AccountID != a.AccountID {
+		if unmarshal(e.Data, &r) != nil {
 			return nil // what cannot be read is told of where actions are listed
 		}
+		if since.IsZero() || r.ProposedAt.Before(since) {
+			since = r.ProposedAt
+		}
+		if r.Action.Target.AccountID != a.AccountID {
+			return nil
+		}
 		d := m.detail(&r, e.Seq)
-		ours[id] = made(r.Result) || made(r.Undo) ||
+		byID[id] = made(r.Result) || made(r.Undo) ||
 			r.Attempt > 0 && at.After(r.ProposedAt.Add(-slack)) && at.Before(r.At.Add(slack)) && !r.told(event) && d.likely(a, event)
 		return nil
 	})
-	for _, our := range ours {
-		if our {
-			return true, err
-		}
+	for _, our := range byID {
+		ours = ours || our
 	}
-	return false, err
+	return ours, since, err
 }
 
 // eventName is the name of the call that an alert tells of, without its service.
@@ -260,12 +265,12 @@ func (m *Machine) noLonger(ctx context.Context, id string, at time.Time, reason 
 
 // foreign raises an alert about a call of our identity that no action made.
 func (d *Dispatcher) foreign(ctx context.Context, a *alert.Alert, event string) error {
-	if d.now().Sub(a.Time) > seenFor {
-		return nil // of a time before this journal, perhaps
-	}
-	ok, err := d.m.asked(ctx, a)
-	if err != nil || ok {
+	ours, since, err := d.m.asked(ctx, a)
+	if err != nil || ours {
 		return err
+	}
+	if d.now().Sub(a.Time) > seenFor && (since.IsZero() || a.Time.Before(since)) {
+		return nil // of a time before this journal, perhaps
 	}
 	about := ActionDetail{Action: Action{AlertID: a.ID, Rule: a.Rule, Target: ActionTarget{AccountID: a.AccountID, UserName: orEmpty(a.Target).Name}, Evidence: Evidence{EventIDs: a.EventIDs}}}
 	return d.raise(ctx, RuleForeignCall, event, "The responder's identity made a call that no action asked for: "+detail(a, "event"),

@@ -213,6 +213,16 @@ func TestForeignCall(t *testing.T) {
 		if n := told(); n != 2 {
 			t.Fatalf("our own call is told, late: %d", n)
 		}
+		// Of days in which nothing was read: the journal knows that nobody asked for it, and of
+		// what was before it, it knows nothing.
+		began := w.clock.Now()
+		time.Sleep(3 * 24 * time.Hour)
+		weekend, before := own(w, "weekend"), own(w, "before")
+		weekend.Time, before.Time = began.Add(24*time.Hour), began.Add(-24*time.Hour)
+		p.give(t, 6, weekend, before)
+		if n := told(); n != 3 {
+			t.Fatalf("told %d times of a stranger while nothing was read", n)
+		}
 	})
 }
 

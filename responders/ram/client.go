@@ -63,6 +63,9 @@ type Config struct {
 
 	// Protected is never acted on. It is a second barrier below the guards.
 	Protected responders.Protected
+	// Others lists who else of ours is never acted on: the reader, where it is another
+	// principal. An error forbids every action. Nil is nobody; called from several goroutines.
+	Others func(ctx context.Context) ([]responders.Identity, error)
 	// QuarantinePolicy is the custom policy that ram.quarantine_user attaches,
 	// default "zz-quarantine-deny-all".
 	QuarantinePolicy string

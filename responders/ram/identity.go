@@ -146,8 +146,8 @@ func roleARN(arn string) (account, name string, ok bool) {
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// Self lists our own principals, for the guards: the configured credentials
-// and, where a role is assumed, that role in every account.
+// Self lists our own principals, for the guards: the configured credentials,
+// where a role is assumed, that role in every account, and Config.Others.
 func (c *Client) Self(ctx context.Context) ([]responders.Identity, error) {
 	who, k, err := c.whoami(ctx)
 	if err != nil {
@@ -162,7 +162,14 @@ func (c *Client) Self(ctx context.Context) ([]responders.Identity, error) {
 		_, name, _ := roleARN(strings.ReplaceAll(c.cfg.AssumeRole, "{account}", who.Account))
 		out = append(out, responders.Identity{RoleName: name})
 	}
-	return out, nil
+	if c.cfg.Others == nil {
+		return out, nil
+	}
+	others, err := c.cfg.Others(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("who reads the trail could not be found out: %w", err)
+	}
+	return append(out, others...), nil
 }
 
 // scope is an account in which calls are made.

@@ -135,11 +135,11 @@ func (c *Client) spared(ctx context.Context, t target) error {
 		here := s.AccountID == "" || s.AccountID == t.account
 		switch {
 		case t.key != "" && strings.EqualFold(s.AccessKeyID, t.key):
-			return refuse("AccessKey %s is the one that the responder itself works with; page a person", t.key)
+			return refuse("AccessKey %s is the one that trailwarden itself works with; page a person", t.key)
 		case here && t.user != "" && strings.EqualFold(s.UserName, t.user):
-			return refuse("user %s is the one that the responder itself works as; page a person", t.user)
+			return refuse("user %s is the one that trailwarden itself works as; page a person", t.user)
 		case here && t.role != "" && strings.EqualFold(s.RoleName, t.role):
-			return refuse("role %s is the one that the responder itself works as; page a person", t.role)
+			return refuse("role %s is the one that trailwarden itself works as; page a person", t.role)
 		}
 	}
 	return nil

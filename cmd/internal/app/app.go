@@ -91,6 +91,7 @@ type App struct {
 	pipe       *pipeline.Pipeline
 	machine    *responders.Machine
 	audit      *journal.Audit
+	reader     *cred.Provider         // whom the trail is read as
 	keys       responders.KeyInformer // nil when the cloud cannot be asked
 	dispatcher *responders.Dispatcher
 	sources    []*sls.Source
@@ -142,6 +143,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: credentials: %w", ErrUnusable, err)
 	}
+	a.reader = reader
 
 	a.spans = newSpanSender(c.Traces, a.version, owner(), a.log)
 	a.tracer = a.spans.tracer()
@@ -300,8 +302,10 @@ func (a *App) source(s config.SLS, reader *cred.Provider) (*sls.Source, error) {
 // what is normal, and what is found on our own containment: taking a policy away
 // looks like an attack. Only the calls that actions make are left out, only of
 // the identities that the list own_principals names, and the rule self.own_call
-// is not: a call that no action asked for is told. It returns nil when there is
-// nothing to withhold.
+// is not: a call that no action asked for is told. So nothing is withheld that
+// this rule does not see: a namesake of such a call of another service, whoever
+// is like one of ours only by Unicode. It returns nil when there is nothing to
+// withhold.
 func withheld(until time.Time, ours []string) func(*event.Event, *alert.Detection) (string, bool) {
 	if until.IsZero() && len(ours) == 0 {
 		return nil
@@ -310,16 +314,34 @@ func withheld(until time.Time, ours []string) func(*event.Event, *alert.Detectio
 		if d.Time.Before(until) {
 			return "before detect.learn_until", true
 		}
-		if ev == nil || d.Rule == responders.RuleOwnCall || ev.Outcome != event.Success || !responders.OwnEvent(ev.Name) {
+		if ev == nil || d.Rule == responders.RuleOwnCall || ev.Outcome != event.Success || !responders.OwnEvent(ev.Name) || !slices.Contains(ownActions, ev.Action) {
 			return "", false
 		}
+		id, name := strings.ToLower(ev.Actor.ID), strings.ToLower(ev.Actor.Name) // as lists compare
 		for _, p := range ours {
-			if strings.EqualFold(p, ev.Actor.ID) || strings.EqualFold(p, ev.Actor.Name) || ev.Actor.Role != "" && strings.EqualFold(p, ev.Actor.Role) {
+			if p = strings.ToLower(p); p != "" && (p == id || p == name) {
 				return "our own containment", true
 			}
 		}
 		return "", false
 	}
+}
+
+// ownActions are those that the rule self.own_call sees.
+var ownActions = []event.Action{
+	event.ActIAMAccessKeyUpdate, event.ActIAMAccessKeyPolicySet, event.ActIAMLoginProfileUpdate, event.ActIAMPolicyCreate, event.ActIAMPolicyDelete,
+	event.ActIAMPolicyAttach, event.ActIAMPolicyDetach, event.ActIAMPolicyVersionSetDefault, event.ActIAMRoleUpdate, event.ActIAMGroupAddUser,
+	event.ActIAMGroupRemoveUser, event.ActTrailStart, event.ActTrailStop,
+}
+
+// tellsOwnCalls says whether the rule is on that tells of our own calls.
+func tellsOwnCalls(set *rules.Set) bool {
+	for _, r := range set.List() {
+		if r.ID == responders.RuleOwnCall {
+			return r.Status == "on"
+		}
+	}
+	return false
 }
 
 // respond makes the machine, the dispatcher and the destinations.
@@ -335,10 +357,8 @@ func (a *App) respond(ctx context.Context, extra []responders.Destination) error
 	}
 	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Production: a.production, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Tracer: a.tracer, Log: a.log}
-	for _, r := range a.Rules().List() {
-		if r.ID == responders.RuleOwnCall && r.Status == "on" {
-			mo.ConfirmWithin = c.Respond.Confirm.Std()
-		}
+	if tellsOwnCalls(a.Rules()) {
+		mo.ConfirmWithin = c.Respond.Confirm.Std()
 	}
 	if a.bus.Embedded() {
 		// The store's lock keeps a second process out, so what a dead

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,10 +14,13 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
+	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
+	"github.com/trailwarden/trailwarden/rules"
 )
 
 func readmeOfContainment(t *testing.T) string {
@@ -305,8 +309,8 @@ func TestLadderEndToEnd(t *testing.T) {
 func TestOwnContainmentIsWithheld(t *testing.T) {
 	fn := withheld(time.Time{}, []string{"warden-role", "user/1000000000000001/warden"})
 	ev := func(edit func(*event.Event)) *event.Event {
-		e := &event.Event{Name: "AttachPolicyToUser", Outcome: event.Success}
-		e.Actor.ID, e.Actor.Role = "role/1000000000000001/warden-role", "Warden-Role"
+		e := &event.Event{Name: "AttachPolicyToUser", Action: event.ActIAMPolicyAttach, Outcome: event.Success}
+		e.Actor.ID, e.Actor.Name, e.Actor.Role = "role/1000000000000001/warden-role", "Warden-Role", "Warden-Role"
 		edit(e)
 		return e
 	}
@@ -317,18 +321,126 @@ func TestOwnContainmentIsWithheld(t *testing.T) {
 		want bool
 	}{
 		{"our role", "policy.expanded", func(*event.Event) {}, true},
-		{"our user", "policy.expanded", func(e *event.Event) { e.Actor.ID, e.Actor.Role = "user/1000000000000001/warden", "" }, true},
+		{"our user", "policy.expanded", func(e *event.Event) {
+			e.Actor.ID, e.Actor.Name, e.Actor.Role = "user/1000000000000001/warden", "warden", ""
+		}, true},
 		{"the rule that watches us", responders.RuleOwnCall, func(*event.Event) {}, false},
 		{"something that no action does", "ak.created", func(e *event.Event) { e.Name = "CreateAccessKey" }, false},
 		{"refused", "policy.expanded", func(e *event.Event) { e.Outcome = event.Attempt }, false},
-		{"somebody else", "policy.expanded", func(e *event.Event) { e.Actor.ID, e.Actor.Role = "user/1000000000000001/mallory", "" }, false},
+		{"somebody else", "policy.expanded", func(e *event.Event) {
+			e.Actor.ID, e.Actor.Name, e.Actor.Role = "user/1000000000000001/mallory", "mallory", ""
+		}, false},
 		{"our session name on another role", "policy.expanded", func(e *event.Event) {
-			e.Actor.ID, e.Actor.Role, e.Actor.Session = "role/1000000000000001/ci", "ci", "trailwarden-responder"
+			e.Actor.ID, e.Actor.Name, e.Actor.Role, e.Actor.Session = "role/1000000000000001/ci", "ci", "ci", "trailwarden-responder"
 		}, false},
 	} {
 		why, got := fn(ev(c.edit), &alert.Detection{Rule: c.rule, Time: time.Now()})
 		if got != c.want || got && why == "" {
 			t.Errorf("%s: withheld %v (%s), want %v", c.name, got, why, c.want)
 		}
+	}
+}
+
+// Whoever has our credentials, or took our name in another account, is not hidden: all
+// that is withheld is seen by the rule that tells of our calls. Other services have
+// events of the same names.
+func TestAllThatIsWithheldIsSeen(t *testing.T) {
+	list := []string{"warden", "user/1000000000000001/spare"}
+	set, err := rules.Load(rules.LoadOptions{Pack: true, Lists: map[string][]string{"own_principals": list}, Factories: factories, Judge: NewJudge, Lineage: NewLineage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !tellsOwnCalls(set) {
+		t.Fatal("nobody tells of our own calls")
+	}
+	watch := slices.IndexFunc(set.Rules(), func(r detectors.Rule) bool { return r.ID == responders.RuleOwnCall })
+	fn, session, n := withheld(time.Time{}, list), set.NewSession(), 0
+	for _, name := range []string{"SetAccessKeyPolicy", "CreatePolicy", "AttachPolicyToUser", "DetachPolicyFromUser", "DeletePolicy", "UpdateAccessKey", "UpdateLoginProfile",
+		"AttachPolicyToRole", "DetachPolicyFromRole", "UpdateRole", "AttachPolicyToGroup", "DetachPolicyFromGroup", "SetDefaultPolicyVersion", "AddUserToGroup",
+		"RemoveUserFromGroup", "StartLogging", "StopLogging", "CreateAccessKey"} {
+		for _, service := range []string{"Ram", "Ims", "ResourceManager", "ResourceDirectory", "CloudSSO", "Kms", "Actiontrail", "Eiam", "Hbr", "Unheard"} {
+			for _, user := range []string{"warden", "Warden", "spare", "\u017fpare", "mallory"} {
+				ev, err := event.Parse(fmt.Appendf(nil, `{"eventId":"E1","eventVersion":"1","eventTime":"2026-11-25T10:00:00Z","eventName":%q,"serviceName":%q,"recipientAccountId":"1000000000000001","userIdentity":{"type":"ram-user","accountId":"1000000000000001","principalId":"2000","userName":%q}}`,
+					name, service, user))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, kept := fn(ev, &alert.Detection{Rule: "some.rule", Time: ev.Time})
+				session.Begin(ev)
+				seen, err := session.Match(watch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if kept && !seen {
+					t.Errorf("%s:%s by %s is withheld, and nobody is told of it", service, name, user)
+				}
+				if kept {
+					n++
+				}
+			}
+		}
+	}
+	if n < 50 { // all calls of Ram's, by each of our names
+		t.Fatalf("%d calls are withheld", n)
+	}
+}
+
+// Nothing acts on whom the trail is read as, also where the responder has credentials of
+// its own: by the key, the user, and the role that reads RAM.
+func TestReaderIsSpared(t *testing.T) {
+	const acct, readerKey, responderKey = "1000000000000001", "LTAI5tEXAMPLEreader0001", "LTAI5tEXAMPLErespond001"
+	cloud := ramtest.New(ramtest.Options{})
+	defer cloud.Close()
+	for user, key := range map[string]string{"reads": readerKey, "acts": responderKey} {
+		cloud.AddUser(acct, user)
+		if err := cloud.AddKey(acct, user, ramtest.Key{ID: key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made := func(reader string) *responders.MachineOptions {
+		c := &config.Config{}
+		c.Credentials = config.Credentials{AccessKeyID: reader, AccessKeySecret: config.Secret("EXAMPLEsecretOf" + reader)}
+		c.Detect.RAM.Enabled, c.Detect.RAM.AssumeRole = true, "acs:ram::{account}:role/lists"
+		c.Respond.RAM = config.RAM{Enabled: true, Endpoint: cloud.URL(),
+			Credentials: config.Credentials{AccessKeyID: responderKey, AccessKeySecret: "EXAMPLEsecretOf" + responderKey}}
+		p, err := cred.New(credOf(c.Credentials))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &App{cfg: c, reader: p}
+		t.Cleanup(func() {
+			for _, f := range a.closers {
+				f()
+			}
+		})
+		mo := &responders.MachineOptions{}
+		if err := a.executors(mo); err != nil {
+			t.Fatal(err)
+		}
+		return mo
+	}
+	mo := made(readerKey)
+	slow := cloud.Inject(ramtest.Unavailable("GetCallerIdentity", -1))
+	if ids, err := mo.Self(t.Context()); err == nil {
+		t.Errorf("it is not known who we are, and it is said: %+v", ids)
+	}
+	slow.Remove()
+	want := []responders.Identity{{AccountID: acct, UserName: "acts", AccessKeyID: responderKey}, {AccountID: acct, UserName: "reads", AccessKeyID: readerKey}, {RoleName: "lists"}}
+	for range 2 {
+		if ids, err := mo.Self(t.Context()); err != nil || !slices.Equal(ids, want) {
+			t.Errorf("%+v %v, want %+v", ids, err, want)
+		}
+		cloud.Inject(ramtest.Unavailable("GetCallerIdentity", -1)) // it stays known
+	}
+	cloud.ClearFaults()
+	i := slices.IndexFunc(mo.Executors, func(e responders.Executor) bool { return e.Kind() == responders.KindDisableAccessKey })
+	act := responders.Action{Kind: responders.KindDisableAccessKey, Target: responders.ActionTarget{AccountID: acct, PrincipalType: "ram-user", UserName: "reads", AccessKeyID: readerKey}}
+	if _, err := mo.Executors[i].Read(t.Context(), act); !errors.Is(err, responders.ErrRefused) {
+		t.Errorf("the reader's own key may be switched off: %v", err)
+	}
+	// Whom the cloud refuses reads nothing, and does not stand in the way.
+	const gone = "LTAI5tEXAMPLEgone000001"
+	if ids, err := made(gone).Self(t.Context()); err != nil || !slices.Equal(ids, []responders.Identity{want[0], {AccessKeyID: gone}}) {
+		t.Errorf("%+v %v", ids, err)
 	}
 }

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/config"
 	"github.com/trailwarden/trailwarden/pipeline/sls/cred"
@@ -20,7 +22,11 @@ func (a *App) executors(mo *responders.MachineOptions) error {
 	if err != nil {
 		return err
 	}
-	client, err := ram.New(ramConfig(a.cfg, p))
+	rc := ramConfig(a.cfg, p)
+	if rc.Others, err = a.others(); err != nil {
+		return err
+	}
+	client, err := ram.New(rc)
 	if err != nil {
 		return err
 	}
@@ -29,6 +35,42 @@ func (a *App) executors(mo *responders.MachineOptions) error {
 	mo.Executors = client.Executors()
 	mo.Self = client.Self
 	return nil
+}
+
+// others tells whom the trail is read as and, with detect.ram, RAM, where the responder
+// has credentials or a role of its own; nil where it has not. Who was found out once
+// stays known.
+func (a *App) others() (func(context.Context) ([]responders.Identity, error), error) {
+	c, role := a.cfg, ""
+	if c.Detect.RAM.Enabled {
+		role = c.Detect.RAM.AssumeRole
+	}
+	if own := c.Respond.RAM.Credentials.AccessKeyID; role == "" && (own == "" || own == c.Credentials.AccessKeyID) {
+		return nil, nil
+	}
+	rc := ramConfig(c, a.reader)
+	rc.AssumeRole = role
+	client, err := ram.New(rc)
+	if err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, client.Close)
+	var known atomic.Pointer[[]responders.Identity]
+	return func(ctx context.Context) ([]responders.Identity, error) {
+		id, _, _, _, none := a.reader.Get(ctx)
+		who, err := client.Self(ctx)
+		switch last := known.Load(); {
+		case err == nil:
+			known.Store(&who)
+		case last != nil:
+			return *last, nil
+		case none != nil: // without credentials nothing is read here
+			return nil, nil
+		case errors.Is(err, responders.ErrRefused): // the cloud does not take them, and says no name
+			return []responders.Identity{{AccessKeyID: id}}, nil
+		}
+		return who, err
+	}, nil
 }
 
 func ramConfig(c *config.Config, p *cred.Provider) ram.Config {

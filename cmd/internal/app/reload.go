@@ -79,7 +79,11 @@ func (a *App) loadRules() error {
 func (a *App) ruling(set *rules.Set) pipeline.Ruling {
 	grace := a.cfg.Detect.Grace.Std()
 	warm, _ := time.Parse(time.RFC3339, a.cfg.Detect.LearnUntil) // validated; zero when not set
-	except := withheld(warm, set.Lists()["own_principals"])
+	var ours []string
+	if tellsOwnCalls(set) { // else nobody would hear of what is withheld
+		ours = set.Lists()["own_principals"]
+	}
+	except := withheld(warm, ours)
 	timer := a.meters.timer(set)
 	return pipeline.Ruling{Rules: set.Hash(), NewEngine: a.meters.engines(pipeline.DetectorEngines(set, func(partition int) detectors.EngineConfig {
 		return detectors.EngineConfig{Grace: grace, IdleAfter: idleAfter(grace), DedupHorizon: a.cfg.Detect.DedupFor.Std(),
