@@ -358,3 +358,53 @@ func TestReaderPolicyReadsOnly(t *testing.T) {
 		t.Fatalf("allows %v, the consumer library and the count of what is behind call %v", got, want)
 	}
 }
+
+// One program works with one role. Policies of several files on it take from each other
+// what they need, by what each denies last; without these statements all kinds work.
+func TestPoliciesOnOneRole(t *testing.T) {
+	for name, whole := range map[string]bool{"as they are": true, "without their last statements": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(o *ramtest.Options, _ *Config) { o.Enforce = true })
+			for _, file := range []string{"responder-contain.json", "responder-sessions.json", "responder-policies.json"} {
+				var doc struct{ Version, Statement any }
+				if err := json.Unmarshal([]byte(policyFile(t, file)), &doc); err != nil {
+					t.Fatal(err)
+				}
+				list := doc.Statement.([]any)
+				last := list[len(list)-1].(map[string]any)
+				if last["Effect"] != "Deny" || last["Resource"] != "*" {
+					t.Fatalf("%s does not end with what it denies everywhere: %v", file, last)
+				}
+				if !whole {
+					doc.Statement = list[:len(list)-1]
+				}
+				b, err := json.Marshal(doc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				policy := strings.TrimSuffix(file, ".json")
+				r.cloud.AddPolicy(acct, policy, string(b))
+				if err := r.cloud.Attach(acct, "Custom", policy, "role", "trailwarden-responder"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var refused []string
+			for _, a := range cases() {
+				e := r.exec(a.Kind)
+				prior, err := e.Read(t.Context(), a)
+				if err == nil {
+					_, err = e.Execute(t.Context(), a, prior)
+				}
+				if err == nil {
+					_, err = e.Undo(t.Context(), a, prior)
+				}
+				if err != nil {
+					refused = append(refused, a.Kind)
+				}
+			}
+			if whole && !slices.Contains(refused, responders.KindDisableAccessKey) || !whole && len(refused) > 0 {
+				t.Errorf("refused: %v", refused)
+			}
+		})
+	}
+}
