@@ -1,6 +1,7 @@
 package chattest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -268,6 +269,7 @@ func (s *Server) snapshot() []*conn {
 // ClickSpec is a click on a button of a message.
 type ClickSpec struct {
 	User     string // "U…"
+	Team     string // the person's workspace; empty means the app's
 	Channel  string // id or name
 	TS       string // the message
 	ActionID string // which of its buttons
@@ -338,7 +340,7 @@ func (s *Server) Click(ctx context.Context, spec ClickSpec) (envelope string, er
 	payload := map[string]any{
 		"type": "block_actions", "api_app_id": appID, "trigger_id": trigger,
 		"team": map[string]any{"id": teamID, "domain": "example"},
-		"user": map[string]any{"id": spec.User, "username": strings.ToLower(spec.User), "team_id": teamID},
+		"user": map[string]any{"id": spec.User, "username": strings.ToLower(spec.User), "team_id": cmp.Or(spec.Team, teamID)},
 		"container": map[string]any{
 			"type": "message", "message_ts": spec.TS, "channel_id": c.id, "is_ephemeral": false,
 		},

@@ -27,6 +27,7 @@ type click struct {
 	responders.Press
 
 	user     string // "U…"
+	team     string // the person's workspace, "T…"
 	action   string // the button
 	channel  string
 	ts       string // the message
@@ -47,7 +48,8 @@ type Listener struct {
 	log     *slog.Logger
 	http    *http.Client
 	api     *slackapi.Client
-	seen    listen.Once // envelopes and clicks
+	seen    listen.Once            // envelopes and clicks
+	team    atomic.Pointer[string] // the app's workspace, "" in an organisation of several; nil until asked
 	online  atomic.Bool
 	clicks  atomic.Uint64
 	repeats atomic.Uint64
@@ -248,7 +250,7 @@ func parse(cb slackapi.InteractionCallback) []click {
 		}
 		c := click{user: field(cb.User.ID), action: a.ActionID, channel: field(channel), ts: field(cb.Container.MessageTs), actionTS: field(a.ActionTs),
 			Press: responders.Press{Do: do, AlertID: field(part(a.Value, 0)), Ref: field(part(a.Value, 1)), Hash: field(part(a.Value, 2))}}
-		c.By = "slack:" + c.user
+		c.By, c.team = "slack:"+c.user, field(cb.User.TeamID)
 		switch a.ActionID {
 		case ActionMute, ActionClose, ActionMore:
 			c.AlertID, c.Choice = field(part(a.SelectedOption.Value, 0)), field(part(a.SelectedOption.Value, 1))
@@ -280,6 +282,9 @@ func parse(cb slackapi.InteractionCallback) []click {
 // serve has done what one click asks for and shows its answer to the person.
 func (l *Listener) serve(ctx context.Context, c click) {
 	w := l.cfg.words()
+	if l.stranger(ctx, c) {
+		c.By, c.Unclear = "slack:"+c.team+"/"+c.user, "it comes from another workspace"
+	}
 	reply, err := l.call(ctx, c)
 	if err != nil {
 		l.log.Warn("a click was not done", "alert_id", c.AlertID, "user", c.user, "action", c.Do, "err", err)
@@ -296,6 +301,26 @@ func (l *Listener) serve(ctx context.Context, c click) {
 	if err != nil {
 		l.log.Warn("the answer to a click could not be shown", "alert_id", c.AlertID, "user", c.user, "err", classify(l.cfg.Name, "chat.postEphemeral", err))
 	}
+}
+
+// stranger says that somebody of another workspace pressed, who sits in a channel that is
+// shared with it (Slack Connect). Workspaces of one organisation share their people.
+// Where Slack does not say which workspace is ours, it is asked again at the next click.
+func (l *Listener) stranger(ctx context.Context, c click) bool {
+	ours := l.team.Load()
+	if ours == nil {
+		ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
+		defer cancel()
+		who, err := l.api.AuthTestContext(ctx)
+		if err != nil {
+			return false
+		}
+		if ours = &who.TeamID; who.EnterpriseID != "" {
+			*ours = ""
+		}
+		l.team.Store(ours)
+	}
+	return *ours != "" && c.team != "" && c.team != *ours
 }
 
 // call keeps a panic of the Presser from ending the process: a click is input

@@ -94,6 +94,29 @@ func TestClick(t *testing.T) {
 	}
 }
 
+// Who sits in a channel that is shared with another company presses for nothing, whatever
+// it is; it is recorded who it was.
+func TestClickFromAnotherWorkspace(t *testing.T) {
+	clicks := make(chan responders.Press, 10)
+	c := startClicking(t, chattest.Options{}, func(_ context.Context, c responders.Press) (string, error) {
+		clicks <- c
+		return "", nil
+	})
+	for _, x := range []struct{ team, by, unclear string }{
+		{"T0EXAMPLE99", "slack:T0EXAMPLE99/U0EXAMPLE1", "it comes from another workspace"},
+		{"", "slack:U0EXAMPLE1", ""},
+	} {
+		spec := c.spec(ActionMute)
+		spec.Team, spec.Choose = x.team, sample().Alert.ID+"|8h"
+		if _, err := c.s.Click(c.ctx, spec); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-clicks; got.By != x.by || got.Unclear != x.unclear {
+			t.Errorf("workspace %q: %+v", x.team, got)
+		}
+	}
+}
+
 // Menus say which alert, what was chosen, and whom.
 func TestMenus(t *testing.T) {
 	clicks := make(chan responders.Press, 10)
