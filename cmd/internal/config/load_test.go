@@ -126,6 +126,7 @@ func TestFaults(t *testing.T) {
 		{"traces without a path", "traces: {endpoint: \"http://127.0.0.1:4318\"}\n", "at /v1/traces"},
 		{"traces to no URL", "traces: {endpoint: \"127.0.0.1:4318/v1/traces\"}\n", "not an http or https URL"},
 		{"traces with a password", "traces: {endpoint: \"https://u:p@c.example.com/v1/traces\"}\n", "use traces.authorization"},
+		{"traces with a token in an address in clear", "traces: {endpoint: \"http://c.example.com/v1/traces?key=x\"}\n", "its query, where a token may be, would be sent in plain text"},
 		{"traces with a token in clear", "traces: {endpoint: \"http://c.example.com/v1/traces\", authorization: Bearer x}\n", "would be sent in plain text"},
 		{"traces of nothing", "traces: {sample: 0}\n", "want more than 0"},
 		{"one server of several in clear", "nats: {url: \"tls://a.example.com:4222, nats://b.example.com:4222\"}\n", "plain nats:// is for loopback only"},

@@ -236,6 +236,8 @@ func (p *parser) traces(c Traces) {
 		p.bad("traces.endpoint", "the URL has no path; OTLP/HTTP receivers take traces at /v1/traces")
 	case u.User != nil:
 		p.bad("traces.endpoint", "the URL carries a password; use traces.authorization")
+	case u.RawQuery != "" && u.Scheme != "https" && !loopback(u.Hostname()):
+		p.bad("traces.endpoint", "its query, where a token may be, would be sent in plain text; use https, or a collector on this host")
 	case c.Authorization != "" && u.Scheme != "https" && !loopback(u.Hostname()):
 		p.bad("traces.authorization", "would be sent in plain text; use https, or a collector on this host")
 	}
