@@ -199,30 +199,21 @@ var plainBytes int64 = 1 << 30
 
 const maxRatio = 100
 
-// counted counts what was read of an archive.
-type counted struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// sane ends an archive that unpacks to far more than it is.
+// sane reads an archive's packed or unpacked bytes and counts them; of the unpacked ones
+// it refuses those that are far more than the packed.
 type sane struct {
-	counted
-
-	packed *counted
+	r      io.Reader
+	n      int64
+	packed *sane // nil: these are they
 }
 
 func (s *sane) Read(p []byte) (int, error) {
-	if s.n > plainBytes && s.n/maxRatio > s.packed.n {
+	if s.packed != nil && s.n > plainBytes && s.n/maxRatio > s.packed.n {
 		return 0, fmt.Errorf("it unpacks to more than %d times its size", maxRatio)
 	}
-	return s.counted.Read(p)
+	n, err := s.r.Read(p)
+	s.n += int64(n)
+	return n, err
 }
 
 // Read restores an archive as the state folder dir, which must not exist or be
@@ -249,12 +240,12 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 			_ = os.RemoveAll(tmp) // a folder of our own
 		}
 	}()
-	packed := &counted{r: r}
+	packed := &sane{r: r}
 	unpacked, err := gzip.NewReader(bufio.NewReaderSize(packed, 1<<20))
 	if err != nil {
 		return m, damaged("%v", err)
 	}
-	gz := &sane{counted{r: unpacked}, packed}
+	gz := &sane{r: unpacked, packed: packed}
 	root, err := os.OpenRoot(tmp) // nothing of the archive gets out of it
 	if err != nil {
 		return m, err
