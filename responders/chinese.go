@@ -245,5 +245,6 @@ var phrases = [][2]string{
 	{"%p, from %s; no action that makes this call was under way in account %s, so somebody else has trailwarden's credentials or uses its name", "%s，来自 %s；账号 %s 当时没有会发起该调用的处置，说明他人持有 trailwarden 的凭证或冒用其名称"},
 	{"%s called %s on %s", "%s 调用了 %s，对象 %s"},
 	{"Alerts do not reach %s", "告警无法送达 %s"},
+	{"nothing was accepted since %s: %s; what waits is sent when it is mended", "自 %s 起未接受任何消息：%s；修复后将发送等待中的消息"},
 	{"a notice could not be delivered: %s", "一条通知无法投递：%s"},
 }

@@ -132,6 +132,10 @@ var (
 	ErrDrift = errors.New("target changed since")
 )
 
+// ErrTurn, as the cause of a RetryAfterError, says that our own pace held the
+// message back: the platform was not asked.
+var ErrTurn = errors.New("waiting for the channel's turn")
+
 // RetryAfterError carries the pause that a platform asked for. errors.Is ErrRetry.
 type RetryAfterError struct {
 	After time.Duration

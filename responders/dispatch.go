@@ -795,8 +795,8 @@ type DestinationStats struct {
 	Overflow int       `json:"overflow"`           // left to the journal because memory was full
 	LastOK   time.Time `json:"last_ok,omitzero"`
 	LastErr  string    `json:"last_error,omitempty"`
-	// FailingSince is when calls began to fail for another reason than that
-	// the platform asked to wait; zero while all is well.
+	// FailingSince is when calls began to fail, of a platform that only asks to wait
+	// when it has done so for minutes; zero while all is well.
 	FailingSince time.Time `json:"failing_since,omitzero"`
 }
 

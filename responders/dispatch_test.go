@@ -31,6 +31,7 @@ type chat struct {
 	nextFind []fault
 	always   fault // for every call
 	noFind   bool
+	loses    string // the alert whose posts have no answer
 }
 
 type message struct {
@@ -102,6 +103,9 @@ func (c *chat) Post(ctx context.Context, n Notice) (MessageRef, error) {
 		return MessageRef{}, err
 	}
 	f := c.pick(&c.next)
+	if n.Alert.ID == c.loses {
+		f = lostBefore
+	}
 	done, err := c.fail(ctx, f)
 	m := &message{ref: fmt.Sprintf("%s.%d", c.name, len(c.messages)), at: c.w.clock.Now(), first: n, last: n, thread: english.ThreadLines(n.Thread)}
 	if done {
@@ -471,17 +475,65 @@ func TestWebhookThatNeverAnswers(t *testing.T) {
 		if len(ms) != 2 || len(ms[0].first.Thread) != 0 || !strings.Contains(strings.Join(english.ThreadLines(ms[1].first.Thread), " "), "possible repeat") {
 			t.Fatalf("%d messages", len(ms))
 		}
-		hook.set(func() { hook.always = lostBefore })
+		// One message that is never answered, while others are, is given up.
+		hook.set(func() { hook.loses = "a2" })
 		p.give(t, 2, w.plain("a2", "r", alert.High))
-		time.Sleep(2 * time.Hour)
-		synctest.Wait()
-		if n := len(hook.made("post")); n > 2+4 {
-			t.Fatalf("%d posts", n)
+		for i := range 20 {
+			p.give(t, uint64(3+i), w.plain(fmt.Sprint("b", i), "r", alert.Medium))
+			time.Sleep(time.Minute)
 		}
-		if len(slack.byRule(RuleUndelivered)) != 1 {
-			t.Fatal("nobody was told")
+		synctest.Wait()
+		if n := len(hook.made("post")); n > 2+20+10 || len(hook.all()) != 2+20 {
+			t.Fatalf("%d posts, %d messages", n, len(hook.all()))
+		}
+		if told := slack.byRule(RuleUndelivered); len(told) != 1 || p.Stats()[0].Dead != 1 {
+			t.Fatalf("told %d times, %+v", len(told), p.Stats()[0])
 		}
 	})
+}
+
+// A platform that gives no answer for hours, and cannot be read back, loses
+// nothing: what waits comes when it answers again, few as a possible repeat.
+func TestRobotDownForHours(t *testing.T) {
+	for _, f := range []fault{lostBefore, hang, throttled} {
+		t.Run(string(f), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				hook, slack := w.chat("hook"), w.chat("slack")
+				hook.noFind, hook.always = true, f
+				p := w.start([]Destination{{Notifier: robot{hook}}, {Notifier: slack, StormAt: -1}})
+				defer p.stop()
+				const n = 60
+				for i := range n {
+					p.give(t, uint64(i+1), w.plain(fmt.Sprint("a", i), fmt.Sprint("r", i%5), alert.High))
+					time.Sleep(2 * time.Minute)
+				}
+				synctest.Wait()
+				if calls := len(hook.log()); calls > 400 { // with the lookups
+					t.Errorf("%d calls to a platform that is down", calls)
+				}
+				told := slack.byRule(RuleUndelivered)
+				if len(told) != 1 || !strings.Contains(told[0].first.Alert.Reason, "nothing was accepted since") || p.Stats()[0].FailingSince.IsZero() {
+					t.Errorf("told %d times, %+v", len(told), p.Stats()[0])
+				}
+				hook.set(func() { hook.always = none })
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				covered, repeats := 0, 0
+				for _, m := range hook.all() {
+					covered++
+					if m.first.Alert.Rule == RuleDigest {
+						covered += m.first.Alert.Count - 1
+					}
+					if strings.Contains(strings.Join(m.thread, " "), "possible repeat") {
+						repeats++
+					}
+				}
+				if s := p.Stats()[0]; covered != n || repeats > 10 || s.Dead != 0 || s.Waiting != 0 || !s.FailingSince.IsZero() {
+					t.Errorf("%d of %d incidents, %d marked as repeats, %+v", covered, n, repeats, s)
+				}
+			})
+		})
+	}
 }
 
 // F1: a destination that asks for a pause gets it; others do not notice.

@@ -38,6 +38,7 @@ type notice struct {
 	Deadline time.Time      `json:"deadline,omitzero"`
 	Retries  int            `json:"retries,omitempty"` // certainly not sent
 	Doubts   int            `json:"doubts,omitempty"`  // perhaps sent
+	Alone    int            `json:"alone,omitempty"`   // attempts after doubts while others got through
 	Repeat   bool           `json:"repeat,omitempty"`  // the next post may be a second one
 	Reposted bool           `json:"reposted,omitempty"`
 	RetryAt  time.Time      `json:"retry_at,omitzero"`

@@ -34,6 +34,8 @@ type outlet struct {
 	paused     time.Time
 	fails      int
 	complained time.Time
+	waits      time.Time // since when it has only asked to wait
+	told       time.Time // the FailingSince that the others were told of
 	nextCall   time.Time
 	lastDigest time.Time
 	firsts     map[string]time.Time // by rule: when one was last posted by itself
@@ -47,6 +49,7 @@ type item struct {
 	severity alert.Severity
 	nudge    bool // says only that something changed; what the notice is, its record says
 	fresh    bool // never sent
+	tried    bool // perhaps sent: before others are tried, and in no digest
 	old      bool // too old to go by itself
 	urgent   bool // people wait for it: an action moved, somebody took it up
 	held     bool // kept back by a silence and its like
@@ -78,6 +81,7 @@ func (it *item) join(x item) {
 		it.due, it.idle = x.due, false
 	}
 	it.urgent = it.urgent || x.urgent
+	it.tried = it.tried || x.tried
 }
 
 // changed is what comes in when an action of an alert moved, or people did
@@ -99,7 +103,9 @@ const (
 	firstsFor     = 10 * time.Minute // a rule silent for so long goes by itself again
 	findDelay     = 2 * time.Second  // before looking for a message whose answer was lost
 	findBefore    = time.Minute      // clocks differ
-	maxNoFind     = 3                // lost answers where nothing can be looked up
+	maxNoFind     = 3                // lost answers where nothing can be looked up, of a message alone
+	doubtWait     = 2 * time.Minute  // at most, before the next attempt where each may be one message more
+	tellAfter     = 5 * time.Minute  // of failing, before the others are told
 	maxFindErrs   = 8
 	maxThread     = 60 // lines in one thread
 	maxThreadEdit = 10 // lines in one edit
@@ -151,6 +157,7 @@ func (o *outlet) item(n notice) item {
 		alert: n.Alert, rule: n.Rule, severity: n.Severity, due: n.RetryAt,
 		// One that was begun is finished by itself, in no digest, however old.
 		fresh: n.State == noticePending,
+		tried: n.State == noticeStarted || n.State == noticePending && n.Repeat,
 		old:   n.State == noticePending && o.dst.CatchUpAge > 0 && n.Severity < alert.High && n.Rule != RuleDigest && now.Sub(n.EventAt) > o.dst.CatchUpAge,
 	}
 }
@@ -201,6 +208,10 @@ func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time
 			continue
 		}
 		switch {
+		case it.tried:
+			if one == nil || before(it, one) {
+				one = it
+			}
 		case it.old:
 			olds = append(olds, it)
 		case it.fresh:
@@ -220,7 +231,9 @@ func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time
 	}
 	whichever := func(*item) bool { return true }
 	mayDigest := o.lastDigest.Add(o.dst.DigestEvery)
-	if o.dst.StormAt >= 0 && len(fresh) > o.dst.StormAt {
+	if one != nil {
+		// First what became of it.
+	} else if o.dst.StormAt >= 0 && len(fresh) > o.dst.StormAt {
 		one = first(fresh, func(it *item) bool {
 			at, seen := o.firsts[it.rule]
 			return it.rule == RuleDigest || !seen || now.Sub(at) > firstsFor
@@ -385,6 +398,7 @@ func (o *outlet) moved(n notice, s standing) bool {
 // work does what one item needs now, and queues it again when more is to come.
 func (o *outlet) work(ctx context.Context, it *item) {
 	again, err := o.deliver(ctx, it)
+	o.overdue(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return // the journal has it
@@ -588,6 +602,9 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 		msg.Thread = append(msg.Thread, msg.Card.Lines()...)
 	}
 	now := d.now()
+	if n.Doubts > 0 && o.condition().LastOK.After(n.At) {
+		n.Alone++ // others got through since its last attempt: it is not the platform
+	}
 	n.State, n.At, n.Owner, n.Deadline, n.RetryAt, n.Shown, n.Held = noticeStarted, now, d.owner, now.Add(o.dst.Timeout), time.Time{}, s, ""
 	if seq, err = o.put(ctx, n, seq); err != nil {
 		return time.Time{}, err
@@ -618,6 +635,10 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 		o.failed(err)
 		n.At, n.Doubts, n.Reason = d.now(), n.Doubts+1, "no answer: "+err.Error()
 		n.RetryAt = d.now().Add(findDelay)
+		it.tried = true
+		o.mu.Lock()
+		o.paused = later(o.paused, n.RetryAt) // first what became of it
+		o.mu.Unlock()
 		it.fresh = false
 		_, perr := o.put(octx, n, seq)
 		return n.RetryAt, perr
@@ -634,7 +655,7 @@ func (o *outlet) post(ctx context.Context, it *item, n notice, seq uint64) (time
 func (o *outlet) sent(ctx context.Context, it *item, n notice, seq uint64, ref MessageRef) (time.Time, error) {
 	n.State, n.At, n.Ref, n.Reason, n.Retries, n.RetryAt = noticeSent, o.d.now(), ref, "", 0, time.Time{}
 	n.Posted = n.At
-	it.fresh, it.old, it.urgent, it.order = false, false, false, 0
+	it.fresh, it.old, it.urgent, it.tried, it.order = false, false, false, false, 0
 	if _, err := o.put(ctx, n, seq); err != nil {
 		return time.Time{}, err
 	}
@@ -678,16 +699,22 @@ func (o *outlet) find(ctx context.Context, it *item, n notice, seq uint64) (time
 		o.ok(func(s *DestinationStats) { s.Found++ })
 		return o.sent(ctx, it, n, seq, ref)
 	case err == nil:
-		it.fresh = true
+		it.fresh, it.tried = true, false
 		n.State, n.At, n.RetryAt, n.Reason = noticePending, now, time.Time{}, "the platform does not have it"
 		_, err := o.put(ctx, n, seq)
 		return now, err
 	case errors.Is(err, errors.ErrUnsupported):
-		if n.Doubts >= maxNoFind {
+		if n.Alone >= maxNoFind-1 {
 			return time.Time{}, o.dead(ctx, n, seq, fmt.Sprintf("%d attempts had no answer, and the platform cannot be read back", n.Doubts))
 		}
 		n.State, n.At, n.Repeat, n.Reason = noticePending, now, true, "no answer, and the platform cannot be read back"
-		n.RetryAt = now.Add(backoff(n.Alert, n.Doubts+1, findDelay, maxBackoff))
+		// The platform may be down, or take messages and not say so: one attempt at a
+		// time. Whoever else waits has the next turn, and shows which it is.
+		o.mu.Lock()
+		o.fails++
+		o.paused = later(o.paused, now.Add(backoff(o.name, o.fails, time.Second, doubtWait)))
+		n.RetryAt = o.paused.Add(time.Second)
+		o.mu.Unlock()
 		_, err := o.put(ctx, n, seq)
 		return n.RetryAt, err
 	}
@@ -902,6 +929,28 @@ func (o *outlet) tellDead(ctx context.Context, n notice, seq uint64) error {
 	return err
 }
 
+// overdue tells the others of a destination that has failed for a while, once. What
+// could not be told is told with the next attempt.
+func (o *outlet) overdue(ctx context.Context) {
+	st := o.condition()
+	if o.asks || st.FailingSince.IsZero() || st.FailingSince.Equal(o.told) || o.d.now().Sub(st.FailingSince) < tellAfter {
+		return
+	}
+	since := st.FailingSince.UTC().Format(time.RFC3339)
+	if o.d.raise(ctx, RuleUndelivered, o.name+"\n"+since[:13], "Alerts do not reach "+o.name,
+		"nothing was accepted since "+since+": "+st.LastErr+"; what waits is sent when it is mended", alert.Critical, nil, o.name) == nil {
+		o.told = st.FailingSince
+	}
+}
+
+// condition is what there is to say of the destination itself.
+func (o *outlet) condition() DestinationStats {
+	o.mu.Lock()
+	s := o.stats
+	o.mu.Unlock()
+	return s
+}
+
 // pause stops the whole destination after an answer that concerns all of it
 // (too many, or down), and returns until when.
 func (o *outlet) pause(err error) time.Time {
@@ -909,12 +958,19 @@ func (o *outlet) pause(err error) time.Time {
 	defer o.mu.Unlock()
 	o.fails++
 	o.stats.Retried++
-	o.stats.LastErr = clip(err.Error(), maxReason)
+	if !errors.Is(err, ErrTurn) || o.stats.LastErr == "" { // our own pace hides no failure
+		o.stats.LastErr = clip(err.Error(), maxReason)
+	}
 	until := o.d.now().Add(backoff(o.name, o.fails, time.Second, maxPause))
 	var ra *RetryAfterError
 	if errors.As(err, &ra) && ra.After > 0 {
 		until = o.d.now().Add(ra.After)
-	} else {
+		if o.waits.IsZero() {
+			o.waits = o.d.now()
+		}
+	}
+	// To be asked to wait is no failure, unless it goes on and on.
+	if ra == nil || o.d.now().Sub(o.waits) >= tellAfter {
 		o.complain(err)
 	}
 	o.paused = later(o.paused, until)
@@ -945,7 +1001,7 @@ func (o *outlet) ok(count func(*DestinationStats)) {
 		o.d.log.Info("alerts reach a destination again", "destination", o.name, "since", o.stats.FailingSince)
 		o.stats.FailingSince = time.Time{}
 	}
-	o.fails = 0
+	o.fails, o.waits = 0, time.Time{}
 	o.stats.LastOK, o.stats.LastErr = o.d.now(), ""
 	count(&o.stats)
 }

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -29,8 +28,6 @@ func NewLimiter(perSecond float64, burst int, maxWait time.Duration) *Limiter {
 	return &Limiter{perSecond: perSecond, burst: float64(burst), maxWait: maxWait, tokens: float64(burst)}
 }
 
-var errRate = errors.New("waiting for the channel's turn")
-
 // Take waits for a token. The error is a *responders.RetryAfterError, or says
 // that ctx ended; nothing was sent in either case.
 func (l *Limiter) Take(ctx context.Context) error {
@@ -49,7 +46,7 @@ func (l *Limiter) Take(ctx context.Context) error {
 	}
 	if wait > l.maxWait {
 		l.mu.Unlock()
-		return &responders.RetryAfterError{After: wait, Err: errRate}
+		return &responders.RetryAfterError{After: wait, Err: responders.ErrTurn}
 	}
 	l.tokens-- // may go below zero: those behind wait longer
 	l.mu.Unlock()
