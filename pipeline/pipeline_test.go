@@ -439,18 +439,21 @@ func TestReaderRetriesAndReportsErrors(t *testing.T) {
 	drainAll(t, b, nil)
 	c := newCollector(t)
 	var tries atomic.Int64
+	r := &AlertReader{Bus: b, Name: "respond", Handle: c.handle, Logger: silent()}
 	c.fail = func() error {
+		if r.Stats().At.IsZero() {
+			t.Error("it does not show since when alerts wait")
+		}
 		if tries.Add(1) <= 2 {
 			return errBoom
 		}
 		return nil
 	}
-	r := &AlertReader{Bus: b, Name: "respond", Handle: c.handle, Logger: silent()}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
 	eventually(t, "the failure shows", func() bool { return r.Stats().LastError == errBoom.Error() || tries.Load() > 2 })
-	eventually(t, "all are handed on", func() bool { return len(c.set()) == 13 && r.Stats().LastError == "" })
+	eventually(t, "all are handed on", func() bool { return len(c.set()) == 13 && r.Stats().LastError == "" && r.Stats().At.IsZero() })
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ type HandleAlerts func(ctx context.Context, partition int, seq uint64, alerts []
 // and left out: their alerts are made again when the partition is evaluated from
 // its snapshot, and the ids are the same.
 func ReadAlerts(ctx context.Context, b *bus.Bus, from map[int]uint64, fn HandleAlerts) error {
-	return readCommits(ctx, b, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, _ uint64) error {
+	return readCommits(ctx, b, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, _ bus.Delivery) error {
 		if len(alerts) == 0 {
 			return nil
 		}
@@ -36,8 +36,8 @@ func ReadAlerts(ctx context.Context, b *bus.Bus, from map[int]uint64, fn HandleA
 	})
 }
 
-// readCommits is ReadAlerts for all records, with how many are waiting.
-func readCommits(ctx context.Context, b *bus.Bus, from map[int]uint64, fn func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, pending uint64) error) error {
+// readCommits is ReadAlerts for all records, with what is known of each.
+func readCommits(ctx context.Context, b *bus.Bus, from map[int]uint64, fn func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, d bus.Delivery) error) error {
 	start := uint64(0)
 	for p := range b.Partitions() {
 		if s, ok := from[p]; !ok || s == 0 {
@@ -71,7 +71,7 @@ func readCommits(ctx context.Context, b *bus.Bus, from map[int]uint64, fn func(c
 			}
 			alerts = append(alerts, a)
 		}
-		if err := fn(trace.Continue(ctx, d.Trace), c.Partition, d.Seq, alerts, d.Pending); err != nil {
+		if err := fn(trace.Continue(ctx, d.Trace), c.Partition, d.Seq, alerts, d); err != nil {
 			return err
 		}
 	}
@@ -103,6 +103,7 @@ type ReaderStats struct {
 	Name      string
 	Alerts    uint64         // handed out since the start
 	Lag       uint64         // commit records waiting
+	At        time.Time      // when the record was stored that is handed out now; zero where none waits
 	Seq       map[int]uint64 // last record handled, by partition
 	LastError string         // of a record that is being tried again; empty when all is well
 }
@@ -200,7 +201,8 @@ func (a *AlertReader) Run(ctx context.Context) error {
 			}
 		}
 	})
-	err := readCommits(ctx, a.Bus, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, pending uint64) error {
+	err := readCommits(ctx, a.Bus, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, d bus.Delivery) error {
+		a.note(func(s *ReaderStats) { s.At, s.Lag = d.Time, d.Pending })
 		wait := 100 * time.Millisecond
 		for len(alerts) > 0 {
 			err := a.Handle(ctx, partition, seq, alerts)
@@ -220,7 +222,10 @@ func (a *AlertReader) Run(ctx context.Context) error {
 		}
 		a.note(func(s *ReaderStats) {
 			s.Alerts += uint64(len(alerts))
-			s.Seq[partition], s.Lag, s.LastError = seq, pending, ""
+			s.Seq[partition], s.Lag, s.LastError = seq, d.Pending, ""
+			if d.Pending == 0 {
+				s.At = time.Time{}
+			}
 		})
 		return nil
 	})
@@ -229,6 +234,7 @@ func (a *AlertReader) Run(ctx context.Context) error {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	save(end)
+	a.note(func(s *ReaderStats) { s.At = time.Time{} })
 	if ctx.Err() != nil {
 		return nil
 	}

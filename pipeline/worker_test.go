@@ -636,14 +636,14 @@ func latest(t testing.TB, b *bus.Bus) (map[string]alert.Alert, int) {
 	got, n := map[string]alert.Alert{}, 0
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if err := readCommits(ctx, b, nil, func(_ context.Context, _ int, seq uint64, as []alert.Alert, pending uint64) error {
+	if err := readCommits(ctx, b, nil, func(_ context.Context, _ int, seq uint64, as []alert.Alert, d bus.Delivery) error {
 		for _, a := range as {
 			n++
 			if a.Revision >= got[a.ID].Revision {
 				got[a.ID] = a
 			}
 		}
-		if pending == 0 || seq >= st.Last {
+		if d.Pending == 0 || seq >= st.Last {
 			return errBoom
 		}
 		return nil

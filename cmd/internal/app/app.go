@@ -97,7 +97,8 @@ type App struct {
 	sources    []*sls.Source
 	listeners  []listener
 	inventory  *inventoryReader
-	leaks      *leakReader // nil when nobody asked for it
+	leaks      *leakReader          // nil when nobody asked for it
+	late       atomic.Pointer[came] // of the last hour, where rules are wrong by it
 	closers    []func()
 	unlock     func() // lets another process have the state folder
 

@@ -87,12 +87,17 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 		}
 	}
 	s.Evicted = evicted(ps.Workers)
+	if c := a.late.Load(); c != nil {
+		s.Problems = append(s.Problems, fmt.Sprintf("%d of %d events of the last hour came too late for rules that go by order; they were evaluated. A backlog, or detect.grace is too short for this trail", c.late, c.events))
+	}
 	lists.Sort(s.Accounts, func(a, b admin.AccountStatus) int {
 		return cmp.Or(a.Newest.Compare(b.Newest), strings.Compare(a.Account, b.Account))
 	})
 	for _, r := range ps.Readers {
 		if r.LastError != "" {
 			s.Problems = append(s.Problems, fmt.Sprintf("alerts wait for the responders: %s", r.LastError))
+		} else if slow(r, time.Now()) {
+			s.Problems = append(s.Problems, fmt.Sprintf("alerts raised since %s wait to be told and acted on, in %d commit records: the disk or the machine is too slow for them", since(r.At), r.Lag+1))
 		}
 	}
 	if a.dispatcher != nil {
@@ -111,7 +116,7 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 				s.Problems = append(s.Problems, fmt.Sprintf("alerts do not reach %s since %s, %d wait: %s", d.Name, since(d.FailingSince), d.Waiting, d.LastErr))
 			}
 			if d.Dead > 0 {
-				s.Problems = append(s.Problems, fmt.Sprintf("%d notices to %s could not be delivered: %s", d.Dead, d.Name, d.LastErr))
+				s.Problems = append(s.Problems, fmt.Sprintf("%d notices to %s could not be delivered and were given up (trailwarden notify ls)", d.Dead, d.Name))
 			}
 		}
 	}

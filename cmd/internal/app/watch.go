@@ -187,9 +187,66 @@ func forgetting(workers []pipeline.WorkerStats, now time.Time) pipeline.Report {
 	}
 }
 
-// watch tells people when a source is blind, and when rules forget, until ctx ends.
+// slow says whether alerts have waited for a minute to be handed on.
+func slow(r pipeline.ReaderStats, now time.Time) bool {
+	return !r.At.IsZero() && now.Sub(r.At) > time.Minute
+}
+
+// lateness counts the events of the last hour, and which of them came late.
+type lateness struct {
+	last  []came       // of each partition, at the last look
+	spans [12]struct { // of five minutes
+		came
+		of int64 // which since 1970
+	}
+}
+
+// came is how many events were evaluated and how many of them were late.
+type came struct{ events, late uint64 }
+
+const span = 5 * 60 // seconds
+
+// look counts what came since the last look; what came before a partition was taken
+// over is of who had it. It returns what came in the last hour where rules are wrong by
+// so many late ones, or nil: one in twenty, as the alert of Prometheus has it, and not a
+// handful.
+func (l *lateness) look(workers []pipeline.WorkerStats, now time.Time) *came {
+	of := now.Unix() / span
+	at := &l.spans[of%int64(len(l.spans))]
+	if at.of != of {
+		at.of, at.came = of, came{}
+	}
+	for i := range workers {
+		w := &workers[i]
+		for w.Partition >= len(l.last) {
+			l.last = append(l.last, came{})
+		}
+		was, is := l.last[w.Partition], came{}
+		if w.State == "running" {
+			is = came{w.Evaluated, w.Late}
+		}
+		l.last[w.Partition] = is
+		if was.events > 0 && is.events >= was.events && is.late >= was.late {
+			at.events += is.events - was.events
+			at.late += is.late - was.late
+		}
+	}
+	var sum came
+	for i := range l.spans {
+		if x := &l.spans[i]; of-x.of < int64(len(l.spans)) {
+			sum.events, sum.late = sum.events+x.events, sum.late+x.late
+		}
+	}
+	if sum.late < 20 || 20*sum.late <= sum.events {
+		return nil
+	}
+	return &sum
+}
+
+// watch tells people when a source is blind, and when rules forget, and counts what
+// comes late, until ctx ends.
 func (a *App) watch(ctx context.Context) {
-	known := memory{}
+	known, late := memory{}, lateness{}
 	t := time.NewTicker(15 * time.Second)
 	defer t.Stop()
 	for {
@@ -204,7 +261,9 @@ func (a *App) watch(ctx context.Context) {
 				a.pipe.Raise(r)
 			}
 		}
-		if workers := a.pipe.Workers(); known.forgot(workers) {
+		workers := a.pipe.Workers()
+		a.late.Store(late.look(workers, time.Now()))
+		if known.forgot(workers) {
 			a.pipe.Raise(forgetting(workers, time.Now()))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline"
+	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/sls"
 )
 
@@ -137,5 +138,36 @@ func TestForgetting(t *testing.T) {
 	}
 	if r.Rule != pipeline.RuleForgot || r.Key != forgetting(nil, now.Add(11*time.Hour)).Key || r.Key == forgetting(nil, now.Add(12*time.Hour)).Key {
 		t.Errorf("%+v: it is told once a day", r)
+	}
+}
+
+// What came late is told when it is one in twenty of an hour, and forgotten after it.
+func TestLateness(t *testing.T) {
+	var l lateness
+	now := time.Unix(1_795_000_000, 0)
+	look := func(state string, events, late uint64, want *came) {
+		t.Helper()
+		got := l.look([]pipeline.WorkerStats{{Partition: 3, State: state, Counters: bus.Counters{Evaluated: events, Late: late}}}, now)
+		if (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	look("starting", 0, 0, nil)
+	look("running", 9_000, 9_000, nil) // of who had it before
+	look("running", 9_100, 9_019, nil) // a handful
+	now = now.Add(30 * time.Minute)
+	look("running", 9_500, 9_025, nil) // one in twenty, and not more
+	look("running", 9_500, 9_026, &came{500, 26})
+	look("running", 9_521, 9_026, nil)
+	look("running", 9_521, 9_027, &came{521, 27})
+	look("fenced", 0, 0, &came{521, 27})
+	look("running", 20_000, 20_000, &came{521, 27}) // back, with what another did meanwhile
+	look("running", 20_000, 20_020, &came{521, 47})
+	now = now.Add(31 * time.Minute)
+	look("running", 20_000, 20_020, &came{421, 28})
+	now = now.Add(time.Hour)
+	look("running", 20_000, 20_020, nil)
+	if slow(pipeline.ReaderStats{}, now) || slow(pipeline.ReaderStats{At: now.Add(-time.Minute)}, now) || !slow(pipeline.ReaderStats{At: now.Add(-61 * time.Second)}, now) {
+		t.Error("alerts that wait")
 	}
 }

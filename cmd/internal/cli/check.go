@@ -24,6 +24,7 @@ type checked struct {
 	Behind   float64  `json:"behind_seconds"`   // of the source that is furthest behind
 	Pull     float64  `json:"pull_age_seconds"` // since the oldest last good read
 	Lag      uint64   `json:"lag_frames"`
+	Late     uint64   `json:"late_events"` // so far
 	Parked   uint64   `json:"parked"`
 	Waiting  int      `json:"notices_waiting"`
 	Dead     int      `json:"notices_dead"`
@@ -59,6 +60,7 @@ func judge(s admin.Status, t thresholds, now time.Time) checked {
 	}
 	for _, p := range s.Partitions {
 		c.Lag += p.Lag
+		c.Late += p.Late
 	}
 	for _, n := range s.Parked {
 		c.Parked += n
@@ -174,7 +176,7 @@ func printVerdictOf(e *env, v checked, format string) error {
 		// A bar would begin the performance data.
 		line := strings.ReplaceAll(fmt.Sprintf("TRAILWARDEN %s - %s", strings.ToUpper(v.State), text.Terminal(summary)), "|", "/")
 		if v.Running {
-			line += fmt.Sprintf(" | behind=%.1fs pull_age=%.1fs lag=%d parked=%d waiting=%d dead=%d store=%.1f%%", v.Behind, v.Pull, v.Lag, v.Parked, v.Waiting, v.Dead, 100*v.StoreMax)
+			line += fmt.Sprintf(" | behind=%.1fs pull_age=%.1fs lag=%d late=%dc parked=%d waiting=%d dead=%d store=%.1f%%", v.Behind, v.Pull, v.Lag, v.Late, v.Parked, v.Waiting, v.Dead, 100*v.StoreMax)
 		}
 		fmt.Fprintln(e.out, line)
 	case "prometheus":
@@ -189,6 +191,7 @@ func printVerdictOf(e *env, v checked, format string) error {
 			g("behind_seconds", "Age of the newest record when it was read, and for how long reading has stood still.", v.Behind)
 			g("pull_age_seconds", "Time since the oldest last good read of a source.", v.Pull)
 			g("lag_frames", "Frames stored and not yet evaluated.", float64(v.Lag))
+			g("late_events", "Events that came after the watermark, so far.", float64(v.Late))
 			g("parked_records", "Records in quarantine.", float64(v.Parked))
 			g("notices_waiting", "Messages and edits that wait.", float64(v.Waiting))
 			g("notices_dead", "Messages given up.", float64(v.Dead))
