@@ -281,6 +281,8 @@ func (o *outlet) pick(now time.Time) (one *item, digest []*item, until time.Time
 }
 
 // before orders by urgency: the more severe, then who came first.
+//
+//go:noinline
 func before(a, b *item) bool {
 	if a.turn() != b.turn() {
 		return a.turn() > b.turn()
@@ -288,6 +290,7 @@ func before(a, b *item) bool {
 	return a.order < b.order
 }
 
+//go:noinline
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a

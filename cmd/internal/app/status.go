@@ -129,6 +129,7 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 // slowest is how many rules a status names.
 const slowest = 5
 
+//go:noinline
 func since(t time.Time) string {
 	if t.IsZero() {
 		return "the start"

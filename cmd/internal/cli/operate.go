@@ -127,6 +127,7 @@ func printAccounts(e *env, header table.Row, rows []table.Row) {
 
 func short(id string) string { return id[:min(12, len(id))] }
 
+//go:noinline
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return text.Dash

@@ -45,6 +45,7 @@ func (e *exitError) Error() string {
 }
 func (e *exitError) Unwrap() error { return e.err }
 
+//go:noinline
 func exit(code int, err error) error { return &exitError{code, err} }
 
 func usagef(format string, args ...any) error { return exit(exitUsage, fmt.Errorf(format, args...)) }
