@@ -79,6 +79,7 @@ var guardsZH = map[string]string{
 // sentence of its own, in the same order in both; a test reads the sentences
 // out of the sources and finds what is missing.
 var phrases = [][2]string{
+	{whyOpenAgain, "其中有事件尚未处理"},
 	// next steps
 	{"look at the alert and act by hand if it is real", "请查看告警，如属实请手动处置"},
 	{"page a person", "请通知值班人员"},

@@ -134,7 +134,10 @@ func (t Triage) told(after time.Time) []Line {
 		default:
 			l = say(triageSays[s.Do], s.By)
 		}
-		if s.Note != "" {
+		switch {
+		case s.By == machineName:
+			l.More = []Line{{Args: []any{Ours(s.Note)}}}
+		case s.Note != "":
 			l.More = Said(s.Note)
 		}
 		out = append(out, l)

@@ -779,8 +779,8 @@ func (o *outlet) edit(ctx context.Context, it *item, n notice, seq uint64) (time
 		it.idle, it.urgent = true, false
 		return next, nil
 	}
-	if free := n.At.Add(n.Interval); n.Interval > 0 && d.now().Before(free) {
-		return free, nil // a group grows at its own pace
+	if free := n.At.Add(n.Interval); n.Interval > 0 && s.Views == n.Shown.Views && d.now().Before(free) {
+		return free, nil // a group grows at its own pace; what people do with it is shown at once
 	}
 	if free := n.At.Add(editGap(n.Edits)); s.Views == n.Shown.Views && s.Facts.Severity == n.Shown.Facts.Severity && d.now().Before(free) {
 		return free, nil // actions and severity go at once, repeats in their time

@@ -79,6 +79,11 @@ func (d *Dispatcher) Mute(ctx context.Context, author string, matchers []string,
 	if ms.Match(route.Labels{}) { // as in Alertmanager
 		return Silence{}, fmt.Errorf("%w: %s would silence whatever says nothing of these labels: want at least one matcher that an absent label does not fulfil, such as rule=ak.created", ErrBadSilence, strings.Join(matchers, " "))
 	}
+	for _, m := range ms {
+		if m.Label == "rule" && m.Op == "=" && strings.HasPrefix(m.Value, "self.") {
+			return Silence{}, fmt.Errorf("%w: %s silences nothing: what the program says of itself, and a message about several incidents, is always told; mute the rule of one of them (trailwarden mute add rule=…)", ErrBadSilence, m)
+		}
+	}
 	now := d.now()
 	s := Silence{V: recordVersion, ID: strings.ToLower(rand.Text()[:12]), Matchers: matchers, Author: author, Comment: comment, From: now, Until: now.Add(lasts)}
 	all, err := d.Silences(ctx)
@@ -324,6 +329,19 @@ func (o *outlet) reminder(ctx context.Context, n notice, a alert.Alert) (due boo
 // RuleGroup is the rule of a group's message.
 const RuleGroup = "self.group"
 
+// OnlyMessage says whether an alert of a rule is but a message to one
+// destination, a digest's or a group's: the incidents in it are alerts themselves.
+func OnlyMessage(rule string) bool { return rule == RuleDigest || rule == RuleGroup }
+
+// Members are the ids of the first incidents of a group, 500 at most; nil for
+// any other alert.
+func Members(a *alert.Alert) []string {
+	if a.Rule != RuleGroup {
+		return nil
+	}
+	return stringsOf(a.Details["members"])
+}
+
 // What a group knows of its members, so that each counts once. Only tests change it.
 var (
 	maxMembers = 500  // by name
@@ -419,7 +437,27 @@ func (d *Dispatcher) group(ctx context.Context, a *alert.Alert, dest string, x r
 		s.Others = others
 		return true
 	})
+	if err == nil {
+		err = d.openAgain(ctx, id, a.ID)
+	}
 	return g, err
+}
+
+// whyOpenAgain is the note of the step that reopens a group.
+const whyOpenAgain = "an incident of it is open"
+
+// openAgain reopens a group that people have taken up when it has an incident
+// that nobody has: what one button answered for would hide what came later.
+func (d *Dispatcher) openAgain(ctx context.Context, group, member string) error {
+	g, err := d.TriageOf(ctx, group)
+	if err != nil || g.State == TriageOpen {
+		return err
+	}
+	if m, err := d.TriageOf(ctx, member); err != nil || m.State != TriageOpen {
+		return err
+	}
+	_, err = d.triageOne(ctx, group, TriageRequest{By: machineName, Do: DoReopen, Note: whyOpenAgain})
+	return err
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -263,6 +263,7 @@ func TestMuteRefuses(t *testing.T) {
 		for name, f := range map[string]func() (Silence, error){
 			"nobody":     func() (Silence, error) { return p.Mute(ctxb, "", []string{"rule=x"}, time.Hour, "c") },
 			"no comment": func() (Silence, error) { return p.Mute(ctxb, "a", []string{"rule=x"}, time.Hour, " ") },
+			"ourselves":  func() (Silence, error) { return p.Mute(ctxb, "a", []string{"rule=self.group"}, time.Hour, "c") },
 			"for ever":   func() (Silence, error) { return p.Mute(ctxb, "a", []string{"rule=x"}, 1e6*time.Hour, "c") },
 			"everything": func() (Silence, error) { return p.Mute(ctxb, "a", nil, time.Hour, "c") },
 			"nearly":     func() (Silence, error) { return p.Mute(ctxb, "a", []string{"account!=prod"}, time.Hour, "c") },
@@ -373,6 +374,70 @@ func TestGroup(t *testing.T) {
 		if len(soc.of("leak")) != 1 {
 			t.Error("an incident with an action is hidden in a group")
 		}
+	})
+}
+
+// What people do with a group's message is done with each incident of it, also
+// those that it does not list; what was closed before stays as it is, and one
+// more incident asks for people again.
+func TestGroupTriage(t *testing.T) {
+	defer SetMaxMembers(2, 10)()
+	bubble(t, func(t *testing.T, w *world) {
+		soc := w.chat("soc")
+		p := w.start([]Destination{{Notifier: soc}}, tree(t, route.Config{Route: route.Node{Receiver: "soc", GroupBy: []string{"rule"}}}, "soc"))
+		defer p.stop()
+		after(time.Hour) // groups begin anew at multiples of repeat_interval
+		give := func(seq uint64, id string) {
+			t.Helper()
+			p.give(t, seq, w.plain(id, "user.created", alert.Medium))
+			after(time.Minute)
+		}
+		do := func(id string, q TriageRequest) {
+			t.Helper()
+			q.By = "slack:U1"
+			if _, err := p.Triage(ctxb, id, q); err != nil {
+				t.Fatal(err)
+			}
+			after(time.Second)
+		}
+		states := func(want string) {
+			t.Helper()
+			var got []string
+			for _, id := range []string{"a0", "a1", "a2", "a3", soc.all()[0].first.Alert.ID} {
+				x, err := p.TriageOf(ctxb, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, strings.TrimSpace(string(x.State)+" "+string(x.Verdict)))
+			}
+			if s := strings.Join(got, ", "); s != want {
+				t.Errorf("they are %s\nwant %s", s, want)
+			}
+		}
+		for i, id := range []string{"a0", "a1", "a2"} {
+			give(uint64(i+1), id)
+		}
+		g := soc.all()[0].first.Alert.ID
+		do("a0", TriageRequest{Do: DoClose, Verdict: Benign})
+		states("closed benign, open, open, open, open")
+		if _, err := p.Triage(ctxb, g, TriageRequest{By: "slack:U1", Do: DoClose}); !errors.Is(err, ErrBadTriage) {
+			t.Error(err)
+		}
+		states("closed benign, open, open, open, open")
+		do(g, TriageRequest{Do: DoAcknowledge})
+		states("closed benign, acknowledged, acknowledged, open, acknowledged")
+		if m := soc.all()[0].last; m.Triage.State != TriageAcknowledged {
+			t.Errorf("the message does not show at once that it was acknowledged: %+v", m.Triage)
+		}
+		give(4, "a3")
+		states("closed benign, acknowledged, acknowledged, open, open")
+		if s := strings.Join(soc.all()[0].thread, "\n"); !strings.Contains(s, "reopened by machine; an incident of it is open") {
+			t.Errorf("the thread says %q", s)
+		}
+		do(g, TriageRequest{Do: DoClose, Verdict: TruePositive})
+		states("closed benign, closed true_positive, closed true_positive, closed true_positive, closed true_positive")
+		do(g, TriageRequest{Do: DoReopen})
+		states("closed benign, open, open, open, open")
 	})
 }
 

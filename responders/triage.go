@@ -3,6 +3,7 @@ package responders
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
@@ -58,6 +59,7 @@ type TriageStep struct {
 	Owner   string        `json:"owner,omitempty"`
 	Verdict TriageVerdict `json:"verdict,omitempty"`
 	Note    string        `json:"note,omitempty"`
+	Group   string        `json:"group,omitempty"` // the group's incident by whose message it was done
 }
 
 // TriageRequest asks for one step.
@@ -67,6 +69,8 @@ type TriageRequest struct {
 	Owner   string        `json:"owner,omitempty"` // for assign; empty takes the owner away
 	Verdict TriageVerdict `json:"verdict,omitempty"`
 	Note    string        `json:"note,omitempty"`
+
+	group string // see TriageStep.Group
 }
 
 const (
@@ -77,33 +81,53 @@ const (
 
 // Triage records what a person does with an alert and returns how it then
 // stands. The same request made again by the same person changes nothing.
+// What is done with a group's incident is done with each that is in it.
 // Errors: ErrNoAlert, ErrNotAllowed (nobody asks), ErrBadTriage.
 func (d *Dispatcher) Triage(ctx context.Context, alertID string, q TriageRequest) (Triage, error) {
 	if q.By == "" || q.By == requesterPlaybook || q.By == machineName {
 		return Triage{}, fmt.Errorf("alert %s: %w: it is not said who asks", clip(alertID, 64), ErrNotAllowed)
 	}
-	if _, ok, err := d.storedAlert(ctx, alertID); err != nil {
+	s, ok, err := d.storedAlert(ctx, alertID)
+	if err != nil {
 		return Triage{}, err
 	} else if !ok {
 		return Triage{}, fmt.Errorf("%w: %q", ErrNoAlert, clip(alertID, 64))
 	}
 	q.Note = text.Cut(text.Block(q.Note), maxNote)
 	q.Owner = text.Cut(text.Line(q.Owner), maxOwner)
+	if s.Alert.Rule == RuleGroup {
+		err = d.triageMembers(ctx, alertID, &s, q)
+	}
 	var after Triage
+	if err == nil {
+		after, err = d.triageOne(ctx, alertID, q)
+	}
+	if err != nil {
+		return Triage{}, fmt.Errorf("alert %s: %w", clip(alertID, 64), err)
+	}
+	d.log.Info("triage", "alert_id", alertID, "do", q.Do, "by", q.By, "state", string(after.State), "owner", after.Owner)
+	return after, nil
+}
+
+// triageOne is Triage of one alert, whatever it is.
+func (d *Dispatcher) triageOne(ctx context.Context, alertID string, q TriageRequest) (after Triage, err error) {
 	var refused error
-	err := change(ctx, d.j, kindTriage, journalID(alertID), func(t *Triage) bool {
+	err = change(ctx, d.j, kindTriage, journalID(alertID), func(t *Triage) bool {
 		if t.State == "" {
 			t.State = TriageOpen
 		}
-		changed, err := t.apply(q, d.now())
-		refused, after = err, *t
-		return changed && err == nil
+		changed := false
+		if q.group == "" || t.concerns(q) {
+			changed, refused = t.apply(q, d.now())
+		}
+		after = *t
+		return changed && refused == nil
 	})
 	if err == nil {
 		err = refused
 	}
 	if err != nil {
-		return Triage{}, fmt.Errorf("alert %s: %w", clip(alertID, 64), err)
+		return Triage{}, err
 	}
 	if after.State == TriageClosed {
 		d.endFiring(journalID(alertID))
@@ -111,8 +135,64 @@ func (d *Dispatcher) Triage(ctx context.Context, alertID string, q TriageRequest
 	for _, o := range d.outlets { // the messages show it
 		o.add(changed(alertID))
 	}
-	d.log.Info("triage", "alert_id", alertID, "do", q.Do, "by", q.By, "state", string(after.State), "owner", after.Owner)
 	return after, nil
+}
+
+// triageMembers does with each incident of a group what is asked for the
+// group, which comes last: asked again after a crash, the rest is done.
+func (d *Dispatcher) triageMembers(ctx context.Context, group string, s *storedAlert, q TriageRequest) error {
+	t, err := d.TriageOf(ctx, group)
+	if err != nil {
+		return err
+	}
+	if _, err := t.apply(q, d.now()); err != nil {
+		return err
+	}
+	ids, err := d.members(ctx, s)
+	if err != nil {
+		return err
+	}
+	q.group = group
+	for _, id := range ids {
+		if _, err := d.triageOne(ctx, id, q); err != nil {
+			return fmt.Errorf("its incident %s: %w", short(id), err)
+		}
+	}
+	return nil
+}
+
+// members lists the incidents of a group.
+func (d *Dispatcher) members(ctx context.Context, s *storedAlert) ([]string, error) {
+	g := s.restore()
+	ids := Members(&g)
+	if len(s.Others) == 0 {
+		return ids, nil
+	}
+	all, err := d.j.IDs(ctx, kindAlert)
+	for _, id := range all {
+		if s.Others.has(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, err
+}
+
+// concerns says whether what is asked for a group concerns this one of it: what
+// was closed before stays as it was closed, and only what was closed with the
+// group is reopened with it.
+func (t *Triage) concerns(q TriageRequest) bool {
+	switch q.Do {
+	case DoNote:
+		return true
+	case DoReopen:
+		for _, s := range slices.Backward(t.Steps) {
+			if s.Do == DoClose {
+				return t.State == TriageClosed && s.Group == q.group
+			}
+		}
+		return false
+	}
+	return t.State != TriageClosed
 }
 
 // apply makes one step; false when there is nothing to change.
@@ -152,7 +232,7 @@ func (t *Triage) apply(q TriageRequest, now time.Time) (bool, error) {
 		return false, nil
 	}
 	t.V, t.At, t.By = recordVersion, now, q.By
-	s := TriageStep{At: now, By: q.By, Do: q.Do, Verdict: t.Verdict, Note: q.Note}
+	s := TriageStep{At: now, By: q.By, Do: q.Do, Verdict: t.Verdict, Note: q.Note, Group: q.group}
 	if q.Do == DoAssign || t.Owner != before.Owner {
 		s.Owner = t.Owner // also the same one as before: a step tells what was asked for
 	}

@@ -146,8 +146,7 @@ func (a *App) Alerts(ctx context.Context, limit int) ([]alert.Alert, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A digest is a message to one destination about incidents that are all here.
-	all = lists.Keep(all, func(x *alert.Alert) bool { return x.Rule != responders.RuleDigest })
+	all = lists.Keep(all, func(x *alert.Alert) bool { return !responders.OnlyMessage(x.Rule) })
 	if limit > 0 && len(all) > limit {
 		all = all[:limit]
 	}

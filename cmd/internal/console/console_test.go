@@ -490,6 +490,29 @@ func TestTriageByForm(t *testing.T) {
 	}
 }
 
+// The page of a group's message, to which chats link, leads to its incidents.
+func TestGroupPage(t *testing.T) {
+	w := newWorld(t)
+	a, b, g := sample(1, t0), sample(2, t0), sample(3, t0)
+	g.Rule, g.Details = responders.RuleGroup, map[string]any{"members": []string{a.ID, b.ID, "gone"}}
+	w.raise(g, a, b)
+	carol := w.as("carol")
+	page := carol.get("/alerts/"+g.ID, "text/html")
+	for _, want := range []string{`href="/alerts/` + a.ID, `href="/alerts/` + b.ID, "Incidents in this message"} {
+		if !strings.Contains(page.body, want) {
+			t.Errorf("%d: no %s", page.status, want)
+		}
+	}
+	if got := carol.post("/alerts/"+g.ID+"/triage", url.Values{"csrf": {carol.csrf()}, "do": {"acknowledge"}}, "Accept", "text/html"); got.status != 200 {
+		t.Error(got.status)
+	}
+	w.await("its incidents to be acknowledged", func() bool {
+		x, _ := w.index.Alert(a.ID)
+		y, _ := w.index.Alert(b.ID)
+		return x.State == responders.TriageAcknowledged && y.State == x.State
+	})
+}
+
 // Approvals go the same way as everywhere: the machine decides.
 func TestApproveAndUndo(t *testing.T) {
 	w := newWorld(t)

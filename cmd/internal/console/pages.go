@@ -229,6 +229,7 @@ type alertView struct {
 	Runbook  []passage
 	Policy   string // what a change of permissions newly allows, in words
 	Likes    []row
+	Members  []row // of a group, as far as they are held
 	Verdicts []responders.TriageVerdict
 	Acts     []actView
 }
@@ -339,6 +340,13 @@ func (q *ask) alertPage() error {
 	view.Alert.Title, view.Alert.Reason = title, reason // f, the JSON form, keeps its own
 	view.Row = q.rows([]index.Alert{line}, &view.page)[0]
 	view.Likes = q.rows(f.Similar, &view.page)
+	var in []index.Alert
+	for _, id := range responders.Members(&a) {
+		if m, ok := q.s.o.Index.Alert(id); ok {
+			in = append(in, m)
+		}
+	}
+	view.Members = q.rows(in, &view.page)
 	if len(a.Details) > 0 {
 		if b, err := json.Marshal(a.Details); err == nil {
 			view.Details = pretty(b)

@@ -130,7 +130,7 @@ var zh = map[string]string{
 	"A yes is worth as much as the account that says it: whoever took over the identity may hold that, too.": "回答“是”的可信度取决于回答者的账号:盗用该身份的人可能同时控制该账号。",
 	"Containment": "遏制", "No action was asked for.": "没有请求任何操作。", "What to do": "处置办法", "What changed": "变更内容", "Evidence": "证据", "Why it fired": "触发原因",
 	"no longer held here": "此处不再保留", "event id": "事件 ID", "%d more event ids are in the JSON form": "另有 %d 个事件 ID 见 JSON", "Details": "详情",
-	"Similar alerts": "类似告警", "Similar in 90 days": "90 天内的类似告警", "None is known.": "没有已知的。", "Look further": "继续调查",
+	"Similar alerts": "类似告警", "Incidents in this message": "此消息包含的事件", "What is done here is done with each of them.": "此处的操作会应用到其中每一起事件。", "Similar in 90 days": "90 天内的类似告警", "None is known.": "没有已知的。", "Look further": "继续调查",
 	"On the command line, over your own history (it cannot act):": "在命令行中针对自己的历史(无法执行操作):",
 	"First seen": "首次出现", "Last seen": "最后出现", "Refused": "被拒绝", "Done to it": "针对它的事件", "Alerts": "告警", "No event of it is held here.": "此处没有它的事件。",
 	"Known are the events since %s, as far as this process keeps them.": "已知 %s 以来的事件,以此进程保留的为限。", "For more:": "更多:",

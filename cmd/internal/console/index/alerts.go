@@ -153,8 +153,8 @@ func (x *Index) Apply(c responders.Change) {
 
 func (x *Index) putAlert(c responders.Change) {
 	a := c.Alert
-	if a.Rule == responders.RuleDigest {
-		return // a message to one destination about incidents that are all here
+	if responders.OnlyMessage(a.Rule) {
+		return
 	}
 	e := x.alerts[a.ID]
 	if e == nil {

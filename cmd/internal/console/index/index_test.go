@@ -25,12 +25,12 @@ func anAlert(n int, at time.Time) alert.Alert {
 		Actor: alert.Actor{ID: fmt.Sprintf("user/1/u%d", n%4), Name: fmt.Sprintf("u%d", n%4)}}
 }
 
-// A digest is a message about incidents that are in the list themselves.
+// A digest, and a group, is a message about incidents that are in the list themselves.
 func TestDigestIsNoIncident(t *testing.T) {
 	x := New(Limits{})
-	a, d := anAlert(1, t0), anAlert(2, t0)
-	d.Rule = responders.RuleDigest
-	for i, one := range []alert.Alert{a, d} {
+	a, d, g := anAlert(1, t0), anAlert(2, t0), anAlert(3, t0)
+	d.Rule, g.Rule = responders.RuleDigest, responders.RuleGroup
+	for i, one := range []alert.Alert{a, d, g} {
 		x.Apply(responders.Change{Alert: &one, Seq: uint64(i + 1)})
 	}
 	if l := x.List(Query{}); l.Total != 1 || l.Alerts[0].ID != a.ID {
