@@ -1,17 +1,20 @@
 package replay
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // entity is whom or what a run is asked about, in all the words that records may
 // have for it. A nil one is nothing.
 type entity struct {
-	words []string // lower case, none empty
+	words []string     // lower case, none empty
+	net   netip.Prefix // of a network, which is every address in it
 }
 
 // newEntity finds the words of what somebody wrote or pasted; nil when it is
@@ -24,13 +27,16 @@ type entity struct {
 //   - kind and name, as in user/alice, and key/<id> and login/<id> as lineage
 //     names them;
 //   - <role>/<session>, as reports name a session;
-//   - an address in any of its spellings.
+//   - an address in any of its spellings, and a network, as in 10.0.0.0/8.
 func newEntity(asked string) *entity {
 	asked = strings.ToLower(strings.TrimSpace(asked))
 	if asked == "" {
 		return nil
 	}
 	e := &entity{words: []string{asked}}
+	if e.net = network(asked); e.net.IsValid() {
+		return e
+	}
 	add := func(w string) {
 		if w != "" && !e.is(w) {
 			e.words = append(e.words, w)
@@ -73,10 +79,34 @@ func newEntity(asked string) *entity {
 	return e
 }
 
+// network reads a network, of IPv4 also as IPv6 maps it; none where it is not one.
+func network(s string) netip.Prefix {
+	p, err := netip.ParsePrefix(s)
+	if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
+}
+
+// CheckEntity says what is wrong with an entity that cannot be what it looks
+// like: an address with a slash that is no network.
+func CheckEntity(s string) error {
+	s = strings.TrimSpace(s)
+	ip, _, ok := strings.Cut(s, "/")
+	if _, err := netip.ParseAddr(ip); ok && err == nil && !network(s).IsValid() {
+		return fmt.Errorf("%q is no network: write an address, or 10.0.0.0/8 or 2001:db8::/32", text.Cut(text.Line(s), 80))
+	}
+	return nil
+}
+
 // is says that a word is the entity's, in letters of any case.
 func (e *entity) is(word string) bool {
 	if e == nil {
 		return false
+	}
+	if e.net.IsValid() {
+		ip, err := netip.ParseAddr(word)
+		return err == nil && e.net.Contains(ip.Unmap())
 	}
 	for _, w := range e.words {
 		if len(w) == len(word) && strings.EqualFold(w, word) {

@@ -3,6 +3,7 @@ package replay
 import (
 	"testing"
 
+	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
@@ -31,6 +32,7 @@ func TestEntityForms(t *testing.T) {
 		"app": role, "role/app": role, "role/" + acct + "/app": role, "acs:ram::" + acct + ":role/App": role, "app:i-1": role, "app/i-1": role, "APP/I-1": role, "acs:sts::" + acct + ":assumed-role/app/i-1": role,
 		"300000000000000003": role, "300000000000000003:i-1": role, "sts.example1": role, "::ffff:203.0.113.9": role,
 		"root": root, "root/" + acct: root, "acs:ram::" + acct + ":root": root,
+		"203.0.113.0/24": role, "203.0.113.77/8": role, "::ffff:203.0.113.0/120": role, "2001:db8::/32": user, "10.0.0.0/8": nil, "2001:db9::/32": nil, "203.0.113.0/33": nil,
 		"i-1": role, // an instance whose role it is
 		// What only looks like them.
 		"acs:ram::" + other + ":user/alice": nil, "alice@" + other + ".onaliyun.com": nil, "alice@example.com": nil, "role/alice/x": nil, "key/": nil, "user/": nil, "@": nil, "3000": nil, ":": nil, "acs:::::": nil,
@@ -44,6 +46,15 @@ func TestEntityForms(t *testing.T) {
 			if got := e.concerns(ev); got != (ev == want) || e.acted(ev) != got && asked != "r-1" && asked != "e-1" {
 				t.Errorf("%q (%q) and %s: %v", asked, e.words, ev.ID, got)
 			}
+		}
+	}
+	tr := Trail{Entity: "203.0.113.0/24"}
+	if !tr.Concerns(&alert.Alert{SourceIP: "203.0.113.200"}) || tr.Concerns(&alert.Alert{SourceIP: "203.0.114.1"}) {
+		t.Error("an alert from a network is not about it")
+	}
+	for asked, ok := range map[string]bool{"203.0.113.0/33": false, " 2001:db8::1/129": false, "10.0.0.0/": false, "10.0.0.0/8": true, "10.0.0.1": true, "app/i-1": true, "": true} {
+		if err := CheckEntity(asked); (err == nil) != ok {
+			t.Errorf("%q: %v", asked, err)
 		}
 	}
 	if newEntity(" \t") != nil {

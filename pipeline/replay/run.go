@@ -37,7 +37,7 @@ type RunConfig struct {
 	// and what is found in them is left out.
 	From, To time.Time
 	Warm     time.Duration
-	// Entity is an actor, key, account, address, target, request or event
+	// Entity is an actor, key, account, address, network, target, request or event
 	// that the run is to write down about: Result.Trail. Everything is
 	// evaluated all the same, since a detector that does not see the others
 	// does not know what is unusual.

@@ -30,12 +30,12 @@ func entityShow(e *env) *cobra.Command {
 	var out string
 	c := &cobra.Command{Use: "show ENTITY SOURCE...", Short: "Show what one entity did, from where, what made it and what it made",
 		Long: `entity show reads recorded events and shows everything that concerns one user,
-role, AccessKey, address, account, request or event: when it was active, with which
+role, AccessKey, address, network, account, request or event: when it was active, with which
 keys and from which addresses, what it called, what made it and what it made, what
 of that is open at the end of what was read, keys and logins first, and the alerts
 about it. A policy, a group, an identity provider and an instance can be asked about,
 too. It is named as alerts, the console or a policy name it: alice,
-alice@example.onaliyun.com, acs:ram::1234567890123456:role/app, app:session, an id.
+alice@example.onaliyun.com, acs:ram::1234567890123456:role/app, app:session, 10.0.0.0/8, an id.
 SOURCE is what replay reads.`,
 		Example: "  trailwarden entity show LTAI5tEXAMPLEkey0001 archive/",
 		Args:    args(2, -1, "an entity, and at least one file or folder (or - for standard input)"),
@@ -45,6 +45,9 @@ SOURCE is what replay reads.`,
 			}
 			if strings.TrimSpace(a[0]) == "" {
 				return usagef("the entity is empty")
+			}
+			if err := replay.CheckEntity(a[0]); err != nil {
+				return exit(exitUsage, err)
 			}
 			set, err := rf.load(e)
 			if err != nil {
@@ -126,7 +129,7 @@ SOURCE is what replay reads.`,
 // remarkNobody says what may be wrong with the question where no event is the answer.
 func remarkNobody(e *env, t *replay.Trail) {
 	if t.Events == 0 {
-		fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case; names of resources and sign-in names are understood\n", text.Terminal(t.Entity))
+		fmt.Fprintf(e.err, "no event concerns %s; names are compared whole, without letter case; names of resources, sign-in names and networks (10.0.0.0/8) are understood\n", text.Terminal(t.Entity))
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/message"
 )
 
 // operation makes a command that talks to the running program.
@@ -152,13 +153,27 @@ func alertsCmd(e *env) *cobra.Command {
 	})
 	addOutput(ls, &out, "table, json, jsonl")
 	ls.Flags().IntVar(&limit, "limit", 50, "how many")
-	show := operation(e, "show ID", "Show one alert with its actions, as JSON", args(1, 1, "the id of an alert"), func(ctx context.Context, c *admin.Client, a []string) error {
+	var form string
+	show := operation(e, "show ID", "Show one alert with its actions", args(1, 1, "the id of an alert"), func(ctx context.Context, c *admin.Client, a []string) error {
+		if form == "" { // what reads a pipe has always got JSON
+			if form = "json"; isTerminal(e.out) {
+				form = "table"
+			}
+		}
+		if err := checkOutput(form, "table", "json"); err != nil {
+			return err
+		}
 		d, err := c.Alert(ctx, a[0])
 		if err != nil {
 			return err
 		}
-		return printJSON(e.out, d)
+		if form == "json" {
+			return printJSON(e.out, d)
+		}
+		printAlert(e, &d)
+		return nil
 	})
+	show.Flags().StringVarP(&form, "output", "o", "", "output: table, json (default: table on a terminal, else json)")
 	root.AddCommand(ls, show, askCmd(e), answerCmd(e), muteAlertCmd(e))
 	triageCmds(e, root)
 	return root
@@ -188,6 +203,85 @@ func printAlerts(e *env, as []alert.Alert) {
 		rows = append(rows, table.Row{short(a.ID), a.AccountID, stamp(a.LastAt), a.Severity.String(), a.Rule, text.Cut(a.Actor.Name, 24), a.Count, text.Cut(told(&a), 90)})
 	}
 	printAccounts(e, table.Row{"id", "account", "last", "severity", "rule", "who", "n", "why"}, rows)
+}
+
+// printAlert says what an alert says, where it stands, and what to do, in the
+// order in which people ask.
+func printAlert(e *env, d *admin.AlertDetail) {
+	a, w, width := &d.Alert, message.For(message.English, time.UTC), e.width(e.out)
+	line := func(name, fact string) {
+		if fact = text.Terminal(fact); fact != "" {
+			folded(e.out, fmt.Sprintf("%-10s ", name), fact, width)
+		}
+	}
+	joined := func(sep string, words ...string) string {
+		return strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), sep)
+	}
+	line("alert", a.ID)
+	line("severity", strings.ToUpper(a.Severity.String()))
+	line("title", a.Title)
+	line("reason", told(a))
+	for l := range strings.Lines(w.PolicyIn(a.Details, 400, 2000)) {
+		line("changed", l)
+	}
+	when := stamp(a.FirstAt)
+	if a.LastAt.After(a.FirstAt) {
+		when += " to " + stamp(a.LastAt)
+	}
+	if a.Count > 1 {
+		when += fmt.Sprintf(" ×%d", a.Count)
+	}
+	line("when", when)
+	line("who", joined(", ", a.Actor.Name, a.Actor.Type, a.Actor.ID))
+	line("key", a.Actor.AccessKeyID)
+	line("from", a.SourceIP)
+	if t := a.Target; t != nil {
+		line("target", joined(", ", t.Name, t.Type, t.ID, a.TargetKey))
+	} else {
+		line("target", a.TargetKey)
+	}
+	line("account", a.AccountID)
+	line("rule", joined(", ", fmt.Sprintf("%s v%d", a.Rule, a.RuleVersion), strings.Join(a.Attack, " ")))
+	const most = 10
+	ids := strings.Join(a.EventIDs[:min(most, len(a.EventIDs))], " ")
+	if n := len(a.EventIDs) - most; n > 0 {
+		ids += fmt.Sprintf(" and %d more", n)
+	}
+	line("events", ids)
+	if d.Card != nil {
+		for _, l := range d.Card.Lines() {
+			line("known", w.Line(l))
+		}
+	}
+	state := string(d.Triage.State)
+	if d.Triage.Verdict != "" {
+		state += " as " + string(d.Triage.Verdict)
+	}
+	if d.Triage.Owner != "" {
+		state += ", owner " + d.Triage.Owner
+	}
+	line("state", state)
+	for _, s := range d.Triage.Steps {
+		line("·", joined(", ", stamp(s.At), s.Do+by(s.By), s.Owner, string(s.Verdict), text.Line(s.Note)))
+	}
+	for i := range d.Questions {
+		q := &d.Questions[i]
+		line("asked", joined(", ", stamp(q.Since), q.Person+": "+string(q.State), q.Reason))
+	}
+	for i := range d.Actions {
+		x := &d.Actions[i]
+		line("action", joined(", ", short(x.ID), string(x.State), x.Describe))
+		line("next", x.Next)
+	}
+	name := "do"
+	for l := range strings.Lines(a.Steps(false)) {
+		if strings.HasPrefix(l, "  ") { // a command stays in one piece, to be copied
+			fmt.Fprintf(e.out, "%-10s   %s\n", name, text.Terminal(l))
+		} else if l = text.Terminal(l); l != "" {
+			folded(e.out, fmt.Sprintf("%-10s ", name), l, width)
+		}
+		name = ""
+	}
 }
 
 func actionCmd(e *env) *cobra.Command {

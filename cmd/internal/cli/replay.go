@@ -84,7 +84,7 @@ A replay has no way to act: it does not link the code that could.`,
 	f.rf.add(c)
 	c.Flags().StringVar(&f.state, "state", "", "state folder of a running program: its console shows this replay, its audit log notes it")
 	f.hf.add(c)
-	c.Flags().StringVar(&f.entity, "entity", "", "show what is about this key, user, role, address, account, request or event; everything is evaluated all the same")
+	c.Flags().StringVar(&f.entity, "entity", "", "show what is about this key, user, role, address or network (10.0.0.0/8), account, request or event; everything is evaluated all the same")
 	c.Flags().StringVar(&f.baselineOut, "baseline-out", "", "file to keep what the detectors have learned by the end, for --baseline")
 	c.Flags().StringVarP(&f.out, "output", "o", "table", "output: table, jsonl, "+strings.Join(report.Formats(), ", "))
 	c.Flags().StringVar(&f.lang, "lang", "en", "language of html and markdown reports: en, zh")
@@ -106,6 +106,9 @@ func (f *replayFlags) checked(e *env, sources []string) (failAt, least alert.Sev
 	}
 	if f.out == "html" && f.outFile == "" && isTerminal(e.out) {
 		return 0, 0, usagef("an HTML page does not belong on a terminal: add --out report.html, or redirect the output")
+	}
+	if err := replay.CheckEntity(f.entity); err != nil {
+		return 0, 0, usagef("--entity: %w", err)
 	}
 	if f.failOn != "" {
 		if failAt, err = alert.ParseSeverity(f.failOn); err != nil {
