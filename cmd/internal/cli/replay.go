@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -153,8 +154,12 @@ func (f *replayFlags) run(ctx context.Context, e *env, sources []string) error {
 	}
 	cfg.Entity = f.entity
 	cfg.Options.Hash = report.Writer(f.out) != nil && !report.Streams(f.out)
+	var unwritten []error // what one full disk takes, the others still get
 	if f.baselineOut != "" {
-		cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, f.baselineOut, eng) }
+		cfg.Finish = func(eng *detectors.Engine) error {
+			unwritten = append(unwritten, writeBaseline(e, f.baselineOut, eng))
+			return nil
+		}
 	}
 	res, runErr := runTold(ctx, paths, cfg, tell)
 	f.hf.done(e, &cfg)
@@ -168,14 +173,10 @@ func (f *replayFlags) run(ctx context.Context, e *env, sources []string) error {
 	if err != nil {
 		return err
 	}
-	if err := toFile(e, f.outFile, write); err != nil {
-		return err
-	}
+	unwritten = append(unwritten, toFile(e, f.outFile, write))
 	if f.statsFile != "" {
 		res.Stats.Coverage, res.Stats.Trail = res.Coverage, res.Trail
-		if err := toFile(e, f.statsFile, func(w io.Writer) error { _, err := w.Write(res.Stats.JSON()); return err }); err != nil {
-			return err
-		}
+		unwritten = append(unwritten, toFile(e, f.statsFile, func(w io.Writer) error { _, err := w.Write(res.Stats.JSON()); return err }))
 	}
 	if !f.hf.quiet {
 		summarize(e, picked)
@@ -190,6 +191,11 @@ func (f *replayFlags) run(ctx context.Context, e *env, sources []string) error {
 		}
 	}
 	f.remarkBaselines(e, &res.Stats)
+	if err := errors.Join(unwritten...); errors.Is(err, syscall.EPIPE) {
+		return err
+	} else if err != nil {
+		return exit(exitUsage, fmt.Errorf("%w\nthis part of the result is lost: make room, or write elsewhere, and run it again; %s", err, f.hf.hint()))
+	}
 	if runErr != nil {
 		fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above; "+f.hf.hint())
 		return exit(exitInterrupted, nil)
