@@ -212,7 +212,7 @@ type AlertFacts struct {
 	Actions      []responders.ActionDetail `json:"actions"`
 	Offers       []responders.Offer        `json:"offers"` // what can be asked for
 	Evidence     []Evidence                `json:"evidence"`
-	Why          []string                  `json:"why,omitempty"` // the rule's condition on the first evidence, part by part
+	Why          []string                  `json:"why,omitempty"` // what the rule's detector knew, and the rule's condition on the evidence, part by part
 	Similar      []index.Alert             `json:"similar"`       // in 90 days, at most 10
 	SimilarTotal int                       `json:"similar_total"`
 	Exception    string                    `json:"exception_draft,omitempty"` // a file for detect.exceptions, without owner and reason
@@ -304,6 +304,7 @@ func (q *ask) alertPage() error {
 		}
 	}
 	line.State, line.Owner, line.Verdict = f.Triage.State, f.Triage.Owner, f.Triage.Verdict
+	f.Why = knew(a.Details)
 	ids := a.EventIDs[:min(len(a.EventIDs), maxEvidence)]
 	held := q.s.o.Index.Events(ids)
 	raws := 0
@@ -316,10 +317,9 @@ func (q *ask) alertPage() error {
 				switch {
 				case err == nil:
 					e.Raw = raw
-					if raws == 0 {
-						// A rule that is no longer loaded explains nothing.
-						f.Why, _ = q.s.o.Backend.Explain(a.Rule, raw)
-					}
+					// A rule that is no longer loaded explains nothing.
+					lines, _ := q.s.o.Backend.Explain(a.Rule, raw)
+					f.Why = append(f.Why, explained(&ev, lines, raws == 0)...)
 					raws++
 				case !errors.Is(err, ErrGone):
 					return err

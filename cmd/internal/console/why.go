@@ -1,0 +1,103 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
+)
+
+// stateful are the details in which detectors say what they knew.
+var stateful = []string{"sequence", "threshold", "distinct", "baseline", "rate", "peer", "travel", "absence", "last_seen", "risk"}
+
+// knew says, line by line, what the detector of a stateful rule knew when it
+// spoke: no single event says that. Empty for other alerts.
+func knew(details map[string]any) []string {
+	var out []string
+	for _, kind := range stateful {
+		m, _ := details[kind].(map[string]any)
+		if len(m) > 0 {
+			out = append(out, kind)
+		}
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			list, _ := m[k].([]any)
+			if len(list) == 0 || !isMap(list[0]) {
+				out = append(out, "  "+k+" = "+flat(m[k]))
+				continue
+			}
+			const most = 12
+			for _, x := range list[:min(most, len(list))] {
+				out = append(out, "  "+k+": "+flat(x))
+			}
+			if n := len(list) - most; n > 0 {
+				out = append(out, fmt.Sprintf("  %s: … +%d", k, n))
+			}
+		}
+	}
+	return out
+}
+
+func isMap(v any) bool {
+	_, ok := v.(map[string]any)
+	return ok
+}
+
+// flat is a value of JSON on one line.
+func flat(v any) string {
+	var words []string
+	switch v := v.(type) {
+	case string:
+		return v
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			words = append(words, k+" "+flat(v[k]))
+		}
+	case []any:
+		for _, x := range v {
+			words = append(words, flat(x))
+		}
+	default:
+		b, _ := json.Marshal(v) // it was JSON
+		return string(b)
+	}
+	return strings.Join(words, ", ")
+}
+
+// explained says of one event of the evidence what of its rule's condition it
+// met, from the lines of Backend.Explain: of a sequence the steps that it is, of any other
+// rule the condition, once, with the first event.
+func explained(ev *index.Event, lines []string, first bool) []string {
+	var all, met []string
+	name := "" // of the step that the lines are of
+	holds := false
+	for _, l := range lines {
+		at := max(strings.IndexAny(l, "✓✗"), 0)
+		prefix := l[:at]
+		if !strings.HasSuffix(prefix, "  ") { // the whole of it, and no part
+			step, ok := strings.CutPrefix(prefix, "step ")
+			if holds = ok && strings.HasPrefix(l[at:], "✓"); holds {
+				name = strings.TrimSuffix(step, ": ")
+				met = append(met, "  "+name)
+			}
+			all = append(all, "  "+l)
+			if holds {
+				met = append(met, "    "+l[at:])
+			}
+			continue
+		}
+		all = append(all, "  "+l)
+		if holds {
+			met = append(met, "    "+strings.TrimPrefix(l, "step "+name+": "))
+		}
+	}
+	switch {
+	case len(met) == 0 && !first || len(all) == 0:
+		return nil
+	case len(met) == 0:
+		met = all
+	}
+	return append([]string{stamp(ev.At) + " " + ev.Service + ":" + ev.Name + " " + ev.ID}, met...)
+}
