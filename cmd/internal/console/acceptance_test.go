@@ -136,6 +136,7 @@ func keyboard(t *testing.T, browser context.Context) {
 	}
 	b := w.tab(browser)
 	b.signIn("carol")
+	b.open("/?severity=low")
 	focused := func(n int) string {
 		return fmt.Sprintf(`document.activeElement.textContent == "AccessKey created for user-%d"`, n)
 	}
@@ -155,7 +156,10 @@ func keyboard(t *testing.T, browser context.Context) {
 	b.keys("a")
 	b.until(`document.querySelector("#h-triage .t-acknowledged") && document.documentElement.dataset.ready == "1"`)
 	b.keys("u")
-	b.until(`location.pathname == "/" && document.documentElement.dataset.ready == "1"`)
+	b.until(`location.pathname + location.search == "/?severity=low" && document.documentElement.dataset.ready == "1"`)
+	b.until(focused(2)) // back where it was
+	b.open("/?severity=low")
+	b.until(`document.activeElement == document.body`)
 	b.keys("/")
 	b.until(`document.activeElement.id == "q"`)
 	b.keys("jaj") // in a field keys are text

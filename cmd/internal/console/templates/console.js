@@ -149,7 +149,31 @@
   // On paper nothing can be opened.
   addEventListener("beforeprint", () => { for (const d of all("main details")) d.open = true; });
 
-  const start = () => { tick(); draw(); document.documentElement.dataset.ready = "1"; };
+  // The way back leads to the list as it was left, with its filter and page, and
+  // to the row, or what stands there now. Each tab has its own.
+  const kept = (key, value) => {
+    try {
+      if (value !== undefined) sessionStorage.setItem(key, JSON.stringify(value));
+      return JSON.parse(sessionStorage.getItem(key));
+    } catch { return null; }
+  };
+  addEventListener("pagehide", () => {
+    const row = document.activeElement?.closest?.("[data-row]");
+    if (document.querySelector("#rows")) kept(location.pathname, { at: location.pathname + location.search, row: links().findIndex((l) => row?.contains(l)), id: row?.id });
+  });
+  const back = () => {
+    for (const a of all("a[data-back]")) {
+      a.href = kept(a.pathname)?.at || a.href;
+      a.addEventListener("click", () => kept("back", a.pathname));
+    }
+    const was = kept("back") === location.pathname && kept(location.pathname);
+    kept("back", 0);
+    if (!was) return;
+    const list = links();
+    (document.getElementById(was.id)?.querySelector("a.open") || list[Math.min(was.row, list.length - 1)])?.focus();
+  };
+
+  const start = () => { tick(); draw(); back(); document.documentElement.dataset.ready = "1"; };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
   document.addEventListener("htmx:after:swap", () => { tick(); draw(); });
 })();
