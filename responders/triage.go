@@ -3,7 +3,6 @@ package responders
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
@@ -163,8 +162,7 @@ func (d *Dispatcher) triageMembers(ctx context.Context, group string, s *storedA
 
 // members lists the incidents of a group.
 func (d *Dispatcher) members(ctx context.Context, s *storedAlert) ([]string, error) {
-	g := s.restore()
-	ids := Members(&g)
+	ids := Members(&s.Alert)
 	if len(s.Others) == 0 {
 		return ids, nil
 	}
@@ -185,12 +183,13 @@ func (t *Triage) concerns(q TriageRequest) bool {
 	case DoNote:
 		return true
 	case DoReopen:
-		for _, s := range slices.Backward(t.Steps) {
-			if s.Do == DoClose {
-				return t.State == TriageClosed && s.Group == q.group
+		by := "" // the group with which it was closed last
+		for i := range t.Steps {
+			if s := &t.Steps[i]; s.Do == DoClose {
+				by = s.Group
 			}
 		}
-		return false
+		return t.State == TriageClosed && by == q.group
 	}
 	return t.State != TriageClosed
 }

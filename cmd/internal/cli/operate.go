@@ -214,14 +214,19 @@ func printAlert(e *env, d *admin.AlertDetail) {
 			folded(e.out, fmt.Sprintf("%-10s ", name), fact, width)
 		}
 	}
-	joined := func(sep string, words ...string) string {
-		return strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), sep)
+	joined := func(words ...string) (out string) {
+		for _, s := range words {
+			if s != "" {
+				out += ", " + s
+			}
+		}
+		return strings.TrimPrefix(out, ", ")
 	}
 	line("alert", a.ID)
 	line("severity", strings.ToUpper(a.Severity.String()))
 	line("title", a.Title)
 	line("reason", told(a))
-	for l := range strings.Lines(w.PolicyIn(a.Details, 400, 2000)) {
+	for _, l := range strings.Split(w.PolicyIn(a.Details, 400, 2000), "\n") {
 		line("changed", l)
 	}
 	when := stamp(a.FirstAt)
@@ -232,16 +237,16 @@ func printAlert(e *env, d *admin.AlertDetail) {
 		when += fmt.Sprintf(" ×%d", a.Count)
 	}
 	line("when", when)
-	line("who", joined(", ", a.Actor.Name, a.Actor.Type, a.Actor.ID))
+	line("who", joined(a.Actor.Name, a.Actor.Type, a.Actor.ID))
 	line("key", a.Actor.AccessKeyID)
 	line("from", a.SourceIP)
 	if t := a.Target; t != nil {
-		line("target", joined(", ", t.Name, t.Type, t.ID, a.TargetKey))
+		line("target", joined(t.Name, t.Type, t.ID, a.TargetKey))
 	} else {
 		line("target", a.TargetKey)
 	}
 	line("account", a.AccountID)
-	line("rule", joined(", ", fmt.Sprintf("%s v%d", a.Rule, a.RuleVersion), strings.Join(a.Attack, " ")))
+	line("rule", joined(fmt.Sprintf("%s v%d", a.Rule, a.RuleVersion), strings.Join(a.Attack, " ")))
 	const most = 10
 	ids := strings.Join(a.EventIDs[:min(most, len(a.EventIDs))], " ")
 	if n := len(a.EventIDs) - most; n > 0 {
@@ -262,19 +267,19 @@ func printAlert(e *env, d *admin.AlertDetail) {
 	}
 	line("state", state)
 	for _, s := range d.Triage.Steps {
-		line("·", joined(", ", stamp(s.At), s.Do+by(s.By), s.Owner, string(s.Verdict), text.Line(s.Note)))
+		line("·", joined(stamp(s.At), s.Do+by(s.By), s.Owner, string(s.Verdict), text.Line(s.Note)))
 	}
 	for i := range d.Questions {
 		q := &d.Questions[i]
-		line("asked", joined(", ", stamp(q.Since), q.Person+": "+string(q.State), q.Reason))
+		line("asked", joined(stamp(q.Since), q.Person+": "+string(q.State), q.Reason))
 	}
 	for i := range d.Actions {
 		x := &d.Actions[i]
-		line("action", joined(", ", short(x.ID), string(x.State), x.Describe))
+		line("action", joined(short(x.ID), string(x.State), x.Describe))
 		line("next", x.Next)
 	}
 	name := "do"
-	for l := range strings.Lines(a.Steps(false)) {
+	for _, l := range strings.Split(a.Steps(false), "\n") {
 		if strings.HasPrefix(l, "  ") { // a command stays in one piece, to be copied
 			fmt.Fprintf(e.out, "%-10s   %s\n", name, text.Terminal(l))
 		} else if l = text.Terminal(l); l != "" {

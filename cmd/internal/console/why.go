@@ -2,7 +2,6 @@ package console
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -28,12 +27,8 @@ func knew(details map[string]any) []string {
 				out = append(out, "  "+k+" = "+flat(m[k]))
 				continue
 			}
-			const most = 12
-			for _, x := range list[:min(most, len(list))] {
+			for _, x := range list {
 				out = append(out, "  "+k+": "+flat(x))
-			}
-			if n := len(list) - most; n > 0 {
-				out = append(out, fmt.Sprintf("  %s: … +%d", k, n))
 			}
 		}
 	}
@@ -70,34 +65,30 @@ func flat(v any) string {
 // met, from the lines of Backend.Explain: of a sequence the steps that it is, of any other
 // rule the condition, once, with the first event.
 func explained(ev *index.Event, lines []string, first bool) []string {
-	var all, met []string
-	name := "" // of the step that the lines are of
+	var met []string
 	holds := false
 	for _, l := range lines {
-		at := max(strings.IndexAny(l, "✓✗"), 0)
-		prefix := l[:at]
-		if !strings.HasSuffix(prefix, "  ") { // the whole of it, and no part
-			step, ok := strings.CutPrefix(prefix, "step ")
-			if holds = ok && strings.HasPrefix(l[at:], "✓"); holds {
-				name = strings.TrimSuffix(step, ": ")
-				met = append(met, "  "+name)
-			}
-			all = append(all, "  "+l)
-			if holds {
-				met = append(met, "    "+l[at:])
-			}
+		l, step := strings.CutPrefix(l, "step ")
+		name, l, _ := strings.Cut(l, ": ")
+		if !step {
 			continue
 		}
-		all = append(all, "  "+l)
+		if !strings.HasPrefix(l, " ") { // the whole of it, and no part
+			if holds = strings.HasPrefix(l, "✓"); holds {
+				met = append(met, "  "+name)
+			}
+		}
 		if holds {
-			met = append(met, "    "+strings.TrimPrefix(l, "step "+name+": "))
+			met = append(met, "    "+l)
 		}
 	}
-	switch {
-	case len(met) == 0 && !first || len(all) == 0:
+	if met == nil && first {
+		for _, l := range lines {
+			met = append(met, "  "+l)
+		}
+	}
+	if met == nil {
 		return nil
-	case len(met) == 0:
-		met = all
 	}
 	return append([]string{stamp(ev.At) + " " + ev.Service + ":" + ev.Name + " " + ev.ID}, met...)
 }
