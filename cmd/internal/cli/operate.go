@@ -247,12 +247,7 @@ func printAlert(e *env, d *admin.AlertDetail) {
 	}
 	line("account", a.AccountID)
 	line("rule", joined(fmt.Sprintf("%s v%d", a.Rule, a.RuleVersion), strings.Join(a.Attack, " ")))
-	const most = 10
-	ids := strings.Join(a.EventIDs[:min(most, len(a.EventIDs))], " ")
-	if n := len(a.EventIDs) - most; n > 0 {
-		ids += fmt.Sprintf(" and %d more", n)
-	}
-	line("events", ids)
+	line("events", fmt.Sprint(len(a.EventIDs), ": ", strings.Join(a.EventIDs[:min(10, len(a.EventIDs))], " ")))
 	if d.Card != nil {
 		for _, l := range d.Card.Lines() {
 			line("known", w.Line(l))

@@ -58,7 +58,7 @@ who        eve state closed, ram-user
 from       203.0.113.7
 target     LTAI5tEXAMPLEbob0000001
 rule       x.y v3
-events     e1 e2 e3 e4 e5 e6 e7 e8 e9 e10 and 2 more
+events     12: e1 e2 e3 e4 e5 e6 e7 e8 e9 e10
 state      closed as benign, owner carol
 ·          2026-11-20 10:00:00Z, close by slack:U1, benign, a test
 asked      2026-11-20 10:00:00Z, slack:U2: asked
