@@ -86,19 +86,24 @@ func triageCmds(e *env, root *cobra.Command) {
 			if err != nil {
 				return err
 			}
-			line := string(t.State)
-			if t.Verdict != "" {
-				line += " as " + string(t.Verdict)
-			}
-			if t.Owner != "" {
-				line += ", owner " + text.Terminal(t.Owner)
-			}
-			fmt.Fprintln(e.out, line)
+			fmt.Fprintln(e.out, stands(&t))
 			return nil
 		})
 		c.Flags().StringVar(&note, "note", "", "what to remember of it")
 		root.AddCommand(c)
 	}
+}
+
+// stands says where an alert stands with people.
+func stands(t *responders.Triage) string {
+	line := string(t.State)
+	if t.Verdict != "" {
+		line += " as " + string(t.Verdict)
+	}
+	if t.Owner != "" {
+		line += ", owner " + text.Terminal(t.Owner)
+	}
+	return line
 }
 
 // muteAlertCmd silences what a chat's Mute does: the alert's rule for its actor.

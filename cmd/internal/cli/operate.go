@@ -247,20 +247,13 @@ func printAlert(e *env, d *admin.AlertDetail) {
 	}
 	line("account", a.AccountID)
 	line("rule", joined(fmt.Sprintf("%s v%d", a.Rule, a.RuleVersion), strings.Join(a.Attack, " ")))
-	line("events", fmt.Sprint(len(a.EventIDs), ": ", strings.Join(a.EventIDs[:min(10, len(a.EventIDs))], " ")))
+	line("events", fmt.Sprintf("%d: %s", len(a.EventIDs), strings.Join(a.EventIDs[:min(10, len(a.EventIDs))], " ")))
 	if d.Card != nil {
 		for _, l := range d.Card.Lines() {
 			line("known", w.Line(l))
 		}
 	}
-	state := string(d.Triage.State)
-	if d.Triage.Verdict != "" {
-		state += " as " + string(d.Triage.Verdict)
-	}
-	if d.Triage.Owner != "" {
-		state += ", owner " + d.Triage.Owner
-	}
-	line("state", state)
+	line("state", stands(&d.Triage))
 	for _, s := range d.Triage.Steps {
 		line("·", joined(stamp(s.At), s.Do+by(s.By), s.Owner, string(s.Verdict), text.Line(s.Note)))
 	}
@@ -277,8 +270,8 @@ func printAlert(e *env, d *admin.AlertDetail) {
 	for _, l := range strings.Split(a.Steps(false), "\n") {
 		if strings.HasPrefix(l, "  ") { // a command stays in one piece, to be copied
 			fmt.Fprintf(e.out, "%-10s   %s\n", name, text.Terminal(l))
-		} else if l = text.Terminal(l); l != "" {
-			folded(e.out, fmt.Sprintf("%-10s ", name), l, width)
+		} else {
+			line(name, l)
 		}
 		name = ""
 	}
