@@ -377,7 +377,7 @@ func (t *teller) lostLast(g *group, f *Finding) string {
 }
 
 func capital(s string) string {
-	if s == "" || s[0] < 'a' || s[0] > 'z' || strings.Contains(strings.SplitN(s, " ", 2)[0], ":") {
+	if s == "" || s[0] < 'a' || s[0] > 'z' || strings.ContainsAny(strings.SplitN(s, " ", 2)[0], ":.") {
 		return s
 	}
 	return string(s[0]-'a'+'A') + s[1:]

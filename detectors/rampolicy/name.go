@@ -88,9 +88,9 @@ type region struct {
 }
 
 // name puts cells into words, with the patterns of the documents. Patterns of
-// prefer come first. allowed says, for cells outside, that new allows them, so
-// that they were allowed before; render writes a pattern.
-func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell int) bool, render func(string) (en, zh string)) region {
+// prefer come first. allowed says, for cells outside, whether a document allows
+// them; render writes a pattern.
+func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell int, isNew bool) bool, render func(string) (en, zh string)) region {
 	r := region{cells: cells, whole: true, all: cells.count() == len(a.dims[dim].cells)}
 	total := newBitset(len(a.dims[dim].cells))
 	for n := range a.dims[dim].cells {
@@ -160,11 +160,15 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 	}
 	slices.SortFunc(outside, func(x, y *cand) int { return cmp.Compare(x.pat, y.pat) })
 	for _, c := range outside {
-		any := false
-		c.cells.each(func(n int) { any = any || allowed(n) })
-		if en, zh := render(a.dims[dim].patterns[c.pat].text); any {
+		had, all := false, true
+		c.cells.each(func(n int) {
+			now := allowed(n, true)
+			had, all = had || now && allowed(n, false), all && now
+		})
+		switch en, zh := render(a.dims[dim].patterns[c.pat].text); {
+		case had:
 			before, beforeZH = append(before, en), append(beforeZH, zh)
-		} else {
+		case !all: // else it is gained as well, and another finding tells it
 			except, exceptZH = append(except, en), append(exceptZH, zh)
 		}
 	}
@@ -176,7 +180,7 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 		var parts []*cand
 		for _, c := range widest(func(c *cand) bool {
 			known := true
-			c.cells.minus(cells).each(func(n int) { known = known && allowed(n) })
+			c.cells.minus(cells).each(func(n int) { known = known && allowed(n, true) })
 			return known
 		}) {
 			if c.cells.meets(over) {
@@ -190,7 +194,9 @@ func (a *analysis) name(dim int, cells bitset, prefer []int, allowed func(cell i
 				en, zh := render(a.dims[dim].patterns[c.pat].text)
 				var had, hadZH []string
 				for _, o := range outside {
-					if o.cells.within(c.cells) {
+					old := false
+					o.cells.each(func(n int) { old = old || allowed(n, false) })
+					if old && o.cells.within(c.cells) {
 						en, zh := render(a.dims[dim].patterns[o.pat].text)
 						had, hadZH = append(had, en), append(hadZH, zh)
 					}

@@ -162,7 +162,7 @@ func (t *teller) finding(g *group) Finding {
 		if dim == dimPrincipal {
 			render = t.principalWords
 		}
-		regions[dim] = a.name(dim, sets[dim], prefer, func(n int) bool { return t.allowed(dim, n, g) }, render)
+		regions[dim] = a.name(dim, sets[dim], prefer, func(n int, isNew bool) bool { return t.allowed(dim, n, isNew, g) }, render)
 	}
 	acts := t.actionsIn(sets[dimAction])
 	f := Finding{}
@@ -188,9 +188,9 @@ func (t *teller) finding(g *group) Finding {
 	return f
 }
 
-// allowed says whether new allows a cell's requests, in the group's first
+// allowed says whether a document allows a cell's requests, in the group's first
 // combination otherwise.
-func (t *teller) allowed(dim, n int, g *group) bool {
+func (t *teller) allowed(dim, n int, isNew bool, g *group) bool {
 	m := newBitset(len(t.a.stmts))
 	for i := range m {
 		m[i] = ^uint64(0)
@@ -204,7 +204,7 @@ func (t *teller) allowed(dim, n int, g *group) bool {
 			m = m.and(t.a.dims[d].classes[first[d]].match)
 		}
 	}
-	return t.a.allowsIn(m, true, nil)
+	return t.a.allowsIn(m, isNew, nil)
 }
 
 // actionsIn returns the numbers of the catalogue's actions that lie in the
