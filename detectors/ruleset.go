@@ -137,6 +137,17 @@ func PolicyAction(a event.Action) bool {
 	case strings.HasPrefix(s, "oss.bucket.policy"), s == "kms.key_policy.set", s == "kms.secret_policy.set", s == "sls.project_policy.set":
 		return true
 	}
+	return passesRole(a)
+}
+
+// passesRole says whether an act hands a role to code: what runs there may do
+// what the role may do.
+func passesRole(a event.Action) bool {
+	switch a {
+	case event.ActECSInstanceCreate, event.ActECSLaunchTemplateCreate, event.ActESSConfigurationCreate, event.ActECIContainerGroupCreate,
+		event.ActFCFunctionCreate, event.ActFCFunctionUpdate, event.ActROSStackCreate, event.ActFNFFlowCreate:
+		return true
+	}
 	return false
 }
 

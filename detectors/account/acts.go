@@ -614,6 +614,10 @@ func (c *call) updateRole() {
 				c.more("; the trust before was not seen, so some of it may not be new", "；未见过此前的信任策略，其中可能有并非新增的内容")
 			}
 		}
+		if all := rampolicy.Merge(c.held(role)...); c.result != nil && c.facts.Expands && rampolicy.PowerOf(all, c.account).Admin {
+			c.facts.AdminEquivalent, c.facts.Privileged = true, true
+			c.more("; the role is an administrator's", "；该角色等同管理员")
+		}
 	}
 	c.apply(kindRole, role, func(e *entry) {
 		e.trust = keep("")
@@ -621,6 +625,37 @@ func (c *call) updateRole() {
 			e.trust = keep(text)
 		}
 	})
+}
+
+// held returns the documents that a role has in the whole account.
+func (c *call) held(role string) []*rampolicy.Document {
+	h := c.holds(kindRole, role)
+	return h.in("", false)
+}
+
+// passRole judges that a role is handed to code: a host, a container, a
+// function, a stack. Only what may do everything is told, and for each caller
+// and role once, since whoever deploys does it every day.
+func (c *call) passRole() {
+	role := lastPart(c.param("RamRoleName", "RoleArn", "role", "body.role"))
+	if role == "" {
+		return
+	}
+	docs := c.held(role)
+	if len(docs) == 0 {
+		return
+	}
+	key := "role:" + role + " " + c.ev.Actor.ID
+	if c.ev.Actor.ID == "" || c.j.get(kindResource, c.account, key) != nil {
+		return
+	}
+	doc := rampolicy.Merge(docs...)
+	if !rampolicy.PowerOf(doc, c.account).Admin {
+		return
+	}
+	c.diff(nil, doc, rampolicy.Options{Who: "what runs as role " + window.Show(role), WhoZH: "以角色 " + window.Show(role) + " 运行的代码"})
+	c.gain(doc, nil, nil)
+	c.apply(kindResource, key, func(e *entry) { e.complete = true })
 }
 
 func (c *call) control() {

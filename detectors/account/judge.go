@@ -96,6 +96,9 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 		c.preferences()
 	case event.ActOSSBucketPolicy, event.ActOSSBucketPolicyDelete, event.ActKMSKeyPolicySet, event.ActKMSSecretPolicySet, event.ActSLSProjectPolicySet:
 		c.resourcePolicy()
+	case event.ActECSInstanceCreate, event.ActECSLaunchTemplateCreate, event.ActESSConfigurationCreate, event.ActECIContainerGroupCreate,
+		event.ActFCFunctionCreate, event.ActFCFunctionUpdate, event.ActROSStackCreate, event.ActFNFFlowCreate:
+		c.passRole()
 	case event.ActIAMUserCreate:
 		c.newUser(c.name("UserName", "UserPrincipalName"))
 		return c.facts
@@ -485,6 +488,19 @@ func (c *call) gain(doc, before, after *rampolicy.Document) {
 	if p.Admin {
 		c.facts.Summary = p.Why
 	}
+	if doc != nil && doc.Doubtful {
+		// The reading that is wrong may be the one that shows little.
+		c.facts.Privileged = true
+		if w := c.facts.Severity; w == rampolicy.Low.String() || w == rampolicy.Info.String() {
+			c.facts.Severity = rampolicy.Medium.String()
+		}
+		c.ambiguous()
+	}
+}
+
+// ambiguous says of a text that it can be read in several ways.
+func (c *call) ambiguous() {
+	c.more("; the text can be read in more than one way, so it may allow more than that", "；该内容存在多种读法，实际允许的可能更多")
 }
 
 // denyRemoved says whether Deny statements of old refuse something that those

@@ -93,6 +93,10 @@ func (c *call) outsiders(old, doc *rampolicy.Document) {
 			f.TrustAccounts = append(f.TrustAccounts, account)
 		}
 	}
+	if doc.Doubtful && !f.ExternalTrust {
+		f.ExternalTrust, open = true, true
+		c.ambiguous()
+	}
 	if open {
 		f.TrustAccounts = append(f.TrustAccounts, "*") // no account says who that is
 	}

@@ -169,6 +169,7 @@ const (
 	ActECSInstanceDelete                  Action = "ecs.instance.delete"
 	ActECSInstanceReboot                  Action = "ecs.instance.reboot"
 	ActECSInstanceAttachRole              Action = "ecs.instance.attach_role"
+	ActECSLaunchTemplateCreate            Action = "ecs.launch_template.create"
 	ActECSDiskCreate                      Action = "ecs.disk.create"
 	ActECSDiskDelete                      Action = "ecs.disk.delete"
 	ActECSDiskReInit                      Action = "ecs.disk.reinit"
@@ -228,11 +229,15 @@ const (
 	ActCSControlPlaneLogUpdate            Action = "cs.control_plane_log.update"
 	ActCSAuditLogUpdate                   Action = "cs.audit_log.update"
 	ActCSPermissionsGrant                 Action = "cs.permissions.grant"
+	ActFCFunctionCreate                   Action = "fc.function.create"
 	ActFCFunctionUpdate                   Action = "fc.function.update"
 	ActFCLayerACL                         Action = "fc.layer.acl"
 	ActECIContainerGroupCreate            Action = "eci.container_group.create"
 	ActECIContainerExec                   Action = "eci.container.exec"
 	ActOOSExecutionStart                  Action = "oos.execution.start"
+	ActROSStackCreate                     Action = "ros.stack.create"
+	ActFNFFlowCreate                      Action = "fnf.flow.create"
+	ActESSConfigurationCreate             Action = "ess.configuration.create"
 	ActHBRVaultDelete                     Action = "hbr.vault.delete"
 	ActHBRPlanDelete                      Action = "hbr.plan.delete"
 	ActHBRPlanDisable                     Action = "hbr.plan.disable"
@@ -413,6 +418,7 @@ var allActions = []Action{
 	ActECSInstanceDelete,
 	ActECSInstanceReboot,
 	ActECSInstanceAttachRole,
+	ActECSLaunchTemplateCreate,
 	ActECSDiskCreate,
 	ActECSDiskDelete,
 	ActECSDiskReInit,
@@ -472,11 +478,15 @@ var allActions = []Action{
 	ActCSControlPlaneLogUpdate,
 	ActCSAuditLogUpdate,
 	ActCSPermissionsGrant,
+	ActFCFunctionCreate,
 	ActFCFunctionUpdate,
 	ActFCLayerACL,
 	ActECIContainerGroupCreate,
 	ActECIContainerExec,
 	ActOOSExecutionStart,
+	ActROSStackCreate,
+	ActFNFFlowCreate,
+	ActESSConfigurationCreate,
 	ActHBRVaultDelete,
 	ActHBRPlanDelete,
 	ActHBRPlanDisable,
