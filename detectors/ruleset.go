@@ -151,6 +151,20 @@ func passesRole(a event.Action) bool {
 	return false
 }
 
+// RoleParams are the parameters that may name the role that is handed to code.
+var RoleParams = []string{"RamRoleName", "RoleArn", "role", "body.role"}
+
+// namesRole says whether a call names a role to hand to code; most that make
+// hosts do not, and the judge need not see them.
+func namesRole(ev *event.Event) bool {
+	for _, p := range RoleParams {
+		if v, _ := ev.Param(p); v != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // judged says whether the policy judge must see an act: one that changes what
 // somebody may do, or how a user signs in, which makes changes graver.
 func judged(a event.Action) bool {

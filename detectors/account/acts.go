@@ -637,7 +637,7 @@ func (c *call) held(role string) []*rampolicy.Document {
 // function, a stack. Only what may do everything is told, and for each caller
 // and role once, since whoever deploys does it every day.
 func (c *call) passRole() {
-	role := lastPart(c.param("RamRoleName", "RoleArn", "role", "body.role"))
+	role := lastPart(c.param(detectors.RoleParams...))
 	if role == "" {
 		return
 	}
