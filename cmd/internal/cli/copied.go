@@ -172,7 +172,7 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 		return nil, usagef("%s: %w", name, err)
 	}
 	defer client.Close()
-	l := lookup{client: client, region: region, dir: dir, keep: h.resume != ""}
+	l := lookup{client: client, region: region, dir: dir, keep: h.resume != "", again: firstAgain}
 	if !h.quiet && e.terminal(e.err) {
 		l.progress = func(day time.Time) {
 			fmt.Fprintf(e.err, "\r\x1b[K%s: %s, reading %s", name, plural(l.events, "event"), day.Format("2006-01-02"))
@@ -190,7 +190,11 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 			if errors.Is(err, responders.ErrRetry) {
 				code = exitUnreachable
 			}
-			return nil, exit(code, fmt.Errorf("%s: the %s could not be read: %w", name, day.Format("2006-01-02"), err))
+			err = fmt.Errorf("%s: the %s could not be read: %w", name, day.Format("2006-01-02"), err)
+			if days > 0 && h.cache == "" && h.resume == "" {
+				err = fmt.Errorf("%w; with --cache the days before it are kept for the next time", err)
+			}
+			return nil, exit(code, err)
 		}
 		days++
 		if n > 0 {
@@ -217,8 +221,11 @@ type lookup struct {
 	keep        bool                // parts of days too: the same run asks again
 	progress    func(day time.Time) // nil: nobody looks
 
+	again time.Duration // before a page is asked for again the first time
+
 	events, calls, reused int
 	last                  time.Time // of the last call
+	answered              bool      // one was
 }
 
 // settled is how long after its end a day's events are all there: late ones
@@ -278,17 +285,38 @@ func (l *lookup) day(ctx context.Context, day, from, to, now time.Time) (path st
 	return path, events, err
 }
 
-// page makes one call, not sooner after the last than the service allows.
-func (l *lookup) page(ctx context.Context, from, to time.Time, next string) (ram.LookedUp, error) {
-	if wait := ram.LookupPause - time.Since(l.last); wait > 0 && l.calls > 0 {
-		if err := pause.For(ctx, wait); err != nil {
-			return ram.LookedUp{}, err
+// page reads a page, not sooner after the last than the service allows. One that
+// has answered and does not any more is asked again for some minutes, twice as long
+// after each time: a history of months takes hours, and half a day of it is nothing.
+func (l *lookup) page(ctx context.Context, from, to time.Time, next string) (page ram.LookedUp, err error) {
+	for again := l.again; ; again *= 2 {
+		if wait := ram.LookupPause - time.Since(l.last); wait > 0 && l.calls > 0 {
+			if err := pause.For(ctx, wait); err != nil {
+				return ram.LookedUp{}, err
+			}
+		}
+		l.calls++
+		l.last = time.Now()
+		page, err = l.client.LookupEvents(ctx, l.region, from, to, next)
+		if err == nil {
+			l.answered = true
+			return page, nil
+		}
+		if !l.answered || !errors.Is(err, responders.ErrRetry) || again >= l.again<<askedAgain {
+			return page, err
+		}
+		if pause.For(ctx, again) != nil {
+			return page, err
 		}
 	}
-	l.calls++
-	l.last = time.Now()
-	return l.client.LookupEvents(ctx, l.region, from, to, next)
 }
+
+// How long after its first failure a page is asked for again, after the attempts of
+// the client, and how often: for two and a half minutes in all.
+const (
+	firstAgain = 5 * time.Second
+	askedAgain = 5
+)
 
 // countLines counts the lines of a file that day wrote.
 func countLines(path string) (int, error) {

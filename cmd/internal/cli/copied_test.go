@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trailwarden/trailwarden/responders"
+	"github.com/trailwarden/trailwarden/responders/ram"
 	"github.com/trailwarden/trailwarden/responders/ramtest"
 )
 
@@ -153,5 +156,58 @@ match: event.name == "CreateAccessKey", reason: "{actor.kind} made a key", tests
 			t.Errorf("%v: %d: %s", c.args, code, errs)
 		}
 		done()
+	}
+}
+
+// TestEventHistoryStops: a service that stops to answer in the middle of a day is
+// asked again, and the day is whole; one that does not begin to is given up, and so
+// is one that stays away.
+func TestEventHistoryStops(t *testing.T) {
+	const account, key, secret = "1000000000000001", "LTAI5tEXAMPLEreader0001", "EXAMPLEsecretOfTheTest000001"
+	cloud := ramtest.New(ramtest.Options{})
+	t.Cleanup(cloud.Close)
+	cloud.AddAccount(account, "acme")
+	cloud.AddUser(account, "reader")
+	if err := cloud.AddKey(account, "reader", ramtest.Key{ID: key, Secret: secret}); err != nil {
+		t.Fatal(err)
+	}
+	day := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -2)
+	const n = 70 // two pages
+	for i := range n {
+		cloud.AddEvent(fmt.Appendf(nil, `{"eventId":"e-%d","eventName":"GetUser","serviceName":"Ram","eventTime":%q,"recipientAccountId":%q}`, i, day.Add(time.Duration(i)*time.Minute).Format("2006-01-02T15:04:05Z"), account))
+	}
+	credentials := func(context.Context) (string, string, string, error) { return key, secret, "", nil }
+	client, err := ram.New(ram.Config{Endpoint: cloud.URL(), Region: "cn-hangzhou", Credentials: credentials, Sleep: func(context.Context, time.Duration) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	const tries = 5 // of the client
+	for _, c := range []struct {
+		name        string
+		skip, times int
+		events      int
+	}{
+		{"for a moment", 1, 2*tries + 1, n},
+		{"from the beginning", 0, -1, 0},
+		{"and stays away", 1, -1, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := ramtest.Unavailable("LookupEvents", c.times)
+			f.Skip = c.skip
+			defer cloud.Inject(f).Remove()
+			l := lookup{client: client, region: "cn-hangzhou", dir: t.TempDir(), again: time.Microsecond}
+			path, events, err := l.day(t.Context(), day, day, day.AddDate(0, 0, 1), time.Now())
+			if c.events == 0 {
+				left, _ := filepath.Glob(filepath.Join(l.dir, "*"))
+				if !errors.Is(err, responders.ErrRetry) || len(left) > 0 || c.skip == 0 && l.calls != 1 || c.skip > 0 && l.calls != 1+1+askedAgain {
+					t.Errorf("%d calls, left %v: %v", l.calls, left, err)
+				}
+				return
+			}
+			if lines, _ := countLines(path); err != nil || events != c.events || lines != c.events {
+				t.Errorf("%d events, %d lines: %v", events, lines, err)
+			}
+		})
 	}
 }
