@@ -40,15 +40,20 @@ func isMap(v any) bool {
 	return ok
 }
 
-// flat is a value of JSON on one line.
+// flat is a value of JSON on one line, what has a name with it first.
 func flat(v any) string {
 	var words []string
 	switch v := v.(type) {
 	case string:
 		return v
 	case map[string]any:
+		if n, ok := v["name"]; ok {
+			words = append(words, flat(n))
+		}
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			words = append(words, k+" "+flat(v[k]))
+			if k != "name" {
+				words = append(words, k+" "+flat(v[k]))
+			}
 		}
 	case []any:
 		for _, x := range v {

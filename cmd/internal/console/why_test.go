@@ -17,8 +17,8 @@ func TestKnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `sequence
-  steps: count 1, name a
-  steps: count 2, name b
+  steps: a, count 1
+  steps: b, count 2
   within_seconds = 86400
 distinct
   count = 5
