@@ -63,9 +63,9 @@ func parseNetwork(s string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// noNetwork says that an entry was meant as a network and is none: as a plain word
+// NoNetwork says that an entry was meant as a network and is none: as a plain word
 // it would never match anything.
-func noNetwork(s string) bool {
+func NoNetwork(s string) bool {
 	if _, ok := parseNetwork(s); ok {
 		return false
 	}
@@ -170,7 +170,7 @@ func parseList(path string, data []byte) ([]string, Errors) {
 		case strings.ContainsAny(entry, " \t,;"):
 			f.at(i+1, column, "", "one entry a line; this has several words")
 			continue
-		case noNetwork(entry):
+		case NoNetwork(entry):
 			f.at(i+1, column, `write 203.0.113.0/24 or 2001:db8::/32`, "%q is not a network", tame(entry, 60))
 			continue
 		case strings.IndexFunc(entry, hostile) >= 0:

@@ -413,7 +413,7 @@ func (l *loader) finish() (*Set, error) {
 	s.owners = l.owners()
 	for _, name := range sortedLists(l.opts.Lists) {
 		for _, e := range l.opts.Lists[name] {
-			if noNetwork(e) {
+			if NoNetwork(e) {
 				l.fail("list "+name, `write "203.0.113.0/24" or "2001:db8::/32"`, "%q is not a network", tame(e, 60))
 			}
 		}

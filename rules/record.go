@@ -119,7 +119,7 @@ func checkTests(f *file, tests []testDoc) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(t.Lists)) {
 			for _, e := range t.Lists[name] {
-				if noNetwork(e) {
+				if NoNetwork(e) {
 					f.node(t.Name.node, "", "test %q: list %s: %q is not a network", t.Name.value, name, e)
 				}
 			}

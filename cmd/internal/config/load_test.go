@@ -101,6 +101,7 @@ func TestFaults(t *testing.T) {
 	for _, tc := range []struct{ name, src, want string }{
 		{"key of another place", "respond:\n  route: {receiver: x}\n", "c.yaml:2:3: unknown key \"route\" here; it belongs elsewhere: see trailwarden config schema\n    route: {receiver: x}\n    ^"},
 		{"unknown key", "detect:\n  grase: 2s\n", "c.yaml:2:3: unknown key \"grase\"; did you mean \"grace\"?\n    grase: 2s\n    ^"},
+		{"no network", "detect:\n  lists:\n    office_networks:\n      - 203.0.113.0/24\n      - 203.0.113.0/33\n", "c.yaml:5:9: detect.lists.office_networks[1]: \"203.0.113.0/33\" is not a network: write 203.0.113.0/24"},
 		{"wrong type", "nats:\n  partitions: many\n", "c.yaml:2:15: wrong kind of value (str), want a whole number"},
 		{"wrong share", "traces: {sample: half}\n", "c.yaml:1:18: wrong kind of value (str), want a number"},
 		{"no such variable", "notify: {slack: [{name: a, channel: C0123456789, token: \"${NO_SUCH}\"}]}\n", "the environment variable NO_SUCH is not set"},

@@ -177,6 +177,11 @@ func (p *parser) detect(c Detect) {
 		if list == "" || len(entries) == 0 {
 			p.bad("detect.lists", "list %q is empty", list)
 		}
+		for i, e := range entries {
+			if rules.NoNetwork(e) {
+				p.bad(fmt.Sprintf("detect.lists.%s[%d]", list, i), `%q is not a network: write 203.0.113.0/24 or 2001:db8::/32`, e)
+			}
+		}
 	}
 }
 
