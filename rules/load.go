@@ -351,9 +351,9 @@ const testBegin = "\n  - "
 // that they can be, and are as many.
 func (r *reading) parse() {
 	defer close(r.done)
-	data, later, tests := r.data, []byte(nil), false
+	data, tests := r.data, false
 	if r.shipped() {
-		data, later, tests = bytes.Cut(data, []byte(testsKey))
+		data, _, tests = bytes.Cut(data, []byte(testsKey))
 	}
 	r.file = newFile(r.path, data)
 	defer func() {
@@ -370,7 +370,7 @@ func (r *reading) parse() {
 	docs := r.doc.Tests
 	r.tests, r.cases = func() []testDoc { return docs }, len(docs)
 	if tests {
-		r.tests, r.cases = sync.OnceValue(shippedTests(r.path, r.data)), bytes.Count(append([]byte("\n"), later...), []byte(testBegin))
+		r.tests, r.cases = sync.OnceValue(shippedTests(r.path, r.data)), bytes.Count(r.data[len(data):], []byte(testBegin))
 		return
 	}
 	f := &file{path: r.path, lines: r.file.lines}

@@ -81,15 +81,7 @@ func TestDefaultEndpointsAndWireForm(t *testing.T) {
 	}
 	r.c = c
 	for _, a := range append(cases(), action("actiontrail.start_logging", with("trail", "main-trail"), with("region", "eu-central-1"))) {
-		e := r.exec(a.Kind)
-		prior, err := e.Read(t.Context(), a)
-		if err == nil {
-			_, err = e.Execute(t.Context(), a, prior)
-		}
-		if err == nil {
-			_, err = e.Undo(t.Context(), a, prior)
-		}
-		if err != nil {
+		if err := r.through(a); err != nil {
 			t.Fatal(a.Kind, err)
 		}
 	}

@@ -130,6 +130,20 @@ func (r *rig) exec(kind string) responders.Executor {
 	return nil
 }
 
+// through reads, does and undoes an action, and says what did not go.
+func (r *rig) through(a responders.Action) error {
+	r.t.Helper()
+	e := r.exec(a.Kind)
+	prior, err := e.Read(r.t.Context(), a)
+	if err == nil {
+		_, err = e.Execute(r.t.Context(), a, prior)
+	}
+	if err == nil {
+		_, err = e.Undo(r.t.Context(), a, prior)
+	}
+	return err
+}
+
 func (r *rig) entries(action string) []ramtest.Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -282,7 +282,11 @@ func parse(cb slackapi.InteractionCallback) []click {
 // serve has done what one click asks for and shows its answer to the person.
 func (l *Listener) serve(ctx context.Context, c click) {
 	w := l.cfg.words()
-	if l.stranger(ctx, c) {
+	switch stranger, err := l.stranger(ctx, c); {
+	case err != nil:
+		c.Unclear = "Slack did not say which workspace is ours"
+		l.log.Warn("it is not known whose workspace a click comes from", "alert_id", c.AlertID, "user", c.user, "err", classify(l.cfg.Name, "auth.test", err))
+	case stranger:
 		c.By, c.Unclear = "slack:"+c.team+"/"+c.user, "it comes from another workspace"
 	}
 	reply, err := l.call(ctx, c)
@@ -305,22 +309,23 @@ func (l *Listener) serve(ctx context.Context, c click) {
 
 // stranger says that somebody of another workspace pressed, who sits in a channel that is
 // shared with it (Slack Connect). Workspaces of one organisation share their people.
-// Where Slack does not say which workspace is ours, it is asked again at the next click.
-func (l *Listener) stranger(ctx context.Context, c click) bool {
+// Where Slack does not say which workspace is ours, nobody's click counts, and it is
+// asked again at the next one.
+func (l *Listener) stranger(ctx context.Context, c click) (bool, error) {
 	ours := l.team.Load()
 	if ours == nil {
 		ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
 		defer cancel()
 		who, err := l.api.AuthTestContext(ctx)
 		if err != nil {
-			return false
+			return false, err
 		}
 		if ours = &who.TeamID; who.EnterpriseID != "" {
 			*ours = ""
 		}
 		l.team.Store(ours)
 	}
-	return *ours != "" && c.team != "" && c.team != *ours
+	return *ours != "" && c.team != "" && c.team != *ours, nil
 }
 
 // call keeps a panic of the Presser from ending the process: a click is input

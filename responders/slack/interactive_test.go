@@ -102,7 +102,9 @@ func TestClickFromAnotherWorkspace(t *testing.T) {
 		clicks <- c
 		return "", nil
 	})
+	c.s.Script("auth.test", chattest.Refuse("internal_error")) // the first click counts for nothing, whoever it is
 	for _, x := range []struct{ team, by, unclear string }{
+		{"", "slack:U0EXAMPLE1", "Slack did not say which workspace is ours"},
 		{"T0EXAMPLE99", "slack:T0EXAMPLE99/U0EXAMPLE1", "it comes from another workspace"},
 		{"", "slack:U0EXAMPLE1", ""},
 	} {
