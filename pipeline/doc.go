@@ -76,8 +76,9 @@
 // named in all further commits until no snapshot lies before it, so that a
 // re-evaluation leaves it out too. One such record costs five ends of the process
 // when it is in the first frame, six elsewhere, and three more for each further one
-// in the frame. A process that is killed from outside at those moments costs only
-// time.
+// in the frame. Before the third attempt at a record a second passes, unmarked: a
+// process that is killed from outside soon after each start, which is when it is at
+// the record in doubt, costs only time.
 //
 // # The books
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,20 @@ func (m mortalEngine) Apply(ev *event.Event, shard string) {
 	m.Engine.Apply(ev, shard)
 }
 
+// unlucky makes the victim one that is killed from outside, a moment after it
+// has begun, while it is at the record; the record is harmless.
+const unlucky = "TRAILWARDEN_TEST_UNLUCKY"
+
+// slowEngine is at the record until the process is killed.
+type slowEngine struct{ Engine }
+
+func (s slowEngine) Apply(ev *event.Event, shard string) {
+	if ev.Name == "Die" {
+		select {}
+	}
+	s.Engine.Apply(ev, shard)
+}
+
 func victim() bool {
 	dir := os.Getenv(victimDir)
 	if dir == "" {
@@ -47,10 +62,25 @@ func runVictim(dir string) error {
 		return err
 	}
 	defer b.Close()
+	engine := func(p int) Engine { return mortalEngine{newFake(p)} }
+	if os.Getenv(unlucky) != "" {
+		engine = func(p int) Engine { return slowEngine{newFake(p)} }
+	}
 	p, err := New(Config{Bus: b, Detect: true, Logger: silent(), Worker: WorkerConfig{
-		NewEngine: func(p int) Engine { return mortalEngine{newFake(p)} }, NewGrouper: newGrouper, Rules: "r", SnapshotFrames: 15}})
+		NewEngine: engine, NewGrouper: newGrouper, Rules: "r", SnapshotFrames: 15}})
 	if err != nil {
 		return err
+	}
+	if os.Getenv(unlucky) != "" {
+		go func() {
+			for range time.Tick(time.Millisecond) {
+				if slices.ContainsFunc(p.Workers(), func(s WorkerStats) bool { return s.State == "running" }) {
+					break
+				}
+			}
+			time.Sleep(150 * time.Millisecond)
+			os.Exit(66)
+		}()
 	}
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
@@ -129,6 +159,34 @@ func TestRecordsThatEndTheProcess(t *testing.T) {
 	if events != uint64(len(clean)) || park != uint64(len(deadly)) {
 		t.Errorf("%d evaluated and %d parked, want %d and %d", events, park, len(clean), len(deadly))
 	}
+}
+
+// A process that is killed soon after each start is at the same record each time
+// once it goes by the marker of the one before; the record is not to blame.
+func TestKilledAtTheSameRecord(t *testing.T) {
+	all := trail(300)
+	all[70] = rec(70, account(5), "Die")
+	want := undisturbed(t, all)
+	dir := t.TempDir()
+	b := openBus(t, dir)
+	storeAll(t, NewIngester(IngesterConfig{Bus: b, Logger: silent()}), all, 100)
+	b.Close()
+	for n := range 9 {
+		cmd := exec.Command(os.Args[0], "-test.run=^$")
+		cmd.Env = append(os.Environ(), victimDir+"="+dir, unlucky+"=1")
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 66 {
+			t.Fatalf("start %d: %v: %s", n, err, out)
+		}
+	}
+	b = openBus(t, dir)
+	for _, s := range drainAll(t, b, nil) {
+		if s.Parked != 0 || s.Gaps != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	}
+	sameAlerts(t, alerts(t, b), want)
 }
 
 // Ends that have another reason only slow the next start down: nothing is

@@ -315,11 +315,12 @@ func (w *Worker) takeOver(ctx context.Context) error {
 // carefulAfter is after how many unclean ends at the same input frames are
 // taken one by one, the first of them record by record. carefulFrames are more
 // than can have been read ahead. A record during which maxAttempts owners in a
-// row have ended is left out.
+// row have ended is left out; before the last attempt lastAttemptAfter passes.
 const (
-	carefulAfter  = 2
-	carefulFrames = 32
-	maxAttempts   = 3
+	carefulAfter     = 2
+	carefulFrames    = 32
+	maxAttempts      = 3
+	lastAttemptAfter = time.Second
 )
 
 // What a marker says besides the number of a record: the frame is about to be
@@ -369,7 +370,8 @@ func (w *Worker) still(c *bus.Commit) *bus.Commit {
 
 // try says which record is evaluated next, durably, before it is. What the
 // former owner got past needs no marker: the fewer there are, the less likely it
-// is that an end for another reason meets the one in doubt.
+// is that an end for another reason meets the one in doubt. The caller holds
+// evaluating for writing.
 func (w *Worker) try(ctx context.Context, seq uint64, index int) error {
 	t := &bus.Trying{Seq: seq, Index: index, Attempt: 1}
 	if d := w.doubt; d != nil && d.Seq == seq {
@@ -380,9 +382,30 @@ func (w *Worker) try(ctx context.Context, seq uint64, index int) error {
 			t.Attempt = d.Attempt + 1
 		}
 	}
+	if t.Attempt == maxAttempts {
+		if err := w.apart(ctx); err != nil {
+			return err
+		}
+	}
 	// Before the answer, because a marker whose answer did not come may be there.
 	w.marked = true
 	return w.append(ctx, w.still(&bus.Commit{Part: true, Tries: w.tries, Trying: t}))
+}
+
+// apart lets time pass before the attempt that decides, with the other workers
+// going on. Who comes this far is at the record at once after each start, so a
+// process that is killed from outside soon after every start would be killed at an
+// innocent record three times. So it is killed here, where nothing is marked yet;
+// what the record ends, it still ends.
+func (w *Worker) apart(ctx context.Context) error {
+	evaluating.Unlock()
+	defer evaluating.Lock()
+	select {
+	case <-time.After(lastAttemptAfter):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // endClean tells the next owner that this one did not die.
