@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Holder owns the memory of an event and its record. An engine tells it when
@@ -293,6 +294,6 @@ func (r *reorder) sorted() []pending {
 			out = append(out, s.items[o.item])
 		}
 	}
-	slices.SortStableFunc(out, func(a, b pending) int { return a.before(&b) })
+	lists.Sort(out, func(a, b pending) int { return a.before(&b) })
 	return out
 }

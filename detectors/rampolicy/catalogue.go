@@ -3,6 +3,8 @@ package rampolicy
 import (
 	"slices"
 	"strings"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // Class is what an action can do to an account, by its worst use. The classes
@@ -127,7 +129,7 @@ var known, byName, byLower = func() ([]knownAction, []int, map[string]int) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(x, y int) int { return strings.Compare(list[x].lower, list[y].lower) })
+	lists.Sort(order, func(x, y int) int { return strings.Compare(list[x].lower, list[y].lower) })
 	return list, order, numbers
 }()
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 )
 
 // bitset is a set of small numbers.
@@ -232,7 +234,7 @@ func globCells(globs []glob, actions bool, limit int, work *budget) (out []cell,
 			order = append(order, i)
 		}
 	}
-	slices.SortFunc(order, func(x, y int) int {
+	lists.Sort(order, func(x, y int) int {
 		g, h := &globs[x], &globs[y]
 		// Of one lead: prefixes, then what is walked, then the literal.
 		rank := [...]int{formLiteral: 2, formPrefix: 0, formOther: 1}

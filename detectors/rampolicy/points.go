@@ -60,7 +60,7 @@ func dateCells(conds []*Condition) []string {
 	if len(points) == 0 {
 		return []string{"2000-01-01T00:00:00Z"}
 	}
-	slices.SortFunc(points, time.Time.Compare)
+	lists.Sort(points, time.Time.Compare)
 	points = slices.CompactFunc(points, time.Time.Equal)
 	var out []string
 	put := func(t time.Time) { out = append(out, t.Format(time.RFC3339Nano)) }

@@ -1,16 +1,16 @@
 package config
 
 import (
-	"encoding/json"
+	_ "embed"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 
-	"github.com/invopop/jsonschema"
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/packed"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -117,70 +117,17 @@ func words(t reflect.Type) string {
 	return "text"
 }
 
-// reference matches the types that may be written as ${ENV} or ${file:…} too.
-func orReference(s *jsonschema.Schema) *jsonschema.Schema {
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: "string", Pattern: `\$\{[^}]+\}`}}}
-}
+// schema is schema.json, packed: `go test ./cmd/internal/config -run
+// TestSchemaIsWritten -update` makes both anew.
+//
+//go:embed schema.tar.zst
+var schema []byte
 
 // Schema is the JSON Schema (draft 2020-12) of the configuration, with every
-// key's description.
+// key's description. A test makes it from the types that the file is read into.
 func Schema() ([]byte, error) {
-	r := &jsonschema.Reflector{FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, DoNotReference: true, Anonymous: true,
-		Mapper: func(t reflect.Type) *jsonschema.Schema {
-			switch t {
-			case reflect.TypeFor[responders.Duration]():
-				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+d|([0-9.]+(ns|us|µs|ms|s|m|h))+|0|.*\$\{[^}]+\}.*)$`, Examples: []any{"90s", "15m", "7d"}}
-			case reflect.TypeFor[Secret]():
-				return &jsonschema.Schema{Type: "string", Examples: []any{"${SLACK_BOT_TOKEN}", "${file:/run/secrets/token}"}}
-			case reflect.TypeFor[alert.Severity]():
-				return &jsonschema.Schema{Type: "string", Enum: []any{"info", "low", "medium", "high", "critical"}}
-			}
-			if t == reflect.TypeFor[[]Route]() {
-				return &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Type: "object"}}
-			}
-			switch t.Kind() {
-			case reflect.Bool:
-				return orReference(&jsonschema.Schema{Type: "boolean"})
-			case reflect.Int, reflect.Int64:
-				return orReference(&jsonschema.Schema{Type: "integer"})
-			case reflect.Float64:
-				return orReference(&jsonschema.Schema{Type: "number"})
-			}
-			return nil
-		}}
-	s := r.Reflect(&Config{})
-	s.Title = "trailwarden configuration"
-	for _, k := range Keys() {
-		at := s
-		for _, part := range strings.Split(k.Path, ".") {
-			part, each := strings.CutSuffix(part, "[]")
-			next, ok := at.Properties.Get(part)
-			if !ok {
-				return nil, fmt.Errorf("the schema has no %s", k.Path)
-			}
-			if at = next; each {
-				at = at.Items
-			}
-		}
-		at.Description = k.Doc
-		if k.Default != "" && (at.Type == "string" || at.AnyOf != nil) {
-			at.Default = schemaDefault(k)
-		}
-	}
-	b, err := json.MarshalIndent(s, "", "  ")
-	return append(b, '\n'), err
-}
-
-func schemaDefault(k Key) any {
-	switch k.Type {
-	case "true or false":
-		return k.Default == "true"
-	case "number":
-		if n, err := strconv.ParseInt(k.Default, 10, 64); err == nil {
-			return n
-		}
-	}
-	return k.Default
+	files, err := packed.Files(schema)
+	return files["schema.json"], err
 }
 
 // Value is one value in force and where it comes from.

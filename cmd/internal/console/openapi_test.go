@@ -15,7 +15,7 @@ import (
 
 // The file that is served knows every route, and every answer is as it promises.
 func TestOpenAPI(t *testing.T) {
-	want, err := openAPI()
+	want, err := makeOpenAPI()
 	if err != nil {
 		t.Fatal(err)
 	}

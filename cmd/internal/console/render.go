@@ -23,9 +23,9 @@ import (
 	"github.com/trailwarden/trailwarden/responders"
 )
 
-// templates are the files of the folder of that name, packed:
-// `go test ./cmd/internal/console -run TestTemplatesArePacked -update` makes it
-// anew.
+// templates are the files of the folder of that name, packed, and among them the
+// description of the JSON forms: `go test
+// ./cmd/internal/console -run TestTemplatesArePacked -update` makes it anew.
 //
 //go:embed templates.tar.zst
 var templates []byte
