@@ -105,6 +105,7 @@ type App struct {
 	web atomic.Pointer[string] // where /metrics is served
 
 	index   *index.Index // with the console
+	keeper  *keeper      // with the console
 	console *console.Server
 	ruleErr ruleErrors
 }

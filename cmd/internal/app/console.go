@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console"
+	"github.com/trailwarden/trailwarden/cmd/internal/console/evidence"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -68,8 +70,13 @@ func (a *App) makeConsole() error {
 		trusted = append(trusted, p)
 	}
 	a.index = index.New(index.Limits{Events: c.Events})
+	b := &consoleBackend{App: a}
+	if b.evidence, err = evidence.Open(filepath.Join(a.cfg.StateDir, "evidence"), evidence.Limits{}); err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
+	a.keeper = newKeeper(b.evidence, a.index, func(ctx context.Context, pos index.Pos) ([]byte, error) { return b.Record(ctx, pos) }, a.log)
 	a.console, err = console.New(console.Options{
-		Backend: &consoleBackend{App: a}, Index: a.index, Listen: c.Listen, BaseURL: c.BaseURL, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key,
+		Backend: b, Index: a.index, Listen: c.Listen, BaseURL: c.BaseURL, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key,
 		Mode:  console.Mode(c.Auth.Mode),
 		Proxy: console.ProxyAuth{UserHeader: c.Auth.Proxy.UserHeader, GroupsHeader: c.Auth.Proxy.GroupsHeader, Trusted: trusted},
 		OIDC: console.OIDCAuth{Issuer: c.Auth.OIDC.Issuer, ClientID: c.Auth.OIDC.ClientID, ClientSecret: c.Auth.OIDC.ClientSecret.Reveal(),
@@ -109,7 +116,11 @@ const feedFrames = 2000
 func (a *App) feedConsole(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := a.dispatcher.Follow(ctx, a.index.Apply, a.index.CaughtUp); err != nil && ctx.Err() == nil {
+		apply := func(c responders.Change) {
+			a.index.Apply(c)
+			a.keeper.note(c)
+		}
+		if err := a.dispatcher.Follow(ctx, apply, a.index.CaughtUp); err != nil && ctx.Err() == nil {
 			a.log.Error("the console no longer sees what is new; restart to mend it", "error", err)
 		}
 	})
@@ -118,6 +129,7 @@ func (a *App) feedConsole(ctx context.Context) {
 			a.log.Error("the console no longer sees events; restart to mend it", "error", err)
 		}
 	})
+	wg.Go(func() { a.keeper.run(ctx) })
 	wg.Wait()
 }
 
@@ -152,6 +164,7 @@ func (a *App) feedEvents(ctx context.Context) error {
 // consoleBackend is the App as the console sees it.
 type consoleBackend struct {
 	*App
+	evidence *evidence.Store
 
 	mu     sync.Mutex
 	status admin.Status
@@ -272,6 +285,9 @@ func (b *consoleBackend) Record(ctx context.Context, pos index.Pos) (json.RawMes
 	}
 	return json.RawMessage(b.frame.Records[pos.Index]), nil
 }
+
+// Kept implements console.Backend.
+func (b *consoleBackend) Kept(alertID string) ([][]byte, error) { return b.evidence.Records(alertID) }
 
 // Explain implements console.Backend.
 func (b *consoleBackend) Explain(rule string, record []byte) ([]string, error) {

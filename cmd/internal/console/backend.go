@@ -46,6 +46,9 @@ type Backend interface {
 	// Record reads a raw record from the event stream; ErrGone when it is no
 	// longer kept there.
 	Record(ctx context.Context, pos index.Pos) (json.RawMessage, error)
+	// Kept returns the records of an alert's evidence that were kept for it; nil
+	// when none were.
+	Kept(alertID string) ([][]byte, error)
 	// Explain says, part by part, why a rule did or did not match a record.
 	Explain(rule string, record []byte) ([]string, error)
 	// DraftException is an exception file for what an alert found, which its

@@ -22,7 +22,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/responders"
 )
@@ -109,6 +113,45 @@ func TestPagesAndFacts(t *testing.T) {
 }
 
 // How loud a rule is, against what it is worth, and what is excepted from it.
+// The records that an alert rests on are shown when the event stream and the
+// index have long forgotten them, and why the rule fired with them.
+func TestKeptEvidence(t *testing.T) {
+	w := newWorld(t)
+	a := sample(7, t0)
+	a.EventIDs = []string{"E007", "E008"}
+	raw := call("E007", "CreateAccessKey", "user-7", aliceKey, "203.0.113.7", t0)
+	w.event(raw)
+	w.raise(a)
+	b := w.as("carol")
+	var before, after AlertFacts
+	b.json("/alerts/"+a.ID, &before)
+
+	w.mu.Lock()
+	clear(w.records)
+	w.kept = map[string][][]byte{a.ID: {[]byte(raw), []byte("damaged")}}
+	w.mu.Unlock()
+	w.stop()
+	w.start()
+	b = w.as("carol")
+	b.json("/alerts/"+a.ID, &after)
+	if diff := cmp.Diff(before.Evidence, after.Evidence, cmpopts.IgnoreFields(index.Event{}, "Pos")); diff != "" || len(after.Evidence) != 2 || after.Evidence[0].Raw == nil {
+		t.Errorf("the evidence while the stream has it (-) and after (+):\n%s", diff)
+	}
+	if diff := cmp.Diff(before.Why, after.Why); diff != "" || len(after.Why) == 0 {
+		t.Errorf("why it fired:\n%s", diff)
+	}
+	page := b.get("/alerts/"+a.ID+"?lang=en", "text/html").body
+	if n := strings.Count(page, "no longer held here"); n != 1 || !strings.Contains(page, "CreateAccessKey") {
+		t.Errorf("%d events are not held, want the second one", n)
+	}
+	w.mu.Lock()
+	w.kept = nil
+	w.mu.Unlock()
+	if page = b.get("/alerts/"+a.ID+"?lang=en", "text/html").body; strings.Count(page, "no longer held here") != 2 {
+		t.Error("what is kept nowhere is shown")
+	}
+}
+
 func TestRuleNoise(t *testing.T) {
 	w := newWorld(t)
 	for n := range 15 {

@@ -13,6 +13,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
@@ -304,29 +305,8 @@ func (q *ask) alertPage() error {
 		}
 	}
 	line.State, line.Owner, line.Verdict = f.Triage.State, f.Triage.Owner, f.Triage.Verdict
-	f.Why = knew(a.Details)
-	ids := a.EventIDs[:min(len(a.EventIDs), maxEvidence)]
-	held := q.s.o.Index.Events(ids)
-	raws := 0
-	for _, id := range ids {
-		e := Evidence{ID: id}
-		if ev, ok := held[id]; ok {
-			e.Event = &ev
-			if raws < maxRaw {
-				raw, err := q.s.o.Backend.Record(ctx, ev.Pos)
-				switch {
-				case err == nil:
-					e.Raw = raw
-					// A rule that is no longer loaded explains nothing.
-					lines, _ := q.s.o.Backend.Explain(a.Rule, raw)
-					f.Why = append(f.Why, explained(&ev, lines, raws == 0)...)
-					raws++
-				case !errors.Is(err, ErrGone):
-					return err
-				}
-			}
-		}
-		f.Evidence = append(f.Evidence, e)
+	if err := q.evidence(&f); err != nil {
+		return err
 	}
 	f.Exception = q.s.o.Backend.DraftException(a)
 	f.Similar, f.SimilarTotal = q.s.o.Index.Similar(line, q.now.Add(-similarFor), 10)
@@ -371,6 +351,53 @@ func (q *ask) alertPage() error {
 		view.Replay = fmt.Sprintf("trailwarden replay --entity %s --from %s --to %s FILES", entity, a.FirstAt.Add(-time.Hour).UTC().Format(time.RFC3339), a.LastAt.Add(time.Hour).UTC().Format(time.RFC3339))
 	}
 	return q.reply("alert", view, f)
+}
+
+// evidence fills in the events that an alert rests on, from the event stream or,
+// when they have left it, from what was kept, and why its rule fired.
+func (q *ask) evidence(f *AlertFacts) error {
+	ctx, a := q.r.Context(), &f.Alert
+	f.Why = knew(a.Details)
+	ids := a.EventIDs[:min(len(a.EventIDs), maxEvidence)]
+	held := q.s.o.Index.Events(ids)
+	kept := map[string]json.RawMessage{}
+	records, err := q.s.o.Backend.Kept(a.ID)
+	if err != nil {
+		q.s.o.Log.Warn("evidence that was kept cannot be read", "alert", a.ID, "error", err)
+	}
+	for _, r := range records {
+		ev, err := event.Parse(r)
+		if err != nil {
+			continue
+		}
+		kept[ev.ID] = r
+		if _, ok := held[ev.ID]; !ok {
+			held[ev.ID] = index.EventOf(ev)
+		}
+	}
+	raws := 0
+	for _, id := range ids {
+		e := Evidence{ID: id}
+		if ev, ok := held[id]; ok {
+			e.Event = &ev
+		}
+		if e.Event != nil && raws < maxRaw {
+			e.Raw = kept[id]
+			if e.Raw == nil {
+				if e.Raw, err = q.s.o.Backend.Record(ctx, e.Event.Pos); err != nil && !errors.Is(err, ErrGone) {
+					return err
+				}
+			}
+			if e.Raw != nil {
+				// A rule that is no longer loaded explains nothing.
+				lines, _ := q.s.o.Backend.Explain(a.Rule, e.Raw)
+				f.Why = append(f.Why, explained(e.Event, lines, raws == 0)...)
+				raws++
+			}
+		}
+		f.Evidence = append(f.Evidence, e)
+	}
+	return nil
 }
 
 // plainWord says that a text can stand in a command line that people copy.

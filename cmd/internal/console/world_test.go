@@ -58,6 +58,7 @@ type world struct {
 	status  admin.Status
 	rules   []Rule
 	audit   []journal.AuditEntry
+	kept    map[string][][]byte // by alert
 
 	partitions int // evaluated here
 }
@@ -265,6 +266,11 @@ func (w *world) Record(_ context.Context, pos index.Pos) (json.RawMessage, error
 		return r, nil
 	}
 	return nil, ErrGone
+}
+func (w *world) Kept(alertID string) ([][]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.kept[alertID], nil
 }
 func (w *world) Explain(rule string, record []byte) ([]string, error) {
 	ev, err := event.Parse(record)

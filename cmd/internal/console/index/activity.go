@@ -162,6 +162,17 @@ func (c *chunk) event(i int) Event {
 		Attempt: c.flags[i]&flagAttempt != 0, Write: c.flags[i]&flagWrite != 0, Pos: c.pos[i]}
 }
 
+// EventOf is what the index would keep of an event, without a place in the stream.
+func EventOf(ev *event.Event) Event {
+	e := Event{ID: strings.Clone(ev.ID), At: time.UnixMilli(ev.Time.UnixMilli()).UTC(), Actor: ev.Actor.ID, Key: ev.Actor.Key, IP: ev.Address.Text,
+		Service: ev.Service, Name: ev.Name, Action: string(ev.Action), Target: ev.Target.ID, TargetKey: ev.Target.Key, Error: ev.ErrorCode,
+		Region: ev.Region, Attempt: ev.Outcome == event.Attempt, Write: ev.RW == event.Write}
+	for _, s := range []*string{&e.Actor, &e.Key, &e.IP, &e.Service, &e.Name, &e.Action, &e.Target, &e.TargetKey, &e.Error, &e.Region} {
+		*s = strings.Clone(Bounded(*s))
+	}
+	return e
+}
+
 // Events returns the events with these ids that are still held, by id.
 func (x *Index) Events(ids []string) map[string]Event {
 	want := make(map[string]bool, len(ids))

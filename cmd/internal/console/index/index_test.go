@@ -186,6 +186,17 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// An event that comes from elsewhere looks as if it were held.
+func TestEventOf(t *testing.T) {
+	x := New(Limits{})
+	for i, ev := range []*event.Event{anEvent(t, 0, "u", "k", "203.0.113.7", "CreateAccessKey", true), anEvent(t, 1, strings.Repeat("u", 2*maxWord), "k", "203.0.113.7", "Get", false)} {
+		x.AddEvent(ev, Pos{})
+		if got := EventOf(ev); got != x.Newest(1)[0] || got.ID == "" {
+			t.Errorf("event %d: %+v, held as %+v", i, got, x.Newest(1)[0])
+		}
+	}
+}
+
 func anEvent(t testing.TB, n int, user, key, ip, name string, ok bool) *event.Event {
 	t.Helper()
 	m := map[string]any{"eventId": fmt.Sprintf("E%06d", n), "eventName": name, "serviceName": "Ram", "eventType": "ApiCall", "eventRW": "Write", "eventTime": t0.Add(time.Duration(n) * 7 * time.Second).Format(time.RFC3339),
