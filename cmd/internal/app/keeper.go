@@ -13,6 +13,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/console/evidence"
 	"github.com/trailwarden/trailwarden/cmd/internal/console/index"
 	"github.com/trailwarden/trailwarden/pipeline/event"
+	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/responders"
 )
 
@@ -118,11 +119,10 @@ func (k *keeper) keep(ctx context.Context, now time.Time) (more bool) {
 			}
 		}
 		k.mu.Lock()
-		if len(k.wishes[id].ids) > len(w.ids) {
-			// It has grown meanwhile.
+		if cur := k.wishes[id]; cur == nil || len(cur.ids) > len(w.ids) {
+			// It had to make room, or has grown, meanwhile.
 		} else if whole || now.Sub(w.since) >= keepTrying {
 			delete(k.wishes, id)
-			k.order = slices.DeleteFunc(k.order, func(o string) bool { return o == id })
 			if whole {
 				if len(k.done) >= maxWishes {
 					clear(k.done)
@@ -134,6 +134,7 @@ func (k *keeper) keep(ctx context.Context, now time.Time) (more bool) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.order = lists.Keep(k.order, func(id *string) bool { return k.wishes[*id] != nil })
 	return len(k.wishes) > 0
 }
 

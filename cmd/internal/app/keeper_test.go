@@ -145,10 +145,24 @@ func TestKeeperIsBounded(t *testing.T) {
 		k.note(about(fmt.Sprintf("a%d", i), "none"))
 	}
 	k.note(about("last", "e1"))
+	flood := true
+	k.record = func(ctx context.Context, pos index.Pos) ([]byte, error) {
+		if flood {
+			flood = false
+			for i := range maxWishes { // while it is looked for, all that wait make room for others
+				k.note(about(fmt.Sprintf("b%d", i), "none"))
+			}
+		}
+		return s.record(ctx, pos)
+	}
 	if len(k.wishes) != maxWishes || len(k.order) != maxWishes {
 		t.Errorf("%d and %d wait", len(k.wishes), len(k.order))
 	}
-	if k.keep(t.Context(), time.Now().Add(2*keepTrying)) || len(k.order) != 0 {
+	later := time.Now().Add(2 * keepTrying)
+	if !k.keep(t.Context(), later) || len(k.wishes) != maxWishes || len(k.order) != maxWishes {
+		t.Errorf("after a flood %d and %d wait", len(k.wishes), len(k.order))
+	}
+	if k.keep(t.Context(), later) || len(k.order) != 0 {
 		t.Errorf("%d still wait", len(k.order))
 	}
 	if r, err := store.Records("last"); err != nil || len(r) != 1 {
