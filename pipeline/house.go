@@ -33,6 +33,9 @@ type house struct {
 	counted time.Time
 }
 
+// uncounted is why nothing was compared when the source's own count is not final.
+const uncounted = "the source has not finished counting"
+
 // Reconciliation is what came of comparing counts with one source.
 type Reconciliation struct {
 	Source string
@@ -241,19 +244,18 @@ func (in *Ingester) repair(ctx context.Context, part int, g bus.Gap, page source
 			return 0, err
 		}
 	}
-	n, _ := ordinal(s.position)
+	at, _ := ordinal(s.position)
 	page.Source, page.Shard = repairSource, part
-	page.From, page.To = strconv.FormatInt(n, 10), strconv.FormatInt(n+1, 10)
+	page.From, page.To = strconv.FormatInt(at, 10), strconv.FormatInt(at+1, 10)
 	rep := &repair{origin: shardName(g.Source, g.Shard), partition: part}
 	if last {
 		rep.gap = g.ID
 	}
-	before := in.stats.records.Load()
-	if err := in.storeLocked(ctx, s, page, rep); err != nil {
+	n, err := in.storeLocked(ctx, s, page, rep)
+	if err != nil {
 		s.known = false
-		return 0, err
 	}
-	return int(in.stats.records.Load() - before), nil
+	return n, err
 }
 
 // reconcile compares counts. A deficit counts when two rounds in a row see it: the
@@ -300,15 +302,19 @@ func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.C
 		return
 	}
 	if r.Held = held; !whole {
-		r.Error = "the source has not finished counting"
+		r.Error = uncounted
 		return
 	}
 	short := map[int64]uint64{}
 	if r.Held != r.Done {
 		for span := first; span < end; span++ {
 			n, whole, err := o.Count(ctx, at(span), at(span+1))
-			if err != nil || !whole {
-				r.Error = fmt.Sprintf("the source could not count all of it: %v", err)
+			if err != nil {
+				r.Error = err.Error()
+				return
+			}
+			if !whole {
+				r.Error = uncounted
 				return
 			}
 			if n > done[span] {

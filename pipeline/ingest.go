@@ -186,7 +186,7 @@ func (in *Ingester) Store(ctx context.Context, p source.Page) error {
 	defer s.mu.Unlock()
 	ctx, span := in.cfg.Tracer.Start(ctx, "store page", trace.Str("trailwarden.source", p.Source), trace.Int("trailwarden.shard", p.Shard),
 		trace.Str("trailwarden.from", p.From), trace.Str("trailwarden.to", p.To))
-	err := in.storeLocked(ctx, s, p, nil)
+	_, err := in.storeLocked(ctx, s, p, nil)
 	span.End(err)
 	if err != nil {
 		s.known = false
@@ -239,10 +239,12 @@ type repair struct {
 	gap       string // of which this is the last page
 }
 
-func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Page, rep *repair) error {
+// storeLocked is Store with the shard's lock held; it says how many records it put
+// into frames.
+func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Page, rep *repair) (stored int, err error) {
 	if !s.known {
 		if err := in.recoverShard(ctx, s); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if p.Received.IsZero() {
@@ -250,7 +252,7 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 	}
 	p.Received = p.Received.UTC()
 	if err := in.prepareAhead(ctx, s, p); err != nil {
-		return err
+		return 0, err
 	}
 	failpoint.Hit(failpoint.IngestPulled)
 	groups, poison, repeated := in.split(s, p)
@@ -264,7 +266,7 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 			Received: p.Received, Message: b.msg, Stack: b.stack, Raw: b.raw,
 		})
 		if err != nil {
-			return err
+			return 0, err
 		}
 		count(tally, b.time)
 		if fresh {
@@ -272,8 +274,8 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 			in.log.Warn("record parked", "reason", b.reason, "source", s.source, "shard", s.shard, "bytes", len(b.raw), "why", b.msg)
 		}
 	}
-	if err := in.publishPage(ctx, s, p, groups, tally, rep); err != nil {
-		return err
+	if stored, err = in.publishPage(ctx, s, p, groups, tally, rep); err != nil {
+		return 0, err
 	}
 	failpoint.Hit(failpoint.IngestStored)
 	in.stats.repeated.Add(uint64(repeated))
@@ -281,7 +283,7 @@ func (in *Ingester) storeLocked(ctx context.Context, s *shardState, p source.Pag
 	if s.ahead.done() {
 		s.ahead = nil
 	}
-	return nil
+	return stored, nil
 }
 
 // split parses records for their account and groups them by partition; what
@@ -349,10 +351,11 @@ func (s *shardState) parse(rec []byte) (reason, msg, stack string) {
 }
 
 // publishPage writes the page's frames, or a Mark where there is none, and
-// moves the shard's state when all are durable.
-func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Page, groups []part, parked map[int64]uint64, rep *repair) error {
+// moves the shard's state when all are durable. It returns the number of records in
+// the frames.
+func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Page, groups []part, parked map[int64]uint64, rep *repair) (int, error) {
 	frames := make([][]*bus.Frame, in.n)
-	touched, bytes, records := 0, uint64(0), uint64(0)
+	touched, bytes, records := 0, 0, 0
 	for part, g := range groups {
 		if rep != nil && part != rep.partition {
 			continue // the others have theirs
@@ -374,8 +377,8 @@ func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Pag
 			}
 			frames[part] = append(frames[part], f)
 			recs = recs[k:]
-			bytes += uint64(size)
-			records += uint64(k)
+			bytes += size
+			records += k
 		}
 		if len(frames[part]) > 0 {
 			touched++
@@ -385,7 +388,7 @@ func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Pag
 		// Nothing for us in it. The position moves all the same, unless the
 		// page lies before what is stored.
 		if p.To == s.position || before(p.To, s.position) {
-			return nil
+			return 0, nil
 		}
 		part := int(s.token[0]) % in.n
 		if rep != nil {
@@ -415,14 +418,14 @@ func (in *Ingester) publishPage(ctx context.Context, s *shardState, p source.Pag
 		in.log.Error("the source skipped records: a page begins after the last stored position", "source", s.source, "shard", s.shard, "position", s.position, "from", p.From)
 	}
 	if err := in.publishFrames(ctx, s, p.From, p.To, p.Received, frames); err != nil {
-		return err
+		return 0, err
 	}
-	in.stats.bytes.Add(bytes)
-	in.stats.records.Add(records)
+	in.stats.bytes.Add(uint64(bytes))
+	in.stats.records.Add(uint64(records))
 	if s.position == "" || !before(p.To, s.position) {
 		s.position = strings.Clone(p.To)
 	}
-	return nil
+	return records, nil
 }
 
 // publishFrames writes frames as one page: partitions side by side, the frames
