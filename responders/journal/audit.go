@@ -73,6 +73,7 @@ const (
 	maxAuditLines = 256
 	maxAuditBytes = 512 << 10
 	maxAuditData  = 32 << 10
+	maxAuditNote  = 66 << 10 // a note is told whole: its data has a limit of its own
 )
 
 func auditHash(prev sum, entry []byte) sum {
@@ -314,6 +315,7 @@ func tell(kind string, record []byte) (by, what string, data json.RawMessage) {
 		}
 	}
 	by, what, data = r.By, r.State, record
+	limit := maxAuditData
 	switch kind {
 	case "freeze":
 		what = "released"
@@ -329,7 +331,9 @@ func tell(kind string, record []byte) (by, what string, data json.RawMessage) {
 		if n := len(r.Clicks); n > 0 && json.Unmarshal(r.Clicks[n-1], &c) == nil {
 			by, what, data = c.By, "refused: "+c.What, r.Clicks[n-1]
 		}
-	case "note", "ask":
+	case "note":
+		what, limit = r.What, maxAuditNote
+	case "ask":
 		what = r.What
 	case "silence":
 		if by, what = r.Author, "muted"; r.EndedBy != "" {
@@ -354,7 +358,7 @@ func tell(kind string, record []byte) (by, what string, data json.RawMessage) {
 		by = ""
 		data, _ = json.Marshal(map[string]any{"destination": n.Dest, "alert": n.Alert, "rule": n.Rule, "reason": n.Reason})
 	}
-	if len(data) > maxAuditData || !json.Valid(data) {
+	if len(data) > limit || !json.Valid(data) {
 		data, _ = json.Marshal(map[string]any{"left_out": fmt.Sprintf("%d bytes; the hash names them", len(record))})
 	}
 	var small bytes.Buffer

@@ -151,8 +151,36 @@ func TestAuditTells(t *testing.T) {
 	}
 }
 
-// Whoever is killed, restarted, or runs beside another: each record is told
-// once, in order, in one chain.
+// A note of rules or of the configuration is told with what changed, however long; of
+// other records that long it is said that they are left out.
+func TestAuditTellsNotesWhole(t *testing.T) {
+	r := newAuditRig(t, Options{})
+	words := strings.Repeat("ak.created ", 5900)[:64000]
+	long := `{"v":1,"what":"rules changed","by":"host/1","data":{"added":["` + words + `"]}}`
+	hidden := `{"v":1,"what":"rules changed","by":"host/1","data":{"added":["` + strings.Repeat("\u202e", 21000) + `"]}}`
+	r.put("note", "rules", long)
+	r.put("action", "a1", `{"v":1,"state":"done","by":"machine","action":{"id":"a1"},"prior":"`+words+`"}`)
+	for range 5 { // together more than one message of the log
+		r.put("note", "rules", hidden)
+	}
+	r.run(1, r.put("note", "rules", long))
+	lines := r.lines()
+	if len(lines) != 8 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for _, i := range []int{0, 7} {
+		if e := entryOf(t, lines[i]); string(e.Data) != long {
+			t.Errorf("of a note of %d bytes it is told %.100s", len(long), e.Data)
+		}
+	}
+	if e := entryOf(t, lines[1]); !strings.Contains(string(e.Data), "left_out") {
+		t.Errorf("an action is told with %d bytes", len(e.Data))
+	}
+	if rep, err := r.a.Verify(t.Context(), ""); err != nil || !rep.OK() {
+		t.Errorf("%+v %v", rep, err)
+	}
+}
+
 // What strangers write is escaped before it is hashed, so that an export can be
 // read on a terminal and verified as it is.
 func TestAuditHidesNothing(t *testing.T) {
@@ -170,6 +198,8 @@ func TestAuditHidesNothing(t *testing.T) {
 	}
 }
 
+// Whoever is killed, restarted, or runs beside another: each record is told
+// once, in order, in one chain.
 func TestAuditOnceEach(t *testing.T) {
 	r := newAuditRig(t, Options{})
 	var seqs []uint64

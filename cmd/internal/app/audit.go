@@ -16,6 +16,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
 	"github.com/trailwarden/trailwarden/pipeline/pause"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/responders"
 	"github.com/trailwarden/trailwarden/responders/journal"
 )
@@ -55,8 +56,35 @@ type rulesNote struct {
 	Rules   map[string]string `json:"rules,omitempty"` // id to the beginning of its hash
 }
 
-// maxDiff bounds the lines of a configuration that are listed.
-const maxDiff = 200
+// What a note may take, in bytes of JSON: the audit log waits until the start is noted
+// in it (keepAudit), and takes no note of more than 64 KiB.
+const (
+	maxText  = 30 << 10 // the text of a configuration
+	maxRules = 40 << 10 // the hashes of the rules
+	maxDiff  = 7 << 10  // each list of what was added, removed or changed
+)
+
+func jsonSize(v any) int {
+	b, err := json.Marshal(v)
+	if err != nil { // texts and maps of texts always encode
+		panic(err)
+	}
+	return len(b)
+}
+
+// begun is the beginning of a list, as far as there is room for it, and how many more
+// there are. Of a long line it is the beginning, too.
+func begun(list []string) (out []string) {
+	room := maxDiff
+	for i, s := range list {
+		s = text.Cut(s, 500)
+		if room -= jsonSize(s) + len(","); room < 0 {
+			return append(out, fmt.Sprintf("and %d more", len(list)-i))
+		}
+		out = append(out, s)
+	}
+	return out
+}
 
 // keepAudit notes the start and then follows the journal until ctx ends.
 func (a *App) keepAudit(ctx context.Context) {
@@ -75,14 +103,11 @@ func (a *App) keepAudit(ctx context.Context) {
 
 // noteStart puts into the audit log what this process was started with.
 func (a *App) noteStart(ctx context.Context) error {
-	text, err := yaml.Dump(a.cfg)
+	doc, err := yaml.Dump(a.cfg)
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
-	c := configNote{Version: a.version, Hash: digest(text), Text: string(text)}
-	if len(c.Text) > 30<<10 {
-		c.Text = ""
-	}
+	c := noteOfConfig(a.version, doc)
 	what := "configuration loaded for the first time"
 	last, ok, err := a.machine.LastNote(ctx, noteConfig)
 	if err != nil {
@@ -93,31 +118,45 @@ func (a *App) noteStart(ctx context.Context) error {
 		what = "configuration loaded, unchanged"
 		if before.Hash != c.Hash {
 			what = "configuration changed"
-			c.Removed, c.Added = lineDiff(before.Text, c.Text)
+			c.since(before)
 		}
 	}
 	if err := a.machine.AddNote(ctx, noteConfig, owner(), what, c); err != nil {
 		return err
 	}
-
 	return a.noteRules(ctx)
+}
+
+func noteOfConfig(version string, doc []byte) configNote {
+	c := configNote{Version: version, Hash: digest(doc), Text: string(doc)}
+	if jsonSize(c.Text) > maxText {
+		c.Text = "" // the hash still says that something changed
+	}
+	return c
+}
+
+// since lists what differs from the configuration before. Where one of the two was too
+// long to be kept nothing is listed: all of the other would seem to be new, or gone.
+func (c *configNote) since(before configNote) {
+	if c.Text != "" && before.Text != "" {
+		removed, added := lineDiff(before.Text, c.Text)
+		c.Removed, c.Added = begun(removed), begun(added)
+	}
 }
 
 // noteRules puts the rules in force into the audit log, and what differs from
 // those before.
 func (a *App) noteRules(ctx context.Context) error {
 	set := a.Rules()
-	r := rulesNote{Hash: set.Hash(), Count: set.Len(), Rules: map[string]string{}}
+	hashes := map[string]string{}
 	for _, in := range set.List() {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("audit log: rule %s: %w", in.ID, err)
 		}
-		r.Rules[in.ID] = digest(b)[:12]
+		hashes[in.ID] = digest(b)[:12]
 	}
-	if len(r.Rules) > 1500 {
-		r.Rules = nil // would not fit; the hash still says that something changed
-	}
+	r := noteOfRules(set.Hash(), hashes)
 	what := "rules loaded for the first time"
 	last, ok, err := a.machine.LastNote(ctx, noteRules)
 	if err != nil {
@@ -129,21 +168,38 @@ func (a *App) noteRules(ctx context.Context) error {
 		if old.Hash != r.Hash {
 			what = "rules changed"
 		}
-		for _, id := range slices.Sorted(maps.Keys(r.Rules)) {
-			switch was, there := old.Rules[id]; {
-			case !there:
-				r.Added = append(r.Added, id)
-			case was != r.Rules[id]:
-				r.Changed = append(r.Changed, id)
-			}
-		}
-		for _, id := range slices.Sorted(maps.Keys(old.Rules)) {
-			if _, there := r.Rules[id]; !there {
-				r.Removed = append(r.Removed, id)
-			}
-		}
+		r.since(old)
 	}
 	return a.machine.AddNote(ctx, noteRules, owner(), what, r)
+}
+
+func noteOfRules(hash string, hashes map[string]string) rulesNote {
+	r := rulesNote{Hash: hash, Count: len(hashes), Rules: hashes}
+	if jsonSize(r.Rules) > maxRules {
+		r.Rules = nil
+	}
+	return r
+}
+
+// since lists what differs from the rules before, as that of configNote does.
+func (r *rulesNote) since(old rulesNote) {
+	if r.Rules == nil || old.Rules == nil {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.Rules)) {
+		switch was, there := old.Rules[id]; {
+		case !there:
+			r.Added = append(r.Added, id)
+		case was != r.Rules[id]:
+			r.Changed = append(r.Changed, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(old.Rules)) {
+		if _, there := r.Rules[id]; !there {
+			r.Removed = append(r.Removed, id)
+		}
+	}
+	r.Added, r.Removed, r.Changed = begun(r.Added), begun(r.Removed), begun(r.Changed)
 }
 
 // lineDiff lists the lines that only one of two texts has, each with the
@@ -151,12 +207,12 @@ func (a *App) noteRules(ctx context.Context) error {
 func lineDiff(before, after string) (removed, added []string) {
 	b, a := placed(before), placed(after)
 	for _, l := range slices.Sorted(maps.Keys(b)) {
-		if b[l] > a[l] && len(removed) < maxDiff {
+		if b[l] > a[l] {
 			removed = append(removed, l)
 		}
 	}
 	for _, l := range slices.Sorted(maps.Keys(a)) {
-		if a[l] > b[l] && len(added) < maxDiff {
+		if a[l] > b[l] {
 			added = append(added, l)
 		}
 	}
@@ -164,14 +220,14 @@ func lineDiff(before, after string) (removed, added []string) {
 }
 
 // placed counts the lines of a YAML text, each after the keys above it.
-func placed(text string) map[string]int {
+func placed(doc string) map[string]int {
 	out := map[string]int{}
 	type level struct {
 		indent int
 		key    string
 	}
 	var at []level
-	for _, line := range strings.Split(text, "\n") {
+	for _, line := range strings.Split(doc, "\n") {
 		body := strings.TrimLeft(line, " ")
 		if body == "" {
 			continue
