@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,36 +40,36 @@ func (a *App) keepRules() {
 }
 
 // keep writes the files into a folder of their own and then lets "current" name
-// it, so that an end in between leaves what was kept before.
+// it, so that an end in between leaves what was kept before. What is kept already is
+// looked at: a disk may have lost it.
 func keep(dir string, set *rules.Set, m keptMeta) (err error) {
-	if old, err := os.ReadFile(filepath.Join(dir, "current")); err == nil && string(old) == m.Hash {
-		return nil
-	}
 	to := filepath.Join(dir, m.Hash)
-	if err := os.RemoveAll(to); err != nil {
-		return err
-	}
-	put := func(path string, data []byte) {
-		if err == nil {
-			err = os.MkdirAll(filepath.Dir(path), 0o700)
-		}
-		if err == nil {
-			err = os.WriteFile(path, data, 0o600)
-		}
-	}
-	for _, s := range set.Sources() {
-		put(filepath.Join(to, s.Kind, s.Name), s.Data)
-	}
-	meta, merr := json.Marshal(m)
-	if merr != nil {
-		return merr
-	}
-	put(filepath.Join(to, "meta.json"), meta)
-	put(filepath.Join(dir, "current.new"), []byte(m.Hash))
+	meta, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(dir, "current.new"), filepath.Join(dir, "current")); err != nil {
+	files := map[string][]byte{filepath.Join(to, "meta.json"): meta}
+	for _, s := range set.Sources() {
+		files[filepath.Join(to, s.Kind, s.Name)] = s.Data
+	}
+	current := filepath.Join(dir, "current")
+	whole := holdsFile(current, []byte(m.Hash))
+	for path, data := range files {
+		whole = whole && holdsFile(path, data)
+	}
+	if whole {
+		return nil
+	}
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	for path, data := range files {
+		err = errors.Join(err, putFile(path, data))
+	}
+	if err = errors.Join(err, putFile(current+".new", []byte(m.Hash))); err != nil {
+		return err
+	}
+	if err := os.Rename(current+".new", current); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(dir)
@@ -78,6 +79,26 @@ func keep(dir string, set *rules.Set, m keptMeta) (err error) {
 		}
 	}
 	return err
+}
+
+func holdsFile(path string, data []byte) bool {
+	old, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(old, data)
+}
+
+// putFile writes a file and has it on the disk when it returns.
+func putFile(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // loadKept loads what was kept. Address data is taken from where the

@@ -454,6 +454,12 @@ func TestKeptRules(t *testing.T) {
 	if _, err := loadKept(dir, r.cfg); err == nil {
 		t.Error("damaged rules were taken")
 	}
+	if err := keep(dir, set, meta()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = loadKept(dir, r.cfg); err != nil || got.Stamp() != set.Stamp() {
+		t.Errorf("what was damaged is not kept anew: %v", err)
+	}
 	if _, err := loadKept(t.TempDir(), r.cfg); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("nothing kept: %v", err)
 	}

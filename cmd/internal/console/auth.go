@@ -142,16 +142,18 @@ type link struct {
 }
 
 // Key reads the signing key from a file in dir, or makes it. Sessions survive
-// a restart by it; deleting the file ends all of them.
+// a restart by it; deleting the file ends all of them. An empty file is what a full
+// disk or a power cut leaves of one that was being made.
 func Key(dir string) ([]byte, error) {
 	path := filepath.Join(dir, "console.key")
-	if b, err := os.ReadFile(path); err == nil {
-		if len(b) == 32 {
-			return b, nil
-		}
-		return nil, fmt.Errorf("%s: not a key of 32 bytes; delete it to have a new one made", path)
-	} else if !errors.Is(err, os.ErrNotExist) {
+	b, err := os.ReadFile(path)
+	switch {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return nil, err
+	case len(b) == 32:
+		return b, nil
+	case len(b) > 0:
+		return nil, fmt.Errorf("%s: not a key of 32 bytes; delete it to have a new one made", path)
 	}
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {

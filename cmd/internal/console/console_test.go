@@ -2,6 +2,7 @@ package console
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -16,6 +17,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -910,5 +912,28 @@ func TestRunbookPassages(t *testing.T) {
 	want := []passage{{false, "Ask first.\nThen:"}, {true, "aliyun ram ListUsers\naliyun ram ListRoles"}, {false, "Done."}}
 	if !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// The key is made once, and again where the making was cut off. What is no key is not
+// written over.
+func TestKey(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "console.key")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, err := Key(dir)
+	if err != nil || len(key) != 32 {
+		t.Fatalf("an empty file: %d bytes, %v", len(key), err)
+	}
+	if again, err := Key(dir); err != nil || !bytes.Equal(again, key) {
+		t.Errorf("another key after a restart, %v", err)
+	}
+	if err := os.WriteFile(path, key[:31], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Key(dir); err == nil || !strings.Contains(err.Error(), "delete it") {
+		t.Errorf("a short key: %v", err)
 	}
 }
