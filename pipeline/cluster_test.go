@@ -23,7 +23,7 @@ import (
 func openCluster(t testing.TB, url string) *bus.Bus {
 	t.Helper()
 	var last error
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		b, err := bus.Open(ctx, bus.Config{URL: url, Partitions: partitions, Replicas: 3, MaxBytes: 256 << 20, PublishTimeout: time.Second, Logger: silent()})
 		cancel()
@@ -108,13 +108,20 @@ func clusterRun(t *testing.T, o bustest.Options, n int, every time.Duration, awa
 	trouble(c, b, progress)
 	fed := make(chan error, 1)
 	go func() { fed <- wait() }()
-	select {
-	case err := <-fed:
-		if err != nil {
-			t.Fatal(err)
+	for from, began, ended := progress(), time.Now(), false; !ended; {
+		select {
+		case err := <-fed:
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended = true
+		case <-time.After(100 * time.Millisecond):
+			if now := progress(); now != from {
+				from, began = now, time.Now()
+			} else if time.Since(began) > patience {
+				t.Fatalf("nothing was stored for %s: %d of %d; %+v", patience, from, n, b.Health(t.Context()))
+			}
 		}
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the trail is not stored: %d of %d; %+v", progress(), n, b.Health(t.Context()))
 	}
 	handedOn := func() bool {
 		m := <-seen
@@ -128,11 +135,11 @@ func clusterRun(t *testing.T, o bustest.Options, n int, every time.Duration, awa
 		return len(m) == len(want)
 	}
 	for start := time.Now(); !handedOn(); _ = pause.For(t.Context(), 10*time.Millisecond) {
-		if time.Since(start) > 30*time.Second {
+		if time.Since(start) > patience {
 			t.Fatalf("alerts are not handed on: %+v", p.Stats(t.Context()))
 		}
 	}
-	end, cancelEnd := context.WithTimeout(ctx, 20*time.Second)
+	end, cancelEnd := context.WithTimeout(ctx, patience)
 	defer cancelEnd()
 	if err := p.Close(end); err != nil {
 		t.Fatal(err)
@@ -171,8 +178,8 @@ func moves(t testing.TB, progress func() int, by int) time.Duration {
 	t.Helper()
 	start, from := time.Now(), progress()
 	for progress() < from+by {
-		if time.Since(start) > time.Minute {
-			t.Fatalf("nothing was stored for a minute, at record %d", from)
+		if time.Since(start) > patience {
+			t.Fatalf("nothing was stored for %s, at record %d", patience, from)
 		}
 		if pause.For(t.Context(), 5*time.Millisecond) != nil {
 			t.Fatal("the test ended")

@@ -47,8 +47,9 @@ func TestEmbeddedDiskFull(t *testing.T) {
 	dir := filepath.Join(disk, "store")
 	all := trail(4000)
 	want := undisturbed(t, all)
+	attempt := time.Second
 	config := func() bus.Config {
-		return bus.Config{Dir: dir, Partitions: partitions, MaxBytes: bus.MinBudget, PublishTimeout: time.Second, Logger: silent()}
+		return bus.Config{Dir: dir, Partitions: partitions, MaxBytes: bus.MinBudget, PublishTimeout: attempt, Logger: silent()}
 	}
 	open := func() *bus.Bus {
 		b, err := bus.Open(t.Context(), config())
@@ -92,13 +93,14 @@ func TestEmbeddedDiskFull(t *testing.T) {
 			}
 			continue
 		}
-		if acked < 1000 {
+		// Before the disk is full, a machine that is busy elsewhere: again.
+		if acked < 1000 && !errors.Is(err, bus.ErrUnknown) {
 			t.Fatal(err)
 		}
 		select {
 		case err := <-done:
-			if !errors.Is(err, bus.ErrFrozen) {
-				t.Fatalf("it ended with %v, want ErrFrozen", err)
+			if !errors.Is(err, bus.ErrFrozen) || acked < 1000 {
+				t.Fatalf("it ended with %v after %d records, want ErrFrozen after 1000", err, acked)
 			}
 			t.Log(err)
 			ended = true
@@ -111,6 +113,7 @@ func TestEmbeddedDiskFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	attempt = 0 // as in production: from here on everything is stored
 	b = open()
 	defer b.Close()
 	in := newIngester(b)

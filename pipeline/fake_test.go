@@ -243,7 +243,7 @@ func alertsAndCommits(t testing.TB, b *bus.Bus) (map[string]string, []*bus.Commi
 	r := b.NewReader(bus.StreamCommits, 1, 64, "cm.*")
 	defer r.Stop()
 	for n := uint64(0); n < last.Seq; {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		d, err := r.Next(ctx)
 		cancel()
 		if err != nil {
@@ -391,9 +391,13 @@ func eachOnce(t testing.TB, b *bus.Bus, n int) {
 	}
 }
 
+// patience bounds every wait for something that must come: elections of servers
+// that share a slow machine with much else may take most of it.
+const patience = 2 * time.Minute
+
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if ok() {
 			return
 		}

@@ -419,7 +419,7 @@ func (p *process) end(t testing.TB) {
 	_ = p.stdin.Close()
 	select {
 	case <-p.over:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s does not end", p.name)
 	}
 	if p.err != nil {

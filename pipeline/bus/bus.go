@@ -140,7 +140,7 @@ func (b *Bus) openEmbedded() (*marker, error) {
 	b.healthz = func() (bool, string) { return serverHealth(b.srv) }
 	b.endServer = func() { b.srv.Shutdown(); b.srv.WaitForShutdown() }
 	for _, c := range []**nats.Conn{&b.nc, &b.rc} {
-		*c, err = nats.Connect("", append(b.cfg.clientOptions(b.noteDenied), nats.InProcessServer(b.srv))...)
+		*c, err = nats.Connect("", b.cfg.inProcessOptions(b.srv, b.noteDenied)...)
 		if err != nil {
 			return nil, fmt.Errorf("bus: connecting in process: %w", err)
 		}

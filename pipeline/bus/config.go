@@ -158,6 +158,12 @@ func (c Config) clientOptions(denied func(error)) []nats.Option {
 	}
 }
 
+// inProcessOptions leads to the embedded server, which answers unless the machine is
+// busy elsewhere: the client's own two seconds are for servers of which others exist.
+func (c Config) inProcessOptions(s nats.InProcessConnProvider, denied func(error)) []nats.Option {
+	return append(c.clientOptions(denied), nats.InProcessServer(s), nats.Timeout(startWithin))
+}
+
 // externalOptions adds identity and TLS. A server that is not on this machine
 // is spoken to over TLS or not at all.
 func (c Config) externalOptions(denied func(error)) ([]nats.Option, error) {

@@ -15,6 +15,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// startWithin is how long the embedded server may take until it answers.
+const startWithin = 30 * time.Second
+
 // startServer runs the server in this process, without any socket. The
 // caller holds the lock of dir.
 func startServer(dir string, room int64, log *slog.Logger) (*server.Server, error) {
@@ -41,10 +44,10 @@ func startServer(dir string, room int64, log *slog.Logger) (*server.Server, erro
 	}
 	s.SetLoggerV2(serverLog{log}, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(30 * time.Second) {
+	if !s.ReadyForConnections(startWithin) {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, fmt.Errorf("bus: embedded server on %s did not start within 30 s; see its log lines above", dir)
+		return nil, fmt.Errorf("bus: embedded server on %s did not start within %s; see its log lines above", dir, startWithin)
 	}
 	if !s.JetStreamEnabled() {
 		s.Shutdown()

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -213,15 +214,20 @@ func newReplicas(t *testing.T, seconds, shards int, beat time.Duration) *replica
 	return rs
 }
 
-// freeAddress is a port that nobody listens on.
+// freeAddress is a port that nobody listens on. It lies below those from which the
+// system gives others theirs: it would give one away while the replica is not there.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for tries := 0; ; tries++ {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
+		if tries > 1000 {
+			t.Fatal(err)
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // start begins another life of a replica.

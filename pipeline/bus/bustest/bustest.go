@@ -177,7 +177,7 @@ func (s *Server) Start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // no event tells of a port that opens
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // no event tells of a port that opens
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.c.Client))
 		if err == nil {
 			_ = c.Close()
