@@ -151,9 +151,8 @@ func TestLostAcknowledgement(t *testing.T) {
 func TestUnknownOutcome(t *testing.T) {
 	s := startExternal(t, nil)
 	p := startProxy(t, s.Addr().String())
-	cfg := external("nats://" + p.l.Addr().String())
-	cfg.PublishTimeout = 20 * time.Millisecond
-	b := open(t, cfg)
+	b := open(t, external("nats://"+p.l.Addr().String()))
+	b.cfg.PublishTimeout = 20 * time.Millisecond
 	p.deaf.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	defer cancel()

@@ -42,7 +42,7 @@ func startServer(t testing.TB, dir string) jetstream.JetStream {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	nc, err := nats.Connect("", nats.InProcessServer(s), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.ReconnectBufSize(-1), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

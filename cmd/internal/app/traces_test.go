@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -121,7 +122,9 @@ func TestTraceFromPageToAction(t *testing.T) {
 	end := time.Now().Add(2 * time.Minute)
 	for {
 		acted, told := r.ways("execute action"), r.ways("post notice")
-		if len(acted) > 0 && len(told) > 0 && cloud.RAM.KeyStatus(key) == ramtest.Inactive {
+		// What a span began in may end later, and come with the next request.
+		onItsWay := func(way string) bool { return strings.HasSuffix(way, "?") }
+		if len(acted) > 0 && len(told) > 0 && cloud.RAM.KeyStatus(key) == ramtest.Inactive && !slices.ContainsFunc(append(acted, told...), onItsWay) {
 			for _, way := range append(acted, told...) {
 				if _, got, _ := strings.Cut(way, " < "); " < "+got != to {
 					t.Errorf("%s, want …%s", way, to)

@@ -370,7 +370,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	// What the program changes comes back as a record of the trail's own time, as in
 	// a cloud. One of later would make the lives that follow late.
 	var at atomic.Int64
-	r := newRigAt(t, tr, func() time.Time { return start.Add(time.Duration(at.Load()) * time.Second / feedRate) })
+	r := newRigAt(t, tr, func() time.Time { return start.Add(time.Duration(max(at.Load()-1, 0)) * time.Second / feedRate) })
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	client := admin.Dial(r.state)

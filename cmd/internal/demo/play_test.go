@@ -136,8 +136,8 @@ func TestPlayInterrupted(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	out := &watcher{until: "events of ordinary work", then: cancel}
-	start := time.Now()
+	var start time.Time
+	out := &watcher{until: "events of ordinary work", then: func() { start = time.Now(); cancel() }}
 	_, err := Play(ctx, Options{Out: out, Beat: time.Minute, Now: time.Now()})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want that it was cancelled", err)
