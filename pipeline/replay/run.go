@@ -37,6 +37,9 @@ type RunConfig struct {
 	// and what is found in them is left out.
 	From, To time.Time
 	Warm     time.Duration
+	// Open says that nobody asked for To, which only keeps out events of bad
+	// clocks: no hour is missing since it was not reached.
+	Open bool
 	// Entity is an actor, key, account, address, network, target, request or event
 	// that the run is to write down about: Result.Trail. Everything is
 	// evaluated all the same, since a detector that does not see the others
@@ -399,11 +402,11 @@ func once(ctx context.Context, paths []string, cfg RunConfig, again string) (Res
 		var more []FileError
 		more, err = r.replay(ctx, reader.inputs)
 		failed = append(failed, more...)
-		if err == nil && cfg.Finish != nil {
-			err = cfg.Finish(r.engine)
-		}
 		if err == nil && r.stats.FilesRead == 0 {
 			err = fmt.Errorf("%w: %w", ErrNothing, failed[0])
+		}
+		if err == nil && cfg.Finish != nil {
+			err = cfg.Finish(r.engine)
 		}
 	}
 	for _, f := range failed {
@@ -626,7 +629,11 @@ func (r *run) park(p Parked) {
 func (r *run) result(took time.Duration) (Result, error) {
 	r.ticks[r.now] += r.inNow
 	r.inNow = 0
-	res := Result{Stats: r.stats, Coverage: r.cover.covers(r.cfg.From, r.cfg.To), Trail: r.trail, Files: r.files, ticks: r.ticks}
+	to := r.cfg.To
+	if r.cfg.Open {
+		to = time.Time{}
+	}
+	res := Result{Stats: r.stats, Coverage: r.cover.covers(r.cfg.From, to), Trail: r.trail, Files: r.files, ticks: r.ticks}
 	if r.trail != nil {
 		r.trail.finish()
 	}

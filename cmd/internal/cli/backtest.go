@@ -193,10 +193,11 @@ func (bf *backtestFlags) run(ctx context.Context, e *env, sources []string) erro
 	b.fill(slices.Sorted(maps.Keys(known)), bf.only, titles, shadow, bf.all)
 	write := map[string]func(io.Writer, *env, *backtest) error{"table": backtestTable, "json": func(w io.Writer, _ *env, b *backtest) error { return printJSON(w, b) },
 		"junit": backtestJUnit, "github": backtestGitHub}[bf.out]
-	if err := toFile(e, bf.outFile, func(w io.Writer) error { return write(w, e, b) }); err != nil {
-		return err
-	}
+	unwritten := toFile(e, bf.outFile, func(w io.Writer) error { return write(w, e, b) })
 	bf.tell(e, b, &res)
+	if unwritten != nil {
+		return bf.history.lost("the result", unwritten)
+	}
 	if interrupted {
 		fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; "+bf.history.hint())
 		return exit(exitInterrupted, nil)

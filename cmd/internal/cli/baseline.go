@@ -27,7 +27,12 @@ func baselineCmd(e *env) *cobra.Command {
 	return root
 }
 
+// writeBaseline keeps what was learned. Nothing is that where no event was
+// evaluated: the file that is there, if any, is better.
 func writeBaseline(e *env, path string, eng *detectors.Engine) error {
+	if eng.Stats().Events == 0 {
+		return nil
+	}
 	return toFile(e, path, func(w io.Writer) error { _, err := w.Write(eng.Snapshot()); return err })
 }
 
@@ -68,9 +73,13 @@ learned from.`,
 			if !bounded {
 				// One event of a bad clock at the end of a file would make all that
 				// come after the baseline late.
-				cfg.To = hf.at.UTC().Round(0).Add(24 * time.Hour)
+				cfg.To, cfg.Open = hf.at.UTC().Round(0).Add(24*time.Hour), true
 			}
-			cfg.Finish = func(eng *detectors.Engine) error { return writeBaseline(e, file, eng) }
+			var unwritten error
+			cfg.Finish = func(eng *detectors.Engine) error {
+				unwritten = writeBaseline(e, file, eng)
+				return nil
+			}
 			res, err := replay.Run(c.Context(), paths, cfg)
 			res.Close()
 			hf.done(e, &cfg)
@@ -81,7 +90,12 @@ learned from.`,
 			if err != nil {
 				return exit(exitUsage, fmt.Errorf("baseline build: %w%s", err, failures(res.Stats)))
 			}
-			hf.finished(e)
+			if unwritten == nil {
+				hf.finished(e)
+			}
+			if res.Stats.Events == 0 && hf.baseline == "" {
+				return exit(exitFindings, errors.New(nothingEvaluated(&res.Stats)+"; nothing was written"+failures(res.Stats)))
+			}
 			if !hf.quiet {
 				fmt.Fprintf(e.err, "learned from %s, %s\n", plural(res.Stats.Events, "event"), when(*orZero(res.Stats.FirstEvent), *orZero(res.Stats.LastEvent)))
 				if n := res.Stats.Filtered; n > 0 && !bounded && cfg.From.IsZero() {
@@ -91,11 +105,14 @@ learned from.`,
 					fmt.Fprintln(e.err, l)
 				}
 			}
-			if f := failures(res.Stats); f != "" {
+			f := failures(res.Stats)
+			if f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
+			}
+			if unwritten == nil && f != "" {
 				return exit(exitFindings, nil)
 			}
-			return nil
+			return hf.lost("what was learned", unwritten)
 		}}
 	rf.add(c)
 	hf.add(c)

@@ -78,25 +78,24 @@ SOURCE is what replay reads.`,
 					about = append(about, *a)
 				}
 			}
-			if out == "json" {
-				err = printJSON(e.out, struct {
-					*replay.Trail
-					Alerts []alert.Alert `json:"alerts"`
-				}{res.Trail, about})
-			} else {
+			unwritten := flushed(e.out, func(w io.Writer) error {
+				if out == "json" {
+					return printJSON(w, struct {
+						*replay.Trail
+						Alerts []alert.Alert `json:"alerts"`
+					}{res.Trail, about})
+				}
 				width := e.width(e.out)
-				showTrail(e.out, res.Trail, 20, width)
-				showSteps(e.out, res.Trail, about, 40, width)
-				fmt.Fprintf(e.out, "\nalerts: %d\n", len(about))
+				showTrail(w, res.Trail, 20, width)
+				showSteps(w, res.Trail, about, 40, width)
+				fmt.Fprintf(w, "\nalerts: %d\n", len(about))
 				for i := range about {
 					b := &about[i]
 					head := fmt.Sprintf("  %s  %-8s  %s: ", stamp(b.Time), strings.ToUpper(b.Severity.String()), b.Rule)
-					folded(e.out, head, told(b), width)
+					folded(w, head, told(b), width)
 				}
-			}
-			if err != nil {
-				return err
-			}
+				return nil
+			})
 			if !hf.quiet {
 				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
 				for _, l := range coverageLines(res.Coverage, 5) {
@@ -105,6 +104,9 @@ SOURCE is what replay reads.`,
 			}
 			if f := failures(res.Stats); f != "" {
 				fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
+			}
+			if unwritten != nil {
+				return hf.lost("the result", unwritten)
 			}
 			if runErr != nil {
 				fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; "+hf.hint())

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -164,6 +165,15 @@ func (h *historyFlags) hint() string {
 		return "the same command goes on from there"
 	}
 	return "with --resume DIR it could have gone on from there"
+}
+
+// lost says what cannot be had any more since it could not be written, and how to
+// go on; nil for no error. A reader that had enough has lost nothing.
+func (h *historyFlags) lost(what string, err error) error {
+	if err == nil || errors.Is(err, syscall.EPIPE) {
+		return err
+	}
+	return exit(exitUsage, fmt.Errorf("%w\n%s is lost: make room, or write elsewhere, and run it again; %s", err, what, h.hint()))
 }
 
 // finished removes what was kept to go on: what the run was for is written.

@@ -20,7 +20,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -191,10 +190,8 @@ func (f *replayFlags) run(ctx context.Context, e *env, sources []string) error {
 		}
 	}
 	f.remarkBaselines(e, &res.Stats)
-	if err := errors.Join(unwritten...); errors.Is(err, syscall.EPIPE) {
+	if err := f.hf.lost("this part of the result", errors.Join(unwritten...)); err != nil {
 		return err
-	} else if err != nil {
-		return exit(exitUsage, fmt.Errorf("%w\nthis part of the result is lost: make room, or write elsewhere, and run it again; %s", err, f.hf.hint()))
 	}
 	if runErr != nil {
 		fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above; "+f.hf.hint())
@@ -275,6 +272,9 @@ func (f *replayFlags) remarkBaselines(e *env, s *replay.Stats) {
 		}
 		fmt.Fprintf(e.err, "\n%s %s in the baseline already: what is in it is not evaluated again\n", plural(n, "event"), are)
 	}
+	if f.baselineOut != "" && s.Events == 0 && f.hf.baseline == "" {
+		fmt.Fprintln(e.err, "\n--baseline-out: no event was evaluated, and nothing was written")
+	}
 	if last := s.LastEvent; f.baselineOut != "" && last != nil && last.After(f.hf.at.Add(24*time.Hour)) {
 		fmt.Fprintf(e.err, "\n--baseline-out: the last event is of %s, which is to come: with that baseline all that is before is late; leave it out with --to\n", stamp(*last))
 	}
@@ -309,7 +309,7 @@ func toFile(e *env, path string, write func(io.Writer) error) error {
 // cannotWrite leaves out the name of the file that is written before it takes path.
 func cannotWrite(path string, err error) error {
 	var pe *fs.PathError
-	if errors.As(err, &pe) && pe.Op == "open" {
+	if errors.As(err, &pe) && pe.Op != "read" {
 		err = pe.Err
 	}
 	return exit(exitUsage, fmt.Errorf("cannot write %s: %w", path, err))

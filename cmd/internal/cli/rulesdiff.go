@@ -165,10 +165,8 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 	both.kinds = like(changes)
 	write := map[string]func(io.Writer, []change, string) error{"table": changesTable, "json": func(w io.Writer, c []change, _ string) error { return printJSON(w, append([]change{}, c...)) },
 		"junit": changesJUnit, "github": changesGitHub}[f.out]
-	if err := toFile(e, f.outFile, func(w io.Writer) error { return write(w, changes, both.unsure) }); err != nil {
-		return err
-	}
-	if way != "" && !both.stopped {
+	unwritten := toFile(e, f.outFile, func(w io.Writer) error { return write(w, changes, both.unsure) })
+	if way != "" && !both.stopped && unwritten == nil {
 		for _, side := range []string{sideNames[0], sideNames[1], ""} {
 			f.hf.resume = filepath.Join(way, side)
 			f.hf.finished(e)
@@ -181,6 +179,8 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 		fmt.Fprintln(e.err, strings.TrimPrefix(failed, "\n"))
 	}
 	switch {
+	case unwritten != nil:
+		return f.hf.lost("the result", unwritten)
 	case both.stopped:
 		fmt.Fprintln(e.err, both.unsure+"; what was not read is named above; "+f.hf.hint())
 		return exit(exitInterrupted, nil)
