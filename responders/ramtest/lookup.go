@@ -81,6 +81,9 @@ func lookupEvents(c *call) (map[string]any, *apiError) {
 	if c.params["Direction"] != "FORWARD" {
 		slices.Reverse(found)
 	}
+	if most := c.s.opts.LookupMost; most > 0 && len(found) > most {
+		found = found[:most]
+	}
 	skip := 0
 	if t := c.params["NextToken"]; t != "" {
 		n, err := strconv.Atoi(strings.TrimPrefix(t, "next-"))

@@ -54,6 +54,9 @@ type Options struct {
 	// StaleReads is how many reads after a change still see the state before
 	// it, for each account.
 	StaleReads int
+	// LookupMost is how many events one query of LookupEvents gives before it
+	// ends, 0 for all. Whether the service has such a bound is not documented.
+	LookupMost int
 	// RequireTLS refuses plaintext as the real gateway does.
 	RequireTLS bool
 

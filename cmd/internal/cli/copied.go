@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,7 +174,7 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 		return nil, usagef("%s: %w", name, err)
 	}
 	defer client.Close()
-	l := lookup{client: client, region: region, dir: dir, keep: h.resume != "", again: firstAgain}
+	l := lookup{client: client, region: region, dir: dir, keep: h.resume != "", wait: ram.LookupPause, again: firstAgain}
 	if !h.quiet && e.terminal(e.err) {
 		l.progress = func(day time.Time) {
 			fmt.Fprintf(e.err, "\r\x1b[K%s: %s, reading %s", name, plural(l.events, "event"), day.Format("2006-01-02"))
@@ -221,6 +223,7 @@ type lookup struct {
 	keep        bool                // parts of days too: the same run asks again
 	progress    func(day time.Time) // nil: nobody looks
 
+	wait  time.Duration // from one call to the next
 	again time.Duration // before a page is asked for again the first time
 
 	events, calls, reused int
@@ -258,31 +261,103 @@ func (l *lookup) day(ctx context.Context, day, from, to, now time.Time) (path st
 		}
 	}
 	err = writeWhole(path, func(w *bufio.Writer) error {
-		for next := ""; ; {
-			page, err := l.page(ctx, start, end, next)
-			if err != nil {
-				return err
-			}
-			for _, ev := range page.Events {
-				if err := writeRecord(w, ev); err != nil {
-					return err
-				}
-			}
-			events += len(page.Events)
-			l.events += len(page.Events)
-			if l.progress != nil {
-				l.progress(day)
-			}
-			if page.Next == "" {
-				return nil
-			}
-			if page.Next == next {
-				return errors.New("the service gives the same page again and again")
-			}
-			next = page.Next
-		}
+		events, err = l.query(ctx, w, day, start, end)
+		return err
 	})
 	return path, events, err
+}
+
+// manyEvents is from how many events on the end of a query is looked at once more.
+const manyEvents = 1000
+
+// query reads all events of a time range. What the service answers to a page's
+// token that it does not take (any more) is not documented, nor how many events
+// one query gives: where the next page is refused, and behind a query of many
+// events, another one is asked, from the last event's time on. That goes on as
+// long as it brings events that were not there yet, so that nothing is skipped
+// and nothing is read twice but what is of that moment.
+func (l *lookup) query(ctx context.Context, w *bufio.Writer, day, start, end time.Time) (events int, err error) {
+	have := overlap{start: start, end: end, last: start}
+	from, next, asked, fresh := start, "", 0, 0 // asked and fresh: events of this query, and those of them that are new
+	for {
+		page, err := l.page(ctx, from, end, next)
+		if err == nil && next != "" && page.Next == next {
+			err = errors.New("the service gives the same page again and again")
+		}
+		if err != nil {
+			if next == "" || fresh == 0 || errors.Is(err, responders.ErrRetry) || ctx.Err() != nil {
+				return events, err
+			}
+			page.Events, page.Next = nil, ""
+		}
+		asked += len(page.Events)
+		for _, ev := range page.Events {
+			if !have.add(ev) {
+				continue
+			}
+			if err := writeRecord(w, ev); err != nil {
+				return events, err
+			}
+			fresh++
+			events++
+			l.events++
+		}
+		have.forget()
+		if l.progress != nil {
+			l.progress(day)
+		}
+		if next = page.Next; next != "" {
+			continue
+		}
+		if err == nil && (asked < manyEvents || fresh == 0) {
+			return events, nil
+		}
+		asked, fresh = 0, 0
+		if at := have.until(); at.After(from) {
+			from = at
+		}
+	}
+}
+
+// overlap is what two queries may both give: the events around the last one.
+type overlap struct {
+	start, end time.Time // of what is asked for
+
+	last  time.Time              // of the events so far
+	slack time.Duration          // how far one was behind those before it
+	seen  map[[32]byte]time.Time // by what they are
+}
+
+// add says that an event is new.
+func (o *overlap) add(ev []byte) bool {
+	var head struct {
+		At time.Time `json:"eventTime"`
+	}
+	sum := sha256.Sum256(ev)
+	if _, ok := o.seen[sum]; ok {
+		return false
+	}
+	if json.Unmarshal(ev, &head) != nil || head.At.Before(o.start) || head.At.After(o.end) {
+		head.At = o.last // of no time, or one that was not asked for: as the one before it
+	}
+	if head.At.After(o.last) {
+		o.last = head.At
+	}
+	o.slack = max(o.slack, o.last.Sub(head.At))
+	if o.seen == nil {
+		o.seen = map[[32]byte]time.Time{}
+	}
+	o.seen[sum] = head.At
+	return true
+}
+
+// until is the time up to which all events are there. Whether a range has its
+// first second is not documented.
+func (o *overlap) until() time.Time { return o.last.Add(-o.slack - time.Second) }
+
+// forget drops what lies before that.
+func (o *overlap) forget() {
+	maps.DeleteFunc(o.seen, func(_ [32]byte, at time.Time) bool { return at.Before(o.until()) })
 }
 
 // page reads a page, not sooner after the last than the service allows. One that
@@ -290,7 +365,7 @@ func (l *lookup) day(ctx context.Context, day, from, to, now time.Time) (path st
 // after each time: a history of months takes hours, and half a day of it is nothing.
 func (l *lookup) page(ctx context.Context, from, to time.Time, next string) (page ram.LookedUp, err error) {
 	for again := l.again; ; again *= 2 {
-		if wait := ram.LookupPause - time.Since(l.last); wait > 0 && l.calls > 0 {
+		if wait := l.wait - time.Since(l.last); wait > 0 && l.calls > 0 {
 			if err := pause.For(ctx, wait); err != nil {
 				return ram.LookedUp{}, err
 			}

@@ -163,25 +163,8 @@ match: event.name == "CreateAccessKey", reason: "{actor.kind} made a key", tests
 // asked again, and the day is whole; one that does not begin to is given up, and so
 // is one that stays away.
 func TestEventHistoryStops(t *testing.T) {
-	const account, key, secret = "1000000000000001", "LTAI5tEXAMPLEreader0001", "EXAMPLEsecretOfTheTest000001"
-	cloud := ramtest.New(ramtest.Options{})
-	t.Cleanup(cloud.Close)
-	cloud.AddAccount(account, "acme")
-	cloud.AddUser(account, "reader")
-	if err := cloud.AddKey(account, "reader", ramtest.Key{ID: key, Secret: secret}); err != nil {
-		t.Fatal(err)
-	}
-	day := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -2)
 	const n = 70 // two pages
-	for i := range n {
-		cloud.AddEvent(fmt.Appendf(nil, `{"eventId":"e-%d","eventName":"GetUser","serviceName":"Ram","eventTime":%q,"recipientAccountId":%q}`, i, day.Add(time.Duration(i)*time.Minute).Format("2006-01-02T15:04:05Z"), account))
-	}
-	credentials := func(context.Context) (string, string, string, error) { return key, secret, "", nil }
-	client, err := ram.New(ram.Config{Endpoint: cloud.URL(), Region: "cn-hangzhou", Credentials: credentials, Sleep: func(context.Context, time.Duration) error { return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
+	cloud, client, day := historyCloud(t, ramtest.Options{}, n, time.Minute)
 	const tries = 5 // of the client
 	for _, c := range []struct {
 		name        string
@@ -209,5 +192,113 @@ func TestEventHistoryStops(t *testing.T) {
 				t.Errorf("%d events, %d lines: %v", events, lines, err)
 			}
 		})
+	}
+}
+
+// historyCloud has an event history of n events, each so much after the one before
+// it, on the day that is returned.
+func historyCloud(t *testing.T, o ramtest.Options, n int, apart time.Duration) (*ramtest.Server, *ram.Client, time.Time) {
+	t.Helper()
+	const account, key, secret = "1000000000000001", "LTAI5tEXAMPLEreader0001", "EXAMPLEsecretOfTheTest000001"
+	cloud := ramtest.New(o)
+	t.Cleanup(cloud.Close)
+	cloud.AddAccount(account, "acme")
+	cloud.AddUser(account, "reader")
+	if err := cloud.AddKey(account, "reader", ramtest.Key{ID: key, Secret: secret}); err != nil {
+		t.Fatal(err)
+	}
+	day := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -2)
+	for i := range n {
+		cloud.AddEvent(fmt.Appendf(nil, `{"eventId":"e-%d","eventName":"GetUser","serviceName":"Ram","eventTime":%q,"recipientAccountId":%q}`, i, day.Add(time.Duration(i)*apart).Format("2006-01-02T15:04:05Z"), account))
+	}
+	credentials := func(context.Context) (string, string, string, error) { return key, secret, "", nil }
+	client, err := ram.New(ram.Config{Endpoint: cloud.URL(), Region: "cn-hangzhou", Credentials: credentials, Sleep: func(context.Context, time.Duration) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return cloud, client, day
+}
+
+// TestEventHistoryTokens: where the service does not take the token of the next page
+// any more, or ends a query early, the rest is asked for from the time that was
+// reached on: every event is there once, and few are read twice.
+func TestEventHistoryTokens(t *testing.T) {
+	refused := func(skip, times int) *ramtest.Fault {
+		// Which code that has is not documented.
+		return &ramtest.Fault{Action: "LookupEvents", Skip: skip, Times: times, Status: 400, Code: "SomethingAboutTheToken", Message: "The token is not valid or has expired."}
+	}
+	again := ramtest.Fault{Action: "LookupEvents", Skip: 1, Status: 200, Body: `{"RequestId":"r-1","NextToken":"next-50","Events":[]}`, ContentType: "application/json"}
+	for _, c := range []struct {
+		name   string
+		events int
+		apart  time.Duration
+		most   int
+		fault  *ramtest.Fault
+		calls  int
+		err    string
+	}{
+		{"refused once", 130, time.Minute, 0, refused(2, 1), 4, ""},
+		{"refused once, many in a second", 130, 50 * time.Millisecond, 0, refused(2, 1), 5, ""},
+		{"the same page again", 130, time.Minute, 0, &again, 4, ""},
+		{"refused from the second page on", 70, time.Minute, 0, refused(1, -1), 3, "SomethingAboutTheToken"},
+		{"refused at once", 70, time.Minute, 0, refused(0, -1), 1, "SomethingAboutTheToken"},
+		{"ended early, twice", 2100, time.Second, 1000, nil, 20 + 20 + 3, ""},
+		{"ended early at its end", 1000, time.Second, 1000, nil, 20 + 1, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cloud, client, day := historyCloud(t, ramtest.Options{LookupMost: c.most}, c.events, c.apart)
+			if c.fault != nil {
+				cloud.Inject(*c.fault)
+			}
+			l := lookup{client: client, region: "cn-hangzhou", dir: t.TempDir(), again: time.Microsecond}
+			path, events, err := l.day(t.Context(), day, day, day.AddDate(0, 0, 1), time.Now())
+			if l.calls != c.calls {
+				t.Errorf("%d calls, want %d", l.calls, c.calls)
+			}
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Errorf("%d events: %v", events, err)
+				}
+				return
+			}
+			data, readErr := os.ReadFile(path)
+			if err != nil || readErr != nil || events != c.events || l.events != c.events || bytes.Count(data, []byte("\n")) != c.events {
+				t.Fatalf("%d events: %v, %v", events, err, readErr)
+			}
+			for i := range c.events {
+				if bytes.Count(data, fmt.Appendf(nil, `"e-%d"`, i)) != 1 {
+					t.Fatalf("event %d is not there once", i)
+				}
+			}
+		})
+	}
+}
+
+// TestOverlap: what is reached is behind the latest event by as much as one event
+// was behind those before it; times that cannot be do not count.
+func TestOverlap(t *testing.T) {
+	start := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	o := overlap{start: start, end: start.AddDate(0, 0, 1), last: start}
+	for _, c := range []struct {
+		event string
+		isNew bool
+		until time.Duration
+	}{
+		{`{"eventId":"a","eventTime":"2026-11-20T08:00:00Z"}`, true, 8*time.Hour - time.Second},
+		{`{"eventId":"a","eventTime":"2026-11-20T08:00:00Z"}`, false, 8*time.Hour - time.Second},
+		{`{"eventId":"b","eventTime":"2026-11-20T07:59:50Z"}`, true, 8*time.Hour - 11*time.Second},
+		{`{"eventId":"c","eventTime":"2099-01-01T00:00:00Z"}`, true, 8*time.Hour - 11*time.Second},
+		{`{"eventId":"d"}`, true, 8*time.Hour - 11*time.Second},
+		{`no event`, true, 8*time.Hour - 11*time.Second},
+		{`{"eventId":"e","eventTime":"2026-11-20T09:00:00Z"}`, true, 9*time.Hour - 11*time.Second},
+	} {
+		if got := o.add([]byte(c.event)); got != c.isNew || !o.until().Equal(start.Add(c.until)) {
+			t.Errorf("%s: %v, until %s", c.event, got, o.until())
+		}
+	}
+	if o.forget(); len(o.seen) != 1 {
+		t.Errorf("%d are kept, of which one may come again", len(o.seen))
 	}
 }
