@@ -93,6 +93,8 @@ type InputFile struct {
 // Alerts yields the alerts by (time, rule, id), any number of times until
 // Close. Only an error of the temporary file ends it early; it comes last, with
 // no alert.
+//
+//go:noinline
 func (r *Result) Alerts() iter.Seq2[*alert.Alert, error] {
 	return func(yield func(*alert.Alert, error) bool) {
 		if r.alerts == nil {

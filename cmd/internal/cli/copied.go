@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -323,9 +322,9 @@ func (l *lookup) query(ctx context.Context, w *bufio.Writer, day, start, end tim
 type overlap struct {
 	start, end time.Time // of what is asked for
 
-	last  time.Time              // of the events so far
-	slack time.Duration          // how far one was behind those before it
-	seen  map[[32]byte]time.Time // by what they are
+	last  time.Time            // of the events so far
+	slack time.Duration        // how far one was behind those before it
+	seen  map[string]time.Time // by what they are
 }
 
 // add says that an event is new.
@@ -333,7 +332,8 @@ func (o *overlap) add(ev []byte) bool {
 	var head struct {
 		At time.Time `json:"eventTime"`
 	}
-	sum := sha256.Sum256(ev)
+	digest := sha256.Sum256(ev)
+	sum := string(digest[:])
 	if _, ok := o.seen[sum]; ok {
 		return false
 	}
@@ -345,7 +345,7 @@ func (o *overlap) add(ev []byte) bool {
 	}
 	o.slack = max(o.slack, o.last.Sub(head.At))
 	if o.seen == nil {
-		o.seen = map[[32]byte]time.Time{}
+		o.seen = map[string]time.Time{}
 	}
 	o.seen[sum] = head.At
 	return true
@@ -357,7 +357,11 @@ func (o *overlap) until() time.Time { return o.last.Add(-o.slack - time.Second) 
 
 // forget drops what lies before that.
 func (o *overlap) forget() {
-	maps.DeleteFunc(o.seen, func(_ [32]byte, at time.Time) bool { return at.Before(o.until()) })
+	for sum, at := range o.seen {
+		if at.Before(o.until()) {
+			delete(o.seen, sum)
+		}
+	}
 }
 
 // page reads a page, not sooner after the last than the service allows. One that
