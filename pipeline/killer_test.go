@@ -62,12 +62,15 @@ func runVictim(dir string) error {
 		return err
 	}
 	defer b.Close()
-	engine := func(p int) Engine { return mortalEngine{newFake(p)} }
-	if os.Getenv(unlucky) != "" {
-		engine = func(p int) Engine { return slowEngine{newFake(p)} }
+	wc := WorkerConfig{NewGrouper: newGrouper, Rules: "r", SnapshotFrames: 15}
+	if os.Getenv(unlucky) == "" {
+		wc.NewEngine = func(p int) Engine { return mortalEngine{newFake(p)} }
+		wc.lastAttemptAfter = time.Millisecond
+	} else {
+		wc.NewEngine = func(p int) Engine { return slowEngine{newFake(p)} }
+		wc.lastAttemptAfter = time.Hour // on a busy machine the end may come late
 	}
-	p, err := New(Config{Bus: b, Detect: true, Logger: silent(), Worker: WorkerConfig{
-		NewEngine: engine, NewGrouper: newGrouper, Rules: "r", SnapshotFrames: 15}})
+	p, err := New(Config{Bus: b, Detect: true, Logger: silent(), Worker: wc})
 	if err != nil {
 		return err
 	}

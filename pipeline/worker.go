@@ -49,6 +49,8 @@ type WorkerConfig struct {
 	// Tracer goes on with the traces of pages; nil traces nothing.
 	Tracer *trace.Tracer
 	Logger *slog.Logger
+
+	lastAttemptAfter time.Duration // for tests; see the constant
 }
 
 func (c *WorkerConfig) defaults() {
@@ -65,6 +67,9 @@ func (c *WorkerConfig) defaults() {
 	}
 	if c.SnapshotBytes <= 0 {
 		c.SnapshotBytes = 64 << 20
+	}
+	if c.lastAttemptAfter <= 0 {
+		c.lastAttemptAfter = lastAttemptAfter
 	}
 	if c.Logger == nil {
 		c.Logger = c.Bus.Logger()
@@ -401,7 +406,7 @@ func (w *Worker) apart(ctx context.Context) error {
 	evaluating.Unlock()
 	defer evaluating.Lock()
 	select {
-	case <-time.After(lastAttemptAfter):
+	case <-time.After(w.cfg.lastAttemptAfter):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
