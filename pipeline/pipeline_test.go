@@ -809,3 +809,71 @@ func BenchmarkHandOver(b *testing.B) {
 	b.ReportMetric(float64(total.Milliseconds())/float64(b.N), "ms/hand-over")
 	_ = old.Close(context.Background())
 }
+
+// A full COMMITS has no room for the cursor by which room is made: who comes
+// back after hours must get it all going again.
+func TestReaderComesBackToFullCommits(t *testing.T) {
+	b, err := bus.Open(t.Context(), bus.Config{Dir: t.TempDir(), Partitions: partitions, MaxBytes: bus.MinBudget, Logger: silent()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	rng := rand.New(rand.NewPCG(1, 1))
+	head := uint64(0)
+	random := make([]byte, 500<<10)
+	for i := range random {
+		random[i] = byte('a' + rng.IntN(26))
+	}
+	publish := func(size int) error {
+		pad := random[:size]
+		c := &bus.Commit{Partition: 1, Part: true, Prev: head, Alerts: [][]byte{fmt.Appendf(nil, `{"pad":%q}`, pad)}}
+		data, err := bus.EncodeCommit(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq, err := b.Publish(t.Context(), bus.Publish{Stream: bus.StreamCommits, Subject: bus.CommitSubject(1), ID: c.ID(data), Data: data, Fenced: true, Expect: head})
+		if err == nil {
+			head = seq
+		}
+		return err
+	}
+	for size := 400 << 10; size > 0; {
+		if err := publish(size); errors.Is(err, bus.ErrBackpressure) {
+			size /= 2
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What is left is too small for a commit, and then for a cursor.
+	for i := 0; ; i++ {
+		if err := b.SaveCursor(t.Context(), "f", i, 1); errors.Is(err, bus.ErrBackpressure) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := newCollector(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- (&AlertReader{Bus: b, Name: "respond", Handle: c.handle, SaveEvery: 5 * time.Millisecond, Logger: silent()}).Run(ctx)
+	}()
+	eventually(t, "how far it has read is stored", func() bool {
+		seq, err := b.LoadCursor(t.Context(), "respond", 1)
+		return err == nil && seq == head
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	cfg := workerConfig(b, 1)
+	cfg.Readers = []string{"respond"}
+	w := NewWorker(cfg)
+	w.head = head
+	if err := w.purgeCommits(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(400 << 10); err != nil {
+		t.Errorf("detection cannot go on: %v", err)
+	}
+}

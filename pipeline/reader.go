@@ -79,7 +79,8 @@ func readCommits(ctx context.Context, b *bus.Bus, from map[int]uint64, fn func(c
 
 // AlertReader is a named reader of the alerts of all partitions that remembers
 // how far it has got. One process at a time runs a name, and it runs it once at a
-// time; with leases another one goes on when it ends.
+// time; with leases another one goes on when it ends. When COMMITS is full it
+// removes what it has handled, so a bus has one name.
 type AlertReader struct {
 	Bus *bus.Bus
 	// Name is under which the cursor is kept: small letters, digits, - and _.
@@ -178,7 +179,15 @@ func (a *AlertReader) Run(ctx context.Context) error {
 			if saved[p] == s {
 				continue
 			}
-			if err := a.Bus.SaveCursor(ctx, a.Name, p, s); err != nil {
+			err := a.Bus.SaveCursor(ctx, a.Name, p, s)
+			if errors.Is(err, bus.ErrBackpressure) && p != selfPartition(a.Bus) {
+				// A full stream has no room for the cursor either, and the
+				// workers wait for it to make any.
+				if err = a.Bus.PurgeSubject(ctx, bus.StreamCommits, bus.CommitSubject(p), s); err == nil {
+					err = a.Bus.SaveCursor(ctx, a.Name, p, s)
+				}
+			}
+			if err != nil {
 				log.Warn("cursor not saved; records may be handed out again", "partition", p, "error", err)
 				continue
 			}
