@@ -180,6 +180,7 @@ var whenFullZH = map[string]string{
 	bus.StreamActions: "通知与处置无法记入日志而停止，请调大 nats.max_bytes",
 	bus.StreamSnap:    "快照失败，启动变慢且 EVENTS 无法清理，请调大 nats.max_bytes",
 	bus.StreamQuar:    "最早被隔离的记录将被丢弃",
+	bus.StreamAudit:   "审计日志不再写入新内容，请调大 nats.max_bytes",
 }
 
 // reportStore says before a limit bites that it is near, and that a part of the

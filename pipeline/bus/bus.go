@@ -35,8 +35,9 @@ type Bus struct {
 
 	streams sync.Map // name to jetstream.Stream
 
-	closed atomic.Bool
-	once   sync.Once
+	closed  atomic.Bool
+	audited atomic.Bool // see Audited
+	once    sync.Once
 
 	// Of the embedded server: how it is asked for its health and made to end,
 	// which a test replaces, since both may take for ever.

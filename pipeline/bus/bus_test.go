@@ -374,6 +374,25 @@ func TestPublishBackpressureAndHealth(t *testing.T) {
 	mustPublish(t, b, Publish{Stream: StreamCommits, Subject: "cm.0", ID: "after", Data: data})
 }
 
+// The audit log fills up beside the streams of the store; nothing else stops for it.
+func TestAuditLogFull(t *testing.T) {
+	b := open(t, testConfig(t.TempDir()))
+	if _, err := b.JetStream().CreateStream(t.Context(), jetstream.StreamConfig{Name: StreamAudit, Subjects: []string{"aud.log"}, Discard: jetstream.DiscardNew, MaxBytes: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	b.Audited()
+	for _, want := range []string{"AUDIT is 88 % full (of 1 MiB): nothing more", "AUDIT is full (98 % of 1 MiB): nothing more"} {
+		size := 900 << 10
+		if strings.Contains(want, "98") {
+			size = 100 << 10
+		}
+		mustPublish(t, b, Publish{Stream: StreamAudit, Subject: "aud.log", Data: make([]byte, size)})
+		if h := b.Health(t.Context()); !h.OK || len(h.Problems) != 1 || !strings.Contains(h.Problems[0], want) {
+			t.Errorf("health %+v, want %q", h, want)
+		}
+	}
+}
+
 // Others fill the disk, which no limit of ours sees; a full one ends storing.
 func TestDiskNearlyFull(t *testing.T) {
 	b := open(t, testConfig(t.TempDir()))

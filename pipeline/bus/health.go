@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -99,6 +100,9 @@ func (h *Health) Short() string {
 	return fmt.Sprintf("the disk of state_dir has room for %d MiB, others fill it: once it is full nothing is stored and the program ends; free space", h.Free>>20)
 }
 
+// Audited says that StreamAudit is there: Health looks at it from then on.
+func (b *Bus) Audited() { b.audited.Store(true) }
+
 // Health asks the server for its own opinion and compares streams with their
 // limits. It takes as long as the server takes, at most until ctx ends.
 func (b *Bus) Health(ctx context.Context) Health {
@@ -139,11 +143,15 @@ func (b *Bus) Health(ctx context.Context) Health {
 		return h
 	}
 	now := time.Now()
-	for _, name := range streamOrder {
+	names := streamOrder
+	if b.audited.Load() {
+		names = append(slices.Clone(names), StreamAudit)
+	}
+	for _, name := range names {
 		s, err := b.js.Stream(ctx, name)
 		if err != nil {
 			problem(true, "stream %s: %v", name, wrap("lookup", err))
-			if errors.Is(err, jetstream.ErrStreamNotFound) && b.gone(name, now) {
+			if errors.Is(err, jetstream.ErrStreamNotFound) && name != StreamAudit && b.gone(name, now) {
 				h.Missing = append(h.Missing, name)
 			}
 			if _, again := classify(err); again {
@@ -163,7 +171,7 @@ func (b *Bus) Health(ctx context.Context) Health {
 		case name == StreamQuar && f >= WarnAt:
 			problem(false, "QUAR is %.0f %% full: when it is full the oldest parked records are dropped; look at them and clear them", f*100)
 		case u.Refusing || f >= FullAt:
-			problem(name != StreamQuar, "%s is full (%.0f %% of %d MiB): %s", name, f*100, u.Max>>20, whenFull[name])
+			problem(name != StreamQuar && name != StreamAudit, "%s is full (%.0f %% of %d MiB): %s", name, f*100, u.Max>>20, whenFull[name])
 		case f >= WarnAt:
 			problem(false, "%s is %.0f %% full (of %d MiB): %s", name, f*100, u.Max>>20, whenFull[name])
 		}
@@ -192,4 +200,5 @@ var whenFull = map[string]string{
 	StreamActions: "notices and containment cannot be journalled and stop; raise nats.max_bytes",
 	StreamSnap:    "snapshots fail, so starts take longer and EVENTS is not cleared; raise nats.max_bytes",
 	StreamQuar:    "the oldest parked records are dropped",
+	StreamAudit:   "nothing more is written into the audit log; raise nats.max_bytes",
 }

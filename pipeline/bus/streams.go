@@ -24,6 +24,8 @@ const (
 	StreamActions = "ACTIONS"
 	StreamQuar    = "QUAR"
 	StreamSnap    = "SNAP"
+	// StreamAudit is made by the responders, from ACTIONS and half as large.
+	StreamAudit = "AUDIT"
 )
 
 // Metadata of a stream. The layout is a contract between versions: a version

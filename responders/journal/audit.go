@@ -100,22 +100,20 @@ type Audit struct {
 	err error
 }
 
-// OpenAudit opens the stream AUDIT, making it when it is not there.
-func OpenAudit(ctx context.Context, j *JetStream, o Options, log *slog.Logger) (*Audit, error) {
-	o = o.defaults()
+// OpenAudit opens the stream AUDIT, making it when it is not there. It has half
+// the room of the journal and as many copies, and follows it where these are
+// changed.
+func OpenAudit(ctx context.Context, j *JetStream, log *slog.Logger) (*Audit, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	size := j.stream.CachedInfo().Config.MaxBytes / 2
-	if size <= 0 {
-		size = o.MaxBytes / 2
-	}
+	of := j.stream.CachedInfo().Config
 	s, err := j.js.Stream(ctx, AuditStream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s, err = j.js.CreateStream(ctx, jetstream.StreamConfig{
 			Name: AuditStream, Description: "what was loaded, said, clicked and done, in one chain", Subjects: []string{auditSubject},
 			Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
-			MaxBytes: size, MaxAge: o.MaxAge, MaxMsgSize: 1 << 20, Replicas: o.Replicas, DenyDelete: true, DenyPurge: true,
+			MaxBytes: of.MaxBytes / 2, MaxAge: of.MaxAge, MaxMsgSize: 1 << 20, Replicas: of.Replicas, DenyDelete: true, DenyPurge: true,
 		})
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			s, err = j.js.Stream(ctx, AuditStream)
@@ -124,8 +122,15 @@ func OpenAudit(ctx context.Context, j *JetStream, o Options, log *slog.Logger) (
 	if err != nil {
 		return nil, fmt.Errorf("audit log: open stream %s: %w", AuditStream, err)
 	}
-	if cfg := s.CachedInfo().Config; !slices.Contains(cfg.Subjects, auditSubject) || !cfg.DenyDelete {
+	cfg := s.CachedInfo().Config
+	if !slices.Contains(cfg.Subjects, auditSubject) || !cfg.DenyDelete {
 		return nil, fmt.Errorf("audit log: stream %s is not one of ours: it carries %q", AuditStream, cfg.Subjects)
+	}
+	if cfg.MaxBytes != of.MaxBytes/2 || cfg.Replicas != of.Replicas {
+		cfg.MaxBytes, cfg.Replicas = of.MaxBytes/2, of.Replicas
+		if _, err := j.js.UpdateStream(ctx, cfg); err != nil {
+			log.Warn("the audit log could not be given the room and the copies of the journal", "error", err)
+		}
 	}
 	return &Audit{j: j, stream: s, log: log}, nil
 }

@@ -26,7 +26,7 @@ type auditRig struct {
 func newAuditRig(t testing.TB, o Options) *auditRig {
 	js := startServer(t, t.TempDir())
 	j := open(t, js, o)
-	a, err := OpenAudit(t.Context(), j, o, nil)
+	a, err := OpenAudit(t.Context(), j, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,9 +294,32 @@ func TestAuditStreamThatIsNotOurs(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: AuditStream, Subjects: []string{"other.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenAudit(t.Context(), j, Options{}, nil); err == nil {
+	if _, err := OpenAudit(t.Context(), j, nil); err == nil {
 		t.Fatal("used")
 	}
+}
+
+// Who raises nats.max_bytes gives the log more room, too: one that was full
+// would stay so for ever.
+func TestAuditGrowsWithTheJournal(t *testing.T) {
+	r := newAuditRig(t, Options{MaxBytes: 64 << 10})
+	room := func() int64 { return r.a.stream.CachedInfo().Config.MaxBytes }
+	if room() != 32<<10 {
+		t.Fatalf("room for %d bytes", room())
+	}
+	cfg := r.j.stream.CachedInfo().Config
+	cfg.MaxBytes = 1 << 20
+	if _, err := r.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	j := open(t, r.js, Options{})
+	if _, err := OpenAudit(t.Context(), j, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.a.stream.Info(t.Context()); err != nil || room() != 512<<10 {
+		t.Errorf("room for %d bytes, %v", room(), err)
+	}
+	r.run(1, r.put("action", "a1", fmt.Sprintf(actionRecord, "proposed", strings.Repeat("p", 20<<10))))
 }
 
 // The log itself cannot be thinned out through the server.

@@ -349,14 +349,14 @@ func tellsOwnCalls(set *rules.Set) bool {
 // respond makes the machine, the dispatcher and the destinations.
 func (a *App) respond(ctx context.Context, extra []responders.Destination) error {
 	c := a.cfg
-	replicas := max(c.NATS.Replicas, 1)
-	j, err := journal.OpenJetStream(ctx, a.bus.JetStream(), journal.Options{Replicas: replicas})
+	j, err := journal.OpenJetStream(ctx, a.bus.JetStream(), journal.Options{})
 	if err != nil {
 		return fmt.Errorf("action journal: %w", err)
 	}
-	if a.audit, err = journal.OpenAudit(ctx, j, journal.Options{Replicas: replicas}, a.log); err != nil {
+	if a.audit, err = journal.OpenAudit(ctx, j, a.log); err != nil {
 		return err
 	}
+	a.bus.Audited()
 	mo := responders.MachineOptions{Journal: j, Guards: c.Respond.Guards, Units: c.Units, Production: a.production, Approvers: c.Respond.Approvers,
 		MaxMode: c.Respond.Mode, UndoFor: c.Respond.Undo.Std(), Tracer: a.tracer, Log: a.log}
 	if tellsOwnCalls(a.Rules()) {

@@ -45,6 +45,7 @@ var problems = [][2]string{
 	{"notices and containment cannot be journalled and stop; raise nats.max_bytes", "通知与处置无法写入日志而停止;请调高 nats.max_bytes"},
 	{"snapshots fail, so starts take longer and EVENTS is not cleared; raise nats.max_bytes", "快照失败,因此启动变慢且 EVENTS 不会清理;请调高 nats.max_bytes"},
 	{"the oldest parked records are dropped", "最早搁置的记录会被丢弃"},
+	{"nothing more is written into the audit log; raise nats.max_bytes", "审计日志不再写入新内容;请调高 nats.max_bytes"},
 	{"the start", "启动"},
 	{"others in the consumer group hold its shards, and what they read does not come to this store; next: a consumer_group of its own, or one nats.url for all",
 		"消费组中的其他进程持有其分区,所读内容不进入本存储;请为本进程另设 consumer_group,或让所有进程共用一个 nats.url"},
