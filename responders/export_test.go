@@ -14,7 +14,11 @@ var (
 	MayFollow = mayFollow
 	Backoff   = backoff
 	InTheWay  = inTheWay
+	CheckAll  = checkAll
 )
+
+// WithDefaults are the limits that hold for a playbook.
+var WithDefaults = GuardConfig.withDefaults
 
 // Plan is what a playbook asks for.
 var Plan = Playbook.plan

@@ -30,16 +30,11 @@ func fine() (Action, *Env) {
 }
 
 func judge(a Action, env *Env) (Verdict, string) {
-	var out Verdict
-	for _, g := range DefaultGuards() {
-		if v := g.Check(a, env); v.Decision != Pass {
-			if out.Decision == Pass || v.Decision == Refuse && out.Decision != Refuse {
-				out = v
-				out.Guard = g.Name()
-			}
-		}
+	v := CheckAll(DefaultGuards(), a, env)
+	if v.Decision == Pass {
+		v.Guard = ""
 	}
-	return out, out.Guard
+	return v, v.Guard
 }
 
 func TestGuardsLetPass(t *testing.T) {
@@ -67,6 +62,7 @@ func TestGuards(t *testing.T) {
 		{"unknown origin", func(_ *Action, e *Env) { e.Origin = "" }, "origin", Refuse},
 		{"no executor", func(_ *Action, e *Env) { e.Kinds = nil }, "kind", Refuse},
 		{"kind not allowed", func(_ *Action, e *Env) { e.Config.Kinds = []string{"ram.other"} }, "kind", Refuse},
+		{"kind allowed", func(_ *Action, e *Env) { e.Config.Kinds = []string{"ram.other", kind} }, "", Pass},
 		{"root by type", func(a *Action, _ *Env) { a.Target.PrincipalType, a.Target.UserName = "root-account", "" }, "root", Refuse},
 		{"root by name alone", func(a *Action, _ *Env) { a.Target.PrincipalType, a.Target.UserName = "", "Root" }, "root", Refuse},
 		{"a RAM user named root", func(a *Action, _ *Env) { a.Target.UserName = "root" }, "", Pass},
@@ -74,6 +70,9 @@ func TestGuards(t *testing.T) {
 		{"empty user", func(a *Action, _ *Env) { a.Target.UserName = "" }, "target", Refuse},
 		{"blank user", func(a *Action, _ *Env) { a.Target.UserName = " " }, "target", Refuse},
 		{"glob for a user", func(a *Action, _ *Env) { a.Target.UserName = "*" }, "target", Refuse},
+		{"user with a slash", func(a *Action, _ *Env) { a.Target.UserName = "ops/alice" }, "target", Refuse},
+		{"user with a question mark", func(a *Action, _ *Env) { a.Target.UserName = "alic?" }, "target", Refuse},
+		{"user with a control character", func(a *Action, _ *Env) { a.Target.UserName = "alice\x7f" }, "target", Refuse},
 		{"no account", func(a *Action, _ *Env) { a.Target.AccountID = "" }, "target", Refuse},
 		{"strange account", func(a *Action, _ *Env) { a.Target.AccountID = "acme" }, "target", Refuse},
 		{"no type", func(a *Action, _ *Env) { a.Target.PrincipalType = "" }, "target", Refuse},
@@ -88,6 +87,10 @@ func TestGuards(t *testing.T) {
 		{"masked key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAI5t***EXAMPLE" }, "key", Refuse},
 		{"not a key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "NULL" }, "key", Refuse},
 		{"key with a blank", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAI5tEXAMPLE 00000001" }, "key", Refuse},
+		{"key that is too short", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAIEXAMPLE0001" }, "key", Refuse},
+		{"shortest key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAIEXAMPLE00001" }, "", Pass},
+		{"longest key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAI5tEXAMPLE" + strings.Repeat("0", 27) }, "", Pass},
+		{"key that is too long", func(a *Action, _ *Env) { a.Target.AccessKeyID = "LTAI5tEXAMPLE" + strings.Repeat("0", 28) }, "key", Refuse},
 		{"protected user", func(_ *Action, e *Env) { e.Config.Protected.Users = []string{"ALICE"} }, "protected", Refuse},
 		{"protected glob", func(_ *Action, e *Env) { e.Config.Protected.Users = []string{"al*"} }, "protected", Refuse},
 		{"protected in this account", func(_ *Action, e *Env) { e.Config.Protected.Users = []string{account + "/alice"} }, "protected", Refuse},
@@ -95,11 +98,35 @@ func TestGuards(t *testing.T) {
 			a.Target.UserName = "alice@" + account + ".onaliyun.com"
 			e.Config.Protected.Users = []string{"alice"}
 		}, "protected", Refuse},
+		{"protected by the whole name", func(a *Action, e *Env) {
+			a.Target.UserName = "alice@" + account + ".onaliyun.com"
+			e.Config.Protected.Users = []string{"*@" + account + ".onaliyun.com"}
+		}, "protected", Refuse},
+		{"protected in another account", func(_ *Action, e *Env) { e.Config.Protected.Users = []string{"1000000000000002/alice"} }, "", Pass},
+		{"everybody in another account is protected", func(_ *Action, e *Env) {
+			e.Config.Protected.Users, e.Config.Protected.Roles = []string{"1000000000000002/*"}, []string{"*"}
+		}, "", Pass},
 		{"protected account", func(_ *Action, e *Env) { e.Config.Protected.Accounts = []string{account} }, "protected", Refuse},
 		{"protected key", func(_ *Action, e *Env) { e.Config.Protected.Keys = []string{strings.ToLower(aliceAK)} }, "protected", Refuse},
 		{"own key", func(a *Action, _ *Env) { a.Target.AccessKeyID = "ltai5texamplewarden001" }, "self", Refuse},
 		{"own user", func(a *Action, _ *Env) { a.Target.UserName = "Warden" }, "self", Refuse},
 		{"own user as UPN", func(a *Action, _ *Env) { a.Target.UserName = "warden@x.onaliyun.com" }, "self", Refuse},
+		{"own user's name in another account", func(a *Action, e *Env) { a.Target.UserName, e.Self[0].AccountID = "warden", "1000000000000002" }, "", Pass},
+		{"own key, account not known", func(a *Action, e *Env) {
+			a.Target.AccessKeyID, e.Self[0].AccountID = "LTAI5tEXAMPLEwarden001", "1000000000000002"
+		}, "self", Refuse},
+		{"own user, account not known", func(a *Action, e *Env) { a.Target.UserName, e.Self[0].AccountID = "warden", "" }, "self", Refuse},
+		{"own role's name in another account", func(a *Action, e *Env) {
+			a.Kind, e.Kinds, e.Person = KindCutRoleSessions, Kinds(), true
+			a.Target = ActionTarget{AccountID: account, PrincipalType: "assumed-role", RoleName: "warden-role"}
+			e.Self[0].AccountID = "1000000000000002"
+		}, "", Pass},
+		{"of our own only the role is known", func(_ *Action, e *Env) { e.Self = []Identity{{AccountID: account, RoleName: "warden-role"}} }, "", Pass},
+		{"of our own only the user is known", func(a *Action, e *Env) {
+			a.Kind, e.Kinds, e.Person = KindCutRoleSessions, Kinds(), true
+			a.Target = ActionTarget{AccountID: account, PrincipalType: "assumed-role", RoleName: "deployer"}
+			e.Self = []Identity{{AccountID: account, UserName: "warden", AccessKeyID: "LTAI5tEXAMPLEwarden001"}}
+		}, "", Pass},
 		{"own identity unknown", func(_ *Action, e *Env) { e.Self = nil }, "self", Refuse},
 		{"own identity unreadable", func(_ *Action, e *Env) { e.SelfErr = errors.New("STS is down") }, "self", Wait},
 		{"no evidence", func(a *Action, _ *Env) { a.Evidence.EventIDs = nil }, "evidence", Refuse},
@@ -109,10 +136,15 @@ func TestGuards(t *testing.T) {
 		{"refusal as evidence", func(a *Action, _ *Env) { a.Evidence.Outcome, a.Evidence.RefusalIsEvidence = "attempt", true }, "", Pass},
 		{"at the age limit", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(-30 * time.Minute) }, "", Pass},
 		{"over the age limit", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(-30*time.Minute - time.Second) }, "fresh", Refuse},
+		{"as far ahead as clocks differ", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(5 * time.Minute) }, "", Pass},
 		{"from the future", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(6 * time.Minute) }, "fresh", Refuse},
 		{"a little ahead", func(a *Action, _ *Env) { a.Evidence.Time = t0.Add(4 * time.Minute) }, "", Pass},
 		{"no time", func(a *Action, _ *Env) { a.Evidence.Time = time.Time{} }, "fresh", Refuse},
 		{"approved while it was fresh", func(a *Action, e *Env) { e.Person, e.Now = true, t0.Add(29*time.Minute) }, "", Pass},
+		{"at the limit when asked", func(a *Action, e *Env) { e.Person, a.Evidence.Time = true, t0.Add(-30*time.Minute) }, "", Pass},
+		{"nobody knows when it was asked", func(_ *Action, e *Env) { e.Person, e.Asked = true, time.Time{} }, "fresh", Refuse},
+		{"a person asks about the future", func(a *Action, _ *Env) { a.Requester, a.Evidence.Time = "cli:dave", t0.Add(time.Hour) }, "fresh", Refuse},
+		{"stale by now", func(_ *Action, e *Env) { e.Now = t0.Add(29*time.Minute + time.Second) }, "fresh", Refuse},
 		{"stale when asked", func(a *Action, e *Env) { e.Person, a.Evidence.Time = true, t0.Add(-time.Hour) }, "fresh", Refuse},
 		{"switched on again", func(_ *Action, e *Env) { e.HandsOn.At = t0 }, "hands-off", Ask},
 		{"switched on again, person", func(_ *Action, e *Env) { e.HandsOn.At, e.Person = t0, true }, "", Pass},
@@ -122,11 +154,20 @@ func TestGuards(t *testing.T) {
 		{"freeze unreadable", func(_ *Action, e *Env) { e.FreezeErr = errors.New("x") }, "freeze", Refuse},
 		{"another in work", func(_ *Action, e *Env) { e.InWork = []string{"0123456789abcdef"} }, "conflict", Wait},
 		{"work unreadable", func(_ *Action, e *Env) { e.InWorkErr = errors.New("x") }, "conflict", Refuse},
+		{"waits, and people are asked", func(_ *Action, e *Env) { e.SelfErr, e.Freeze.Frozen = errors.New("STS is down"), true }, "freeze", Ask},
+		{"people are asked, and it waits", func(_ *Action, e *Env) { e.HandsOn.At, e.InWork = t0, []string{"x"} }, "hands-off", Ask},
+		{"people are asked twice", func(_ *Action, e *Env) { e.HandsOn.At, e.Freeze.Frozen = t0, true }, "hands-off", Ask},
+		{"waits twice", func(_ *Action, e *Env) { e.SelfErr, e.InWork = errors.New("STS is down"), []string{"x"} }, "self", Wait},
+		{"asked, and refused", func(_ *Action, e *Env) { e.HandsOn.At, e.ExecutionsErr = t0, errors.New("x") }, "cap", Refuse},
 		{"under the cap", func(_ *Action, e *Env) { e.Executions = execs(2, account, 0) }, "", Pass},
 		{"account's hour", func(_ *Action, e *Env) { e.Executions = execs(3, account, 59*time.Minute) }, "cap", Ask},
 		{"an hour ago", func(_ *Action, e *Env) { e.Executions = execs(3, account, time.Hour) }, "", Pass},
 		{"all accounts' hour", func(_ *Action, e *Env) { e.Executions = execs(10, "1000000000000002", 0) }, "cap", Ask},
 		{"account's day", func(_ *Action, e *Env) { e.Executions = execs(10, account, 23*time.Hour) }, "cap", Ask},
+		{"under the cap of a day", func(_ *Action, e *Env) { e.Executions = execs(9, account, 23*time.Hour) }, "", Pass},
+		{"a day ago", func(_ *Action, e *Env) { e.Executions = execs(10, account, 24*time.Hour) }, "", Pass},
+		{"others' day", func(_ *Action, e *Env) { e.Executions = execs(50, "1000000000000002", 23*time.Hour) }, "", Pass},
+		{"under all accounts' cap", func(_ *Action, e *Env) { e.Executions = execs(9, "1000000000000002", 0) }, "", Pass},
 		{"undone lately", func(_ *Action, e *Env) {
 			e.Executions = execs(50, account, 0)
 			for i := range e.Executions {
@@ -138,6 +179,31 @@ func TestGuards(t *testing.T) {
 		{"share", func(_ *Action, e *Env) {
 			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(2, account, 0)
 		}, "share", Ask},
+		{"share that is not used up", func(_ *Action, e *Env) {
+			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(1, account, 0)
+		}, "", Pass},
+		{"share of yesterday", func(_ *Action, e *Env) {
+			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(2, account, 24*time.Hour)
+		}, "", Pass},
+		{"share, what has no key", func(_ *Action, e *Env) {
+			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(2, account, 0)
+			e.Executions[1].Target = ActionTarget{AccountID: account, UserName: "bob"}
+		}, "", Pass},
+		{"share is of keys", func(a *Action, e *Env) {
+			e.Kinds, a.Kind, a.Target.AccessKeyID, e.Config.KeyShare = Kinds(), KindBlockConsole, "", 0.5
+		}, "", Pass},
+		{"share of another account", func(_ *Action, e *Env) {
+			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(2, "1000000000000002", 0)
+		}, "", Pass},
+		{"share, the same key again", func(_ *Action, e *Env) {
+			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(2, account, 0)
+			e.Executions[1].Target.AccessKeyID = strings.ToLower(aliceAK)
+		}, "", Pass},
+		{"share, undone", func(_ *Action, e *Env) {
+			e.Config.KeyShare, e.KnownKeys, e.Executions = 0.5, 4, execs(2, account, 0)
+			e.Executions[1].Undo = true
+		}, "", Pass},
+		{"share does not bind a person", func(_ *Action, e *Env) { e.Config.KeyShare, e.Person = 0.5, true }, "", Pass},
 		{"share of few is at least one", func(_ *Action, e *Env) { e.Config.KeyShare, e.KnownKeys = 0.1, 2 }, "", Pass},
 		{"share of nobody knows", func(_ *Action, e *Env) { e.Config.KeyShare = 0.5 }, "share", Refuse},
 		{"share unreadable", func(_ *Action, e *Env) { e.Config.KeyShare, e.KnownKeysErr = 0.5, errors.New("x") }, "share", Wait},
@@ -253,19 +319,72 @@ func TestPlaybookOverrides(t *testing.T) {
 	}
 }
 
+// A playbook's limits come before the configured ones, and those before the defaults.
+func TestGuardDefaults(t *testing.T) {
+	type limits struct {
+		hour, accountHour, accountDay int
+		age                           time.Duration
+	}
+	mine := GuardConfig{PerHour: 20, PerAccountHour: 6, PerAccountDay: 15, MaxEvidenceAge: Duration(10 * time.Minute)}
+	theirs := GuardOverrides{PerHour: 1, PerAccountHour: 2, PerAccountDay: 4, MaxEvidenceAge: Duration(time.Hour)}
+	for _, c := range []struct {
+		config GuardConfig
+		over   GuardOverrides
+		want   limits
+	}{
+		{GuardConfig{}, GuardOverrides{}, limits{10, 3, 10, 30 * time.Minute}},
+		{mine, GuardOverrides{}, limits{20, 6, 15, 10 * time.Minute}},
+		{GuardConfig{}, theirs, limits{1, 2, 4, time.Hour}},
+		{mine, theirs, limits{1, 2, 4, time.Hour}},
+	} {
+		got := WithDefaults(c.config, c.over)
+		if l := (limits{got.PerHour, got.PerAccountHour, got.PerAccountDay, got.MaxEvidenceAge.Std()}); l != c.want {
+			t.Errorf("%+v with %+v: %+v, want %+v", c.config, c.over, l, c.want)
+		}
+	}
+}
+
+// Of what looks alike to the guards people are told what it is, and what to do about it.
+func TestGuardsSayWhatItIs(t *testing.T) {
+	for says, edit := range map[string]func(*Action){
+		"temporary token":   func(a *Action) { a.Target.AccessKeyID = "STS.EXAMPLEtoken000000001" },
+		"console session":   func(a *Action) { a.Target.AccessKeyID = "TMP.EXAMPLEtoken000000001" },
+		"masks":             func(a *Action) { a.Target.AccessKeyID = "LTAI5t***EXAMPLE" },
+		"no key of its own": func(a *Action) { a.Target.PrincipalType, a.Target.RoleName = "assumed-role", "deployer" },
+		"about a user":      func(a *Action) { a.Kind = KindCutRoleSessions },
+		"ListPolicyVersions": func(a *Action) {
+			a.Kind, a.Target = KindSetPolicyVersion, ActionTarget{AccountID: account, Params: map[string]string{"policy_name": "p"}}
+		},
+		"names the trail": func(a *Action) { a.Kind, a.Target = KindStartTrail, ActionTarget{AccountID: account} },
+		"usual networks":  func(a *Action) { a.Kind, a.Target.Params = KindFenceKey, map[string]string{"allow": ""} },
+	} {
+		a, env := fine()
+		env.Kinds = Kinds()
+		edit(&a)
+		if v, _ := judge(a, env); v.Decision != Refuse || !strings.Contains(v.Reason+"; "+v.Next, says) {
+			t.Errorf("of %q: %s, %s; %s", says, v.Decision, v.Reason, v.Next)
+		}
+	}
+}
+
 func TestGuardConfigValidate(t *testing.T) {
 	for field, c := range map[string]GuardConfig{
-		"guards.per_hour":              {PerHour: -1},
-		"guards.per_account_day":       {PerAccountDay: -1},
-		"guards.key_share":             {KeyShare: 1.5},
-		"guards.protected.users[1]":    {Protected: Protected{Users: []string{"a", " b"}}},
-		"guards.protected.accounts[0]": {Protected: Protected{Accounts: []string{"prod"}}},
+		"guards.per_hour":               {PerHour: -1},
+		"guards.per_account_day":        {PerAccountDay: -1},
+		"guards.key_share":              {KeyShare: 1.5},
+		"guards.key_share: -0.1":        {KeyShare: -0.1},
+		"guards.protected.users[1]":     {Protected: Protected{Users: []string{"a", " b"}}},
+		"guards.per_account_hour":       {PerAccountHour: -1},
+		"guards.protected.accounts[0]":  {Protected: Protected{Accounts: []string{"prod"}}},
+		"guards.protected.roles[0]":     {Protected: Protected{Roles: []string{""}}},
+		"guards.protected.keys[0]":      {Protected: Protected{Keys: []string{" "}}},
+		"guards.two_person.accounts[1]": {TwoPerson: TwoPerson{Accounts: []string{account, "prod"}}},
 	} {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if err := (GuardConfig{KeyShare: 0.3, Protected: Protected{Accounts: []string{"1000*"}}}).Validate(); err != nil {
+	if err := (GuardConfig{KeyShare: 1, TwoPerson: TwoPerson{Accounts: []string{account}}, Protected: Protected{Accounts: []string{"1000*"}}}).Validate(); err != nil {
 		t.Error(err)
 	}
 }
@@ -327,6 +446,14 @@ func TestGuardsOfTheLadder(t *testing.T) {
 			nobody(a, KindStartTrail, "trail", "audit")
 			a.Target.UserName = "alice"
 		}, "target", Refuse},
+		{"trail with a role", func(a *Action, _ *Env) {
+			nobody(a, KindStartTrail, "trail", "audit")
+			a.Target.RoleName = "deployer"
+		}, "target", Refuse},
+		{"trail with a key", func(a *Action, _ *Env) {
+			nobody(a, KindStartTrail, "trail", "audit")
+			a.Target.AccessKeyID = aliceAK
+		}, "target", Refuse},
 		{"policy version", func(a *Action, _ *Env) { nobody(a, KindSetPolicyVersion, "policy_name", "p", "version_id", "v1") }, "shared", Ask},
 		{"policy version, approved", func(a *Action, e *Env) {
 			nobody(a, KindSetPolicyVersion, "policy_name", "p", "version_id", "v1")
@@ -348,6 +475,18 @@ func TestGuardsOfTheLadder(t *testing.T) {
 			a.Target.Params = map[string]string{"policy_type": "System", "policy_name": "AdministratorAccess"}
 		}, "shared", Ask},
 		{"sessions", func(a *Action, _ *Env) { role(a, KindCutRoleSessions) }, "shared", Ask},
+		{"sessions of no role", func(a *Action, _ *Env) {
+			role(a, KindCutRoleSessions)
+			a.Target.RoleName = ""
+		}, "target", Refuse},
+		{"sessions, the playbook may", func(a *Action, e *Env) {
+			role(a, KindCutRoleSessions)
+			e.Config = WithDefaults(GuardConfig{}, GuardOverrides{Shared: true})
+		}, "", Pass},
+		{"sessions of a protected role", func(a *Action, e *Env) {
+			role(a, KindCutRoleSessions)
+			e.Config.Protected.Roles = []string{"deploy*"}
+		}, "protected", Refuse},
 		{"sessions of a user", func(a *Action, _ *Env) { a.Kind = KindCutRoleSessions }, "target", Refuse},
 		{"quarantine of a role", func(a *Action, _ *Env) { role(a, KindQuarantineUser) }, "target", Refuse},
 		{"own role", func(a *Action, e *Env) {
@@ -356,12 +495,25 @@ func TestGuardsOfTheLadder(t *testing.T) {
 		}, "self", Refuse},
 		{"console needs no key", func(a *Action, _ *Env) { a.Kind, a.Target.AccessKeyID = KindBlockConsole, "" }, "", Pass},
 		{"fence needs a key", func(a *Action, _ *Env) { a.Kind, a.Target.AccessKeyID = KindFenceKey, "" }, "key", Refuse},
+		{"all keys are protected, and it is about none", func(a *Action, e *Env) {
+			a.Kind, a.Target.AccessKeyID, e.Config.Protected.Keys = KindBlockConsole, "", []string{"*"}
+		}, "", Pass},
+		{"console with a token", func(a *Action, _ *Env) { a.Kind, a.Target.AccessKeyID = KindBlockConsole, "STS.EXAMPLEtoken000000001" }, "key", Refuse},
+		{"fence", func(a *Action, _ *Env) {
+			a.Kind, a.Target.Params = KindFenceKey, map[string]string{"allow": "203.0.113.0/24"}
+		}, "", Pass},
+		{"fence around nothing", func(a *Action, _ *Env) { a.Kind, a.Target.Params = KindFenceKey, map[string]string{"allow": ""} }, "target", Refuse},
 		{"production", func(_ *Action, e *Env) { e.TwoPerson = true }, "two-person", Ask},
 		{"production, one person", func(_ *Action, e *Env) { e.TwoPerson, e.Person, e.People = true, true, 1 }, "two-person", Ask},
 		{"production, two people", func(_ *Action, e *Env) { e.TwoPerson, e.Person, e.People = true, true, 2 }, "", Pass},
 		{"the step before is under way", func(a *Action, e *Env) { a.After, a.Mode, e.Before = "x", Auto, Executing }, "order", Wait},
 		{"the step before is in doubt", func(a *Action, e *Env) { a.After, e.Person, e.Before = "x", true, InDoubt }, "order", Wait},
 		{"the step before is about to begin", func(a *Action, e *Env) { a.After, a.Mode, e.Before = "x", Auto, Proposed }, "order", Wait},
+		{"the step before is approved", func(a *Action, e *Env) { a.After, e.Before = "x", Approved }, "order", Wait},
+		{"the step before is being undone", func(a *Action, e *Env) { a.After, e.Before = "x", Undoing }, "order", Wait},
+		{"the step before waits for people", func(a *Action, e *Env) { a.After, a.Mode, e.Before = "x", Approve, Proposed }, "", Pass},
+		{"the step before has yet to begin, and people want this one", func(a *Action, e *Env) { a.After, a.Mode, e.Before, e.Person = "x", Auto, Proposed, true }, "", Pass},
+		{"no record of the step before", func(a *Action, _ *Env) { a.After = "x" }, "order", Refuse},
 		{"the step before failed", func(a *Action, e *Env) { a.After, a.Mode, e.Before = "x", Auto, Failed }, "", Pass},
 		{"the step before is unreadable", func(a *Action, e *Env) { a.After, e.BeforeErr = "x", errors.New("x") }, "order", Refuse},
 		{"a person asks about what is old", func(a *Action, _ *Env) { a.Requester, a.Evidence.Time = "cli:dave", t0.Add(-48*time.Hour) }, "", Pass},
@@ -384,7 +536,7 @@ func TestTwoPeopleForProduction(t *testing.T) {
 	w := newWorld(t)
 	m := w.machine(func(o *MachineOptions) {
 		o.Units = Units{"prod/payments": {account}}
-		o.Guards.TwoPerson = TwoPerson{Units: []string{"prod"}, Except: []string{"fast"}}
+		o.Guards.TwoPerson = TwoPerson{Units: []string{"prod"}, Accounts: []string{"*777"}, Except: []string{"fast"}}
 		o.Approvers[2].IDs = nil // alice may approve what is about others; this is about herself
 	})
 	d := w.propose(m, Auto)
@@ -413,6 +565,22 @@ func TestTwoPeopleForProduction(t *testing.T) {
 	})
 	w.drive(m, time.Minute)
 	w.want(m, fast.ID, Done)
+
+	// The lane is the playbook's, not that of a person who asks for the same.
+	asked := w.propose(m, Approve, func(p *Proposal) {
+		p.Action.Playbook, p.Action.AlertID, p.Action.Requester = "fast", "a3", "cli:dave"
+	})
+	if asked.Need != 2 {
+		t.Errorf("what a person asks for needs %d", asked.Need)
+	}
+	named := w.propose(m, Auto, func(p *Proposal) { p.Action.AlertID, p.Action.Target.AccountID = "a4", "1000000000000777" })
+	if named.Need != 2 {
+		t.Errorf("an account of the list needs %d", named.Need)
+	}
+	other := w.propose(m, Auto, func(p *Proposal) { p.Action.AlertID, p.Action.Target.AccountID = "a5", "1000000000000778" })
+	if other.Need != 1 {
+		t.Errorf("an account that is in no list needs %d", other.Need)
+	}
 }
 
 // With production: true the tables of owners decide: who is in none counts as
@@ -482,6 +650,26 @@ func TestStepsInOrder(t *testing.T) {
 	}
 }
 
+// A step does not wait for one that waits for people, whether the playbook asks them or a
+// guard does.
+func TestStepAfterOneThatAsks(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(o *MachineOptions) {
+		o.Guards.TwoPerson = TwoPerson{Accounts: []string{account}, Except: []string{"fast"}}
+	})
+	for i, mode := range []Mode{Approve, Auto} {
+		first := w.propose(m, mode, func(p *Proposal) { p.Action.AlertID = fmt.Sprint("first", i) })
+		w.drive(m, time.Minute)
+		w.want(m, first.ID, Proposed)
+		second := w.propose(m, Auto, func(p *Proposal) {
+			p.Action.Playbook, p.Action.AlertID, p.Action.After = "fast", fmt.Sprint("second", i), first.ID
+			p.Action.Target.UserName, p.Action.Target.AccessKeyID = "bob", bobAK
+		})
+		w.drive(m, time.Minute)
+		w.want(m, second.ID, Done)
+	}
+}
+
 type stepRecord struct {
 	State  State
 	Action Action
@@ -528,6 +716,9 @@ func TestInTheWay(t *testing.T) {
 		return x
 	}
 	const one, two = "1000000000000001", "1000000000000002"
+	role := func(name string) ActionTarget {
+		return ActionTarget{AccountID: one, PrincipalType: "assumed-role", RoleName: name}
+	}
 	ops := at(one, "", "", "group", "ops", "policy_type", "System", "policy_name", "AdministratorAccess")
 	version := at(one, "", "", "policy_name", "deploy", "version_id", "v1")
 	for _, c := range []struct {
@@ -539,6 +730,18 @@ func TestInTheWay(t *testing.T) {
 		{"two keys of one user", at(one, "bob", "LTAI5tEXAMPLEbob0000001"), at(one, "bob", "LTAI5tEXAMPLEbob0000002"), false},
 		{"a user and the user's key", at(one, "bob", ""), at(one, "bob", "LTAI5tEXAMPLEbob0000001"), true},
 		{"two users", at(one, "bob", ""), at(one, "eve", ""), false},
+		{"one key, and the account is not the same", at(one, "bob", "LTAI5tEXAMPLEbob0000001"), at(two, "bob", "LTAI5tEXAMPLEbob0000001"), false},
+		{"one role", role("deployer"), role("Deployer"), true},
+		{"two roles", role("deployer"), role("auditor"), false},
+		{"a role and a user of its name", role("bob"), at(one, "bob", ""), false},
+		{"one group", ops, at(one, "", "", "group", "OPS", "policy_type", "System", "policy_name", "AliyunRAMFullAccess"), true},
+		{"two groups with one policy of the cloud", ops, at(one, "", "", "group", "dev", "policy_type", "System", "policy_name", "AdministratorAccess"), false},
+		{"one policy", version, at(one, "", "", "policy_name", "deploy", "version_id", "v2"), true},
+		{"two policies", version, at(one, "", "", "policy_name", "deploy2", "version_id", "v1"), false},
+		{"one trail", at(one, "", "", "trail", "audit"), at(one, "", "", "trail", "audit"), true},
+		{"two trails", at(one, "", "", "trail", "audit"), at(one, "", "", "trail", "audit2"), false},
+		{"a trail and a policy", at(one, "", "", "trail", "deploy"), version, false},
+		{"a trail and a user", at(one, "", "", "trail", "audit"), at(one, "bob", ""), false},
 		{"a member and a policy of the group", at(one, "carol", "", "group", "OPS"), ops, true},
 		{"a member and another group's policy", at(one, "carol", "", "group", "dev"), ops, false},
 		{"two members of one group", at(one, "carol", "", "group", "ops"), at(one, "dave", "", "group", "ops"), true},
