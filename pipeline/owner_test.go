@@ -427,14 +427,14 @@ func (p *process) end(t testing.TB) {
 	}
 }
 
-// feeder stores a trail slowly while other things happen.
+// feeder stores a trail slowly while other things happen, and what is left of it
+// quickly once it is waited for.
 func feeder(ctx context.Context, b *bus.Bus, all [][]byte, every time.Duration) (progress func() int, wait func() error) {
 	in := NewIngester(IngesterConfig{Bus: b, Logger: silent()})
 	var mu sync.Mutex
-	at := 0
+	at, step := 0, 20
 	done := make(chan error, 1)
 	go func() {
-		const step = 20
 		for {
 			pos, err := in.Position(ctx, src, 0)
 			if err != nil {
@@ -447,12 +447,13 @@ func feeder(ctx context.Context, b *bus.Bus, all [][]byte, every time.Duration) 
 			n, _ := ordinal(pos)
 			mu.Lock()
 			at = int(n)
+			to := min(at+step, len(all))
 			mu.Unlock()
 			if int(n) >= len(all) {
 				done <- nil
 				return
 			}
-			if err := in.Store(ctx, page(all, int(n), min(int(n)+step, len(all)))); err != nil && !errors.Is(err, bus.ErrUnknown) && !errors.Is(err, bus.ErrFenced) {
+			if err := in.Store(ctx, page(all, int(n), to)); err != nil && !errors.Is(err, bus.ErrUnknown) && !errors.Is(err, bus.ErrFenced) {
 				if pause.For(ctx, 50*time.Millisecond) != nil {
 					done <- err
 					return
@@ -464,7 +465,14 @@ func feeder(ctx context.Context, b *bus.Bus, all [][]byte, every time.Duration) 
 			}
 		}
 	}()
-	return func() int { mu.Lock(); defer mu.Unlock(); return at }, func() error { return <-done }
+	progress = func() int { mu.Lock(); defer mu.Unlock(); return at }
+	wait = func() error {
+		mu.Lock()
+		step = 200
+		mu.Unlock()
+		return <-done
+	}
+	return progress, wait
 }
 
 // check compares what came of it with an undisturbed run.

@@ -95,7 +95,11 @@ func Open(ctx context.Context, cfg Config) (_ *Bus, err error) {
 	} else if err = b.connectExternal(); err != nil {
 		return nil, err
 	}
-	if b.js, err = jetstream.New(b.nc); err != nil {
+	var opts []jetstream.JetStreamOpt
+	if cfg.URL == "" { // no answer of it is lost: on a slow disk it makes a stream in seconds
+		opts = append(opts, jetstream.WithDefaultTimeout(startWithin))
+	}
+	if b.js, err = jetstream.New(b.nc, opts...); err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
 	if b.rjs, err = jetstream.New(b.rc); err != nil {

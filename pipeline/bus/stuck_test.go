@@ -50,6 +50,15 @@ func TestServerThatAnswersLate(t *testing.T) {
 	})
 }
 
+// So does making what a new store needs on a slow disk.
+func TestStreamsAreMadeSlowly(t *testing.T) {
+	b := open(t, testConfig(t.TempDir()))
+	defer b.Close()
+	if d := b.js.Options().DefaultTimeout; d < 30*time.Second {
+		t.Errorf("a stream must be made within %s", d)
+	}
+}
+
 // On a full disk the server was seen to wait for a lock that it holds itself. The
 // program ends all the same, and nobody else takes the directory before it has.
 func TestServerThatDoesNotEnd(t *testing.T) {
