@@ -47,6 +47,7 @@ type Reconciliation struct {
 	Held, Done uint64
 	Deficit    uint64 // in spans that hold more than was done
 	Error      string // why it could not be compared
+	Waits      bool   // for nothing but that: records are still being read or evaluated
 }
 
 // keepHouse runs until ctx ends or leave is closed.
@@ -268,7 +269,7 @@ func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.C
 	defer func() { h.p.note(r) }()
 	if behind := o.Behind(); len(behind) > 0 || lags {
 		delete(h.suspect, name)
-		r.Error = "records are still being read or evaluated"
+		r.Error, r.Waits = "records are still being read or evaluated", true
 		return
 	}
 	// Counting began with the first record of any partition, or with us.

@@ -304,7 +304,7 @@ func TestReconciliation(t *testing.T) {
 	quiet := func(why string) {
 		t.Helper()
 		for range 3 {
-			if r = look(); r.Deficit != 0 || r.Error == "" {
+			if r = look(); r.Deficit != 0 || r.Error == "" || !r.Waits {
 				t.Errorf("%s: %+v", why, r)
 			}
 		}

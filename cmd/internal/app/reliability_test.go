@@ -94,3 +94,20 @@ func TestReportsReachPeople(t *testing.T) {
 		t.Errorf("%+v, %v", alerts, err)
 	}
 }
+
+// What waits for records that are being read, as after every start, is no problem.
+func TestWaitingBooksAreNoProblem(t *testing.T) {
+	for _, c := range []struct {
+		books pipeline.Reconciliation
+		want  string
+	}{
+		{pipeline.Reconciliation{Source: "sls/a/b"}, ""},
+		{pipeline.Reconciliation{Source: "sls/a/b", Error: "records are still being read", Waits: true}, ""},
+		{pipeline.Reconciliation{Source: "sls/a/b", Error: "no index"}, "sls/a/b: counts cannot be compared: no index"},
+		{pipeline.Reconciliation{Source: "sls/a/b", Deficit: 3}, "sls/a/b holds 3 more logs between "},
+	} {
+		if got := booksProblem(c.books); (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%+v: %q, want %q", c.books, got, c.want)
+		}
+	}
+}

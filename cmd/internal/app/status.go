@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/cmd/internal/admin"
+	"github.com/trailwarden/trailwarden/pipeline"
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
 	"github.com/trailwarden/trailwarden/pipeline/lists"
@@ -63,10 +64,8 @@ func (a *App) Status(ctx context.Context) (admin.Status, error) {
 				continue
 			}
 			x.Counts = &admin.CountStatus{At: b.At, From: b.From, To: b.To, Held: b.Held, Done: b.Done, Deficit: b.Deficit, Error: b.Error}
-			if b.Deficit > 0 {
-				s.Problems = append(s.Problems, fmt.Sprintf("%s holds %d more logs between %s and %s than were evaluated", src.Name(), b.Deficit, since(b.From), since(b.To)))
-			} else if b.Error != "" {
-				s.Problems = append(s.Problems, fmt.Sprintf("%s: counts cannot be compared: %s", src.Name(), b.Error))
+			if wrong := booksProblem(b); wrong != "" {
+				s.Problems = append(s.Problems, wrong)
 			}
 		}
 		if seen.IsZero() || time.Since(seen) > blindAfter {
@@ -290,4 +289,16 @@ func (a *App) Redrive(ctx context.Context, reason string) (admin.Redriven, error
 		}
 	}
 	return out, nil
+}
+
+// booksProblem says what is wrong with the counts of a source. That they wait for
+// records that are being read, as after every start, is nothing wrong.
+func booksProblem(b pipeline.Reconciliation) string {
+	switch {
+	case b.Deficit > 0:
+		return fmt.Sprintf("%s holds %d more logs between %s and %s than were evaluated", b.Source, b.Deficit, since(b.From), since(b.To))
+	case b.Error != "" && !b.Waits:
+		return fmt.Sprintf("%s: counts cannot be compared: %s", b.Source, b.Error)
+	}
+	return ""
 }
