@@ -51,7 +51,7 @@ func startServer(t testing.TB, dir string) jetstream.JetStream {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
