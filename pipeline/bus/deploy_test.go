@@ -115,10 +115,7 @@ func TestDeployedServerSettings(t *testing.T) {
 	} {
 		cfg := external(url)
 		cfg.CA, cfg.NKey, cfg.PublishTimeout = ca, seeds[role], 500*time.Millisecond
-		b, err := Open(t.Context(), cfg) // makes, or finds, the streams
-		if err != nil {
-			t.Fatalf("%s: %v", role, err)
-		}
+		b := open(t, cfg) // makes, or finds, the streams
 		if _, err := b.Leases(t.Context(), 10*time.Second); err != nil {
 			t.Errorf("%s: leases: %v", role, err)
 		}

@@ -126,7 +126,7 @@ func TestErrorClasses(t *testing.T) {
 			s := server(t, chattest.Options{Unlimited: true})
 			cfg := config(s)
 			if c.name == "hang" {
-				cfg.Timeout = 300 * time.Millisecond
+				cfg.Timeout = time.Second // within which it must have been sent
 			}
 			n := notifier(t, cfg)
 			s.Script("chat.postMessage", c.fault)
@@ -421,7 +421,7 @@ func TestWebhookErrors(t *testing.T) {
 			s := server(t, chattest.Options{Unlimited: true})
 			cfg := Config{Name: "hook", WebhookURL: s.WebhookURL(), Timeout: 5 * time.Second}
 			if c.name == "hang" {
-				cfg.Timeout = 300 * time.Millisecond
+				cfg.Timeout = time.Second // within which it must have been sent
 			}
 			n := notifier(t, cfg)
 			s.Script("webhook", c.fault)
