@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	sdk "github.com/aliyun/aliyun-log-go-sdk"
 
@@ -24,10 +25,14 @@ type sdkLogger struct {
 	// quiet is asked for each line; while it says so (we are closing and
 	// answer the SDK's requests with errors ourselves) lines are only debug.
 	quiet func() bool
+	lines *atomic.Uint64 // counts them
 }
 
 // Log takes go-kit's alternating keys and values.
 func (l sdkLogger) Log(keyvals ...any) error {
+	if l.lines != nil {
+		l.lines.Add(1)
+	}
 	log := l.log
 	if log == nil {
 		log = slog.Default()

@@ -298,6 +298,7 @@ type worker struct {
 
 	troubled chan string // first reason why this worker must go
 	evicted  atomic.Bool // others have its shards
+	lines    atomic.Uint64
 
 	// See transport.saved.
 	first    chan struct{}
@@ -345,7 +346,7 @@ func (s *Source) build() *worker {
 		MaxIoWorkers:          1 << 16,
 		CompressType:          compress,
 		HTTPClient:            &http.Client{Transport: &transport{s: s, base: s.base, reads: w.reads, writes: w.writes, w: w}},
-		Logger:                sdkLogger{log: s.log, quiet: func() bool { return w.reads.Err() != nil }},
+		Logger:                sdkLogger{log: s.log, quiet: func() bool { return w.reads.Err() != nil }, lines: &w.lines},
 		DisableRuntimeMetrics: true,
 	}
 	if s.cfg.Region != "" {

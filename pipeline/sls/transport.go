@@ -423,6 +423,10 @@ func (t *transport) cursor(req *http.Request, gate context.Context, sh *shardSta
 // heartbeat watches the heartbeats of a worker.
 func (t *transport) heartbeat(req *http.Request, gate context.Context) *http.Response {
 	asked := time.Now() // the service counts from then, at the earliest
+	// The SDK's worker takes a shard that went from the list that its heartbeat writes
+	// to the log when the answer has come, without a lock, and logs that it did. Having
+	// seen that line orders the two, however long the answer takes.
+	defer t.w.lines.Load()
 	r, body, err := t.fetch(req, gate, min(t.s.cfg.Heartbeat, quickTimeout))
 	resp := t.settle(req, kindHeartbeat, gate, r, body, err)
 	code, a := codeOf(resp)
