@@ -1077,7 +1077,9 @@ func TestHostileAnswers(t *testing.T) {
 			if h.Hits() != 2 || r.sink.repeated != 0 {
 				t.Errorf("%d hits, %d repeats", h.Hits(), r.sink.repeated)
 			}
-			if st := r.src.Stats(); st.PullErrors+st.BadAnswers == 0 && !strings.HasPrefix(name, "garbage") && !strings.HasPrefix(name, "raw size") && !strings.HasSuffix(name, "compresstype") {
+			// On connections that were used before, Go's client asks again by itself.
+			again := name == "dropped" || name == "refused"
+			if st := r.src.Stats(); st.PullErrors+st.BadAnswers == 0 && !again && !strings.HasPrefix(name, "garbage") && !strings.HasPrefix(name, "raw size") && !strings.HasSuffix(name, "compresstype") {
 				t.Errorf("not counted: %+v", st)
 			}
 		})
