@@ -134,6 +134,7 @@ func (l *loader) exceptions(s *Set) {
 
 func (l *loader) exception(s *Set, path string, data []byte) {
 	f := newFile(path, data)
+	f.what = "an exception"
 	x := &exception{file: f}
 	defer func() { l.errs = append(l.errs, f.errs...) }()
 	root := f.parse(data)

@@ -110,6 +110,7 @@ func (l *loader) owners() *Owners {
 			continue
 		}
 		f := newFile(p, data)
+		f.what = "a table of owners"
 		switch filepath.Ext(p) {
 		case ".csv":
 			t.csv(f, data)

@@ -29,7 +29,8 @@ type file struct {
 	path  string
 	lines []string
 	errs  Errors
-	limit int // bytes; 0 is maxFile
+	limit int    // bytes; 0 is maxFile
+	what  string // it holds, with its article; "" is a rule
 }
 
 func newFile(path string, data []byte) *file {
@@ -76,8 +77,12 @@ func (f *file) parse(data []byte) *yaml.Node {
 	if err == nil {
 		err = loader.Load(&doc)
 	}
+	what, start := f.what, ""
+	if what == "" {
+		what, start = "a rule", "start with `id:`; `trailwarden rules new` writes a template"
+	}
 	if errors.Is(err, io.EOF) {
-		f.at(1, 1, "start with `id:`; `trailwarden rules new` writes a template", "the file is empty")
+		f.at(1, 1, start, "the file is empty")
 		return nil
 	}
 	if err != nil {
@@ -92,19 +97,19 @@ func (f *file) parse(data []byte) *yaml.Node {
 		return nil
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
-		f.at(1, 1, "start with `id:`; `trailwarden rules new` writes a template", "the file holds no rule")
+		f.at(1, 1, start, "the file does not hold %s", what)
 		return nil
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
-		f.node(root, "", "a rule is a mapping of keys, this is %s", kindOf(root))
+		f.node(root, "", "%s is a mapping of keys, this is %s", what, kindOf(root))
 		return nil
 	}
 	before := len(f.errs)
 	f.plain(root, 0)
 	var second yaml.Node
 	if loader.Load(&second) == nil && !second.IsZero() {
-		f.node(&second, "put it in a file of its own", "a second document: one rule a file")
+		f.node(&second, "put it in a file of its own", "a second document: one %s a file", what[strings.IndexByte(what, ' ')+1:])
 	}
 	if len(f.errs) > before {
 		return nil

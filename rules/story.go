@@ -41,6 +41,7 @@ type Story struct {
 // ReadStory reads a story file. The error is an Errors with every fault.
 func ReadStory(path string, data []byte) (*Story, error) {
 	f := newFile(path, data)
+	f.what = "a story"
 	var d storyDoc
 	if root := f.parse(data); root != nil {
 		f.structure(root, reflect.ValueOf(&d).Elem())

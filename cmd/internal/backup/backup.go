@@ -49,6 +49,8 @@ type File struct {
 var (
 	// ErrDamaged: the archive is cut, changed, or not one of ours.
 	ErrDamaged = errors.New("the archive is damaged")
+	// ErrForeign says that something else was taken for an archive.
+	ErrForeign = errors.New("this is no archive that trailwarden backup wrote")
 	// ErrExists: there is something where the state is to be restored.
 	ErrExists = errors.New("there is something already")
 	// ErrNewer: written by a program with another format.
@@ -242,7 +244,12 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 	}()
 	packed := &sane{r: r}
 	unpacked, err := gzip.NewReader(bufio.NewReaderSize(packed, 1<<20))
-	if err != nil {
+	switch {
+	case errors.Is(err, gzip.ErrHeader):
+		return m, ErrForeign
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return m, damaged("it ends after %d bytes", packed.n)
+	case err != nil:
 		return m, damaged("%v", err)
 	}
 	gz := &sane{r: unpacked, packed: packed}
@@ -257,6 +264,9 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if errors.Is(err, tar.ErrHeader) && len(got) == 0 {
+			return m, ErrForeign
 		}
 		if err != nil {
 			return m, damaged("%v", err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,9 +129,6 @@ what replay reads. What is interrupted goes on with --resume, to the same bytes.
 				return err
 			}
 			bf.tested = c.Flags().Changed("budget")
-			if !(bf.budget >= 0) || math.IsInf(bf.budget, 1) { // not a number is not that either
-				return usagef("--budget %v: want a number of alerts a day, 0 for none at all", bf.budget)
-			}
 			if err := canWrite(e, sources, bf.outFile); err != nil {
 				return err
 			}

@@ -119,6 +119,9 @@ are Nagios's own: 0 ok, 1 warning, 2 critical, 3 unknown.`,
 			if !slices.Contains([]string{"text", "json", "nagios", "prometheus"}, format) {
 				return usagef("format %q: want text, json, nagios or prometheus", format)
 			}
+			if most := max(t.warnStore, t.critStore); most > 1 { // it would warn of nothing
+				return usagef("--warn-store and --crit-store want a part of the store, such as 0.8, and not %g", most)
+			}
 			v := checked{Version: 1, State: "ok", Reasons: []string{}}
 			fail := func(err error) { v.worse("unknown", "%v", err) }
 			dir, err := stateDir(e, path, state)

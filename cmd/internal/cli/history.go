@@ -55,14 +55,20 @@ func (h *historyFlags) add(c *cobra.Command) {
 	f.BoolVarP(&h.quiet, "quiet", "q", false, "no progress and no summary")
 }
 
+// Beyond these nothing is sooner: each decoder has memory of its own.
+const maxWorkers, maxReadRate = 1024, 100_000
+
 // config checks the flags.
 func (h *historyFlags) config(e *env, set *rules.Set, now time.Time) (cfg replay.RunConfig, err error) {
 	if now, err = h.began(e, now); err != nil {
 		return cfg, err
 	}
 	h.at = now
-	if h.workers < 0 {
-		return cfg, usagef("--workers %d: want a number of decoders, 0 for one on each core", h.workers)
+	if h.workers > maxWorkers {
+		return cfg, usagef("--workers %d: want at most %d decoders, 0 for one on each core", h.workers, maxWorkers)
+	}
+	if h.readRate < 1 || h.readRate > maxReadRate {
+		return cfg, usagef("--read-rate %d: want 1 to %d MB a second", h.readRate, maxReadRate)
 	}
 	cfg = replay.RunConfig{Rules: set, Workers: h.workers, Options: replay.Options{Stdin: e.in, Regions: h.regions}}
 	if cfg.From, err = parseWhen(h.from, now); err != nil {

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/trailwarden/trailwarden/pipeline/text"
 	"github.com/trailwarden/trailwarden/rules"
@@ -149,14 +150,47 @@ No account? Start with:  trailwarden demo`,
 		initCmd(e), topCmd(e), tapCmd(e), checkCmd(e), supportCmd(e), cheatCmd(e), referenceCmd(e), backupCmd(e), restoreCmd(e), upgradeCmd(e),
 	)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		var bad *pflag.InvalidValueError
+		if errors.As(err, &bad) && wanted(bad.GetFlag()) != "" {
+			return notWanted(c, bad.GetFlag(), bad.GetValue())
+		}
 		return usagef("%w\nsee: %s --help", err, c.CommandPath())
 	})
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) (err error) {
+		c.Flags().Visit(func(f *pflag.Flag) {
+			s := f.Value.String()
+			if err == nil && f.Value.Type() != "bool" && wanted(f) != "" && (s[0] == '-' || s == "NaN" || s == "+Inf") {
+				err = notWanted(c, f, s)
+			}
+		})
+		return err
+	}
 	root.AddCommand(
 		demoCmd(e), doctorCmd(e), explainCmd(e), runCmd(e), fakecloudCmd(e), replayCmd(e), entityCmd(e), baselineCmd(e), rulesCmd(e), policyCmd(e),
 		synthCmd(e), alertsCmd(e), actionCmd(e), notifyCmd(e), routeCmd(e), muteCmd(e), auditCmd(e), parkedCmd(e), statusCmd(e), consoleCmd(e), configCmd(e), versionCmd(e),
 	)
 	completions(e, root)
 	return root
+}
+
+// wanted is what a flag takes, in words, of those whose values are not text. None
+// takes less than nothing.
+func wanted(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int", "uint64":
+		return "a whole number from 0 on, such as 7"
+	case "float64":
+		return "a number from 0 on, such as 2.5"
+	case "duration":
+		return "a time with its unit, not below 0, such as 90s, 15m or 2h"
+	case "bool":
+		return "true or false"
+	}
+	return ""
+}
+
+func notWanted(c *cobra.Command, f *pflag.Flag, value string) error {
+	return usagef("--%s %q: want %s\nsee: %s --help", f.Name, text.Cut(text.Line(value), 80), wanted(f), c.CommandPath())
 }
 
 func versionCmd(e *env) *cobra.Command {

@@ -108,6 +108,9 @@ the logstore, as far as it keeps the events.`,
 				return exit(exitUsage, err)
 			}
 			defer f.Close()
+			if st, err := f.Stat(); err == nil && st.IsDir() {
+				return usagef("%s is a folder: name the archive in it that backup wrote", from)
+			}
 			m, err := backup.Read(f, dir)
 			switch {
 			case errors.Is(err, backup.ErrExists):
