@@ -124,6 +124,53 @@ func TestPropResume(t *testing.T) {
 	})
 }
 
+// TestResumeKilled: a run that was killed leaves a state that is older than what
+// it did after that, and more alerts than the state knows, the last one in half. What goes on
+// from there gives, byte for byte, what a run in one go gives.
+func TestResumeKilled(t *testing.T) {
+	defer replay.KeepAfter(1024)()
+	set, in := pack(t), filepath.Join(t.TempDir(), "in.jsonl")
+	base := intrusion(t)
+	if err := os.WriteFile(in, append(bytes.Join(base, []byte("\n")), '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const workers, held, block = 2, 1, 9000
+	want, _ := stopping(t, set, []string{in}, nil, 0, workers, held, block)
+	way := &replay.Resume{Dir: filepath.Join(t.TempDir(), "way"), Of: set.Hash(), Every: time.Nanosecond}
+	left := filepath.Join(t.TempDir(), "left") // what a kill leaves
+	told := 0
+	res, err := replay.Run(t.Context(), []string{in}, replay.RunConfig{Rules: set, Resume: way, Workers: workers, Held: held, Entity: "ci-deployer",
+		Options: replay.Options{BlockSize: block}, Engine: detectors.EngineConfig{Judge: account.New(account.Config{}), Grace: 2 * time.Minute},
+		OnProgress: func(replay.Progress) {
+			if told++; told == 2 { // the state that was kept at the first is the last one
+				if err := os.CopyFS(left, os.DirFS(way.Dir)); err != nil {
+					t.Error(err)
+				}
+			}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Close()
+	f, err := os.OpenFile(filepath.Join(left, "trailwarden.resume.alerts"), os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		_, err = f.WriteString("\xff\x7fhalf of an alert")
+		err = errors.Join(err, f.Close(), os.WriteFile(filepath.Join(left, "trailwarden.resume.new"), []byte("half of a state"), 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var from replay.Resumed
+	way = &replay.Resume{Dir: left, Of: set.Hash(), OnBegin: func(r replay.Resumed) { from = r }}
+	got, ended := stopping(t, set, []string{in}, way, 0, workers, held, block)
+	if !ended || got != want {
+		t.Errorf("killed after %d events\n%s\nin one go\n%s", from.Events, got, want)
+	}
+	if from.Events != 1024 || from.Why != "" {
+		t.Errorf("it goes on from %+v", from)
+	}
+}
+
 // TestResumeBeginsAgain: a state that is not of this run, or is damaged, is
 // not used, and the run says why it begins again.
 func TestResumeBeginsAgain(t *testing.T) {

@@ -579,10 +579,14 @@ func (r *run) applyAhead(res *result, skipped bool) {
 	r.step(res.at)
 }
 
+// keepSteps is after how many events a run tells how far it is, and looks whether its
+// state is to be kept; a variable for tests.
+var keepSteps = 64 * 1024
+
 func (r *run) step(at time.Time) {
 	if r.steps++; r.steps%1024 == 0 {
 		r.collect()
-		if r.steps%(64*1024) == 0 {
+		if r.steps%keepSteps == 0 {
 			r.progress(at)
 			if r.resume != nil && r.resume.keepNow() && r.err == nil {
 				r.err = r.keep(at)
