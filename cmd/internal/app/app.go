@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -140,6 +141,10 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: state_dir: %w", ErrUnusable, err)
+	}
+	if st, err := os.Stat(c.StateDir); err == nil && st.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" { // where it says nothing
+		a.log.Warn("state_dir is open to other users of this machine: it holds audit records and the socket that approves containment; end that with chmod 0700",
+			"state_dir", c.StateDir, "mode", fmt.Sprintf("%04o", st.Mode().Perm()))
 	}
 	reader, err := cred.New(credOf(c.Credentials))
 	if err != nil {
