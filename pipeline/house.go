@@ -33,9 +33,6 @@ type house struct {
 	counted time.Time
 }
 
-// uncounted is why nothing was compared when the source's own count is not final.
-const uncounted = "the source has not finished counting"
-
 // Reconciliation is what came of comparing counts with one source.
 type Reconciliation struct {
 	Source string
@@ -159,6 +156,9 @@ func (h *house) remember(ctx context.Context) error {
 	return nil
 }
 
+// spanTime is when a span of the ledger begins.
+func spanTime(span int64) time.Time { return time.Unix(span*bus.TallySpan, 0).UTC() }
+
 func spanKey(source string, span int64) string { return source + "/" + strconv.FormatInt(span, 10) }
 
 // commits are the last record of each partition that has one.
@@ -259,24 +259,41 @@ func (in *Ingester) repair(ctx context.Context, part int, g bus.Gap, page source
 	return n, err
 }
 
-// reconcile compares counts. A deficit counts when two rounds in a row see it: the
-// source's own count may be late too, and what was stored at the first of them is
-// evaluated at the second. While a backlog is read or evaluated nothing is
-// compared: what waits is not missing.
+// reconcile compares counts with one source. While a backlog is read or evaluated
+// nothing is compared: what waits is not missing.
 func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.Commit, lags bool, now time.Time) {
-	name := o.Name()
-	r := Reconciliation{Source: name, At: now.UTC()}
+	r := Reconciliation{Source: o.Name(), At: now.UTC()}
 	defer func() { h.p.note(r) }()
 	if behind := o.Behind(); len(behind) > 0 || lags {
-		delete(h.suspect, name)
+		delete(h.suspect, r.Source)
 		r.Error, r.Waits = "records are still being read or evaluated", true
 		return
 	}
-	// Counting began with the first record of any partition, or with us.
-	since, done := spanOf(h.started), map[int64]uint64{}
+	since, done := h.counts(commits, r.Source)
+	// Up to the span that has ended long enough ago, for which nothing is still
+	// on its way. A ledger forgets its oldest spans as it goes.
+	end := spanOf(now.Add(-h.p.cfg.Settle))
+	first := max(since+1, spanOf(now)-bus.LedgerSpans+4)
+	if first >= end {
+		return
+	}
+	r.From, r.To = spanTime(first), spanTime(end)
+	short, err := r.compare(ctx, o, done, first, end)
+	if err == nil {
+		err = h.tellDeficit(ctx, r.Source, short, now)
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+}
+
+// counts are the logs of a source that were evaluated, by span, and the span in which
+// counting began: with the first record of any partition, or with us.
+func (h *house) counts(commits []*bus.Commit, source string) (since int64, done map[int64]uint64) {
+	since, done = spanOf(h.started), map[int64]uint64{}
 	for _, c := range commits {
 		for _, l := range c.Ledger {
-			if l.Source != name {
+			if l.Source != source {
 				continue
 			}
 			since = min(since, l.Since)
@@ -285,66 +302,60 @@ func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.C
 			}
 		}
 	}
-	at := func(span int64) time.Time { return time.Unix(span*bus.TallySpan, 0).UTC() }
-	// Up to the span that has ended long enough ago, for which nothing is still
-	// on its way. A ledger forgets its oldest spans as it goes.
-	end := spanOf(now.Add(-h.p.cfg.Settle))
-	first := max(since+1, spanOf(now)-bus.LedgerSpans+4)
-	if first >= end {
-		return
+	return since, done
+}
+
+// compare asks the source how much it holds of the spans from first to end, which is
+// outside, and returns by how much which of them fall short.
+func (r *Reconciliation) compare(ctx context.Context, o source.Origin, done map[int64]uint64, first, end int64) (short map[int64]uint64, err error) {
+	count := func(from, to int64) (uint64, error) {
+		n, whole, err := o.Count(ctx, spanTime(from), spanTime(to))
+		if err == nil && !whole {
+			err = errors.New("the source has not finished counting")
+		}
+		return n, err
 	}
-	r.From, r.To = at(first), at(end)
 	for span := first; span < end; span++ {
 		r.Done += done[span]
 	}
-	held, whole, err := o.Count(ctx, r.From, r.To)
-	if err != nil {
-		r.Error = err.Error()
-		return
+	if r.Held, err = count(first, end); err != nil || r.Held == r.Done {
+		return nil, err
 	}
-	if r.Held = held; !whole {
-		r.Error = uncounted
-		return
-	}
-	short := map[int64]uint64{}
-	if r.Held != r.Done {
-		for span := first; span < end; span++ {
-			n, whole, err := o.Count(ctx, at(span), at(span+1))
-			if err != nil {
-				r.Error = err.Error()
-				return
-			}
-			if !whole {
-				r.Error = uncounted
-				return
-			}
-			if n > done[span] {
-				short[span] = n - done[span]
-				r.Deficit += short[span]
-			}
+	short = map[int64]uint64{}
+	for span := first; span < end; span++ {
+		n, err := count(span, span+1)
+		if err != nil {
+			return nil, err
+		}
+		if n > done[span] {
+			short[span] = n - done[span]
+			r.Deficit += short[span]
 		}
 	}
-	seen := h.suspect[name]
-	rounds := map[int64]int{}
+	return short, nil
+}
+
+// tellDeficit tells people of the spans that fall short, each once. A deficit counts when
+// two rounds in a row see it: the source's own count may be late too, and what was
+// stored at the first of them is evaluated at the second.
+func (h *house) tellDeficit(ctx context.Context, name string, short map[int64]uint64, now time.Time) error {
+	seen, rounds := h.suspect[name], map[int64]int{}
 	h.suspect[name] = rounds
 	var sure []int64
+	var spans []string // remember reads them
 	missing := uint64(0)
 	for _, span := range slices.Sorted(maps.Keys(short)) {
 		rounds[span] = seen[span] + 1
 		if rounds[span] >= 2 && !h.told[spanKey(name, span)] {
-			sure = append(sure, span)
+			sure, spans = append(sure, span), append(spans, spanTime(span).Format(time.RFC3339))
 			missing += short[span]
 		}
 	}
 	if len(sure) == 0 {
-		return
+		return nil
 	}
-	from, to := at(sure[0]), at(sure[len(sure)-1]+1)
-	var spans []string // remember reads them
-	for _, span := range sure {
-		spans = append(spans, at(span).Format(time.RFC3339))
-	}
-	err = h.p.tell(ctx, Report{
+	from, to := spanTime(sure[0]), spanTime(sure[len(sure)-1]+1)
+	err := h.p.tell(ctx, Report{
 		Rule: RuleDeficit, Key: fmt.Sprintf("%s/%d", name, sure[0]), Severity: alert.High, At: now,
 		Title: "Records of the trail were not evaluated", TitleZH: "审计跟踪中有记录未经评估",
 		ReasonZH: fmt.Sprintf("%s 在 %s 至 %s 之间的日志比此处评估的多 %d 条：这些日志未经检测", name, from.Format(time.RFC3339), to.Format(time.RFC3339), missing),
@@ -357,12 +368,12 @@ func (h *house) reconcile(ctx context.Context, o source.Origin, commits []*bus.C
 		},
 	})
 	if err != nil {
-		r.Error = err.Error() // the next round tries again
-		return
+		return err // the next round tries again
 	}
 	for _, span := range sure {
 		h.told[spanKey(name, span)] = true
 	}
+	return nil
 }
 
 // note keeps the newest comparison of each source.

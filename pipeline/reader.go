@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -114,11 +115,7 @@ func (a *AlertReader) Stats() ReaderStats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.stats
-	s.Name = a.Name
-	s.Seq = map[int]uint64{}
-	for p, q := range a.stats.Seq {
-		s.Seq[p] = q
-	}
+	s.Name, s.Seq = a.Name, maps.Clone(a.stats.Seq)
 	return s
 }
 
@@ -134,46 +131,18 @@ func (a *AlertReader) Run(ctx context.Context) error {
 		log = a.Bus.Logger()
 	}
 	log = log.With("reader", a.Name)
-	for wait := 100 * time.Millisecond; a.Begin != nil; wait = min(wait*2, 10*time.Second) {
-		err := a.Begin(ctx)
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		log.Warn("alerts cannot be read yet: what was left over could not be taken over", "error", err)
-		if pause.For(ctx, wait) != nil {
-			return nil
-		}
+	if !a.begin(ctx, log) {
+		return nil
 	}
-	from := map[int]uint64{}
-	for p := range selfPartition(a.Bus) + 1 {
-		seq, err := a.Bus.LoadCursor(ctx, a.Name, p)
-		if errors.Is(err, bus.ErrCorrupt) {
-			log.Error("a cursor cannot be read; all kept records are handed out again", "partition", p, "error", err)
-			seq, err = 0, nil
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reader %s: %w", a.Name, err)
-		}
-		if seq > 0 {
-			from[p] = seq
-		}
+	from, err := a.cursors(ctx, log)
+	if ctx.Err() != nil {
+		return nil
 	}
-	saved := map[int]uint64{}
-	for p, s := range from {
-		saved[p] = s
+	if err != nil {
+		return fmt.Errorf("reader %s: %w", a.Name, err)
 	}
-	a.mu.Lock()
-	a.stats.Seq = map[int]uint64{}
-	for p, s := range from {
-		a.stats.Seq[p] = s
-	}
-	a.mu.Unlock()
+	a.note(func(s *ReaderStats) { s.Seq = maps.Clone(from) })
+	saved := maps.Clone(from)
 	save := func(ctx context.Context) {
 		for p, s := range a.Stats().Seq {
 			if saved[p] == s {
@@ -210,24 +179,10 @@ func (a *AlertReader) Run(ctx context.Context) error {
 			}
 		}
 	})
-	err := readCommits(ctx, a.Bus, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, d bus.Delivery) error {
+	err = readCommits(ctx, a.Bus, from, func(ctx context.Context, partition int, seq uint64, alerts []alert.Alert, d bus.Delivery) error {
 		a.note(func(s *ReaderStats) { s.At, s.Lag = d.Time, d.Pending })
-		wait := 100 * time.Millisecond
-		for len(alerts) > 0 {
-			err := a.Handle(ctx, partition, seq, alerts)
-			if err == nil {
-				failpoint.Hit(failpoint.ReaderHanded)
-				break
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			log.Warn("alerts could not be handed on, trying again", "partition", partition, "seq", seq, "error", err)
-			a.note(func(s *ReaderStats) { s.LastError = err.Error() })
-			if err := pause.For(ctx, wait); err != nil {
-				return err
-			}
-			wait = min(wait*2, 10*time.Second)
+		if err := a.hand(ctx, log, partition, seq, alerts); err != nil {
+			return err
 		}
 		a.note(func(s *ReaderStats) {
 			s.Alerts += uint64(len(alerts))
@@ -248,6 +203,64 @@ func (a *AlertReader) Run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("reader %s: %w", a.Name, err)
+}
+
+// begin calls Begin until it works; false when ctx ended before.
+func (a *AlertReader) begin(ctx context.Context, log *slog.Logger) bool {
+	for wait := 100 * time.Millisecond; a.Begin != nil; wait = min(wait*2, 10*time.Second) {
+		err := a.Begin(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		log.Warn("alerts cannot be read yet: what was left over could not be taken over", "error", err)
+		if pause.For(ctx, wait) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// cursors are how far the reader has got in each partition, and in what the program
+// says of itself.
+func (a *AlertReader) cursors(ctx context.Context, log *slog.Logger) (map[int]uint64, error) {
+	from := map[int]uint64{}
+	for p := range selfPartition(a.Bus) + 1 {
+		seq, err := a.Bus.LoadCursor(ctx, a.Name, p)
+		if errors.Is(err, bus.ErrCorrupt) {
+			log.Error("a cursor cannot be read; all kept records are handed out again", "partition", p, "error", err)
+			seq, err = 0, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if seq > 0 {
+			from[p] = seq
+		}
+	}
+	return from, nil
+}
+
+// hand hands a record out until it is taken, or ctx ends.
+func (a *AlertReader) hand(ctx context.Context, log *slog.Logger, partition int, seq uint64, alerts []alert.Alert) error {
+	for wait := 100 * time.Millisecond; len(alerts) > 0; wait = min(wait*2, 10*time.Second) {
+		err := a.Handle(ctx, partition, seq, alerts)
+		if err == nil {
+			failpoint.Hit(failpoint.ReaderHanded)
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		log.Warn("alerts could not be handed on, trying again", "partition", partition, "seq", seq, "error", err)
+		a.note(func(s *ReaderStats) { s.LastError = err.Error() })
+		if err := pause.For(ctx, wait); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *AlertReader) note(f func(*ReaderStats)) {
