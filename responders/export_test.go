@@ -43,6 +43,13 @@ func SetMaxMembers(named, others int) (restore func()) {
 	return func() { maxMembers, maxOthers = n, o }
 }
 
+// OpenLedger enters an action into a ledger, see ledger.open.
+func OpenLedger(list []Execution, a Action, now time.Time, undo bool) ([]Execution, bool) {
+	l := ledger{Executions: list}
+	ok := l.open(a, now, undo)
+	return l.Executions, ok
+}
+
 // Settled is State.settled.
 func (s State) Settled() bool { return s.settled() }
 

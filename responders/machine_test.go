@@ -1,10 +1,13 @@
 package responders_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -195,6 +198,118 @@ func TestApproval(t *testing.T) {
 	}
 	if got := w.show(m, d.ID).Clicks; len(got) != refusals {
 		t.Fatalf("%d refused clicks recorded of %d", len(got), refusals)
+	}
+}
+
+// A playbook may name its approvers, and an approver's accounts may be bounded: others
+// neither approve nor deny, and who may does.
+func TestWhoMayDecide(t *testing.T) {
+	for name, c := range map[string]struct {
+		approvers []Approver
+		playbook  []string
+		why       string
+	}{
+		"of the playbook": {[]Approver{{Name: "carol"}, {Name: "dave"}}, []string{"carol"}, "not an approver of this playbook"},
+		"of the account":  {[]Approver{{Name: "carol", Accounts: []string{"2*", account}}, {Name: "dave", Accounts: []string{"2*"}}}, nil, "not an approver for this account"},
+		"of the machine":  {[]Approver{{Name: "carol"}}, nil, "not among"},
+	} {
+		w := newWorld(t)
+		m := w.machine(func(o *MachineOptions) { o.Approvers = c.approvers })
+		d := w.propose(m, Approve, func(p *Proposal) { p.Approvers = c.playbook })
+		if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: approved by dave: %v", name, err)
+		}
+		if _, err := m.Deny(ctxb, d.ID, "dave", "no"); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: denied by dave: %v", name, err)
+		}
+		if _, err := m.Approve(ctxb, d.ID, "machine", d.Hash); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), "who asks") {
+			t.Errorf("%s: approved by the machine: %v", name, err)
+		}
+		w.want(m, d.ID, Proposed)
+		if _, err := m.Approve(ctxb, d.ID, "carol", d.Hash); err != nil {
+			t.Errorf("%s: carol: %v", name, err)
+		}
+		w.drive(m, time.Minute)
+		w.want(m, d.ID, Done)
+		if _, err := m.Undo(ctxb, d.ID, "dave"); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: undone by dave: %v", name, err)
+		}
+		w.want(m, d.ID, Done)
+	}
+}
+
+// Where nobody is named, whoever reaches the program's own socket may undo, and nobody else.
+func TestUndoWithoutApprovers(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(o *MachineOptions) { o.Approvers = nil })
+	d := w.propose(m, Auto)
+	w.drive(m, time.Minute)
+	w.want(m, d.ID, Done)
+	for _, by := range []string{"slack:UDAVE", "dave", "", "console:cli:dave"} {
+		if _, err := m.Undo(ctxb, d.ID, by); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), "command line") {
+			t.Errorf("%q: %v", by, err)
+		}
+	}
+	w.want(m, d.ID, Done)
+	if x, err := m.Undo(ctxb, d.ID, "cli:dave"); err != nil || x.State != Undone {
+		t.Errorf("%s, %v", x.State, err)
+	}
+}
+
+// An action that was written over in the journal, under the hash of what was shown, is not
+// the one that was shown.
+func TestApproveWhatWasWrittenOver(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	d := w.propose(m, Approve)
+	last, ok, err := w.mem.Last(ctxb, "action", d.ID)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	other := bytes.Replace(last.Data, []byte(aliceAK), []byte(bobAK), 1)
+	if bytes.Equal(other, last.Data) {
+		t.Fatal("nothing was changed")
+	}
+	if _, err := w.mem.Append(ctxb, "action", d.ID, other, last.Seq); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Approve(ctxb, d.ID, "dave", d.Hash); !errors.Is(err, ErrNotAllowed) || !strings.Contains(err.Error(), "not the one that was shown") {
+		t.Errorf("approved: %v", err)
+	}
+}
+
+// A place in the ledger is taken once, kept by the same action, and given up with time.
+func TestLedgerPlaces(t *testing.T) {
+	now := t0
+	a := Action{ID: "mine", Target: ActionTarget{AccountID: account, UserName: "alice"}}
+	at := func(id string, age time.Duration, open, undo bool) Execution {
+		return Execution{ActionID: id, At: now.Add(-age), Open: open, Undo: undo}
+	}
+	for name, c := range map[string]struct {
+		list []Execution
+		undo bool
+		want []Execution
+		took bool
+	}{
+		"new":                    {nil, false, []Execution{{ActionID: "mine", Target: a.Target, At: now, Open: true}}, true},
+		"new undo":               {nil, true, []Execution{{ActionID: "mine", Target: a.Target, At: now, Open: true, Undo: true}}, true},
+		"open already":           {[]Execution{at("mine", time.Hour, true, false)}, false, []Execution{at("mine", time.Hour, true, false)}, false},
+		"tried anew":             {[]Execution{at("mine", time.Hour, false, false)}, false, []Execution{at("mine", time.Hour, true, false)}, true},
+		"undone":                 {[]Execution{at("mine", time.Hour, false, false)}, true, []Execution{at("mine", time.Hour, true, false)}, true},
+		"undone, and done anew":  {[]Execution{at("mine", time.Hour, false, true)}, false, []Execution{at("mine", 0, true, false)}, true},
+		"undone once more":       {[]Execution{at("mine", time.Hour, false, true)}, true, []Execution{at("mine", time.Hour, true, true)}, true},
+		"its own is never older": {[]Execution{at("mine", 99*time.Hour, false, false)}, true, []Execution{at("mine", 99*time.Hour, true, false)}, true},
+		"others are": {[]Execution{at("old", 25*time.Hour+1, true, false), at("day", 25*time.Hour, true, false), at("mine", 0, false, false)}, false,
+			[]Execution{at("day", 25*time.Hour, true, false), at("mine", 0, true, false)}, true},
+	} {
+		before := slices.Clone(c.list)
+		got, took := OpenLedger(c.list, a, now, c.undo)
+		if took != c.took || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v, %+v, want %v, %+v", name, took, got, c.took, c.want)
+		}
+		if !reflect.DeepEqual(c.list, before) {
+			t.Errorf("%s: the list that was read is changed: %+v", name, c.list)
+		}
 	}
 }
 
@@ -1139,6 +1254,34 @@ func TestFreezeRightBeforeTheCall(t *testing.T) {
 		}
 		w.drive(m, time.Minute)
 		w.want(m, d.ID, Done)
+	}
+}
+
+// The same before a second try: what was in doubt is not in force, and is given up.
+func TestFreezeRightBeforeTheSecondTry(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine()
+	d := w.propose(m, Auto)
+	switcher, err := NewMachine(MachineOptions{Journal: w.mem, Now: w.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cloud.next = []fault{lostBefore}
+	records := 0
+	w.onAppend = func(_ int, kind string) fault {
+		if kind == "action" {
+			if records++; records == 4 { // approved, executing, in doubt, executing
+				if err := switcher.Freeze(ctxb, "cli:dave", "it runs wild"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return none
+	}
+	w.drive(m, 5*time.Minute)
+	d = w.want(m, d.ID, Failed)
+	if w.cloud.count("Execute") != 1 || w.cloud.status(aliceAK) != "Active" || !strings.Contains(d.Reason, "not tried again: the kill switch was thrown") {
+		t.Errorf("%d calls: %s", w.cloud.count("Execute"), d.Reason)
 	}
 }
 
