@@ -548,6 +548,24 @@ func TestSnapshotsKeepTwo(t *testing.T) {
 	}
 }
 
+// A snapshot that has no room leaves nothing behind in the way of others.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.MaxBytes = MinBudget // 4.8 MiB of it for snapshots
+	b := open(t, cfg)
+	if _, err := b.SaveSnapshot(t.Context(), snap(1, 10, 3<<20)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.SaveSnapshot(t.Context(), snap(1, 20, 3<<20))
+	wantErr(t, err, ErrBackpressure)
+	if _, err := b.SaveSnapshot(t.Context(), snap(2, 20, 1<<20)); err != nil {
+		t.Errorf("one for which there is room: %v", err)
+	}
+	if got, refused := load(t, b, 1); refused != nil || got == nil || got.Input != 10 {
+		t.Errorf("the one before does not come back: %v", refused)
+	}
+}
+
 func TestSnapshotDamageFallsBack(t *testing.T) {
 	b := open(t, testConfig(t.TempDir()))
 	for _, in := range []uint64{10, 20} {

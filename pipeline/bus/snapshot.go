@@ -122,6 +122,12 @@ func (b *Bus) SaveSnapshot(ctx context.Context, s *Snapshot) (older uint64, err 
 		seq, err := b.Publish(ctx, Publish{Stream: StreamSnap, Subject: subject, Data: chunk,
 			ID: fmt.Sprintf("%d.%d.%d.%d.%x", s.Partition, s.Epoch, m.Gen, n, xxhash.Sum64(chunk))})
 		if err != nil {
+			if errors.Is(err, ErrBackpressure) {
+				// What there was room for is in the way of smaller ones.
+				if perr := b.PurgeAll(ctx, StreamSnap, subject); perr != nil {
+					b.log.Warn("a part of a snapshot could not be removed", "partition", s.Partition, "error", perr)
+				}
+			}
 			return 0, fmt.Errorf("snapshot of partition %d: %w", s.Partition, err)
 		}
 		if n == 0 {
