@@ -29,7 +29,7 @@ type clicking struct {
 
 func startClicking(t *testing.T, opt chattest.Options, h responders.Presser) *clicking {
 	t.Helper()
-	opt.Unlimited = true
+	opt.Unlimited, opt.AckTimeout = true, 30*time.Second // machines are slow
 	s := server(t, opt)
 	cfg := config(s)
 	cfg.AppToken = chattest.DefaultAppToken
@@ -38,7 +38,7 @@ func startClicking(t *testing.T, opt chattest.Options, h responders.Presser) *cl
 		t.Fatal(err)
 	}
 	ref := mustPost(t, notifier(t, cfg), sample())
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	run, stop := context.WithCancel(ctx)
 	result := make(chan error, 1)
 	go func() { result <- l.Run(run) }()
