@@ -74,7 +74,9 @@ func (h *house) round(ctx context.Context, now time.Time) error {
 	var errs []error
 	for _, c := range commits {
 		for _, g := range c.Missing {
-			errs = append(errs, h.repair(ctx, c.Partition, g))
+			if err := h.repair(ctx, c.Partition, g); err != nil {
+				errs = append(errs, fmt.Errorf("gap %s: %w", g.ID, err))
+			}
 		}
 	}
 	if now.Sub(h.counted) >= h.p.cfg.ReconcileEvery {
@@ -200,7 +202,7 @@ func (h *house) repair(ctx context.Context, part int, g bus.Gap) error {
 	})
 	gone := errors.Is(err, source.ErrGone)
 	if err != nil && !gone {
-		return fmt.Errorf("gap %s: %w", g.ID, err)
+		return err
 	}
 	whereZH := fmt.Sprintf("%s 分区 %d 的 %d 帧（存储分区 %d，位置 %s 至 %s）", g.Source, g.Shard, g.Frames, part, g.From, g.To)
 	where := fmt.Sprintf("%d frames of %s shard %d (partition %d, between positions %s and %s)", g.Frames, g.Source, g.Shard, part, g.From, g.To)
@@ -217,10 +219,10 @@ func (h *house) repair(ctx context.Context, part int, g bus.Gap) error {
 	// Told first: once the gap is closed nobody would come back to it. The last
 	// frame closes it.
 	if err := h.p.tell(ctx, r); err != nil {
-		return fmt.Errorf("gap %s: %w", g.ID, err)
+		return err
 	}
 	if _, err := in.repair(ctx, part, g, source.Page{}, true); err != nil {
-		return fmt.Errorf("gap %s: %w", g.ID, err)
+		return err
 	}
 	h.mended[g.ID] = true
 	return nil
@@ -355,13 +357,13 @@ func (h *house) tellDeficit(ctx context.Context, name string, short map[int64]ui
 		return nil
 	}
 	from, to := spanTime(sure[0]), spanTime(sure[len(sure)-1]+1)
+	between := []any{name, from.Format(time.RFC3339), to.Format(time.RFC3339), missing}
 	err := h.p.tell(ctx, Report{
 		Rule: RuleDeficit, Key: fmt.Sprintf("%s/%d", name, sure[0]), Severity: alert.High, At: now,
 		Title: "Records of the trail were not evaluated", TitleZH: "审计跟踪中有记录未经评估",
-		ReasonZH: fmt.Sprintf("%s 在 %s 至 %s 之间的日志比此处评估的多 %d 条：这些日志未经检测", name, from.Format(time.RFC3339), to.Format(time.RFC3339), missing),
-		Reason: fmt.Sprintf("%s holds %d more logs from %s to %s than were evaluated here: detection did not see them", name, missing,
-			from.Format(time.RFC3339), to.Format(time.RFC3339)),
-		Details: map[string]any{"source": name, "missing": missing, "from": from, "to": to, "spans": spans},
+		ReasonZH: fmt.Sprintf("%s 在 %s 至 %s 之间的日志比此处评估的多 %d 条：这些日志未经检测", between...),
+		Reason:   fmt.Sprintf("%[1]s holds %[4]d more logs from %[2]s to %[3]s than were evaluated here: detection did not see them", between...),
+		Details:  map[string]any{"source": name, "missing": missing, "from": from, "to": to, "spans": spans},
 		Runbook: alert.Runbook{
 			EN: "Look at `trailwarden status` (is something behind, parked or failing?). Search the time span with `trailwarden replay sls://PROJECT/LOGSTORE --from … --to …`, which reads it again without changing anything.",
 			ZH: "先看 `trailwarden status`(是否有积压、隔离或失败)。再用 `trailwarden replay sls://PROJECT/LOGSTORE --from … --to …` 重查该时间段,它只读不改。",

@@ -54,6 +54,13 @@ type Report struct {
 // same stream, so that it takes their way to people whichever process noticed
 // it. The same incident raised again reaches nobody again.
 func Raise(ctx context.Context, b *bus.Bus, r Report) error {
+	if err := raise(ctx, b, r); err != nil {
+		return fmt.Errorf("report %s: %w", r.Rule, err)
+	}
+	return nil
+}
+
+func raise(ctx context.Context, b *bus.Bus, r Report) error {
 	h := sha256.Sum256([]byte("trailwarden.self/v1\n" + r.Rule + "\n" + r.Key))
 	at := r.At.UTC()
 	a := alert.Alert{
@@ -63,13 +70,13 @@ func Raise(ctx context.Context, b *bus.Bus, r Report) error {
 	}
 	raw, err := alert.MarshalStored(&a)
 	if err != nil {
-		return fmt.Errorf("report %s: %w", r.Rule, err)
+		return err
 	}
 	self := selfPartition(b)
 	for {
 		m, err := b.Last(ctx, bus.StreamCommits, bus.SelfSubject)
 		if err != nil && !errors.Is(err, bus.ErrNotFound) {
-			return fmt.Errorf("report %s: %w", r.Rule, err)
+			return err
 		}
 		if err == nil && holds(m.Data, a.ID) {
 			return nil // a process that starts again and again says the same
@@ -77,16 +84,13 @@ func Raise(ctx context.Context, b *bus.Bus, r Report) error {
 		c := &bus.Commit{Partition: self, Part: true, Prev: m.Seq, Alerts: [][]byte{raw}}
 		data, err := bus.EncodeCommit(c)
 		if err != nil {
-			return fmt.Errorf("report %s: %w", r.Rule, err)
+			return err
 		}
 		_, err = b.Publish(ctx, bus.Publish{Stream: bus.StreamCommits, Subject: bus.SelfSubject, ID: c.ID(data), Data: data, Fenced: true, Expect: m.Seq})
 		if errors.Is(err, bus.ErrFenced) {
 			continue // another process reports something at the same time
 		}
-		if err != nil {
-			return fmt.Errorf("report %s: %w", r.Rule, err)
-		}
-		return nil
+		return err
 	}
 }
 

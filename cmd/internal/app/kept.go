@@ -52,21 +52,16 @@ func keep(dir string, set *rules.Set, m keptMeta) (err error) {
 	for _, s := range set.Sources() {
 		files[filepath.Join(to, s.Kind, s.Name)] = s.Data
 	}
-	current := filepath.Join(dir, "current")
-	whole := holdsFile(current, []byte(m.Hash))
 	for path, data := range files {
-		whole = whole && holdsFile(path, data)
+		if !holdsFile(path, data) {
+			err = errors.Join(err, putFile(path, data))
+		}
 	}
-	if whole {
-		return nil
-	}
-	if err := os.RemoveAll(to); err != nil {
+	current := filepath.Join(dir, "current")
+	if err != nil || holdsFile(current, []byte(m.Hash)) {
 		return err
 	}
-	for path, data := range files {
-		err = errors.Join(err, putFile(path, data))
-	}
-	if err = errors.Join(err, putFile(current+".new", []byte(m.Hash))); err != nil {
+	if err := putFile(current+".new", []byte(m.Hash)); err != nil {
 		return err
 	}
 	if err := os.Rename(current+".new", current); err != nil {
@@ -81,6 +76,7 @@ func keep(dir string, set *rules.Set, m keptMeta) (err error) {
 	return err
 }
 
+//go:noinline
 func holdsFile(path string, data []byte) bool {
 	old, err := os.ReadFile(path)
 	return err == nil && bytes.Equal(old, data)

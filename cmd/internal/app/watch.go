@@ -90,16 +90,17 @@ func sight(source string, st sls.Stats, seen, started, now time.Time) (pipeline.
 	}
 	blind := now.Sub(since)
 	denied := st.Trouble.Denied() && st.Trouble.At.After(since)
-	key := source + "/" + since.UTC().Format(time.RFC3339)
+	at := since.UTC().Format(time.RFC3339)
+	key := source + "/" + at
 	switch {
 	case denied && blind >= refusedFor:
 		return pipeline.Report{
 			Rule: pipeline.RuleTampered, Key: key, At: now, Severity: alert.Critical,
 			Title: "The log service refuses to let this system read", TitleZH: "日志服务（SLS）拒绝本系统读取",
 			ReasonZH: fmt.Sprintf("%s 自 %s 起返回 %s：密钥、角色、其权限策略、日志库或项目已被更改或删除，当前完全看不到该跟踪",
-				source, since.UTC().Format(time.RFC3339), st.Trouble.Code),
+				source, at, st.Trouble.Code),
 			Reason: fmt.Sprintf("%s has answered %s since %s: the key, the role, its policy, the logstore or the project was changed or removed, and nothing of this trail is seen now",
-				source, st.Trouble.Code, since.UTC().Format(time.RFC3339)),
+				source, st.Trouble.Code, at),
 			Details: map[string]any{"source": source, "code": st.Trouble.Code, "since": since.UTC()},
 			Runbook: alert.Runbook{
 				EN: "Compare the reader's policies, keys and role with what they should be (trailwarden doctor says what is refused). What happened meanwhile is read when reading works again, within the logstore's retention.",
@@ -110,8 +111,8 @@ func sight(source string, st sls.Stats, seen, started, now time.Time) (pipeline.
 		r := pipeline.Report{
 			Rule: pipeline.RuleBlind, Key: key, At: now, Severity: alert.High,
 			Title: "The trail cannot be read", TitleZH: "无法读取审计跟踪",
-			ReasonZH: fmt.Sprintf("%s 自 %s 起没有应答（最近的错误：%s）：当前完全看不到该跟踪", source, since.UTC().Format(time.RFC3339), cmp.Or(st.Trouble.Code, "无，网络没有响应")),
-			Reason: fmt.Sprintf("%s has given no answer since %s (last error: %s): nothing of this trail is seen now", source, since.UTC().Format(time.RFC3339),
+			ReasonZH: fmt.Sprintf("%s 自 %s 起没有应答（最近的错误：%s）：当前完全看不到该跟踪", source, at, cmp.Or(st.Trouble.Code, "无，网络没有响应")),
+			Reason: fmt.Sprintf("%s has given no answer since %s (last error: %s): nothing of this trail is seen now", source, at,
 				orNone(st.Trouble.Code)),
 			Details: map[string]any{"source": source, "since": since.UTC()},
 		}
