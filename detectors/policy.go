@@ -13,7 +13,9 @@ type PolicyFacts struct {
 	Verdict string
 	// Expands: somebody can do more than before.
 	Expands bool
-	// AdminEquivalent: the grant amounts to full control of the account.
+	// AdminEquivalent: the grant amounts to full control of the account. Of what is
+	// taken from a user: it did, and it was all that the user is known to have had;
+	// of a user's sign-in: the user has that much.
 	AdminEquivalent bool
 	// Privileged: less than that, but a known way to it or to much damage.
 	Privileged bool
@@ -33,6 +35,9 @@ type PolicyFacts struct {
 	DenyRemoved bool
 	// Self: who gains is who acted.
 	Self bool
+	// Trail: the project or bucket is one that a trail delivers to; of a change
+	// of a trail, that it delivered elsewhere before.
+	Trail bool
 	// Paths are the escalation paths, E1 to E33, that what is gained opens.
 	Paths []string
 	// Adds says whether the change newly allows, or for a refused call would

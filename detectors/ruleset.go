@@ -122,8 +122,9 @@ func (e RuleError) Error() string {
 // Unwrap returns the cause.
 func (e RuleError) Unwrap() error { return e.Err }
 
-// PolicyAction says whether an act changes what somebody may do, so that the
-// policy judge has facts about it.
+// PolicyAction says whether an act changes what somebody may do, gives away a
+// user's sign-in, or is about where a trail delivers, so that the policy judge has
+// facts about it.
 func PolicyAction(a event.Action) bool {
 	s := string(a)
 	switch {
@@ -131,10 +132,10 @@ func PolicyAction(a event.Action) bool {
 		s = s[len("iam."):]
 		return strings.HasPrefix(s, "policy.") || strings.HasPrefix(s, "policy_version.") ||
 			strings.HasPrefix(s, "role.") || strings.HasPrefix(s, "group.") || strings.HasPrefix(s, "user.") ||
-			s == "security_preference.set" || s == "password_policy.set"
+			strings.HasPrefix(s, "login_profile.") || s == "security_preference.set" || s == "password_policy.set"
 	case strings.HasPrefix(s, "org.control_policy."), strings.HasPrefix(s, "org.account."), strings.HasPrefix(s, "org.folder."), strings.HasPrefix(s, "sso."):
 		return true
-	case strings.HasPrefix(s, "oss.bucket.policy"), s == "kms.key_policy.set", s == "kms.secret_policy.set", s == "sls.project_policy.set":
+	case strings.HasPrefix(s, "oss.bucket."), strings.HasPrefix(s, "sls.project"), strings.HasPrefix(s, "trail."), s == "kms.key_policy.set", s == "kms.secret_policy.set":
 		return true
 	}
 	return passesRole(a)
@@ -145,14 +146,15 @@ func PolicyAction(a event.Action) bool {
 func passesRole(a event.Action) bool {
 	switch a {
 	case event.ActECSInstanceCreate, event.ActECSLaunchTemplateCreate, event.ActESSConfigurationCreate, event.ActECIContainerGroupCreate,
-		event.ActFCFunctionCreate, event.ActFCFunctionUpdate, event.ActROSStackCreate, event.ActFNFFlowCreate:
+		event.ActFCFunctionCreate, event.ActFCFunctionUpdate, event.ActROSStackCreate, event.ActFNFFlowCreate,
+		event.ActOOSExecutionStart, event.ActOOSTemplateCreate:
 		return true
 	}
 	return false
 }
 
 // RoleParams are the parameters that may name the role that is handed to code.
-var RoleParams = []string{"RamRoleName", "RoleArn", "role", "body.role"}
+var RoleParams = []string{"RamRoleName", "RoleArn", "role", "body.role", "Parameters.OOSAssumeRole", "Content.RamRole", "TemplateContent.RamRole"}
 
 // namesRole says whether a call names a role to hand to code; most that make
 // hosts do not, and the judge need not see them.

@@ -127,13 +127,14 @@ type envPolicy struct {
 	Known           bool   `expr:"known" doc:"the change could be judged; when false the other facts say nothing" ex:"true"`
 	Verdict         string `expr:"verdict" doc:"expands, contracts, changes (both), equivalent or unknown; empty when there is no judgement" ex:"expands"`
 	Expands         bool   `expr:"expands" doc:"somebody can do more than before" ex:"true"`
-	AdminEquivalent bool   `expr:"admin_equivalent" doc:"the grant amounts to full control" ex:"true"`
+	AdminEquivalent bool   `expr:"admin_equivalent" doc:"the grant amounts to full control; of a login: the user has it; of what a user lost: it was all they are known to have had" ex:"true"`
 	Privileged      bool   `expr:"privileged" doc:"a known way to more rights or to much damage" ex:"true"`
 	Staged          bool   `expr:"staged" doc:"stored but not in force yet" ex:"false"`
 	ExternalTrust   bool   `expr:"external_trust" doc:"a role can be assumed from another account" ex:"false"`
 	PublicTrust     bool   `expr:"public_trust" doc:"a role can be assumed by anybody" ex:"false"`
 	DenyRemoved     bool   `expr:"deny_removed" doc:"a Deny or guard rail was in force and is not" ex:"false"`
 	Self            bool   `expr:"self" doc:"who gains is who acted" ex:"false"`
+	Trail           bool   `expr:"trail" doc:"the project or bucket is one that a trail delivers to; of a changed trail: it delivered elsewhere before" ex:"false"`
 	Severity        string `expr:"severity" doc:"the judge's proposal, or empty" ex:"high"`
 	Sentence        string `expr:"sentence" doc:"what changed, in a sentence" ex:"alice may now do everything"`
 	Summary         string `expr:"summary" doc:"what changed, in a few words" ex:"full control"`

@@ -218,7 +218,7 @@ func (s *session) SetPolicy(f detectors.PolicyFacts) {
 	s.env.Policy = envPolicy{
 		Known: f.Known, Verdict: f.Verdict, Expands: f.Expands, AdminEquivalent: f.AdminEquivalent, Privileged: f.Privileged,
 		Staged: f.Staged, ExternalTrust: f.ExternalTrust, PublicTrust: f.PublicTrust, DenyRemoved: f.DenyRemoved,
-		Self: f.Self, Severity: f.Severity, Sentence: f.Sentence, Summary: f.Summary, Paths: f.Paths, Adds: f.Adds,
+		Self: f.Self, Trail: f.Trail, Severity: f.Severity, Sentence: f.Sentence, Summary: f.Summary, Paths: f.Paths, Adds: f.Adds,
 	}
 	if f.Adds == nil {
 		s.env.Policy.Adds = addsNothing

@@ -434,6 +434,9 @@ func (c *call) detach() {
 		after := rampolicy.Merge(rest.in(in, false)...)
 		c.diff(rampolicy.Merge(had.in(in, false)...), after, rampolicy.Options{Who: en, WhoZH: zh})
 		c.facts.DenyRemoved = denyRemoved(doc, rampolicy.Merge(rest.in(c.scope, false)...))
+		if kind == kindUser && c.scope == "" {
+			c.stripped(doc, &rest)
+		}
 		c.facts.Self = c.facts.Expands && c.self(kind, name)
 		if c.facts.DenyRemoved {
 			refused := denies(doc)
@@ -443,6 +446,11 @@ func (c *call) detach() {
 		}
 	}
 	c.apply(kind, name, func(e *entry) { e.detach(a) })
+}
+
+// stripped notes that an administrator lost all that they are known to have had.
+func (c *call) stripped(lost *rampolicy.Document, left *holding) {
+	c.facts.AdminEquivalent = len(left.parts)+len(left.missing) == 0 && rampolicy.PowerOf(lost, c.account).Admin
 }
 
 // denies says what the Deny statements of a document held back.
@@ -525,6 +533,8 @@ func (c *call) removeUser() {
 	c.say(en+" left group "+window.Show(group), zh+" 退出用户组 "+window.Show(group))
 	c.facts.Summary = "a group was left"
 	lost := rampolicy.Merge(h.docs()...)
+	left := c.holdsOutside(user, group)
+	c.stripped(lost, &left)
 	switch {
 	case denyRemoved(lost, nil):
 		c.facts.DenyRemoved, c.facts.Expands = true, true
@@ -614,7 +624,7 @@ func (c *call) updateRole() {
 				c.more("; the trust before was not seen, so some of it may not be new", "；未见过此前的信任策略，其中可能有并非新增的内容")
 			}
 		}
-		if all := rampolicy.Merge(c.held(role)...); c.result != nil && c.facts.Expands && rampolicy.PowerOf(all, c.account).Admin {
+		if all := rampolicy.Merge(c.held(kindRole, role)...); c.result != nil && c.facts.Expands && rampolicy.PowerOf(all, c.account).Admin {
 			c.facts.AdminEquivalent, c.facts.Privileged = true, true
 			c.more("; the role is an administrator's", "；该角色等同管理员")
 		}
@@ -627,9 +637,9 @@ func (c *call) updateRole() {
 	})
 }
 
-// held returns the documents that a role has in the whole account.
-func (c *call) held(role string) []*rampolicy.Document {
-	h := c.holds(kindRole, role)
+// held returns the documents that a principal has in the whole account.
+func (c *call) held(kind, name string) []*rampolicy.Document {
+	h := c.holds(kind, name)
 	return h.in("", false)
 }
 
@@ -641,7 +651,7 @@ func (c *call) passRole() {
 	if role == "" {
 		return
 	}
-	docs := c.held(role)
+	docs := c.held(kindRole, role)
 	if len(docs) == 0 {
 		return
 	}

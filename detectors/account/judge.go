@@ -61,13 +61,10 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 		c.detach()
 	case event.ActIAMGroupCreate:
 		c.create(kindGroup, c.name("GroupName", "GroupPrincipalName"))
-		return c.facts
 	case event.ActIAMGroupUpdate:
 		c.renameGroup()
-		return c.facts
 	case event.ActIAMGroupDelete:
 		c.remove(kindGroup, c.name("GroupName", "GroupPrincipalName"))
-		return c.facts
 	case event.ActIAMGroupAddUser:
 		c.addUser()
 	case event.ActIAMGroupRemoveUser:
@@ -78,7 +75,6 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 		c.updateRole()
 	case event.ActIAMRoleDelete:
 		c.remove(kindRole, c.name("RoleName"))
-		return c.facts
 	case event.ActOrgControlPolicyCreate, event.ActOrgControlPolicyUpdate, event.ActOrgControlPolicyAttach, event.ActOrgControlPolicyDetach,
 		event.ActOrgControlPolicyDelete, event.ActOrgControlPolicyDisable, event.ActOrgControlPolicyEnable:
 		c.control()
@@ -91,30 +87,31 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 		c.removeAccount()
 	case event.ActOrgAccountCreate, event.ActOrgFolderCreate:
 		c.placed()
-		return c.facts
 	case event.ActIAMSecurityPreferenceSet, event.ActIAMPasswordPolicySet:
 		c.preferences()
-	case event.ActOSSBucketPolicy, event.ActOSSBucketPolicyDelete, event.ActKMSKeyPolicySet, event.ActKMSSecretPolicySet, event.ActSLSProjectPolicySet:
+	case event.ActOSSBucketPolicy, event.ActOSSBucketPolicyDelete, event.ActOSSBucketAccessPointPolicy, event.ActKMSKeyPolicySet, event.ActKMSSecretPolicySet, event.ActSLSProjectPolicySet:
 		c.resourcePolicy()
 	case event.ActECSInstanceCreate, event.ActECSLaunchTemplateCreate, event.ActESSConfigurationCreate, event.ActECIContainerGroupCreate,
-		event.ActFCFunctionCreate, event.ActFCFunctionUpdate, event.ActROSStackCreate, event.ActFNFFlowCreate:
+		event.ActFCFunctionCreate, event.ActFCFunctionUpdate, event.ActROSStackCreate, event.ActFNFFlowCreate,
+		event.ActOOSExecutionStart, event.ActOOSTemplateCreate:
 		c.passRole()
 	case event.ActIAMUserCreate:
 		c.newUser(c.name("UserName", "UserPrincipalName"))
-		return c.facts
 	case event.ActIAMAccessKeyCreate, event.ActIAMAccessKeyUpdate, event.ActIAMAccessKeyDelete, event.ActIAMAccessKeyPurge,
 		event.ActIAMMFABind, event.ActIAMMFAUnbind, event.ActIAMMFAVirtualDisable:
 		c.signIn()
-		return c.facts
+	case event.ActIAMLoginProfileCreate, event.ActIAMLoginProfileUpdate, event.ActSSOPasswordReset:
+		c.takeOver()
+	case event.ActTrailCreate, event.ActTrailUpdate:
+		c.delivers()
 	case event.ActIAMUserUpdate:
 		c.renameUser()
-		return c.facts
 	case event.ActIAMUserDelete, event.ActIAMUserRestore:
 		// What a user of that name has afterwards was not seen.
 		c.forgetUser()
-		return c.facts
-	default:
-		return detectors.PolicyFacts{}
+	}
+	if c.account != "" {
+		c.facts.Trail = c.j.get(kindTrail, "", ev.Target.Type+":"+ev.Target.Name) != nil
 	}
 	return c.finish()
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
-var resourcesZH = map[string]string{"bucket": "Bucket", "key": "KMS 密钥", "secret": "凭据", "project": "日志项目"}
+var resourcesZH = map[string]string{"bucket": "Bucket", "access-point": "接入点", "key": "KMS 密钥", "secret": "凭据", "project": "日志项目"}
 
 // resourcePolicy judges the policy of a bucket, key, secret or log project.
 // Where a record carries the document is not known for OSS, so the parameters
@@ -24,6 +24,9 @@ func (c *call) resourcePolicy() {
 		whatZH = window.Show(zh + " " + t.Name)
 	}
 	key := t.Type + ":" + t.Name
+	if t.Type == "access-point" {
+		key = "" // an event may name the bucket alone, which has several
+	}
 	var old *rampolicy.Document
 	seen := false
 	if e := c.j.get(kindResource, c.account, key); e != nil {
@@ -72,6 +75,24 @@ func (c *call) resourcePolicy() {
 			e.trust, e.complete = keep(body), body != ""
 		}
 	})
+}
+
+// delivers learns where a trail delivers, and says when that is another place
+// than those known. Projects and buckets have names of their own in the whole
+// cloud, and a trail may deliver to another account, so they are kept without one.
+func (c *call) delivers() {
+	trail := c.account + "/" + c.param("Name")
+	c.account = ""
+	for i, kind := range []string{"project:", "bucket:"} {
+		store := lastPart(c.param([]string{"SlsProjectArn", "OssBucketName"}[i]))
+		if store == "" {
+			continue
+		}
+		known := func(e *entry) { e.complete = true }
+		c.facts.Trail = c.facts.Trail || c.j.get(kindTrail, "", kind+trail) != nil && c.j.get(kindTrail, "", kind+store) == nil
+		c.apply(kindTrail, kind+trail, known)
+		c.apply(kindTrail, kind+store, known)
+	}
 }
 
 // outsiders sets the facts of trust: who outside of the account is let in now.

@@ -3,7 +3,9 @@ package account
 import (
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/trailwarden/trailwarden/detectors"
 	"github.com/trailwarden/trailwarden/detectors/rampolicy"
 	"github.com/trailwarden/trailwarden/detectors/window"
 	"github.com/trailwarden/trailwarden/pipeline/event"
@@ -70,6 +72,31 @@ func (c *call) newUser(name string) {
 		*e = entry{complete: true, changed: e.changed}
 		e.mfaKnown(false)
 	})
+}
+
+// takeOver judges that somebody else's sign-in is made, switched on or gets a
+// new password: who knows that may do what the user may. The severity is less for
+// whoever set the passwords of others on three earlier days, which is a help desk's
+// work, unless the user is known to be privileged.
+func (c *call) takeOver() {
+	t := &c.ev.Target
+	if detectors.TargetsSelf(c.ev) {
+		return
+	}
+	if t.Type == kindUser {
+		p := rampolicy.PowerOf(rampolicy.Merge(c.held(kindUser, t.Name)...), c.account)
+		c.facts.AdminEquivalent, c.facts.Privileged = p.Admin, p.Privileged
+	}
+	if c.ev.Action != event.ActSSOPasswordReset && c.param("Password") == "" || c.ev.Action == event.ActIAMLoginProfileCreate {
+		return
+	}
+	by, today := "reset "+c.ev.Actor.ID, c.ev.Time.UTC().Format(time.DateOnly)
+	if e := c.j.get(kindResource, c.account, by); e != nil && !c.facts.Privileged {
+		if days := len(e.links); days > 3 || days == 3 && e.links[2] != today {
+			c.facts.Severity = "medium"
+		}
+	}
+	c.apply(kindResource, by, func(e *entry) { e.link(today) })
 }
 
 // bare says whether a user is known to have an active AccessKey and no second

@@ -82,3 +82,41 @@ func TestSeverityRaised(t *testing.T) {
 		}
 	}
 }
+
+// TestTakeOver: who sets the passwords of others on three earlier days does that
+// for a living; what was refused, days that are the same, and one's own password
+// make nobody a help desk, and an administrator's password stays grave. What is
+// learned survives a restart.
+func TestTakeOver(t *testing.T) {
+	j := New(Config{})
+	day := func(n float64) time.Duration { return time.Duration(n * float64(24*time.Hour)) }
+	reset := func(by, user string, at time.Duration, failed bool) (severity string, admin bool) {
+		f := j.Judge(made(t, "Ram:UpdateLoginProfile", by, at, params{"UserName": user, "Password": "****"}, failed, nil))
+		return f.Severity, f.AdminEquivalent
+	}
+	j.Judge(made(t, "Ram:AttachPolicyToUser", "root", 0, params{"UserName": "boss", "PolicyName": "AdministratorAccess", "PolicyType": "System"}, false, nil))
+	for i, at := range []float64{1, 1.01, 1.02, 2, 2.01, 3} {
+		if s, _ := reset("desk", "bob", day(at), false); s != "" {
+			t.Errorf("reset %d: severity %q after %v days", i, s, at)
+		}
+		reset("mallory", "bob", day(at), true)
+		reset("carol", "carol", day(at), false)
+	}
+	again := New(Config{})
+	if err := again.Restore(j.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	j = again
+	for _, c := range []struct {
+		by, user, severity string
+		at                 float64
+		admin              bool
+	}{
+		{"desk", "bob", "", 3.01, false}, {"desk", "bob", "medium", 4, false}, {"desk", "bob", "medium", 4.01, false}, {"desk", "boss", "", 5, true},
+		{"mallory", "bob", "", 5, false}, {"carol", "bob", "", 5, false},
+	} {
+		if s, admin := reset(c.by, c.user, day(c.at), false); s != c.severity || admin != c.admin {
+			t.Errorf("%s for %s after %v days: severity %q, administrator %v", c.by, c.user, c.at, s, admin)
+		}
+	}
+}

@@ -31,6 +31,7 @@ const (
 	kindSystem   = "system"   // a policy of the vendor, from a listing
 	kindSettings = "settings" // an account's preferences and password policy, as JSON in trust
 	kindResource = "resource" // a bucket, key, secret or log project: its policy in trust
+	kindTrail    = "trail"    // what a trail delivers to, and that a trail delivers to such
 	kindTarget   = "target"   // a folder or account of the directory
 	kindSignIn   = "signin"   // the active AccessKeys of a user, in links, and the second factor
 )

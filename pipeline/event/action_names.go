@@ -132,6 +132,7 @@ const (
 	ActOSSBucketACL                       Action = "oss.bucket.acl"
 	ActOSSBucketPolicy                    Action = "oss.bucket.policy"
 	ActOSSBucketPolicyDelete              Action = "oss.bucket.policy_delete"
+	ActOSSBucketAccessPointPolicy         Action = "oss.bucket.access_point_policy"
 	ActOSSBucketDelete                    Action = "oss.bucket.delete"
 	ActOSSBucketLifecycle                 Action = "oss.bucket.lifecycle"
 	ActOSSBucketReplication               Action = "oss.bucket.replication"
@@ -235,6 +236,7 @@ const (
 	ActECIContainerGroupCreate            Action = "eci.container_group.create"
 	ActECIContainerExec                   Action = "eci.container.exec"
 	ActOOSExecutionStart                  Action = "oos.execution.start"
+	ActOOSTemplateCreate                  Action = "oos.template.create"
 	ActROSStackCreate                     Action = "ros.stack.create"
 	ActFNFFlowCreate                      Action = "fnf.flow.create"
 	ActESSConfigurationCreate             Action = "ess.configuration.create"
@@ -381,6 +383,7 @@ var allActions = []Action{
 	ActOSSBucketACL,
 	ActOSSBucketPolicy,
 	ActOSSBucketPolicyDelete,
+	ActOSSBucketAccessPointPolicy,
 	ActOSSBucketDelete,
 	ActOSSBucketLifecycle,
 	ActOSSBucketReplication,
@@ -484,6 +487,7 @@ var allActions = []Action{
 	ActECIContainerGroupCreate,
 	ActECIContainerExec,
 	ActOOSExecutionStart,
+	ActOOSTemplateCreate,
 	ActROSStackCreate,
 	ActFNFFlowCreate,
 	ActESSConfigurationCreate,
