@@ -87,6 +87,7 @@ type Owner struct {
 	beatSeq uint64
 	beatAt  time.Time // start of the last heartbeat that succeeded
 	beating bool
+	pause   time.Time // no heartbeat before: the last one failed
 	stats   OwnerStats
 }
 
@@ -111,6 +112,7 @@ type holding struct {
 	beat    uint64
 	pending bool      // the outcome of beat is not known
 	tried   time.Time // start of the first try of beat
+	pause   time.Time // no renewal before: the last one failed
 	renewed time.Time // the same of the last one that succeeded
 	busy    bool
 	lost    bool
@@ -182,7 +184,7 @@ func (o *Owner) Run(ctx context.Context) error {
 			failed <- err
 		}
 	})
-	poll := time.NewTicker(max(o.cfg.Renew/12, 10*time.Millisecond))
+	poll := time.NewTicker(o.again())
 	defer poll.Stop()
 	closing := o.closing
 	for {
@@ -287,7 +289,7 @@ func (o *Owner) step(ctx context.Context, leases *bus.Leases, work *sync.WaitGro
 			o.kick()
 		})
 	}
-	if !o.beating && !o.left && (o.leaving || o.beatAt.IsZero() || now.Sub(o.beatAt) >= o.cfg.Renew) {
+	if !o.beating && !o.left && !now.Before(o.pause) && (o.leaving || o.beatAt.IsZero() || now.Sub(o.beatAt) >= o.cfg.Renew) {
 		o.beating = true
 		op(func(ctx context.Context) { o.heartbeat(ctx, leases) })
 	}
@@ -332,7 +334,7 @@ func (o *Owner) step(ctx context.Context, leases *bus.Leases, work *sync.WaitGro
 				h.leaving = true
 				close(h.leave)
 			}
-			if !h.busy && !h.lost && (h.pending || now.Sub(h.renewed) >= o.cfg.Renew) {
+			if !h.busy && !h.lost && !now.Before(h.pause) && (h.pending || now.Sub(h.renewed) >= o.cfg.Renew) {
 				h.busy = true
 				op(func(ctx context.Context) { o.renew(ctx, leases, h) })
 			}
@@ -340,6 +342,10 @@ func (o *Owner) step(ctx context.Context, leases *bus.Leases, work *sync.WaitGro
 	}
 	return o.leaving && len(o.held) == 0 && len(o.taking) == 0 && o.left, nil
 }
+
+// again is how often everything is looked at, and after how long a request is
+// repeated that failed: a store that is full refuses at once.
+func (o *Owner) again() time.Duration { return max(o.cfg.Renew/12, 10*time.Millisecond) }
 
 // tryFor bounds one request about a lease: the next one is due then anyway.
 func (o *Owner) tryFor(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -374,6 +380,7 @@ func (o *Owner) heartbeat(ctx context.Context, leases *bus.Leases) {
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			o.log.Warn("no sign of life could be given", "error", err)
 		}
+		o.pause = time.Now().Add(o.again())
 		return
 	}
 	o.beatSeq, o.beatAt, o.left = seq, start, leaving
@@ -460,6 +467,7 @@ func (o *Owner) renew(ctx context.Context, leases *bus.Leases, h *holding) {
 		o.mu.Unlock()
 		o.lose(h, "somebody else holds it, or it has expired")
 	default:
+		h.pause = time.Now().Add(o.again())
 		o.mu.Unlock()
 	}
 }

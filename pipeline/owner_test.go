@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
@@ -522,6 +524,69 @@ func (f *fleet) check(b *bus.Bus, want map[string]string, n int, ps []*process) 
 // Three replicas under load: each is restarted in order, then one that holds
 // partitions is killed. No alert is lost or another one, and the pauses are
 // what they should be, with the times of production.
+// refusals notes when a message was logged.
+type refusals struct {
+	slog.Handler
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (r *refusals) Enabled(context.Context, slog.Level) bool { return true }
+func (r *refusals) WithAttrs([]slog.Attr) slog.Handler       { return r }
+
+func (r *refusals) Handle(_ context.Context, rec slog.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rec.Message == "no sign of life could be given" {
+		r.at = append(r.at, rec.Time)
+	}
+	return nil
+}
+
+func (r *refusals) all() []time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.at)
+}
+
+// A store that refuses at once, as one without room does, is not asked again at
+// once: that took a whole core, and filled the log.
+func TestOwnerDoesNotHurry(t *testing.T) {
+	s := bustest.Start(t, bustest.Options{})
+	b := openURL(t, s.URL(), 1)
+	log := &refusals{Handler: slog.DiscardHandler}
+	o := NewOwner(OwnerConfig{LeaseConfig: fast("a"), Bus: b, Kind: "x", Count: 2, Logger: slog.New(log), Work: func(ctx context.Context, _ int, leave <-chan struct{}) error {
+		select {
+		case <-ctx.Done():
+		case <-leave:
+		}
+		return nil
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- o.Run(ctx) }()
+	eventually(t, "it holds both", func() bool { return len(o.Stats().Held) == 2 })
+	js := b.JetStream()
+	st, err := js.Stream(ctx, "KV_"+bus.LeaseBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := st.CachedInfo().Config
+	cfg.MaxBytes, cfg.Discard = 1, jetstream.DiscardNew
+	if _, err := js.UpdateStream(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is refused five times", func() bool { return len(log.all()) >= 5 })
+	cancel()
+	<-ended
+	at := log.all()
+	for i := range at[1:] {
+		if d := at[i+1].Sub(at[i]); d < o.again() {
+			t.Fatalf("%d signs of life, one %s after the other", len(at), d)
+		}
+	}
+}
+
 func TestRollingRestartAndKilledOwner(t *testing.T) {
 	if testing.Short() {
 		t.Skip("leases of production take their time")
