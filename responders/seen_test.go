@@ -321,10 +321,11 @@ func TestTakenBackByHand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				slack := w.chat("slack")
-				w.cloud.owners[""], w.cloud.keys[""] = "alice", "Active"
+				// Each has requests of its own: by its id a call is known again.
 				fence := networks{&cloud{w: w, keys: map[string]string{aliceAK: "Active"}, owners: map[string]string{aliceAK: "alice"}, request: "REQ-2"}}
+				quarantine := quarantining{&cloud{w: w, keys: map[string]string{"": "Active"}, owners: map[string]string{"": "alice"}, request: "REQ-3"}}
 				p := w.startWith([]Destination{{Notifier: slack}}, func(o *MachineOptions) {
-					o.Executors, o.ConfirmWithin = []Executor{w.cloud, quarantining{w.cloud}, fence}, 20*time.Minute
+					o.Executors, o.ConfirmWithin = []Executor{w.cloud, quarantine, fence}, 20*time.Minute
 				}, func(o *DispatcherOptions) {
 					o.Playbooks = []Playbook{{Name: "both", When: When{Rules: []string{"ak.leaked_in_use"}}, Mode: Auto,
 						Actions: []PlaybookAction{{Kind: kind, RefusalIsEvidence: true}, {Kind: KindQuarantineUser, RefusalIsEvidence: true}, {Kind: KindFenceKey, RefusalIsEvidence: true}}}}
