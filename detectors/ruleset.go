@@ -153,12 +153,16 @@ func passesRole(a event.Action) bool {
 	return false
 }
 
-// RoleParams are the parameters that may name the role that is handed to code.
+// RoleParams are the parameters that may name the role that is handed to code. All
+// have the word role in their last name.
 var RoleParams = []string{"RamRoleName", "RoleArn", "role", "body.role", "Parameters.OOSAssumeRole", "Content.RamRole", "TemplateContent.RamRole"}
 
 // namesRole says whether a call names a role to hand to code; most that make
 // hosts do not, and the judge need not see them.
 func namesRole(ev *event.Event) bool {
+	if !ev.ParamsMention("role") {
+		return false
+	}
 	for _, p := range RoleParams {
 		if v, _ := ev.Param(p); v != "" {
 			return true

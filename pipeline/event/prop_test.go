@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"pgregory.net/rapid"
 )
@@ -131,6 +133,57 @@ func TestPropParams(t *testing.T) {
 			if n != len(m) {
 				t.Fatalf("%s: %d parameters, want %d", in, n, len(m))
 			}
+		}
+	})
+}
+
+// TestPropParamsMention: a parameter that can be found by a name that ends in a
+// word is mentioned, however it is spelled and wherever it is; a text without the
+// word says so.
+func TestPropParamsMention(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.SampledFrom([]string{"role", "RamRole", "Url"}).Draw(t, "word")
+		key := []rune("")
+		for _, c := range rapid.StringMatching(`[A-Ea-e_]{0,9}`).Draw(t, "before") + word {
+			if rapid.Bool().Draw(t, "up") {
+				c = unicode.ToUpper(c)
+			}
+			key = append(key, c)
+		}
+		spelled := ""
+		for _, c := range key {
+			if rapid.IntRange(0, 19).Draw(t, "escaped") == 0 {
+				spelled += fmt.Sprintf(`\u%04x`, c)
+			} else {
+				spelled += string(c)
+			}
+		}
+		pad := func(label string) string {
+			return rapid.StringMatching(`("[a-dA-D0-9.]{1,12}":"[a-dA-D0-9. :/-]{0,12}",){0,4}`).Draw(t, label)
+		}
+		doc, path := `{`+pad("a")+`"`+spelled+`":"x"`+strings.TrimSuffix(","+pad("b"), ",")+`}`, string(key)
+		for range rapid.IntRange(0, 2).Draw(t, "depth") {
+			if rapid.Bool().Draw(t, "text") {
+				doc = strconv.Quote(doc)
+			}
+			doc, path = `{`+pad("c")+`"in":`+doc+`}`, "in."+path
+		}
+		if rapid.Bool().Draw(t, "as text") {
+			doc = strconv.Quote(doc)
+		}
+		field := rapid.SampledFrom([]string{"requestParameters", "requestParameterJson"}).Draw(t, "field")
+		ev, err := Parse([]byte(`{"eventName":"X","` + field + `":` + doc + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, _ := ev.Param(path); v != "x" {
+			t.Fatalf("%q not found in %s", path, doc)
+		}
+		if !ev.ParamsMention(word) {
+			t.Fatalf("%s is said not to mention %s", doc, word)
+		}
+		if ev.ParamsMention("flow") && !strings.Contains(doc, `\u`) {
+			t.Fatalf("%s is said to mention flow", doc)
 		}
 	})
 }

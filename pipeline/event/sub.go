@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"strconv"
@@ -32,6 +33,14 @@ func (e *Event) Param(name string) (string, bool) {
 		return v, true
 	}
 	return e.in(e.subs.paramJSON, name)
+}
+
+// ParamsMention reports whether the request parameters may have a name that ends
+// in word, of ASCII letters other than k and s (which have further spellings), in
+// any case: word stands somewhere in their text, or an escape may hide it. Where it
+// does not, no Param of such a name is there, which is found out without decoding.
+func (e *Event) ParamsMention(word string) bool {
+	return mentions(e.subs.params.of(e.raw), word) || mentions(e.subs.paramJSON.of(e.raw), word)
 }
 
 // HasParams reports whether the record carries any readable parameters.
@@ -241,6 +250,28 @@ func mentionsKey(text []byte, name string) bool {
 		}
 	}
 	return false
+}
+
+// mentions reports whether word, in any case, may be in a text.
+func mentions(text []byte, word string) bool {
+	first := lsb * uint64(word[0]|' ')
+	for i := 0; i+len(word) <= len(text); {
+		if i+8 <= len(text) {
+			// From first letter to first letter, eight bytes at a time.
+			x := binary.LittleEndian.Uint64(text[i:]) | lsb*' ' ^ first
+			m := (x - lsb) &^ x & msb
+			if m == 0 {
+				i += 8
+				continue
+			}
+			i += bits.TrailingZeros64(m) >> 3
+		}
+		if i+len(word) <= len(text) && strings.EqualFold(view(text[i:i+len(word)]), word) {
+			return true
+		}
+		i++
+	}
+	return bytes.Contains(text, []byte(`\u`))
 }
 
 // find returns the value at a dotted path below the checked value v. At each
