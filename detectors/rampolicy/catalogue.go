@@ -152,19 +152,15 @@ func lower(text string) string {
 
 // knownCells returns the cells of the known actions, -1 for those that could
 // not be placed.
-func (d *dimension) knownCells() []int {
+func (d *dimension) knownCells() []int32 {
 	if d.known != nil {
 		return d.known
 	}
 	common := newBitset(len(d.patterns))
-	sets := make([]bitset, len(known))
-	s := slab{words: len(common)}
-	touch := func(i, p int) {
-		if sets[i] == nil {
-			sets[i] = s.set()
-		}
-		sets[i].set(p)
-	}
+	words := len(common)
+	sets := make(bitset, len(known)*words) // one after the other
+	of := func(i int) bitset { return sets[i*words : (i+1)*words] }
+	touch := func(i, p int) { of(i).set(p) }
 	for p := range d.globs {
 		g := &d.globs[p]
 		switch g.form {
@@ -187,17 +183,18 @@ func (d *dimension) knownCells() []int {
 			}
 		}
 	}
-	d.known = make([]int, len(known))
-	elsewhere := d.index.find(common)
+	d.known = make([]int32, len(known))
+	elsewhere := int32(d.index.find(common))
 	for i := range d.known {
-		if sets[i] == nil {
+		set := of(i)
+		if set.empty() {
 			d.known[i] = elsewhere
 			continue
 		}
 		for w := range common {
-			sets[i][w] |= common[w]
+			set[w] |= common[w]
 		}
-		d.known[i] = d.index.find(sets[i])
+		d.known[i] = int32(d.index.find(set))
 	}
 	return d.known
 }

@@ -81,12 +81,15 @@ type cell struct {
 // slab makes many small sets of one size in few allocations.
 type slab struct {
 	words int
+	made  int // how many sets the last allocation was for
 	free  []uint64
 }
 
 func (s *slab) set() bitset {
 	if len(s.free) < s.words {
-		s.free = make([]uint64, 64*s.words)
+		// Most documents need a handful.
+		s.made = min(max(8, 2*s.made), 64)
+		s.free = make([]uint64, s.made*s.words)
 	}
 	out := s.free[:s.words:s.words]
 	s.free = s.free[s.words:]

@@ -80,7 +80,7 @@ type dimension struct {
 	classes  []class
 	classOf  []int          // by cell
 	places   map[string]int // cellOf, remembered
-	known    []int          // the cells of the known actions
+	known    []int32        // the cells of the known actions
 	covered  []bitset       // covers, remembered
 	has      bitset         // patternsOf, for the text at hand
 }

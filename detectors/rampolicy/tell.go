@@ -212,7 +212,7 @@ func (t *teller) allowed(dim, n int, isNew bool, g *group) bool {
 func (t *teller) actionsIn(cells bitset) []int {
 	var out []int
 	for i, n := range t.a.dims[dimAction].knownCells()[:len(catalogue)] {
-		if n >= 0 && cells.has(n) {
+		if n >= 0 && cells.has(int(n)) {
 			out = append(out, i)
 		}
 	}
@@ -273,7 +273,7 @@ func (t *teller) families(g *group, r *region, acts []int, first []string) []str
 			if !strings.HasPrefix(known[i].lower, lead) {
 				return false
 			}
-			if n := placed[i]; n >= 0 && !r.cells.has(n) {
+			if n := placed[i]; n >= 0 && !r.cells.has(int(n)) {
 				return true
 			}
 		}
