@@ -156,7 +156,9 @@ func (s *session) word(p *program) (string, error) {
 	m := &s.memo[p.slot]
 	if m.turn != s.turn {
 		if m.turn = s.turn; p.parts == nil {
-			m.word = s.words.keep(p.text(s))
+			if m.word = p.text(s); !s.kept(m.word) {
+				m.word = s.words.keep(m.word)
+			}
 		} else {
 			s.scratch = s.scratch[:0]
 			for i := range p.parts {
@@ -508,14 +510,21 @@ func (s *session) network() string {
 	return s.lazy.network
 }
 
-// addrWords is an address, and it and its network in words.
+// addrWords is an address, and it and its network in words, which are interned.
 type addrWords struct {
 	addr        netip.Addr
 	ip, network string
 }
 
+// kept says whether a text is one of the address at hand, which is interned.
+func (s *session) kept(text string) bool {
+	at := unsafe.StringData(text)
+	return text != "" && (at == unsafe.StringData(s.lazy.ip) || at == unsafe.StringData(s.lazy.network))
+}
+
 // spellAddress puts the event's address into words. Those of the last
-// addresses are remembered, each in one place: they come again with every event.
+// addresses are remembered, each in one of two places, of which the second is
+// the one forgotten: they come again with every event.
 func (s *session) spellAddress() {
 	s.lazy.have |= haveIP | haveNetwork
 	if s.ev == nil || !s.ev.Address.IP.IsValid() {
@@ -527,9 +536,14 @@ func (s *session) spellAddress() {
 	}
 	b := a.As16()
 	h := (binary.LittleEndian.Uint64(b[:]) ^ binary.LittleEndian.Uint64(b[8:])) * 0x9e3779b97f4a7c15
-	w := &s.places[h>>(64-spelledBits)]
+	pair := (*[2]addrWords)(s.places[h>>(64-spelledBits)*2:])
+	w := &pair[0]
 	if w.addr != a {
-		*w = addrWords{a, a.String(), Network(a)}
+		if w = &pair[1]; w.addr != a {
+			*w = pair[0]
+			pair[0] = addrWords{a, s.words.keep(a.String()), s.words.keep(Network(a))}
+			w = &pair[0]
+		}
 	}
 	s.lazy.ip, s.lazy.network = w.ip, w.network
 }
@@ -537,7 +551,7 @@ func (s *session) spellAddress() {
 // How many addresses are remembered in words.
 const (
 	spelledBits   = 11
-	spelledPlaces = 1 << spelledBits
+	spelledPlaces = 2 << spelledBits
 )
 
 // Network is the network that stands for an address in baselines: its /24,
