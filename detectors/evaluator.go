@@ -51,6 +51,10 @@ func NewEvaluator(set RuleSet) *Evaluator {
 	return e
 }
 
+// Passing is for events that an engine of this process alone will see, which is
+// neither restored nor makes a snapshot: their keys are made faster.
+func (e *Evaluator) Passing() { e.keyer.Passing = true }
+
 // Evaluated is what an Evaluator found out about an event, to be handed to
 // the Engine of the event's partition.
 type Evaluated struct {

@@ -836,6 +836,32 @@ func TestKeyer(t *testing.T) {
 	}
 }
 
+// Passing keys are equal where keys are, whichever Keyer made them.
+func TestPassingKeys(t *testing.T) {
+	keyers := [2]Keyer{{Passing: true}, {Passing: true}}
+	want, got := map[[16]byte]int{}, map[[16]byte]int{}
+	ev := &Event{raw: []byte("{}")}
+	for n := range 2000 {
+		ev.ID, ev.Recipient = "E-"+strconv.Itoa(n%70), strconv.Itoa(n%30*1234567)
+		switch n % 50 {
+		case 10:
+			ev.ID = ""
+		case 20:
+			ev.Recipient = ""
+		case 30:
+			ev.Recipient = strings.Repeat("9", maxMemo+n%3)
+		}
+		a, b := want[ev.DedupKey()], got[keyers[n%2].DedupKey(ev)]
+		if a != b {
+			t.Fatalf("account %q, id %q: like that of event %d, by passing keys like that of %d", ev.Recipient, ev.ID, a, b)
+		}
+		want[ev.DedupKey()], got[keyers[n%2].DedupKey(ev)] = n+1, n+1
+	}
+	if len(want) != len(got) {
+		t.Fatalf("%d keys, %d passing ones", len(want), len(got))
+	}
+}
+
 func TestPartition(t *testing.T) {
 	if Partition("x", 0) != 0 || Partition("x", 1) != 0 || Partition("", -3) != 0 {
 		t.Error("one partition is partition 0")

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"math/bits"
 	"strings"
 )
@@ -20,26 +21,33 @@ func (e *Event) DedupKey() [16]byte {
 // Keyer makes the keys of many events: nearly all are of few accounts, which
 // need not be hashed again and again. The zero value is ready; for one goroutine.
 type Keyer struct {
-	near [64]struct {
+	// Passing makes keys that tell events apart within this process only, from one
+	// Keyer to the next, which is several times as fast.
+	Passing bool
+	near    [64]struct {
 		account string // not in the memory of a record
 		begun   fnv128 // by it
 	}
 }
 
-// DedupKey is the event's DedupKey.
+// DedupKey is the event's DedupKey, or a passing key in its place.
 func (k *Keyer) DedupKey(e *Event) [16]byte {
 	if e.ID == "" || len(e.Recipient) > maxMemo {
 		return e.DedupKey()
 	}
 	m := &k.near[Bucket(e.Recipient)%uint64(len(k.near))]
-	if m.begun == (fnv128{}) {
-		m.begun = begun("")
-	}
-	if m.account != e.Recipient {
+	if m.account != e.Recipient || m.begun == (fnv128{}) {
 		m.account, m.begun = strings.Clone(e.Recipient), begun(e.Recipient)
+	}
+	if k.Passing {
+		// Both are drawn at random: nobody can foresee which ids meet.
+		return fnv128{m.begun.hi ^ maphash.String(passing[0], e.ID), m.begun.lo ^ maphash.String(passing[1], e.ID)}.sum()
 	}
 	return m.begun.add(e.ID).sum()
 }
+
+// passing makes the keys of this process.
+var passing = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 
 // fnv128 is FNV-1a of 128 bits.
 type fnv128 struct{ hi, lo uint64 }

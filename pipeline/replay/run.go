@@ -506,6 +506,9 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 
 func (r *run) worker() *worker {
 	w := newWorker(r.cfg.Rules, newFilter(&r.cfg), r.opts.MaxRecord)
+	if r.cfg.Resume == nil {
+		w.eval.Passing()
+	}
 	if r.resume != nil {
 		w.skipping = &r.resume.skipping
 	}
