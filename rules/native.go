@@ -125,7 +125,39 @@ func truthOf(name string) (test, bool) {
 	case "target.self":
 		return func(s *session) bool { return detectors.TargetsSelf(s.ev) }, true
 	}
+	if of := policyTruth(name); of != nil {
+		return func(s *session) bool { return s.judged && of(&s.policy) }, true
+	}
 	return nil, false
+}
+
+// policyTruth reads a policy fact that is true or false; nil for anything else.
+func policyTruth(name string) func(*detectors.PolicyFacts) bool {
+	switch name {
+	case "policy.known":
+		return func(f *detectors.PolicyFacts) bool { return f.Known }
+	case "policy.expands":
+		return func(f *detectors.PolicyFacts) bool { return f.Expands }
+	case "policy.admin_equivalent":
+		return func(f *detectors.PolicyFacts) bool { return f.AdminEquivalent }
+	case "policy.privileged":
+		return func(f *detectors.PolicyFacts) bool { return f.Privileged }
+	case "policy.staged":
+		return func(f *detectors.PolicyFacts) bool { return f.Staged }
+	case "policy.external_trust", "trust.external":
+		return func(f *detectors.PolicyFacts) bool { return f.ExternalTrust }
+	case "policy.public_trust", "trust.public":
+		return func(f *detectors.PolicyFacts) bool { return f.PublicTrust }
+	case "trust.federated":
+		return func(f *detectors.PolicyFacts) bool { return f.FederatedTrust }
+	case "policy.deny_removed":
+		return func(f *detectors.PolicyFacts) bool { return f.DenyRemoved }
+	case "policy.self":
+		return func(f *detectors.PolicyFacts) bool { return f.Self }
+	case "policy.trail":
+		return func(f *detectors.PolicyFacts) bool { return f.Trail }
+	}
+	return nil
 }
 
 // fieldText reads a field that is a text. With folded, comparisons ignore

@@ -544,10 +544,9 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 			}
 		}
 		s.env.Verdict = envVerdict{Reason: v.Reason, Count: v.Count, Key: on.Key, Value: on.Value, Span: span(v.First, v.Last)}
-		s.box = nil
 		d.Time, d.FirstAt, d.EventIDs, d.Count = v.Last, v.First, v.EventIDs, v.Count
 		d.Details = v.Details
-		defer func() { s.env.Verdict, s.box = envVerdict{}, nil }()
+		defer func() { s.env.Verdict = envVerdict{} }()
 	}
 	if ev != nil {
 		if v == nil {
@@ -603,8 +602,8 @@ func (s *session) chinese(d *alert.Detection, r *rule, v *detectors.Verdict) (er
 		s.env.Verdict.Reason = cmp.Or(v.ReasonZH, v.Reason)
 	}
 	s.env.Policy.Sentence = cmp.Or(s.sentenceZH, sentence)
-	s.box, s.zh = nil, true
-	defer func() { s.env.Verdict.Reason, s.env.Policy.Sentence, s.box, s.zh = verdict, sentence, nil, false }()
+	s.zh = true
+	defer func() { s.env.Verdict.Reason, s.env.Policy.Sentence, s.zh = verdict, sentence, false }()
 	if d.TitleZH, err = s.render(r.titleZH, maxTitle); err != nil {
 		return fmt.Errorf("title_zh: %w", err)
 	}

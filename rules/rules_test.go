@@ -503,8 +503,7 @@ func TestFields(t *testing.T) {
 }
 
 // Rules that do not match cost no allocation. Where a condition needs the
-// expression machine, the event is boxed for it once, whatever the number of
-// rules.
+// expression machine, that copies each field that it loads, and no more.
 func TestNoAllocationForRulesThatDoNotMatch(t *testing.T) {
 	ev := parse(t, map[string]any{"eventName": "AttachPolicyToUser", "requestParameters": map[string]any{"PolicyName": "ReadOnly", "UserName": "bob"}})
 	other := parse(t, map[string]any{"eventName": "ListUsers"})
@@ -534,8 +533,8 @@ func TestNoAllocationForRulesThatDoNotMatch(t *testing.T) {
 		t.Errorf("%v allocations for 100 rules that do not match", got)
 	}
 	machine := `len(event.user_agent) > 1000 && event.service == "Ram"`
-	if one, hundred := count(1, ev, machine), count(100, ev, machine); one != 1 || hundred != 1 {
-		t.Errorf("%v allocations for one condition on the machine, %v for 100; want the event's own, once", one, hundred)
+	if one, hundred := count(1, ev, machine), count(100, ev, machine); one > 1 || hundred > 100 {
+		t.Errorf("%v allocations for one condition on the machine, %v for 100; want one for each field", one, hundred)
 	}
 }
 
@@ -616,7 +615,8 @@ func TestNativeEqualsMachine(t *testing.T) {
 		`action startsWith "iam."`, `actor.root`, `target.self`, `actor.kind == "human"`, `source.kind != "public"`, `in_cidr(source.ip, "203.0.113.0/25", "2001:db8::/32")`,
 		`param("UserName") in ["bob", "alice"]`, `param("UserName") == ""`, `param_is("username", "BOB")`, `param_is("N", "true")`, `param_is("N", "false")`, `has_param("UserName")`, `param_num("N", 5) > 4`, `params_contain("o")`,
 		`contains_any(event.user_agent, ["Console", "x"])`, `any(["x", "console"], lower(event.user_agent) contains #)`, `any(["UserName", "N"], param(#) == "bob")`, `len(actor.name) > 3`,
-		`policy.known`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `event.weekday in [0, 6]`, `event.weekday not in [1.0, 2]`, `source.asn in []`, `len(split(param("UserName"), "o")) > 1`, `len(split(event.name, "e")) == 2`, `len(split(lower(event.name), "e")) < 4`, `len(split(event.name, "")) > 3`, `true`,
+		`policy.known`, `policy.expands`, `!policy.admin_equivalent`, `policy.privileged == true`, `policy.staged`, `policy.external_trust`, `policy.public_trust`, `policy.deny_removed`, `policy.self`, `policy.trail`,
+		`trust.external`, `trust.public`, `trust.federated`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `event.weekday in [0, 6]`, `event.weekday not in [1.0, 2]`, `source.asn in []`, `len(split(param("UserName"), "o")) > 1`, `len(split(event.name, "e")) == 2`, `len(split(lower(event.name), "e")) < 4`, `len(split(event.name, "")) > 3`, `true`,
 	}
 	lists := map[string][]string{"office_networks": {"203.0.113.0/24"}, "own_principals": {"ALICE"}}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -641,6 +641,14 @@ func TestNativeEqualsMachine(t *testing.T) {
 				"eventType": pick("ApiCall", "APICALL", "Other"),
 			})
 			s.Begin(ev)
+			if rapid.Bool().Draw(rt, "filled") {
+				s.fill()
+			}
+			if rapid.Bool().Draw(rt, "judged") {
+				yes := func() bool { return rapid.Bool().Draw(rt, "fact") }
+				s.SetPolicy(detectors.PolicyFacts{Known: yes(), Expands: yes(), AdminEquivalent: yes(), Privileged: yes(), Staged: yes(), ExternalTrust: yes(),
+					PublicTrust: yes(), FederatedTrust: yes(), DenyRemoved: yes(), Self: yes(), Trail: yes()})
+			}
 			fast, err1 := s.Match(0)
 			slow, err2 := s.truth(set.rules[0].match.code)
 			if err1 != nil || err2 != nil || fast != slow {

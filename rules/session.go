@@ -26,9 +26,10 @@ type session struct {
 	vm      vm.VM
 	env     env
 	filled  bool // env is that of ev
-	box     any  // env as the machine wants it; nil when env changed
 	ev      *event.Event
-	details map[string]any // of the policy facts
+	judged  bool
+	policy  detectors.PolicyFacts // of the event, where it is judged
+	details map[string]any        // of the policy facts
 	// sentenceZH is policy.sentence in Chinese; zh says that a Chinese text is
 	// being filled.
 	sentenceZH string
@@ -132,8 +133,8 @@ func newSession(set *Set) *session {
 
 // Begin implements detectors.Session.
 func (s *session) Begin(ev *event.Event) {
-	s.ev, s.box, s.lazy, s.details, s.sentenceZH, s.kin = ev, nil, lazy{}, nil, "", detectors.StrangerKin(ev)
-	s.filled = false
+	s.ev, s.lazy, s.details, s.sentenceZH, s.kin = ev, lazy{}, nil, "", detectors.StrangerKin(ev)
+	s.filled, s.judged = false, false
 	s.turn++
 }
 
@@ -176,6 +177,9 @@ func (s *session) fill() {
 	s.filled = true
 	ev, e := s.ev, &s.env
 	e.Policy, e.Trust = envPolicy{Adds: addsNothing}, envTrust{}
+	if s.judged {
+		s.fillPolicy()
+	}
 	s.fillKin()
 	if ev == nil {
 		e.Action, e.Outcome, e.MFA = "", "", event.Unknown.String()
@@ -213,10 +217,15 @@ func addsNothing(string) bool { return false }
 
 // SetPolicy implements detectors.Session.
 func (s *session) SetPolicy(f detectors.PolicyFacts) {
-	if !s.filled {
-		s.fill()
+	s.policy, s.judged = f, true
+	s.details, s.sentenceZH = f.Details, f.SentenceZH
+	if s.filled {
+		s.fillPolicy()
 	}
-	s.box = nil
+}
+
+func (s *session) fillPolicy() {
+	f := &s.policy
 	s.env.Policy = envPolicy{
 		Known: f.Known, Verdict: f.Verdict, Expands: f.Expands, AdminEquivalent: f.AdminEquivalent, Privileged: f.Privileged,
 		Staged: f.Staged, ExternalTrust: f.ExternalTrust, PublicTrust: f.PublicTrust, DenyRemoved: f.DenyRemoved,
@@ -226,7 +235,6 @@ func (s *session) SetPolicy(f detectors.PolicyFacts) {
 		s.env.Policy.Adds = addsNothing
 	}
 	s.env.Trust = envTrust{External: f.ExternalTrust, Public: f.PublicTrust, Federated: f.FederatedTrust, Accounts: f.TrustAccounts}
-	s.details, s.sentenceZH = f.Details, f.SentenceZH
 }
 
 // SetKin implements detectors.Session.
@@ -234,7 +242,6 @@ func (s *session) SetKin(k detectors.Kin) {
 	s.kin = k
 	if s.filled {
 		s.fillKin()
-		s.box = nil
 	}
 	s.turn++ // keys that read it may have been asked for
 }
@@ -251,13 +258,10 @@ func (s *session) fillKin() {
 
 // run evaluates a program on the current event.
 func (s *session) run(p *vm.Program) (any, error) {
-	if s.box == nil {
-		if !s.filled {
-			s.fill()
-		}
-		s.box = s.env
+	if !s.filled {
+		s.fill()
 	}
-	return s.vm.Run(p, s.box)
+	return s.vm.Run(p, &s.env) // which is large: the machine copies what it loads
 }
 
 // truth evaluates a condition.
