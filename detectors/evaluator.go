@@ -15,7 +15,8 @@ import (
 type Evaluator struct {
 	rules   []Rule
 	session Session
-	match   func(rule int) (bool, error) // for what the index lets through
+	match   func(rule int) (bool, error)     // for what the index lets through
+	may     func(rule int, judged bool) bool // the same, of what is decided in order
 	lookup  lookup
 	judges  bool // some rule reads policy facts
 	births  bool // lineage is kept
@@ -37,9 +38,9 @@ const (
 // NewEvaluator returns an evaluator for the set.
 func NewEvaluator(set RuleSet) *Evaluator {
 	e := &Evaluator{rules: set.Rules(), session: set.NewSession(), lookup: lookup{index: set.Index()}, arena: Arena{shared: true}}
-	e.match = e.session.Match
+	e.match, e.may = e.session.Match, func(int, bool) bool { return true }
 	if l, ok := e.session.(Leaver); ok {
-		e.match = l.MatchLeft
+		e.match, e.may = l.MatchLeft, l.MayMatch
 	}
 	e.observers = observersOf(e.rules)
 	if l, ok := set.(Liner); ok {
@@ -221,14 +222,16 @@ func (e *Evaluator) each(v *Evaluated, cands []candidate, facts Facts, begun *bo
 			continue
 		}
 		r := &e.rules[c.rule]
-		if r.Policy {
-			e.works = append(e.works, work{rule: c.rule, deferred: true})
-			v.whole = true
-			continue
-		}
 		if !*begun {
 			e.session.Begin(v.Event)
 			*begun = true
+		}
+		if r.Policy {
+			if e.may(int(c.rule), v.judge) {
+				e.works = append(e.works, work{rule: c.rule, deferred: true})
+				v.whole = true
+			}
+			continue
 		}
 		// The event's kind and facts alone may make the condition true.
 		if c.certain == 0 || facts&^c.certain != 0 {

@@ -102,6 +102,10 @@ type Leaver interface {
 	// says that it may match: tests of which Cond.Single is true, and that all
 	// must hold, need not be made again.
 	MatchLeft(rule int) (bool, error)
+	// MayMatch says of a rule that reads what is known only in event-time order,
+	// for such an event, whether Match can be true then. One that is not judged
+	// will have no policy facts.
+	MayMatch(rule int, judged bool) bool
 }
 
 // RuleError says that a rule could not be evaluated for an event. Other rules

@@ -79,7 +79,8 @@ type Set struct {
 	all     []*rule // those that are off too
 	meta    []detectors.Rule
 	index   *detectors.Index
-	left    [][]test // by rule: what the index does not prove of its condition
+	left    [][]test    // by rule: what the index does not prove of its condition
+	early   [][2][]test // of these what can be said before events are in order: if not judged, and if judged
 	lists   map[string]*list
 	geo     detectors.Geo
 	judge   func() detectors.PolicyJudge
@@ -516,12 +517,13 @@ func (s *Set) NewLineage() detectors.Lineage {
 func (s *Set) build() {
 	conds := make([]detectors.Cond, len(s.rules))
 	s.meta = make([]detectors.Rule, len(s.rules))
-	s.left = make([][]test, len(s.rules))
+	s.left, s.early = make([][]test, len(s.rules)), make([][2][]test, len(s.rules))
 	exists := func(name string) bool { return s.lists[name] != nil }
 	for i, r := range s.rules {
 		conds[i] = r.cond.Settle(exists)
 		if r.match != nil {
-			s.left[i] = r.match.native.left(exists)
+			s.left[i] = r.match.native.left(exists, 0)
+			s.early[i] = [2][]test{r.match.native.left(exists, readsLineage), r.match.native.left(exists, readsLineage|readsPolicy)}
 		}
 		s.meta[i] = detectors.Rule{
 			ID: r.id(), Version: r.doc.Version, Digest: r.digest, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: conds[i],
@@ -609,6 +611,20 @@ func (s *session) MatchLeft(n int) (bool, error) {
 		return true, nil
 	}
 	return s.truth(m.code)
+}
+
+// MayMatch implements detectors.Leaver.
+func (s *session) MayMatch(n int, judged bool) bool {
+	early := &s.set.early[n][0]
+	if judged {
+		early = &s.set.early[n][1]
+	}
+	for _, holds := range *early {
+		if !holds(s) {
+			return false
+		}
+	}
+	return true
 }
 
 // holds evaluates a condition, natively as far as it has a native form.

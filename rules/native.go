@@ -35,6 +35,29 @@ type native struct {
 type nativePart struct {
 	holds test
 	cond  detectors.Cond
+	late  late
+}
+
+// late is what a part reads that is known only when events are in order.
+type late uint8
+
+const (
+	readsPolicy late = 1 << iota // nothing of it is set where the event is not judged
+	readsLineage
+)
+
+func lateOf(n ast.Node) (l late) {
+	ast.Walk(&n, visitor(func(x ast.Node) {
+		if id, ok := x.(*ast.IdentifierNode); ok {
+			switch id.Value {
+			case "policy", "trust":
+				l |= readsPolicy
+			case "lineage":
+				l |= readsLineage
+			}
+		}
+	}))
+	return l
 }
 
 // compileNative finds the native form of an analysed condition. Tables are
@@ -44,7 +67,7 @@ func compileNative(n ast.Node) native {
 	out := native{whole: true}
 	for _, n := range chain(n, "all of") {
 		if t, ok := c.cond(n); ok {
-			out.parts = append(out.parts, nativePart{t, derive(n)})
+			out.parts = append(out.parts, nativePart{t, derive(n), lateOf(n)})
 		} else {
 			out.whole = false
 		}
@@ -52,11 +75,12 @@ func compileNative(n ast.Node) native {
 	return out
 }
 
-// left is what has to be evaluated when the index has let an event through.
-func (n *native) left(exists func(list string) bool) []test {
+// left is what has to be evaluated when the index has let an event through, but for
+// parts that read something late.
+func (n *native) left(exists func(list string) bool, without late) []test {
 	var out []test
 	for _, p := range n.parts {
-		if !p.cond.Settle(exists).Single() {
+		if p.late&without == 0 && !p.cond.Settle(exists).Single() {
 			out = append(out, p.holds)
 		}
 	}

@@ -616,7 +616,7 @@ func TestNativeEqualsMachine(t *testing.T) {
 		`param("UserName") in ["bob", "alice"]`, `param("UserName") == ""`, `param_is("username", "BOB")`, `param_is("N", "true")`, `param_is("N", "false")`, `has_param("UserName")`, `param_num("N", 5) > 4`, `params_contain("o")`,
 		`contains_any(event.user_agent, ["Console", "x"])`, `any(["x", "console"], lower(event.user_agent) contains #)`, `any(["UserName", "N"], param(#) == "bob")`, `len(actor.name) > 3`,
 		`policy.known`, `policy.expands`, `!policy.admin_equivalent`, `policy.privileged == true`, `policy.staged`, `policy.external_trust`, `policy.public_trust`, `policy.deny_removed`, `policy.self`, `policy.trail`,
-		`trust.external`, `trust.public`, `trust.federated`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `event.weekday in [0, 6]`, `event.weekday not in [1.0, 2]`, `source.asn in []`, `len(split(param("UserName"), "o")) > 1`, `len(split(event.name, "e")) == 2`, `len(split(lower(event.name), "e")) < 4`, `len(split(event.name, "")) > 3`, `true`,
+		`lineage.root == "user/1/bob"`, `lineage.known`, `trust.external`, `trust.public`, `trust.federated`, `event.region == "CN-hangzhou"`, `event.type == "apicall"`, `one_of_list("office_networks", source.ip)`, `one_of_list("own_principals", actor.name)`, `mfa != "yes"`, `event.hour in [9, 10]`, `event.weekday in [0, 6]`, `event.weekday not in [1.0, 2]`, `source.asn in []`, `len(split(param("UserName"), "o")) > 1`, `len(split(event.name, "e")) == 2`, `len(split(lower(event.name), "e")) < 4`, `len(split(event.name, "")) > 3`, `true`,
 	}
 	lists := map[string][]string{"office_networks": {"203.0.113.0/24"}, "own_principals": {"ALICE"}}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -644,12 +644,20 @@ func TestNativeEqualsMachine(t *testing.T) {
 			if rapid.Bool().Draw(rt, "filled") {
 				s.fill()
 			}
-			if rapid.Bool().Draw(rt, "judged") {
+			judged := rapid.Bool().Draw(rt, "judged")
+			may := s.MayMatch(0, judged)
+			if judged {
 				yes := func() bool { return rapid.Bool().Draw(rt, "fact") }
 				s.SetPolicy(detectors.PolicyFacts{Known: yes(), Expands: yes(), AdminEquivalent: yes(), Privileged: yes(), Staged: yes(), ExternalTrust: yes(),
 					PublicTrust: yes(), FederatedTrust: yes(), DenyRemoved: yes(), Self: yes(), Trail: yes()})
 			}
+			if rapid.Bool().Draw(rt, "kin") {
+				s.SetKin(detectors.Kin{Known: true, Root: "user/1/" + rapid.SampledFrom([]string{"bob", "eve"}).Draw(rt, "root")})
+			}
 			fast, err1 := s.Match(0)
+			if fast && !may {
+				rt.Fatalf("%s matches, and was not to be able to for\n%s", src, ev.Raw())
+			}
 			slow, err2 := s.truth(set.rules[0].match.code)
 			if err1 != nil || err2 != nil || fast != slow {
 				rt.Fatalf("%s is %t (%v) natively and %t (%v) on the machine for\n%s", src, fast, err1, slow, err2, ev.Raw())
