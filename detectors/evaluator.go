@@ -17,6 +17,7 @@ type Evaluator struct {
 	session Session
 	match   func(rule int) (bool, error)     // for what the index lets through
 	may     func(rule int, judged bool) bool // the same, of what is decided in order
+	begin   func(*event.Event, *known)       // the session
 	lookup  lookup
 	judges  bool // some rule reads policy facts
 	births  bool // lineage is kept
@@ -41,6 +42,10 @@ func NewEvaluator(set RuleSet) *Evaluator {
 	e.match, e.may = e.session.Match, func(int, bool) bool { return true }
 	if l, ok := e.session.(Leaver); ok {
 		e.match, e.may = l.MatchLeft, l.MayMatch
+	}
+	e.begin = func(ev *event.Event, _ *known) { e.session.Begin(ev) }
+	if k, ok := e.session.(Kinder); ok {
+		e.begin = func(ev *event.Event, is *known) { k.BeginKind(ev, &is.kept) }
 	}
 	e.observers = observersOf(e.rules)
 	if l, ok := set.(Liner); ok {
@@ -198,9 +203,9 @@ func (e *Evaluator) evaluate(v *Evaluated, ev *event.Event, a *Arena, t *Timer) 
 		// A panic ends one rule, not the others.
 		var err error
 		if t == nil {
-			err = e.each(v, cands, facts, &begun, &next)
+			err = e.each(v, is, cands, facts, &begun, &next)
 		} else {
-			err = e.time(t, v, cands, facts, &begun, &next)
+			err = e.time(t, v, is, facts, &begun, &next)
 		}
 		if err != nil {
 			e.fault(v, cands[next].rule, err)
@@ -214,7 +219,7 @@ func (e *Evaluator) evaluate(v *Evaluated, ev *event.Event, a *Arena, t *Timer) 
 }
 
 // each evaluates the candidates from next on.
-func (e *Evaluator) each(v *Evaluated, cands []candidate, facts Facts, begun *bool, next *int) (err error) {
+func (e *Evaluator) each(v *Evaluated, is *known, cands []candidate, facts Facts, begun *bool, next *int) (err error) {
 	defer guard(&err)
 	for ; *next < len(cands); *next++ {
 		c := &cands[*next]
@@ -223,7 +228,7 @@ func (e *Evaluator) each(v *Evaluated, cands []candidate, facts Facts, begun *bo
 		}
 		r := &e.rules[c.rule]
 		if !*begun {
-			e.session.Begin(v.Event)
+			e.begin(v.Event, is)
 			*begun = true
 		}
 		if r.Policy {

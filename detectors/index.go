@@ -145,7 +145,8 @@ type known struct {
 	// What the action alone decides: whether the judge has to look at the event,
 	// and whether something may be born by it.
 	judged, makes bool
-	turn          uint8 // as turn says
+	turn          uint8    // as turn says
+	kept          []string // by the session, if it is a Kinder
 }
 
 // place is where in front a kind is.

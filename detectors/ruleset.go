@@ -108,6 +108,14 @@ type Leaver interface {
 	MayMatch(rule int, judged bool) bool
 }
 
+// Kinder is a Session that remembers what it finds out about all events of one
+// kind: of one name and service in lower case, and one action.
+type Kinder interface {
+	// BeginKind is Begin for an event of which kind something may be kept, for the
+	// session that is given it again with each such event.
+	BeginKind(ev *event.Event, kept *[]string)
+}
+
 // RuleError says that a rule could not be evaluated for an event. Other rules
 // are not affected.
 type RuleError struct {

@@ -62,18 +62,19 @@ func (e *Evaluator) EvaluateTimed(ev *event.Event, t *Timer) (v Evaluated) {
 }
 
 // time is each for one candidate, measured.
-func (e *Evaluator) time(t *Timer, v *Evaluated, cands []candidate, facts Facts, begun *bool, next *int) error {
+func (e *Evaluator) time(t *Timer, v *Evaluated, is *known, facts Facts, begun *bool, next *int) error {
+	cands := is.cands[:*next+1]
 	c := &cands[*next]
 	if facts&^c.allowed != 0 || e.rules[c.rule].Policy {
-		return e.each(v, cands[:*next+1], facts, begun, next) // not evaluated here
+		return e.each(v, is, cands, facts, begun, next) // not evaluated here
 	}
 	if !*begun {
 		// It is shared by all, not the first one's.
-		e.session.Begin(v.Event)
+		e.begin(v.Event, is)
 		*begun = true
 	}
 	began := t.now()
-	err := e.each(v, cands[:*next+1], facts, begun, next)
+	err := e.each(v, is, cands, facts, begun, next)
 	t.rules[c.rule].Match.add(t.now() - began)
 	return err
 }

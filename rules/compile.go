@@ -50,6 +50,7 @@ type program struct {
 	text    textOf    // of a key or text that is one field or look-up
 	parts   []keyPart // of a text that is joined by +, else nil
 	slot    int       // where a session remembers the text of the event at hand
+	kinds   int       // 1 and up: where it remembers the text for events of one kind; see ofKind
 	policy  bool      // reads policy facts
 	lineage bool      // reads where the actor comes from
 	verdict bool
@@ -74,6 +75,7 @@ type compiler struct {
 	tables *tables
 	cache  map[string]*program
 	slots  int // programs that sessions remember the text of
+	kinds  int // of these, those whose text depends on the event's kind alone
 	warns  []warning
 }
 
@@ -126,6 +128,10 @@ func (c *compiler) expression(f *file, t text, src string, offset int, u use, ma
 	}
 	p.slot = c.slots
 	c.slots++
+	if p.kinds > 0 {
+		c.kinds++
+		p.kinds = c.kinds
+	}
 	if !warned {
 		c.cache[key] = p
 	}
@@ -192,6 +198,9 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 	if u != useMatch {
 		if p.text = plainText(tree.Node, u == useKey); p.text != nil {
 			p.parts = partsOf(tree.Node, u == useKey)
+			if u == useKey && ofKind(tree.Node) {
+				p.kinds = 1
+			}
 		}
 	}
 	return p, a.faults

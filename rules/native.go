@@ -60,6 +60,27 @@ func lateOf(n ast.Node) (l late) {
 	return l
 }
 
+// ofKind says whether a text depends on nothing but what an event is about, which
+// detectors.Kinder tells apart, and whether it reads or writes.
+func ofKind(n ast.Node) bool {
+	bases, fields, other := 0, 0, false
+	ast.Walk(&n, visitor(func(x ast.Node) {
+		switch x := x.(type) {
+		case *ast.IdentifierNode:
+			if x.Value == "event" {
+				bases++
+			} else {
+				other = other || x.Value != "action"
+			}
+		case *ast.MemberNode:
+			if name, ok := path(x); ok && (name == "event.name" || name == "event.service" || name == "event.rw") {
+				fields++
+			}
+		}
+	}))
+	return !other && bases == fields
+}
+
 // compileNative finds the native form of an analysed condition. Tables are
 // those of the set.
 func compileNative(n ast.Node) native {

@@ -584,6 +584,55 @@ func TestNativeTexts(t *testing.T) {
 	}
 }
 
+// What is remembered of a kind of event is what each event of it says.
+func TestWordsOfAKind(t *testing.T) {
+	var kinds [][]*event.Event
+	for _, k := range [][]map[string]any{
+		{{"eventName": "CreateUser", "serviceName": "Ram", "eventRW": "Write"}, {"eventName": "CREATEUSER", "serviceName": "RAM", "eventRW": "Read"}, {"eventName": "createuser", "serviceName": "ram", "eventRW": "x",
+			"userIdentity": map[string]any{"type": "ram-user", "userName": "bob", "accountId": "1000000000000002"}, "sourceIpAddress": "203.0.113.9", "acsRegion": "cn-beijing"}},
+		{{"eventName": "CREATEİÜser", "serviceName": "Ärm", "eventRW": "Read"}, {"eventName": "createİÜSER", "serviceName": "Ärm", "eventRW": "Write"}},
+	} {
+		var evs []*event.Event
+		for _, o := range k {
+			ev := parse(t, o)
+			if len(evs) > 0 && (ev.NameFold != evs[0].NameFold || ev.ServiceFold != evs[0].ServiceFold || ev.Action != evs[0].Action) {
+				t.Fatalf("%v is of another kind", o)
+			}
+			evs = append(evs, ev)
+		}
+		kinds = append(kinds, evs)
+	}
+	exprs := []string{`lower(event.service) + ":" + lower(event.name)`, `lower(event.service) + (event.rw == "Write" ? " write" : " read")`, `event.name`, `action`, `event.rw`, `lower(event.name)`, `event.service + action`,
+		`event.service + ":" + actor.id`, `event.name + source.network`, `param("UserName") + event.name`, `event.name + event.region`, `(event.name == "CreateUser" ? "a" : "b") + outcome`, `event.service + event.user_agent`}
+	kept := 0
+	for _, src := range exprs {
+		c := &compiler{tables: &tables{}, cache: map[string]*program{}}
+		p, faults := c.compile(src, useKey, allowed{})
+		if p == nil {
+			t.Fatal(src, faults)
+		}
+		kept += p.kinds
+		s := newSession(&Set{tables: c.tables})
+		for _, evs := range kinds {
+			var words []string
+			for range 2 {
+				for _, ev := range evs {
+					s.Begin(ev)
+					want, err := s.word(p)
+					s.BeginKind(ev, &words)
+					got, err2 := s.word(p)
+					if err != nil || err2 != nil || got != want {
+						t.Errorf("%s of %s is %q (%v), of its kind %q (%v)", src, ev.Name, want, err, got, err2)
+					}
+				}
+			}
+		}
+	}
+	if kept != 7 {
+		t.Errorf("%d of the texts are remembered, want 7", kept)
+	}
+}
+
 // Evaluators of one set work side by side.
 func TestEvaluatorsInParallel(t *testing.T) {
 	set := load(t, LoadOptions{}, rule1, rule2)

@@ -42,6 +42,7 @@ type session struct {
 	words      interner
 	turn       uint64     // one for each event
 	memo       []memoWord // by slot
+	kind       *[]string  // what is remembered of events of this kind; see program.kinds
 	scratch    []byte     // a word being put together
 	line       []byte     // a text being put together
 	values     []shownValue
@@ -134,8 +135,14 @@ func newSession(set *Set) *session {
 // Begin implements detectors.Session.
 func (s *session) Begin(ev *event.Event) {
 	s.ev, s.lazy, s.details, s.sentenceZH, s.kin = ev, lazy{}, nil, "", detectors.StrangerKin(ev)
-	s.filled, s.judged = false, false
+	s.filled, s.judged, s.kind = false, false, nil
 	s.turn++
+}
+
+// BeginKind implements detectors.Kinder.
+func (s *session) BeginKind(ev *event.Event, kept *[]string) {
+	s.Begin(ev)
+	s.kind = kept
 }
 
 // memoWord is the text that a program gave for the event of a turn.
@@ -151,24 +158,46 @@ func (s *session) word(p *program) (string, error) {
 		v, err := s.scalar(p)
 		return s.words.keep(v), err
 	}
+	if p.kinds > 0 && s.kind != nil {
+		return s.wordOfKind(p), nil
+	}
 	if p.slot >= len(s.memo) {
 		s.memo = append(s.memo, make([]memoWord, p.slot+1-len(s.memo))...)
 	}
 	m := &s.memo[p.slot]
 	if m.turn != s.turn {
-		if m.turn = s.turn; p.parts == nil {
-			if m.word = p.text(s); !s.kept(m.word) {
-				m.word = s.words.keep(m.word)
-			}
-		} else {
-			s.scratch = s.scratch[:0]
-			for i := range p.parts {
-				s.scratch = p.parts[i].append(s.scratch, s)
-			}
-			m.word = s.words.keep(unsafe.String(unsafe.SliceData(s.scratch), len(s.scratch)))
-		}
+		m.turn, m.word = s.turn, s.spell(p)
 	}
 	return m.word, nil
+}
+
+// wordOfKind remembers the text for all events of the kind.
+func (s *session) wordOfKind(p *program) string {
+	at := p.kinds*4 + int(s.ev.RW&3)
+	if at >= len(*s.kind) {
+		*s.kind = append(*s.kind, make([]string, at+1-len(*s.kind))...)
+	}
+	w := &(*s.kind)[at]
+	if *w == "" {
+		*w = s.spell(p)
+	}
+	return *w
+}
+
+// spell puts a native text together.
+func (s *session) spell(p *program) string {
+	if p.parts == nil {
+		text := p.text(s)
+		if s.kept(text) {
+			return text
+		}
+		return s.words.keep(text)
+	}
+	s.scratch = s.scratch[:0]
+	for i := range p.parts {
+		s.scratch = p.parts[i].append(s.scratch, s)
+	}
+	return s.words.keep(unsafe.String(unsafe.SliceData(s.scratch), len(s.scratch)))
 }
 
 // fill makes the environment of the event, for the expression machine. Most
