@@ -12,8 +12,11 @@ import (
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker"
+	machine "github.com/expr-lang/expr/compiler"
 	"github.com/expr-lang/expr/conf"
 	exprfile "github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/optimizer"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
 
@@ -75,8 +78,10 @@ type compiler struct {
 	tables *tables
 	cache  map[string]*program
 	slots  int // programs that sessions remember the text of
-	kinds  int // of these, those whose text depends on the event's kind alone
-	warns  []warning
+	// How the machine reads texts, and conditions; made when it does the first time.
+	texts, conds *conf.Config
+	kinds        int // of these, those whose text depends on the event's kind alone
+	warns        []warning
 }
 
 // warning is what lint says about a place; it does not refuse the rule.
@@ -172,14 +177,7 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 	p := &program{src: src, policy: a.policy, lineage: a.lineage, verdict: a.verdict}
 	p.names, p.blank = mentioned(tree.Node), u == useText && blank(tree.Node)
 	rw := &rewriter{tables: c.tables, key: u == useKey}
-	opts := []expr.Option{expr.Env(env{}), expr.MaxNodes(maxNodes), expr.Patch(rw)}
-	if u == useMatch {
-		opts = append(opts, expr.AsBool(), expr.WarnOnAny())
-	}
-	for _, name := range []string{"now", "date", "repeat", "fromJSON", "toJSON", "duration", "timezone"} {
-		opts = append(opts, expr.DisableBuiltin(name))
-	}
-	code, err := expr.Compile(src, opts...)
+	code, err := c.machine(src, u == useMatch, rw)
 	if err != nil {
 		return nil, append(a.faults, typing(err))
 	}
@@ -204,6 +202,44 @@ func (c *compiler) compile(src string, u use, may allowed) (_ *program, faults [
 		}
 	}
 	return p, a.faults
+}
+
+// machine compiles an expression for the machine, as expr.Compile does: that would
+// find out anew for each expression what fields and functions there are, which is a
+// good part of the work.
+func (c *compiler) machine(src string, truth bool, rw *rewriter) (*vm.Program, error) {
+	cfg := &c.texts
+	if truth {
+		cfg = &c.conds
+	}
+	if *cfg == nil {
+		opts := []expr.Option{expr.Env(env{}), expr.MaxNodes(maxNodes)}
+		if truth {
+			opts = append(opts, expr.AsBool(), expr.WarnOnAny())
+		}
+		for _, name := range []string{"now", "date", "repeat", "fromJSON", "toJSON", "duration", "timezone"} {
+			opts = append(opts, expr.DisableBuiltin(name))
+		}
+		*cfg = conf.CreateNew()
+		for _, opt := range opts {
+			opt(*cfg)
+		}
+		for name := range (*cfg).Disabled {
+			delete((*cfg).Builtins, name)
+		}
+	}
+	(*cfg).Visitors = []ast.Visitor{rw}
+	tree, err := checker.ParseCheck(src, *cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := optimizer.Optimize(&tree.Node, *cfg); err != nil {
+		if at, ok := errors.AsType[*exprfile.Error](err); ok {
+			return nil, at.Bind(tree.Source)
+		}
+		return nil, err
+	}
+	return machine.Compile(tree, *cfg)
 }
 
 func typeWord(t reflect.Type) string {

@@ -522,8 +522,7 @@ func (s *Set) build() {
 	for i, r := range s.rules {
 		conds[i] = r.cond.Settle(exists)
 		if r.match != nil {
-			s.left[i] = r.match.native.left(exists, 0)
-			s.early[i] = [2][]test{r.match.native.left(exists, readsLineage), r.match.native.left(exists, readsLineage|readsPolicy)}
+			s.left[i], s.early[i] = r.match.native.left(exists)
 		}
 		s.meta[i] = detectors.Rule{
 			ID: r.id(), Version: r.doc.Version, Digest: r.digest, Shadow: r.shadow, Policy: r.policy(), New: r.newDet, State: r.state, Cond: conds[i],

@@ -96,16 +96,21 @@ func compileNative(n ast.Node) native {
 	return out
 }
 
-// left is what has to be evaluated when the index has let an event through, but for
-// parts that read something late.
-func (n *native) left(exists func(list string) bool, without late) []test {
-	var out []test
+// left is what has to be evaluated when the index has let an event through: all of
+// it, and what of it is no late matter, by whether the event is judged.
+func (n *native) left(exists func(list string) bool) (all []test, early [2][]test) {
 	for _, p := range n.parts {
-		if p.late&without == 0 && !p.cond.Settle(exists).Single() {
-			out = append(out, p.holds)
+		if p.cond.Settle(exists).Single() {
+			continue
+		}
+		all = append(all, p.holds)
+		if p.late&readsLineage == 0 {
+			if early[0] = append(early[0], p.holds); p.late == 0 {
+				early[1] = append(early[1], p.holds)
+			}
 		}
 	}
-	return out
+	return all, early
 }
 
 // nativeCompiler finds native forms; nothing is found where it says false.

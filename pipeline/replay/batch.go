@@ -353,7 +353,7 @@ func (w *worker) process(b *batch) {
 // cache, and is overwritten by the next one.
 func (w *worker) read(b *batch) []byte {
 	if cap(w.buf) < b.length {
-		w.buf = make([]byte, b.length)
+		w.buf = make([]byte, b.length, b.length+b.length/8) // blocks differ by a record or two
 	}
 	buf := w.buf[:b.length]
 	n, err := b.left.File.(*plainFile).fill(buf, b.left.At)
