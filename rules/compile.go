@@ -25,6 +25,10 @@ import (
 	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
+// maxOfKind is how many texts are remembered for each kind of event. What there is
+// of kinds is up to strangers.
+const maxOfKind = 16
+
 // The limits of one expression.
 const (
 	maxExpr  = 4096
@@ -135,7 +139,9 @@ func (c *compiler) expression(f *file, t text, src string, offset int, u use, ma
 	c.slots++
 	if p.kinds > 0 {
 		c.kinds++
-		p.kinds = c.kinds
+		if p.kinds = c.kinds; p.kinds > maxOfKind {
+			p.kinds = 0
+		}
 	}
 	if !warned {
 		c.cache[key] = p

@@ -597,6 +597,9 @@ func (s *session) detection(r *rule, v *detectors.Verdict, on detectors.Pair) (a
 // chinese fills the texts in Chinese: the same expressions, with what the
 // detector and the judge say in that language.
 func (s *session) chinese(d *alert.Detection, r *rule, v *detectors.Verdict) (err error) {
+	if s.judged && !s.filled {
+		s.fill() // later it would be in English
+	}
 	verdict, sentence := s.env.Verdict.Reason, s.env.Policy.Sentence
 	if v != nil {
 		s.env.Verdict.Reason = cmp.Or(v.ReasonZH, v.Reason)

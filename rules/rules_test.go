@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -580,6 +581,25 @@ func TestNativeTexts(t *testing.T) {
 					t.Errorf("%s as %d is the word %q (%v) natively and %q on the machine", src, u, got, err, want)
 				}
 			}
+		}
+	}
+}
+
+// A sentence of the judge is in Chinese where only the Chinese text has it, too.
+func TestChineseSentence(t *testing.T) {
+	rule := makeRule("x", `action == "iam.policy.attach" && policy.expands`, "title_zh: t\nreason_zh: \"{policy.sentence}。\"\n")
+	rule = bytes.Replace(rule, []byte("reason: r"), []byte("reason: \"{actor.root ? policy.sentence : actor.name}\""), 1)
+	set := load(t, LoadOptions{}, rule)
+	s := newSession(set)
+	for range 2 {
+		s.Begin(parse(t, map[string]any{"eventName": "AttachPolicyToUser"}))
+		s.SetPolicy(detectors.PolicyFacts{Expands: true, Sentence: "bob may do more", SentenceZH: "bob 权限扩大"})
+		if ok, err := s.Match(0); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		d, err := s.Detection(0, nil, detectors.Pair{})
+		if want := "bob 权限扩大。"; err != nil || d.ReasonZH != want {
+			t.Fatalf("%q, %v; want %q", d.ReasonZH, err, want)
 		}
 	}
 }
