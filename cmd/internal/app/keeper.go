@@ -26,9 +26,9 @@ type keeper struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	wishes  map[string]*wish // by alert
-	order   []string         // of those, the longest waiting first
-	done    map[string]int   // by alert, how many events it had when nothing was missing
+	wishes  map[string]*wish    // by alert
+	order   []string            // of those, the longest waiting first
+	done    map[string][]string // by alert, the events of which nothing was missing
 	wake    chan struct{}
 	failing bool
 }
@@ -46,7 +46,7 @@ const (
 )
 
 func newKeeper(store *evidence.Store, x *index.Index, record func(context.Context, index.Pos) ([]byte, error), log *slog.Logger) *keeper {
-	return &keeper{store: store, index: x, record: record, log: log, wishes: map[string]*wish{}, done: map[string]int{}, wake: make(chan struct{}, 1)}
+	return &keeper{store: store, index: x, record: record, log: log, wishes: map[string]*wish{}, done: map[string][]string{}, wake: make(chan struct{}, 1)}
 }
 
 // note takes one change of the journal.
@@ -57,13 +57,13 @@ func (k *keeper) note(c responders.Change) {
 	ids := slices.Clone(c.Alert.EventIDs[:min(len(c.Alert.EventIDs), evidence.MaxRecords)])
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.done[c.Alert.ID] >= len(ids) {
-		return
-	}
 	if w := k.wishes[c.Alert.ID]; w != nil {
-		if len(ids) > len(w.ids) {
+		if !slices.Equal(w.ids, ids) { // an earlier event may come late, in the place of another
 			w.ids, w.since = ids, time.Now()
 		}
+		return
+	}
+	if slices.Equal(k.done[c.Alert.ID], ids) {
 		return
 	}
 	if len(k.order) == maxWishes {
@@ -119,15 +119,15 @@ func (k *keeper) keep(ctx context.Context, now time.Time) (more bool) {
 			}
 		}
 		k.mu.Lock()
-		if cur := k.wishes[id]; cur == nil || len(cur.ids) > len(w.ids) {
-			// It had to make room, or has grown, meanwhile.
+		if cur := k.wishes[id]; cur == nil || !slices.Equal(cur.ids, w.ids) {
+			// It had to make room, or rests on others, meanwhile.
 		} else if whole || now.Sub(w.since) >= keepTrying {
 			delete(k.wishes, id)
 			if whole {
 				if len(k.done) >= maxWishes {
 					clear(k.done)
 				}
-				k.done[id] = len(w.ids)
+				k.done[id] = w.ids
 			}
 		}
 		k.mu.Unlock()
@@ -163,12 +163,18 @@ func (k *keeper) keepOne(ctx context.Context, id string, ids []string, held map[
 				return false, err
 			}
 		}
-		if ok {
+		if ok && len(r) <= evidence.MaxRecord {
 			records = append(records, r)
 		}
+		delete(have, id)
 		whole = whole && ok
 	}
-	if len(records) == len(before) {
+	for _, r := range before { // what had to make room for one that cannot be found stays
+		if ev, err := event.Parse(r); err == nil && have[ev.ID] != nil && len(records) < evidence.MaxRecords {
+			records = append(records, r)
+		}
+	}
+	if slices.EqualFunc(records, before, bytes.Equal) {
 		return whole, nil
 	}
 	return whole, k.store.Keep(id, records, now)

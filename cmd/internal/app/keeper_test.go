@@ -118,17 +118,33 @@ func TestKeeper(t *testing.T) {
 		t.Errorf("an alert that is kept whole asks for %d records", s.asked-asked)
 	}
 
+	// An earlier event that comes late takes its place, and what cannot be found
+	// takes nobody's.
+	s.add("e0")
+	late := []string{"e0", "e1", "e2", "e3", "e4", "e5", "e6"}
+	k.note(about("a1", late...))
+	keep(now, false)
+	kept("a1", "e0", "e1", "e2", "e3", "e4")
+	gone := append([]string{"gone"}, late...)
+	k.note(about("a1", gone...))
+	keep(now, true)
+	k.note(about("a1", late...)) // while it is wished for, it becomes another wish
+	keep(now, false)
+	k.note(about("a1", gone...))
+	keep(now.Add(2*keepTrying), false)
+	kept("a1", "e0", "e1", "e2", "e3", "e4")
+
 	// The next process finds what was kept, and adds to it.
 	if store, err = evidence.Open(dir, evidence.Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	s = newStream(t)
 	k = newKeeper(store, s.index, s.record, slog.New(slog.DiscardHandler))
-	k.note(about("a1", many...))
+	k.note(about("a1", late...))
 	k.note(about("a3", "f1", "f2"))
 	s.add("f2")
 	keep(now.Add(2*keepTrying), false)
-	kept("a1", "e1", "e2", "e3", "e4", "e5")
+	kept("a1", "e0", "e1", "e2", "e3", "e4")
 	kept("a3", "f2")
 }
 
