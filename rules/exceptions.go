@@ -124,7 +124,7 @@ var _ detectors.Excepter = (*Set)(nil)
 
 // exceptions reads the exception files of the options.
 func (l *loader) exceptions(s *Set) {
-	for _, p := range l.files(l.opts.Exceptions, "exceptions", ".yaml", ".yml") {
+	for _, p := range l.files(l.opts.Exceptions, EmptyDir{"exceptions", "exception file (*.yaml)", ""}, ".yaml", ".yml") {
 		if data, ok := l.readFile(p, maxFile); ok {
 			l.exception(s, p, data)
 		}

@@ -123,7 +123,7 @@ func (l *loader) listFiles() map[string][]string {
 		out[name] = slices.Clone(entries)
 	}
 	from := map[string]string{}
-	for _, p := range l.files(l.opts.ListDirs, "lists", ".txt") {
+	for _, p := range l.files(l.opts.ListDirs, EmptyDir{"list_dirs", "list (*.txt)", ""}, ".txt") {
 		name := strings.TrimSuffix(filepath.Base(p), ".txt")
 		if !listName.MatchString(name) {
 			l.fail(p, "name it after the list: tor_exits.txt", "%q is not the name of a list", clean(name))
@@ -183,19 +183,20 @@ func parseList(path string, data []byte) ([]string, Errors) {
 }
 
 // files lists the files with an ending in folders, sub-folders included, and
-// single files, in order and each once.
-func (l *loader) files(dirs []string, what string, ext ...string) []string {
+// single files, in order and each once. A folder that has none is remembered as what.
+func (l *loader) files(dirs []string, what EmptyDir, ext ...string) []string {
 	var out []string
 	for _, dir := range dirs {
 		info, err := os.Stat(dir)
 		if err != nil {
-			l.fail(dir, "", "%s cannot be read: %v", what, errors.Unwrap(err))
+			l.fail(dir, "", "%s cannot be read: %v", what.Key, errors.Unwrap(err))
 			continue
 		}
 		if !info.IsDir() {
 			out = append(out, dir)
 			continue
 		}
+		before := len(out)
 		if err := fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
@@ -207,7 +208,10 @@ func (l *loader) files(dirs []string, what string, ext ...string) []string {
 			}
 			return nil
 		}); err != nil {
-			l.fail(dir, "", "%s cannot be read: %v", what, err)
+			l.fail(dir, "", "%s cannot be read: %v", what.Key, err)
+		} else if len(out) == before {
+			what.Dir = dir
+			l.empty = append(l.empty, what)
 		}
 	}
 	slices.Sort(out)

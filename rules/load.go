@@ -93,7 +93,7 @@ type Set struct {
 	entries map[string][]string // of lists, as written
 	warns   []*Error
 	instead []*Error // rules in the place of shipped ones
-	empty   []string
+	empty   []EmptyDir
 
 	exceptions []*exception
 }
@@ -133,7 +133,7 @@ type loader struct {
 	kept  []Source
 
 	instead Errors
-	empty   []string
+	empty   []EmptyDir
 }
 
 // Source is one file as it was read.
@@ -152,9 +152,18 @@ func (l *loader) keep(kind, name string, data []byte) {
 // files. The names of one kind differ.
 func (s *Set) Sources() []Source { return s.sources }
 
-// Empty are the folders of LoadOptions.Dirs without a rule file: none is needed,
-// and a folder is named for the rules that should be in it.
-func (s *Set) Empty() []string { return s.empty }
+// EmptyDir is a folder of LoadOptions without a file of those that it is for: none
+// is needed, and a folder is named for what should be in it.
+type EmptyDir struct {
+	Key  string // of the configuration: rules, exceptions, list_dirs, owners
+	Want string // what is missing
+	Dir  string
+}
+
+func (d EmptyDir) String() string { return "no " + d.Want + " in " + d.Dir }
+
+// Empty are the folders without a file that was read.
+func (s *Set) Empty() []EmptyDir { return s.empty }
 
 // fail records a fault of a file as a whole; like file.at not inlined (DESIGN D23).
 //
@@ -207,7 +216,7 @@ func (l *loader) readDir(dir string) {
 	if info.IsDir() {
 		n := len(l.row) + len(l.errs)
 		if l.readFS(os.DirFS(dir), ".", dir, dir); n == len(l.row)+len(l.errs) {
-			l.empty = append(l.empty, dir)
+			l.empty = append(l.empty, EmptyDir{"rules", "rule file (*.yaml)", dir})
 		}
 		return
 	}

@@ -104,7 +104,7 @@ func (l *loader) owners() *Owners {
 		return nil
 	}
 	t := &ownerTable{of: map[string]Ownership{}, at: map[string]string{}}
-	for n, p := range l.files(l.opts.Owners, "owners", ".csv", ".yaml", ".yml") {
+	for n, p := range l.files(l.opts.Owners, EmptyDir{"owners", "table of owners (*.csv, *.yaml)", ""}, ".csv", ".yaml", ".yml") {
 		data, ok := l.readFile(p, maxTable)
 		if !ok {
 			continue

@@ -454,7 +454,7 @@ func warnings(c *config.Config, set *rules.Set) (out []string) {
 	playbooks := responders.MergePlaybooks(responders.DefaultPlaybooks(), c.Respond.Playbooks)
 	if set != nil {
 		for _, dir := range set.Empty() {
-			out = append(out, "detect.rules: no rule file (*.yaml) in "+dir)
+			out = append(out, "detect."+dir.Key+": "+dir.String())
 		}
 		out = append(out, unanswered(c.Respond.Playbooks, playbooks, set.List())...)
 	}

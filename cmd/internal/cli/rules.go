@@ -69,7 +69,7 @@ func (f *ruleFlags) load(e *env) (*rules.Set, error) {
 		return nil, exit(exitUsage, fmt.Errorf("the rules cannot be used:\n%w", err))
 	}
 	for _, dir := range set.Empty() {
-		fmt.Fprintf(e.err, "no rule file (*.yaml) in %s\n", text.Terminal(dir))
+		fmt.Fprintln(e.err, text.Terminal(dir.String()))
 	}
 	return set, nil
 }

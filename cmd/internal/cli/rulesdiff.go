@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -124,6 +125,14 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 	for i := range sets { // before hours of reading
 		if sets[i], err = ruleSide(a[i], f.revs[i], base); err != nil {
 			return err
+		}
+		for _, dir := range sets[i].Empty() {
+			if dir.Key == "rules" {
+				dir.Dir = cmp.Or(f.revs[i], dir.Dir)
+			} else if i > 0 {
+				continue // both have them, and it was said
+			}
+			fmt.Fprintln(e.err, text.Terminal(dir.String()))
 		}
 	}
 	bounds, err := f.hf.config(e, sets[0], time.Now())
