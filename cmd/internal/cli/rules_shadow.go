@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -133,17 +135,23 @@ replays recorded events, whatever replay reads. The exit code is 1 while a rule 
 				}
 				list = append(list, judgeShadow(infos[id], measured[id], b, days))
 			}
-			if out == "json" {
-				if err := printJSON(e.out, list); err != nil {
-					return err
+			write := func(w io.Writer) error { return printJSON(w, list) }
+			if out == "table" {
+				write = func(w io.Writer) error { return printShadow(w, list) }
+			}
+			if err := toFile(e, "", write); err != nil {
+				if len(history) > 0 {
+					err = hf.lost("the result", err)
 				}
-			} else {
-				printShadow(e, list)
+				return err
 			}
 			if promote {
 				if err := promoteRules(e, list); err != nil {
 					return err
 				}
+			}
+			if len(history) > 0 {
+				hf.finished(e)
 			}
 			return failIf(slices.ContainsFunc(list, func(v shadowVerdict) bool { return v.Verdict == "loud" }))
 		}}
@@ -210,10 +218,12 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 	hf.done(e, &cfg)
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
-			return nil, exit(exitInterrupted, err)
+			fmt.Fprintln(e.err, "interrupted: nothing is measured; "+hf.hint())
+			return nil, exit(exitInterrupted, nil)
 		}
 		return nil, exit(exitUsage, fmt.Errorf("rules shadow: %w%s", err, failures(res.Stats)))
 	}
+	defer res.Close()
 	if f := failures(res.Stats); f != "" {
 		fmt.Fprintln(e.err, strings.TrimPrefix(f, "\n"))
 	}
@@ -242,22 +252,23 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 		out[a.Rule] = out[a.Rule].Join(alert.Noise{Alerts: 1, Days: []alert.NoiseDay{{Day: a.FirstAt.UTC().Truncate(24 * time.Hour), Alerts: 1}},
 			Actors: []alert.NoiseActor{{ID: who, Alerts: 1}}})
 	}
-	hf.finished(e)
 	return out, nil
 }
 
-func printShadow(e *env, list []shadowVerdict) {
+func printShadow(w io.Writer, list []shadowVerdict) error {
 	var rows []table.Row
 	for _, v := range list {
 		rows = append(rows, table.Row{v.Rule, v.Verdict, strconv.FormatFloat(v.PerDay, 'f', 2, 64), strconv.FormatFloat(v.Budget, 'g', -1, 64), v.Worst,
 			strconv.FormatFloat(v.Days, 'f', 1, 64), v.Alerts})
 	}
-	printTable(e, table.Row{"rule", "verdict", "a day", "budget", "worst day", "days", "alerts"}, rows)
+	err := table.Write(w, table.Row{"rule", "verdict", "a day", "budget", "worst day", "days", "alerts"}, rows)
 	for _, v := range list {
 		for _, a := range v.Advice {
-			fmt.Fprintf(e.out, "%s: %s\n", v.Rule, a)
+			_, failed := fmt.Fprintf(w, "%s: %s\n", v.Rule, a)
+			err = cmp.Or(err, failed)
 		}
 	}
+	return err
 }
 
 var shadowLine = regexp.MustCompile(`(?m)^(status:[ \t]*)["']?shadow["']?([ \t]*(?:#.*)?)$`)
