@@ -40,11 +40,11 @@ func (h *historyFlags) copied(ctx context.Context, e *env, configFlag string, fr
 	dir := h.cache
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "trailwarden-history-"); err != nil {
-			return nil, clean, err
+			return nil, clean, unreadable(name, h.noRoom(err))
 		}
 		clean = func() { _ = os.RemoveAll(dir) }
 	} else if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, clean, usagef("--cache: %w", err)
+		return nil, clean, unreadable(name, h.noRoom(err))
 	}
 	if name == storeSource {
 		paths, err = h.readStore(ctx, e, configFlag, dir)
@@ -81,7 +81,9 @@ func (h *historyFlags) readStore(ctx context.Context, e *env, configFlag, dir st
 		})
 		return operationError(errors.Join(err, ctx.Err()))
 	})
-	if err != nil {
+	if full := h.noRoom(err); full != err {
+		return nil, unreadable(storeSource, full)
+	} else if err != nil {
 		return nil, err
 	}
 	if !h.quiet {
@@ -191,9 +193,11 @@ func (h *historyFlags) lookUp(ctx context.Context, e *env, configFlag, dir, regi
 			if errors.Is(err, responders.ErrRetry) {
 				code = exitUnreachable
 			}
-			err = fmt.Errorf("%s: the %s could not be read: %w", name, day.Format("2006-01-02"), err)
-			if days > 0 && h.cache == "" && h.resume == "" {
+			err = fmt.Errorf("%s: the %s could not be read: %w", name, day.Format("2006-01-02"), h.noRoom(err))
+			if days > 0 && h.cache == "" {
 				err = fmt.Errorf("%w; with --cache the days before it are kept for the next time", err)
+			} else if days > 0 {
+				err = fmt.Errorf("%w; the days before it are kept, the same command goes on from there", err)
 			}
 			return nil, exit(code, err)
 		}

@@ -182,6 +182,28 @@ func (h *historyFlags) lost(what string, err error) error {
 	return exit(exitUsage, fmt.Errorf("%w\n%s is lost: make room, or write elsewhere, and run it again; %s", err, what, h.hint()))
 }
 
+// fullDisk says of an error of a full disk where there is no room and what to do:
+// name another folder with what chose this one.
+func fullDisk(err error, dir, with string) error {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, full) {
+			return fmt.Errorf("it does not fit into %s (%w): make room there, or name another folder with %s", text.Terminal(dir), full, with)
+		}
+	}
+	return err
+}
+
+// noRoom is fullDisk of the folder which services are copied into.
+func (h *historyFlags) noRoom(err error) error {
+	switch {
+	case h.cache == "":
+		return fullDisk(err, os.TempDir(), "--cache or TMPDIR")
+	case h.resume != "" && h.cache == filepath.Join(h.resume, resumeSources):
+		return fullDisk(err, h.resume, "--cache or --resume")
+	}
+	return fullDisk(err, h.cache, "--cache")
+}
+
 // finished removes what was kept to go on: what the run was for is written.
 func (h *historyFlags) finished(e *env) {
 	if h.resume == "" {

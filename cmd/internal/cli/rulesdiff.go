@@ -434,7 +434,7 @@ func ruleRevision(ctx context.Context, dir, rev string) (path string, clean func
 		return "", clean, usagef("%q is no revision", rev)
 	}
 	if path, err = os.MkdirTemp("", "trailwarden-rules-"); err != nil {
-		return "", clean, err
+		return "", clean, exit(exitUsage, fmt.Errorf("the rules of %s at %s: %w", text.Terminal(dir), text.Terminal(rev), fullDisk(err, os.TempDir(), "TMPDIR")))
 	}
 	made := path // which an error leaves empty
 	clean = func() { _ = os.RemoveAll(made) }
@@ -455,7 +455,7 @@ func ruleRevision(ctx context.Context, dir, rev string) (path string, clean func
 		return "", clean, exit(exitUsage, fmt.Errorf("the rules of %s at %s cannot be had: %s", text.Terminal(dir), text.Terminal(rev), text.Terminal(strings.TrimSpace(said.String()))))
 	}
 	if err != nil {
-		return "", clean, exit(exitUsage, fmt.Errorf("the rules of %s at %s: %w", text.Terminal(dir), text.Terminal(rev), err))
+		return "", clean, exit(exitUsage, fmt.Errorf("the rules of %s at %s: %w", text.Terminal(dir), text.Terminal(rev), fullDisk(err, os.TempDir(), "TMPDIR")))
 	}
 	return path, clean, nil
 }

@@ -109,7 +109,7 @@ func (h *historyFlags) exported(ctx context.Context, e *env, configFlag string, 
 	}
 	if ec.Dir == "" {
 		if ec.Dir, err = os.MkdirTemp("", "trailwarden-sls-"); err != nil {
-			return nil, clean, err
+			return nil, clean, unreadable(name, h.noRoom(err))
 		}
 		clean = func() { _ = os.RemoveAll(ec.Dir) }
 	}
@@ -159,7 +159,7 @@ func (h *historyFlags) exportFailed(e *env, name string, err error) error {
 		fmt.Fprintf(e.err, "interrupted while reading %s%s\n", text.Terminal(name), hint)
 		return exit(exitInterrupted, nil)
 	}
-	return unreadable(name, fmt.Errorf("%w%s", err, hint))
+	return unreadable(name, fmt.Errorf("%w%s", h.noRoom(err), hint))
 }
 
 func unreadable(name string, err error) error {
