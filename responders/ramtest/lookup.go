@@ -14,10 +14,6 @@ type lookedUp struct {
 	raw json.RawMessage
 }
 
-// maxLookup is how many events of an account LookupEvents remembers; older
-// ones are forgotten.
-const maxLookup = 100_000
-
 // AddEvent puts an event into its recipient account's history, as LookupEvents
 // reads it. What is no event with a time, or of no account that exists, is left
 // out.
@@ -35,19 +31,33 @@ func (s *Server) AddEvent(raw []byte) {
 	if head.Account == "" {
 		head.Account = head.User.Account
 	}
+	if s.remember(head.Account, lookedUp{head.Time, slices.Clone(raw)}) && s.opts.OnForget != nil {
+		s.opts.OnForget(head.Account, s.opts.LookupKept)
+	}
+}
+
+// remember adds an event, and says whether it is the first for which one had to be
+// forgotten.
+func (s *Server) remember(account string, ev lookedUp) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.accounts[head.Account] == nil {
-		return
+	if s.accounts[account] == nil {
+		return false
 	}
 	if s.history == nil {
-		s.history = map[string][]lookedUp{}
+		s.history, s.forgot = map[string][]lookedUp{}, map[string]bool{}
 	}
-	h := append(s.history[head.Account], lookedUp{head.Time, slices.Clone(raw)})
+	h := append(s.history[account], ev)
 	for i := len(h) - 1; i > 0 && h[i-1].at.After(h[i].at); i-- { // behind those of the same time
 		h[i-1], h[i] = h[i], h[i-1]
 	}
-	s.history[head.Account] = h[max(0, len(h)-maxLookup):]
+	if len(h) > s.opts.LookupKept {
+		h = h[1:]
+		first = !s.forgot[account]
+		s.forgot[account] = true
+	}
+	s.history[account] = h
+	return first
 }
 
 // lookupEvents answers LookupEvents: at most 30 days, at most 50 events a page,

@@ -69,6 +69,11 @@ type Options struct {
 	// after its effect and before its answer, from the goroutine of the
 	// request: what the audit trail would record.
 	OnChange func(Change)
+	// LookupKept is how many events of an account LookupEvents remembers, the
+	// newest; default 100,000. OnForget is called when the first event of an account
+	// is forgotten, from the goroutine that adds one.
+	LookupKept int
+	OnForget   func(account string, kept int)
 }
 
 // Entry is what the journal says about one request. Secrets are left out.
@@ -133,6 +138,7 @@ type Server struct {
 	mu       sync.Mutex
 	accounts map[string]*account
 	history  map[string][]lookedUp // by account, oldest first
+	forgot   map[string]bool       // accounts whose history has no longer all events
 	keys     map[string]keyOwner   // access key id → owner; ids are unique in the cloud
 	sessions map[string]*session   // STS key id
 	nonces   map[string]time.Time
@@ -157,6 +163,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.MaxSkew <= 0 {
 		o.MaxSkew = 15 * time.Minute
+	}
+	if o.LookupKept <= 0 {
+		o.LookupKept = 100_000
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -220,6 +220,18 @@ func historyCloud(t *testing.T, o ramtest.Options, n int, apart time.Duration) (
 	return cloud, client, day
 }
 
+// TestEventHistoryForgets: the emulator says that it has no longer all of an
+// account's events, once.
+func TestEventHistoryForgets(t *testing.T) {
+	var said []string
+	_, client, day := historyCloud(t, ramtest.Options{LookupKept: 3, OnForget: func(account string, kept int) { said = append(said, fmt.Sprint(account, " ", kept)) }}, 6, time.Minute)
+	l := lookup{client: client, region: "cn-hangzhou", dir: t.TempDir(), again: time.Microsecond}
+	path, events, err := l.day(t.Context(), day, day, day.AddDate(0, 0, 1), time.Now())
+	if b, rerr := os.ReadFile(path); err != nil || rerr != nil || events != 3 || !strings.Contains(string(b), "e-5") || fmt.Sprint(said) != "[1000000000000001 3]" {
+		t.Errorf("%d events, said %v: %v, %v\n%s", events, said, err, rerr, b)
+	}
+}
+
 // TestEventHistoryTokens: where the service does not take the token of the next page
 // any more, or ends a query early, the rest is asked for from the time that was
 // reached on: every event is there once, and few are read twice.

@@ -21,6 +21,7 @@ import (
 	"github.com/trailwarden/trailwarden/cmd/internal/fakecloud"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/replay"
+	"github.com/trailwarden/trailwarden/pipeline/text"
 )
 
 // logger writes the program's own log to stderr: text on a terminal, JSON
@@ -138,6 +139,9 @@ doctor and the guards of containment want it.`,
 			var newest atomic.Int64 // time of the events fed, Unix seconds
 			if rate > 0 {
 				o.Now = func() time.Time { return time.Unix(newest.Load(), 0) }
+			}
+			o.OnForget = func(account string, kept int) {
+				fmt.Fprintf(e.err, "fakecloud: LookupEvents (actiontrail://) has only the newest %d events of account %s; the logstore has all of them\n", kept, text.Terminal(account))
 			}
 			cloud, err := fakecloud.Start(o, fakecloud.Accounts(seed))
 			if err != nil {

@@ -43,6 +43,10 @@ type Options struct {
 	// ChatRate is messages per second and channel; 0 means Slack's own limit
 	// of one, negative none.
 	ChatRate float64
+	// LookupKept and OnForget are those of ramtest: LookupEvents remembers so many
+	// events of an account. The logstore has all of them.
+	LookupKept int
+	OnForget   func(account string, kept int)
 }
 
 // Cloud is the running emulators.
@@ -103,7 +107,7 @@ func Start(o Options, accounts []string) (*Cloud, error) {
 		Credentials: []slstest.Credential{{AccessKeyID: keyID, AccessKeySecret: keySecret}},
 		Journal:     func(e slstest.Entry) { c.journal.write("sls", e) },
 	})
-	c.newRAM(accounts)
+	c.newRAM(&o, accounts)
 	c.Chat = chattest.New(chattest.Options{
 		Channels: map[string]string{chattest.DefaultChannel: "alerts"},
 		Rate:     max(o.ChatRate, 0), Unlimited: o.ChatRate < 0,

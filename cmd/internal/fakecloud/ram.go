@@ -20,10 +20,11 @@ func home(accounts []string) string {
 
 // newRAM makes the identity services. The user that the written configuration
 // signs with belongs to the first account.
-func (c *Cloud) newRAM(accounts []string) {
+func (c *Cloud) newRAM(o *Options, accounts []string) {
 	c.RAM = ramtest.New(ramtest.Options{
-		Journal:  func(e ramtest.Entry) { c.journal.write("ram", e) },
-		OnChange: c.record,
+		Journal:    func(e ramtest.Entry) { c.journal.write("ram", e) },
+		OnChange:   c.record,
+		LookupKept: o.LookupKept, OnForget: o.OnForget,
 	})
 	account := home(accounts)
 	c.RAM.AddAccount(account, "")
