@@ -42,13 +42,8 @@ func synthLife(e *env) *cobra.Command {
 			if l.Start, err = time.Parse(time.DateOnly, start); err != nil {
 				return usagef("--start %q: want a day like 2026-01-05", start)
 			}
-			n, err := synth.Write(e.out, func(yield func(synth.Record) bool) {
-				for rec := range l.Records {
-					if c.Context().Err() != nil || !yield(rec) {
-						return
-					}
-				}
-			})
+			l.Stop = func() bool { return c.Context().Err() != nil }
+			n, err := synth.Write(e.out, l.Records)
 			if err = cmp.Or(c.Context().Err(), err); err != nil {
 				return err
 			}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/trailwarden/trailwarden/pipeline/lists"
 	"github.com/trailwarden/trailwarden/rules"
 )
 
@@ -23,7 +22,17 @@ type Life struct {
 	Seed uint64
 	// Account is the account's id.
 	Account string
+	// Stop is asked now and then; where it says yes, Records ends. Nil is never.
+	Stop func() bool
+
+	hold int // deeds held at once, maxDeeds where 0
 }
+
+// maxDeeds bounds what is held of a day: beyond it the day is gone through once for
+// each part of it, which costs less than making the records does.
+const maxDeeds = 1 << 20
+
+func (l *Life) stopped() bool { return l.Stop != nil && l.Stop() }
 
 // Record is one audit record as ActionTrail delivers it.
 type Record struct {
@@ -94,7 +103,14 @@ const (
 // machines with a key, 13 roles of workloads and 3 service-linked roles.
 func (l Life) identities(r *rand.Rand) []identity {
 	out := make([]identity, 0, l.Identities)
+	human, admin := make([][]call, len(teams)), slices.Concat(everybody, admins) // shared by those who do the same
+	for i, team := range teams {
+		human[i] = slices.Concat(everybody, team)
+	}
 	for i := range l.Identities {
+		if i%4096 == 0 && l.stopped() {
+			break
+		}
 		id := identity{number: i, principal: fmt.Sprintf("20000000%010d", i+1), perDay: 24 + r.IntN(24)}
 		pick := func(sets [][]call) []call { return sets[i/3%len(sets)] }
 		n := i % 100
@@ -108,9 +124,9 @@ func (l Life) identities(r *rand.Rand) []identity {
 			}
 			id.nets = []string{fmt.Sprintf("198.51.100.%d", 10+i%40), fmt.Sprintf("192.0.2.%d", 10+i%60)}
 			id.home, id.fromHome = fmt.Sprintf("203.0.113.%d", 1+i%250), i%5 < 3
-			id.work = slices.Concat(everybody, pick(teams))
+			id.work = human[i/3%len(teams)]
 			if id.kind == "admin" {
-				id.work = slices.Concat(everybody, admins)
+				id.work = admin
 			}
 			id.travels = 1.0 / 240
 			if i%40 == 17 {
@@ -138,38 +154,128 @@ func (l Life) identities(r *rand.Rand) []identity {
 }
 
 // Records calls yield with each record in time order until it returns false.
+// What is held at a time does not grow with the records of a day.
 func (l Life) Records(yield func(Record) bool) {
 	l.Account = cmp.Or(l.Account, DefaultAccount)
 	start := l.Start.UTC().Truncate(24 * time.Hour)
 	people := l.identities(rand.New(rand.NewPCG(l.Seed, 0)))
 	for day := range l.Days {
-		w := &dayWriter{life: l, day: start.AddDate(0, 0, day), rnd: rand.New(rand.NewPCG(l.Seed, uint64(day)+1))}
-		for i := range people {
-			if people[i].joins <= day {
-				w.live(&people[i], day)
+		w := &dayWriter{life: &l, people: people, number: day, day: start.AddDate(0, 0, day), whole: true, until: daySeconds}
+		// How much there is to do is known when it was done once.
+		if w.walk(); w.over {
+			w.whole = false
+			for _, until := range w.parts() {
+				w.until = until
+				if w.walk(); !w.tell(yield) {
+					return
+				}
+				w.from = until
 			}
-		}
-		w.office(people, day)
-		lists.Sort(w.out, func(a, b Record) int { return a.Time.Compare(b.Time) })
-		for _, rec := range w.out {
-			if !yield(rec) {
-				return
-			}
+		} else if !w.tell(yield) {
+			return
 		}
 	}
 }
 
+// deed is what somebody does, as far as it is drawn: a record before it is written.
+type deed struct {
+	sec  int32 // from midnight
+	n    int32 // which one of the day
+	next int32 // of the same second: where in dayWriter.out, and one more
+	who  int32
+	what int32 // of the identity's work, or one of those below
+	over int32 // of dayWriter.more, for what is office
+	ip   int32 // of the identity's networks, or one of those below
+	id   [4]uint32
+	code uint8 // of codes
+}
+
+// What is no call of an identity's work, and where nobody's networks are.
+const (
+	signsIn, office = -1, -2
+	atHome          = -1
+	traveling       = -2 // and less: of dayWriter.places
+)
+
+var codes = [...][2]string{{}, {"InvalidInstanceId.NotFound", "The specified InstanceId does not exist."},
+	{"Forbidden.RAM", "User not authorized to operate on the specified resource."}, {"Authentication.Failed", "The user name or password is wrong."}}
+
 type dayWriter struct {
-	life Life
-	day  time.Time
-	rnd  *rand.Rand
-	n    int
-	out  []Record
+	life   *Life
+	people []identity
+	number int // of the day
+	day    time.Time
+
+	rnd         *rand.Rand
+	n           int32
+	from, until int32 // seconds of the day, of which what is done is held
+	whole       bool  // that is all of them
+	over        bool  // and it was too much
+	out         []deed
+	first, last []int32 // of each second: where in out, and one more
+	by          [daySeconds / 60]int32
+	more        []map[string]any
+	places      []string
+	at          []int
+}
+
+// A day begins some minutes before midnight: whoever signs in does so before the
+// first call.
+const (
+	before     = 10 * 60
+	daySeconds = before + 24*60*60 + 10*60
+)
+
+// walk draws what everybody does on the day, and holds what is of the part of it.
+func (w *dayWriter) walk() {
+	w.rnd = rand.New(rand.NewPCG(w.life.Seed, uint64(w.number)+1))
+	w.n, w.out, w.more, w.places, w.over = 0, w.out[:0], w.more[:0], w.places[:0], false
+	w.first, w.last, w.by = make([]int32, daySeconds), make([]int32, daySeconds), [len(w.by)]int32{}
+	for i := range w.people {
+		if i%1024 == 0 && w.life.stopped() {
+			return
+		}
+		if w.people[i].joins <= w.number {
+			w.live(int32(i))
+		}
+	}
+	w.office()
+}
+
+// parts are the ends of parts of the day, of which each is held at once where no
+// minute alone is too much.
+func (w *dayWriter) parts() (ends []int32) {
+	held := int32(0)
+	for i, n := range w.by {
+		if held > 0 && int(held+n) > w.life.held() {
+			ends = append(ends, int32(i)*60)
+			held = 0
+		}
+		held += n
+	}
+	return append(ends, daySeconds)
+}
+
+func (l *Life) held() int { return cmp.Or(l.hold, maxDeeds) }
+
+// tell writes the records of what is held: by time, and by who was first.
+func (w *dayWriter) tell(yield func(Record) bool) bool {
+	for _, at := range w.first {
+		if at > 0 && w.life.stopped() {
+			return false
+		}
+		for ; at > 0; at = w.out[at-1].next {
+			if !yield(w.record(&w.out[at-1])) {
+				return false
+			}
+		}
+	}
+	return !w.life.stopped()
 }
 
 // live is what one identity does on one day.
-func (w *dayWriter) live(p *identity, day int) {
-	r := w.rnd
+func (w *dayWriter) live(who int32) {
+	r, p := w.rnd, &w.people[who]
 	weekend := w.day.Weekday() == time.Saturday || w.day.Weekday() == time.Sunday
 	human := p.kind == "human" || p.kind == "keyed" || p.kind == "admin"
 	if human && (weekend && r.IntN(12) != 0 || r.IntN(14) == 0) {
@@ -179,82 +285,79 @@ func (w *dayWriter) live(p *identity, day int) {
 	if weekend && human {
 		n /= 5
 	}
-	where := ""
-	if human && r.Float64() < p.travels {
-		where = fmt.Sprintf("100.%d.%d.%d", 128+r.IntN(100), r.IntN(250), 1+r.IntN(250)) // a place nobody knows
+	place := int32(0)
+	if p.fromHome && (weekend || (int(w.day.Weekday())+p.number)%5 < 2) {
+		place = atHome
 	}
-	at := make([]time.Time, n)
-	for i := range at {
-		sec := r.IntN(86400)
+	if human && r.Float64() < p.travels {
+		place = traveling - int32(len(w.places)) // where nobody knows
+		w.places = append(w.places, fmt.Sprintf("100.%d.%d.%d", 128+r.IntN(100), r.IntN(250), 1+r.IntN(250)))
+	}
+	w.at = w.at[:0]
+	for range n {
+		sec := r.IntN(24 * 60 * 60)
 		if human {
 			// 9 to 19 in Shanghai (UTC+8), bent towards the middle.
 			sec = 3600 + (r.IntN(36000)+r.IntN(36000))/2
 		}
-		at[i] = w.day.Add(time.Duration(sec) * time.Second)
+		w.at = append(w.at, sec)
 	}
-	lists.Sort(at, time.Time.Compare)
-	home := p.fromHome && (weekend || (int(w.day.Weekday())+p.number)%5 < 2)
-	place := p.nets[0]
-	switch {
-	case where != "":
-		place = where
-	case home:
-		place = p.home
-	}
-	for i, t := range at {
+	slices.Sort(w.at)
+	for i, at := range w.at {
+		sec := int32(at)
 		ip := place
-		if i > 0 && place != p.nets[0] && r.IntN(6) == 0 {
-			ip = p.nets[1] // over the VPN
+		if i > 0 && place != 0 && r.IntN(6) == 0 {
+			ip = 1 // over the VPN
 		}
 		if i == 0 && human && p.kind != "keyed" {
 			if r.IntN(10) == 0 {
-				w.signIn(t.Add(-50*time.Second), p, ip, "Authentication.Failed")
+				w.add(deed{sec: sec - 50, who: who, ip: ip, what: signsIn, code: 3})
 			}
-			w.signIn(t.Add(-20*time.Second), p, ip, "")
+			w.add(deed{sec: sec - 20, who: who, ip: ip, what: signsIn})
 		}
-		c := p.work[r.IntN(len(p.work))]
-		if !reads(c.name) && r.IntN(4) != 0 {
-			c = p.work[0]
+		d := deed{sec: sec, who: who, ip: ip, what: int32(r.IntN(len(p.work)))}
+		if !reads(p.work[d.what].name) && r.IntN(4) != 0 {
+			d.what = 0
 		}
-		over := map[string]any{"serviceName": c.service, "eventName": c.name}
 		switch x := r.IntN(1000); {
 		case x < 2:
-			over["errorCode"], over["errorMessage"] = "InvalidInstanceId.NotFound", "The specified InstanceId does not exist."
+			d.code = 1
 		case x < 4 && human:
-			over["errorCode"], over["errorMessage"] = "Forbidden.RAM", "User not authorized to operate on the specified resource."
+			d.code = 2
 		}
-		w.add(t, p, ip, over)
+		w.add(d)
 	}
 }
 
 // office is what administrators do now and then, by the calendar: a new
 // colleague, a key for a machine, a policy that only reads, a security group
 // for the office.
-func (w *dayWriter) office(people []identity, day int) {
+func (w *dayWriter) office() {
 	if w.day.Weekday() == time.Saturday || w.day.Weekday() == time.Sunday {
 		return
 	}
-	var staff []*identity
-	for i := range people {
-		if people[i].kind == "admin" {
-			staff = append(staff, &people[i])
+	var staff []int32
+	for i := range w.people {
+		if w.people[i].kind == "admin" {
+			staff = append(staff, int32(i))
 		}
 	}
 	if len(staff) == 0 {
 		return
 	}
-	r := w.rnd
-	at := func() time.Time { return w.day.Add(time.Duration(2*3600+r.IntN(6*3600)) * time.Second) }
-	do := func(t time.Time, service, name string, params map[string]any) {
-		p := staff[r.IntN(len(staff))]
-		w.add(t, p, p.nets[0], map[string]any{"serviceName": service, "eventName": name, "requestParameters": params})
+	r, day := w.rnd, w.number
+	at := func() int32 { return int32(2*3600 + r.IntN(6*3600)) }
+	do := func(sec int32, service, name string, params map[string]any) {
+		who := staff[r.IntN(len(staff))]
+		w.more = append(w.more, map[string]any{"serviceName": service, "eventName": name, "requestParameters": params})
+		w.add(deed{sec: sec, who: who, what: office, over: int32(len(w.more) - 1)})
 	}
 	// About one of each for five hundred identities and day.
 	chance := func() bool { return r.IntN(500) < w.life.Identities }
 	if chance() {
 		t, name := at(), fmt.Sprintf("new%05d", day)
 		do(t, "Ram", "CreateUser", map[string]any{"UserName": name})
-		do(t.Add(time.Minute), "Ram", "AttachPolicyToUser", map[string]any{"PolicyType": "System", "PolicyName": "AliyunECSReadOnlyAccess", "UserName": name})
+		do(t+60, "Ram", "AttachPolicyToUser", map[string]any{"PolicyType": "System", "PolicyName": "AliyunECSReadOnlyAccess", "UserName": name})
 	}
 	if chance() {
 		do(at(), "Ecs", "AuthorizeSecurityGroup", map[string]any{"SecurityGroupId": "sg-example", "IpProtocol": "tcp", "PortRange": "443/443", "SourceCidrIp": officeNetworks[0]})
@@ -270,26 +373,57 @@ func (w *dayWriter) office(people []identity, day int) {
 	}
 }
 
-func reads(name string) bool {
-	return strings.HasPrefix(name, "Describe") || strings.HasPrefix(name, "List") || strings.HasPrefix(name, "Get")
-}
-
-func (w *dayWriter) signIn(t time.Time, p *identity, ip, code string) {
-	extra := map[string]any{"callbackUrl": "https://home.console.aliyun.com/", "loginType": "normal"}
-	over := map[string]any{"serviceName": "AasSub", "eventName": "ConsoleSignin", "eventType": "ConsoleSignin", "additionalEventData": extra}
-	if code != "" {
-		over["errorCode"], over["errorMessage"] = code, "The user name or password is wrong."
-	} else {
-		extra["mfaChecked"] = "true"
-	}
-	w.add(t, p, ip, over)
-}
-
-func (w *dayWriter) add(t time.Time, p *identity, ip string, over map[string]any) {
+// add draws the id of a deed, and holds it when it is of the part of the day.
+func (w *dayWriter) add(d deed) {
 	w.n++
 	r := w.rnd
-	id := fmt.Sprintf("%08X-%04X-4%03X-A%03X-%06X%06X", r.Uint32(), r.Uint32()&0xffff, r.Uint32()&0xfff, r.Uint32()&0xfff, int(w.day.Unix()/86400)&0xffffff, w.n&0xffffff)
-	who := map[string]any{"accountId": w.life.Account, "principalId": p.principal, "type": "ram-user", "userName": p.name}
+	d.n, d.id = w.n, [4]uint32{r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32()}
+	at := d.sec + before
+	w.by[at/60]++
+	if at < w.from || at >= w.until {
+		return
+	}
+	if w.over = w.over || w.whole && len(w.out) == w.life.held(); w.over {
+		return
+	}
+	w.out = append(w.out, d)
+	here := int32(len(w.out))
+	if last := w.last[at]; last > 0 {
+		w.out[last-1].next = here
+	} else {
+		w.first[at] = here
+	}
+	w.last[at] = here
+}
+
+// record writes what somebody did.
+func (w *dayWriter) record(d *deed) Record {
+	p, t, account := &w.people[d.who], w.day.Add(time.Duration(d.sec)*time.Second), w.life.Account
+	over := map[string]any{}
+	switch d.what {
+	case signsIn:
+		extra := map[string]any{"callbackUrl": "https://home.console.aliyun.com/", "loginType": "normal"}
+		over["serviceName"], over["eventName"], over["eventType"], over["additionalEventData"] = "AasSub", "ConsoleSignin", "ConsoleSignin", extra
+		if d.code == 0 {
+			extra["mfaChecked"] = "true"
+		}
+	case office:
+		over = w.more[d.over]
+	default:
+		over["serviceName"], over["eventName"] = p.work[d.what].service, p.work[d.what].name
+	}
+	if c := codes[d.code]; d.code != 0 {
+		over["errorCode"], over["errorMessage"] = c[0], c[1]
+	}
+	ip := p.home
+	switch {
+	case d.ip >= 0:
+		ip = p.nets[d.ip]
+	case d.ip <= traveling:
+		ip = w.places[traveling-d.ip]
+	}
+	id := fmt.Sprintf("%08X-%04X-4%03X-A%03X-%06X%06X", d.id[0], d.id[1]&0xffff, d.id[2]&0xfff, d.id[3]&0xfff, int(w.day.Unix()/86400)&0xffffff, d.n&0xffffff)
+	who := map[string]any{"accountId": account, "principalId": p.principal, "type": "ram-user", "userName": p.name}
 	switch {
 	case p.kind == "role", p.kind == "linked":
 		session := "i-example" + p.principal[len(p.principal)-6:]
@@ -302,7 +436,11 @@ func (w *dayWriter) add(t time.Time, p *identity, ip string, over map[string]any
 	}
 	over["eventId"], over["requestId"] = id, id
 	over["eventTime"] = t.UTC().Format("2006-01-02T15:04:05Z")
-	over["recipientAccountId"], over["userIdentity"] = w.life.Account, who
+	over["recipientAccountId"], over["userIdentity"] = account, who
 	over["sourceIpAddress"], over["userAgent"] = ip, p.agent
-	w.out = append(w.out, Record{t, rules.Record(over)})
+	return Record{t, rules.Record(over)}
+}
+
+func reads(name string) bool {
+	return strings.HasPrefix(name, "Describe") || strings.HasPrefix(name, "List") || strings.HasPrefix(name, "Get")
 }
