@@ -280,7 +280,7 @@ func (m *Machine) Undo(ctx context.Context, id, by string) (ActionDetail, error)
 		if !env.ledger.open(r.Action, env.Now, true) {
 			break
 		}
-		if _, err := appendJSON(ctx, m.j, kindLedger, onlyID, env.ledger, env.ledgerSeq); err == nil {
+		if _, err := m.appendLedger(ctx, env); err == nil {
 			break
 		} else if !errors.Is(err, ErrConflict) {
 			return ActionDetail{}, err

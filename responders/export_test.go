@@ -50,6 +50,37 @@ func OpenLedger(list []Execution, a Action, now time.Time, undo bool) ([]Executi
 	return l.Executions, ok
 }
 
+// Ledger is the record of what was begun, see ledger.
+type Ledger struct{ l ledger }
+
+// Begin enters an action, folds what is too much and closes the action.
+func (l *Ledger) Begin(a Action, now time.Time) error {
+	l.l.open(a, now, false)
+	if err := l.l.fold(); err != nil {
+		return err
+	}
+	for i := range l.l.Executions {
+		l.l.Executions[i].Open = false
+	}
+	return nil
+}
+
+func (l *Ledger) MarshalJSON() ([]byte, error) { return l.l.MarshalJSON() }
+func (l *Ledger) UnmarshalJSON(b []byte) error { return l.l.UnmarshalJSON(b) }
+
+// Counts says how many counts there are.
+func (l *Ledger) Counts() int { return len(l.l.Folded) }
+
+// Env puts what was begun where guards look.
+func (l *Ledger) Env(env *Env) { env.ledger, env.Executions = l.l, l.l.Executions }
+
+// SetMaxLedger changes the bounds of a ledger until restore is called.
+func SetMaxLedger(bytes, counts int) (restore func()) {
+	b, c := maxLedger, maxFolded
+	maxLedger, maxFolded = bytes, counts
+	return func() { maxLedger, maxFolded = b, c }
+}
+
 // Settled is State.settled.
 func (s State) Settled() bool { return s.settled() }
 

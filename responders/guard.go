@@ -705,7 +705,8 @@ func (capGuard) Check(a Action, env *Env) Verdict {
 	if env.Person {
 		return Verdict{} // the caps stop the machine, so that a person decides
 	}
-	var hour, accountHour, accountDay int
+	accountHour, hour := env.ledger.begun(a.Target.AccountID, env.Now, time.Hour)
+	accountDay, _ := env.ledger.begun(a.Target.AccountID, env.Now, 24*time.Hour)
 	for _, e := range env.Executions {
 		age := env.Now.Sub(e.At)
 		if e.Undo || age >= 24*time.Hour {
@@ -756,8 +757,9 @@ func (shareGuard) Check(a Action, env *Env) Verdict {
 		}
 	}
 	limit := max(1, int(c.KeyShare*float64(env.KnownKeys)))
-	if len(keys) > limit {
-		return ask(fmt.Sprintf("this would be key %d of %d in the account within a day and the limit is %d", len(keys), env.KnownKeys, limit),
+	before, _ := env.ledger.begun(a.Target.AccountID, env.Now, 24*time.Hour) // each may have been another key
+	if n := len(keys) + before; n > limit {
+		return ask(fmt.Sprintf("this would be key %d of %d in the account within a day and the limit is %d", n, env.KnownKeys, limit),
 			"many keys at once: see whether one cause is behind it, then approve or deny each")
 	}
 	return Verdict{}

@@ -2,7 +2,9 @@ package responders
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,8 +15,150 @@ import (
 // what is still open. One compare-and-swap on it decides caps and conflicts
 // for all processes at once, where counting the histories of actions would
 // let two processes both take the last place.
+//
+// What it holds is bounded: beyond maxLedger bytes what is closed becomes counts
+// (DESIGN D7).
 type ledger struct {
-	Executions []Execution `json:"executions"`
+	Executions []Execution
+	Folded     []folded
+}
+
+// folded counts actions of an account that were begun within an hour and are closed.
+type folded struct {
+	// AccountID is empty for a count that holds for every account.
+	AccountID string    `json:"account_id,omitempty"`
+	At        time.Time `json:"at"` // of the youngest
+	N         int       `json:"n"`
+}
+
+// The forms of a ledger. The first has no counts; where there are some, executions is
+// no list, so that a version which knows the first form only takes it for damaged and
+// lets nothing pass.
+type (
+	plainLedger struct {
+		Executions []Execution `json:"executions"`
+	}
+	foldedLedger struct {
+		V          int         `json:"v"`
+		Executions string      `json:"executions"`
+		Newest     []Execution `json:"newest"`
+		Folded     []folded    `json:"folded"`
+	}
+)
+
+const foldedVersion = 2
+
+// MarshalJSON implements json.Marshaler.
+func (l ledger) MarshalJSON() ([]byte, error) {
+	if len(l.Folded) == 0 {
+		return json.Marshal(plainLedger{l.Executions})
+	}
+	return json.Marshal(foldedLedger{foldedVersion, "see newest and folded", l.Executions, l.Folded})
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It takes both forms.
+func (l *ledger) UnmarshalJSON(b []byte) error {
+	var f struct {
+		V          int             `json:"v"`
+		Executions json.RawMessage `json:"executions"`
+		Newest     []Execution     `json:"newest"`
+		Folded     []folded        `json:"folded"`
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	switch {
+	case f.V > foldedVersion:
+		return fmt.Errorf("version %d: %w", f.V, errNewer)
+	case f.V == foldedVersion:
+		*l = ledger{f.Newest, f.Folded}
+		return nil
+	}
+	var p plainLedger
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	*l = ledger{Executions: p.Executions}
+	return nil
+}
+
+// A ledger beyond maxLedger bytes is folded to three quarters of that; counts beyond
+// maxFolded become such of every account. The stream keeps some hundred ledgers.
+var (
+	maxLedger = 256 << 10
+	maxFolded = 1000
+)
+
+// fold makes counts of what is closed until the ledger has its size. What is open is
+// left; there is as much of it as is worked on at once.
+func (l *ledger) fold() error {
+	b, err := json.Marshal(l)
+	if err != nil || len(b) <= maxLedger {
+		return err
+	}
+	l.Executions = lists.Keep(l.Executions, func(e *Execution) bool { return e.Open || !e.Undo })
+	counts := slices.Clone(l.Folded)
+	for len(b) > maxLedger/4*3 {
+		closed := 0
+		for i := range l.Executions {
+			if !l.Executions[i].Open {
+				closed++
+			}
+		}
+		if closed == 0 && len(counts) == len(l.Folded) {
+			return nil
+		}
+		// In the order in which they were begun, but for some that were done anew.
+		l.Executions = lists.Keep(l.Executions, func(e *Execution) bool {
+			if e.Open || closed <= 0 {
+				return true
+			}
+			closed -= 2
+			counts = count(counts, folded{e.Target.AccountID, e.At, 1})
+			return false
+		})
+		if len(counts) > maxFolded {
+			var all []folded
+			for _, f := range counts {
+				f.AccountID = ""
+				all = count(all, f)
+			}
+			counts = all
+		}
+		l.Folded = counts
+		if b, err = json.Marshal(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count adds to the count of the same account and hour.
+func count(to []folded, f folded) []folded {
+	for i := range to {
+		if x := &to[i]; x.AccountID == f.AccountID && x.At.Truncate(time.Hour).Equal(f.At.Truncate(time.Hour)) {
+			if x.N += f.N; f.At.After(x.At) {
+				x.At = f.At
+			}
+			return to
+		}
+	}
+	return append(to, f)
+}
+
+// begun counts the folded actions that may have been begun within so long before now:
+// those of one account, and those of all.
+func (l *ledger) begun(account string, now time.Time, within time.Duration) (mine, all int) {
+	for _, f := range l.Folded {
+		if now.Sub(f.At) >= within {
+			continue
+		}
+		all += f.N
+		if f.AccountID == "" || f.AccountID == account {
+			mine += f.N
+		}
+	}
+	return mine, all
 }
 
 // ledgerKeep is how long an entry stays: longer than the longest window and
@@ -37,7 +181,7 @@ func (m *Machine) reserve(ctx context.Context, r *record) (Verdict, error) {
 		if !env.ledger.open(r.Action, env.Now, false) {
 			return Verdict{}, nil
 		}
-		_, err := appendJSON(ctx, m.j, kindLedger, onlyID, env.ledger, env.ledgerSeq)
+		_, err := m.appendLedger(ctx, env)
 		if !errors.Is(err, ErrConflict) {
 			return Verdict{}, err
 		}
@@ -47,6 +191,14 @@ func (m *Machine) reserve(ctx context.Context, r *record) (Verdict, error) {
 	}
 }
 
+// appendLedger stores the ledger that env was read with and an action entered into.
+func (m *Machine) appendLedger(ctx context.Context, env *Env) (uint64, error) {
+	if err := env.ledger.fold(); err != nil {
+		return 0, err
+	}
+	return appendJSON(ctx, m.j, kindLedger, onlyID, env.ledger, env.ledgerSeq)
+}
+
 // open enters an action, or its undo, or opens its entry again; false when it
 // is open already. An undo never counts against caps: not where the entry of
 // the action is gone, and not beside it.
@@ -54,6 +206,7 @@ func (l *ledger) open(a Action, now time.Time, undo bool) bool {
 	l.Executions = lists.Keep(slices.Clone(l.Executions), func(e *Execution) bool {
 		return e.ActionID == a.ID || now.Sub(e.At) <= ledgerKeep
 	})
+	l.Folded = lists.Keep(slices.Clone(l.Folded), func(f *folded) bool { return now.Sub(f.At) <= ledgerKeep })
 	for i := range l.Executions {
 		if e := &l.Executions[i]; e.ActionID == a.ID {
 			if e.Open {

@@ -187,7 +187,7 @@ type deed struct {
 	over int32 // of dayWriter.more, for what is office
 	ip   int32 // of the identity's networks, or one of those below
 	id   [4]uint32
-	code uint8 // of codes
+	code uint8 // what went wrong: noSuch, forbidden, wrongPassword
 }
 
 // What is no call of an identity's work, and where nobody's networks are.
@@ -195,10 +195,9 @@ const (
 	signsIn, office = -1, -2
 	atHome          = -1
 	traveling       = -2 // and less: of dayWriter.places
-)
 
-var codes = [...][2]string{{}, {"InvalidInstanceId.NotFound", "The specified InstanceId does not exist."},
-	{"Forbidden.RAM", "User not authorized to operate on the specified resource."}, {"Authentication.Failed", "The user name or password is wrong."}}
+	noSuch, forbidden, wrongPassword = 1, 2, 3
+)
 
 type dayWriter struct {
 	life   *Life
@@ -311,7 +310,7 @@ func (w *dayWriter) live(who int32) {
 		}
 		if i == 0 && human && p.kind != "keyed" {
 			if r.IntN(10) == 0 {
-				w.add(deed{sec: sec - 50, who: who, ip: ip, what: signsIn, code: 3})
+				w.add(deed{sec: sec - 50, who: who, ip: ip, what: signsIn, code: wrongPassword})
 			}
 			w.add(deed{sec: sec - 20, who: who, ip: ip, what: signsIn})
 		}
@@ -321,9 +320,9 @@ func (w *dayWriter) live(who int32) {
 		}
 		switch x := r.IntN(1000); {
 		case x < 2:
-			d.code = 1
+			d.code = noSuch
 		case x < 4 && human:
-			d.code = 2
+			d.code = forbidden
 		}
 		w.add(d)
 	}
@@ -402,18 +401,25 @@ func (w *dayWriter) record(d *deed) Record {
 	over := map[string]any{}
 	switch d.what {
 	case signsIn:
-		extra := map[string]any{"callbackUrl": "https://home.console.aliyun.com/", "loginType": "normal"}
-		over["serviceName"], over["eventName"], over["eventType"], over["additionalEventData"] = "AasSub", "ConsoleSignin", "ConsoleSignin", extra
+		extra := map[string]any{}
+		put(extra, "callbackUrl", "https://home.console.aliyun.com/", "loginType", "normal")
+		put(over, "serviceName", "AasSub", "eventName", "ConsoleSignin", "eventType", "ConsoleSignin")
+		over["additionalEventData"] = extra
 		if d.code == 0 {
-			extra["mfaChecked"] = "true"
+			put(extra, "mfaChecked", "true")
 		}
 	case office:
 		over = w.more[d.over]
 	default:
-		over["serviceName"], over["eventName"] = p.work[d.what].service, p.work[d.what].name
+		put(over, "serviceName", p.work[d.what].service, "eventName", p.work[d.what].name)
 	}
-	if c := codes[d.code]; d.code != 0 {
-		over["errorCode"], over["errorMessage"] = c[0], c[1]
+	switch d.code {
+	case noSuch:
+		put(over, "errorCode", "InvalidInstanceId.NotFound", "errorMessage", "The specified InstanceId does not exist.")
+	case forbidden:
+		put(over, "errorCode", "Forbidden.RAM", "errorMessage", "User not authorized to operate on the specified resource.")
+	case wrongPassword:
+		put(over, "errorCode", "Authentication.Failed", "errorMessage", "The user name or password is wrong.")
 	}
 	ip := p.home
 	switch {
@@ -423,22 +429,33 @@ func (w *dayWriter) record(d *deed) Record {
 		ip = w.places[traveling-d.ip]
 	}
 	id := fmt.Sprintf("%08X-%04X-4%03X-A%03X-%06X%06X", d.id[0], d.id[1]&0xffff, d.id[2]&0xfff, d.id[3]&0xfff, int(w.day.Unix()/86400)&0xffffff, d.n&0xffffff)
-	who := map[string]any{"accountId": account, "principalId": p.principal, "type": "ram-user", "userName": p.name}
+	who := map[string]any{}
+	put(who, "accountId", account, "principalId", p.principal, "type", "ram-user", "userName", p.name)
 	switch {
 	case p.kind == "role", p.kind == "linked":
 		session := "i-example" + p.principal[len(p.principal)-6:]
-		who["type"], who["userName"], who["principalId"] = "assumed-role", p.name+":"+session, p.principal+":"+session
-		who["accessKeyId"] = fmt.Sprintf("STS.EXAMPLE%08x%s", uint32(t.Unix()/3600), p.principal[len(p.principal)-4:])
+		put(who, "type", "assumed-role", "userName", p.name+":"+session, "principalId", p.principal+":"+session,
+			"accessKeyId", fmt.Sprintf("STS.EXAMPLE%08x%s", uint32(t.Unix()/3600), p.principal[len(p.principal)-4:]))
 	case p.key != "":
-		who["accessKeyId"] = p.key
+		put(who, "accessKeyId", p.key)
 	default:
-		who["sessionContext"] = map[string]any{"attributes": map[string]any{"mfaAuthenticated": "true", "creationDate": t.Add(-time.Hour).Format(time.RFC3339)}}
+		attributes := map[string]any{}
+		put(attributes, "mfaAuthenticated", "true", "creationDate", t.Add(-time.Hour).Format(time.RFC3339))
+		who["sessionContext"] = map[string]any{"attributes": attributes}
 	}
-	over["eventId"], over["requestId"] = id, id
-	over["eventTime"] = t.UTC().Format("2006-01-02T15:04:05Z")
-	over["recipientAccountId"], over["userIdentity"] = account, who
-	over["sourceIpAddress"], over["userAgent"] = ip, p.agent
+	put(over, "eventId", id, "requestId", id, "eventTime", t.UTC().Format("2006-01-02T15:04:05Z"), "recipientAccountId", account,
+		"sourceIpAddress", ip, "userAgent", p.agent)
+	over["userIdentity"] = who
 	return Record{t, rules.Record(over)}
+}
+
+// put sets members in turn: names and values.
+//
+//go:noinline
+func put(m map[string]any, kv ...string) {
+	for i := 0; i+1 < len(kv); i += 2 {
+		m[kv[i]] = kv[i+1]
+	}
 }
 
 func reads(name string) bool {
