@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,20 +94,17 @@ func Open(ctx context.Context, cfg Config) (_ *Bus, err error) {
 		if mark, err = b.openEmbedded(); err != nil {
 			return nil, err
 		}
-	} else if err = b.connectExternal(); err != nil {
+	} else if err = b.connectExternal(ctx); err != nil {
 		return nil, err
 	}
-	var opts []jetstream.JetStreamOpt
-	if cfg.URL == "" { // no answer of it is lost: on a slow disk it makes a stream in seconds
-		opts = append(opts, jetstream.WithDefaultTimeout(startWithin))
-	}
-	if b.js, err = jetstream.New(b.nc, opts...); err != nil {
+	// On a slow disk a stream is made in seconds.
+	if b.js, err = jetstream.New(b.nc, jetstream.WithDefaultTimeout(startWithin)); err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
 	if b.rjs, err = jetstream.New(b.rc); err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
-	if b.partitions, err = b.ensureStreams(ctx, mark, b.budget); err != nil {
+	if b.partitions, err = b.awaitStreams(ctx, mark); err != nil {
 		return nil, err
 	}
 	if cfg.URL == "" && mark == nil {
@@ -153,7 +152,83 @@ func (b *Bus) openEmbedded() (*marker, error) {
 	return mark, nil
 }
 
-func (b *Bus) connectExternal() error {
+// sayAfter is how long a start waits for a server before it says so.
+const sayAfter = 5 * time.Second
+
+// transient says, of an error of nats.Connect, that a server which is starting,
+// or whose machine is busy, gives it too. What is refused for what we are or
+// want stays refused.
+func transient(err error) bool {
+	var away net.Error
+	return !strings.Contains(err.Error(), "tls: ") && !strings.Contains(err.Error(), "x509: ") &&
+		(errors.As(err, &away) || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) ||
+			errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrStaleConnection))
+}
+
+// connect reaches a server of nats.url. One that does not answer is tried again
+// until connectWithin has passed, which is said.
+func (b *Bus) connect(ctx context.Context, opts []nats.Option) (*nats.Conn, error) {
+	end := time.Now().Add(b.cfg.connectWithin)
+	var said time.Time
+	for wait := 100 * time.Millisecond; ; wait = min(wait*2, 2*time.Second) {
+		// The client asks no context.
+		type answer struct {
+			nc  *nats.Conn
+			err error
+		}
+		got := make(chan answer, 1)
+		go func() {
+			nc, err := nats.Connect(b.cfg.URL, opts...)
+			got <- answer{nc, err}
+		}()
+		var a answer
+		select {
+		case a = <-got:
+		case <-ctx.Done():
+			go func() {
+				if a := <-got; a.nc != nil {
+					a.nc.Close()
+				}
+			}()
+			return nil, ctx.Err()
+		}
+		switch {
+		case a.err == nil:
+			return a.nc, nil
+		case !transient(a.err):
+			return nil, fmt.Errorf("bus: connecting to nats.url: %w", a.err)
+		case time.Now().After(end):
+			return nil, fmt.Errorf("bus: no server of nats.url (%s) could be reached within %s: %w: start it, or correct nats.url", b.cfg.URL, b.cfg.connectWithin, a.err)
+		case time.Since(said) > 15*time.Second:
+			said = time.Now()
+			b.log.Warn("waiting for a server of nats.url", "url", b.cfg.URL, "until", end.UTC().Format(time.TimeOnly), "error", a.err)
+		}
+		if err := pause.For(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// awaitStreams is ensureStreams, which on a cluster goes on asking while nobody
+// answers: no longer than connectWithin, and not without a word.
+func (b *Bus) awaitStreams(ctx context.Context, mark *marker) (int, error) {
+	if b.srv != nil {
+		return b.ensureStreams(ctx, mark, b.budget)
+	}
+	say := time.AfterFunc(min(sayAfter, b.cfg.connectWithin/2), func() {
+		b.log.Warn("waiting for JetStream: a server of nats.url is there, but does not say yet which streams it has", "server", b.nc.ConnectedServerName())
+	})
+	defer say.Stop()
+	within, cancel := context.WithTimeout(ctx, b.cfg.connectWithin)
+	defer cancel()
+	n, err := b.ensureStreams(within, mark, b.budget)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return 0, fmt.Errorf("bus: JetStream of nats.url has not answered within %s: %w: switch it on for this account (jetstream in the server's configuration); of its servers most must be up", b.cfg.connectWithin, err)
+	}
+	return n, err
+}
+
+func (b *Bus) connectExternal(ctx context.Context) error {
 	b.budget = b.cfg.MaxBytes
 	if b.budget == 0 {
 		b.budget = defaultBudget
@@ -163,8 +238,8 @@ func (b *Bus) connectExternal() error {
 		return err
 	}
 	for _, c := range []**nats.Conn{&b.nc, &b.rc} {
-		if *c, err = nats.Connect(b.cfg.URL, opts...); err != nil {
-			return fmt.Errorf("bus: connecting to nats.url: %w", err)
+		if *c, err = b.connect(ctx, opts); err != nil {
+			return err
 		}
 	}
 	if p := b.nc.MaxPayload(); p < maxPayload {

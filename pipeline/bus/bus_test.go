@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,11 +28,6 @@ func testConfig(dir string) Config {
 func open(t testing.TB, cfg Config) *Bus {
 	t.Helper()
 	b, err := Open(t.Context(), cfg)
-	// A client gives each server two seconds, as others may be there.
-	var late net.Error
-	for tries := 0; errors.As(err, &late) && late.Timeout() && tries < 20; tries++ {
-		b, err = Open(t.Context(), cfg)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

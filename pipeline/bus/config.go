@@ -56,7 +56,13 @@ type Config struct {
 	PublishTimeout time.Duration
 	// Logger takes the server's and our own lines; nil is slog.Default.
 	Logger *slog.Logger
+
+	connectWithin time.Duration // 0 is the constant
 }
+
+// connectWithin is how long a start waits for nats.url: for a server, and then for
+// JetStream. Beyond that a supervisor's own record of restarts tells more.
+const connectWithin = 2 * time.Minute
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
@@ -64,6 +70,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.PublishTimeout <= 0 {
 		c.PublishTimeout = publishTimeout
+	}
+	if c.connectWithin <= 0 {
+		c.connectWithin = connectWithin
 	}
 	if c.Name == "" {
 		c.Name = "trailwarden"
@@ -167,7 +176,9 @@ func (c Config) inProcessOptions(s nats.InProcessConnProvider, denied func(error
 // externalOptions adds identity and TLS. A server that is not on this machine
 // is spoken to over TLS or not at all.
 func (c Config) externalOptions(denied func(error)) ([]nats.Option, error) {
-	opts := c.clientOptions(denied)
+	// A busy machine takes its time to greet, but one that is gone is known by
+	// its silence to the first packet.
+	opts := append(c.clientOptions(denied), nats.SetCustomDialer(&net.Dialer{Timeout: 2 * time.Second}), nats.Timeout(10*time.Second))
 	if c.Creds != "" {
 		opts = append(opts, nats.UserCredentials(c.Creds))
 	}

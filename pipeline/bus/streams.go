@@ -142,7 +142,7 @@ func (b *Bus) ensureStreams(ctx context.Context, mark *marker, budget int64) (in
 	for _, name := range streamOrder {
 		info := have[name]
 		if info == nil {
-			if _, err := b.js.CreateStream(ctx, want[name]); err != nil {
+			if err := b.createStream(ctx, want[name]); err != nil {
 				return 0, wrap("bus: making stream "+name, err)
 			}
 			continue
@@ -161,6 +161,16 @@ func (b *Bus) ensureStreams(ctx context.Context, mark *marker, budget int64) (in
 		}
 	}
 	return partitions, nil
+}
+
+// createStream makes a stream. On a cluster an answer may be lost; who asks again
+// is told that it is made.
+func (b *Bus) createStream(ctx context.Context, c jetstream.StreamConfig) error {
+	create := func(ctx context.Context) error { _, err := b.js.CreateStream(ctx, c); return err }
+	if b.srv != nil {
+		return create(ctx)
+	}
+	return b.retry(ctx, create)
 }
 
 func (b *Bus) lookUp(ctx context.Context) (map[string]*jetstream.StreamInfo, error) {
