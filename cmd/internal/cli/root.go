@@ -87,7 +87,11 @@ func (e *env) width(w io.Writer) int {
 // Main runs one command and returns its exit code.
 func Main(args []string, in io.Reader, out, errw io.Writer, environ []string) int {
 	runtime.MemProfileRate = 0 // samples that nobody can ask for
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		ends = append(ends, syscall.SIGHUP) // the terminal is gone; run takes it back
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	return Run(ctx, args, &env{in, out, errw, environ})
 }

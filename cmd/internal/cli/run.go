@@ -67,6 +67,7 @@ counts from the start, and status says what was changed since.`,
 			stayBelow()
 			log := logger(e, cfg.Log)
 			hangup := make(chan os.Signal, 1)
+			signal.Reset(syscall.SIGHUP) // it does not end run
 			signal.Notify(hangup, syscall.SIGHUP)
 			defer signal.Stop(hangup)
 			a, err := app.New(c.Context(), app.Options{Config: cfg, Log: log, Roles: roles, Version: Version(), Path: configPath(e, path), Hangup: hangup, Adopt: adopt,
