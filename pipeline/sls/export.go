@@ -15,6 +15,8 @@ import (
 	sdk "github.com/aliyun/aliyun-log-go-sdk"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/time/rate"
+
+	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
 // ExportConfig says which stretch of a logstore is copied into files.
@@ -215,7 +217,7 @@ func (s *Source) exportShard(ctx context.Context, client sdk.ClientInterface, sh
 		if err := ctx.Err(); err != nil {
 			return fail(err)
 		}
-		list, next, err := s.exportPage(client, shard, pos.Cursor, pos.End)
+		list, next, err := s.exportPage(ctx, client, shard, pos.Cursor, pos.End)
 		if err != nil {
 			return fail(refusal("log:GetCursorOrData", err))
 		}
@@ -270,7 +272,7 @@ func writePosition(path string, p *position) error {
 // exportTries is how often a page is asked for before its shard is given up.
 const exportTries = 6
 
-func (s *Source) exportPage(c sdk.ClientInterface, shard int, cursor, end string) (list *sdk.LogGroupList, next string, err error) {
+func (s *Source) exportPage(ctx context.Context, c sdk.ClientInterface, shard int, cursor, end string) (list *sdk.LogGroupList, next string, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the SDK panicked on a page of shard %d: %v", shard, r)
@@ -278,7 +280,9 @@ func (s *Source) exportPage(c sdk.ClientInterface, shard int, cursor, end string
 	}()
 	for try := range exportTries {
 		if try > 0 {
-			time.Sleep(time.Duration(1<<try) * 50 * time.Millisecond)
+			if err := pause.For(ctx, time.Duration(1<<try)*50*time.Millisecond); err != nil {
+				return nil, "", err
+			}
 		}
 		list, next, err = c.PullLogs(s.cfg.Project, s.cfg.Logstore, shard, cursor, end, s.cfg.PageGroups)
 		if err == nil {

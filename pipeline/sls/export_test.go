@@ -2,6 +2,7 @@ package sls
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/aliyun/aliyun-log-go-sdk"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/trailwarden/trailwarden/pipeline/slstest"
@@ -159,4 +161,27 @@ func TestExport(t *testing.T) {
 		t.Error(err)
 	}
 	_ = h
+}
+
+// failing refuses every page, and is asked to stop by the first.
+type failing struct {
+	sdk.ClientInterface
+	stop  context.CancelFunc
+	asked int
+}
+
+func (f *failing) PullLogs(string, string, int, string, string, int) (*sdk.LogGroupList, string, error) {
+	f.asked++
+	f.stop()
+	return nil, "", errors.New("refused")
+}
+
+// A page is not asked for again when nobody waits for it any more.
+func TestExportStopsAsking(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	f := &failing{stop: stop}
+	if _, _, err := new(Source).exportPage(ctx, f, 0, "a", "b"); !errors.Is(err, context.Canceled) || f.asked != 1 {
+		t.Errorf("asked %d times: %v", f.asked, err)
+	}
 }

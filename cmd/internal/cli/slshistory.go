@@ -95,14 +95,20 @@ func (h *historyFlags) exported(ctx context.Context, e *env, configFlag string, 
 	}
 	ec := sls.ExportConfig{From: from.Add(-time.Minute), To: h.receivedUntil(to), BytesPerSecond: h.readRate << 20, Dir: h.cache}
 	est, err := src.Estimate(ctx, ec)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil: // whatever the service's client makes of that
+		return nil, clean, h.exportFailed(ctx, e, name, ctx.Err())
+	case err != nil:
 		return nil, clean, unreadable(name, err)
 	}
 	if !h.quiet || h.estimate {
 		fmt.Fprintf(e.err, "%s: %s\n", text.Terminal(name), estimateLine(est, h.readRate))
 	}
+	if h.maxRead > 0 && est.Bytes < 0 && !h.estimate {
+		return nil, clean, exit(exitRefused, fmt.Errorf("%s: how much would be read is not known, so that --max-read %d cannot be kept: leave it out to read all the same", name, h.maxRead))
+	}
 	if h.maxRead > 0 && est.Bytes > int64(h.maxRead)<<20 {
-		return nil, clean, exit(exitRefused, fmt.Errorf("%s: about %d MB would be read, more than --max-read %d: narrow the time range, or allow more", name, est.Bytes>>20, h.maxRead))
+		return nil, clean, exit(exitRefused, fmt.Errorf("%s: about %d MB would be read, more than --max-read %d: narrow the time range, or allow more", name, wholeMB(est.Bytes), h.maxRead))
 	}
 	if h.estimate {
 		return nil, clean, nil
@@ -121,7 +127,7 @@ func (h *historyFlags) exported(ctx context.Context, e *env, configFlag string, 
 		fmt.Fprint(e.err, "\r\x1b[K")
 	}
 	if err != nil {
-		return nil, clean, h.exportFailed(e, name, err)
+		return nil, clean, h.exportFailed(ctx, e, name, err)
 	}
 	var records int64
 	for _, f := range files {
@@ -150,12 +156,12 @@ func (h *historyFlags) receivedUntil(to time.Time) time.Time {
 
 // exportFailed says what became of what was read before an export failed or was
 // interrupted.
-func (h *historyFlags) exportFailed(e *env, name string, err error) error {
+func (h *historyFlags) exportFailed(ctx context.Context, e *env, name string, err error) error {
 	hint := ""
 	if h.cache != "" {
 		hint = "; what was read is in " + h.cache + ", the same command goes on from there"
 	}
-	if errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil {
 		fmt.Fprintf(e.err, "interrupted while reading %s%s\n", text.Terminal(name), hint)
 		return exit(exitInterrupted, nil)
 	}
@@ -185,6 +191,9 @@ func openLogstore(c *config.Config, project, logstore string) (*sls.Source, erro
 	return nil, errors.New("the configuration's source.sls has no such logstore, and with it no endpoint")
 }
 
+// wholeMB is how many MB hold so many bytes.
+func wholeMB(bytes int64) int64 { return (bytes + 1<<20 - 1) >> 20 }
+
 func estimateLine(e sls.Estimate, rate int) string {
 	line := plural(e.Shards, "shard")
 	switch {
@@ -193,9 +202,9 @@ func estimateLine(e sls.Estimate, rate int) string {
 	case e.Bytes < 0:
 		return line + fmt.Sprintf(", %s, of unknown size", plural(e.Records, "record"))
 	}
-	mb := (e.Bytes + 1<<20 - 1) >> 20
-	return line + fmt.Sprintf(", %d records, about %d MB before compression, at %d MB/s about %s; the service bills what is read by its price list",
-		e.Records, mb, rate, (time.Duration(mb/int64(max(rate, 1))+1)*time.Second))
+	mb := wholeMB(e.Bytes)
+	return line + fmt.Sprintf(", %s, about %d MB before compression, at %d MB/s about %s; the service bills what is read by its price list",
+		plural(e.Records, "record"), mb, rate, (time.Duration(mb/int64(max(rate, 1))+1)*time.Second))
 }
 
 // exportLine draws how far an export is.
