@@ -103,7 +103,7 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 	if err := checkOutput(f.out, "table", "json", "junit", "github"); err != nil {
 		return err
 	}
-	a, clean, err := f.twoSets(ctx, a)
+	a, clean, err := f.twoSets(ctx, e, a)
 	defer clean()
 	if err != nil {
 		return err
@@ -204,7 +204,7 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 
 // twoSets puts two folders in the place of A..B. done removes them; it is never
 // nil.
-func (f *diffFlags) twoSets(ctx context.Context, a []string) (args []string, done func(), err error) {
+func (f *diffFlags) twoSets(ctx context.Context, e *env, a []string) (args []string, done func(), err error) {
 	var cleans []func()
 	done = func() {
 		for _, clean := range cleans {
@@ -229,6 +229,12 @@ func (f *diffFlags) twoSets(ctx context.Context, a []string) (args []string, don
 		cleans = append(cleans, clean)
 		if err != nil {
 			return nil, done, err
+		}
+		if side == "pack" {
+			if len(args) > 0 && args[0] == "pack" {
+				return nil, done, usagef("there is no folder %s, at neither revision", text.Terminal(f.dir))
+			}
+			fmt.Fprintf(e.err, "%s: there is no folder %s then, so that this side is the shipped rules alone\n", text.Terminal(rev), text.Terminal(f.dir))
 		}
 		args = append(args, side)
 	}
@@ -424,10 +430,14 @@ func (s stamps) changed() string {
 const maxRuleFiles = 64 << 20
 
 // ruleRevision is a folder of rules as it was at a revision, or as it is now
-// when rev is empty. clean removes it; it is never nil.
+// when rev is empty; "pack" where there was none, as before the first rule. clean
+// removes it; it is never nil.
 func ruleRevision(ctx context.Context, dir, rev string) (path string, clean func(), err error) {
 	clean = func() {}
 	if rev == "" {
+		if dir == "pack" {
+			dir = "./pack" // the folder
+		}
 		return dir, clean, nil
 	}
 	if strings.HasPrefix(rev, "-") {
@@ -438,8 +448,28 @@ func ruleRevision(ctx context.Context, dir, rev string) (path string, clean func
 	}
 	made := path // which an error leaves empty
 	clean = func() { _ = os.RemoveAll(made) }
-	// In a folder of a repository, git archives that folder alone.
-	git := exec.CommandContext(ctx, "git", "-C", dir, "archive", "--format=tar", rev)
+	// The folder may be gone by now: what is above it names it.
+	at, tree := dir, ""
+	for st, err := os.Stat(at); (err != nil || !st.IsDir()) && at != filepath.Dir(at); st, err = os.Stat(at) {
+		at, tree = filepath.Dir(at), filepath.Join(filepath.Base(at), tree)
+	}
+	tree = rev + ":./" + filepath.ToSlash(tree)
+	find := exec.CommandContext(ctx, "git", "-C", at, "rev-parse", "--absolute-git-dir", tree)
+	found, err := find.Output()
+	repo, id, _ := strings.Cut(strings.TrimSpace(string(found)), "\n")
+	var no *exec.ExitError
+	switch {
+	case err == nil:
+	case !errors.As(err, &no):
+		return "", clean, exit(exitUsage, fmt.Errorf("git cannot be run for %s: %w", text.Terminal(rev), err))
+	case repo != "" && exec.CommandContext(ctx, "git", "-C", at, "rev-parse", "--quiet", "--verify", rev+"^{tree}").Run() == nil:
+		return "pack", clean, nil
+	default:
+		return "", clean, exit(exitUsage, fmt.Errorf("the rules of %s at %s cannot be had: %s", text.Terminal(dir), text.Terminal(rev), text.Terminal(strings.TrimSpace(string(no.Stderr)))))
+	}
+	// From outside of the folder: git looks in a tree for the one that it is called in.
+	git := exec.CommandContext(ctx, "git", "--git-dir", repo, "archive", "--format=tar", id)
+	git.Dir = path
 	var said bytes.Buffer
 	git.Stderr = &said
 	out, err := git.StdoutPipe()
