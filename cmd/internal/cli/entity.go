@@ -329,10 +329,15 @@ func showSteps(w io.Writer, t *replay.Trail, about []alert.Alert, n, width int) 
 func nextSteps(e *env, t *replay.Trail, sources []string) {
 	var next []string
 	add := func(name string) {
-		if cred, ok := strings.CutPrefix(name, "key/"); ok {
-			name = cred
+		if i := strings.LastIndex(name, " on "); i >= 0 {
+			name = name[i+len(" on "):] // whom it was given to
 		}
-		name = strings.TrimPrefix(name, "login/")
+		for _, of := range []string{"key/", "login/"} {
+			name = strings.TrimPrefix(name, of)
+		}
+		if whose := strings.TrimPrefix(name, "mfa/"); strings.HasPrefix(whose, "user/") || strings.HasPrefix(whose, "root/") {
+			name = whose
+		}
 		if name != "" && !t.Is(name) && !t.Is(name[strings.LastIndexByte(name, '/')+1:]) && name != "(others)" && !slices.Contains(next, name) && len(next) < 3 {
 			next = append(next, name)
 		}

@@ -55,6 +55,20 @@ func TestHostileTrail(t *testing.T) {
 	}
 }
 
+// What to ask next is a name that something is found by, whatever was given or made.
+func TestNextSteps(t *testing.T) {
+	for child, want := range map[string]string{
+		"AdministratorAccess on user/1000000000000001/ci": "user/1000000000000001/ci", "key/LTAI5tEXAMPLEkey0001": "LTAI5tEXAMPLEkey0001", "login/user/1000000000000001/bob": "user/1000000000000001/bob",
+		"mfa/user/1000000000000001/bob": "user/1000000000000001/bob", "mfa/1000000000000001/device": "mfa/1000000000000001/device", "policy/1000000000000001/p": "policy/1000000000000001/p",
+	} {
+		var said bytes.Buffer
+		nextSteps(&env{err: &said}, &replay.Trail{Entity: "root", Offspring: []replay.Kinship{{Child: child}}}, []string{"x"})
+		if got := "\nask next:\n  trailwarden entity show " + want + " x\n"; said.String() != got {
+			t.Errorf("%s: %q, want %q", child, said.String(), got)
+		}
+	}
+}
+
 // What was made says when it ended, what was given which policy it was, and what is
 // open stands by itself, no more of it than asked for.
 func TestTrailOpen(t *testing.T) {
