@@ -419,9 +419,9 @@ type pick struct {
 	least   alert.Severity
 	signals bool // show those too
 
-	shown, hidden, elsewhere int64 // elsewhere: about others than the entity
-	worst                    alert.Severity
-	times                    []int64 // shown, by the time of the last event
+	shown, hidden, elsewhere int64          // elsewhere: about others than the entity
+	worst                    alert.Severity // of those below least, too: --fail-on is about what happened
+	times                    []int64        // shown, by the time of the last event
 }
 
 // alerts yields what is shown, in order, and counts. An error comes last.
@@ -443,8 +443,12 @@ func (p *pick) alerts() iter.Seq2[*alert.Alert, error] {
 				p.hidden++
 				continue
 			}
-			p.shown++
 			p.worst = max(p.worst, a.Severity)
+			if a.Severity < p.least {
+				p.hidden++
+				continue
+			}
+			p.shown++
 			p.time(a.Time)
 			if !yield(a, nil) {
 				return
