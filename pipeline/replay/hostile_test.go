@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/trailwarden/trailwarden/detectors"
+	"github.com/trailwarden/trailwarden/pipeline/event"
 )
 
 // TestNothingIsSilent: whatever is not read of a folder is told: by name and
@@ -55,11 +56,23 @@ func TestNothingIsSilent(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if !slices.Equal(odd, []string{".part.jsonl.gz", "README.md", "all.tar.gz", "old.zip"}) || s.FilesIgnored != 4 {
+	if !slices.Equal(odd, []string{".git", ".part.jsonl.gz", "README.md", "all.tar.gz", "old.zip"}) || s.FilesIgnored != 5 {
 		t.Errorf("ignored %q, %d", odd, s.FilesIgnored)
 	}
 	if s.FilesFound() != 6 || s.FilesWhole() != 2 || s.FilesPart != 1 {
 		t.Errorf("%d of %d whole, %d in part", s.FilesWhole(), s.FilesFound(), s.FilesPart)
+	}
+}
+
+// Of the records that are no events, the first few of each reason are named.
+func TestParkedAreNamed(t *testing.T) {
+	good := lines(recs("e", 0, 2))
+	dir := write(t, map[string]string{"a.jsonl": good + strings.Repeat("no\n", 5) + good, "b.jsonl": good + "{}\n"})
+	a, b := filepath.Join(dir, "a.jsonl"), filepath.Join(dir, "b.jsonl")
+	res, _, _ := play(t, RunConfig{}, dir)
+	want := []ParkedRecord{{a, 3, event.ReasonNotJSON}, {a, 4, event.ReasonNotJSON}, {a, 5, event.ReasonNotJSON}, {b, 3, event.ReasonNotEvent}}
+	if got := res.Stats.ParkedAt; !slices.Equal(got, want) || res.Stats.Parked != 6 {
+		t.Errorf("got  %+v of %d\nwant %+v", got, res.Stats.Parked, want)
 	}
 }
 

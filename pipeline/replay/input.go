@@ -246,7 +246,11 @@ func (r *Reader) expand(paths []string) {
 		case st.Mode().IsRegular():
 			add(p, st.Size)
 		case !st.IsDir():
-			fail(p, notRegular(st.Mode()))
+			mode := st.Mode()
+			if to, err := os.Stat(p); err == nil && !to.Mode().IsRegular() && !to.IsDir() {
+				mode = to.Mode() // what a shell makes of <(command) is a link to a pipe
+			}
+			fail(p, notRegular(mode))
 		default:
 			// WalkDir goes in the order of names and does not follow links,
 			// so that it cannot go round in circles.
@@ -260,6 +264,10 @@ func (r *Reader) expand(paths []string) {
 					}
 				case d.IsDir():
 					if path != p && hidden {
+						if !seen[path] {
+							seen[path] = true
+							r.ignore(path + string(filepath.Separator)) // whatever is in it
+						}
 						return fs.SkipDir
 					}
 				case hidden:

@@ -627,7 +627,9 @@ func (r *run) park(p Parked) {
 	if r.stats.ByReason == nil {
 		r.stats.ByReason = map[event.Reason]int64{}
 	}
-	r.stats.ByReason[p.Reason]++
+	if r.stats.ByReason[p.Reason]++; r.stats.ByReason[p.Reason] <= parkedNamed {
+		r.stats.ParkedAt = append(r.stats.ParkedAt, ParkedRecord{p.Path, p.Record, p.Reason})
+	}
 	if r.cfg.OnParked != nil {
 		r.cfg.OnParked(p)
 	}

@@ -23,13 +23,17 @@ func TestSpecialFiles(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(d, "pipe.json"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	res, _, _ := play(t, RunConfig{}, d, filepath.Join(d, "link.json"), "/dev/null", filepath.Join(dir, "none.json"), filepath.Join(d, "loop"), filepath.Join(d, "a.json"))
+	passed := filepath.Join(dir, "passed") // as a shell's <(command) is
+	if err := os.Symlink(filepath.Join(d, "pipe.json"), passed); err != nil {
+		t.Fatal(err)
+	}
+	res, _, _ := play(t, RunConfig{}, d, passed, filepath.Join(d, "link.json"), "/dev/null", filepath.Join(dir, "none.json"), filepath.Join(d, "loop"), filepath.Join(d, "a.json"))
 	var got []string
 	for _, f := range res.Stats.FilesFailed {
 		got = append(got, filepath.Base(f.Path)+": "+f.Error)
 	}
 	want := []string{"link.json: not a regular file but a symbolic link: name the file it points to", "loop: not a regular file but a symbolic link: name the folder it points to", `pipe.json: not a regular file but a pipe: read it as standard input, with "-"`,
-		"link.json: not a regular file but a symbolic link: name the file it points to", "null: not a regular file but a device", "none.json: no such file or directory",
+		`passed: not a regular file but a pipe: read it as standard input, with "-"`, "link.json: not a regular file but a symbolic link: name the file it points to", "null: not a regular file but a device", "none.json: no such file or directory",
 		"loop: not a regular file but a symbolic link: name the file it points to"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)

@@ -56,8 +56,10 @@ type Stats struct {
 	// or regions.
 	FilesSkipped int64                  `json:"files_skipped,omitempty"`
 	ByReason     map[event.Reason]int64 `json:"parked_by_reason,omitempty"`
-	RuleErrors   int64                  `json:"rule_errors,omitempty"`
-	Excepted     int64                  `json:"excepted,omitempty"` // detections withheld by an exception
+	// ParkedAt is where the first few of each reason are.
+	ParkedAt   []ParkedRecord `json:"parked_at,omitempty"`
+	RuleErrors int64          `json:"rule_errors,omitempty"`
+	Excepted   int64          `json:"excepted,omitempty"` // detections withheld by an exception
 	// ByException counts them by what withheld them.
 	ByException map[string]int64 `json:"by_exception,omitempty"`
 	// Evicted is how many entities each rule forgot to stay within its bounds
@@ -97,6 +99,16 @@ type FailedFile struct {
 	Path  string `json:"path"`
 	Error string `json:"error"`
 }
+
+// ParkedRecord is where a record is that is no event.
+type ParkedRecord struct {
+	Path   string       `json:"path"`
+	Record int64        `json:"record"` // its number in the file, from 1
+	Reason event.Reason `json:"reason"`
+}
+
+// parkedNamed is how many parked records of each reason are named.
+const parkedNamed = 3
 
 // JSON returns the statistics as one indented JSON object and a line end.
 func (s *Stats) JSON() []byte {

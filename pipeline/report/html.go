@@ -352,7 +352,7 @@ func scopeOf(l lang, in *In) []pair {
 		if n := s.FilesIgnored - int64(len(names)); n > 0 {
 			more = l.t(", ") + l.t("and %s more", num(n))
 		}
-		out.add("Not looked at", l.n(s.FilesIgnored, "%s file whose name is of no form that is read: %s", "%s files whose names are of no form that is read: %s", strings.Join(names, l.t(", "))+more))
+		out.add("Not looked at", l.t("%s, hidden or of no name that is read: %s", num(s.FilesIgnored), strings.Join(names, l.t(", "))+more))
 	}
 	if s.FilesSkipped > 0 {
 		out.add("Not opened", l.n(s.FilesSkipped, "%s delivery, by its name of another time or region", "%s deliveries, by their names of other times or regions"))

@@ -237,7 +237,7 @@ func (bf *backtestFlags) tell(e *env, b *backtest, res *replay.Result) {
 		if bf.tested {
 			fmt.Fprintf(e.err, ", %d over the budget of %s a day", b.over(), strconv.FormatFloat(bf.budget, 'g', -1, 64))
 		}
-		fmt.Fprintf(e.err, "\n%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
+		fmt.Fprintf(e.err, "\n%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats)+parkedAt(&res.Stats))
 		for _, l := range coverageLines(res.Coverage, 5) {
 			fmt.Fprintln(e.err, l)
 		}

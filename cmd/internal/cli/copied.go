@@ -90,7 +90,7 @@ func (h *historyFlags) readStore(ctx context.Context, e *env, configFlag, dir st
 		if records == 0 {
 			fmt.Fprintf(e.err, "%s nothing is stored\n", storeSource)
 		} else {
-			fmt.Fprintf(e.err, "%s %s, stored from %s to %s; what was stored before is gone\n", storeSource, plural(records, "record"), stamp(first), stamp(last))
+			fmt.Fprintf(e.err, "%s %s, stored from %s to %s; older ones, if there were any, are gone\n", storeSource, plural(records, "record"), stamp(first), stamp(last))
 		}
 	}
 	if records == 0 {

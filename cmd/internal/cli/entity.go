@@ -97,7 +97,7 @@ SOURCE is what replay reads.`,
 				return nil
 			})
 			if !hf.quiet {
-				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats))
+				fmt.Fprintf(e.err, "%s%s\n%s", filesRead(&res.Stats), parked(&res.Stats), ignored(&res.Stats)+parkedAt(&res.Stats))
 				for _, l := range coverageLines(res.Coverage, 5) {
 					fmt.Fprintln(e.err, l)
 				}

@@ -156,7 +156,7 @@ func (h *historyFlags) way(e *env, set *rules.Set) (*replay.Resume, error) {
 		switch {
 		case r.Why != "":
 			fmt.Fprintf(e.err, "--resume %s: everything is evaluated again: %s\n", text.Terminal(h.resume), text.Terminal(r.Why))
-		case !h.quiet:
+		case !h.quiet && r.Events > 0:
 			fmt.Fprintf(e.err, "--resume %s: %s were evaluated, up to %s; they are read again, and evaluation goes on from there\n",
 				text.Terminal(h.resume), plural(int(r.Events), "event"), stamp(r.At))
 		}

@@ -439,7 +439,7 @@ func (p *pick) alerts() iter.Seq2[*alert.Alert, error] {
 			case p.res.Trail != nil && !p.res.Trail.Concerns(a):
 				p.elsewhere++
 				continue
-			case a.Severity < p.least || a.Signal && !p.signals:
+			case a.Signal && !p.signals:
 				p.hidden++
 				continue
 			}
@@ -707,7 +707,7 @@ func summarize(e *env, p *pick) {
 		showSteps(e.err, res.Trail, nil, 12, e.width(e.err))
 		remarkNobody(e, res.Trail)
 	}
-	fmt.Fprintf(e.err, "\n%s", strings.TrimPrefix(failures(s), "\n"))
+	fmt.Fprintf(e.err, "\n%s%s", parkedAt(&s), strings.TrimPrefix(failures(s), "\n"))
 	if len(s.FilesFailed) > 0 {
 		fmt.Fprintln(e.err)
 	}
@@ -744,6 +744,15 @@ func parked(s *replay.Stats) string {
 		return ""
 	}
 	return fmt.Sprintf(", %d parked%s", s.Parked, reasons(s))
+}
+
+// parkedAt names the first parked records of each reason, a line each.
+func parkedAt(s *replay.Stats) string {
+	var b strings.Builder
+	for _, p := range s.ParkedAt {
+		fmt.Fprintf(&b, "  parked: record %d of %s: %s\n", p.Record, text.Terminal(p.Path), p.Reason)
+	}
+	return b.String()
 }
 
 // reasons says why records were parked.

@@ -322,7 +322,7 @@ func (b *comparison) summarize(e *env, changes []change) {
 			}
 		}
 	}
-	fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st))
+	fmt.Fprintf(e.err, "%s%s\n%s", filesRead(st), parked(st), ignored(st)+parkedAt(st))
 	for _, l := range coverageLines(b.res().Coverage, 5) {
 		fmt.Fprintln(e.err, l)
 	}
