@@ -77,7 +77,8 @@ func runVictim(dir string) error {
 	if os.Getenv(unlucky) != "" {
 		go func() {
 			for range time.Tick(time.Millisecond) {
-				if slices.ContainsFunc(p.Workers(), func(s WorkerStats) bool { return s.State == "running" }) {
+				// Those that were asked to end before they were looked at are draining.
+				if slices.ContainsFunc(p.Workers(), func(s WorkerStats) bool { return s.State == "running" || s.State == "draining" }) {
 					break
 				}
 			}
