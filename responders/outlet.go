@@ -1045,19 +1045,49 @@ type digestRecord struct {
 	Members []string    `json:"members"` // alert ids
 }
 
+// folded is what a digest tells of one incident.
+type folded struct {
+	*item
+	alert alert.Alert
+}
+
 // digest folds waiting incidents into one message.
 func (o *outlet) digest(ctx context.Context, items []*item) error {
-	d := o.d
-	ids := make([]string, 0, len(items))
-	var rest []*item // that nothing keeps back
-	rules := map[string]int{}
-	top := []any{}
-	worst, caught := alert.Info, true
+	list, caught, err := o.foldable(ctx, items)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if len(list) < len(items) && len(list) <= o.dst.StormAt && !caught {
+		// What is kept back made the storm: the rest goes by itself.
+		for _, f := range list {
+			o.add(*f.item)
+		}
+		return nil
+	}
+	now := o.d.now()
+	a := digestOf(o.name, list, caught, now)
+	rec := digestRecord{V: recordVersion, Dest: o.name, Alert: storeAlert(a, now)}
+	for _, f := range list {
+		rec.Members = append(rec.Members, f.item.alert)
+	}
+	if _, err := appendJSON(ctx, o.d.j, kindDigest, noticeID(o.name, a.ID), rec, 0); err != nil && !errors.Is(err, ErrConflict) {
+		return err
+	}
+	o.mu.Lock()
+	o.lastDigest = now
+	o.mu.Unlock()
+	return o.finishDigest(ctx, rec)
+}
+
+// foldable are the incidents that nothing keeps back; the others go back into the
+// queue. caught says that all of them are old ones, caught up after a stop.
+func (o *outlet) foldable(ctx context.Context, items []*item) (list []folded, caught bool, err error) {
+	caught = true
 	for _, it := range items {
 		var n notice
-		seq, err := readLast(ctx, d.j, kindNotice, noticeID(o.name, it.alert), &n)
+		seq, err := readLast(ctx, o.d.j, kindNotice, noticeID(o.name, it.alert), &n)
 		if err != nil {
-			return err
+			return nil, false, err
 		}
 		if n.State != noticePending {
 			// Another process sent it, or began to: it has its own message.
@@ -1067,14 +1097,14 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 		}
 		a, err := o.alert(ctx, it.alert)
 		if err != nil {
-			return err
+			return nil, false, err
 		}
 		again, held, err := o.hold(ctx, it, n, seq, a)
 		if errors.Is(err, ErrConflict) {
-			again, held, err = d.now().Add(raceDelay), true, nil // another process is at it
+			again, held, err = o.d.now().Add(raceDelay), true, nil // another process is at it
 		}
 		if err != nil {
-			return err
+			return nil, false, err
 		}
 		if held {
 			if !again.IsZero() {
@@ -1083,47 +1113,30 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 			}
 			continue
 		}
-		rest = append(rest, it)
-		ids = append(ids, it.alert)
-		rules[it.rule]++
-		worst = max(worst, it.severity)
+		list = append(list, folded{it, a})
 		caught = caught && it.old
+	}
+	return list, caught, nil
+}
+
+// digestOf is the alert that stands for others. The same incidents make the same one.
+func digestOf(dest string, list []folded, caught bool, now time.Time) alert.Alert {
+	ids := make([]string, 0, len(list))
+	rules := map[string]int{}
+	top := []any{}
+	worst := alert.Info
+	for _, f := range list {
+		a := &f.alert
+		ids = append(ids, f.item.alert)
+		rules[f.rule]++
+		worst = max(worst, f.severity)
 		if len(top) < digestTop {
 			top = append(top, fmt.Sprintf("%s · %s · %s · %s", a.Severity, a.Mark(false)+clip(a.Title, 200), a.LastAt.UTC().Format(time.RFC3339), short(a.ID)))
 		}
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	if len(ids) < len(items) && len(ids) <= o.dst.StormAt && !caught {
-		// What is kept back made the storm: the rest goes by itself.
-		for _, it := range rest {
-			o.add(*it)
-		}
-		return nil
-	}
-	names := make([]string, 0, len(rules))
-	for r := range rules {
-		names = append(names, r)
-	}
-	sort.Slice(names, func(i, k int) bool {
-		if rules[names[i]] != rules[names[k]] {
-			return rules[names[i]] > rules[names[k]]
-		}
-		return names[i] < names[k]
-	})
-	var parts, partsZH []string
-	for i, r := range names {
-		if i == digestTop {
-			parts, partsZH = append(parts, fmt.Sprintf("%d more rules", len(names)-i)), append(partsZH, fmt.Sprintf("另有 %d 条规则", len(names)-i))
-			break
-		}
-		part := fmt.Sprintf("%d × %s", rules[r], r)
-		parts, partsZH = append(parts, part), append(partsZH, part)
-	}
-	sorted := slices.Sorted(slices.Values(ids))
-	h := sha256.Sum256([]byte("trailwarden.digest/v1\n" + o.name + "\n" + strings.Join(sorted, "\n")))
-	now := d.now()
+	slices.Sort(ids)
+	h := sha256.Sum256([]byte("trailwarden.digest/v1\n" + dest + "\n" + strings.Join(ids, "\n")))
+	parts, partsZH := mostFirst(rules)
 	a := alert.Alert{
 		Schema: alert.Schema, ID: hex.EncodeToString(h[:16]), Rule: RuleDigest, RuleVersion: 1,
 		Title:    fmt.Sprintf("%d more incidents", len(ids)),
@@ -1139,14 +1152,29 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 		a.TitleZH = fmt.Sprintf("%d 起较早的事件", len(ids))
 		a.ReasonZH = strings.Join(partsZH, "、") + "：停机后补收；均已保留（trailwarden alerts ls）"
 	}
-	rec := digestRecord{V: recordVersion, Dest: o.name, Alert: storeAlert(a, now), Members: ids}
-	if _, err := appendJSON(ctx, d.j, kindDigest, noticeID(o.name, a.ID), rec, 0); err != nil && !errors.Is(err, ErrConflict) {
-		return err
+	return a
+}
+
+// mostFirst tells how many incidents each rule has, in English and in Chinese.
+func mostFirst(rules map[string]int) (parts, partsZH []string) {
+	names := make([]string, 0, len(rules))
+	for r := range rules {
+		names = append(names, r)
 	}
-	o.mu.Lock()
-	o.lastDigest = now
-	o.mu.Unlock()
-	return o.finishDigest(ctx, rec)
+	sort.Slice(names, func(i, k int) bool {
+		if rules[names[i]] != rules[names[k]] {
+			return rules[names[i]] > rules[names[k]]
+		}
+		return names[i] < names[k]
+	})
+	for i, r := range names {
+		if i == digestTop {
+			return append(parts, fmt.Sprintf("%d more rules", len(names)-i)), append(partsZH, fmt.Sprintf("另有 %d 条规则", len(names)-i))
+		}
+		part := fmt.Sprintf("%d × %s", rules[r], r)
+		parts, partsZH = append(parts, part), append(partsZH, part)
+	}
+	return parts, partsZH
 }
 
 // finishDigest makes the digest's own notice, then marks its members. It may
