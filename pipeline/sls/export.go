@@ -2,10 +2,12 @@ package sls
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -155,71 +157,103 @@ func (s *Source) Export(ctx context.Context, c ExportConfig) ([]Exported, error)
 	return out, err
 }
 
-func (s *Source) exportShard(ctx context.Context, client sdk.ClientInterface, shard int, c *ExportConfig, limit *rate.Limiter) (out Exported) {
-	to := "now"
-	if !c.To.IsZero() {
-		to = strconv.FormatInt(c.To.Unix(), 10)
-	}
-	name := fmt.Sprintf("%s_%s_%d_%d-%s", s.cfg.Project, s.cfg.Logstore, shard, c.From.Unix(), to)
-	out = Exported{Shard: shard, Path: filepath.Join(c.Dir, name+".jsonl.zst")}
-	beside := filepath.Join(c.Dir, "."+name+".position")
-	fail := func(err error) Exported { out.Err = err; return out }
+// shardExport is the file that a shard is copied into, and how far it has come.
+type shardExport struct {
+	f      *os.File
+	beside string // of the position
+	pos    position
+}
 
-	var pos position
-	if b, err := os.ReadFile(beside); err == nil {
-		if json.Unmarshal(b, &pos) != nil || pos.Schema != positionSchema {
-			return fail(fmt.Errorf("%s is not a position of an export: remove it to begin again", beside))
-		}
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return fail(err)
+// exportShard copies a shard, and goes on where its position says.
+func (s *Source) exportShard(ctx context.Context, client sdk.ClientInterface, shard int, c *ExportConfig, limit *rate.Limiter) (out Exported) {
+	until := ""
+	name := fmt.Sprintf("%s_%s_%d_%d-", s.cfg.Project, s.cfg.Logstore, shard, c.From.Unix())
+	if c.To.IsZero() {
+		name += "now"
+	} else {
+		until = strconv.FormatInt(c.To.Unix(), 10)
+		name += until
 	}
-	out.Records, out.Bytes = pos.Records, pos.Bytes
-	if pos.Done && to != "now" {
+	out = Exported{Shard: shard, Path: filepath.Join(c.Dir, name+".jsonl.zst")}
+	x := shardExport{beside: filepath.Join(c.Dir, "."+name+".position")}
+	var err error
+	if x.pos, err = readPosition(x.beside); err == nil {
+		out.Records, out.Bytes = x.pos.Records, x.pos.Bytes
+		if x.pos.Done && until != "" {
+			return out
+		}
+		err = s.stretch(client, shard, &x.pos, strconv.FormatInt(c.From.Unix(), 10), until)
+	}
+	if err == nil {
+		x.f, err = openAt(out.Path, x.pos.Size)
+	}
+	if err != nil {
+		out.Err = err
 		return out
 	}
+	defer x.f.Close()
+	out.Err = s.copyShard(ctx, client, shard, &x, limit, func() {
+		out.Records, out.Bytes = x.pos.Records, x.pos.Bytes
+		if c.OnProgress != nil {
+			c.OnProgress(shard, x.pos.Records, x.pos.Bytes)
+		}
+	})
+	return out
+}
+
+// stretch looks up where a shard is read from and to. An until of "" is the present,
+// which has moved on since the last run.
+func (s *Source) stretch(client sdk.ClientInterface, shard int, pos *position, from, until string) (err error) {
 	if pos.Cursor == "" {
-		var err error
-		if pos.Cursor, err = client.GetCursor(s.cfg.Project, s.cfg.Logstore, shard, strconv.FormatInt(c.From.Unix(), 10)); err != nil {
-			return fail(refusal("log:GetCursorOrData", err))
+		if pos.Cursor, err = client.GetCursor(s.cfg.Project, s.cfg.Logstore, shard, from); err != nil {
+			return refusal("log:GetCursorOrData", err)
 		}
 	}
-	if pos.End == "" || to == "now" {
-		until := "end"
-		if to != "now" {
-			until = to
-		}
-		var err error
-		if pos.End, err = client.GetCursor(s.cfg.Project, s.cfg.Logstore, shard, until); err != nil {
-			return fail(refusal("log:GetCursorOrData", err))
-		}
-		pos.Done = false // an end that is the present has moved on
+	if pos.End != "" && until != "" {
+		return nil
 	}
-	f, err := os.OpenFile(out.Path, os.O_CREATE|os.O_RDWR, 0o600)
+	pos.Done = false
+	if pos.End, err = client.GetCursor(s.cfg.Project, s.cfg.Logstore, shard, cmp.Or(until, "end")); err != nil {
+		return refusal("log:GetCursorOrData", err)
+	}
+	return nil
+}
+
+// openAt opens a file to go on behind its first size bytes: what is there was being
+// written when the last run ended.
+func openAt(path string, size int64) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil || st.Size() < pos.Size {
-		return fail(fmt.Errorf("%s is shorter than its position says: remove both to begin again", out.Path))
+	if st, serr := f.Stat(); serr != nil || st.Size() < size {
+		err = fmt.Errorf("%s is shorter than its position says: remove both to begin again", path)
+	} else if err = f.Truncate(size); err == nil {
+		_, err = f.Seek(0, io.SeekEnd)
 	}
-	// What is behind the position was being written when the last run ended.
-	if err := errors.Join(f.Truncate(pos.Size), seekEnd(f)); err != nil {
-		return fail(err)
+	if err != nil {
+		_ = f.Close()
+		return nil, err
 	}
+	return f, nil
+}
+
+// copyShard writes page after page, each with its position, and tells it to done.
+func (s *Source) copyShard(ctx context.Context, client sdk.ClientInterface, shard int, x *shardExport, limit *rate.Limiter, done func()) error {
 	zw, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	defer func() { _ = zw.Close() }()
 	state := &shardState{}
 	var text, packed []byte
-	for !pos.Done {
+	for pos := &x.pos; !pos.Done; {
 		if err := ctx.Err(); err != nil {
-			return fail(err)
+			return err
 		}
 		list, next, err := s.exportPage(ctx, client, shard, pos.Cursor, pos.End)
 		if err != nil {
-			return fail(refusal("log:GetCursorOrData", err))
+			return refusal("log:GetCursorOrData", err)
 		}
 		text = text[:0]
 		records, _ := state.extract(list)
@@ -235,35 +269,53 @@ func (s *Source) exportShard(ctx context.Context, client sdk.ClientInterface, sh
 		pos.Schema, pos.Cursor = positionSchema, next
 		if len(records) > 0 {
 			packed = zw.EncodeAll(text, packed[:0])
-			if _, err := f.Write(packed); err != nil {
-				return fail(err)
+			if _, err := x.f.Write(packed); err != nil {
+				return err
 			}
 			pos.Size, pos.Records, pos.Bytes = pos.Size+int64(len(packed)), pos.Records+int64(len(records)), pos.Bytes+int64(len(text))
 		}
 		// The position vouches for the file: the file is stored first.
-		if err := errors.Join(f.Sync(), writePosition(beside, &pos)); err != nil {
-			return fail(err)
+		if err := errors.Join(x.f.Sync(), writePosition(x.beside, pos)); err != nil {
+			return err
 		}
-		out.Records, out.Bytes = pos.Records, pos.Bytes
-		if c.OnProgress != nil {
-			c.OnProgress(shard, pos.Records, pos.Bytes)
-		}
+		done()
 		if err := limit.WaitN(ctx, min(len(text), limit.Burst())); err != nil {
-			return fail(err)
+			return err
 		}
 	}
-	return out
+	return nil
 }
 
-func seekEnd(f *os.File) error { _, err := f.Seek(0, 2); return err }
+// readPosition is the position beside a shard's file; none where it was not begun.
+func readPosition(path string) (pos position, err error) {
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return pos, nil
+	case err != nil:
+		return pos, err
+	case json.Unmarshal(b, &pos) != nil || pos.Schema != positionSchema:
+		return pos, fmt.Errorf("%s is not a position of an export: remove it to begin again", path)
+	}
+	return pos, nil
+}
 
+// writePosition puts the position on the disk before it takes the place of the last
+// one: a power cut would leave an empty one otherwise, and the shard be read again.
 func writePosition(path string, p *position) error {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(append(b, '\n')); err == nil {
+		err = f.Sync()
+	}
+	if err = cmp.Or(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	sdk "github.com/aliyun/aliyun-log-go-sdk"
@@ -163,25 +164,77 @@ func TestExport(t *testing.T) {
 	_ = h
 }
 
-// failing refuses every page, and is asked to stop by the first.
-type failing struct {
+// refusing is a client that has no page to give.
+type refusing struct {
 	sdk.ClientInterface
-	stop  context.CancelFunc
-	asked int
+	pulls int
+	each  func()
 }
 
-func (f *failing) PullLogs(string, string, int, string, string, int) (*sdk.LogGroupList, string, error) {
-	f.asked++
-	f.stop()
-	return nil, "", errors.New("refused")
+func (r *refusing) PullLogs(string, string, int, string, string, int) (*sdk.LogGroupList, string, error) {
+	r.pulls++
+	r.each()
+	return nil, "", &sdk.Error{HTTPCode: 500, Code: "InternalServerError"}
 }
 
-// A page is not asked for again when nobody waits for it any more.
-func TestExportStopsAsking(t *testing.T) {
-	t.Parallel()
-	ctx, stop := context.WithCancel(t.Context())
-	f := &failing{stop: stop}
-	if _, _, err := new(Source).exportPage(ctx, f, 0, "a", "b"); !errors.Is(err, context.Canceled) || f.asked != 1 {
-		t.Errorf("asked %d times: %v", f.asked, err)
+// TestExportPageTries: a page is asked for some times, and not once more when the
+// person who waits for it has given up.
+func TestExportPageTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Source{}
+		c := &refusing{each: func() {}}
+		if _, _, err := s.exportPage(t.Context(), c, 0, "a", "b"); err == nil || c.pulls != exportTries {
+			t.Errorf("%d tries: %v", c.pulls, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		c = &refusing{each: cancel}
+		if _, _, err := s.exportPage(ctx, c, 0, "a", "b"); !errors.Is(err, context.Canceled) || c.pulls != 1 {
+			t.Errorf("%d tries after the end: %v", c.pulls, err)
+		}
+	})
+}
+
+// TestExportPositionRefused: what is no position, and a file that is shorter than
+// its position, are told and not written over.
+func TestExportPositionRefused(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, ".p.position")
+	want := position{Schema: positionSchema, Cursor: "MTA=", End: "MjA=", Size: 4, Records: 2, Bytes: 9}
+	if err := writePosition(path, &want); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readPosition(path); err != nil || got != want {
+		t.Errorf("%+v: %v", got, err)
+	}
+	if got, err := readPosition(path + "s"); err != nil || got != (position{}) {
+		t.Errorf("of a shard that was not begun: %+v: %v", got, err)
+	}
+	for _, text := range []string{"", "{", `{"schema":"trailwarden.sls-export/v2"}`} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readPosition(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	file := filepath.Join(dir, "p.jsonl.zst")
+	if err := os.WriteFile(file, []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openAt(file, 6); err == nil {
+		t.Error("a file that lost its end is gone on with")
+	}
+	f, err := openAt(file, want.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "1234x" {
+		t.Errorf("%q: %v", b, err)
 	}
 }
