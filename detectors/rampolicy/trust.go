@@ -24,10 +24,6 @@ type TrustFacts struct {
 	OwnAccount bool
 }
 
-// External says whether anybody outside of the account is let in, identity
-// providers of the own account aside.
-func (f *TrustFacts) External() bool { return len(f.Outside) > 0 }
-
 // AccountOf is the account of an entry of TrustFacts.Outside, "" where it is a
 // user's number. Accounts have 16 digits, users 18.
 func AccountOf(outsider string) string {

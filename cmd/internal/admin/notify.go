@@ -44,13 +44,6 @@ func notifyRoutes(b NotifyBackend, get func(string, func(*http.Request) (any, er
 		n, err := b.Requeue(r.Context(), r.PathValue("name"))
 		return Requeued{n}, err
 	})
-	get("/v1/alerts/{id}/questions", func(r *http.Request) (any, error) {
-		qs, err := b.Questions(r.Context(), r.PathValue("id"))
-		if qs == nil {
-			qs = []responders.Question{}
-		}
-		return qs, err
-	})
 	post("/v1/alerts/{id}/questions", func(r *http.Request, c change) (any, error) {
 		return b.Ask(r.Context(), r.PathValue("id"), c.Person, caller(r))
 	})
@@ -87,11 +80,6 @@ func (c *Client) Undelivered(ctx context.Context) ([]responders.Undelivered, err
 // Requeue tries the notices of a destination again that were given up.
 func (c *Client) Requeue(ctx context.Context, destination string) (Requeued, error) {
 	return post[Requeued](ctx, c, "/v1/destinations/"+url.PathEscape(destination)+"/requeue", change{})
-}
-
-// Questions lists who was asked about an alert, and what they said.
-func (c *Client) Questions(ctx context.Context, alertID string) ([]responders.Question, error) {
-	return get[[]responders.Question](ctx, c, "/v1/alerts/"+url.PathEscape(alertID)+"/questions")
 }
 
 // Ask has a person asked about an alert, its owner when person is empty.
