@@ -32,7 +32,7 @@ type Requeued struct {
 	Count int `json:"count"`
 }
 
-func notifyRoutes(b NotifyBackend, get func(string, func(*http.Request) (any, error)), post func(string, func(*http.Request, change) (any, error))) {
+func notifyRoutes(b NotifyBackend, get getter, post poster) {
 	get("/v1/undelivered", func(r *http.Request) (any, error) {
 		u, err := b.Undelivered(r.Context())
 		if u == nil {

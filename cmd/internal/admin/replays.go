@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"regexp"
 	"time"
@@ -91,12 +90,11 @@ func (r *Replaying) check() error {
 
 func replayRoute(mux *http.ServeMux, b Backend) {
 	mux.HandleFunc("POST /v1/replays", func(w http.ResponseWriter, r *http.Request) {
-		var p Replaying
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 256<<10)).Decode(&p); err != nil {
-			reply(w, nil, badRequest("body is not the expected JSON"))
-			return
+		p, err := body[Replaying](w, r, 256<<10)
+		if err == nil {
+			err = p.check()
 		}
-		if err := p.check(); err != nil {
+		if err != nil {
 			reply(w, nil, err)
 			return
 		}

@@ -81,6 +81,12 @@ func caller(r *http.Request) string {
 	return "cli:uid-" + uid
 }
 
+// getter and poster add a route that answers with JSON.
+type (
+	getter func(pattern string, fn func(r *http.Request) (any, error))
+	poster func(pattern string, fn func(r *http.Request, c change) (any, error))
+)
+
 func handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	get := func(pattern string, fn func(r *http.Request) (any, error)) {
@@ -91,9 +97,9 @@ func handler(b Backend) http.Handler {
 	}
 	post := func(pattern string, fn func(r *http.Request, c change) (any, error)) {
 		mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
-			var c change
-			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&c); err != nil {
-				reply(w, nil, badRequest("body is not the expected JSON"))
+			c, err := body[change](w, r, maxBody)
+			if err != nil {
+				reply(w, nil, err)
 				return
 			}
 			v, err := fn(r, c)
@@ -101,6 +107,29 @@ func handler(b Backend) http.Handler {
 		})
 	}
 	get("/v1/status", func(r *http.Request) (any, error) { return b.Status(r.Context()) })
+	get("/v1/rules", func(r *http.Request) (any, error) { return b.RuleWork(r.Context()) })
+	alertRoutes(b, get)
+	actionRoutes(b, get, post)
+	auditRoutes(mux, b, get)
+	parkedRoutes(b, get, post)
+	replayRoute(mux, b)
+	notifyRoutes(b, get, post)
+	mux.HandleFunc("GET /v1/tap", func(w http.ResponseWriter, r *http.Request) { tap(w, r, b) })
+	post("/v1/console/link", func(r *http.Request, _ change) (any, error) { return b.ConsoleLink(r.Context(), caller(r)) })
+	return mux
+}
+
+const maxBody = 64 << 10
+
+// body reads what a request carries, of limit bytes at most.
+func body[T any](w http.ResponseWriter, r *http.Request, limit int64) (v T, err error) {
+	if json.NewDecoder(http.MaxBytesReader(w, r.Body, limit)).Decode(&v) != nil {
+		return v, badRequest("body is not the expected JSON")
+	}
+	return v, nil
+}
+
+func alertRoutes(b Backend, get getter) {
 	get("/v1/alerts", func(r *http.Request) (any, error) {
 		n, err := limit(r, 50)
 		if err != nil {
@@ -129,7 +158,9 @@ func handler(b Backend) http.Handler {
 		d.Questions, err = b.Questions(r.Context(), a.ID)
 		return d, err
 	})
-	get("/v1/rules", func(r *http.Request) (any, error) { return b.RuleWork(r.Context()) })
+}
+
+func actionRoutes(b Backend, get getter, post poster) {
 	get("/v1/actions", func(r *http.Request) (any, error) {
 		as, err := b.Actions(r.Context())
 		if as == nil {
@@ -154,6 +185,9 @@ func handler(b Backend) http.Handler {
 	post("/v1/unfreeze", func(r *http.Request, c change) (any, error) {
 		return b.Freeze(r.Context(), false, caller(r), c.Reason)
 	})
+}
+
+func auditRoutes(mux *http.ServeMux, b Backend, get getter) {
 	get("/v1/audit", func(r *http.Request) (any, error) {
 		n, err := limit(r, 1000)
 		if err != nil {
@@ -169,14 +203,15 @@ func handler(b Backend) http.Handler {
 		return b.AuditVerify(r.Context(), r.URL.Query().Get("head"))
 	})
 	mux.HandleFunc("POST /v1/audit/replay", func(w http.ResponseWriter, r *http.Request) {
-		var p Replayed
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&p); err != nil {
-			reply(w, nil, badRequest("body is not the expected JSON"))
-			return
+		p, err := body[Replayed](w, r, maxBody)
+		if err == nil {
+			err = b.AuditReplay(r.Context(), caller(r), p)
 		}
-		reply(w, struct{}{}, b.AuditReplay(r.Context(), caller(r), p))
+		reply(w, struct{}{}, err)
 	})
-	replayRoute(mux, b)
+}
+
+func parkedRoutes(b Backend, get getter, post poster) {
 	get("/v1/parked", func(r *http.Request) (any, error) {
 		n, err := limit(r, 100)
 		if err != nil {
@@ -188,11 +223,7 @@ func handler(b Backend) http.Handler {
 		}
 		return ps, err
 	})
-	mux.HandleFunc("GET /v1/tap", func(w http.ResponseWriter, r *http.Request) { tap(w, r, b) })
-	notifyRoutes(b, get, post)
 	post("/v1/parked/redrive", func(r *http.Request, c change) (any, error) { return b.Redrive(r.Context(), c.Reason) })
-	post("/v1/console/link", func(r *http.Request, _ change) (any, error) { return b.ConsoleLink(r.Context(), caller(r)) })
-	return mux
 }
 
 // tap streams records, one JSON object on each line. An error after the first
