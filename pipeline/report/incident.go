@@ -58,19 +58,21 @@ func ties(a *alert.Alert) [][2]string {
 	return slices.DeleteFunc(out, func(w [2]string) bool { return w[1] == "" })
 }
 
-// incidentsOf groups alerts; of is the number of each one's incident.
-func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
-	parent := make([]int, len(as))
-	for i := range parent {
-		parent[i] = i
+// groups says which alerts belong together: each names another one of its group, or
+// itself.
+type groups []int
+
+// root is the alert that names a group.
+func (g groups) root(i int) int {
+	for g[i] != i {
+		g[i] = g[g[i]]
+		i = g[i]
 	}
-	root := func(i int) int {
-		for parent[i] != i {
-			parent[i] = parent[parent[i]]
-			i = parent[i]
-		}
-		return i
-	}
+	return i
+}
+
+// actorsOf counts, for every word, how many actors have it, little beyond hub.
+func actorsOf(as []alert.Alert) map[string]map[string]bool {
 	actors := map[string]map[string]bool{}
 	for i := range as {
 		for _, w := range ties(&as[i]) {
@@ -81,6 +83,16 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 			}
 		}
 	}
+	return actors
+}
+
+// grouped ties alerts that have something in common.
+func grouped(as []alert.Alert) groups {
+	g := make(groups, len(as))
+	for i := range g {
+		g[i] = i
+	}
+	actors := actorsOf(as)
 	type seen struct {
 		alert int
 		at    time.Time
@@ -93,7 +105,7 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 		a := &as[i]
 		tie := func(word string, in map[string]seen, gap time.Duration) (s seen, ok bool) {
 			if s, ok = in[word]; ok && a.FirstAt.Sub(s.at) <= gap {
-				parent[root(i)] = root(s.alert)
+				g[g.root(i)] = g.root(s.alert)
 			}
 			return s, ok
 		}
@@ -124,21 +136,38 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 			}
 		}
 	}
-	by := map[int]*incident{}
-	lead := map[int]int{}
-	words := map[int][2][]string{}
-	known := map[string]bool{}
+	return g
+}
+
+// summing is an incident that is being added up.
+type summing struct {
+	incident
+	lead      int // the alert that its title is from
+	who, from []string
+}
+
+// incidentsOf groups alerts, the worst first; of is the number of each one's incident.
+func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
+	g := grouped(as)
+	by := map[int]*summing{}
 	who := whoIn(as)
+	known := map[string]bool{}
+	words := func(list []string, kind string, r int, s string) []string {
+		if x := kind + strconv.Itoa(r) + " " + s; s != "" && !known[x] {
+			list, known[x] = append(list, s), true
+		}
+		return list
+	}
 	for i := range as {
-		a, r := &as[i], root(i)
+		a, r := &as[i], g.root(i)
 		n := by[r]
 		if n == nil {
-			n = &incident{First: a.FirstAt, Last: a.Time}
+			n = &summing{incident: incident{First: a.FirstAt, Last: a.Time}}
 			by[r] = n
 		}
 		n.Alerts++
 		if v := int(level(a)); v > n.Level {
-			n.Level, n.Title, lead[r] = v, firstOf(l.title(a), a.Rule), i
+			n.Level, n.Title, n.lead = v, firstOf(l.title(a), a.Rule), i
 		}
 		if a.FirstAt.Before(n.First) {
 			n.First = a.FirstAt
@@ -146,30 +175,24 @@ func incidentsOf(l lang, as []alert.Alert) (out []incident, of []int) {
 		if a.Time.After(n.Last) {
 			n.Last = a.Time
 		}
-		w := words[r]
-		for k, s := range []string{who(a), a.SourceIP} {
-			if x := strconv.Itoa(2*r+k) + " " + s; s != "" && !known[x] {
-				w[k], known[x] = append(w[k], s), true
-			}
-		}
-		words[r] = w
+		n.who, n.from = words(n.who, "who", r, who(a)), words(n.from, "from", r, a.SourceIP)
 	}
 	order := make([]int, 0, len(by))
 	for r, n := range by {
-		n.Who, n.From = joined(words[r][0]), joined(words[r][1])
+		n.Who, n.From = joined(n.who), joined(n.from)
 		order = append(order, r)
 	}
 	lists.Sort(order, func(a, b int) int {
 		x, y := by[a], by[b]
-		return cmp.Or(cmp.Compare(y.Level, x.Level), cmp.Compare(y.Alerts, x.Alerts), x.First.Compare(y.First), cmp.Compare(lead[a], lead[b]))
+		return cmp.Or(cmp.Compare(y.Level, x.Level), cmp.Compare(y.Alerts, x.Alerts), x.First.Compare(y.First), cmp.Compare(x.lead, y.lead))
 	})
 	for k, r := range order {
 		by[r].N = k + 1
-		out = append(out, *by[r])
+		out = append(out, by[r].incident)
 	}
 	of = make([]int, len(as))
 	for i := range as {
-		of[i] = by[root(i)].N
+		of[i] = by[g.root(i)].N
 	}
 	return out, of
 }
