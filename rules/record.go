@@ -220,6 +220,70 @@ func (e *eventDoc) record(at time.Time, index, n int) ([]byte, error) {
 	rec["eventTime"] = at.Format("2006-01-02T15:04:05Z")
 	rec["recipientAccountId"] = account
 
+	identity, err := e.identity(account)
+	if err != nil {
+		return nil, err
+	}
+	rec["userIdentity"] = identity
+
+	switch {
+	case e.IP != nil && *e.IP == "":
+		rec["sourceIpAddress"] = nil
+	case e.IP != nil:
+		rec["sourceIpAddress"] = *e.IP
+	case e.Service != "":
+		rec["sourceIpAddress"] = e.Service
+	}
+	for k, v := range map[string]string{"userAgent": e.UA, "acsRegion": e.Region, "eventType": e.Type, "eventCategory": e.Category} {
+		if v != "" {
+			rec[k] = v
+		}
+	}
+	if e.RW != nil {
+		rec["eventRW"] = *e.RW
+		if *e.RW == "" {
+			rec["eventRW"] = nil
+		}
+	}
+	if err := e.refusal(rec); err != nil {
+		return nil, err
+	}
+	if e.Params != nil {
+		if e.ParamsJSON {
+			text, err := json.Marshal(plainValue(e.Params))
+			if err != nil {
+				return nil, err
+			}
+			rec["requestParameterJson"] = string(text)
+		} else {
+			rec["requestParameters"] = plainValue(e.Params)
+		}
+	}
+	if e.Response != nil {
+		rec["responseElements"] = plainValue(e.Response)
+	}
+	extra, err := e.additional()
+	if err != nil {
+		return nil, err
+	}
+	if len(extra) > 0 {
+		rec["additionalEventData"] = extra
+	}
+	if e.Resources != nil {
+		rec["referencedResources"] = plainValue(e.Resources)
+	}
+	if e.Raw != nil {
+		m, ok := plainValue(e.Raw).(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("raw is a mapping")
+		}
+		maps.Copy(rec, m)
+	}
+	return bytes.ReplaceAll(record(rec), []byte("{n}"), []byte(strconv.Itoa(n+1))), nil
+}
+
+// identity is who called, of one kind at most.
+func (e *eventDoc) identity(account string) (map[string]any, error) {
 	who := 0
 	for _, set := range []bool{e.User != nil, e.Root, e.Role != "", e.SAML != "", e.OIDC != "", e.SSO != "", e.Service != ""} {
 		if set {
@@ -266,27 +330,11 @@ func (e *eventDoc) record(at time.Time, index, n int) ([]byte, error) {
 	if e.SessionMFA != nil {
 		identity["sessionContext"] = map[string]any{"attributes": map[string]any{"mfaAuthenticated": strconv.FormatBool(*e.SessionMFA)}}
 	}
-	rec["userIdentity"] = identity
+	return identity, nil
+}
 
-	switch {
-	case e.IP != nil && *e.IP == "":
-		rec["sourceIpAddress"] = nil
-	case e.IP != nil:
-		rec["sourceIpAddress"] = *e.IP
-	case e.Service != "":
-		rec["sourceIpAddress"] = e.Service
-	}
-	for k, v := range map[string]string{"userAgent": e.UA, "acsRegion": e.Region, "eventType": e.Type, "eventCategory": e.Category} {
-		if v != "" {
-			rec[k] = v
-		}
-	}
-	if e.RW != nil {
-		rec["eventRW"] = *e.RW
-		if *e.RW == "" {
-			rec["eventRW"] = nil
-		}
-	}
+// refusal says that the call was refused.
+func (e *eventDoc) refusal(rec map[string]any) error {
 	switch code := e.Error; {
 	case code == nil:
 	case code.Kind == yaml.ScalarNode:
@@ -300,26 +348,18 @@ func (e *eventDoc) record(at time.Time, index, n int) ([]byte, error) {
 			case "message":
 				rec["errorMessage"] = code.Content[i+1].Value
 			default:
-				return nil, fmt.Errorf("error has code and message, not %q", k)
+				return fmt.Errorf("error has code and message, not %q", k)
 			}
 		}
 	default:
-		return nil, fmt.Errorf("error is a code, or {code, message}")
+		return fmt.Errorf("error is a code, or {code, message}")
 	}
-	if e.Params != nil {
-		if e.ParamsJSON {
-			text, err := json.Marshal(plainValue(e.Params))
-			if err != nil {
-				return nil, err
-			}
-			rec["requestParameterJson"] = string(text)
-		} else {
-			rec["requestParameters"] = plainValue(e.Params)
-		}
-	}
-	if e.Response != nil {
-		rec["responseElements"] = plainValue(e.Response)
-	}
+	return nil
+}
+
+// additional is the event's additional data; where it says of a sign-in whether MFA was
+// checked, a root account has another key than a user.
+func (e *eventDoc) additional() (map[string]any, error) {
 	extra := map[string]any{}
 	if e.Extra != nil {
 		m, ok := plainValue(e.Extra).(map[string]any)
@@ -335,20 +375,7 @@ func (e *eventDoc) record(at time.Time, index, n int) ([]byte, error) {
 		}
 		extra[flag] = strconv.FormatBool(*e.MFA)
 	}
-	if len(extra) > 0 {
-		rec["additionalEventData"] = extra
-	}
-	if e.Resources != nil {
-		rec["referencedResources"] = plainValue(e.Resources)
-	}
-	if e.Raw != nil {
-		m, ok := plainValue(e.Raw).(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("raw is a mapping")
-		}
-		maps.Copy(rec, m)
-	}
-	return bytes.ReplaceAll(record(rec), []byte("{n}"), []byte(strconv.Itoa(n+1))), nil
+	return extra, nil
 }
 
 // record lays keys over the base event; nil takes a key away.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -106,35 +107,14 @@ func (b *Bus) SaveSnapshot(ctx context.Context, s *Snapshot) (older uint64, err 
 		return 0, fmt.Errorf("snapshot of partition %d: %w: %d bytes", s.Partition, ErrTooLarge, len(raw))
 	}
 	stored, zipped := deflate(raw)
-	m := manifest{Snapshot: *s, Gen: 1, Stored: len(stored), Zipped: zipped, EngineN: len(s.Engine), GroupN: len(s.Grouper), CRC: crc32.Checksum(stored, castagnoli)}
 	// A generation never comes back, not even that of a snapshot whose
 	// chunks were written and whose manifest was not.
-	m.Gen = at + 1
+	m := manifest{Snapshot: *s, Gen: at + 1, Stored: len(stored), Zipped: zipped, EngineN: len(s.Engine), GroupN: len(s.Grouper), CRC: crc32.Checksum(stored, castagnoli)}
 	for _, k := range list {
 		m.Gen = max(m.Gen, k.Gen+1)
 	}
-	subject := snapSubject(s.Partition, m.Gen)
-	if err := b.PurgeAll(ctx, StreamSnap, subject); err != nil {
+	if err := b.putChunks(ctx, &m, stored); err != nil {
 		return 0, err
-	}
-	for off, n := 0, 0; off == 0 || off < len(stored); n++ {
-		chunk := stored[off:min(off+chunkBytes, len(stored))]
-		seq, err := b.Publish(ctx, Publish{Stream: StreamSnap, Subject: subject, Data: chunk,
-			ID: fmt.Sprintf("%d.%d.%d.%d.%x", s.Partition, s.Epoch, m.Gen, n, xxhash.Sum64(chunk))})
-		if err != nil {
-			if errors.Is(err, ErrBackpressure) {
-				// What there was room for is in the way of smaller ones.
-				if perr := b.PurgeAll(ctx, StreamSnap, subject); perr != nil {
-					b.log.Warn("a part of a snapshot could not be removed", "partition", s.Partition, "error", perr)
-				}
-			}
-			return 0, fmt.Errorf("snapshot of partition %d: %w", s.Partition, err)
-		}
-		if n == 0 {
-			m.First = seq
-		}
-		m.Chunks = n + 1
-		off += max(len(chunk), 1)
 	}
 	failpoint.Hit(failpoint.SnapshotChunks)
 	next := manifests{Schema: SnapshotSchema, List: []manifest{m}}
@@ -154,17 +134,7 @@ func (b *Bus) SaveSnapshot(ctx context.Context, s *Snapshot) (older uint64, err 
 		return 0, fmt.Errorf("snapshot of partition %d: %w", s.Partition, err)
 	}
 	// The new one exists from here on; what follows only gives back room.
-	keep := map[uint64]bool{}
-	for _, k := range next.List {
-		keep[k.Gen] = true
-	}
-	for _, k := range list {
-		if !keep[k.Gen] {
-			if err := b.PurgeAll(ctx, StreamSnap, snapSubject(s.Partition, k.Gen)); err != nil {
-				b.log.Warn("an old snapshot could not be removed", "partition", s.Partition, "error", err)
-			}
-		}
-	}
+	b.dropSnapshots(ctx, s.Partition, list, next.List)
 	if at > 0 {
 		if err := b.PurgeSubject(ctx, StreamSnap, snapIndex(s.Partition), at+1); err != nil {
 			b.log.Warn("an old snapshot list could not be removed", "partition", s.Partition, "error", err)
@@ -174,6 +144,46 @@ func (b *Bus) SaveSnapshot(ctx context.Context, s *Snapshot) (older uint64, err 
 		return 0, nil
 	}
 	return next.List[len(next.List)-1].Input, nil
+}
+
+// putChunks stores a snapshot's bytes, and notes in the manifest where they are.
+func (b *Bus) putChunks(ctx context.Context, m *manifest, stored []byte) error {
+	subject := snapSubject(m.Partition, m.Gen)
+	if err := b.PurgeAll(ctx, StreamSnap, subject); err != nil {
+		return err
+	}
+	for off, n := 0, 0; off == 0 || off < len(stored); n++ {
+		chunk := stored[off:min(off+chunkBytes, len(stored))]
+		seq, err := b.Publish(ctx, Publish{Stream: StreamSnap, Subject: subject, Data: chunk,
+			ID: fmt.Sprintf("%d.%d.%d.%d.%x", m.Partition, m.Epoch, m.Gen, n, xxhash.Sum64(chunk))})
+		if err != nil {
+			if errors.Is(err, ErrBackpressure) {
+				// What there was room for is in the way of smaller ones.
+				if perr := b.PurgeAll(ctx, StreamSnap, subject); perr != nil {
+					b.log.Warn("a part of a snapshot could not be removed", "partition", m.Partition, "error", perr)
+				}
+			}
+			return fmt.Errorf("snapshot of partition %d: %w", m.Partition, err)
+		}
+		if n == 0 {
+			m.First = seq
+		}
+		m.Chunks = n + 1
+		off += max(len(chunk), 1)
+	}
+	return nil
+}
+
+// dropSnapshots removes the bytes of those that are kept no more.
+func (b *Bus) dropSnapshots(ctx context.Context, partition int, list, kept []manifest) {
+	for _, k := range list {
+		if slices.ContainsFunc(kept, func(m manifest) bool { return m.Gen == k.Gen }) {
+			continue
+		}
+		if err := b.PurgeAll(ctx, StreamSnap, snapSubject(partition, k.Gen)); err != nil {
+			b.log.Warn("an old snapshot could not be removed", "partition", partition, "error", err)
+		}
+	}
 }
 
 // PurgeAll removes every message of a subject.
