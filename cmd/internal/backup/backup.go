@@ -242,78 +242,12 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 			_ = os.RemoveAll(tmp) // a folder of our own
 		}
 	}()
-	packed := &sane{r: r}
-	unpacked, err := gzip.NewReader(bufio.NewReaderSize(packed, 1<<20))
-	switch {
-	case errors.Is(err, gzip.ErrHeader):
-		return m, ErrForeign
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return m, damaged("it ends after %d bytes", packed.n)
-	case err != nil:
-		return m, damaged("%v", err)
-	}
-	gz := &sane{r: unpacked, packed: packed}
-	root, err := os.OpenRoot(tmp) // nothing of the archive gets out of it
+	m, got, err := unpack(r, tmp)
 	if err != nil {
 		return m, err
 	}
-	defer func() { _ = root.Close() }() // it was only written through
-	got := map[string]File{}
-	whole := false
-	for tr := tar.NewReader(gz); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if errors.Is(err, tar.ErrHeader) && len(got) == 0 {
-			return m, ErrForeign
-		}
-		if err != nil {
-			return m, damaged("%v", err)
-		}
-		if whole {
-			return m, damaged("something follows its end")
-		}
-		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(filepath.FromSlash(h.Name)) {
-			return m, damaged("%q is not a file of a state folder", h.Name)
-		}
-		if h.Name == manifestName {
-			if err := json.NewDecoder(io.LimitReader(tr, maxManifest)).Decode(&m); err != nil {
-				return m, damaged("%v", err)
-			}
-			whole = true
-			continue
-		}
-		if _, twice := got[h.Name]; twice {
-			return m, damaged("%q is in it twice", h.Name)
-		}
-		f, err := extract(root, tr, h)
-		if err != nil {
-			return m, err
-		}
-		got[h.Name] = f
-	}
-	// The end of the compressed stream carries its checksum.
-	if n, err := io.Copy(io.Discard, io.LimitReader(gz, 1<<20)); err != nil || n == 1<<20 {
-		return m, damaged("its end is missing, or something follows it")
-	}
-	switch {
-	case !whole:
-		return m, damaged("its end is missing")
-	case m.Format > Format:
-		return m, fmt.Errorf("%w: archive format %d, this one knows %d", ErrNewer, m.Format, Format)
-	case m.Layout != "" && m.Layout != bus.Layout:
-		return m, fmt.Errorf("%w: store layout %s, this one has %s; restore it with trailwarden %s", ErrNewer, m.Layout, bus.Layout, m.Version)
-	case len(m.Files) != len(got):
-		return m, damaged("%d files, its list has %d", len(got), len(m.Files))
-	case len(got) == 0:
-		// Such ones were made of a state_dir that is a link.
-		return m, damaged("there is nothing in it")
-	}
-	for _, f := range m.Files {
-		if got[f.Path] != f {
-			return m, damaged("%s is not what was written", f.Path)
-		}
+	if err := m.matches(got); err != nil {
+		return m, err
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("%w: %w", ErrExists, err)
@@ -322,6 +256,91 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 		return m, err
 	}
 	return m, syncDir(parent)
+}
+
+// unpack writes an archive's files into the folder tmp, and says what they are and what
+// its list says of them.
+func unpack(r io.Reader, tmp string) (m Manifest, got map[string]File, err error) {
+	packed := &sane{r: r}
+	unpacked, err := gzip.NewReader(bufio.NewReaderSize(packed, 1<<20))
+	switch {
+	case errors.Is(err, gzip.ErrHeader):
+		return m, nil, ErrForeign
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return m, nil, damaged("it ends after %d bytes", packed.n)
+	case err != nil:
+		return m, nil, damaged("%v", err)
+	}
+	gz := &sane{r: unpacked, packed: packed}
+	root, err := os.OpenRoot(tmp) // nothing of the archive gets out of it
+	if err != nil {
+		return m, nil, err
+	}
+	defer func() { _ = root.Close() }() // it was only written through
+	got = map[string]File{}
+	whole := false
+	for tr := tar.NewReader(gz); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if errors.Is(err, tar.ErrHeader) && len(got) == 0 {
+			return m, nil, ErrForeign
+		}
+		if err != nil {
+			return m, nil, damaged("%v", err)
+		}
+		if whole {
+			return m, nil, damaged("something follows its end")
+		}
+		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(filepath.FromSlash(h.Name)) {
+			return m, nil, damaged("%q is not a file of a state folder", h.Name)
+		}
+		if h.Name == manifestName {
+			if err := json.NewDecoder(io.LimitReader(tr, maxManifest)).Decode(&m); err != nil {
+				return m, nil, damaged("%v", err)
+			}
+			whole = true
+			continue
+		}
+		if _, twice := got[h.Name]; twice {
+			return m, nil, damaged("%q is in it twice", h.Name)
+		}
+		f, err := extract(root, tr, h)
+		if err != nil {
+			return m, nil, err
+		}
+		got[h.Name] = f
+	}
+	// The end of the compressed stream carries its checksum.
+	if n, err := io.Copy(io.Discard, io.LimitReader(gz, 1<<20)); err != nil || n == 1<<20 {
+		return m, nil, damaged("its end is missing, or something follows it")
+	}
+	if !whole {
+		return m, nil, damaged("its end is missing")
+	}
+	return m, got, nil
+}
+
+// matches says that the files are those of the list, and that this program can use them.
+func (m *Manifest) matches(got map[string]File) error {
+	switch {
+	case m.Format > Format:
+		return fmt.Errorf("%w: archive format %d, this one knows %d", ErrNewer, m.Format, Format)
+	case m.Layout != "" && m.Layout != bus.Layout:
+		return fmt.Errorf("%w: store layout %s, this one has %s; restore it with trailwarden %s", ErrNewer, m.Layout, bus.Layout, m.Version)
+	case len(m.Files) != len(got):
+		return damaged("%d files, its list has %d", len(got), len(m.Files))
+	case len(got) == 0:
+		// Such ones were made of a state_dir that is a link.
+		return damaged("there is nothing in it")
+	}
+	for _, f := range m.Files {
+		if got[f.Path] != f {
+			return damaged("%s is not what was written", f.Path)
+		}
+	}
+	return nil
 }
 
 func extract(root *os.Root, r io.Reader, h *tar.Header) (File, error) {

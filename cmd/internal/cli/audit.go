@@ -18,6 +18,11 @@ func auditCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "audit", Short: "What was loaded, said, clicked and done, in one chain of hashes", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 
+	root.AddCommand(auditVerify(e), auditExport(e))
+	return root
+}
+
+func auditVerify(e *env) *cobra.Command {
 	var out, head, file string
 	show := func(r journal.AuditReport) error {
 		if out == "json" {
@@ -70,7 +75,10 @@ keep the head somewhere else now and then, and give it with --head later: it mus
 	addOutput(running, &out, "table, json")
 	running.Flags().StringVar(&head, "head", "", "a head that was noted earlier; it must be in the chain")
 	running.Flags().StringVar(&file, "file", "", "check this export instead (- is standard input)")
+	return running
+}
 
+func auditExport(e *env) *cobra.Command {
 	var form string
 	var after uint64
 	export := operation(e, "export", "Print the audit log, one line of JSON for each entry", noArgs, func(ctx context.Context, c *admin.Client, _ []string) error {
@@ -103,8 +111,7 @@ keep the head somewhere else now and then, and give it with --head later: it mus
 	})
 	export.Flags().StringVarP(&form, "output", "o", "jsonl", "output: jsonl (with the hashes, for verify --file), table")
 	export.Flags().Uint64Var(&after, "after", 0, "only entries after this number")
-	root.AddCommand(running, export)
-	return root
+	return export
 }
 
 func printAudit(e *env, r journal.AuditReport) {
