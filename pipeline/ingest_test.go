@@ -686,3 +686,23 @@ func TestLostTailIsReadAgain(t *testing.T) {
 		t.Errorf("position %d", got)
 	}
 }
+
+// What is parked of a page may lie in more spans of time than a frame counts; a page
+// that could not be stored for that would be tried again for ever.
+func TestTallyIsBounded(t *testing.T) {
+	m := map[int64]uint64{}
+	for span := range int64(bus.MaxTally + 50) {
+		m[span] = uint64(span) + 1
+	}
+	got := tallied(m)
+	f := &bus.Frame{Kind: bus.Mark, Source: src, From: cursor(0), To: cursor(1), Counter: 1, Page: 1, Received: epoch, Tally: got,
+		Counts: []bus.PartitionCount{{Partition: 0, After: 1, InPage: 1}}}
+	if _, err := bus.EncodeFrame(f); err != nil {
+		t.Error(err)
+	}
+	for i, s := range got {
+		if s.Span != int64(i) || s.Count != uint64(i)+1 {
+			t.Fatalf("span %d is %+v", i, s)
+		}
+	}
+}
