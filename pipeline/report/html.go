@@ -343,17 +343,7 @@ func scopeOf(l lang, in *In) []pair {
 		out.add("Events found", l.t("%s to %s", stamp(*s.FirstEvent), stamp(*s.LastEvent)))
 	}
 	out.add("Files read", filesRead(l, s))
-	if s.FilesIgnored > 0 {
-		names := slices.Clone(s.Ignored)
-		for i := range names {
-			names[i] = inert(names[i], maxLine)
-		}
-		more := ""
-		if n := s.FilesIgnored - int64(len(names)); n > 0 {
-			more = l.t(", ") + l.t("and %s more", num(n))
-		}
-		out.add("Not looked at", l.t("%s, hidden or of no name that is read: %s", num(s.FilesIgnored), strings.Join(names, l.t(", "))+more))
-	}
+	out.add("Not looked at", notLookedAt(l, s))
 	if s.FilesSkipped > 0 {
 		out.add("Not opened", l.n(s.FilesSkipped, "%s delivery, by its name of another time or region", "%s deliveries, by their names of other times or regions"))
 	}
@@ -374,21 +364,7 @@ func scopeOf(l lang, in *In) []pair {
 		out.add("Parked, by reason", strings.Join(reasons, l.t(", ")))
 	}
 	out.add("Read", l.t("%s stored, %s unpacked", size(s.BytesRead), size(s.BytesDecoded)))
-	switch {
-	case len(in.Gaps) > 0 && in.Sparse:
-		out.add("Missing hours", l.t("those listed, and perhaps more: of an account too few hours have events to tell which are missing"))
-	case len(in.Gaps) > 0:
-	case in.GapsKnown && in.Apart && !in.Sparse:
-		out.add("Missing hours", l.t("none among those that have events around them; a few events lie far from the others, and the time between was not looked at"))
-	case in.GapsKnown && in.Sparse:
-		out.add("Missing hours", l.t("not known: of an account too few hours have events to tell which are missing"))
-	case in.Quiet > 0:
-		out.add("Missing hours", l.t("none that has events on other days"))
-	case in.GapsKnown:
-		out.add("Missing hours", l.t("none: no whole hour without events between the first and the last"))
-	default:
-		out.add("Missing hours", l.t("not looked for in this run"))
-	}
+	out.add("Missing hours", missingHours(l, in))
 	if in.Quiet > 0 {
 		out.add("Quiet hours", l.n(int64(in.Quiet), "%s stretch without any event, in which other days have few, too", "%s stretches without any event, in which other days have few, too"))
 	}
@@ -396,6 +372,41 @@ func scopeOf(l lang, in *In) []pair {
 		out.add("Not shown", l.n(int64(in.Hidden), "%s alert: a signal, or below the severity asked for", "%s alerts: signals, or below the severity asked for"))
 	}
 	return out.rows
+}
+
+// notLookedAt names the files that are in no form that is read.
+func notLookedAt(l lang, s *replay.Stats) string {
+	if s.FilesIgnored == 0 {
+		return ""
+	}
+	names := slices.Clone(s.Ignored)
+	for i := range names {
+		names[i] = inert(names[i], maxLine)
+	}
+	more := ""
+	if n := s.FilesIgnored - int64(len(names)); n > 0 {
+		more = l.t(", ") + l.t("and %s more", num(n))
+	}
+	return l.t("%s, hidden or of no name that is read: %s", num(s.FilesIgnored), strings.Join(names, l.t(", "))+more)
+}
+
+// missingHours says what is known of them; nothing where they are listed.
+func missingHours(l lang, in *In) string {
+	switch {
+	case len(in.Gaps) > 0 && in.Sparse:
+		return l.t("those listed, and perhaps more: of an account too few hours have events to tell which are missing")
+	case len(in.Gaps) > 0:
+		return ""
+	case in.GapsKnown && in.Apart && !in.Sparse:
+		return l.t("none among those that have events around them; a few events lie far from the others, and the time between was not looked at")
+	case in.GapsKnown && in.Sparse:
+		return l.t("not known: of an account too few hours have events to tell which are missing")
+	case in.Quiet > 0:
+		return l.t("none that has events on other days")
+	case in.GapsKnown:
+		return l.t("none: no whole hour without events between the first and the last")
+	}
+	return l.t("not looked for in this run")
 }
 
 // filesRead says how many files were read, and how many of them not well.
@@ -701,8 +712,22 @@ type foldRow struct {
 	First, Last     time.Time
 }
 
+// alerts tells all of them: the worst in full, the others as rows, what has no room there
+// folded, and of the rest how many there are.
 func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
-	all := in.Alerts
+	rest, err := p.inFull(l, t, in.Alerts, of)
+	if err != nil {
+		return err
+	}
+	who := whoIn(in.Alerts)
+	if rest, err = p.inRows(l, t, in.Alerts, rest, who); err != nil || len(rest) == 0 {
+		return err
+	}
+	return p.inFolds(l, t, in.Alerts, rest, who)
+}
+
+// inFull tells the worst alerts, as many as there is room for, and gives the rest.
+func (p *page) inFull(l lang, t *template.Template, all []alert.Alert, of []int) (rest []int, err error) {
 	// Of too many, the worst: what does not fit in full is rendered worst
 	// first too, so that the budget is spent on those.
 	full, rest := worst(all, maxFull)
@@ -721,7 +746,7 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 		b.buf.Reset()
 		ok, err := b.add("alert", v)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !ok {
 			rest = append(slices.Clone(order[k:]), rest...)
@@ -739,13 +764,17 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 	if len(rest) > 0 {
 		p.Intro = l.t("The %s worst of %s alerts are told in full, in order of time; the others follow as a table.", num(int64(n)), num(int64(len(all))))
 	}
+	return rest, nil
+}
 
-	b = budget{t: t, left: maxRowBytes}
-	rows, who := 0, whoIn(all)
+// inRows gives the first of the alerts one row each, and gives the rest.
+func (p *page) inRows(l lang, t *template.Template, all []alert.Alert, rest []int, who func(*alert.Alert) string) ([]int, error) {
+	b := budget{t: t, left: maxRowBytes}
+	rows := 0
 	for _, i := range rest[:min(len(rest), maxRows)] {
 		ok, err := b.add("row", newRow(l, &all[i], who(&all[i])))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !ok {
 			break
@@ -754,10 +783,11 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 	}
 	p.Rows = b.html()
 	p.RowsNote = l.t("%s further alerts, one row each.", num(int64(rows)))
-	if rest = rest[rows:]; len(rest) == 0 {
-		return nil
-	}
+	return rest[rows:], nil
+}
 
+// folds puts alerts of one severity, rule, actor and address together, the worst first.
+func folds(all []alert.Alert, rest []int, who func(*alert.Alert) string) []*foldRow {
 	byKey := map[foldKey]*foldRow{}
 	var list []*foldRow
 	for _, i := range rest {
@@ -780,7 +810,12 @@ func (p *page) alerts(l lang, t *template.Template, in *In, of []int) error {
 	lists.Sort(list, func(a, b *foldRow) int {
 		return cmp.Or(cmp.Compare(b.Level, a.Level), cmp.Compare(b.N, a.N))
 	})
-	b = budget{t: t, left: maxFoldBytes}
+	return list
+}
+
+func (p *page) inFolds(l lang, t *template.Template, all []alert.Alert, rest []int, who func(*alert.Alert) string) error {
+	list := folds(all, rest, who)
+	b := budget{t: t, left: maxFoldBytes}
 	folded := 0
 	for _, f := range list[:min(len(list), maxFolded)] {
 		ok, err := b.add("fold", f)
