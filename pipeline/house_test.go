@@ -511,3 +511,48 @@ func TestMissingStreamIsNoticed(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 }
+
+// What cannot be read was set aside before its page's frames were lost: who reads the
+// page again does not set it aside, nor count it, a second time.
+func TestRepairParksNothingAgain(t *testing.T) {
+	b := openBus(t, t.TempDir())
+	in := newIngester(b)
+	all := trail(40)
+	all[7] = []byte(`{"eventId":"broken`)
+	pg := page(all, 0, 40)
+	pg.Times = timed(all).times
+	if err := in.Store(t.Context(), pg); err != nil {
+		t.Fatal(err)
+	}
+	n, err := in.repair(t.Context(), 1, bus.Gap{ID: "g1", Source: src, Shard: pg.Shard}, pg, true)
+	if err != nil || n == 0 {
+		t.Fatalf("%d records: %v", n, err)
+	}
+	parked := 0
+	if err := b.EachParked(t.Context(), func(bus.Parked) bool { parked++; return true }); err != nil {
+		t.Fatal(err)
+	}
+	if s := in.Stats(); parked != 1 || s.Parked != 1 {
+		t.Errorf("%d are set aside, stats %+v", parked, s)
+	}
+	counted := uint64(0)
+	r := b.NewReader(bus.StreamEvents, 1, 16, "ev.>")
+	defer r.Stop()
+	_, frames := stored(t, b)
+	for range frames {
+		d, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := bus.DecodeFrame(d.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range f.Tally {
+			counted += s.Count
+		}
+	}
+	if want := uint64(len(all) + n); counted != want {
+		t.Errorf("frames count %d logs, want %d", counted, want)
+	}
+}
