@@ -1285,6 +1285,43 @@ func TestFreezeRightBeforeTheSecondTry(t *testing.T) {
 	}
 }
 
+// blinded is a journal in which the kill switch cannot be read while it is asked to.
+type blinded struct {
+	faulty
+	is *bool
+}
+
+func (b blinded) History(ctx context.Context, kind, id string) ([]Entry, error) {
+	if *b.is && kind == "freeze" {
+		return nil, errors.New("injected: not read")
+	}
+	return b.faulty.History(ctx, kind, id)
+}
+
+// A kill switch that cannot be read right before the call counts as thrown: the call
+// waits until it can.
+func TestFreezeUnreadRightBeforeTheCall(t *testing.T) {
+	w := newWorld(t)
+	blind := false
+	m := w.machine(func(o *MachineOptions) { o.Journal = blinded{faulty{w}, &blind} })
+	d := w.propose(m, Auto)
+	reserved, meant, waited := false, false, false
+	w.onAppend = func(_ int, kind string) fault {
+		switch {
+		case kind == "action" && reserved && !meant: // the intent
+			meant, blind = true, true
+		case kind == "action" && blind: // it is taken back
+			waited, blind = w.cloud.count("Execute") == 0, false
+		}
+		reserved = reserved || kind == "ledger"
+		return none
+	}
+	w.drive(m, 5*time.Minute)
+	if d = w.want(m, d.ID, Done); !meant || !waited || d.Attempt != 1 || w.cloud.count("Execute") != 1 {
+		t.Errorf("meant %v, waited %v, %d attempts, %d calls", meant, waited, d.Attempt, w.cloud.count("Execute"))
+	}
+}
+
 // What approvers saw is what is done. The networks of a fence, for one, come from the
 // configuration, and are no part of the action.
 func TestApprovedUnderAnotherConfiguration(t *testing.T) {

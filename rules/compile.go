@@ -482,14 +482,7 @@ func (a *analyser) namespace(n ast.Node, name string) {
 
 func (a *analyser) call(n *ast.CallNode) {
 	if name, ok := path(n.Callee); ok && name == "policy.adds" {
-		a.namespace(n, "policy")
-		if len(n.Arguments) != 1 {
-			a.fault(n, `policy.adds("ram:*")`, "policy.adds needs one pattern of actions")
-			return
-		}
-		if s, ok := n.Arguments[0].(*ast.StringNode); !ok || strings.Count(s.Value, ":") > 1 || s.Value == "" || !strings.ContainsAny(s.Value, ":*") {
-			a.fault(n.Arguments[0], `policy.adds("ram:*")`, "the pattern of policy.adds must be a constant text like \"ram:*\"")
-		}
+		a.addsPattern(n)
 		return
 	}
 	id, ok := n.Callee.(*ast.IdentifierNode)
@@ -502,59 +495,44 @@ func (a *analyser) call(n *ast.CallNode) {
 		a.fault(id, DidYouMean(id.Value, append(slices.Clone(fieldNames), builtins...)), "unknown function %q", id.Value)
 		return
 	}
-	texts := func(from int, what string) {
-		for i := from; i < len(n.Arguments); i++ {
-			if _, ok := n.Arguments[i].(*ast.StringNode); !ok {
-				a.fault(n.Arguments[i], inQuotes(n.Arguments[i]), "%s of %s must be a constant text", what, id.Value)
-			}
-		}
+	a.arguments(n, id.Value)
+}
+
+// addsPattern looks at the one argument of policy.adds.
+func (a *analyser) addsPattern(n *ast.CallNode) {
+	a.namespace(n, "policy")
+	if len(n.Arguments) != 1 {
+		a.fault(n, `policy.adds("ram:*")`, "policy.adds needs one pattern of actions")
+		return
 	}
-	first := func(what string) (string, bool) {
-		if len(n.Arguments) == 0 {
-			return "", false
-		}
-		s, ok := n.Arguments[0].(*ast.StringNode)
-		if _, element := n.Arguments[0].(*ast.PointerNode); element && id.Value != "param_num" && id.Value != "param_any" {
-			return "", false // the element of a list: any(["A", "B"], param(#) == "x")
-		}
-		if !ok {
-			a.fault(n.Arguments[0], inQuotes(n.Arguments[0]), "the %s of %s must be a constant text", what, id.Value)
-			return "", false
-		}
-		return s.Value, true
+	if s, ok := n.Arguments[0].(*ast.StringNode); !ok || strings.Count(s.Value, ":") > 1 || s.Value == "" || !strings.ContainsAny(s.Value, ":*") {
+		a.fault(n.Arguments[0], `policy.adds("ram:*")`, "the pattern of policy.adds must be a constant text like \"ram:*\"")
 	}
-	switch id.Value {
+}
+
+// arguments looks at what a function is given, as far as it has to be constant.
+func (a *analyser) arguments(n *ast.CallNode, fn string) {
+	switch fn {
 	case "in_cidr":
-		if len(n.Arguments) < 2 {
-			a.fault(n, `in_cidr(source.ip, "10.0.0.0/8")`, "in_cidr needs an address and at least one network")
-			return
-		}
-		texts(1, "the network")
-		for _, arg := range n.Arguments[1:] {
-			if s, ok := arg.(*ast.StringNode); ok {
-				if _, ok := parseNetwork(s.Value); !ok {
-					a.fault(arg, `write "203.0.113.0/24" or a single address`, "%q is not a network", s.Value)
-				}
-			}
-		}
+		a.networks(n)
 	case "one_of_list", "has_list":
-		if name, ok := first("list"); ok && !slices.Contains(knownLists, name) {
+		if name, ok := a.first(n, fn, "list"); ok && !slices.Contains(knownLists, name) {
 			hint := DidYouMean(name, knownLists)
 			a.warn(n.Arguments[0], hint, "list %q has no meaning of its own: it works only where it is configured", name)
 		}
 	case "param", "has_param", "param_is":
-		if name, ok := first("parameter"); ok && !knownParam(name) {
+		if name, ok := a.first(n, fn, "parameter"); ok && !knownParam(name) {
 			a.warn(n.Arguments[0], DidYouMean(name, params), "parameter %q is not in the catalogue", name)
 		}
 	case "param_num":
-		first("parameter")
+		a.first(n, fn, "parameter")
 		if len(n.Arguments) == 2 {
 			if _, ok := number(n.Arguments[1]); !ok {
 				a.fault(n.Arguments[1], "", "the default of param_num must be a constant number")
 			}
 		}
 	case "resp", "extra", "field":
-		first("path")
+		a.first(n, fn, "path")
 	case "contains_any":
 		if len(n.Arguments) == 2 {
 			lits, ok := literals(n.Arguments[1])
@@ -568,7 +546,7 @@ func (a *analyser) call(n *ast.CallNode) {
 			}
 		}
 	case "param_any":
-		first("prefix")
+		a.first(n, fn, "prefix")
 		if len(n.Arguments) == 3 {
 			if _, ok := n.Arguments[1].(*ast.StringNode); !ok {
 				a.fault(n.Arguments[1], "", "the suffix of param_any must be a constant text")
@@ -576,6 +554,38 @@ func (a *analyser) call(n *ast.CallNode) {
 			if _, ok := literals(n.Arguments[2]); !ok {
 				a.fault(n.Arguments[2], "", "the values of param_any must be a list of constant texts")
 			}
+		}
+	}
+}
+
+// first is the first argument of a function, which has to be a constant text.
+func (a *analyser) first(n *ast.CallNode, fn, what string) (string, bool) {
+	if len(n.Arguments) == 0 {
+		return "", false
+	}
+	s, ok := n.Arguments[0].(*ast.StringNode)
+	if _, element := n.Arguments[0].(*ast.PointerNode); element && fn != "param_num" && fn != "param_any" {
+		return "", false // the element of a list: any(["A", "B"], param(#) == "x")
+	}
+	if !ok {
+		a.fault(n.Arguments[0], inQuotes(n.Arguments[0]), "the %s of %s must be a constant text", what, fn)
+		return "", false
+	}
+	return s.Value, true
+}
+
+// networks looks at what in_cidr compares an address with.
+func (a *analyser) networks(n *ast.CallNode) {
+	if len(n.Arguments) < 2 {
+		a.fault(n, `in_cidr(source.ip, "10.0.0.0/8")`, "in_cidr needs an address and at least one network")
+		return
+	}
+	for _, arg := range n.Arguments[1:] {
+		s, ok := arg.(*ast.StringNode)
+		if !ok {
+			a.fault(arg, inQuotes(arg), "the network of in_cidr must be a constant text")
+		} else if _, ok := parseNetwork(s.Value); !ok {
+			a.fault(arg, `write "203.0.113.0/24" or a single address`, "%q is not a network", s.Value)
 		}
 	}
 }
