@@ -1320,6 +1320,28 @@ func TestFreezeUnreadRightBeforeTheCall(t *testing.T) {
 	if d = w.want(m, d.ID, Done); !meant || !waited || d.Attempt != 1 || w.cloud.count("Execute") != 1 {
 		t.Errorf("meant %v, waited %v, %d attempts, %d calls", meant, waited, d.Attempt, w.cloud.count("Execute"))
 	}
+	// Its time counts from the call that was made: how long an answer is waited for, and
+	// whose hand came later, go by it.
+	h, err := w.mem.History(ctxb, "action", d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var begun []time.Time
+	for _, e := range h {
+		var r struct {
+			State   State     `json:"state"`
+			BegunAt time.Time `json:"begun_at"`
+		}
+		if err := json.Unmarshal(e.Data, &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.State == Executing {
+			begun = append(begun, r.BegunAt)
+		}
+	}
+	if len(begun) != 2 || !begun[1].After(begun[0]) {
+		t.Errorf("begun at %v", begun)
+	}
 }
 
 // What approvers saw is what is done. The networks of a fence, for one, come from the

@@ -304,98 +304,104 @@ type Tree struct {
 	resolve   time.Duration
 }
 
+// compiler makes a Tree of a Config, and notes all that is wrong with it.
+type compiler struct {
+	receivers []string
+	intervals map[string][]Interval
+	errs      []error
+}
+
+func (c *compiler) bad(at, format string, args ...any) {
+	c.errs = append(c.errs, &Fault{at, fmt.Sprintf(format, args...)})
+}
+
 // New compiles a Config; receivers are the destinations that exist. The error
 // joins everything that is wrong, each beginning with its place.
-func New(c Config, receivers []string) (*Tree, error) {
-	t := &Tree{intervals: c.Intervals, resolve: c.ResolveTimeout}
+func New(cfg Config, receivers []string) (*Tree, error) {
+	t := &Tree{intervals: cfg.Intervals, resolve: cfg.ResolveTimeout}
 	if t.resolve <= 0 {
 		t.resolve = DefaultResolveTimeout
 	}
-	var errs []error
-	bad := func(at, format string, args ...any) {
-		errs = append(errs, &Fault{at, fmt.Sprintf(format, args...)})
+	c := &compiler{receivers: receivers, intervals: cfg.Intervals}
+	if len(cfg.Route.Matchers) > 0 || cfg.Route.Continue {
+		c.bad("route", "the top of the tree takes every alert: it has no matchers and no continue")
 	}
-	if len(c.Route.Matchers) > 0 || c.Route.Continue {
-		bad("route", "the top of the tree takes every alert: it has no matchers and no continue")
+	if cfg.Route.Receiver == "" {
+		c.bad("route.receiver", "the top of the tree needs a receiver")
 	}
-	if c.Route.Receiver == "" {
-		bad("route.receiver", "the top of the tree needs a receiver")
+	if len(cfg.Route.MuteTimeIntervals)+len(cfg.Route.ActiveTimeIntervals) > 0 {
+		c.bad("route", "the top of the tree has no time intervals")
 	}
-	if len(c.Route.MuteTimeIntervals)+len(c.Route.ActiveTimeIntervals) > 0 {
-		bad("route", "the top of the tree has no time intervals")
+	t.root = c.node(cfg.Route, "route", Delivery{GroupWait: DefaultGroupWait, GroupInterval: DefaultGroupInterval, RepeatInterval: DefaultRepeatInterval})
+	for i, r := range cfg.Inhibit {
+		t.inhibits = append(t.inhibits, c.inhibit(r, fmt.Sprintf("inhibit_rules[%d]", i)))
 	}
-	var build func(n Node, at string, up Delivery) node
-	build = func(n Node, at string, up Delivery) node {
-		d := up
-		d.Path = at
-		if n.Receiver != "" {
-			d.Receiver = n.Receiver
-			if !slices.Contains(receivers, n.Receiver) {
-				bad(at+".receiver", "no destination is called %q; there are %s", n.Receiver, strings.Join(receivers, ", "))
+	return t, errors.Join(c.errs...)
+}
+
+// node compiles a node and its children; what it does not say is as in the one above.
+func (c *compiler) node(n Node, at string, up Delivery) node {
+	d := up
+	d.Path = at
+	if n.Receiver != "" {
+		d.Receiver = n.Receiver
+		if !slices.Contains(c.receivers, n.Receiver) {
+			c.bad(at+".receiver", "no destination is called %q; there are %s", n.Receiver, strings.Join(c.receivers, ", "))
+		}
+	}
+	if n.GroupBy != nil {
+		d.GroupBy = nil
+		for _, g := range n.GroupBy {
+			switch {
+			case g == "..." && len(n.GroupBy) == 1: // each incident by itself
+			case !slices.Contains(LabelNames(), g):
+				c.bad(at+".group_by", "there is no label %q; there are %s, or [...] for each incident by itself", g, strings.Join(LabelNames(), ", "))
+			default:
+				d.GroupBy = append(d.GroupBy, g)
 			}
 		}
-		if n.GroupBy != nil {
-			d.GroupBy = nil
-			for _, g := range n.GroupBy {
-				switch {
-				case g == "..." && len(n.GroupBy) == 1: // each incident by itself
-				case !slices.Contains(LabelNames(), g):
-					bad(at+".group_by", "there is no label %q; there are %s, or [...] for each incident by itself", g, strings.Join(LabelNames(), ", "))
-				default:
-					d.GroupBy = append(d.GroupBy, g)
-				}
-			}
-		}
-		for _, x := range []struct {
-			from *time.Duration
-			to   *time.Duration
-			name string
-		}{{n.GroupWait, &d.GroupWait, "group_wait"}, {n.GroupInterval, &d.GroupInterval, "group_interval"}, {n.RepeatInterval, &d.RepeatInterval, "repeat_interval"}} {
-			if x.from != nil {
-				*x.to = *x.from
-			}
-		}
-		if d.RepeatInterval < time.Minute {
-			bad(at+".repeat_interval", "%s: want at least 1m", d.RepeatInterval)
-		}
-		d.mute, d.active = n.MuteTimeIntervals, n.ActiveTimeIntervals
-		for _, name := range append(slices.Clone(n.MuteTimeIntervals), n.ActiveTimeIntervals...) {
-			if c.Intervals[name] == nil {
-				bad(at, "no time interval is called %q", name)
-			}
-		}
-		out := node{Delivery: d, cont: n.Continue}
-		var err error
-		if out.matchers, err = ParseMatchers(n.Matchers); err != nil {
-			bad(at+".matchers", "%v", err)
-		}
-		for i, child := range n.Routes {
-			out.children = append(out.children, build(child, fmt.Sprintf("%s.routes[%d]", at, i), d))
-		}
-		return out
 	}
-	t.root = build(c.Route, "route", Delivery{GroupWait: DefaultGroupWait, GroupInterval: DefaultGroupInterval, RepeatInterval: DefaultRepeatInterval})
-	for i, r := range c.Inhibit {
-		at := fmt.Sprintf("inhibit_rules[%d]", i)
-		s, err := ParseMatchers(r.Source)
-		if err != nil {
-			bad(at+".source_matchers", "%v", err)
+	for _, x := range []struct{ from, to *time.Duration }{
+		{n.GroupWait, &d.GroupWait}, {n.GroupInterval, &d.GroupInterval}, {n.RepeatInterval, &d.RepeatInterval}} {
+		if x.from != nil {
+			*x.to = *x.from
 		}
-		g, err := ParseMatchers(r.Target)
-		if err != nil {
-			bad(at+".target_matchers", "%v", err)
-		}
-		if len(r.Source) == 0 || len(r.Target) == 0 {
-			bad(at, "needs source_matchers and target_matchers")
-		}
-		for _, e := range r.Equal {
-			if !slices.Contains(LabelNames(), e) {
-				bad(at+".equal", "there is no label %q; there are %s", e, strings.Join(LabelNames(), ", "))
-			}
-		}
-		t.inhibits = append(t.inhibits, inhibit{s, g, r.Equal})
 	}
-	return t, errors.Join(errs...)
+	if d.RepeatInterval < time.Minute {
+		c.bad(at+".repeat_interval", "%s: want at least 1m", d.RepeatInterval)
+	}
+	d.mute, d.active = n.MuteTimeIntervals, n.ActiveTimeIntervals
+	for _, name := range append(slices.Clone(n.MuteTimeIntervals), n.ActiveTimeIntervals...) {
+		if c.intervals[name] == nil {
+			c.bad(at, "no time interval is called %q", name)
+		}
+	}
+	out := node{Delivery: d, cont: n.Continue, matchers: c.matchers(n.Matchers, at+".matchers")}
+	for i, child := range n.Routes {
+		out.children = append(out.children, c.node(child, fmt.Sprintf("%s.routes[%d]", at, i), d))
+	}
+	return out
+}
+
+func (c *compiler) matchers(texts []string, at string) Matchers {
+	ms, err := ParseMatchers(texts)
+	if err != nil {
+		c.bad(at, "%v", err)
+	}
+	return ms
+}
+
+func (c *compiler) inhibit(r Inhibit, at string) inhibit {
+	source, target := c.matchers(r.Source, at+".source_matchers"), c.matchers(r.Target, at+".target_matchers")
+	if len(r.Source) == 0 || len(r.Target) == 0 {
+		c.bad(at, "needs source_matchers and target_matchers")
+	}
+	for _, e := range r.Equal {
+		if !slices.Contains(LabelNames(), e) {
+			c.bad(at+".equal", "there is no label %q; there are %s", e, strings.Join(LabelNames(), ", "))
+		}
+	}
+	return inhibit{source, target, r.Equal}
 }
 
 // Fault is one thing wrong, with its place.
