@@ -122,35 +122,21 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if len(roles) == 0 {
 		roles = Roles()
 	}
-	for _, r := range roles {
-		if !slices.Contains(Roles(), r) {
-			return nil, fmt.Errorf("%w: role %q: want ingest, detect or respond", ErrUnusable, r)
-		}
+	if err := checkRoles(c, roles); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
 	has := func(r string) bool { return slices.Contains(roles, r) }
-	if len(roles) < len(Roles()) && c.NATS.URL == "" {
-		return nil, fmt.Errorf("%w: roles can only be apart with nats.url: the embedded store belongs to one process", ErrUnusable)
-	}
-	if has(RoleIngest) && len(c.Source.SLS) == 0 {
-		return nil, fmt.Errorf("%w: %w", ErrUnusable, errNoSource)
-	}
 	a := &App{cfg: c, log: o.Log, version: o.Version, started: time.Now(), meters: newMeters(), judges: newJudges(),
 		configPath: o.Path, reread: o.Reread, hangup: o.Hangup}
 	if err := a.loadRules(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("%w: state_dir: %w", ErrUnusable, err)
+	if err := a.stateDir(); err != nil {
+		return nil, err
 	}
-	if st, err := os.Stat(c.StateDir); err == nil && st.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" { // where it says nothing
-		a.log.Warn("state_dir is open to other users of this machine: it holds audit records and the socket that approves containment; end that with chmod 0700",
-			"state_dir", c.StateDir, "mode", fmt.Sprintf("%04o", st.Mode().Perm()))
-	}
-	reader, err := cred.New(credOf(c.Credentials))
-	if err != nil {
+	if a.reader, err = cred.New(credOf(c.Credentials)); err != nil {
 		return nil, fmt.Errorf("%w: credentials: %w", ErrUnusable, err)
 	}
-	a.reader = reader
 
 	a.spans = newSpanSender(c.Traces, a.version, owner(), a.log)
 	a.tracer = a.spans.tracer()
@@ -196,22 +182,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		pc.Ingester.TickAfter, pc.Ingester.Tracer = idleAfter(c.Detect.Grace.Std()), a.tracer
 	}
 	if has(RoleDetect) {
-		pc.Detect = true
-		if c.Detect.RAM.Enabled {
-			r, client, err := inventoryOf(c, reader, a.judges, a.log)
-			if err != nil {
-				return nil, fmt.Errorf("%w: detect.ram: %w", ErrUnusable, err)
-			}
-			a.inventory = r
-			a.closers = append(a.closers, client.Close)
-		}
-		in := a.ruling(a.Rules())
-		pc.Worker = pipeline.WorkerConfig{
-			NewEngine:  in.NewEngine,
-			NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
-			Tracer:     a.tracer,
-			Rules:      in.Rules,
-			Owner:      owner(),
+		if err = a.detect(&pc); err != nil {
+			return nil, err
 		}
 		if !has(RoleRespond) {
 			pc.Worker.Readers = []string{readerName}
@@ -238,26 +210,87 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}
 	if has(RoleIngest) {
-		var origins []source.Origin
-		for _, s := range c.Source.SLS {
-			src, err := a.source(s, reader)
-			if err != nil {
-				return nil, fmt.Errorf("%w: source %s/%s: %w", ErrUnusable, s.Project, s.Logstore, err)
-			}
-			a.sources = append(a.sources, src)
-			origins = append(origins, src)
-		}
-		a.pipe.SetOrigins(origins)
-		if every := c.Detect.RAM.Leaks.Std(); every > 0 {
-			client, err := readsRAM(c, reader)
-			if err != nil {
-				return nil, fmt.Errorf("%w: detect.ram: %w", ErrUnusable, err)
-			}
-			a.closers = append(a.closers, client.Close)
-			a.leaks = &leakReader{ram: client, accounts: c.Detect.RAM.Accounts, every: max(every, time.Minute), sink: a.pipe.Sink(), log: a.log, now: time.Now}
+		if err = a.makeSources(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
 	}
 	return a, nil
+}
+
+// checkRoles says why these roles cannot run with the configuration.
+func checkRoles(c *config.Config, roles []string) error {
+	for _, r := range roles {
+		if !slices.Contains(Roles(), r) {
+			return fmt.Errorf("role %q: want ingest, detect or respond", r)
+		}
+	}
+	if len(roles) < len(Roles()) && c.NATS.URL == "" {
+		return errors.New("roles can only be apart with nats.url: the embedded store belongs to one process")
+	}
+	if slices.Contains(roles, RoleIngest) && len(c.Source.SLS) == 0 {
+		return errNoSource
+	}
+	return nil
+}
+
+// stateDir makes the folder of the state, and warns of one that others can get into.
+func (a *App) stateDir() error {
+	dir := a.cfg.StateDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("%w: state_dir: %w", ErrUnusable, err)
+	}
+	if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" { // where it says nothing
+		a.log.Warn("state_dir is open to other users of this machine: it holds audit records and the socket that approves containment; end that with chmod 0700",
+			"state_dir", dir, "mode", fmt.Sprintf("%04o", st.Mode().Perm()))
+	}
+	return nil
+}
+
+// detect lets the pipeline evaluate, by the rules in force.
+func (a *App) detect(pc *pipeline.Config) error {
+	pc.Detect = true
+	if a.cfg.Detect.RAM.Enabled {
+		r, client, err := inventoryOf(a.cfg, a.reader, a.judges, a.log)
+		if err != nil {
+			return fmt.Errorf("%w: detect.ram: %w", ErrUnusable, err)
+		}
+		a.inventory = r
+		a.closers = append(a.closers, client.Close)
+	}
+	in := a.ruling(a.Rules())
+	pc.Worker = pipeline.WorkerConfig{
+		NewEngine:  in.NewEngine,
+		NewGrouper: func() pipeline.Grouper { return alert.NewGrouper(alert.GrouperConfig{}) },
+		Tracer:     a.tracer,
+		Rules:      in.Rules,
+		Owner:      owner(),
+	}
+	return nil
+}
+
+// makeSources makes the readers of logstores, and that of leaked keys.
+func (a *App) makeSources() error {
+	var origins []source.Origin
+	for _, s := range a.cfg.Source.SLS {
+		src, err := a.source(s, a.reader)
+		if err != nil {
+			return fmt.Errorf("source %s/%s: %w", s.Project, s.Logstore, err)
+		}
+		a.sources = append(a.sources, src)
+		origins = append(origins, src)
+	}
+	a.pipe.SetOrigins(origins)
+	every := a.cfg.Detect.RAM.Leaks.Std()
+	if every <= 0 {
+		return nil
+	}
+	client, err := readsRAM(a.cfg, a.reader)
+	if err != nil {
+		return fmt.Errorf("detect.ram: %w", err)
+	}
+	a.closers = append(a.closers, client.Close)
+	a.leaks = &leakReader{ram: client, accounts: a.cfg.Detect.RAM.Accounts, every: max(every, time.Minute), sink: a.pipe.Sink(), log: a.log, now: time.Now}
+	return nil
 }
 
 func credOf(c config.Credentials) cred.Config {
@@ -510,6 +543,44 @@ func drainUntil(asked, now time.Time) time.Time {
 	return end
 }
 
+// startResponders starts what hears of alerts.
+func (a *App) startResponders(ctx context.Context, start func(name string, fn func() error)) {
+	if a.dispatcher != nil {
+		start("audit log", func() error { a.keepAudit(ctx); return nil })
+		// The dispatcher runs the machine too.
+		start("responders", func() error { return a.dispatcher.Run(ctx) })
+		for _, l := range a.listeners {
+			start("buttons of "+l.name, func() error {
+				if err := l.run(ctx); err != nil {
+					// Alerts still go out, and the command line can approve.
+					a.log.Error("buttons do not work; approve on the command line", "destination", l.name, "error", err)
+				}
+				return nil
+			})
+		}
+	}
+	if a.console != nil {
+		start("console", func() error { a.feedConsole(ctx); return nil })
+	}
+}
+
+// startSources starts what reads: logstores, the cloud's facts, and the files of rules.
+func (a *App) startSources(ctx context.Context, start func(name string, fn func() error)) {
+	if a.inventory != nil {
+		start("reader of permissions", func() error { a.inventory.run(ctx); return nil })
+	}
+	if a.leaks != nil {
+		start("reader of leaked keys", func() error { a.leaks.run(ctx); return nil })
+	}
+	start("reader of rules", func() error { a.watchRules(ctx); return nil })
+	for _, s := range a.sources {
+		start(s.Name(), func() error { return s.Run(ctx) })
+	}
+	if len(a.sources) > 0 {
+		start("watch over the sources", func() error { a.watch(ctx); return nil })
+	}
+}
+
 // Run works until ctx ends, then drains: no more pages are taken, what is
 // stored is evaluated and handed on, and everything is closed. An error is a
 // part that could not go on.
@@ -558,46 +629,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 
 	var resp, pipe, src sync.WaitGroup
-	if a.dispatcher != nil {
-		start(&resp, "audit log", func() error {
-			a.keepAudit(respCtx)
-			return nil
-		})
-		// The dispatcher runs the machine too.
-		start(&resp, "responders", func() error { return a.dispatcher.Run(respCtx) })
-		for _, l := range a.listeners {
-			start(&resp, "buttons of "+l.name, func() error {
-				if err := l.run(respCtx); err != nil {
-					// Alerts still go out, and the command line can approve.
-					a.log.Error("buttons do not work; approve on the command line", "destination", l.name, "error", err)
-				}
-				return nil
-			})
-		}
-	}
-	if a.console != nil {
-		start(&resp, "console", func() error { a.feedConsole(respCtx); return nil })
-	}
-	if a.inventory != nil {
-		start(&src, "reader of permissions", func() error {
-			a.inventory.run(srcCtx)
-			return nil
-		})
-	}
-	if a.leaks != nil {
-		start(&src, "reader of leaked keys", func() error {
-			a.leaks.run(srcCtx)
-			return nil
-		})
-	}
+	a.startResponders(respCtx, func(name string, fn func() error) { start(&resp, name, fn) })
 	start(&pipe, "pipeline", func() error { return a.pipe.Run(pipeCtx) })
-	src.Go(func() { a.watchRules(srcCtx) })
-	for _, s := range a.sources {
-		start(&src, s.Name(), func() error { return s.Run(srcCtx) })
-	}
-	if len(a.sources) > 0 {
-		src.Go(func() { a.watch(srcCtx) })
-	}
+	a.startSources(srcCtx, func(name string, fn func() error) { start(&src, name, fn) })
 	a.keepRules()
 	a.log.Info("running", "rules", a.Rules().Len(), "pack", a.Rules().Stamp(), "sources", len(a.sources), "partitions", a.bus.Partitions(), "mode", string(a.cfg.Respond.Mode))
 
