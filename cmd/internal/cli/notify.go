@@ -196,73 +196,13 @@ func muteCmd(e *env) *cobra.Command {
 func routeCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "route", Short: "The routing tree: show it, and ask it who hears of an alert", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	var path, file, expect, at string
-	var while []string
-	test := &cobra.Command{Use: "test [LABEL=VALUE…]", Short: "Say who would hear of an alert with these labels; nothing is started or sent",
-		Long: "Say who would hear of an alert with these labels, or of the alerts in a file\n(JSON lines of replay or alerts ls). What fires meanwhile (--while, or in the file) inhibits.\n\nLabels: " + strings.Join(route.LabelNames(), ", ") + ".",
-		RunE: func(_ *cobra.Command, a []string) error {
-			cfg, err := loadConfig(e, path)
-			if err != nil {
-				return err
-			}
-			now := time.Now()
-			if at != "" {
-				if now, err = time.Parse(time.RFC3339, at); err != nil {
-					return usagef("--at %q: want a time like 2026-11-20T03:00:00+08:00", at)
-				}
-			}
-			ask, err := askedOf(cfg, a, file, now)
-			if err != nil {
-				return err
-			}
-			tree, err := cfg.Notify.Tree()
-			if err != nil {
-				return err
-			}
-			firing := (*route.Firing)(nil)
-			if tree != nil {
-				firing = tree.NewFiring()
-			}
-			for i, w := range while {
-				l, err := pairsOf(cfg, strings.Split(w, ","))
-				switch {
-				case err != nil:
-					return err
-				case tree == nil:
-					return usagef("--while: there is no route, so nothing is inhibited")
-				}
-				firing.Note(fmt.Sprintf("--while %d", i+1), l, now)
-			}
-			wrong := 0
-			for _, x := range ask {
-				when, inhibited := now, ""
-				if file != "" && at == "" {
-					when = x.last
-				}
-				if firing != nil {
-					firing.Note(x.id, x.labels, x.last)
-					if until, by := firing.Inhibits(x.id, x.labels, when); by != "" {
-						inhibited = fmt.Sprintf("  held back, %s until %s", by, until.UTC().Format(time.RFC3339))
-					}
-				}
-				got := printRoute(e, cfg, tree, x.labels, when, inhibited)
-				if expect != "" && strings.Join(got, ",") != expect {
-					wrong++
-					fmt.Fprintf(e.err, "expected %s, got %s\n", expect, cmp.Or(strings.Join(got, ","), "nobody"))
-				}
-			}
-			if wrong > 0 {
-				return exit(exitFindings, nil)
-			}
-			return nil
-		}}
-	addConfigFlag(test, &path)
-	test.Flags().StringVar(&file, "alerts", "", "file of alerts, JSON lines, instead of labels")
-	test.Flags().StringVar(&expect, "expect", "", "fail (exit 1) unless exactly these receivers hear of it, comma-separated in the order of the tree")
-	test.Flags().StringVar(&at, "at", "", "time of day to ask for, RFC 3339 (default now; with --alerts the time of each alert's last event)")
-	test.Flags().StringArrayVar(&while, "while", nil, "labels of an alert that fires meanwhile, for inhibit_rules: severity=critical,account=prod; may be repeated")
+	root.AddCommand(routeTest(e), routeShow(e))
+	return root
+}
 
-	show := &cobra.Command{Use: "show", Short: "Print the routing tree", Args: noArgs,
+func routeShow(e *env) *cobra.Command {
+	var path string
+	c := &cobra.Command{Use: "show", Short: "Print the routing tree", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := loadConfig(e, path)
 			if err != nil {
@@ -279,9 +219,84 @@ func routeCmd(e *env) *cobra.Command {
 			printNode(e, *cfg.Notify.Route, "", "")
 			return nil
 		}}
-	addConfigFlag(show, &path)
-	root.AddCommand(test, show)
-	return root
+	addConfigFlag(c, &path)
+	return c
+}
+
+// routeFlags are what route test is asked.
+type routeFlags struct {
+	config, file, expect, at string
+	while                    []string
+}
+
+func routeTest(e *env) *cobra.Command {
+	var f routeFlags
+	c := &cobra.Command{Use: "test [LABEL=VALUE…]", Short: "Say who would hear of an alert with these labels; nothing is started or sent",
+		Long: "Say who would hear of an alert with these labels, or of the alerts in a file\n(JSON lines of replay or alerts ls). What fires meanwhile (--while, or in the file) inhibits.\n\nLabels: " + strings.Join(route.LabelNames(), ", ") + ".",
+		RunE: func(_ *cobra.Command, a []string) error { return f.run(e, a) }}
+	addConfigFlag(c, &f.config)
+	c.Flags().StringVar(&f.file, "alerts", "", "file of alerts, JSON lines, instead of labels")
+	c.Flags().StringVar(&f.expect, "expect", "", "fail (exit 1) unless exactly these receivers hear of it, comma-separated in the order of the tree")
+	c.Flags().StringVar(&f.at, "at", "", "time of day to ask for, RFC 3339 (default now; with --alerts the time of each alert's last event)")
+	c.Flags().StringArrayVar(&f.while, "while", nil, "labels of an alert that fires meanwhile, for inhibit_rules: severity=critical,account=prod; may be repeated")
+	return c
+}
+
+func (f *routeFlags) run(e *env, labels []string) error {
+	cfg, err := loadConfig(e, f.config)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	if f.at != "" {
+		if now, err = time.Parse(time.RFC3339, f.at); err != nil {
+			return usagef("--at %q: want a time like 2026-11-20T03:00:00+08:00", f.at)
+		}
+	}
+	ask, err := askedOf(cfg, labels, f.file, now)
+	if err != nil {
+		return err
+	}
+	tree, err := cfg.Notify.Tree()
+	if err != nil {
+		return err
+	}
+	firing := (*route.Firing)(nil)
+	if tree != nil {
+		firing = tree.NewFiring()
+	}
+	for i, w := range f.while {
+		l, err := pairsOf(cfg, strings.Split(w, ","))
+		switch {
+		case err != nil:
+			return err
+		case tree == nil:
+			return usagef("--while: there is no route, so nothing is inhibited")
+		}
+		firing.Note(fmt.Sprintf("--while %d", i+1), l, now)
+	}
+	wrong := false
+	for _, x := range ask {
+		when, inhibited := now, ""
+		if f.file != "" && f.at == "" {
+			when = x.last
+		}
+		if firing != nil {
+			firing.Note(x.id, x.labels, x.last)
+			if until, by := firing.Inhibits(x.id, x.labels, when); by != "" {
+				inhibited = fmt.Sprintf("  held back, %s until %s", by, until.UTC().Format(time.RFC3339))
+			}
+		}
+		got := strings.Join(printRoute(e, cfg, tree, x.labels, when, inhibited), ",")
+		if f.expect != "" && got != f.expect {
+			wrong = true
+			fmt.Fprintf(e.err, "expected %s, got %s\n", f.expect, cmp.Or(got, "nobody"))
+		}
+	}
+	if wrong {
+		return exit(exitFindings, nil)
+	}
+	return nil
 }
 
 func orMedium(s string) string {

@@ -20,48 +20,61 @@ import (
 func policyCmd(e *env) *cobra.Command {
 	root := &cobra.Command{Use: "policy", Short: "What a RAM policy allows, and what a change of it newly allows", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	root.AddCommand(policyDiff(e), policyExplain(e))
+	return root
+}
 
-	var kind, account, out, lang string
-	flags := func(c *cobra.Command) {
-		c.Flags().StringVar(&kind, "kind", "", "what the document is attached to: identity, trust, resource or control (default trust or resource where it names a Principal, else identity)")
-		c.Flags().StringVar(&account, "account", "", "account id the document belongs to; tells own from foreign principals")
-		c.Flags().StringVarP(&out, "output", "o", "text", "output: text, json")
-		c.Flags().StringVar(&lang, "lang", "en", "language of the sentences: en, zh")
-	}
-	options := func() (rampolicy.Options, error) {
-		var k rampolicy.Kind
-		var err error
-		if kind != "" {
-			if k, err = rampolicy.ParseKind(kind); err != nil {
-				return rampolicy.Options{}, usagef("--kind: %w", err)
-			}
-		}
-		if out != "text" && out != "json" {
-			return rampolicy.Options{}, usagef("output %q: want text or json", out)
-		}
-		if lang != "en" && lang != "zh" {
-			return rampolicy.Options{}, usagef("--lang %q: want en or zh", lang)
-		}
-		return rampolicy.Options{Kind: k, Account: account}, nil
-	}
-	// known sets the kind that the documents look like, where none was given.
-	known := func(o *rampolicy.Options, docs ...*rampolicy.Document) {
-		if kind != "" {
-			return
-		}
-		if o.Kind = rampolicy.KindOf(docs...); o.Kind != rampolicy.Identity {
-			fmt.Fprintf(e.err, "read as --kind %s, since a statement names a Principal\n", o.Kind)
-		}
-	}
-	show := func(r rampolicy.Result) error {
-		if out == "json" {
-			return printJSON(e.out, r)
-		}
-		printPolicy(e, r, lang == "zh")
-		return nil
-	}
+// policyFlags are those of every command about policy documents.
+type policyFlags struct {
+	kind, account, out, lang string
+}
 
-	diff := &cobra.Command{Use: "diff OLD NEW", Short: "Say what NEW allows that OLD did not; exit 1 when it expands",
+func (f *policyFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.kind, "kind", "", "what the document is attached to: identity, trust, resource or control (default trust or resource where it names a Principal, else identity)")
+	c.Flags().StringVar(&f.account, "account", "", "account id the document belongs to; tells own from foreign principals")
+	c.Flags().StringVarP(&f.out, "output", "o", "text", "output: text, json")
+	c.Flags().StringVar(&f.lang, "lang", "en", "language of the sentences: en, zh")
+}
+
+// options are what the documents are read under; known completes them.
+func (f *policyFlags) options() (rampolicy.Options, error) {
+	var k rampolicy.Kind
+	var err error
+	if f.kind != "" {
+		if k, err = rampolicy.ParseKind(f.kind); err != nil {
+			return rampolicy.Options{}, usagef("--kind: %w", err)
+		}
+	}
+	if f.out != "text" && f.out != "json" {
+		return rampolicy.Options{}, usagef("output %q: want text or json", f.out)
+	}
+	if f.lang != "en" && f.lang != "zh" {
+		return rampolicy.Options{}, usagef("--lang %q: want en or zh", f.lang)
+	}
+	return rampolicy.Options{Kind: k, Account: f.account}, nil
+}
+
+// known sets the kind that the documents look like, where none was given.
+func (f *policyFlags) known(e *env, o *rampolicy.Options, docs ...*rampolicy.Document) {
+	if f.kind != "" {
+		return
+	}
+	if o.Kind = rampolicy.KindOf(docs...); o.Kind != rampolicy.Identity {
+		fmt.Fprintf(e.err, "read as --kind %s, since a statement names a Principal\n", o.Kind)
+	}
+}
+
+func (f *policyFlags) show(e *env, r rampolicy.Result) error {
+	if f.out == "json" {
+		return printJSON(e.out, r)
+	}
+	printPolicy(e, r, f.lang == "zh")
+	return nil
+}
+
+func policyDiff(e *env) *cobra.Command {
+	var f policyFlags
+	c := &cobra.Command{Use: "diff OLD NEW", Short: "Say what NEW allows that OLD did not; exit 1 when it expands",
 		Long: `diff compares two policy documents by what they mean, not by their text, and says in
 words what NEW newly allows, with a concrete request as proof. What cannot be decided is
 "unknown" and is handled as expanding. OLD may be /dev/null: compared with nothing.
@@ -69,7 +82,7 @@ Placeholders like ${var.bucket} may stand for anything; a document longer than t
 takes is compared all the same, with a note.`,
 		Args: args(2, 2, "two files (or - for one of them)"),
 		RunE: func(_ *cobra.Command, a []string) error {
-			o, err := options()
+			o, err := f.options()
 			if err != nil {
 				return err
 			}
@@ -84,9 +97,9 @@ takes is compared all the same, with a note.`,
 			if err != nil {
 				return err
 			}
-			known(&o, now, old)
+			f.known(e, &o, now, old)
 			r := rampolicy.Diff(old, now, o)
-			if err := show(r); err != nil {
+			if err := f.show(e, r); err != nil {
 				return err
 			}
 			switch r.Verdict {
@@ -95,10 +108,15 @@ takes is compared all the same, with a note.`,
 			}
 			return nil
 		}}
-	flags(diff)
-	explain := &cobra.Command{Use: "explain FILE", Short: "Say what a policy document allows, worst first", Args: args(1, 1, "one file (or -)"),
+	f.add(c)
+	return c
+}
+
+func policyExplain(e *env) *cobra.Command {
+	var f policyFlags
+	c := &cobra.Command{Use: "explain FILE", Short: "Say what a policy document allows, worst first", Args: args(1, 1, "one file (or -)"),
 		RunE: func(_ *cobra.Command, a []string) error {
-			o, err := options()
+			o, err := f.options()
 			if err != nil {
 				return err
 			}
@@ -106,12 +124,11 @@ takes is compared all the same, with a note.`,
 			if err != nil {
 				return err
 			}
-			known(&o, d)
-			return show(rampolicy.Explain(d, o))
+			f.known(e, &o, d)
+			return f.show(e, rampolicy.Explain(d, o))
 		}}
-	flags(explain)
-	root.AddCommand(diff, explain)
-	return root
+	f.add(c)
+	return c
 }
 
 // readPolicy parses a document; an empty file is no document where none is fine.
