@@ -1045,8 +1045,8 @@ type digestRecord struct {
 	Members []string    `json:"members"` // alert ids
 }
 
-// folded is what a digest tells of one incident.
-type folded struct {
+// digested is what a digest tells of one incident.
+type digested struct {
 	*item
 	alert alert.Alert
 }
@@ -1081,7 +1081,7 @@ func (o *outlet) digest(ctx context.Context, items []*item) error {
 
 // foldable are the incidents that nothing keeps back; the others go back into the
 // queue. caught says that all of them are old ones, caught up after a stop.
-func (o *outlet) foldable(ctx context.Context, items []*item) (list []folded, caught bool, err error) {
+func (o *outlet) foldable(ctx context.Context, items []*item) (list []digested, caught bool, err error) {
 	caught = true
 	for _, it := range items {
 		var n notice
@@ -1113,14 +1113,14 @@ func (o *outlet) foldable(ctx context.Context, items []*item) (list []folded, ca
 			}
 			continue
 		}
-		list = append(list, folded{it, a})
+		list = append(list, digested{it, a})
 		caught = caught && it.old
 	}
 	return list, caught, nil
 }
 
 // digestOf is the alert that stands for others. The same incidents make the same one.
-func digestOf(dest string, list []folded, caught bool, now time.Time) alert.Alert {
+func digestOf(dest string, list []digested, caught bool, now time.Time) alert.Alert {
 	ids := make([]string, 0, len(list))
 	rules := map[string]int{}
 	top := []any{}
