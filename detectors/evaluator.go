@@ -187,7 +187,7 @@ func (e *Evaluator) EvaluateIn(v *Evaluated, ev *event.Event, a *Arena) { e.eval
 
 func (e *Evaluator) evaluate(v *Evaluated, ev *event.Event, a *Arena, t *Timer) {
 	is := e.lookup.find(ev)
-	*v = Evaluated{Event: ev, judge: e.judges && is.judged && (!passesRole(ev.Action) || namesRole(ev)), turn: is.turn, key: e.keyer.DedupKey(ev)}
+	*v = Evaluated{Event: ev, judge: e.judges && is.judged && !rarely(ev), turn: is.turn, key: e.keyer.DedupKey(ev)}
 	if e.births && is.makes {
 		v.birth = BirthOf(ev)
 	}

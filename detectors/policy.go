@@ -38,6 +38,14 @@ type PolicyFacts struct {
 	// Trail: the project or bucket is one that a trail delivers to; of a change
 	// of a trail, that it delivered elsewhere before.
 	Trail bool
+	// LockedOut is how many users, besides the caller, a change leaves without rights
+	// who were administrators, or without the AccessKey that was switched off
+	// or deleted, when no other is known; -1 for a group of administrators whose
+	// members were not seen.
+	LockedOut int
+	// Networks are addresses from which a key may be used now, far from all that
+	// keys of the account were known to be bound to; of a network its first.
+	Networks []string
 	// Paths are the escalation paths, E1 to E33, that what is gained opens.
 	Paths []string
 	// Adds says whether the change newly allows, or for a refused call would

@@ -135,9 +135,12 @@ type envPolicy struct {
 	DenyRemoved     bool   `expr:"deny_removed" doc:"a Deny or guard rail was in force and is not" ex:"false"`
 	Self            bool   `expr:"self" doc:"who gains is who acted" ex:"false"`
 	Trail           bool   `expr:"trail" doc:"the project or bucket is one that a trail delivers to; of a changed trail: it delivered elsewhere before" ex:"false"`
+	LockedOut       int    `expr:"locked_out" doc:"users besides the caller who were administrators and are left without rights, or left without an AccessKey; -1 for administrators who were not seen" ex:"3"`
 	Severity        string `expr:"severity" doc:"the judge's proposal, or empty" ex:"high"`
 	Sentence        string `expr:"sentence" doc:"what changed, in a sentence" ex:"alice may now do everything"`
 	Summary         string `expr:"summary" doc:"what changed, in a few words" ex:"full control"`
+
+	Networks []string `expr:"networks" doc:"addresses from which an AccessKey may be used now, far from all that the account's keys were known to be bound to; of a network its first" ex:"any(policy.networks, !one_of_list(\"office_networks\", #))"`
 
 	Paths []string          `expr:"paths" doc:"escalation paths, E1 to E33, that what is gained opens" ex:"\"E3\" in policy.paths"`
 	Adds  func(string) bool `expr:"adds" sig:"policy.adds(pattern) bool" doc:"whether the change newly allows an action that the pattern covers, on anything and under any condition; true too when that is not known" ex:"policy.adds(\"ram:*\")"`

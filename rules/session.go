@@ -258,7 +258,7 @@ func (s *session) fillPolicy() {
 	s.env.Policy = envPolicy{
 		Known: f.Known, Verdict: f.Verdict, Expands: f.Expands, AdminEquivalent: f.AdminEquivalent, Privileged: f.Privileged,
 		Staged: f.Staged, ExternalTrust: f.ExternalTrust, PublicTrust: f.PublicTrust, DenyRemoved: f.DenyRemoved,
-		Self: f.Self, Trail: f.Trail, Severity: f.Severity, Sentence: f.Sentence, Summary: f.Summary, Paths: f.Paths, Adds: f.Adds,
+		Self: f.Self, Trail: f.Trail, LockedOut: f.LockedOut, Networks: f.Networks, Severity: f.Severity, Sentence: f.Sentence, Summary: f.Summary, Paths: f.Paths, Adds: f.Adds,
 	}
 	if f.Adds == nil {
 		s.env.Policy.Adds = addsNothing

@@ -348,6 +348,8 @@ func (c *call) deletePolicy() {
 }
 
 // principal returns the kind and name of who the event is about.
+//
+//go:noinline
 func (c *call) principal() (kind, name string) {
 	switch t := &c.ev.Target; t.Type {
 	case "user", "group", "role":
@@ -358,6 +360,7 @@ func (c *call) principal() (kind, name string) {
 	return "", ""
 }
 
+//go:noinline
 func (c *call) readScope() {
 	if g := c.param("ResourceGroupId"); g != "" && g != c.account {
 		c.scope = g
@@ -624,7 +627,7 @@ func (c *call) updateRole() {
 				c.more("; the trust before was not seen, so some of it may not be new", "；未见过此前的信任策略，其中可能有并非新增的内容")
 			}
 		}
-		if all := rampolicy.Merge(c.held(kindRole, role)...); c.result != nil && c.facts.Expands && rampolicy.PowerOf(all, c.account).Admin {
+		if c.result != nil && c.facts.Expands && c.reach(kindRole, role).Admin {
 			c.facts.AdminEquivalent, c.facts.Privileged = true, true
 			c.more("; the role is an administrator's", "；该角色等同管理员")
 		}
@@ -644,18 +647,33 @@ func (c *call) held(kind, name string) []*rampolicy.Document {
 }
 
 // passRole judges that a role is handed to code: a host, a container, a
-// function, a stack. Only what may do everything is told, and for each caller
-// and role once, since whoever deploys does it every day.
+// function, a stack.
 func (c *call) passRole() {
-	role := lastPart(c.param(detectors.RoleParams...))
-	if role == "" {
+	role := lastPart(detectors.RoleOf(c.ev))
+	shown := window.Show(role)
+	c.lend("role:", role, "what runs as role "+shown, "以角色 "+shown+" 运行的代码")
+}
+
+// chain judges that a role that is no administrator's becomes one that is.
+func (c *call) chain() {
+	t, a := &c.ev.Target, &c.ev.Actor
+	if t.ID == event.ActorID(kindRole, c.account, t.Name) && !c.reach(kindRole, a.Role).Admin {
+		en, zh := who(kindRole, a.Role)
+		c.lend("chain:", t.Name, en, zh)
+	}
+}
+
+// lend judges that the caller gets hold of a role. Only what may do everything is
+// told, and for each caller and role once, since it goes on every day.
+func (c *call) lend(how, role, en, zh string) {
+	if role == "" || len(role) > maxName {
 		return
 	}
 	docs := c.held(kindRole, role)
 	if len(docs) == 0 {
 		return
 	}
-	key := "role:" + role + " " + c.ev.Actor.ID
+	key := how + role + " " + c.ev.Actor.ID
 	if c.ev.Actor.ID == "" || c.j.get(kindResource, c.account, key) != nil {
 		return
 	}
@@ -663,7 +681,7 @@ func (c *call) passRole() {
 	if !rampolicy.PowerOf(doc, c.account).Admin {
 		return
 	}
-	c.diff(nil, doc, rampolicy.Options{Who: "what runs as role " + window.Show(role), WhoZH: "以角色 " + window.Show(role) + " 运行的代码"})
+	c.diff(nil, doc, rampolicy.Options{Who: en, WhoZH: zh})
 	c.gain(doc, nil, nil)
 	c.apply(kindResource, key, func(e *entry) { e.complete = true })
 }

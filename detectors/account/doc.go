@@ -7,8 +7,9 @@
 // group; who is in which group; whom a role trusts; control policies, folders
 // and where accounts lie; cloud SSO access configurations; the policies of
 // buckets, keys, secrets and log projects; account preferences and the
-// password policy; which users have active AccessKeys and a second factor; on
-// which days somebody set the passwords of others; where trails deliver. All of
+// password policy; which users have active AccessKeys and a second factor;
+// the networks that keys are bound to; on which days somebody set the passwords of
+// others; where trails deliver. All of
 // it comes from events, and from listings that a caller may hand over (Offer),
 // which count only for events later than themselves. Wanted says which texts
 // were lacking. The vendor's own policies are read from listings, else from a

@@ -48,17 +48,17 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 	case event.ActIAMPolicyCreate:
 		c.createPolicy()
 	case event.ActIAMPolicyVersionCreate:
-		c.createVersion()
+		c.locking(c.createVersion)
 	case event.ActIAMPolicyVersionSetDefault:
-		c.setDefault()
+		c.locking(c.setDefault)
 	case event.ActIAMPolicyVersionDelete:
 		c.deleteVersion()
 	case event.ActIAMPolicyDelete:
-		c.deletePolicy()
+		c.locking(c.deletePolicy)
 	case event.ActIAMPolicyAttach:
-		c.attach()
+		c.locking(c.attach)
 	case event.ActIAMPolicyDetach:
-		c.detach()
+		c.locking(c.detach)
 	case event.ActIAMGroupCreate:
 		c.create(kindGroup, c.name("GroupName", "GroupPrincipalName"))
 	case event.ActIAMGroupUpdate:
@@ -100,8 +100,12 @@ func (j *Judge) Judge(ev *event.Event) detectors.PolicyFacts {
 	case event.ActIAMAccessKeyCreate, event.ActIAMAccessKeyUpdate, event.ActIAMAccessKeyDelete, event.ActIAMAccessKeyPurge,
 		event.ActIAMMFABind, event.ActIAMMFAUnbind, event.ActIAMMFAVirtualDisable:
 		c.signIn()
-	case event.ActIAMLoginProfileCreate, event.ActIAMLoginProfileUpdate, event.ActSSOPasswordReset:
+	case event.ActIAMAccessKeyPolicySet:
+		c.keyNetworks()
+	case event.ActIAMLoginProfileCreate, event.ActIAMLoginProfileUpdate, event.ActSSOPasswordReset, event.ActIAMVerificationSet:
 		c.takeOver()
+	case event.ActSTSAssumeRole:
+		c.chain()
 	case event.ActTrailCreate, event.ActTrailUpdate:
 		c.delivers()
 	case event.ActIAMUserUpdate:

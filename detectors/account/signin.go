@@ -1,6 +1,8 @@
 package account
 
 import (
+	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,9 +42,12 @@ func (c *call) signIn() {
 		case strings.EqualFold(c.param("Status"), "Active"):
 			c.activeKey(user, key, true)
 		case strings.EqualFold(c.param("Status"), "Inactive"):
-			c.activeKey(user, key, false)
+			c.keyGone(user, key, true)
 		}
-	case event.ActIAMAccessKeyDelete, event.ActIAMAccessKeyPurge:
+	case event.ActIAMAccessKeyDelete:
+		e := c.j.get(kindSignIn, c.account, user)
+		c.keyGone(user, key, e != nil && slices.Contains(e.links, key))
+	case event.ActIAMAccessKeyPurge:
 		c.activeKey(user, key, false)
 	case event.ActIAMMFABind:
 		c.apply(kindSignIn, user, func(e *entry) { e.mfaKnown(true) })
@@ -64,6 +69,16 @@ func (c *call) activeKey(user, key string, on bool) {
 	})
 }
 
+// keyGone notes that a user may not use a key any more, which was in force. When it
+// is somebody else's and no other is known, the user has none: what rotates keys
+// makes the new one first.
+func (c *call) keyGone(user, key string, was bool) {
+	c.activeKey(user, key, false)
+	if e := c.j.get(kindSignIn, c.account, user); was && c.done && (e == nil || len(e.links) == 0) && !detectors.TargetsSelf(c.ev) {
+		c.facts.LockedOut = 1
+	}
+}
+
 // newUser notes a user that was made before our eyes: without keys and without
 // a second factor.
 func (c *call) newUser(name string) {
@@ -75,19 +90,22 @@ func (c *call) newUser(name string) {
 }
 
 // takeOver judges that somebody else's sign-in is made, switched on or gets a
-// new password: who knows that may do what the user may. The severity is less for
-// whoever set the passwords of others on three earlier days, which is a help desk's
-// work, unless the user is known to be privileged.
+// new password, phone or mail: who knows or holds that may do what the user may. The
+// severity of a password is less for whoever set those of others on three earlier
+// days, which is a help desk's work, unless the user is known to be privileged.
 func (c *call) takeOver() {
 	t := &c.ev.Target
 	if detectors.TargetsSelf(c.ev) {
 		return
 	}
+	if c.ev.Action == event.ActIAMVerificationSet && c.firstVerification() {
+		return
+	}
 	if t.Type == kindUser {
-		p := rampolicy.PowerOf(rampolicy.Merge(c.held(kindUser, t.Name)...), c.account)
+		p := c.reach(kindUser, t.Name)
 		c.facts.AdminEquivalent, c.facts.Privileged = p.Admin, p.Privileged
 	}
-	if c.ev.Action != event.ActSSOPasswordReset && c.param("Password") == "" || c.ev.Action == event.ActIAMLoginProfileCreate {
+	if a := c.ev.Action; a != event.ActSSOPasswordReset && (a != event.ActIAMLoginProfileUpdate || c.param("Password") == "") {
 		return
 	}
 	by, today := "reset "+c.ev.Actor.ID, c.ev.Time.UTC().Format(time.DateOnly)
@@ -97,6 +115,85 @@ func (c *call) takeOver() {
 		}
 	}
 	c.apply(kindResource, by, func(e *entry) { e.link(today) })
+}
+
+// firstVerification says whether a user who was made before our eyes, and has no
+// second factor yet, gets the first phone or mail of all: that is how people begin.
+func (c *call) firstVerification() bool {
+	user := c.name("UserName", "UserPrincipalName")
+	e := c.j.get(kindSignIn, c.account, user)
+	first := e != nil && e.complete && e.used && !e.created && e.inForce == ""
+	c.apply(kindSignIn, user, func(e *entry) { e.inForce = "verified" })
+	return first
+}
+
+// keyNetworks judges that the networks change from which a key may be used, and
+// remembers them. Only what is far from all networks known before is told: those of
+// the key, and those that other keys of the account are bound to.
+func (c *call) keyNetworks() {
+	var p struct {
+		Status     string
+		Statements []struct{ IPList []string }
+	}
+	body := c.text("AccessKeyPolicy")
+	name := c.ev.Target.Key
+	if name == "" || len(name) > maxName || len(body) > rampolicy.MaxText || json.Unmarshal([]byte(body), &p) != nil {
+		return
+	}
+	var now []string
+	for _, s := range p.Statements {
+		now = append(now, s.IPList...)
+	}
+	now = slices.DeleteFunc(now, func(n string) bool { return p.Status != "Active" || !network(n).IsValid() })
+	var before, known []string
+	name = "key networks " + name
+	if e := c.j.get(kindResource, c.account, name); e != nil {
+		before = slices.Clone(e.links)
+	}
+	if e := c.j.get(kindResource, c.account, "key networks"); e != nil && len(before) > 0 {
+		known = e.links
+	}
+	var added []string
+	for _, n := range now {
+		if x := network(n); len(known) > 0 && !slices.ContainsFunc(known, func(old string) bool { return near(x, network(old)) }) {
+			added = append(added, n)
+			c.facts.Networks = append(c.facts.Networks, x.Addr().String())
+		}
+	}
+	if len(added) > 0 {
+		c.facts.Known, c.facts.Verdict, c.facts.Expands, c.facts.Summary = true, string(rampolicy.Expands), true, "a key may be used from elsewhere"
+		c.say("it may be used from "+window.List(added, 3)+" too, far from "+window.List(before, 3), "新增允许来源 "+window.ListZH(added, 3)+"，与原有的 "+window.ListZH(before, 3)+" 相距甚远")
+	}
+	c.apply(kindResource, name, func(e *entry) { e.links = nil })
+	for _, n := range now {
+		link := func(e *entry) { e.link(n) }
+		c.apply(kindResource, name, link)
+		c.apply(kindResource, "key networks", link)
+	}
+}
+
+// network reads an address or a network; one of everything is none.
+func network(s string) netip.Prefix {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		a, _ := netip.ParseAddr(s)
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen())
+	}
+	if p.Bits() < 4 {
+		return netip.Prefix{}
+	}
+	return p.Masked()
+}
+
+// near says whether two networks share their first half: 16 bits of IPv4, 32 of
+// IPv6's that are routed.
+func near(a, b netip.Prefix) bool {
+	bits := 16
+	if a.Addr().Is6() {
+		bits = 32
+	}
+	return netip.PrefixFrom(b.Addr(), min(bits, b.Bits())).Masked().Overlaps(a)
 }
 
 // bare says whether a user is known to have an active AccessKey and no second
