@@ -145,7 +145,7 @@ func PolicyAction(a event.Action) bool {
 		return strings.HasPrefix(s, "policy.") || strings.HasPrefix(s, "policy_version.") ||
 			strings.HasPrefix(s, "role.") || strings.HasPrefix(s, "group.") || strings.HasPrefix(s, "user.") ||
 			strings.HasPrefix(s, "login_profile.") || s == "security_preference.set" || s == "password_policy.set" ||
-			strings.HasPrefix(s, "accesskey") || s == "verification.set"
+			strings.HasPrefix(s, "accesskey") || s == "verification.set" || s == "mfa.bind"
 	case strings.HasPrefix(s, "org.control_policy."), strings.HasPrefix(s, "org.account."), strings.HasPrefix(s, "org.folder."), strings.HasPrefix(s, "sso."):
 		return true
 	case strings.HasPrefix(s, "oss.bucket."), strings.HasPrefix(s, "sls.project"), strings.HasPrefix(s, "trail."), s == "kms.key_policy.set", s == "kms.secret_policy.set":

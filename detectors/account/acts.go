@@ -46,7 +46,7 @@ func (c *call) renameGroup() {
 	if !c.done || old == nil || to == "" || strings.EqualFold(from, to) {
 		return
 	}
-	moved := *old
+	moved := old.apart()
 	before, after := event.ActorID(kindGroup, c.account, from), event.ActorID(kindGroup, c.account, to)
 	for _, member := range moved.links {
 		c.j.change(kindUser, c.account, lastPart(member), c.ev.Time, func(u *entry) { u.unlink(before); u.link(after) })
@@ -62,7 +62,7 @@ func (c *call) renameUser() {
 	if !c.done || old == nil || to == "" || strings.EqualFold(from, to) {
 		return
 	}
-	moved := *old
+	moved := old.apart()
 	before, after := event.ActorID(kindUser, c.account, from), event.ActorID(kindUser, c.account, to)
 	for _, group := range moved.links {
 		c.j.change(kindGroup, c.account, lastPart(group), c.ev.Time, func(g *entry) { g.unlink(before); g.link(after) })
@@ -70,7 +70,7 @@ func (c *call) renameUser() {
 	c.j.forget(kindUser, c.account, from, c.ev.Time)
 	c.apply(kindUser, to, func(e *entry) { *e = moved })
 	if e := c.j.get(kindSignIn, c.account, from); e != nil {
-		ways := *e
+		ways := e.apart()
 		c.j.forget(kindSignIn, c.account, from, c.ev.Time)
 		c.apply(kindSignIn, to, func(e *entry) { *e = ways })
 	}

@@ -155,8 +155,13 @@ func (c *call) note(s string) {
 // said is one text in both languages.
 type said struct{ en, zh string }
 
-// say sets the sentence, in both languages; more adds to it.
-func (c *call) say(en, zh string)  { c.facts.Sentence, c.facts.SentenceZH = en, zh }
+// say sets the sentence, in both languages; more adds to it. They are called in many
+// places, so they are not inlined (DESIGN D23).
+//
+//go:noinline
+func (c *call) say(en, zh string) { c.facts.Sentence, c.facts.SentenceZH = en, zh }
+
+//go:noinline
 func (c *call) more(en, zh string) { c.say(c.facts.Sentence+en, c.facts.SentenceZH+zh) }
 
 // unknown ends a judgement that cannot be made: the change counts as

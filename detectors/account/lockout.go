@@ -15,28 +15,29 @@ const maxLocked = 50
 
 // locking judges a call by which many may lose what they have, as f does, and
 // says how many users besides the caller were administrators before it and keep
-// nothing of the kind. A reorganisation leaves people with power, by another
+// nothing of the kind. Behind a role that a SAML provider lets in are people, too. A reorganisation leaves people with power, by another
 // group or policy; whoever locks others out does not.
 func (c *call) locking(f func()) {
 	var lost []string
-	unseen := ""
+	unseen, whose := "", kindGroup
 	if c.done {
 		for _, h := range c.concerned() {
 			kind, name, _ := strings.Cut(h, " ")
 			users := []string{name}
-			if kind == kindGroup {
+			if kind != kindUser {
 				users = nil
 				e := c.j.get(kind, c.account, name)
-				if e != nil {
+				if e != nil && kind == kindGroup {
 					users = e.links
 				}
-				if len(users) == 0 && (e == nil || !e.complete) && c.reach(kind, name).Admin {
-					unseen = name
+				people := kind == kindGroup && (e == nil || !e.complete) || e != nil && strings.Contains(e.trust.String(), ":saml-provider/")
+				if len(users) == 0 && people && c.reach(kind, name).Admin {
+					unseen, whose = name, kind
 				}
 			}
 			for _, u := range users {
 				u = lastPart(u)
-				if kind != kindRole && len(lost) < maxLocked && !slices.Contains(lost, u) && !c.self(kindUser, u) && c.reach(kindUser, u).Admin {
+				if len(lost) < maxLocked && !slices.Contains(lost, u) && !c.self(kindUser, u) && c.reach(kindUser, u).Admin {
 					lost = append(lost, u)
 				}
 			}
@@ -44,19 +45,25 @@ func (c *call) locking(f func()) {
 	}
 	f()
 	lost = slices.DeleteFunc(lost, func(u string) bool { return c.powerful(kindUser, u) })
-	switch shown := window.Show(unseen); {
+	switch en, zh := who(whose, unseen); {
 	case len(lost) > 0:
 		c.facts.LockedOut = len(lost)
 		c.say(window.List(lost, 5)+" had an administrator's rights and are left with none", window.ListZH(lost, 5)+" 原为管理员，现已失去权限")
-	case unseen != "" && !c.powerful(kindGroup, unseen):
+	case unseen != "" && !c.powerful(whose, unseen):
 		c.facts.LockedOut = -1
-		c.say("the members of group "+shown+", who were not seen, had an administrator's rights by it and are left without them", "用户组 "+shown+" 的成员（名单未见过）原因此等同管理员，现已失去权限")
+		c.say(en+" had an administrator's rights and lost them; how many people that is was not seen", zh+" 原等同管理员，现已失去权限；涉及多少人未知")
 	}
 }
 
 // concerned returns whose rights a call may change.
 func (c *call) concerned() []string {
-	if a := c.ev.Action; a != event.ActIAMPolicyAttach && a != event.ActIAMPolicyDetach {
+	switch c.ev.Action {
+	case event.ActIAMPolicyDelete:
+		if !isTrue(c.param("CascadingDelete")) {
+			return nil // nobody has what the service deletes
+		}
+		fallthrough
+	case event.ActIAMPolicyVersionCreate, event.ActIAMPolicyVersionSetDefault:
 		return c.holders(c.param("PolicyName"))
 	}
 	kind, name := c.principal()
@@ -67,8 +74,8 @@ func (c *call) concerned() []string {
 		if doc == nil || !doc.HasDeny() {
 			return nil
 		}
-	case kind != kindGroup:
-		return nil // one user; see stripped
+	case kind == kindUser:
+		return nil // see stripped
 	default:
 		// What is taken away was there.
 		c.apply(kind, name, func(e *entry) { e.attach(a) })

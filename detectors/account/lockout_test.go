@@ -45,13 +45,19 @@ func TestTaken(t *testing.T) {
 		story []step
 		want  string
 	}{
-		"many administrators":              {append(group[:61:61], detach), "50 [] false"},
-		"two, one of whom calls":           {append(group[:3:3], detach), "1 [] false"},
-		"one keeps a way to power":         {append(group[:4:4], keeps, detach), "1 [] false"},
-		"one keeps something":              {append(group[:4:4], little, detach), "2 [] false"},
-		"what one keeps is not known":      {append(group[:4:4], unread, detach), "1 [] false"},
-		"a group never seen":               {[]step{detach}, "-1 [] false"},
-		"in one resource group":            {append(group[:4:4], call("ResourceManager:DetachPolicy", "root", with(admin, "PrincipalType", "IMSGroup", "PrincipalName", "ops@group.acme.onaliyun.com", "ResourceGroupId", "rg-1"))), "0 [] false"},
+		"many administrators":         {append(group[:61:61], detach), "50 [] false"},
+		"two, one of whom calls":      {append(group[:3:3], detach), "1 [] false"},
+		"one keeps a way to power":    {append(group[:4:4], keeps, detach), "1 [] false"},
+		"one keeps something":         {append(group[:4:4], little, detach), "2 [] false"},
+		"what one keeps is not known": {append(group[:4:4], unread, detach), "1 [] false"},
+		"a group never seen":          {[]step{detach}, "-1 [] false"},
+		"in one resource group":       {append(group[:4:4], call("ResourceManager:DetachPolicy", "root", with(admin, "PrincipalType", "IMSGroup", "PrincipalName", "ops@group.acme.onaliyun.com", "ResourceGroupId", "rg-1"))), "0 [] false"},
+		"a role of single sign-on": {[]step{call("Ram:CreateRole", "root", params{"RoleName": "sso", "AssumeRolePolicyDocument": doc(`{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Federated":"acs:ram::` + own + `:saml-provider/corp"}}`)}),
+			call("Ram:AttachPolicyToRole", "root", with(admin, "RoleName", "sso")), call("Ram:DetachPolicyFromRole", "root", with(admin, "RoleName", "sso"))}, "-1 [] false"},
+		"a role of one's own": {[]step{call("Ram:CreateRole", "root", params{"RoleName": "ci", "AssumeRolePolicyDocument": trustOwn}),
+			call("Ram:AttachPolicyToRole", "root", with(admin, "RoleName", "ci")), call("Ram:DetachPolicyFromRole", "root", with(admin, "RoleName", "ci"))}, "0 [] false"},
+		"an administrator's factor":                      {[]step{boss, call("Ims:BindMFADevice", "root", params{"UserPrincipalName": "bob@acme.onaliyun.com"})}, "0 [] true"},
+		"the second of a new one, another day or caller": {[]step{call("Ram:CreateUser", "root", params{"UserName": "bob"}), boss, verify, call("Ims:SetVerificationInfo", "mallory", verify.p)}, "0 [] true"},
 		"a key":                            {[]step{off}, "1 [] false"},
 		"one of two keys":                  {[]step{call("Ram:UpdateAccessKey", "root", params{"UserName": "bob", "UserAccessKeyId": "LTAI5tEXAMPLEnew", "Status": "Active"}), off}, "0 [] false"},
 		"a key that is off is deleted":     {[]step{off, call("Ram:DeleteAccessKey", "root", params{"UserName": "bob", "UserAccessKeyId": "LTAI5tEXAMPLEbob"})}, "0 [] false"},
@@ -62,7 +68,7 @@ func TestTaken(t *testing.T) {
 		"far in IPv6":                      {[]step{networks(`"2001:db8::/48"`), networks(`"2001:db8:1::1","2001:db9::1"`)}, "0 [2001:db9::1] false"},
 		"an administrator's phone":         {[]step{boss, verify}, "0 [] true"},
 		"the first of a new one":           {[]step{call("Ram:CreateUser", "root", params{"UserName": "bob"}), boss, verify}, "0 [] false"},
-		"the second of a new one":          {[]step{call("Ram:CreateUser", "root", params{"UserName": "bob"}), boss, verify, verify}, "0 [] true"},
+		"the second of a new one":          {[]step{call("Ram:CreateUser", "root", params{"UserName": "bob"}), boss, verify, verify}, "0 [] false"},
 		"the first, beside another factor": {[]step{call("Ram:CreateUser", "root", params{"UserName": "bob"}), boss, call("Ims:BindMFADevice", "bob", params{"UserPrincipalName": "bob@acme.onaliyun.com"}), verify}, "0 [] true"},
 	} {
 		j := New(Config{})
@@ -85,5 +91,19 @@ func TestTaken(t *testing.T) {
 			}
 			j.Judge(ev)
 		}
+	}
+}
+
+// TestLateRename: a group that is renamed late, where a newer change is known, stays
+// under both names, and what leaves the one stays in the other.
+func TestLateRename(t *testing.T) {
+	j := New(Config{})
+	admin := params{"PolicyType": "System", "PolicyName": "AdministratorAccess", "GroupName": "one"}
+	j.Judge(made(t, "Ram:AttachPolicyToGroup", "root", 2*time.Minute, admin, false, nil))
+	j.Judge(made(t, "Ram:UpdateGroup", "root", time.Minute, params{"GroupName": "one", "NewGroupName": "two"}, false, nil))
+	admin["GroupName"] = "two"
+	j.Judge(made(t, "Ram:DetachPolicyFromGroup", "root", 3*time.Minute, admin, false, nil))
+	if f := j.Judge(made(t, "Ram:AddUserToGroup", "root", 4*time.Minute, params{"GroupName": "one", "UserName": "bob"}, false, nil)); !f.AdminEquivalent {
+		t.Errorf("%+v", f)
 	}
 }

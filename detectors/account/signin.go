@@ -50,6 +50,7 @@ func (c *call) signIn() {
 	case event.ActIAMAccessKeyPurge:
 		c.activeKey(user, key, false)
 	case event.ActIAMMFABind:
+		c.takeOver()
 		c.apply(kindSignIn, user, func(e *entry) { e.mfaKnown(true) })
 	case event.ActIAMMFAUnbind, event.ActIAMMFAVirtualDisable:
 		c.apply(kindSignIn, user, func(e *entry) { e.mfaKnown(false) })
@@ -90,7 +91,7 @@ func (c *call) newUser(name string) {
 }
 
 // takeOver judges that somebody else's sign-in is made, switched on or gets a
-// new password, phone or mail: who knows or holds that may do what the user may. The
+// new password, second factor, phone or mail: who knows or holds that may do what the user may. The
 // severity of a password is less for whoever set those of others on three earlier
 // days, which is a help desk's work, unless the user is known to be privileged.
 func (c *call) takeOver() {
@@ -98,7 +99,7 @@ func (c *call) takeOver() {
 	if detectors.TargetsSelf(c.ev) {
 		return
 	}
-	if c.ev.Action == event.ActIAMVerificationSet && c.firstVerification() {
+	if a := c.ev.Action; (a == event.ActIAMVerificationSet || a == event.ActIAMMFABind) && c.firstFactor() {
 		return
 	}
 	if t.Type == kindUser {
@@ -117,13 +118,14 @@ func (c *call) takeOver() {
 	c.apply(kindResource, by, func(e *entry) { e.link(today) })
 }
 
-// firstVerification says whether a user who was made before our eyes, and has no
-// second factor yet, gets the first phone or mail of all: that is how people begin.
-func (c *call) firstVerification() bool {
-	user := c.name("UserName", "UserPrincipalName")
+// firstFactor says whether a user who was made before our eyes, and has no second
+// factor yet, gets the first one, phone or mail: that is how people begin. What the
+// same caller adds on that day belongs to it.
+func (c *call) firstFactor() bool {
+	user, by := c.name("UserName", "UserPrincipalName"), c.ev.Actor.ID+" "+c.ev.Time.UTC().Format(time.DateOnly)
 	e := c.j.get(kindSignIn, c.account, user)
-	first := e != nil && e.complete && e.used && !e.created && e.inForce == ""
-	c.apply(kindSignIn, user, func(e *entry) { e.inForce = "verified" })
+	first := e != nil && e.complete && e.used && !e.created && (e.inForce == "" || e.inForce == by)
+	c.apply(kindSignIn, user, func(e *entry) { e.inForce = by[:min(len(by), maxName)] })
 	return first
 }
 

@@ -169,6 +169,14 @@ func (j *Judge) forget(kind, account, name string, at time.Time) {
 	}
 }
 
+// apart returns a copy that shares no list with the entry: where that stays, as when
+// a newer change of it is known, what leaves the one would be blanked in the other.
+func (e *entry) apart() entry {
+	out := *e
+	out.versions, out.attached, out.links = slices.Clone(e.versions), slices.Clone(e.attached), slices.Clone(e.links)
+	return out
+}
+
 func (e *entry) text(id string) text {
 	for _, v := range e.versions {
 		if v.id == id {
