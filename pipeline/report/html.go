@@ -387,7 +387,7 @@ func notLookedAt(l lang, s *replay.Stats) string {
 	if n := s.FilesIgnored - int64(len(names)); n > 0 {
 		more = l.t(", ") + l.t("and %s more", num(n))
 	}
-	return l.t("%s, hidden or of no name that is read: %s", num(s.FilesIgnored), strings.Join(names, l.t(", "))+more)
+	return l.t("%s, hidden or not named like events: %s", num(s.FilesIgnored), strings.Join(names, l.t(", "))+more)
 }
 
 // missingHours says what is known of them; nothing where they are listed.

@@ -198,7 +198,7 @@ var zh = map[string]string{
 	"%s in part":    "%s 个只读到一部分",
 	"%s not at all": "%s 个完全未读",
 	"Not looked at": "未查看",
-	"%s, hidden or of no name that is read: %s": "%s 个，为隐藏项或文件名不属于可读格式：%s",
+	"%s, hidden or not named like events: %s": "%s 个（隐藏，或文件名不像事件文件）：%s",
 	"Not opened": "未打开",
 	"%s delivery, by its name of another time or region":      "%s 个投递文件(文件名表明属于其他时间或地域)",
 	"%s deliveries, by their names of other times or regions": "%s 个投递文件(文件名表明属于其他时间或地域)",
