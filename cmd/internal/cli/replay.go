@@ -183,19 +183,26 @@ func (f *replayFlags) run(ctx context.Context, e *env, sources []string) error {
 		first := res.Stats.FilesFailed[0]
 		fmt.Fprintf(e.err, "replay: %d not read to the end, the first: %s: %s\n", n, text.Terminal(first.Path), text.Terminal(first.Error))
 	}
+	var noted error
 	if f.state != "" {
-		err := admin.Dial(f.state).AuditReplay(ctx, admin.Replayed{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash(), Events: uint64(max(res.Stats.Events, 0)), Alerts: int(res.Stats.Alerts)})
-		if err != nil {
-			return operationError(fmt.Errorf("the replay is done, and could not be noted in the audit log: %w", err))
+		// Also when it was interrupted.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		noted = admin.Dial(f.state).AuditReplay(ctx, admin.Replayed{Inputs: sources[:min(len(sources), 100)], Rules: set.Hash(), Events: uint64(max(res.Stats.Events, 0)), Alerts: int(res.Stats.Alerts)})
+		cancel()
+		if noted != nil {
+			noted = operationError(fmt.Errorf("the replay is done, and could not be noted in the audit log: %w", noted))
 		}
 	}
 	f.remarkBaselines(e, &res.Stats)
 	if err := f.hf.lost("this part of the result", errors.Join(unwritten...)); err != nil {
-		return err
+		return errors.Join(err, noted)
 	}
 	if runErr != nil {
 		fmt.Fprintln(e.err, "interrupted: what is above covers only what was read until then; what was not is named above; "+f.hf.hint())
-		return exit(exitInterrupted, nil)
+		return cmp.Or(noted, exit(exitInterrupted, nil))
+	}
+	if noted != nil {
+		return noted
 	}
 	f.hf.finished(e)
 	nothing := failAt != 0 && !evaluated(&res, &cfg)

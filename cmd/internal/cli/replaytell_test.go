@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,5 +127,33 @@ func TestReplayTellsOfItself(t *testing.T) {
 	// Who does not ask for it tells nobody.
 	if code, _ := replay(source); code != 0 || len(l.replays) != 0 {
 		t.Errorf("%d, %d notes", code, len(l.replays))
+	}
+}
+
+// stopping is input in which the run is interrupted, and which does not end.
+type stopping struct{ stop, until context.CancelFunc }
+
+func (s stopping) Read([]byte) (int, error) {
+	s.stop()
+	s.until()
+	return 0, io.EOF
+}
+
+// A replay that is interrupted is noted in the audit log, too, and says that it was.
+func TestInterruptedReplayIsNoted(t *testing.T) {
+	l := &listener{}
+	state := listen(t, l)
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	var said bytes.Buffer
+	code := Run(ctx, []string{"replay", "-q", "-o", "jsonl", "--state", state, "-"}, &env{in: stopping{stop, func() { <-over }}, out: io.Discard, err: &said})
+	close(over)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if code != exitInterrupted || !strings.Contains(said.String(), "interrupted: what is above") || len(l.noted) != 1 {
+		t.Errorf("exit code %d, noted %+v: %s", code, l.noted, said.String())
+	}
+	if last := l.replays[len(l.replays)-1]; last.State != admin.ReplayInterrupted {
+		t.Errorf("%+v", last)
 	}
 }

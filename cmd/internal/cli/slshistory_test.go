@@ -42,16 +42,20 @@ func TestLogstoreInterrupted(t *testing.T) {
 	}))
 	t.Cleanup(front.Close)
 	dir := t.TempDir()
-	conf := filepath.Join(dir, "c.yaml")
-	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("EXAMPLEsecretOfTheTest000001"), 0o600); err != nil {
-		t.Fatal(err)
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
-	if err := os.WriteFile(conf, fmt.Appendf(nil, `state_dir: %q
+	write("secret", "EXAMPLEsecretOfTheTest000001")
+	rule := write("c.any.yaml", "id: c.any\nversion: 1\ntitle: t\ndescription: d\nseverity: low\nmatch: event.name == \"CreateUser\"\nreason: r\n")
+	conf := write("c.yaml", fmt.Sprintf(`state_dir: %q
 credentials: {access_key_id: LTAI5tEXAMPLEreader0001, access_key_secret: "${file:secret}"}
 source: {sls: [{endpoint: %q, region: cn-hangzhou, project: audit, logstore: trail, consumer_group: trailwarden}]}
-`, filepath.Join(dir, "state"), front.URL), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`, filepath.Join(dir, "state"), front.URL))
 	run := func(n int64, more ...string) (code int, errs string) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -59,7 +63,7 @@ source: {sls: [{endpoint: %q, region: cn-hangzhou, project: audit, logstore: tra
 		requests.Store(0)
 		last.Store(n)
 		var out, said bytes.Buffer
-		code = Run(ctx, append([]string{"replay", "--config", conf, "--from", "2h", "sls://audit/trail"}, more...), &env{in: strings.NewReader(""), out: &out, err: &said})
+		code = Run(ctx, append([]string{"replay", "--config", conf, "--no-pack", "--rules", rule, "--from", "2h", "sls://audit/trail"}, more...), &env{in: strings.NewReader(""), out: &out, err: &said})
 		return code, said.String()
 	}
 	if code, errs := run(0); code != exitOK || !strings.Contains(errs, "evaluated 1 event;") {
