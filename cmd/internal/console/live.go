@@ -21,13 +21,12 @@ const pace = 150 * time.Millisecond
 // shows nothing twice, whatever happened meanwhile.
 func (q *ask) live() error {
 	s := q.s
-	if s.streams.Add(1) > maxStreams {
-		s.streams.Add(-1)
+	if !s.streams.open(q.u.By) {
 		q.w.Header().Set("Retry-After", "30")
 		q.json(http.StatusServiceUnavailable, failure{"too many live pages are open", "internal"})
 		return nil
 	}
-	defer s.streams.Add(-1)
+	defer s.streams.close(q.u.By)
 	since := q.r.Header.Get("Last-Event-ID")
 	if since == "" {
 		since = q.r.URL.Query().Get("since")

@@ -75,7 +75,9 @@ type Server struct {
 	done    chan struct{}
 	closing chan struct{}
 	once    sync.Once
-	streams atomic.Int32
+	streams streams
+	conns   atomic.Int32
+	most    int32 // of conns, maxConns
 }
 
 // names is what browsers may call us; with a port of 0 it is known once we listen.
@@ -99,8 +101,56 @@ func (a *asset) unpack() ([]byte, error) {
 	return io.ReadAll(z)
 }
 
-// maxStreams bounds how many pages are live at a time.
-const maxStreams = 256
+// maxStreams bounds how many pages are live at a time, and maxOwn those of one
+// person: nobody takes the others' away.
+const maxStreams, maxOwn = 256, 64
+
+// streams counts live pages.
+type streams struct {
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by person
+}
+
+// open takes place for one more, if there is any.
+func (s *streams) open(by string) bool {
+	s.mu.Lock()
+	ok := s.all < maxStreams && s.of[by] < maxOwn
+	if ok {
+		if s.of == nil {
+			s.of = map[string]int{}
+		}
+		s.all++
+		s.of[by]++
+	}
+	s.mu.Unlock()
+	return ok
+}
+
+func (s *streams) close(by string) {
+	s.mu.Lock()
+	s.all--
+	if s.of[by]--; s.of[by] == 0 {
+		delete(s.of, by)
+	}
+	s.mu.Unlock()
+}
+
+// maxConns bounds how many connections there are at a time; others are closed. Whoever
+// takes all of them keeps people from the console, and the program has its memory and
+// its files.
+const maxConns = 1024
+
+func (s *Server) connected(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.conns.Add(1) > s.most {
+			_ = c.Close() // which is told here too
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.conns.Add(-1)
+	}
+}
 
 // maxForm bounds the body of a request.
 const maxForm = 64 << 10
@@ -121,7 +171,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, done: make(chan struct{}), closing: make(chan struct{})}
+	s := &Server{o: o, most: maxConns, done: make(chan struct{}), closing: make(chan struct{})}
 	if err := s.setBase(o.BaseURL); err != nil {
 		return nil, err
 	}
@@ -493,7 +543,7 @@ func (s *Server) Start() error {
 	}
 	s.ln = ln
 	s.srv = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
+		MaxHeaderBytes: 64 << 10, ConnState: s.connected, ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
 	go func() {
 		defer close(s.done)
 		_ = s.srv.Serve(ln) // ends with Close
