@@ -40,7 +40,7 @@ func ready(t *testing.T) {
 // undo is a no. (With the undo it is played by the tests of the command.)
 func TestPlay(t *testing.T) {
 	ready(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var out locked
 	dir := t.TempDir()
@@ -254,11 +254,49 @@ func (l *locked) String() string {
 	return l.b.String()
 }
 
+// What did not happen is told by what ended it: the interruption, also where the
+// program has ended by it already; the program; or that it took too long.
+func TestFails(t *testing.T) {
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		ctx   context.Context
+		ended []error
+		want  string
+		is    error
+	}{
+		"interrupted":            {over, nil, "context canceled", context.Canceled},
+		"interrupted, and ended": {over, []error{nil}, "context canceled", context.Canceled},
+		"ended":                  {t.Context(), []error{broken}, "the pipeline stopped: broken", broken},
+	} {
+		s := &show{log: log, ended: make(chan error, 1)}
+		for _, e := range c.ended {
+			s.ended <- e
+		}
+		if err := s.fails(c.ctx, "it"); err == nil || err.Error() != c.want || c.is != nil && !errors.Is(err, c.is) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s := &show{log: log, ended: make(chan error, 1)}
+	for range 2 { // also where the program has ended and does not say why
+		if err := s.fails(t.Context(), "it"); err == nil || !strings.HasPrefix(err.Error(), "it did not happen within") {
+			t.Error(err)
+		}
+		s.ended <- nil
+	}
+}
+
 // Whoever interrupts the question about the undo ends the show: nothing is
 // undone, and what ran has ended.
 func TestPlayIsInterruptedAtTheQuestion(t *testing.T) {
 	ready(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var out locked
 	got, err := Play(ctx, Options{Out: &out, Beat: 10 * time.Millisecond, Now: time.Now(), Width: 80,

@@ -222,14 +222,15 @@ func (s *show) stop() error {
 
 // fails says why what was waited for did not happen.
 func (s *show) fails(ctx context.Context, what string) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // which ends the program too
+	}
 	select {
 	case e := <-s.ended:
-		s.stopped = true
-		return fmt.Errorf("the pipeline stopped: %w", e)
+		if s.stopped = true; e != nil {
+			return fmt.Errorf("the pipeline stopped: %w", e)
+		}
 	default:
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
 	}
 	return fmt.Errorf("%s did not happen within %s; the log is in %s (keep it with --dir)", what, patience, s.log.Name())
 }
