@@ -31,55 +31,44 @@ type folded struct {
 	N         int       `json:"n"`
 }
 
-// The forms of a ledger. The first has no counts; where there are some, executions is
-// no list, so that a version which knows the first form only takes it for damaged and
-// lets nothing pass.
-type (
-	plainLedger struct {
-		Executions []Execution `json:"executions"`
-	}
-	foldedLedger struct {
-		V          int         `json:"v"`
-		Executions string      `json:"executions"`
-		Newest     []Execution `json:"newest"`
-		Folded     []folded    `json:"folded"`
-	}
-)
+// ledgerForm is a ledger as JSON. Without counts it is a list of executions. Where
+// there are some, executions is no list, so that a version which knows the first form
+// only takes it for damaged and lets nothing pass.
+type ledgerForm struct {
+	V          int             `json:"v,omitempty"`
+	Executions json.RawMessage `json:"executions"`
+	Newest     []Execution     `json:"newest,omitempty"`
+	Folded     []folded        `json:"folded,omitempty"`
+}
 
 const foldedVersion = 2
 
 // MarshalJSON implements json.Marshaler.
-func (l ledger) MarshalJSON() ([]byte, error) {
+func (l ledger) MarshalJSON() (_ []byte, err error) {
+	f := ledgerForm{V: foldedVersion, Executions: json.RawMessage(`"see newest and folded"`), Newest: l.Executions, Folded: l.Folded}
 	if len(l.Folded) == 0 {
-		return json.Marshal(plainLedger{l.Executions})
+		f = ledgerForm{}
+		if f.Executions, err = json.Marshal(l.Executions); err != nil {
+			return nil, err
+		}
 	}
-	return json.Marshal(foldedLedger{foldedVersion, "see newest and folded", l.Executions, l.Folded})
+	return json.Marshal(f)
 }
 
 // UnmarshalJSON implements json.Unmarshaler. It takes both forms.
 func (l *ledger) UnmarshalJSON(b []byte) error {
-	var f struct {
-		V          int             `json:"v"`
-		Executions json.RawMessage `json:"executions"`
-		Newest     []Execution     `json:"newest"`
-		Folded     []folded        `json:"folded"`
-	}
+	var f ledgerForm
 	if err := json.Unmarshal(b, &f); err != nil {
 		return err
 	}
-	switch {
-	case f.V > foldedVersion:
+	if f.V > foldedVersion {
 		return fmt.Errorf("version %d: %w", f.V, errNewer)
-	case f.V == foldedVersion:
-		*l = ledger{f.Newest, f.Folded}
+	}
+	*l = ledger{f.Newest, f.Folded}
+	if f.V == foldedVersion || f.Executions == nil {
 		return nil
 	}
-	var p plainLedger
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	*l = ledger{Executions: p.Executions}
-	return nil
+	return json.Unmarshal(f.Executions, &l.Executions)
 }
 
 // A ledger beyond maxLedger bytes is folded to three quarters of that; counts beyond
@@ -96,8 +85,7 @@ func (l *ledger) fold() error {
 	if err != nil || len(b) <= maxLedger {
 		return err
 	}
-	l.Executions = lists.Keep(l.Executions, func(e *Execution) bool { return e.Open || !e.Undo })
-	counts := slices.Clone(l.Folded)
+	counts := l.Folded
 	for len(b) > maxLedger/4*3 {
 		closed := 0
 		for i := range l.Executions {
@@ -105,7 +93,7 @@ func (l *ledger) fold() error {
 				closed++
 			}
 		}
-		if closed == 0 && len(counts) == len(l.Folded) {
+		if closed == 0 {
 			return nil
 		}
 		// In the order in which they were begun, but for some that were done anew.
@@ -113,8 +101,9 @@ func (l *ledger) fold() error {
 			if e.Open || closed <= 0 {
 				return true
 			}
-			closed -= 2
-			counts = count(counts, folded{e.Target.AccountID, e.At, 1})
+			if closed -= 2; !e.Undo { // an undo counts for nothing
+				counts = count(counts, folded{e.Target.AccountID, e.At, 1})
+			}
 			return false
 		})
 		if len(counts) > maxFolded {
