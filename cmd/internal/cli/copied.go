@@ -81,7 +81,7 @@ func (h *historyFlags) readStore(ctx context.Context, e *env, configFlag, dir st
 		})
 		return operationError(errors.Join(err, ctx.Err()))
 	})
-	if full := h.noRoom(err); full != err {
+	if full := h.noRoom(err); !errors.Is(full, err) {
 		return nil, unreadable(storeSource, full)
 	} else if err != nil {
 		return nil, err

@@ -66,7 +66,7 @@ func TestFullDisk(t *testing.T) {
 	}()
 	noise := make([]byte, 60_000)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // never fails
-	yesterday := time.Now().UTC().Truncate(24 * time.Hour).AddDate(0, 0, -1)
+	yesterday := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -1)
 	cloud.Append(fmt.Appendf(nil, `{"eventId":"e1","eventName":"GetUser","serviceName":"Ram","eventTime":%q,"recipientAccountId":%q,"userAgent":"%x"}`, yesterday.Add(time.Hour).Format(time.RFC3339), account, noise))
 	cache := filepath.Join(disk, "kept")
 	if err := os.Mkdir(cache, 0o700); err != nil {

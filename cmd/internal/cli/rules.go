@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -68,10 +69,23 @@ func (f *ruleFlags) load(e *env) (*rules.Set, error) {
 	if err != nil {
 		return nil, exit(exitUsage, fmt.Errorf("the rules cannot be used:\n%w", err))
 	}
+	tellEmpty(e, set, "", false)
+	return set, nil
+}
+
+// tellEmpty names the folders that nothing was found in: that of the rules by another
+// name where it has one, and maybe no others.
+//
+//go:noinline
+func tellEmpty(e *env, set *rules.Set, name string, only bool) {
 	for _, dir := range set.Empty() {
+		if dir.Key == "rules" {
+			dir.Dir = cmp.Or(name, dir.Dir)
+		} else if only {
+			continue
+		}
 		fmt.Fprintln(e.err, text.Terminal(dir.String()))
 	}
-	return set, nil
 }
 
 func exists(path string) bool {

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -126,14 +125,7 @@ func (f *diffFlags) run(ctx context.Context, e *env, a []string) error {
 		if sets[i], err = ruleSide(a[i], f.revs[i], base); err != nil {
 			return err
 		}
-		for _, dir := range sets[i].Empty() {
-			if dir.Key == "rules" {
-				dir.Dir = cmp.Or(f.revs[i], dir.Dir)
-			} else if i > 0 {
-				continue // both have them, and it was said
-			}
-			fmt.Fprintln(e.err, text.Terminal(dir.String()))
-		}
+		tellEmpty(e, sets[i], f.revs[i], i > 0) // what both have is said once
 	}
 	bounds, err := f.hf.config(e, sets[0], time.Now())
 	if err != nil {
