@@ -16,7 +16,7 @@ import (
 // However much was done, the ledger has its size, and what is folded weakens no
 // guard: whatever the whole list would keep from passing does not pass.
 func TestPropLedgerIsBounded(t *testing.T) {
-	const size = 3000
+	const size = 1500
 	t.Cleanup(SetMaxLedger(size, 6))
 	folded := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -24,7 +24,7 @@ func TestPropLedgerIsBounded(t *testing.T) {
 		var all []Execution
 		now := t0
 		accounts := rapid.IntRange(1, 12).Draw(rt, "accounts")
-		for i := range rapid.IntRange(1, 120).Draw(rt, "actions") {
+		for i := range rapid.IntRange(1, 30).Draw(rt, "actions") {
 			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 20, 40, 70, 300}).Draw(rt, "minutes")) * time.Minute)
 			a, env := fine()
 			a.ID = fmt.Sprint("a", i)
@@ -70,9 +70,9 @@ func TestLedgerOfManyActions(t *testing.T) {
 	var old struct {
 		Executions []Execution `json:"executions"`
 	}
-	for i := range 4700 {
-		old.Executions = append(old.Executions, Execution{ActionID: fmt.Sprintf("%032x", i), At: t0.Add(-time.Duration(i) * 15 * time.Second),
-			Target: ActionTarget{AccountID: fmt.Sprint(2000000000000000 + i%7), PrincipalType: "ram-user", UserName: fmt.Sprint("user", i)}})
+	for i := range 60 {
+		old.Executions = append(old.Executions, Execution{ActionID: fmt.Sprintf("%032x", i), At: t0.Add(-time.Duration(i) * 5 * time.Minute),
+			Target: ActionTarget{AccountID: fmt.Sprint(2000000000000000 + i%7), PrincipalType: "ram-user", UserName: fmt.Sprint("user", i, strings.Repeat("x", 14_000))}})
 	}
 	b, err := json.Marshal(old)
 	if err == nil { // up to the last byte of a record
