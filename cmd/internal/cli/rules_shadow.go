@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -215,6 +216,7 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 	}
 	cfg.Engine.IncludeShadow = true
 	res, err := replay.Run(ctx, paths, cfg)
+	defer res.Close()
 	hf.done(e, &cfg)
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
@@ -288,21 +290,39 @@ func promoteRules(e *env, list []shadowVerdict) error {
 			return exit(exitUsage, fmt.Errorf("%s: the line status: shadow is not found; set status: on by hand", v.File))
 		}
 		data := shadowLine.ReplaceAll(old, []byte("${1}on${2}"))
-		tmp := v.File + ".new"
-		info, err := os.Stat(v.File)
-		if err == nil {
-			err = os.WriteFile(tmp, data, info.Mode().Perm())
-		}
-		if err == nil {
-			err = os.Rename(tmp, v.File)
-		}
-		if err != nil {
-			_ = os.Remove(tmp) // it may not be there
+		if err := replaceFile(v.File, data); err != nil {
 			return exit(exitUsage, fmt.Errorf("%s: %w", v.File, err))
 		}
 		fmt.Fprintf(e.err, "%s: status: on (a running program takes it by itself)\n", v.File)
 	}
 	return nil
+}
+
+// replaceFile puts a file on the disk before it takes the place of the one that is there,
+// whose mode it has: after a power cut, or on a full disk, it is the one or the other.
+func replaceFile(path string, data []byte) error {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to
+	}
+	mode := os.FileMode(0o644)
+	if st, err := os.Stat(path); err == nil {
+		mode = st.Mode().Perm()
+	}
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp) // ours, and half
+	}
+	return err
 }
 
 // exceptionHits asks the running program, if there is one, what exceptions have

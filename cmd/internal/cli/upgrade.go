@@ -308,7 +308,7 @@ Without --write it only says what it would do.`,
 				}
 				fmt.Fprintf(e.out, "%-10s %s\n", x.What, text.Terminal(line))
 				if write && !slices.Equal(x.Data, m[x.Name]) {
-					if err := os.WriteFile(filepath.Join(mine, x.Name), x.Data, 0o644); err != nil { //nolint:gosec // rules are no secret
+					if err := replaceFile(filepath.Join(mine, x.Name), x.Data); err != nil {
 						return exit(exitUsage, err)
 					}
 				}
