@@ -709,3 +709,74 @@ func TestTallyIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// A page that leaves something out is cut short: what it left out is read before it is
+// read again.
+func TestInterruptedSkip(t *testing.T) {
+	all := trail(400)
+	b := openBus(t, t.TempDir())
+	in := newIngester(b)
+	if err := in.Store(t.Context(), page(all, 0, 20)); err != nil {
+		t.Fatal(err)
+	}
+	interrupted(t, in, page(all, 200, 300), 2)
+	for _, in := range []*Ingester{in, newIngester(b)} {
+		if got := position(t, in); got != 20 {
+			t.Errorf("position %d, want 20", got)
+		}
+	}
+	for from := 20; from < 400; from += 20 {
+		if err := in.Store(t.Context(), page(all, from, from+20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eachOnce(t, b, 400)
+}
+
+// What is stored beyond the position is recognised until the source has caught up, no
+// longer, and only by a reading that has not been there.
+func TestAheadSet(t *testing.T) {
+	var none *aheadSet
+	none.passed(cursor(1))
+	if none.take([]byte("x")) || !none.done() || none.covers(cursor(0)) {
+		t.Error("nothing is stored ahead")
+	}
+	set := func() *aheadSet {
+		return &aheadSet{count: map[[16]byte]int{digest([]byte("a")): 2, digest([]byte("b")): 1}, next: cursor(10), to: cursor(30)}
+	}
+	a := set()
+	for _, c := range []struct {
+		rec  string
+		want bool
+	}{{"x", false}, {"a", true}, {"b", true}, {"b", false}, {"a", true}, {"a", false}} {
+		if got := a.take([]byte(c.rec)); got != c.want {
+			t.Errorf("%s: %v", c.rec, got)
+		}
+	}
+	if !a.done() {
+		t.Error("all were met again")
+	}
+	a = set()
+	for at, want := range map[int]bool{9: false, 10: true, 11: true} {
+		if a.covers(cursor(at)) != want {
+			t.Errorf("a page from %d: %v", at, !want)
+		}
+	}
+	for at, want := range map[int]bool{29: false, 30: true, 31: true} {
+		if a.passed(cursor(at)); a.done() != want {
+			t.Errorf("caught up at %d: %v", at, !want)
+		}
+	}
+	// Positions that say nothing of their order are given some pages.
+	a = set()
+	a.next, a.to = "p", "q"
+	for n := range 64 {
+		if a.done() {
+			t.Fatalf("given up after %d pages", n)
+		}
+		a.passed("p")
+	}
+	if !a.done() {
+		t.Error("records are compared for ever")
+	}
+}
