@@ -357,6 +357,23 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// TestAccountOf: a user's number is no account, also where it is a pattern; a service's
+// name says whose it is.
+func TestAccountOf(t *testing.T) {
+	for outsider, want := range map[string]string{
+		"2000000000000002":                      "2000000000000002",
+		"200000000000000002":                    "",
+		"20000000000000000*":                    "",
+		"2000000000000002@log.aliyuncs.com":     "2000000000000002",
+		"200000000000000002@log.aliyuncs.com":   "200000000000000002",
+		"acs:ram::2000000000000002:role/worker": "acs:ram::2000000000000002:role/worker",
+	} {
+		if got := AccountOf(outsider); got != want {
+			t.Errorf("%s: %q, want %q", outsider, got, want)
+		}
+	}
+}
+
 // TestBoundsOfHostileDocuments: documents made to be slow end with unknown,
 // soon.
 func TestBoundsOfHostileDocuments(t *testing.T) {
