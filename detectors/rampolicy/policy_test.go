@@ -357,6 +357,24 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// TestSeverityText: each severity is read as it is written, and nothing else.
+func TestSeverityText(t *testing.T) {
+	for want := None; want <= Critical; want++ {
+		b, err := want.MarshalText()
+		got := Severity(99)
+		if err != nil || got.UnmarshalText(b) != nil || got != want {
+			t.Errorf("%q is read as %s: %v", b, got, err)
+		}
+	}
+	bad := Critical + 1
+	if got := bad.String(); got != "severity(6)" {
+		t.Error(got)
+	}
+	if err := bad.UnmarshalText([]byte("severity(6)")); err == nil {
+		t.Error("it is no severity")
+	}
+}
+
 // TestAccountOf: a user's number is no account, also where it is a pattern; a service's
 // name says whose it is.
 func TestAccountOf(t *testing.T) {

@@ -171,11 +171,12 @@ func (bf *backtestFlags) run(ctx context.Context, e *env, sources []string) erro
 	}
 	cfg.Engine.IncludeShadow = true
 	res, runErr := replay.Run(ctx, paths, cfg)
-	defer res.Close()
 	bf.history.done(e, &cfg)
 	if runErr != nil && !errors.Is(runErr, context.Canceled) {
+		res.Close()
 		return exit(exitUsage, fmt.Errorf("rules backtest: %w%s", runErr, failures(res.Stats)))
 	}
+	defer res.Close()
 	interrupted := runErr != nil
 	b, err := bf.sorted(&res, &cfg, interrupted)
 	if err != nil {

@@ -64,11 +64,12 @@ SOURCE is what replay reads.`,
 			}
 			cfg.Entity = a[0]
 			res, runErr := replay.Run(c.Context(), paths, cfg)
-			defer res.Close()
 			hf.done(e, &cfg)
 			if runErr != nil && !errors.Is(runErr, context.Canceled) {
+				res.Close()
 				return exit(exitUsage, fmt.Errorf("entity show: %w%s", runErr, failures(res.Stats)))
 			}
+			defer res.Close()
 			about := []alert.Alert{}
 			for a, err := range res.Alerts() {
 				if err != nil {

@@ -161,11 +161,12 @@ func (f *replayFlags) run(ctx context.Context, e *env, sources []string) error {
 		}
 	}
 	res, runErr := runTold(ctx, paths, cfg, tell)
-	defer res.Close()
 	f.hf.done(e, &cfg)
 	if runErr != nil && !errors.Is(runErr, context.Canceled) {
+		res.Close()
 		return exit(exitUsage, fmt.Errorf("replay: %w%s", runErr, failures(res.Stats)))
 	}
+	defer res.Close()
 	picked := &pick{res: &res, least: least, signals: f.signals || f.out != "table" && f.out != "html" && f.out != "markdown"}
 	write, err := f.writer(e, picked, report.In{Stats: res.Stats, Scope: report.Scope{From: cfg.From, To: cfg.To, Entity: f.entity, Sources: sources},
 		Tool: Version(), RuleSet: set.Hash(), Rules: rulesForReport(set, cfg.Engine.Judge != nil), Interrupted: runErr != nil, Lang: f.lang, GapsKnown: len(res.Coverage) > 0, Trail: res.Trail})

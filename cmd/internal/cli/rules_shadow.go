@@ -216,9 +216,9 @@ func shadowOfHistory(ctx context.Context, e *env, set *rules.Set, rf *ruleFlags,
 	}
 	cfg.Engine.IncludeShadow = true
 	res, err := replay.Run(ctx, paths, cfg)
-	defer res.Close()
 	hf.done(e, &cfg)
 	if err != nil {
+		res.Close()
 		if errors.Is(err, context.Canceled) {
 			fmt.Fprintln(e.err, "interrupted: nothing is measured; "+hf.hint())
 			return nil, exit(exitInterrupted, nil)
