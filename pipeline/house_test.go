@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/trailwarden/trailwarden/pipeline/alert"
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/bus/bustest"
 	"github.com/trailwarden/trailwarden/pipeline/event"
 	"github.com/trailwarden/trailwarden/pipeline/source"
 )
@@ -556,3 +559,58 @@ func TestRepairParksNothingAgain(t *testing.T) {
 		t.Errorf("frames count %d logs, want %d", counted, want)
 	}
 }
+
+// A stream was deleted. What else the process does goes on, so that people are told:
+// one that is started refuses to begin. It ends when the stream is there again.
+func TestStreamGone(t *testing.T) {
+	b := openURL(t, bustest.Start(t, bustest.Options{}).URL(), 1)
+	js := b.JetStream()
+	s, err := js.Stream(t.Context(), bus.StreamEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), bus.StreamEvents); err != nil {
+		t.Fatal(err)
+	}
+	told, calm := make(chan string, 10), make(chan bool, partitions+1)
+	p := newPipeline(t, b, func(_ context.Context, _ int, _ uint64, alerts []alert.Alert) error {
+		for _, a := range alerts {
+			told <- a.Reason
+		}
+		return nil
+	})
+	p.log = slog.New(logged(func(r slog.Record) {
+		if strings.Contains(r.Message, "stands still until it is there again") {
+			calm <- true
+		}
+	}))
+	done, _ := start(t, p)
+	select {
+	case <-calm:
+	case err := <-done:
+		t.Fatalf("it ended: %v", err)
+	}
+	p.reportStore(&bus.Health{Missing: []string{bus.StreamEvents}}) // as watch does once it is sure
+	select {
+	case reason := <-told:
+		if !strings.HasPrefix(reason, "the stream EVENTS does not exist any more") {
+			t.Errorf("told: %s", reason)
+		}
+	case err := <-done:
+		t.Fatalf("it ended before anybody was told: %v", err)
+	}
+	if _, err := js.CreateStream(t.Context(), s.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, bus.ErrGone) || !errors.Is(err, bus.ErrDamaged) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// logged is a handler of log records.
+type logged func(slog.Record)
+
+func (l logged) Enabled(context.Context, slog.Level) bool      { return true }
+func (l logged) Handle(_ context.Context, r slog.Record) error { l(r); return nil }
+func (l logged) WithAttrs([]slog.Attr) slog.Handler            { return l }
+func (l logged) WithGroup(string) slog.Handler                 { return l }

@@ -264,7 +264,7 @@ func (p *Pipeline) Sink() *Ingester { return p.ingester }
 // Run works until ctx ends (everything stops as in a crash), Close was called
 // (nil, after the drain), or a part cannot go on: bus.ErrFenced when, without
 // leases, another process took a partition over, bus.ErrFrozen when the disk failed and only a
-// restart helps.
+// restart helps. bus.ErrGone ends it only once the stream is there again.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if !p.started.CompareAndSwap(false, true) {
 		return errors.New("pipeline: Run is called once")
@@ -272,12 +272,18 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	defer close(p.done)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	fail := func(err error) {
+		if errors.Is(err, bus.ErrGone) {
+			p.standStill(ctx)
+		}
+		cancel(err)
+	}
 	var workers, rest sync.WaitGroup
 	for _, w := range p.workers {
 		workers.Go(func() {
 			if err := w.Run(ctx); err != nil && ctx.Err() == nil {
 				p.log.Error("a partition stopped", "error", err)
-				cancel(err)
+				fail(err)
 			}
 		})
 	}
@@ -285,7 +291,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		workers.Go(func() {
 			if err := p.owner.Run(ctx); err != nil && ctx.Err() == nil {
 				p.log.Error("the partitions of this process stopped", "error", err)
-				cancel(err)
+				fail(err)
 			}
 		})
 	}
@@ -300,7 +306,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		readers.Go(func() {
 			if err := run(rctx); err != nil && ctx.Err() == nil && rctx.Err() == nil {
 				p.log.Error("a reader of alerts stopped", "error", err)
-				cancel(err)
+				fail(err)
 			}
 		})
 	}
@@ -365,6 +371,27 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	readers.Wait()
 	rest.Wait()
 	return err
+}
+
+// standStill waits while a stream does not exist. What else the process does goes
+// on, so that people are told and may answer; one that is started now refuses to
+// begin. Once the stream is there again a start looks at everything anew.
+func (p *Pipeline) standStill(ctx context.Context) {
+	p.log.Error("a part of the store is gone: what needs it stands still until it is there again, then this process ends, to be started anew")
+	t := time.NewTicker(p.cfg.HealthEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.closing:
+			return
+		case <-t.C:
+		}
+		if whole, err := p.b.Whole(ctx); err == nil && whole {
+			return
+		}
+	}
 }
 
 // drainReaders waits until every reader has handled the last commit record.

@@ -211,9 +211,21 @@ func (p *Pipeline) reportStore(h *bus.Health) {
 		p.Raise(r)
 	}
 	for _, name := range h.Missing {
+		if name == bus.StreamAudit {
+			p.AuditAnew(time.Now())
+			continue
+		}
 		p.Raise(Report{Rule: RuleTampered, Key: "stream/" + name + "/" + day, Title: "A stream of the event store was removed", Severity: alert.Critical,
 			TitleZH: "事件存储的一个流被删除", ReasonZH: fmt.Sprintf("流 %s 已不存在：有人将其删除，其中内容在此处已丢失，但日志服务（SLS）中仍有原始记录。缺失部分存储时重启会被拒绝，并提示如何处理", name),
 			Reason:  fmt.Sprintf("the stream %s does not exist any more: somebody deleted it, and what it held is lost here. The records are still in the log service. A restart will refuse to begin with a part of the store missing and say what to do", name),
 			Details: map[string]any{"stream": name}})
 	}
+}
+
+// AuditAnew reports that the audit log was deleted. The responders make it again.
+func (p *Pipeline) AuditAnew(at time.Time) {
+	p.Raise(Report{Rule: RuleTampered, Key: "stream/" + bus.StreamAudit + "/" + at.UTC().Format(time.DateOnly), Title: "The audit log was deleted", TitleZH: "审计日志被删除", Severity: alert.Critical, At: at,
+		Reason:   "the stream AUDIT did not exist any more: somebody deleted it. It is made again from what the journal still holds (256 records of each history), in a new chain: a head that was noted before is not in it",
+		ReasonZH: "流 AUDIT 已不存在：有人将其删除。系统会根据操作日志中仍保留的内容（每段历史最近 256 条）重新建立，但哈希链是新的：此前记下的链头已不在其中",
+		Details:  map[string]any{"stream": bus.StreamAudit}})
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -155,55 +153,23 @@ func (b *Bus) openEmbedded() (*marker, error) {
 // sayAfter is how long a start waits for a server before it says so.
 const sayAfter = 5 * time.Second
 
-// transient says, of an error of nats.Connect, that a server which is starting,
-// or whose machine is busy, gives it too. What is refused for what we are or
-// want stays refused.
-func transient(err error) bool {
-	var away net.Error
-	return !strings.Contains(err.Error(), "tls: ") && !strings.Contains(err.Error(), "x509: ") &&
-		(errors.As(err, &away) || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) ||
-			errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrStaleConnection))
-}
-
 // connect reaches a server of nats.url. One that does not answer is tried again
-// until connectWithin has passed, which is said.
+// until connectWithin has passed, which is said. What is refused for what we are
+// stays refused.
 func (b *Bus) connect(ctx context.Context, opts []nats.Option) (*nats.Conn, error) {
 	end := time.Now().Add(b.cfg.connectWithin)
-	var said time.Time
-	for wait := 100 * time.Millisecond; ; wait = min(wait*2, 2*time.Second) {
-		// The client asks no context.
-		type answer struct {
-			nc  *nats.Conn
-			err error
+	for try := 0; ; try++ {
+		nc, err := nats.Connect(b.cfg.URL, opts...)
+		if err == nil || errors.Is(err, nats.ErrAuthorization) || strings.Contains(err.Error(), "tls: ") {
+			return nc, wrap("bus: connecting to nats.url", err)
 		}
-		got := make(chan answer, 1)
-		go func() {
-			nc, err := nats.Connect(b.cfg.URL, opts...)
-			got <- answer{nc, err}
-		}()
-		var a answer
-		select {
-		case a = <-got:
-		case <-ctx.Done():
-			go func() {
-				if a := <-got; a.nc != nil {
-					a.nc.Close()
-				}
-			}()
-			return nil, ctx.Err()
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("bus: no server of nats.url (%s) could be reached within %s: %w: start it, or correct nats.url", b.cfg.URL, b.cfg.connectWithin, err)
 		}
-		switch {
-		case a.err == nil:
-			return a.nc, nil
-		case !transient(a.err):
-			return nil, fmt.Errorf("bus: connecting to nats.url: %w", a.err)
-		case time.Now().After(end):
-			return nil, fmt.Errorf("bus: no server of nats.url (%s) could be reached within %s: %w: start it, or correct nats.url", b.cfg.URL, b.cfg.connectWithin, a.err)
-		case time.Since(said) > 15*time.Second:
-			said = time.Now()
-			b.log.Warn("waiting for a server of nats.url", "url", b.cfg.URL, "until", end.UTC().Format(time.TimeOnly), "error", a.err)
+		if try%15 == 0 {
+			b.log.Warn("waiting for a server of nats.url, for "+b.cfg.connectWithin.String()+" at most", "url", b.cfg.URL, "error", err)
 		}
-		if err := pause.For(ctx, wait); err != nil {
+		if err := pause.For(ctx, min(time.Second, b.cfg.connectWithin/4)); err != nil {
 			return nil, err
 		}
 	}
@@ -216,7 +182,7 @@ func (b *Bus) awaitStreams(ctx context.Context, mark *marker) (int, error) {
 		return b.ensureStreams(ctx, mark, b.budget)
 	}
 	say := time.AfterFunc(min(sayAfter, b.cfg.connectWithin/2), func() {
-		b.log.Warn("waiting for JetStream: a server of nats.url is there, but does not say yet which streams it has", "server", b.nc.ConnectedServerName())
+		b.log.Warn("waiting for JetStream: a server of nats.url is there, but does not say yet which streams it has")
 	})
 	defer say.Stop()
 	within, cancel := context.WithTimeout(ctx, b.cfg.connectWithin)

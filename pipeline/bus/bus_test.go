@@ -753,3 +753,50 @@ func TestQuarantineFull(t *testing.T) {
 	}
 	mustPublish(t, b, Publish{Stream: StreamEvents, Subject: "ev.0.aa", Data: []byte("x")})
 }
+
+// A reader's position means nothing in a stream that was deleted and made again: it
+// waited there for messages until as many had been stored as before.
+func TestReaderOfAStreamMadeAgain(t *testing.T) {
+	b := open(t, testConfig(t.TempDir()))
+	for i := range 3 {
+		mustPublish(t, b, Publish{Stream: StreamEvents, Subject: "ev.0.aa", ID: fmt.Sprint(i), Data: []byte("x")})
+	}
+	r := b.NewReader(StreamEvents, 1, 4, "ev.0.*")
+	defer r.Stop()
+	if _, err := r.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Stop() // as when the connection was lost
+	s, err := b.js.Stream(t.Context(), StreamEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.js.DeleteStream(t.Context(), StreamEvents); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.NewReader(StreamEvents, 1, 4, "ev.0.*").Next(t.Context())
+	wantErr(t, err, ErrGone, "EVENTS", "somebody deleted it")
+	if _, err := b.js.CreateStream(t.Context(), s.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	mustPublish(t, b, Publish{Stream: StreamEvents, Subject: "ev.0.aa", ID: "new", Data: []byte("x")})
+	_, err = r.Next(t.Context())
+	wantErr(t, err, ErrDamaged, "made again")
+
+	// While it waits for a message the library sets reading up again by itself.
+	r = b.NewReader(StreamEvents, 1, 4, "ev.0.*")
+	defer r.Stop()
+	r.look = 10 * time.Millisecond
+	if _, err := r.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := r.Next(t.Context()); ended <- err }()
+	if err := b.js.DeleteStream(t.Context(), StreamEvents); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.js.CreateStream(t.Context(), s.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, <-ended, ErrDamaged)
+}

@@ -24,6 +24,8 @@ var (
 	ErrTooLarge = errors.New("message too large")
 	// ErrDamaged: something that must be there is not. Never start empty.
 	ErrDamaged = errors.New("store damaged")
+	// ErrGone: a stream was deleted; always with ErrDamaged.
+	ErrGone = errors.New("the stream does not exist any more (10059), somebody deleted it")
 	// ErrDrift: a stream exists with settings that break a promise.
 	ErrDrift = errors.New("stream settings differ")
 	// ErrLocked: another process holds the store directory.
@@ -107,6 +109,9 @@ func classify(err error) (kind error, retry bool) {
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%s: %w: %w", what, ErrDamaged, ErrGone)
 	}
 	if kind, _ := classify(err); kind != nil && !errors.Is(err, kind) {
 		return fmt.Errorf("%s: %w: %w", what, kind, err)

@@ -150,10 +150,14 @@ func (b *Bus) Health(ctx context.Context) Health {
 	for _, name := range names {
 		s, err := b.js.Stream(ctx, name)
 		if err != nil {
-			problem(true, "stream %s: %v", name, wrap("lookup", err))
-			if errors.Is(err, jetstream.ErrStreamNotFound) && name != StreamAudit && b.gone(name, now) {
-				h.Missing = append(h.Missing, name)
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				problem(true, "stream %s does not exist any more: somebody deleted it", name)
+				if b.gone(name, now) {
+					h.Missing = append(h.Missing, name)
+				}
+				continue
 			}
+			problem(true, "stream %s: %v", name, wrap("lookup", err))
 			if _, again := classify(err); again {
 				break // the others would not answer either
 			}
@@ -177,6 +181,12 @@ func (b *Bus) Health(ctx context.Context) Health {
 		}
 	}
 	return h
+}
+
+// Whole says whether all streams exist that the store is made of.
+func (b *Bus) Whole(ctx context.Context) (bool, error) {
+	have, err := b.lookUp(ctx)
+	return len(have) == len(streamOrder), err
 }
 
 // absentFor is how long a cluster must say that a stream is not there before

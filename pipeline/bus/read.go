@@ -27,6 +27,8 @@ type Reader struct {
 	filter  []string
 	next    uint64
 	batch   int
+	made    time.Time     // when the stream was, that is read
+	look    time.Duration // how long nothing comes until it is looked for
 	iter    jetstream.MessagesContext
 	waiting time.Duration
 }
@@ -34,13 +36,14 @@ type Reader struct {
 // NewReader reads messages with a sequence of at least from that match one of
 // the subject filters. batch bounds how many are in flight towards us.
 func (b *Bus) NewReader(stream string, from uint64, batch int, filter ...string) *Reader {
-	return &Reader{b: b, stream: stream, filter: filter, next: max(from, 1), batch: max(batch, 1)}
+	return &Reader{b: b, stream: stream, filter: filter, next: max(from, 1), batch: max(batch, 1), look: 10 * time.Second}
 }
 
 // Next waits for the next message until ctx ends. Lost connections, deleted
 // consumers and leader changes are waited out; the sequence goes on where it
 // was. Errors other than ctx's mean that reading cannot go on (ErrClosed,
-// ErrDamaged).
+// ErrDamaged: the stream is gone, ErrGone, or was made again, so that the
+// sequence means nothing any more).
 func (r *Reader) Next(ctx context.Context) (Delivery, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -54,7 +57,18 @@ func (r *Reader) Next(ctx context.Context) (Delivery, error) {
 				return Delivery{}, err
 			}
 		}
-		m, err := r.iter.Next(jetstream.NextContext(ctx))
+		within, cancel := context.WithTimeout(ctx, r.look)
+		m, err := r.iter.Next(jetstream.NextContext(within))
+		idle := within.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err != nil && idle {
+			// The library sets reading up again by itself, also on a stream that
+			// was deleted and made again, where nothing comes for long.
+			if err := r.b.retry(ctx, func(ctx context.Context) error { _, err := r.find(ctx); return err }); errors.Is(err, ErrDamaged) || errors.Is(err, jetstream.ErrStreamNotFound) {
+				return Delivery{}, wrap("bus: reading "+r.stream, err)
+			}
+			continue
+		}
 		if err == nil {
 			var meta *jetstream.MsgMetadata
 			if meta, err = m.Metadata(); err == nil {
@@ -84,11 +98,29 @@ func (r *Reader) Next(ctx context.Context) (Delivery, error) {
 	}
 }
 
+// find looks the stream up, and whether it is the one that was read before.
+func (r *Reader) find(ctx context.Context) (jetstream.Stream, error) {
+	s, err := r.b.rjs.Stream(ctx, r.stream)
+	if err != nil {
+		return nil, err
+	}
+	if made := s.CachedInfo().Created; r.made.IsZero() {
+		r.made = made
+	} else if !made.Equal(r.made) {
+		return nil, fmt.Errorf("%w: the stream was deleted and made again", ErrDamaged)
+	}
+	return s, nil
+}
+
 func (r *Reader) open(ctx context.Context) error {
 	err := r.b.retry(ctx, func(ctx context.Context) error {
 		// A new consumer at our own position instead of the library's
 		// resets: these give up in some states, and this loop does not.
-		c, err := r.b.rjs.OrderedConsumer(ctx, r.stream, jetstream.OrderedConsumerConfig{
+		s, err := r.find(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 			FilterSubjects:    r.filter,
 			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 			OptStartSeq:       r.next,

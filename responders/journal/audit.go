@@ -3,6 +3,7 @@ package journal
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -92,9 +93,15 @@ func auditHash(prev sum, entry []byte) sum {
 // Several processes may run it; who comes second reads on from what the first
 // wrote.
 type Audit struct {
+	// Anew, when set before Run, is called when the log was made although the
+	// journal held records: somebody deleted it.
+	Anew func()
+
 	j      *JetStream
 	stream jetstream.Stream
 	log    *slog.Logger
+	anew   bool          // made when it was opened, as for Anew
+	look   time.Duration // how often a log is looked for that nothing is written to; 0 is 5 s
 
 	mu  sync.Mutex
 	err error
@@ -108,16 +115,24 @@ func OpenAudit(ctx context.Context, j *JetStream, log *slog.Logger) (*Audit, err
 		log = slog.New(slog.DiscardHandler)
 	}
 	of := j.stream.CachedInfo().Config
+	// Whoever writes to the journal has made the log before, so this order tells
+	// a new store from a log that was deleted.
+	now, err := j.stream.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	used := now.State.LastSeq > 0
 	s, err := j.js.Stream(ctx, AuditStream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = j.js.CreateStream(ctx, jetstream.StreamConfig{
-			Name: AuditStream, Description: "what was loaded, said, clicked and done, in one chain", Subjects: []string{auditSubject},
-			Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
-			MaxBytes: of.MaxBytes / 2, MaxAge: of.MaxAge, MaxMsgSize: 1 << 20, Replicas: of.Replicas, DenyDelete: true, DenyPurge: true,
-		})
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			s, err = j.js.Stream(ctx, AuditStream)
+	for look := 0; used && look < 5 && errors.Is(err, jetstream.ErrStreamNotFound); look++ { // a cluster says so of one that it has just made
+		if err := pause.For(ctx, 300*time.Millisecond); err != nil {
+			return nil, err
 		}
+		s, err = j.js.Stream(ctx, AuditStream)
+	}
+	anew := false
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		anew = used
+		s, err = j.makeAudit(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("audit log: open stream %s: %w", AuditStream, err)
@@ -132,7 +147,20 @@ func OpenAudit(ctx context.Context, j *JetStream, log *slog.Logger) (*Audit, err
 			log.Warn("the audit log could not be given the room and the copies of the journal", "error", err)
 		}
 	}
-	return &Audit{j: j, stream: s, log: log}, nil
+	return &Audit{j: j, stream: s, log: log, anew: anew}, nil
+}
+
+func (j *JetStream) makeAudit(ctx context.Context) (jetstream.Stream, error) {
+	of := j.stream.CachedInfo().Config
+	s, err := j.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: AuditStream, Description: "what was loaded, said, clicked and done, in one chain", Subjects: []string{auditSubject},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
+		MaxBytes: of.MaxBytes / 2, MaxAge: of.MaxAge, MaxMsgSize: 1 << 20, Replicas: of.Replicas, DenyDelete: true, DenyPurge: true,
+	})
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was first
+		s, err = j.js.Stream(ctx, AuditStream)
+	}
+	return s, err
 }
 
 // tip is where the log ends.
@@ -149,6 +177,9 @@ func (a *Audit) tip(ctx context.Context) (tip, error) {
 	m, err := a.stream.GetLastMsgForSubject(ctx, auditSubject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return tip{}, nil
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return tip{}, errAuditGone
 	}
 	if err != nil {
 		return tip{}, fmt.Errorf("audit log: %w", err)
@@ -173,10 +204,22 @@ func (a *Audit) tip(ctx context.Context) (tip, error) {
 // Run follows the journal until ctx ends. What fails is tried again; Err says
 // what is wrong meanwhile.
 func (a *Audit) Run(ctx context.Context) {
+	if a.anew && a.Anew != nil {
+		a.Anew()
+	}
 	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
 		err := a.follow(ctx, func() { wait = 200 * time.Millisecond })
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errAuditGone) {
+			// What the journal still holds is told anew.
+			if _, err = a.j.makeAudit(ctx); err == nil {
+				a.log.Error("somebody deleted the audit log: it is made again from what the journal still holds", "stream", AuditStream)
+				if a.Anew != nil {
+					a.Anew()
+				}
+			}
 		}
 		a.note(err)
 		if err != nil {
@@ -201,6 +244,9 @@ func (a *Audit) Err() error {
 	return a.err
 }
 
+// errAuditGone: the stream of the log does not exist.
+var errAuditGone = errors.New("audit log: its stream does not exist any more")
+
 // errOvertaken: another process wrote first.
 var errOvertaken = errors.New("another process wrote first")
 
@@ -223,9 +269,9 @@ func (a *Audit) follow(ctx context.Context, fine func()) error {
 	var b auditBatch
 	size := 0
 	for {
-		m, err := it.Next(jetstream.NextContext(ctx))
+		m, err := a.next(ctx, it)
 		if err != nil {
-			return fmt.Errorf("audit log: follow the journal: %w", err)
+			return err
 		}
 		md, err := m.Metadata()
 		if err != nil {
@@ -261,6 +307,26 @@ func (a *Audit) follow(ctx context.Context, fine func()) error {
 }
 
 // add appends an entry to the batch and returns its size. t runs along.
+// next waits for the next record of the journal, and sees meanwhile whether the
+// log is still there.
+func (a *Audit) next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
+	for {
+		within, cancel := context.WithTimeout(ctx, cmp.Or(a.look, 5*time.Second))
+		m, err := it.Next(jetstream.NextContext(within))
+		idle := within.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil {
+			return m, nil
+		}
+		if !idle {
+			return nil, fmt.Errorf("audit log: follow the journal: %w", err)
+		}
+		if _, err := a.tip(ctx); errors.Is(err, errAuditGone) {
+			return nil, err
+		}
+	}
+}
+
 func (b *auditBatch) add(t *tip, e AuditEntry) int {
 	t.n++
 	e.N = t.n

@@ -477,3 +477,46 @@ func TestAuditTail(t *testing.T) {
 		}
 	}
 }
+
+// Somebody deletes the log while nothing is written, and once more while nobody runs.
+// Each is told, and the log tells again what the journal still holds.
+func TestAuditDeleted(t *testing.T) {
+	r := newAuditRig(t, Options{})
+	r.run(1, r.put("action", "a1", fmt.Sprintf(actionRecord, "proposed", "playbook")))
+	before := r.lines()
+	anew := make(chan bool, 8)
+	watch := func(a *Audit) (end func()) {
+		a.look, a.Anew = 10*time.Millisecond, func() { anew <- true }
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan bool)
+		go func() { a.Run(ctx); close(done) }()
+		return func() { cancel(); <-done }
+	}
+	end := watch(r.a)
+	if err := r.js.DeleteStream(t.Context(), AuditStream); err != nil {
+		t.Fatal(err)
+	}
+	<-anew
+	end()
+	if err := r.js.DeleteStream(t.Context(), AuditStream); err != nil {
+		t.Fatal(err)
+	}
+	a, err := OpenAudit(t.Context(), r.j, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.a = a
+	end = watch(a)
+	<-anew
+	end()
+	r.run(1, 1)
+	if after := r.lines(); len(after) != 1 || after[0].Hash != before[0].Hash {
+		t.Errorf("%d lines, want the one of before", len(after))
+	}
+	if rep, err := a.Verify(t.Context(), ""); err != nil || !rep.OK() {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	if again, err := OpenAudit(t.Context(), r.j, nil); err != nil || again.anew {
+		t.Errorf("one that is there is not told: %v", err)
+	}
+}

@@ -98,6 +98,7 @@ func (a *App) keepAudit(ctx context.Context) {
 			return
 		}
 	}
+	a.audit.Anew = func() { a.pipe.AuditAnew(time.Now()) }
 	a.audit.Run(ctx)
 }
 
