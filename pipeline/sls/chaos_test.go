@@ -3,6 +3,7 @@ package sls
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // TestChaos runs random faults of every kind against every call, the store
-// included, with evictions, deleted groups, outages, splits, checkpoints moved
+// included, with evictions, deleted groups, outages, splits, merges, checkpoints moved
 // by others and restarts between. Whatever happened, at the end every record
 // counts exactly once, in order, and no checkpoint ever passed the store.
 func TestChaos(t *testing.T) {
@@ -78,6 +79,10 @@ func TestChaos(t *testing.T) {
 						i := rnd.IntN(len(open))
 						a, b := r.srv.Split(open[i])
 						open = append(append(open[:i:i], open[i+1:]...), a, b)
+					} else if sh := open[rnd.IntN(len(open))]; true {
+						if m, n, ok := r.srv.Merge(sh); ok {
+							open = append(slices.DeleteFunc(open, func(id int) bool { return id == sh || id == n }), m)
+						}
 					}
 				case n < 21:
 					sh := open[rnd.IntN(len(open))]

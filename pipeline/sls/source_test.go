@@ -1034,6 +1034,68 @@ func TestSplitStartsAtBeginning(t *testing.T) {
 	r.stop()
 }
 
+// Shards split, and merge again, while records come in, under two processes of which
+// one is killed in between: cut off, nothing of it reaches the service any more, and
+// it is thrown out of the group. Each shard's records are stored once, in order.
+func TestSplitAndMergeUnderLoad(t *testing.T) {
+	t.Parallel()
+	o := signed()
+	o.Shards = 2
+	a := newRig(t, o)
+	b := &rig{t: t, srv: a.srv, sink: a.sink, logs: new(syncBuffer)}
+	a.start(nil)
+	b.start(func(c *Config, _ *Options) { c.Consumer = "c2" })
+	want, open := map[int][]string{}, []int{0, 1}
+	add := func() {
+		for _, sh := range open {
+			want[sh] = append(want[sh], a.fill(sh, len(want[sh]), 50)...)
+		}
+	}
+	split := func() {
+		add()
+		x, y := a.srv.Split(open[0])
+		open = append(open[1:], x, y)
+		add()
+	}
+	merge := func() {
+		add()
+		for _, sh := range open {
+			if m, n, ok := a.srv.Merge(sh); ok {
+				open = append(slices.DeleteFunc(open, func(id int) bool { return id == sh || id == n }), m)
+				add()
+				return
+			}
+		}
+		t.Fatalf("none of %v could be merged", open)
+	}
+	add()
+	a.until("each has a shard", func() bool {
+		x, y := a.srv.Owner("cg", 0), a.srv.Owner("cg", 1)
+		return x != "" && y != "" && x != y
+	})
+	split()
+	split()
+	merge()
+	a.until("what came of it is read by somebody", func() bool { return len(a.sink.shard(open[len(open)-1])) > 0 })
+	a.srv.Inject(slstest.Fault{Consumer: "c1", Refuse: true, Times: -1}) // no checkpoint, no heartbeat
+	a.srv.Inject(slstest.Fault{Call: slstest.PullLogs, Delay: 50 * time.Millisecond, Times: 20})
+	merge()
+	split()
+	a.cancel()
+	a.srv.Evict("cg", "c1")
+	merge()
+	merge()
+	if len(open) != 1 {
+		t.Fatalf("open: %v", open)
+	}
+	for sh, w := range want {
+		b.holds(sh, w)
+	}
+	b.caughtUp(open[0])
+	b.stop()
+	a.check()
+}
+
 // Whatever the service or a proxy answers to pulls, nothing is lost, nothing
 // doubled, and the program lives.
 func TestHostileAnswers(t *testing.T) {

@@ -70,6 +70,12 @@ func (s *Server) answer(q *query, now time.Time) reply {
 			return errf(http.StatusBadRequest, "ParameterInvalid", "%v", err).reply()
 		}
 		return listShards(append([]*shard{ls.shards[q.shard]}, children...))
+	case MergeShards:
+		merged, next, err := ls.merge(q.shard, s.base, now, &s.opts)
+		if err != nil {
+			return errf(http.StatusBadRequest, "ParameterInvalid", "%v", err).reply()
+		}
+		return listShards([]*shard{merged, ls.shards[q.shard], next})
 	case GetCursor, GetCursorTime:
 		return s.cursor(q, ls, now)
 	}

@@ -110,6 +110,19 @@ func (s *Server) Split(shard int) (a, b int) {
 	return children[0].id, children[1].id
 }
 
+// Merge merges a shard with the one whose keys follow its own, and returns the id of
+// the one that is made, and of that neighbour; ok is false where there is none, or
+// the shard is closed.
+func (s *Server) Merge(shard int) (merged, neighbour int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, n, err := s.main().merge(shard, s.base, s.opts.Now(), &s.opts)
+	if err != nil {
+		return 0, 0, false
+	}
+	return m.id, n.id, true
+}
+
 // Checkpoint is the saved checkpoint of a group, "" when there is none.
 func (s *Server) Checkpoint(group string, shard int) string {
 	s.mu.Lock()

@@ -1,7 +1,7 @@
 // Package slstest is an emulator of Alibaba Cloud Log Service (SLS) that
 // speaks the real wire protocol over HTTP: protobuf pages in lz4 or zstd,
 // cursors, consumer groups with heartbeats, assignment and eviction,
-// checkpoints, shard splits, both request signatures, quotas and error codes.
+// checkpoints, shards that split and merge, both request signatures, quotas and error codes.
 // The real SDK is meant to be its only client. It serves tests, the demo and
 // anyone without a cloud account.
 //

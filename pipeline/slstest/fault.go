@@ -24,6 +24,7 @@ const (
 	PullLogs            Call = "PullLogs"
 	ListShards          Call = "ListShards"
 	SplitShard          Call = "SplitShard"
+	MergeShards         Call = "MergeShards"
 	PutLogs             Call = "PutLogs"
 	GetLogs             Call = "GetLogs"
 	GetHistograms       Call = "GetHistograms"

@@ -66,6 +66,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST", ls+"/logs", "", `{"from":0,"to":9999999999,"query":"a: b"}`, "zstd", "0")
 	f.Add("GET", ls, "type=histogram&from=-9223372036854775808&to=9223372036854775807", "", "", "0")
 	f.Add("POST", ls+"/shards/0", "action=split&key=7f", "", "", "0")
+	f.Add("POST", ls+"/shards/0", "action=merge", "", "", "0")
 	f.Fuzz(func(t *testing.T, method, path, query, body, encoding, size string) {
 		s := New(Options{RetainGroups: 10})
 		s.Append(0, []byte("{}"))
@@ -113,6 +114,12 @@ func TestShares(t *testing.T) {
 				id := rapid.IntRange(0, len(ls.shards)-1).Draw(t, "shard")
 				if len(ls.shards) < 20 {
 					_, _ = ls.split(id, nil, func() int64 { return 1 }, clk.Now(), &Options{})
+				}
+			},
+			"merge": func(t *rapid.T) {
+				id := rapid.IntRange(0, len(ls.shards)-1).Draw(t, "shard")
+				if len(ls.shards) < 20 {
+					_, _, _ = ls.merge(id, func() int64 { return 1 }, clk.Now(), &Options{})
 				}
 			},
 			"": func(t *rapid.T) {

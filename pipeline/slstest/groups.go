@@ -95,7 +95,8 @@ func (g *group) heldByOther(id int, name string) bool {
 }
 
 // rebalance gives every live consumer its even share and moves as few shards
-// as it can. With order, a child shard waits until its parent is consumed.
+// as it can. With order, a shard that a split or a merge
+// made waits until those before it are consumed.
 func (g *group) rebalance(ls *logstore) {
 	if len(g.consumers) == 0 {
 		return
@@ -108,7 +109,7 @@ func (g *group) rebalance(ls *logstore) {
 	held := map[string][]int{}
 	var ready []int
 	for _, s := range ls.shards {
-		if g.order && s.parent >= 0 && !g.consumed(ls.shards[s.parent]) {
+		if g.order && slices.ContainsFunc(s.parents, func(id int) bool { return !g.consumed(ls.shards[id]) }) {
 			delete(g.owner, s.id)
 			continue
 		}

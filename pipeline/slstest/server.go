@@ -383,6 +383,8 @@ func route(method, path string, v url.Values) (q query, ok bool) {
 				q.detail = v.Get("cursor")
 			case method == http.MethodPost && v.Get("action") == "split":
 				q.call = SplitShard
+			case method == http.MethodPost && v.Get("action") == "merge":
+				q.call = MergeShards
 			}
 		}
 	}

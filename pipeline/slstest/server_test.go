@@ -575,6 +575,44 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// Two neighbours become one for the keys of both: it is given first, then the two. In
+// order it waits for both.
+func TestMerge(t *testing.T) {
+	s := start(t, Options{Shards: 3})
+	c := client(t, s, testKey, testSecret, "")
+	s.Append(1, records(2)...)
+	check(t, c.CreateConsumerGroup(testProject, testStore, sls.ConsumerGroup{ConsumerGroupName: "cg", Timeout: 15, InOrder: true}))
+	got, err := c.MergeShards(testProject, testStore, 0)
+	check(t, err)
+	if len(got) != 3 || got[0].ShardID != 3 || got[0].Status != "readwrite" || got[1].ShardID != 0 || got[2].ShardID != 1 || got[1].Status != "readonly" || got[2].Status != "readonly" ||
+		got[0].InclusiveBeginKey != got[1].InclusiveBeginKey || got[0].ExclusiveBeginKey != got[2].ExclusiveBeginKey || got[1].ExclusiveBeginKey != got[2].InclusiveBeginKey {
+		for _, sh := range got {
+			t.Errorf("shard %+v", *sh)
+		}
+	}
+	for _, id := range []int{0, 1, 2} {
+		_, err := c.MergeShards(testProject, testStore, id)
+		wantCode(t, "closed, or the last one", err, "ParameterInvalid")
+	}
+	hold, err := c.HeartBeat(testProject, testStore, "cg", "a", nil)
+	check(t, err)
+	if !slices.Equal(hold, []int{0, 1, 2}) {
+		t.Errorf("shards %v before the parents are consumed", hold)
+	}
+	for _, id := range []int{0, 1} {
+		if slices.Contains(hold, 3) {
+			t.Errorf("shards %v while one parent is not consumed", hold)
+		}
+		_, end := s.Bounds(id)
+		check(t, c.UpdateCheckpoint(testProject, testStore, "cg", "a", id, end, true))
+		hold, err = c.HeartBeat(testProject, testStore, "cg", "a", hold)
+		check(t, err)
+	}
+	if !slices.Equal(hold, []int{0, 1, 2, 3}) {
+		t.Errorf("shards %v after both are consumed", hold)
+	}
+}
+
 func TestQuotas(t *testing.T) {
 	clk := newClock()
 	s := start(t, Options{ReadsPerSecond: 2, ReadBytesPerSecond: 1000, MaxPageBytes: 1000, WritesPerSecond: 1, Now: clk.Now})

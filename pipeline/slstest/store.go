@@ -20,7 +20,7 @@ type logstore struct {
 
 type shard struct {
 	id         int
-	parent     int // -1
+	parents    []int // of a split one, of a merge two, none of the first
 	readonly   bool
 	begin, end *big.Int // key range [begin, end)
 	created    time.Time
@@ -61,13 +61,13 @@ func newLogstore(project, name string, shards int, firstCursor int64, now time.T
 		if i == shards-1 {
 			end = keySpace
 		}
-		ls.addShard(-1, begin, end, firstCursor, now, o)
+		ls.addShard(nil, begin, end, firstCursor, now, o)
 	}
 	return ls
 }
 
-func (ls *logstore) addShard(parent int, begin, end *big.Int, firstCursor int64, now time.Time, o *Options) *shard {
-	s := &shard{id: len(ls.shards), parent: parent, begin: begin, end: end, created: now, first: firstCursor}
+func (ls *logstore) addShard(parents []int, begin, end *big.Int, firstCursor int64, now time.Time, o *Options) *shard {
+	s := &shard{id: len(ls.shards), parents: parents, begin: begin, end: end, created: now, first: firstCursor}
 	if o.ReadsPerSecond > 0 {
 		s.reads = rate.NewLimiter(rate.Limit(o.ReadsPerSecond), o.ReadsPerSecond)
 	}
@@ -146,9 +146,24 @@ func (ls *logstore) split(id int, key *big.Int, firstCursor func() int64, now ti
 		return nil, fmt.Errorf("key %s is not inside shard %d", keyText(key), id)
 	}
 	s.readonly = true
-	a := ls.addShard(id, s.begin, key, firstCursor(), now, o)
-	b := ls.addShard(id, key, s.end, firstCursor(), now, o)
+	a := ls.addShard([]int{id}, s.begin, key, firstCursor(), now, o)
+	b := ls.addShard([]int{id}, key, s.end, firstCursor(), now, o)
 	return []*shard{a, b}, nil
+}
+
+// merge makes the shard and its neighbour, the open one whose keys begin where its
+// own end, read-only and adds one for the keys of both.
+func (ls *logstore) merge(id int, firstCursor func() int64, now time.Time, o *Options) (merged, next *shard, err error) {
+	s := ls.shard(id)
+	if s != nil && !s.readonly {
+		for _, n := range ls.shards {
+			if !n.readonly && n.begin.Cmp(s.end) == 0 {
+				s.readonly, n.readonly = true, true
+				return ls.addShard([]int{id, n.id}, s.begin, n.end, firstCursor(), now, o), n, nil
+			}
+		}
+	}
+	return nil, nil, fmt.Errorf("shard %d has no neighbour to be merged with, or is not open itself", id)
 }
 
 // route finds the shard for a hash key; nil key takes turns.
