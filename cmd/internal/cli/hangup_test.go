@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,6 +17,10 @@ import (
 // until then; under nohup it goes on.
 func TestHangup(t *testing.T) {
 	t.Parallel()
+	// Tests that are themselves run under nohup would hand it down.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	event := `{"eventId":"E-EXAMPLE-1","eventName":"GetUser","serviceName":"Ram","eventTime":"2026-11-20T08:00:00Z","recipientAccountId":"1000000000000001"}` + "\n"
 	for _, c := range []struct {
 		nohup bool
