@@ -506,8 +506,8 @@ func (r *run) replay(ctx context.Context, inputs []input) (failed []FileError, e
 
 func (r *run) worker() *worker {
 	w := newWorker(r.cfg.Rules, newFilter(&r.cfg), r.opts.MaxRecord)
-	if r.cfg.Resume == nil {
-		w.eval.Passing()
+	if r.cfg.Resume == nil && r.cfg.Prepare == nil && r.cfg.Finish == nil {
+		w.eval.Passing() // no other process is told of these records
 	}
 	if r.resume != nil {
 		w.skipping = &r.resume.skipping

@@ -31,6 +31,7 @@ var problems = [][2]string{
 	{"alerts do not reach %s since %s, %d wait: %s", "自 {2} 起告警无法送达 {1},{3} 条待发:{4}"},
 	{"%d notices to %s could not be delivered and were given up (trailwarden notify ls)", "发往 {2} 的 {1} 条通知未能送达,已放弃(trailwarden notify ls)"},
 	{"the store is closed", "存储已关闭"},
+	{"stream %s does not exist any more: somebody deleted it", "流 {1} 已不存在:有人将其删除"},
 	{"the embedded server reports %q: it stores nothing until this process restarts; check the disk first", "内嵌服务器报告 {1}:重启此进程之前不会存储任何内容;请先检查磁盘"},
 	{"the embedded server has not said for %s how it is: it waits for the disk, or for itself; check the disk", "内嵌服务器已 {1} 没有报告状态:它在等待磁盘或自身;请检查磁盘"},
 	{"the disk of state_dir has room for %d MiB, others fill it: once it is full nothing is stored and the program ends; free space", "state_dir 所在磁盘仅剩 {1} MiB,被其他数据占用:写满后将无法存储,程序随之退出;请释放空间"},
