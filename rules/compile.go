@@ -46,7 +46,10 @@ const (
 )
 
 // allowed says which namespaces an expression may read.
-type allowed struct{ policy, verdict bool }
+type allowed struct {
+	policy, verdict bool
+	late            bool // it is evaluated with a detector's verdict: nothing is judged then
+}
 
 // program is a compiled expression.
 type program struct {
@@ -464,8 +467,11 @@ func (a *analyser) namespace(n ast.Node, name string) {
 	switch name {
 	case "policy", "trust":
 		a.policy = true
-		if !a.may.policy {
+		switch {
+		case !a.may.policy:
 			a.fault(n, "", "policy facts cannot be read here: they are known only when the event is decided in order")
+		case a.may.late:
+			a.warn(n, "the match, and what the detector observes, can read them", "of a detector's verdict no policy fact is known: %s.* is empty or false here", name)
 		}
 	case "lineage":
 		a.lineage = true

@@ -206,7 +206,7 @@ func (c *compiler) read(in *reading, factories map[string]detectors.Factory) *ru
 
 	detector := d.Detector != nil
 	keys := allowed{policy: true}
-	texts := allowed{policy: true, verdict: detector}
+	texts := allowed{policy: true, verdict: detector, late: detector}
 	if d.Match.set() {
 		r.match = c.expression(f, d.Match, d.Match.value, 0, useMatch, allowed{policy: true})
 	}
@@ -229,7 +229,7 @@ func (c *compiler) read(in *reading, factories map[string]detectors.Factory) *ru
 		if !t.set() {
 			continue // no text: a fault that was said
 		}
-		r.dedup = append(r.dedup, c.expression(f, t, t.value, 0, useKey, keys))
+		r.dedup = append(r.dedup, c.expression(f, t, t.value, 0, useKey, allowed{policy: true, late: detector}))
 	}
 	r.window = d.Dedup.Window
 	if n := child(child(root, "dedup"), "window"); n == nil {

@@ -323,6 +323,7 @@ func TestLint(t *testing.T) {
   - {name: hit, events: [{event: "Ram:CreateUser"}, {event: "Ram:Get{n}"}, {event: "Own:Heartbeat"}], expect: {alerts: 1}}
   - {name: miss, events: [{event: "Ram:CreateUsr"}], expect: {alerts: 0}}
 `),
+		makeRule("i", `policy.expands`, "detector: {type: counter, by: actor.id + policy.verdict, count: 1}\ndedup: {by: [actor.id, trust.public]}\n"),
 		rule1, rule2,
 	)
 	var all []string
@@ -337,11 +338,15 @@ func TestLint(t *testing.T) {
 		`rules/d.yaml:7:8: policy facts exist only`, `list "offce_networks" has no meaning of its own: it works only where it is configured; did you mean "office_networks"?`, `service "Nirgendwo"`,
 		`"cn-hangzhou " begins or ends with a space, and is compared with it`, `" alice" begins or ends with a space`,
 		`source.country is never "China"; it has two letters, such as CN`,
+		`rules/i.yaml:10:24: of a detector's verdict no policy fact is known: trust.* is empty or false here`,
 		`rules/h.yaml:11:35: test "miss": unknown event name "CreateUsr"; did you mean "CreateUser"?`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lint lacks %q", want)
 		}
+	}
+	if strings.Count(text, "no policy fact is known") != 1 {
+		t.Error("a match and a detector's key may read policy facts")
 	}
 	if strings.Count(text, "source.country is never") != 1 {
 		t.Error("a country that there is is never met")
