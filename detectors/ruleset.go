@@ -204,10 +204,7 @@ func rarely(ev *event.Event) bool {
 
 // judged says whether the policy judge must see an act: one that changes what
 // somebody may do, or how a user signs in, which makes changes graver.
-func judged(a event.Action) bool {
-	s := string(a)
-	return PolicyAction(a) || strings.HasPrefix(s, "iam.accesskey.") || strings.HasPrefix(s, "iam.mfa.")
-}
+func judged(a event.Action) bool { return PolicyAction(a) || strings.HasPrefix(string(a), "iam.mfa.") }
 
 // guard turns a panic in a rule or detector into an error.
 func guard(err *error) {

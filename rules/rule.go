@@ -604,7 +604,9 @@ func (s *session) chinese(d *alert.Detection, r *rule, v *detectors.Verdict) (er
 	if v != nil {
 		s.env.Verdict.Reason = cmp.Or(v.ReasonZH, v.Reason)
 	}
-	s.env.Policy.Sentence = cmp.Or(s.sentenceZH, sentence)
+	if s.judged {
+		s.env.Policy.Sentence = cmp.Or(s.policy.SentenceZH, sentence)
+	}
 	s.zh = true
 	defer func() { s.env.Verdict.Reason, s.env.Policy.Sentence, s.zh = verdict, sentence, false }()
 	if d.TitleZH, err = s.render(r.titleZH, maxTitle); err != nil {
@@ -663,8 +665,8 @@ func (s *session) describe(d *alert.Detection, r *rule) {
 			}
 		}
 	}
-	if r.policy() && len(s.details) > 0 {
-		details["policy"] = s.details
+	if s.judged && r.policy() && len(s.policy.Details) > 0 {
+		details["policy"] = s.policy.Details
 	}
 	if len(details) > 0 {
 		d.Details = details

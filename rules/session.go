@@ -29,25 +29,21 @@ type session struct {
 	ev      *event.Event
 	judged  bool
 	policy  detectors.PolicyFacts // of the event, where it is judged
-	details map[string]any        // of the policy facts
-	// sentenceZH is policy.sentence in Chinese; zh says that a Chinese text is
-	// being filled.
-	sentenceZH string
-	zh         bool
-	kin        detectors.Kin
-	pairs      []detectors.Pair
-	lazy       lazy
-	geo        detectors.Geo
-	cache      geoCache
-	words      interner
-	turn       uint64     // one for each event
-	memo       []memoWord // by slot
-	kind       *[]string  // what is remembered of events of this kind; see program.kinds
-	scratch    []byte     // a word being put together
-	line       []byte     // a text being put together
-	values     []shownValue
-	places     []addrWords
-	asked      []asked
+	zh      bool                  // a Chinese text is being filled
+	kin     detectors.Kin
+	pairs   []detectors.Pair
+	lazy    lazy
+	geo     detectors.Geo
+	cache   geoCache
+	words   interner
+	turn    uint64     // one for each event
+	memo    []memoWord // by slot
+	kind    *[]string  // what is remembered of events of this kind; see program.kinds
+	scratch []byte     // a word being put together
+	line    []byte     // a text being put together
+	values  []shownValue
+	places  []addrWords
+	asked   []asked
 }
 
 // lazy is what is worked out for an event when a rule asks for it.
@@ -134,7 +130,7 @@ func newSession(set *Set) *session {
 
 // Begin implements detectors.Session.
 func (s *session) Begin(ev *event.Event) {
-	s.ev, s.lazy, s.details, s.sentenceZH, s.kin = ev, lazy{}, nil, "", detectors.StrangerKin(ev)
+	s.ev, s.lazy, s.kin = ev, lazy{}, detectors.StrangerKin(ev)
 	s.filled, s.judged, s.kind = false, false, nil
 	s.turn++
 }
@@ -173,7 +169,7 @@ func (s *session) word(p *program) (string, error) {
 
 // wordOfKind remembers the text for all events of the kind.
 func (s *session) wordOfKind(p *program) string {
-	at := p.kinds*4 + int(s.ev.RW&3)
+	at := (p.kinds-1)*4 + int(s.ev.RW&3)
 	if at >= len(*s.kind) {
 		*s.kind = append(*s.kind, make([]string, at+1-len(*s.kind))...)
 	}
@@ -247,7 +243,6 @@ func addsNothing(string) bool { return false }
 // SetPolicy implements detectors.Session.
 func (s *session) SetPolicy(f detectors.PolicyFacts) {
 	s.policy, s.judged = f, true
-	s.details, s.sentenceZH = f.Details, f.SentenceZH
 	if s.filled {
 		s.fillPolicy()
 	}

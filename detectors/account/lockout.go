@@ -15,8 +15,9 @@ const maxLocked = 50
 
 // locking judges a call by which many may lose what they have, as f does, and
 // says how many users besides the caller were administrators before it and keep
-// nothing of the kind. Behind a role that a SAML provider lets in are people, too. A reorganisation leaves people with power, by another
-// group or policy; whoever locks others out does not.
+// nothing of the kind. Behind a role that a SAML provider lets in are people, too.
+// A reorganisation leaves people with power, by another group or policy; whoever
+// locks others out does not.
 func (c *call) locking(f func()) {
 	var lost []string
 	unseen, whose := "", kindGroup

@@ -160,13 +160,12 @@ func (d *dimension) knownCells() []int32 {
 	words := len(common)
 	sets := make(bitset, len(known)*words) // one after the other
 	of := func(i int) bitset { return sets[i*words : (i+1)*words] }
-	touch := func(i, p int) { of(i).set(p) }
 	for p := range d.globs {
 		g := &d.globs[p]
 		switch g.form {
 		case formLiteral:
 			if i, ok := byLower[g.lead]; ok {
-				touch(i, p)
+				of(i).set(p)
 			}
 			continue
 		case formAll:
@@ -179,7 +178,7 @@ func (d *dimension) knownCells() []int32 {
 				break
 			}
 			if g.form == formPrefix || matchTokens(g.toks, known[i].lower) {
-				touch(i, p)
+				of(i).set(p)
 			}
 		}
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/minio/highwayhash"
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/trailwarden/trailwarden/pipeline/durable"
 )
 
 // healSums writes the checksums that an end of the process left unwritten. The
@@ -98,29 +100,11 @@ func sweepProbes(dir string, log *slog.Logger) error {
 	return nil
 }
 
-// replaceFile writes a file whole or not at all, durably.
+// replaceFile writes a file whole or not at all, and has it on the disk.
 func replaceFile(name string, data []byte) error {
-	tmp := name + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("bus: %w", err)
-	}
-	_, err = f.Write(data)
+	err := durable.Replace(name, data, 0o600)
 	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, name)
-	}
-	if err == nil {
-		var d *os.File
-		if d, err = os.Open(filepath.Dir(name)); err == nil {
-			err = d.Sync()
-			_ = d.Close()
-		}
+		err = durable.SyncDir(filepath.Dir(name))
 	}
 	if err != nil {
 		return fmt.Errorf("bus: %s: %w", filepath.Base(name), err)

@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/time/rate"
 
+	"github.com/trailwarden/trailwarden/pipeline/durable"
 	"github.com/trailwarden/trailwarden/pipeline/pause"
 )
 
@@ -307,18 +308,7 @@ func writePosition(path string, p *position) error {
 	if err != nil {
 		return err
 	}
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(append(b, '\n')); err == nil {
-		err = f.Sync()
-	}
-	if err = cmp.Or(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return durable.Replace(path, append(b, '\n'), 0o600)
 }
 
 // exportTries is how often a page is asked for before its shard is given up.

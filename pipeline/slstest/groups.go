@@ -95,8 +95,8 @@ func (g *group) heldByOther(id int, name string) bool {
 }
 
 // rebalance gives every live consumer its even share and moves as few shards
-// as it can. With order, a shard that a split or a merge
-// made waits until those before it are consumed.
+// as it can. With order, a shard that a split or a merge made waits until those
+// before it are consumed.
 func (g *group) rebalance(ls *logstore) {
 	if len(g.consumers) == 0 {
 		return

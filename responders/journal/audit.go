@@ -306,7 +306,6 @@ func (a *Audit) follow(ctx context.Context, fine func()) error {
 	}
 }
 
-// add appends an entry to the batch and returns its size. t runs along.
 // next waits for the next record of the journal, and sees meanwhile whether the
 // log is still there.
 func (a *Audit) next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
@@ -327,6 +326,7 @@ func (a *Audit) next(ctx context.Context, it jetstream.MessagesContext) (jetstre
 	}
 }
 
+// add appends an entry to the batch and returns its size. t runs along.
 func (b *auditBatch) add(t *tip, e AuditEntry) int {
 	t.n++
 	e.N = t.n

@@ -80,6 +80,7 @@ var directions = []struct {
 	{`^pipeline/trace$`, `.`, "what a trace is, and how it is carried, is a leaf"},
 	{`^pipeline/lists$`, `.`, "how lists are sorted for readers is a leaf"},
 	{`^pipeline/pause$`, `.`, "waiting is a leaf"},
+	{`^pipeline/durable$`, `.`, "how a file gets onto the disk is a leaf"},
 	{`^pipeline/leaktest$`, `.`, "how tests look for goroutines is a leaf"},
 	{`^pipeline/raced$`, `.`, "how much of a test the race detector sees is a leaf"},
 	{`^pipeline/phrase$`, `.`, "saying our own sentences in another language is a leaf: responders and reports have each their own"},

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/trailwarden/trailwarden/pipeline/bus"
+	"github.com/trailwarden/trailwarden/pipeline/durable"
 )
 
 // Format is the version of the archive.
@@ -255,7 +256,7 @@ func Read(r io.Reader, dir string) (m Manifest, err error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return m, err
 	}
-	return m, syncDir(parent)
+	return m, durable.SyncDir(parent)
 }
 
 // unpack writes an archive's files into the folder tmp, and says what they are and what
@@ -362,14 +363,6 @@ func extract(root *os.Root, r io.Reader, h *tar.Header) (File, error) {
 	}
 	out.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return out, errors.Join(err, f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Bytes is the size of all files.
